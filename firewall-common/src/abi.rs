@@ -1,0 +1,257 @@
+//! The one definition of everything that user space and the kernel program both touch: the
+//! program's constants, and the layout of the counter maps.
+//!
+//! All numbers are in host byte order. Every struct is `#[repr(C)]`, without padding, and its size
+//! is asserted. A change here is a change of [`ABI_VERSION`].
+
+use crate::field::Field;
+use crate::reason::Reason;
+
+/// Version of the map layouts. A daemon reuses pinned maps of the same version only.
+pub const ABI_VERSION: u32 = 1;
+
+/// How many interfaces one host can filter. Slot 0 belongs to interfaces that are not listed.
+pub const INTERFACES: usize = 64;
+
+/// Ports of one protocol.
+pub const PORTS: usize = 65_536;
+
+/// Packets and bytes. Bytes are frame bytes as the NIC delivers them, Ethernet header included,
+/// frame check sequence not.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+const _: () = assert!(size_of::<Counter>() == COUNTER_SIZE as usize);
+
+/// Bytes of one [`Counter`].
+pub const COUNTER_SIZE: u32 = 16;
+
+/// Bytes of one CPU's region of the map `fw_reasons`:
+/// `[interface slot; 64][reason; 64][verdict; 2]` of [`Counter`].
+pub const REASONS_STRIDE: u32 = (INTERFACES * Reason::CAPACITY * 2) as u32 * COUNTER_SIZE;
+
+/// Bytes of one CPU's region of the map `fw_ports`:
+/// `[port; 65536][0 TCP, 1 UDP][verdict; 2]` of [`Counter`]: one cache line a port.
+pub const PORTS_STRIDE: u32 = PORTS as u32 * 4 * COUNTER_SIZE;
+
+/// Byte offset of a reason's counter inside one CPU's region of `fw_reasons`.
+#[must_use]
+pub const fn reason_offset(interface_slot: u32, reason: Reason, verdict: u8) -> u32 {
+    ((interface_slot * Reason::CAPACITY as u32 + reason.0 as u32) * 2 + verdict as u32)
+        * COUNTER_SIZE
+}
+
+/// Byte offset of a port's counter inside one CPU's region of `fw_ports`.
+#[must_use]
+pub const fn port_offset(port: u16, udp: bool, verdict: u8) -> u32 {
+    ((port as u32 * 2 + udp as u32) * 2 + verdict as u32) * COUNTER_SIZE
+}
+
+/// Entries of the interface table in the map `fw_interfaces`: a power of two.
+pub const INTERFACE_TABLE: usize = 256;
+
+/// One entry of the interface table. An interface stands at [`interface_hash`] of its index or in
+/// one of the [`INTERFACE_PROBES`] entries after it (wrapping round).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct InterfaceEntry {
+    /// Kernel interface index; 0 for an empty entry.
+    pub ifindex: u32,
+    /// Counter slot, 1 to 63.
+    pub slot: u16,
+    /// Zone number, 0 to 254.
+    pub zone: u16,
+}
+const _: () = assert!(size_of::<InterfaceEntry>() == 8);
+
+/// How many entries after the first the program looks at.
+pub const INTERFACE_PROBES: u32 = 8;
+
+/// Where the search for an interface starts: Fibonacci hashing (Knuth, TAOCP 3, 6.4).
+#[must_use]
+pub const fn interface_hash(ifindex: u32) -> u32 {
+    ifindex.wrapping_mul(0x9E37_79B1) >> 24
+}
+
+/// What a match of a rule leads to, in the tables: `RuleEntry` number `i` belongs to rule `i` of
+/// its family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct RuleEntry {
+    /// Counter slot in `fw_rules`: bound to the rule's name, not to its position.
+    pub slot: u32,
+    /// [`crate::verdict::Action`] as a number.
+    pub action: u32,
+}
+const _: () = assert!(size_of::<RuleEntry>() == 8);
+
+/// How a small field takes part in the walk: see [`FieldConfig::mode`].
+pub mod field_mode {
+    /// No rule of this family looks at the field.
+    pub const UNUSED: u32 = 0;
+    /// The field's class starts a lane.
+    pub const START: u32 = 1;
+    /// The field's class is combined with the class of the lane so far.
+    pub const JOIN: u32 = 2;
+}
+
+/// Where the walk finds one small field's tables. Offsets are bytes from the start of `fw_tables`.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct FieldConfig {
+    /// One of [`field_mode`].
+    pub mode: u32,
+    /// `u16` class of every value from 0 to `Field::none`.
+    pub classes: u32,
+    /// For [`field_mode::JOIN`]: `u16` class of every pair, at `lane class * join_width + class`.
+    pub join: u32,
+    /// For [`field_mode::JOIN`]: how many classes the field has.
+    pub join_width: u32,
+    /// If not 0, the lane ends with this field, and its rows start here.
+    pub rows: u32,
+}
+
+/// Where the walk finds one address field's tables.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct AddrConfig {
+    /// 0 if no rule of this family looks at the address.
+    pub used: u32,
+    /// Byte offset of the root.
+    pub root: u32,
+    /// Number of search steps that suffice for every value.
+    pub steps: u32,
+    /// Form of the lookup structure; its meaning belongs to `classify::addr`.
+    pub form: u32,
+    /// Further offset or number; its meaning belongs to `classify::addr`.
+    pub extra: [u32; 3],
+    /// Byte offset of the rows, by class.
+    pub rows: u32,
+}
+
+/// One family's classifier.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct FamilyConfig {
+    /// Number of rules. 0: nothing to look up.
+    pub rules: u32,
+    /// Byte offset of the [`RuleEntry`] table.
+    pub entries: u32,
+    /// Depth of the bit trees: 1 up to 64 rules, 2 up to 4,096, 3 up to 262,144.
+    pub levels: u32,
+    /// Bytes of one row (the same for all lanes).
+    pub row_stride: u32,
+    /// Source address.
+    pub src: AddrConfig,
+    /// Destination address.
+    pub dst: AddrConfig,
+    /// Small fields by [`Field`] index.
+    pub fields: [FieldConfig; Field::COUNT],
+}
+
+/// Bits of [`Config::essential`].
+pub mod essential_bit {
+    /// ARP.
+    pub const ARP: u32 = 1;
+    /// Neighbour discovery and router advertisements with hop limit 255.
+    pub const NEIGHBOUR: u32 = 2;
+    /// Multicast listener discovery.
+    pub const MULTICAST: u32 = 4;
+    /// ICMP and ICMPv6 errors.
+    pub const ICMP_ERROR: u32 = 8;
+    /// DHCP and DHCPv6 client.
+    pub const DHCP: u32 = 16;
+    /// All of them.
+    pub const ALL: u32 = 31;
+}
+
+/// Values of [`PacketConfig::fragments`].
+pub mod fragments {
+    /// Drop every fragment.
+    pub const DROP: u32 = 0;
+    /// Classify first fragments as packets and later ones without ports; pass what no rule matches.
+    pub const PASS: u32 = 1;
+}
+
+/// The `packet:` section of a policy. Verdicts are [`crate::verdict::Verdict`] as numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct PacketConfig {
+    /// Verdict for frames with a reason that `Governs::Malformed`.
+    pub malformed: u32,
+    /// One of [`fragments`].
+    pub fragments: u32,
+    /// 1: IPv4 packets with options are dropped; 0: they go to the rules.
+    pub drop_ip_options: u32,
+    /// VLAN tags that the parser takes off, 0 to 8.
+    pub vlan_depth: u32,
+    /// IPv6 extension headers that the parser takes off, 0 to 16.
+    pub ipv6_ext_max: u32,
+}
+
+/// The constants of one generation, in the program's `.rodata`. The verifier knows their values
+/// and removes the code that they switch off. Every field is a `u32`, so there is no padding.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(C)]
+pub struct Config {
+    /// [`ABI_VERSION`] of who wrote this.
+    pub abi_version: u32,
+    /// Possible CPUs: regions in each counter map.
+    pub cpus: u32,
+    /// Bytes of the map `fw_tables`.
+    pub tables_size: u32,
+    /// Bytes of one CPU's region of the map `fw_rules`: a multiple of 64.
+    pub rules_stride: u32,
+    /// Verdict when no rule matches, as a number.
+    pub default_verdict: u32,
+    /// Bits of [`essential_bit`].
+    pub essential: u32,
+    /// 1 if some rule has `action: next`.
+    pub has_next: u32,
+    /// 1 if verdicts are logged by `aya-log` (a debugging aid, never on by default).
+    pub debug: u32,
+    /// The parser's knobs.
+    pub packet: PacketConfig,
+    /// IPv4 classifier.
+    pub v4: FamilyConfig,
+    /// IPv6 classifier.
+    pub v6: FamilyConfig,
+}
+
+/// Byte views for user space.
+#[cfg(feature = "user")]
+#[expect(unsafe_code, reason = "bytemuck's marker traits are unsafe to implement")]
+mod user {
+    use super::{
+        AddrConfig, Config, Counter, FamilyConfig, FieldConfig, InterfaceEntry, PacketConfig,
+        RuleEntry,
+    };
+    use bytemuck::{Pod, Zeroable};
+
+    macro_rules! pod {
+        ($($name:ty),*) => {
+            $(
+                // SAFETY: `repr(C)`, made of integers only, every bit pattern valid, no padding
+                // (all fields of a struct have one alignment, or sizes asserted above).
+                unsafe impl Zeroable for $name {}
+                // SAFETY: as above.
+                unsafe impl Pod for $name {}
+            )*
+        };
+    }
+    pod!(
+        Counter,
+        InterfaceEntry,
+        RuleEntry,
+        FieldConfig,
+        AddrConfig,
+        FamilyConfig,
+        PacketConfig,
+        Config
+    );
+}

@@ -1,0 +1,74 @@
+//! What the parser finds in a packet and the classifier looks up.
+
+use crate::field::Field;
+
+/// IP family of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Family {
+    /// IPv4.
+    V4 = 4,
+    /// IPv6.
+    V6 = 6,
+}
+
+/// One parsed packet: addresses as numbers in host byte order, small fields as [`Field`] values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct PacketKey {
+    /// Upper 64 bits of the IPv6 source address; 0 for IPv4.
+    pub src_hi: u64,
+    /// Lower 64 bits of the IPv6 source address, or the IPv4 source address.
+    pub src_lo: u64,
+    /// Upper 64 bits of the IPv6 destination address; 0 for IPv4.
+    pub dst_hi: u64,
+    /// Lower 64 bits of the IPv6 destination address, or the IPv4 destination address.
+    pub dst_lo: u64,
+    /// Small fields by [`Field`] index.
+    pub fields: [u32; Field::COUNT],
+    /// 1 for IPv6, 0 for IPv4. (A number, so that the struct has no invalid bit pattern.)
+    pub is_v6: u32,
+}
+
+impl PacketKey {
+    /// A key with no addresses and every field set to "not there".
+    #[must_use]
+    pub fn empty(family: Family) -> Self {
+        let mut fields = [0; Field::COUNT];
+        for field in Field::ALL {
+            fields[field as usize] = field.none();
+        }
+        Self {
+            src_hi: 0,
+            src_lo: 0,
+            dst_hi: 0,
+            dst_lo: 0,
+            fields,
+            is_v6: (matches!(family, Family::V6)) as u32,
+        }
+    }
+
+    /// The packet's IP family.
+    #[must_use]
+    pub const fn family(&self) -> Family {
+        if self.is_v6 != 0 { Family::V6 } else { Family::V4 }
+    }
+
+    /// The value of one small field.
+    #[must_use]
+    pub const fn field(&self, field: Field) -> u32 {
+        self.fields[field as usize]
+    }
+
+    /// Source address as a number: 32 bits for IPv4, 128 bits for IPv6.
+    #[must_use]
+    pub const fn src(&self) -> u128 {
+        ((self.src_hi as u128) << 64) | self.src_lo as u128
+    }
+
+    /// Destination address as a number: 32 bits for IPv4, 128 bits for IPv6.
+    #[must_use]
+    pub const fn dst(&self) -> u128 {
+        ((self.dst_hi as u128) << 64) | self.dst_lo as u128
+    }
+}

@@ -1,0 +1,22 @@
+//! What the kernel program and user space share: the layout of every map, the packet parser and
+//! the classify walk.
+//!
+//! Compiled twice: for the BPF target by `firewall-ebpf`, and for the host by everything else. So
+//! the code that decides in the kernel is the code that is unit-tested, fuzzed and run by
+//! `firewall-ctl test` without root.
+//!
+//! May not allocate, do I/O, use `unsafe` (but for the byte
+//! views in `abi::user`), or import anything but `core`.
+#![no_std]
+#![deny(unsafe_code)]
+
+pub mod abi;
+pub mod classify;
+pub mod essential;
+pub mod field;
+pub mod key;
+pub mod machine;
+pub mod parse;
+pub mod pipeline;
+pub mod reason;
+pub mod verdict;

@@ -1,0 +1,51 @@
+//! What the shared code needs from the place it runs in: the policy's constants, reads from the
+//! tables, reads from the frame, loops. The kernel program and the host each implement it.
+
+use crate::abi::Config;
+
+/// A place to run in. Implementations are small and `Copy`: they are handed into loop callbacks.
+pub trait Machine: Copy {
+    /// One constant of the generation: `m.constant(|c| &c.default_verdict)`. In the kernel this is
+    /// a volatile read of frozen `.rodata`, whose value the verifier knows.
+    fn constant(&self, pick: impl Fn(&Config) -> &u32) -> u32;
+
+    /// The `u16` at byte `offset` of the tables; 0 past their end.
+    fn table_u16(&self, offset: u64) -> u32;
+
+    /// The `u32` at byte `offset` of the tables; 0 past their end.
+    fn table_u32(&self, offset: u64) -> u32;
+
+    /// The `u64` at byte `offset` of the tables; 0 past their end.
+    fn table_u64(&self, offset: u64) -> u64;
+
+    /// Returns `value`, opaque to the optimiser: keeps branch-free arithmetic branch-free.
+    fn opaque(&self, value: u64) -> u64;
+
+    /// Runs `state.step()` until it returns false, at most `max` times.
+    fn repeat<S: Step>(&self, max: u32, state: &mut S);
+
+    /// Counts a packet for the rule with counter slot `slot`.
+    fn count_rule(&self, slot: u32);
+}
+
+/// The state of a loop that [`Machine::repeat`] runs. In the kernel it lives on the stack and goes
+/// through `bpf_loop`, so it should not hold values that are constant in one round and change in
+/// the next (the verifier would follow every one of them).
+pub trait Step {
+    /// One round; false ends the loop.
+    fn step(&mut self) -> bool;
+}
+
+/// A frame to read from.
+pub trait Frame {
+    /// Bytes that are there.
+    fn len(&self) -> u32;
+
+    /// `N` bytes from `offset`; `None` if the frame ends before.
+    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+
+    /// Whether the frame has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

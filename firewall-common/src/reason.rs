@@ -1,0 +1,115 @@
+//! Why a packet passed or was dropped. Every packet is counted under exactly one reason.
+//!
+//! Codes are indices into the counter map and part of the ABI: append, never renumber.
+
+use core::fmt;
+
+/// A reason code, `0..Reason::COUNT`. An integer newtype, because it is read from kernel memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(transparent)]
+pub struct Reason(pub u8);
+
+/// Who decides about packets with this reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Governs {
+    /// The rules and the default of the policy.
+    Rules,
+    /// The essential group, which keeps a default-drop host alive.
+    Essential,
+    /// `packet.malformed`.
+    Malformed,
+    /// `packet.fragments`.
+    Fragments,
+    /// `packet.ip_options`.
+    IpOptions,
+    /// `packet.vlan_depth`.
+    VlanDepth,
+    /// `packet.ipv6_ext_max`.
+    ExtMax,
+}
+
+macro_rules! reasons {
+    ($($code:literal $id:ident $name:literal $governs:ident $text:literal;)*) => {
+        impl Reason {
+            $(#[doc = $text] pub const $id: Self = Self($code);)*
+
+            /// Every reason, in code order.
+            pub const ALL: &'static [Self] = &[$(Self::$id),*];
+
+            /// The name in listings, metrics and JSON: lower case with dashes.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self.0 { $($code => $name,)* _ => "unknown" }
+            }
+
+            /// One line of documentation.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self.0 { $($code => $text,)* _ => "A reason that this version does not know." }
+            }
+
+            /// Which part of the policy decides about packets with this reason.
+            #[must_use]
+            pub const fn governed_by(self) -> Governs {
+                match self.0 { $($code => Governs::$governs,)* _ => Governs::Malformed }
+            }
+        }
+
+        const _: () = {
+            let codes: &[u8] = &[$($code),*];
+            let mut i = 0;
+            while i < codes.len() {
+                assert!(codes[i] as usize == i, "reason codes are indices: no gaps");
+                i += 1;
+            }
+            assert!(codes.len() <= Reason::CAPACITY);
+        };
+    };
+}
+
+reasons! {
+    0  RULE            "rule"             Rules     "A rule with action pass or drop matched.";
+    1  NO_MATCH        "no-match"         Rules     "No rule matched: the policy's default decided.";
+    2  NON_IP          "non-ip"           Rules     "The frame is neither IPv4 nor IPv6 nor essential: the policy's default decided.";
+    3  ARP             "arp"              Essential "ARP for IPv4 over Ethernet.";
+    4  NEIGHBOUR       "neighbour"        Essential "IPv6 neighbour discovery or router advertisement with hop limit 255.";
+    5  MULTICAST       "multicast-listener" Essential "IPv6 multicast listener discovery.";
+    6  ICMP_ERROR      "icmp-error"       Essential "ICMP or ICMPv6 error: unreachable, too big, time exceeded, parameter problem.";
+    7  DHCP            "dhcp"             Essential "DHCP or DHCPv6 answer to this host as a client.";
+    8  TRUNCATED       "truncated"        Malformed "The frame ends inside a header that it announces.";
+    9  BAD_VERSION     "bad-version"      Malformed "The IP version does not fit the EtherType.";
+    10 BAD_HEADER_LEN  "bad-header-len"   Malformed "IPv4 header length below 20, or TCP data offset below 20 or past the packet.";
+    11 BAD_LENGTH      "bad-length"       Malformed "IP, UDP or TCP length contradicts the bytes that are there.";
+    12 VLAN_DEPTH      "vlan-depth"       VlanDepth "More VLAN tags than packet.vlan_depth.";
+    13 IP_OPTIONS      "ip-options"       IpOptions "IPv4 header with options.";
+    14 SOURCE_ROUTE    "source-route"     Malformed "Loose or strict source route, or an IPv6 type 0 routing header (RFC 5095).";
+    15 EXT_CHAIN       "ext-chain"        ExtMax    "More IPv6 extension headers than packet.ipv6_ext_max.";
+    16 EXT_ORDER       "ext-order"        Malformed "An IPv6 extension header where RFC 8200 forbids it.";
+    17 JUMBOGRAM       "jumbogram"        Malformed "IPv6 payload length 0: a jumbogram, or a forgery of one.";
+    18 FRAG_TINY       "frag-tiny"        Malformed "A first fragment too short for its transport header (RFC 1858, RFC 7112).";
+    19 FRAG_OVERLAP    "frag-overlap"     Malformed "A fragment at offset 8 of a TCP packet, which rewrites its header (RFC 3128).";
+    20 FRAG_OVERSIZE   "frag-oversize"    Malformed "A fragment that reaches past 65,535 bytes.";
+    21 FRAGMENT        "fragment"         Fragments "A fragment, under packet.fragments.";
+    22 TCP_FLAGS       "tcp-flags"        Malformed "TCP flags that no sane host sends: none, SYN with FIN or RST, FIN without ACK.";
+    23 PORT_ZERO       "port-zero"        Malformed "TCP or UDP port 0.";
+    24 BOGON           "bogon"            Malformed "Source address that cannot come from a network: loopback, multicast, broadcast, equal to the destination.";
+    25 ND_SPOOF        "nd-spoof"         Malformed "Neighbour discovery with a hop limit other than 255, or in a fragment (RFC 6980).";
+    26 INTERNAL        "internal"         Malformed "The program reached a state that its compiler excludes. Always dropped; a bug report is welcome.";
+}
+
+impl Reason {
+    /// How many reason codes the counter map has room for.
+    pub const CAPACITY: usize = 64;
+}
+
+impl fmt::Debug for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

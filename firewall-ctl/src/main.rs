@@ -1,0 +1,3 @@
+//! `firewall-ctl`: see `firewall_ctl::cli`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! From counters to a [`crate::view::Snapshot`]: rates, histories, names.

@@ -1,0 +1,1 @@
+//! The YAML as it is written, with spans.

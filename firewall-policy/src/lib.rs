@@ -1,0 +1,23 @@
+//! The policy language: from YAML text to tables for the kernel, and the evaluators that say what
+//! a policy means.
+//!
+//! ```text
+//! source ─► ast (with spans) ─► validate ─► rule::Policy ─► compile ─► tables::Tables
+//!                                               └─► oracle
+//! ```
+//!
+//! Text goes in, data comes out: no I/O, no root, no kernel. Files that a policy names are handed
+//! in by the caller through [`source::Files`].
+#![forbid(unsafe_code)]
+
+pub mod compile;
+pub mod diag;
+pub mod host;
+pub mod oracle;
+pub mod range;
+pub mod rule;
+pub mod source;
+pub mod tables;
+
+mod ast;
+mod validate;

@@ -1,0 +1,158 @@
+//! `Policy` and `Rule`: the one internal form, valid by construction of [`crate::validate`].
+//!
+//! Everything is resolved here: sets are expanded, names are unique, negations are complements,
+//! ranges are in their field's domain. The compiler, the oracle, lint and diff read this form and
+//! nothing before it.
+
+use crate::range::RangeSet;
+use firewall_common::abi::PacketConfig;
+use firewall_common::field::Field;
+use firewall_common::key::{Family, PacketKey};
+use firewall_common::verdict::{Action, Verdict};
+use serde::{Deserialize, Serialize};
+
+/// A policy that can be compiled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Interfaces, in file order; the position is the zone number if `zone` is not shared.
+    pub interfaces: Vec<Interface>,
+    /// Zone names; the index is the zone number in [`Field::Zone`]. Zone 0 is "no zone".
+    pub zones: Vec<String>,
+    /// What happens to packets that no rule matches, and to frames that are not IP.
+    pub default_verdict: Verdict,
+    /// Bits of [`firewall_common::abi::essential_bit`].
+    pub essential: u32,
+    /// The parser's knobs.
+    pub packet: PacketConfig,
+    /// Rules, first match wins. Disabled rules are here too, marked.
+    pub rules: Vec<Rule>,
+}
+
+/// One entry of `interfaces:`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Interface {
+    /// Names or glob patterns (`*`, `?`), or `default-route`.
+    pub matches: Vec<String>,
+    /// How to attach.
+    pub mode: Mode,
+    /// Number into [`Policy::zones`].
+    pub zone: u32,
+}
+
+/// XDP attach mode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Native, and generic with an explanation where the driver refuses.
+    #[default]
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// In the network stack: works on every interface, for trying.
+    Generic,
+}
+
+/// Where something stands in a policy's files. Lines and columns count from 1.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Place {
+    /// File name as the caller gave it.
+    pub file: String,
+    /// Line.
+    pub line: u32,
+    /// Column, in characters.
+    pub column: u32,
+}
+
+/// One rule.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rule {
+    /// Unique name, `[a-z0-9-]{1,63}`: the rule's identity in counters, listings and diffs.
+    pub name: String,
+    /// Where it is written.
+    pub place: Place,
+    /// A rule with `enabled: false` is listed and matches nothing.
+    pub enabled: bool,
+    /// Free text for people.
+    pub comment: Option<String>,
+    /// The match as written, in one line, for listings: `tcp port 80,443 from @admins`.
+    pub summary: String,
+    /// What it matches.
+    pub matches: Match,
+    /// What it does.
+    pub action: Action,
+}
+
+/// Source or destination addresses of both families.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AddrSet {
+    /// IPv4 addresses as numbers.
+    pub v4: RangeSet<u32>,
+    /// IPv6 addresses as numbers.
+    pub v6: RangeSet<u128>,
+}
+
+impl AddrSet {
+    /// Every address of both families.
+    #[must_use]
+    pub fn any() -> Self {
+        Self { v4: RangeSet::full(), v6: RangeSet::full() }
+    }
+
+    /// No address.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { v4: RangeSet::empty(), v6: RangeSet::empty() }
+    }
+
+    /// Everything else.
+    #[must_use]
+    pub fn complement(&self) -> Self {
+        Self { v4: self.v4.complement(), v6: self.v6.complement() }
+    }
+}
+
+/// What a rule matches: the conjunction of all fields.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Match {
+    /// Source addresses.
+    pub src: AddrSet,
+    /// Destination addresses.
+    pub dst: AddrSet,
+    /// Small fields by [`Field`] index, each within `0..=field.none()`.
+    pub fields: [RangeSet<u32>; Field::COUNT],
+}
+
+impl Match {
+    /// Matches every IP packet.
+    #[must_use]
+    pub fn any() -> Self {
+        Self {
+            src: AddrSet::any(),
+            dst: AddrSet::any(),
+            fields: Field::ALL.map(|field| RangeSet::of(0, field.none())),
+        }
+    }
+
+    /// One small field's accepted values.
+    #[must_use]
+    pub fn field(&self, field: Field) -> &RangeSet<u32> {
+        &self.fields[field as usize]
+    }
+
+    /// Whether the rule accepts every value of the field, "not there" included.
+    #[must_use]
+    pub fn is_any(&self, field: Field) -> bool {
+        self.field(field).ranges() == [(0, field.none())]
+    }
+
+    /// Whether the packet's addresses are in the rule's sets.
+    #[must_use]
+    pub fn addresses_match(&self, key: &PacketKey) -> bool {
+        match key.family() {
+            Family::V4 => {
+                self.src.v4.contains(key.src_lo as u32) && self.dst.v4.contains(key.dst_lo as u32)
+            }
+            Family::V6 => self.src.v6.contains(key.src()) && self.dst.v6.contains(key.dst()),
+        }
+    }
+}

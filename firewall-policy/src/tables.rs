@@ -1,0 +1,26 @@
+//! `Tables`: what the compiler makes and the kernel gets. Plain bytes and constants.
+
+use firewall_common::abi::Config;
+
+/// A compiled policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tables {
+    /// The content of the map `fw_tables`; at least 8 bytes, a multiple of 8. All offsets in
+    /// `config` count from its start.
+    pub bytes: Vec<u8>,
+    /// The program's constants. `cpus` and `rules_stride` belong to the loader, which fills them in.
+    pub config: Config,
+    /// Where the bytes went, for `check --verbose` and the limits.
+    pub report: Vec<SizeLine>,
+}
+
+/// One line of the size report.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SizeLine {
+    /// What, in words: `ipv4 source address: buckets`.
+    pub what: String,
+    /// How many entries.
+    pub entries: usize,
+    /// Bytes.
+    pub bytes: usize,
+}

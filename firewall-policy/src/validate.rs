@@ -1,0 +1,1 @@
+//! From ast to Policy.

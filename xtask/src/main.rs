@@ -1,0 +1,3 @@
+//! Set-up, builds, demo and tests of this workspace.
+
+fn main() {}
