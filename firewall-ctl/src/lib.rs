@@ -8,6 +8,7 @@
 //! Imports go from left to right only.
 
 pub mod engine;
+pub mod format;
 pub mod kernel;
 pub mod sampler;
 pub mod view;
