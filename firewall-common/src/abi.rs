@@ -225,7 +225,10 @@ pub struct Config {
 
 /// Byte views for user space.
 #[cfg(feature = "user")]
-#[expect(unsafe_code, reason = "bytemuck's marker traits are unsafe to implement")]
+#[expect(
+    unsafe_code,
+    reason = "bytemuck's marker traits are unsafe to implement"
+)]
 mod user {
     use super::{
         AddrConfig, Config, Counter, FamilyConfig, FieldConfig, InterfaceEntry, PacketConfig,

@@ -51,7 +51,11 @@ impl PacketKey {
     /// The packet's IP family.
     #[must_use]
     pub const fn family(&self) -> Family {
-        if self.is_v6 != 0 { Family::V6 } else { Family::V4 }
+        if self.is_v6 != 0 {
+            Family::V6
+        } else {
+            Family::V4
+        }
     }
 
     /// The value of one small field.

@@ -16,7 +16,11 @@ impl Verdict {
     /// The word for listings: `pass` or `drop`.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        if self.0 == Self::PASS.0 { "pass" } else { "drop" }
+        if self.0 == Self::PASS.0 {
+            "pass"
+        } else {
+            "drop"
+        }
     }
 }
 

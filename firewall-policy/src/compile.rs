@@ -21,5 +21,9 @@ pub struct LimitError {
 /// The limit that the policy exceeds; nothing is ever cut off silently.
 pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
     let _ = (policy, slots);
-    Ok(Tables { bytes: vec![0; 8], config: Default::default(), report: Vec::new() })
+    Ok(Tables {
+        bytes: vec![0; 8],
+        config: Default::default(),
+        report: Vec::new(),
+    })
 }

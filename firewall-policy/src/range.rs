@@ -47,7 +47,13 @@ impl<T: Number> RangeSet<T> {
     /// The set of `first..=last`; nothing if `first > last`.
     #[must_use]
     pub fn of(first: T, last: T) -> Self {
-        Self { ranges: if first <= last { vec![(first, last)] } else { Vec::new() } }
+        Self {
+            ranges: if first <= last {
+                vec![(first, last)]
+            } else {
+                Vec::new()
+            },
+        }
     }
 
     /// Folds any ranges (overlapping, touching, in any order; those with first > last ignored).
@@ -101,7 +107,10 @@ impl<T: Number> RangeSet<T> {
     /// Everything in both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        let (mut a, mut b) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
+        let (mut a, mut b) = (
+            self.ranges.iter().peekable(),
+            other.ranges.iter().peekable(),
+        );
         let mut both = Vec::new();
         while let (Some(&&(a_first, a_last)), Some(&&(b_first, b_last))) = (a.peek(), b.peek()) {
             let (first, last) = (a_first.max(b_first), a_last.min(b_last));
@@ -139,7 +148,9 @@ impl<T: Number> RangeSet<T> {
 
 impl<T: fmt::Debug> fmt::Debug for RangeSet<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.ranges.iter().map(|(a, b)| (a, b))).finish()
+        f.debug_list()
+            .entries(self.ranges.iter().map(|(a, b)| (a, b)))
+            .finish()
     }
 }
 

@@ -95,19 +95,28 @@ impl AddrSet {
     /// Every address of both families.
     #[must_use]
     pub fn any() -> Self {
-        Self { v4: RangeSet::full(), v6: RangeSet::full() }
+        Self {
+            v4: RangeSet::full(),
+            v6: RangeSet::full(),
+        }
     }
 
     /// No address.
     #[must_use]
     pub fn none() -> Self {
-        Self { v4: RangeSet::empty(), v6: RangeSet::empty() }
+        Self {
+            v4: RangeSet::empty(),
+            v6: RangeSet::empty(),
+        }
     }
 
     /// Everything else.
     #[must_use]
     pub fn complement(&self) -> Self {
-        Self { v4: self.v4.complement(), v6: self.v6.complement() }
+        Self {
+            v4: self.v4.complement(),
+            v6: self.v6.complement(),
+        }
     }
 }
 

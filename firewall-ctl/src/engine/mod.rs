@@ -9,10 +9,15 @@
 
 use crate::kernel::KernelError;
 use firewall_common::abi::Counter;
+use firewall_policy::compile::LimitError;
 use firewall_policy::diag::Diagnostics;
-use firewall_policy::rule::Mode;
+use firewall_policy::rule::{Mode, Policy};
+use firewall_policy::tables::Tables;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Where the pins are, unless the caller says otherwise.
+pub const DEFAULT_ROOT: &str = "/sys/fs/bpf/firewall";
 
 /// Everything about a generation that outlives the process which made it. Kept as JSON in a pinned
 /// map, so that whoever finds the pins finds the names too.
@@ -145,6 +150,17 @@ pub struct Applied {
     pub seconds: f64,
 }
 
+/// A policy that was read and compiled, attached to nothing.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The policy.
+    pub policy: Policy,
+    /// Its tables; rule `i` counts in slot `i`.
+    pub tables: Tables,
+    /// Warnings about the policy.
+    pub warnings: Diagnostics,
+}
+
 /// Why a request failed. Nothing was changed in the kernel when one of these is returned.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -162,7 +178,126 @@ pub enum EngineError {
     /// No such interface, or no pattern matches one (exit code 3).
     #[error("{0}")]
     Interface(String),
+    /// The policy is larger than the tables can hold (exit code 3).
+    #[error("the policy is too large: {0}")]
+    Limit(#[from] LimitError),
     /// The kernel layer failed; its variants carry their exit codes.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+}
+
+impl EngineError {
+    /// The exit code of a command that fails with this.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Policy(_) | Self::File { .. } | Self::Interface(_) | Self::Limit(_) => 3,
+            Self::Kernel(error) => error.exit_code(),
+        }
+    }
+}
+
+/// Applies policies under one folder of pins, and reads what the kernel counts.
+#[derive(Debug)]
+pub struct Engine {
+    root: PathBuf,
+}
+
+impl Engine {
+    /// An engine for the pins under `root` (see [`DEFAULT_ROOT`]). Does nothing to the kernel.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
+    /// The folder of pins.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Reads and compiles a policy. Needs no privilege and no kernel; set files are read relative
+    /// to `request.base`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the policy, or the limit that it exceeds.
+    pub fn compile(&self, request: &Request) -> Result<Compiled, EngineError> {
+        let _ = request;
+        Err(KernelError::Stub.into())
+    }
+
+    /// Puts a policy in force. Idempotent: the same policy on the same interfaces changes nothing.
+    ///
+    /// The interfaces are those that `request.interfaces` names in addition to those that are
+    /// filtered already; if it names none, exactly those that the policy names; if that names none
+    /// either, those that are filtered already.
+    ///
+    /// # Errors
+    /// Whatever went wrong; the generation before is in force then, on every interface.
+    pub fn apply(&mut self, request: &Request) -> Result<Applied, EngineError> {
+        let _ = request;
+        Err(KernelError::Stub.into())
+    }
+
+    /// What the kernel runs now; `None` when nothing is loaded.
+    ///
+    /// # Errors
+    /// Pins that cannot be read or understood.
+    pub fn observe(&self) -> Result<Option<Observed>, EngineError> {
+        Err(KernelError::Stub.into())
+    }
+
+    /// All counters now. For sampling, keep a [`CounterReader`].
+    ///
+    /// # Errors
+    /// Nothing is loaded, or its pins cannot be read.
+    pub fn counters(&self) -> Result<Counters, EngineError> {
+        Ok(self.reader()?.read())
+    }
+
+    /// Opens the counters of the generation in force for sampling.
+    ///
+    /// # Errors
+    /// Nothing is loaded, or its pins cannot be read.
+    pub fn reader(&self) -> Result<CounterReader, EngineError> {
+        Err(KernelError::Stub.into())
+    }
+
+    /// Takes the filter off the named interfaces (`None`: off all of them), and with the last one
+    /// removes every map, pin and folder. Returns the names of the interfaces it was taken off.
+    ///
+    /// # Errors
+    /// A name that is not filtered, or the system's refusal.
+    pub fn unload(&mut self, interfaces: Option<&[String]>) -> Result<Vec<String>, EngineError> {
+        let _ = interfaces;
+        Err(KernelError::Stub.into())
+    }
+}
+
+/// The counters of one generation, memory-mapped: reading costs no system call. Open a new one
+/// when the generation changes.
+#[derive(Debug)]
+pub struct CounterReader {
+    generation: u64,
+}
+
+impl CounterReader {
+    /// The generation whose counters these are.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// All counters now.
+    #[must_use]
+    pub fn read(&self) -> Counters {
+        Counters {
+            monotonic: 0.0,
+            reasons: Vec::new(),
+            ports: Vec::new(),
+            rules: Vec::new(),
+        }
+    }
 }

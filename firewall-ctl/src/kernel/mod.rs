@@ -1,9 +1,16 @@
-//! The only place that talks to the kernel: aya, system calls, `unsafe`.
+//! The only place that talks to the kernel: system calls, aya, `unsafe`.
+//!
+//! ```text
+//! object (ELF, relocation) ─► program (verifier, test runs) ─► attach (links)
+//! maps (create, mmap, pin)  ─┘        counters (mmap, sums)     netlink, sys (raw calls)
+//! ```
+//!
+//! May import `firewall_common`, and of `firewall_policy` only `tables`. Knows nothing of policies,
+//! records and generations: that is [`crate::engine`]'s part.
 
-/// What the kernel layer can fail with.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    /// To come.
-    #[error("not implemented")]
-    None,
-}
+mod error;
+
+pub mod counters;
+pub mod program;
+
+pub use error::KernelError;
