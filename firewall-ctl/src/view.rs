@@ -59,6 +59,9 @@ pub struct Snapshot {
     pub drop: Flow,
     /// Ports that counted at least one packet, busiest first.
     pub ports: Vec<PortView>,
+    /// Sum over the ports that counted packets and are not in `ports`.
+    #[serde(default)]
+    pub other_ports: OtherPorts,
     /// Rules in policy order.
     pub rules: Vec<RuleView>,
     /// Reasons that counted at least one packet, busiest first.
@@ -141,6 +144,17 @@ pub struct PortView {
     pub drop: Flow,
     /// Packets a second (passed and dropped), oldest first, at most [`HISTORY`] of them.
     pub history: Vec<u64>,
+}
+
+/// Ports left out of a snapshot, because its reader asked for the busiest only.
+#[derive(Clone, Copy, PartialEq, Default, Debug, Serialize, Deserialize)]
+pub struct OtherPorts {
+    /// How many.
+    pub count: usize,
+    /// Passed.
+    pub pass: Flow,
+    /// Dropped.
+    pub drop: Flow,
 }
 
 /// One rule.
