@@ -1,3 +1,63 @@
-//! Set-up, builds, demo and tests of this workspace.
+//! Set-up, builds, demo and tests of this workspace: `cargo xtask COMMAND`.
+//!
+//! One file per command. Nothing here is imported by the other crates, and nothing of theirs is
+//! imported here: xtask must compile before anything else does.
 
-fn main() {}
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+mod build;
+mod layers;
+mod lint;
+mod process;
+mod run;
+mod setup;
+mod test;
+mod workspace;
+
+/// Set-up, builds, demo and tests of the firewall.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find or install what building and testing need, and say what was found and chosen
+    Setup(setup::Args),
+    /// Build the eBPF object and the host programs with the object inside
+    Build(build::Args),
+    /// Build, then run the daemon: cargo xtask run -- -i eth0 -f rules/web-server.yaml
+    Run(run::Args),
+    /// Run every test, also those that need root and the kernel
+    Test(test::Args),
+    /// Format all crates
+    Fmt,
+    /// Formatting, clippy, borders between crates, licences and sources of dependencies
+    Lint,
+}
+
+fn main() -> ExitCode {
+    match dispatch(Args::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    let workspace = workspace::Workspace::find()?;
+    match command {
+        Command::Setup(args) => setup::command(&workspace, &args),
+        Command::Build(args) => build::command(&workspace, &args),
+        Command::Run(args) => run::command(&workspace, &args),
+        Command::Test(args) => test::command(&workspace, &args),
+        Command::Fmt => lint::format(&workspace),
+        Command::Lint => lint::command(&workspace),
+    }
+}

@@ -1,0 +1,288 @@
+//! The borders between crates and modules (ARCHITECTURE.md) as an executable check: which words
+//! may not stand in which folder's code, how long a file may be, and how it must begin.
+//!
+//! It reads words, not meaning: comments and text literals are taken out, the rest is searched.
+
+use crate::workspace::Workspace;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// Longest file, in lines.
+const LONGEST: usize = 800;
+
+/// Words that may not stand in the code below a folder.
+struct Border {
+    /// Folder or file below the root, with `/` at the end of a folder.
+    below: &'static str,
+    /// Parts of it to which the border does not apply.
+    except: &'static [&'static str],
+    words: &'static [&'static str],
+    reason: &'static str,
+}
+
+const BORDERS: &[Border] = &[
+    Border {
+        below: "firewall-common/src/",
+        except: &[],
+        words: &["std::", "alloc::", "tokio", "aya::maps", "aya::programs"],
+        reason: "firewall-common is no_std and does no input or output",
+    },
+    Border {
+        below: "firewall-policy/",
+        except: &[],
+        words: &["aya", "tokio", "rustix", "std::process", "unsafe"],
+        reason: "firewall-policy knows no kernel, no runtime, and no unsafe",
+    },
+    Border {
+        below: "firewall-policy/src/",
+        except: &[],
+        words: &["std::fs", "std::env", "std::os"],
+        reason: "firewall-policy works on text that is handed to it",
+    },
+    Border {
+        below: "firewall-policy/src/oracle.rs",
+        except: &[],
+        words: &["compile", "tables", "host"],
+        reason: "the oracle must not know what it is there to check",
+    },
+    Border {
+        below: "firewall-ctl/",
+        except: &["firewall-ctl/src/kernel/"],
+        words: &["aya", "aya_log", "aya_obj", "unsafe"],
+        reason: "only firewall-ctl/src/kernel may use aya and unsafe",
+    },
+    Border {
+        below: "firewall-ctl/src/kernel/",
+        except: &[],
+        words: &[
+            "crate::api",
+            "crate::cli",
+            "crate::daemon",
+            "crate::tui",
+            "crate::engine",
+        ],
+        reason: "the kernel layer knows nothing above it",
+    },
+    Border {
+        below: "firewall-ctl/src/engine/",
+        except: &[],
+        words: &["crate::api", "crate::cli", "crate::daemon", "crate::tui"],
+        reason: "the engine knows nothing above it",
+    },
+    Border {
+        below: "firewall-ctl/src/tui/",
+        except: &[],
+        words: &["crate::engine", "crate::kernel"],
+        reason: "the terminal interface reads snapshots only",
+    },
+    Border {
+        below: "xtask/",
+        except: &[],
+        words: &[
+            "firewall_common",
+            "firewall_policy",
+            "firewall_ctl",
+            "unsafe",
+        ],
+        reason: "xtask compiles before everything else",
+    },
+    Border {
+        below: "tests/",
+        except: &[],
+        words: &["xtask", "unsafe"],
+        reason: "nothing imports xtask, and unsafe stays in the kernel layer",
+    },
+];
+
+/// Every offence, as `file:line: what`.
+pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
+    let mut offences = Vec::new();
+    for folder in [
+        "firewall-common",
+        "firewall-ebpf",
+        "firewall-policy",
+        "firewall-ctl",
+        "xtask",
+        "tests",
+    ] {
+        for file in sources(&workspace.root.join(folder))? {
+            let text = std::fs::read_to_string(&file)
+                .with_context(|| format!("reading {}", file.display()))?;
+            let name = file
+                .strip_prefix(&workspace.root)
+                .unwrap_or(&file)
+                .to_string_lossy();
+            offences.extend(check_file(&name, &text));
+        }
+    }
+    Ok(offences)
+}
+
+/// All Rust files below a folder, in order.
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    if !folder.exists() {
+        return Ok(found);
+    }
+    for entry in std::fs::read_dir(folder).with_context(|| format!("{}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            if path.file_name().is_some_and(|name| name != "target") {
+                found.extend(sources(&path)?);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn check_file(name: &str, text: &str) -> Vec<String> {
+    let mut offences = Vec::new();
+    let lines = text.lines().count();
+    if lines > LONGEST {
+        offences.push(format!(
+            "{name}: {lines} lines, more than {LONGEST}: split it by concept"
+        ));
+    }
+    if !text.starts_with("//!") {
+        offences.push(format!(
+            "{name}:1: begin with `//!`: what the file holds and may not do"
+        ));
+    }
+    let code = code_lines(text);
+    for border in BORDERS {
+        let inside = name.starts_with(border.below);
+        if !inside || border.except.iter().any(|part| name.starts_with(part)) {
+            continue;
+        }
+        for (number, line) in code.iter().enumerate() {
+            for word in border.words {
+                if has_word(line, word) {
+                    offences.push(format!(
+                        "{name}:{}: `{word}`: {}",
+                        number + 1,
+                        border.reason
+                    ));
+                }
+            }
+        }
+    }
+    offences
+}
+
+/// Whether `word` stands in `line` with no identifier character next to it.
+fn has_word(line: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        // A word that ends in `::` is followed by an identifier.
+        !before.is_some_and(part) && (word.ends_with(':') || !after.is_some_and(part))
+    })
+}
+
+/// The lines of a file without comments and without the insides of text literals.
+fn code_lines(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut rest = text.chars().peekable();
+    let mut literal = false;
+    let mut comment = false;
+    while let Some(c) = rest.next() {
+        if c == '\n' {
+            comment = false;
+            lines.push(String::new());
+        } else if comment {
+            continue;
+        } else if literal {
+            // What follows a backslash is part of the text; an escaped line end still ends the line.
+            if c == '\\' && rest.next() == Some('\n') {
+                lines.push(String::new());
+            }
+            literal = c != '"';
+        } else if c == '/' && rest.peek() == Some(&'/') {
+            comment = true;
+        } else if c == '\'' {
+            // A character literal may hold a quotation mark; a lifetime holds none.
+            let next: Vec<char> = rest.clone().take(3).collect();
+            match next[..] {
+                ['\\', '"' | '\'', '\''] => drop(rest.nth(2)),
+                ['"', '\'', ..] => drop(rest.nth(1)),
+                _ => {}
+            }
+        } else if c == '"' {
+            literal = true;
+        } else if let Some(line) = lines.last_mut() {
+            line.push(c);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offences(name: &str, code: &str) -> Vec<String> {
+        check_file(name, &format!("//! Text.\n{code}"))
+    }
+
+    #[test]
+    fn forbidden_words_are_found() {
+        let found = offences(
+            "firewall-policy/src/rule.rs",
+            "use std::fs;\nuse std::fmt;\n",
+        );
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("firewall-policy/src/rule.rs:2: `std::fs`"),
+            "{found:?}"
+        );
+        assert_eq!(
+            offences("firewall-ctl/src/daemon/mod.rs", "use aya::Ebpf;\n").len(),
+            1
+        );
+        assert_eq!(
+            offences("firewall-ctl/src/view.rs", "unsafe { f() }\n").len(),
+            1
+        );
+        assert_eq!(
+            offences("firewall-common/src/key.rs", "use std::vec::Vec;\n").len(),
+            1
+        );
+        assert_eq!(
+            offences("xtask/src/x.rs", "use firewall_ctl::view;\n").len(),
+            1
+        );
+    }
+
+    #[test]
+    fn the_kernel_layer_may_use_aya() {
+        assert!(
+            offences(
+                "firewall-ctl/src/kernel/maps.rs",
+                "use aya::Ebpf; unsafe {}\n"
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn comments_and_texts_do_not_count() {
+        let code = "// aya and unsafe\nlet a = \"unsafe \\\" aya\";\nlet b = '\"'; // tokio\n\
+                    let unsafely = 1; let d = '\\''; let c = \"aya\";\n";
+        assert!(offences("firewall-policy/src/rule.rs", code).is_empty());
+        assert_eq!(
+            offences("firewall-policy/src/rule.rs", &format!("{code}aya();")).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn files_are_short_and_introduce_themselves() {
+        let long = "\n".repeat(LONGEST);
+        assert!(offences("tests/a.rs", &long)[0].contains("more than 800"));
+        assert!(check_file("tests/a.rs", "fn a() {}\n")[0].contains("begin with `//!`"));
+    }
+}

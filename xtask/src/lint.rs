@@ -1,0 +1,80 @@
+//! `cargo xtask fmt` and `cargo xtask lint`.
+
+use crate::{layers, process, workspace::Workspace};
+use anyhow::{Result, bail};
+use std::process::{Command, ExitCode};
+
+/// Formats the workspace, and `firewall-ebpf`, which is no member of it.
+pub(crate) fn format(workspace: &Workspace) -> Result<ExitCode> {
+    for mut command in formatters(workspace) {
+        process::run(&mut command)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs every check, and reports all that failed.
+pub(crate) fn command(workspace: &Workspace) -> Result<ExitCode> {
+    let mut failures = Vec::new();
+    for mut command in formatters(workspace) {
+        if process::run(command.arg("--check")).is_err() {
+            failures.push("formatting: run `cargo xtask fmt`".to_owned());
+        }
+    }
+    let mut clippy = cargo(workspace);
+    clippy.args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]);
+    if process::run(&mut clippy).is_err() {
+        failures.push("clippy: see above".to_owned());
+    }
+    let offences = layers::check(workspace)?;
+    for offence in &offences {
+        println!("{offence}");
+    }
+    if !offences.is_empty() {
+        failures.push(format!(
+            "borders between crates: {} offences above",
+            offences.len()
+        ));
+    }
+    if process::ask(cargo(workspace).args(["deny", "--version"])).is_some() {
+        if process::run(cargo(workspace).args(["deny", "check", "bans", "licenses", "sources"]))
+            .is_err()
+        {
+            failures.push("dependencies: see above".to_owned());
+        }
+    } else {
+        println!(
+            "cargo-deny is not installed: dependencies are not checked (cargo xtask setup --all)"
+        );
+    }
+    if !failures.is_empty() {
+        bail!("lint found\n  {}", failures.join("\n  "));
+    }
+    println!("lint: nothing to complain about");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn formatters(workspace: &Workspace) -> Vec<Command> {
+    let mut all = cargo(workspace);
+    all.args(["fmt", "--all"]);
+    let mut commands = vec![all];
+    let ebpf = workspace.root.join("firewall-ebpf");
+    if ebpf.join("Cargo.toml").exists() {
+        let mut command = process::host_cargo();
+        command.current_dir(ebpf).arg("fmt");
+        commands.push(command);
+    }
+    commands
+}
+
+fn cargo(workspace: &Workspace) -> Command {
+    let mut command = process::host_cargo();
+    command.current_dir(&workspace.root);
+    command
+}
