@@ -1,0 +1,250 @@
+//! `top` as lines of text: for pipes, logs, terminals that cannot do more, and people who prefer it.
+//! One block for each interval: totals, the busiest rows, what the rest adds up to.
+//!
+//! Invariant: ASCII without control characters other than newline, except what names themselves
+//! hold beyond ASCII.
+
+use super::columns::{self, Column, Id};
+use super::options::{Tab, TopOptions};
+use super::rows::{self, Query, Row, Sort};
+use super::text::{clean, clock, cut, rates};
+use crate::format;
+use crate::view::Snapshot;
+use anyhow::Result;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::time::Instant;
+
+/// Width that the columns are made for; MATCH, the last column of rules, may reach past it.
+const WIDTH: u16 = 80;
+
+/// Writes a block for each interval, `options.count` times or until the reader goes away.
+///
+/// # Errors
+/// The first call of `source` fails, or `out` cannot be written. A reader that closed the pipe is
+/// no error. Later failures of the source are written as a line and the source is asked again.
+pub fn run(
+    mut source: impl FnMut() -> Result<Snapshot>,
+    options: &TopOptions,
+    mut out: impl Write,
+) -> Result<()> {
+    let mut done = 0;
+    let mut next = Instant::now();
+    let mut seen = None;
+    loop {
+        let text = match source() {
+            Ok(snapshot) => {
+                seen = Some(Instant::now());
+                block(&snapshot, options)
+            }
+            Err(error) => match seen {
+                None => return Err(error),
+                Some(seen) => format!(
+                    "daemon not reachable: {}, retrying; last data {} s old\n",
+                    clean(&format!("{error:#}")),
+                    seen.elapsed().as_secs()
+                ),
+            },
+        };
+        done += 1;
+        let last = options.count.is_some_and(|count| done >= count);
+        let end = if last { "" } else { "\n" };
+        match out
+            .write_all(format!("{text}{end}").as_bytes())
+            .and_then(|()| out.flush())
+        {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written?,
+        }
+        if last {
+            return Ok(());
+        }
+        next += options.interval;
+        match next.checked_duration_since(Instant::now()) {
+            Some(pause) => std::thread::sleep(pause),
+            // Late (a slow source, a suspended machine): go on from now, do not catch up.
+            None => next = Instant::now(),
+        }
+    }
+}
+
+/// Writes one block, or with `json` the snapshot as JSON (schema [`crate::view::SCHEMA`]).
+///
+/// # Errors
+/// `source` fails, or `out` cannot be written.
+pub fn once(
+    mut source: impl FnMut() -> Result<Snapshot>,
+    options: &TopOptions,
+    json: bool,
+    mut out: impl Write,
+) -> Result<()> {
+    if !json {
+        let options = TopOptions {
+            count: Some(1),
+            ..options.clone()
+        };
+        return run(source, &options, out);
+    }
+    let mut text = serde_json::to_string_pretty(&source()?)?;
+    text.push('\n');
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// One block of text about a snapshot, ending in a newline.
+#[must_use]
+pub fn block(snapshot: &Snapshot, options: &TopOptions) -> String {
+    let mut text = String::new();
+    header(&mut text, snapshot, options);
+    let tab = options.tab;
+    let columns: Vec<(Column, u16)> = columns::fit(tab, WIDTH - 11, options.numbers);
+    let columns: Vec<_> = columns
+        .into_iter()
+        .filter(|(c, _)| c.id != Id::History)
+        .collect();
+    line(&mut text, &columns, |column, _| {
+        column.title(options.bytes).into()
+    });
+    let query = Query {
+        tab,
+        sort: Sort::initial(tab),
+        filter: "",
+    };
+    let page = rows::page(snapshot, query, 0, options.rows);
+    for row in page
+        .rows
+        .iter()
+        .filter_map(|index| rows::row(snapshot, tab, *index))
+    {
+        line(&mut text, &columns, |column, width| {
+            cut(&row.cell(column.id, width, options), width.into(), false).into_owned()
+        });
+    }
+    if page.total == 0 {
+        let what = if tab == Tab::Interfaces {
+            "no interface"
+        } else {
+            "no packet counted yet"
+        };
+        let _ = writeln!(text, "({what})");
+    }
+    if page.total > page.rows.len() {
+        let shown: Vec<Row<'_>> = page
+            .rows
+            .iter()
+            .filter_map(|index| rows::row(snapshot, tab, *index))
+            .collect();
+        others(&mut text, snapshot, tab, &shown, page.total, options);
+    }
+    text
+}
+
+/// Time and totals; then what drops, and what wants attention.
+fn header(text: &mut String, snapshot: &Snapshot, options: &TopOptions) {
+    let status = &snapshot.status;
+    let chosen = options
+        .interface
+        .as_ref()
+        .and_then(|name| status.interfaces.iter().find(|view| view.name == *name));
+    let (pass, drop) = chosen.map_or((snapshot.pass.rate, snapshot.drop.rate), |view| {
+        (view.pass.rate, view.drop.rate)
+    });
+    let name = chosen.map_or(String::new(), |view| format!("{} ", clean(&view.name)));
+    let generation = match &status.generation {
+        Some(generation) => format!("generation {}", generation.number),
+        None => "no policy in force".to_owned(),
+    };
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "{}  {name}PASS {}  DROP {}  {generation}",
+        clock(snapshot.time),
+        rates(pass, options),
+        rates(drop, options)
+    );
+    let dropping: Vec<String> = rows::page(
+        snapshot,
+        Query {
+            tab: Tab::Reasons,
+            sort: Sort::initial(Tab::Reasons),
+            filter: "",
+        },
+        0,
+        snapshot.reasons.len(),
+    )
+    .rows
+    .into_iter()
+    .filter_map(|index| snapshot.reasons.get(index))
+    .filter(|reason| reason.is_drop() && reason.hits.rate.pps > 0.0)
+    .take(4)
+    .map(|reason| {
+        format!(
+            "{} {}",
+            clean(&reason.name),
+            format::rate(reason.hits.rate.pps, options.numbers)
+        )
+    })
+    .collect();
+    if !dropping.is_empty() && options.tab != Tab::Reasons {
+        let _ = writeln!(text, "dropped/s by reason: {}", dropping.join(", "));
+    }
+    let failed = status
+        .last_error
+        .iter()
+        .map(|error| format!("last apply FAILED: {error}"));
+    for warning in failed.chain(status.warnings.iter().cloned()) {
+        let _ = writeln!(text, "! {}", clean(&warning));
+    }
+}
+
+/// Writes one line of cells, without blanks at its end.
+fn line(text: &mut String, columns: &[(Column, u16)], cell: impl Fn(&Column, u16) -> String) {
+    let mut line = String::new();
+    for (column, width) in columns {
+        let (cell, width) = (cell(column, *width), usize::from(*width));
+        let _ = match column.is_number() {
+            true => write!(line, "{cell:>width$} "),
+            false => write!(line, "{cell:<width$} "),
+        };
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+/// What the rows that are not shown add up to.
+fn others(
+    text: &mut String,
+    snapshot: &Snapshot,
+    tab: Tab,
+    shown: &[Row<'_>],
+    total: usize,
+    options: &TopOptions,
+) {
+    let sum = |rows: &mut dyn Iterator<Item = Row<'_>>| {
+        rows.fold([0.0; 2], |[pass, drop], row| {
+            let [p, d] = row.traffic();
+            [pass + p.rate.pps, drop + d.rate.pps]
+        })
+    };
+    let all = sum(&mut (0..total).filter_map(|index| rows::row(snapshot, tab, index)));
+    let listed = sum(&mut shown.iter().copied());
+    let rest = |at: usize| {
+        // Subtraction of sums may leave a rounding error where there is nothing.
+        let pps = all[at] - listed[at];
+        format::rate(if pps < 0.05 { 0.0 } else { pps }, options.numbers)
+    };
+    let more = total - shown.len();
+    let _ = match tab {
+        // A rule with `next` counts packets that another rule counts too: no sum of rules.
+        Tab::Rules => writeln!(text, "(other {more} rules)"),
+        _ => writeln!(
+            text,
+            "(other {more} {}: PASS {}/s, DROP {}/s)",
+            tab.name(),
+            rest(0),
+            rest(1)
+        ),
+    };
+}

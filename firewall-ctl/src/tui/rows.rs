@@ -1,0 +1,421 @@
+//! The rows of each table: what stands in a cell, what a row is sorted and filtered by, and the one
+//! page of rows that is on the screen. Reads the snapshot; knows nothing of the terminal.
+//!
+//! A snapshot may hold 131,072 ports and is shown every second, so [`page`] never sorts them all:
+//! it reads each sort key once, keeps those up to the page's end by selection (introselect, O(n))
+//! and sorts only these.
+//!
+//! Invariant: the order is total (ties go by total packets, then by port, rule or source order), so
+//! rows with equal keys do not trade places from one second to the next.
+
+use super::columns::Id;
+use super::options::{Tab, TopOptions};
+use super::{spark, text};
+use crate::format;
+use crate::view::{Count, InterfaceView, PortView, ReasonView, RuleView, Snapshot};
+use crate::view::{Flow as Traffic, Rate};
+use firewall_common::reason::Reason;
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+
+/// How a table is sorted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Sort {
+    /// By this column.
+    pub(super) by: Id,
+    /// Largest first.
+    pub(super) descending: bool,
+}
+
+impl Sort {
+    /// The natural direction of a column: numbers from the top, words from A.
+    pub(super) const fn of(by: Id) -> Self {
+        let words = matches!(
+            by,
+            Id::Port
+                | Id::Service
+                | Id::Number
+                | Id::Name
+                | Id::Action
+                | Id::Verdict
+                | Id::Mode
+                | Id::Match
+                | Id::Place
+                | Id::Meaning
+        );
+        Self {
+            by,
+            descending: !words,
+        }
+    }
+
+    /// What a table starts with: the busiest first, interfaces by name.
+    pub(super) const fn initial(tab: Tab) -> Self {
+        Self::of(match tab {
+            Tab::Interfaces => Id::Name,
+            _ => Id::History,
+        })
+    }
+}
+
+/// Which row, independent of its position.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum RowId {
+    /// Protocol and port.
+    Port(String, u16),
+    /// Rule name, which is unique in a policy.
+    Rule(String),
+    /// Reason and verdict.
+    Reason(String, String),
+    /// Kernel index.
+    Interface(u32),
+}
+
+/// One row of a table.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Row<'a> {
+    /// Of the ports.
+    Port(&'a PortView),
+    /// Of the rules.
+    Rule(&'a RuleView),
+    /// Of the reasons.
+    Reason(&'a ReasonView),
+    /// Of the interfaces.
+    Interface(&'a InterfaceView),
+}
+
+/// Number of rows before filtering.
+pub(super) fn len(snapshot: &Snapshot, tab: Tab) -> usize {
+    match tab {
+        Tab::Ports => snapshot.ports.len(),
+        Tab::Rules => snapshot.rules.len(),
+        Tab::Reasons => snapshot.reasons.len(),
+        Tab::Interfaces => snapshot.status.interfaces.len(),
+    }
+}
+
+/// Row `index` in the snapshot's order.
+pub(super) fn row(snapshot: &Snapshot, tab: Tab, index: usize) -> Option<Row<'_>> {
+    match tab {
+        Tab::Ports => snapshot.ports.get(index).map(Row::Port),
+        Tab::Rules => snapshot.rules.get(index).map(Row::Rule),
+        Tab::Reasons => snapshot.reasons.get(index).map(Row::Reason),
+        Tab::Interfaces => snapshot.status.interfaces.get(index).map(Row::Interface),
+    }
+}
+
+/// The row with this identity.
+pub(super) fn find<'a>(snapshot: &'a Snapshot, id: &RowId) -> Option<Row<'a>> {
+    match id {
+        RowId::Port(proto, port) => snapshot
+            .ports
+            .iter()
+            .find(|view| view.port == *port && view.proto == *proto)
+            .map(Row::Port),
+        RowId::Rule(name) => snapshot
+            .rules
+            .iter()
+            .find(|view| view.name == *name)
+            .map(Row::Rule),
+        RowId::Reason(name, verdict) => snapshot
+            .reasons
+            .iter()
+            .find(|view| view.name == *name && view.verdict == *verdict)
+            .map(Row::Reason),
+        RowId::Interface(ifindex) => snapshot
+            .status
+            .interfaces
+            .iter()
+            .find(|view| view.ifindex == *ifindex)
+            .map(Row::Interface),
+    }
+}
+
+impl<'a> Row<'a> {
+    /// The row's identity.
+    pub(super) fn id(self) -> RowId {
+        match self {
+            Self::Port(view) => RowId::Port(view.proto.clone(), view.port),
+            Self::Rule(view) => RowId::Rule(view.name.clone()),
+            Self::Reason(view) => RowId::Reason(view.name.clone(), view.verdict.clone()),
+            Self::Interface(view) => RowId::Interface(view.ifindex),
+        }
+    }
+
+    /// Passed and dropped; a rule's hits count as its action says.
+    pub(super) fn traffic(self) -> [Traffic; 2] {
+        match self {
+            Self::Port(view) => [view.pass, view.drop],
+            Self::Interface(view) => [view.pass, view.drop],
+            Self::Rule(view) if view.action == "drop" => [Traffic::default(), view.hits],
+            Self::Rule(view) => [view.hits, Traffic::default()],
+            Self::Reason(view) if view.is_drop() => [Traffic::default(), view.hits],
+            Self::Reason(view) => [view.hits, Traffic::default()],
+        }
+    }
+
+    /// Packets a second of the last minute; interfaces keep none.
+    pub(super) fn history(self) -> &'a [u64] {
+        match self {
+            Self::Port(view) => &view.history,
+            Self::Rule(view) => &view.history,
+            Self::Reason(view) => &view.history,
+            Self::Interface(_) => &[],
+        }
+    }
+
+    /// Passed and dropped together, in total.
+    pub(super) fn total(self) -> Count {
+        let [pass, drop] = self.traffic();
+        Count {
+            packets: pass.total.packets.saturating_add(drop.total.packets),
+            bytes: pass.total.bytes.saturating_add(drop.total.bytes),
+        }
+    }
+
+    /// Passed and dropped together, now.
+    pub(super) fn rate(self) -> Rate {
+        let [pass, drop] = self.traffic();
+        Rate {
+            pps: pass.rate.pps + drop.rate.pps,
+            bps: pass.rate.bps + drop.rate.bps,
+        }
+    }
+
+    /// The name that the filter looks at, and others that belong to the row. `filter` is in lower
+    /// case.
+    /// `scratch` is reused from row to row.
+    fn matches(self, filter: &str, scratch: &mut String) -> bool {
+        let has = |text: &str| {
+            // Names are nearly always lower case: look without copying first.
+            text.contains(filter)
+                || (text
+                    .bytes()
+                    .any(|b| b.is_ascii_uppercase() || !b.is_ascii())
+                    && text.to_lowercase().contains(filter))
+        };
+        match self {
+            Self::Port(view) => {
+                scratch.clear();
+                // Writing to a String cannot fail.
+                let _ = write!(scratch, "{}/{}", view.proto, view.port);
+                has(scratch) || view.service.as_deref().is_some_and(has)
+            }
+            Self::Rule(view) => has(&view.name),
+            Self::Reason(view) => has(&view.name),
+            Self::Interface(view) => has(&view.name),
+        }
+    }
+
+    /// A column of words; empty for columns that this table does not have, and for numbers.
+    pub(super) fn text(self, id: Id) -> Cow<'a, str> {
+        match (self, id) {
+            (Self::Port(view), Id::Port) => {
+                Cow::Owned(format!("{}/{}", text::clean(&view.proto), view.port))
+            }
+            (Self::Port(view), Id::Service) => match &view.service {
+                Some(service) => text::clean(service),
+                None => Cow::Borrowed("-"),
+            },
+            (Self::Rule(view), Id::Name) => text::clean(&view.name),
+            (Self::Rule(view), Id::Action) if !view.enabled => Cow::Borrowed("off"),
+            (Self::Rule(view), Id::Action) => Cow::Owned(upper(&view.action)),
+            (Self::Rule(view), Id::Match) => text::clean(&view.summary),
+            (Self::Rule(view), Id::Place) => text::clean(&view.place),
+            (Self::Reason(view), Id::Name) => text::clean(&view.name),
+            (Self::Reason(view), Id::Verdict) => Cow::Owned(upper(&view.verdict)),
+            (Self::Reason(view), Id::Meaning) => Cow::Borrowed(meaning(&view.name)),
+            (Self::Interface(view), Id::Name) => text::clean(&view.name),
+            (Self::Interface(view), Id::Mode) => Cow::Borrowed(text::mode(view.mode)),
+            _ => Cow::Borrowed(""),
+        }
+    }
+
+    /// What stands in a cell `width` wide.
+    pub(super) fn cell(self, id: Id, width: u16, options: &TopOptions) -> Cow<'a, str> {
+        let numbers = options.numbers;
+        let [pass, drop] = self.traffic();
+        Cow::Owned(match id {
+            Id::Number => match self {
+                Self::Rule(view) => view.number.to_string(),
+                _ => return Cow::Borrowed(""),
+            },
+            Id::PassRate => format::rate(pass.rate.pps, numbers),
+            Id::DropRate => format::rate(drop.rate.pps, numbers),
+            Id::Rate => format::rate(self.rate().pps, numbers),
+            Id::Bandwidth => {
+                let bps = self.rate().bps;
+                format::rate(if options.bytes { bps / 8.0 } else { bps }, numbers)
+            }
+            Id::DropShare => format::percent(drop.rate.pps, self.rate().pps),
+            Id::Passed => format::count(pass.total.packets, numbers),
+            Id::Dropped => format::count(drop.total.packets, numbers),
+            Id::Packets => format::count(self.total().packets, numbers),
+            Id::History => spark::line(self.history(), width.into(), options.unicode),
+            _ => return self.text(id),
+        })
+    }
+
+    /// The value that a column of numbers sorts by; 0 for columns of words.
+    fn value(self, id: Id) -> f64 {
+        let [pass, drop] = self.traffic();
+        match id {
+            Id::Number | Id::Port => f64::from(self.order()),
+            Id::PassRate => pass.rate.pps,
+            Id::DropRate => drop.rate.pps,
+            Id::Rate | Id::History => self.rate().pps,
+            Id::Bandwidth => self.rate().bps,
+            Id::DropShare => drop.rate.pps / self.rate().pps.max(f64::MIN_POSITIVE),
+            Id::Passed => pass.total.packets as f64,
+            Id::Dropped => drop.total.packets as f64,
+            Id::Packets => self.total().packets as f64,
+            _ => 0.0,
+        }
+    }
+
+    /// The place in the table's natural order: by port, by rule number; 0 where the snapshot's
+    /// order is the natural one.
+    fn order(self) -> u32 {
+        match self {
+            Self::Port(view) => u32::from(view.port) << 1 | u32::from(view.proto != "tcp"),
+            Self::Rule(view) => u32::try_from(view.number).unwrap_or(u32::MAX),
+            Self::Reason(_) | Self::Interface(_) => 0,
+        }
+    }
+}
+
+fn upper(word: &str) -> String {
+    text::clean(word).to_uppercase()
+}
+
+/// One line about a reason; reasons of a newer daemon are named as unknown.
+pub(super) fn meaning(name: &str) -> &'static str {
+    Reason::ALL
+        .iter()
+        .find(|reason| reason.name() == name)
+        .map_or("A reason that this version does not know.", |reason| {
+            reason.text()
+        })
+}
+
+/// Rows that a table shows of a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Page {
+    /// Indices into the snapshot, in the order of the screen.
+    pub(super) rows: Vec<usize>,
+    /// Rows that the filter lets through.
+    pub(super) total: usize,
+}
+
+/// What [`page`] is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Query<'a> {
+    /// The table.
+    pub(super) tab: Tab,
+    /// Its order.
+    pub(super) sort: Sort,
+    /// Part of a name; empty for all rows.
+    pub(super) filter: &'a str,
+}
+
+/// How many rows the filter lets through.
+pub(super) fn count(snapshot: &Snapshot, query: Query<'_>) -> usize {
+    if query.filter.is_empty() {
+        len(snapshot, query.tab)
+    } else {
+        indices(snapshot, query).count()
+    }
+}
+
+/// Rows `first..first + rows` in the query's order.
+pub(super) fn page(snapshot: &Snapshot, query: Query<'_>, first: usize, rows: usize) -> Page {
+    let by = query.sort.by;
+    let at = |index: u32| row(snapshot, query.tab, index as usize);
+    let mut keys: Vec<Key> = indices(snapshot, query)
+        .filter_map(|index| {
+            let row = at(index)?;
+            let packets = row.total().packets;
+            Some(Key {
+                value: row.value(by),
+                packets,
+                order: row.order(),
+                index,
+            })
+        })
+        .collect();
+    let total = keys.len();
+    let last = first.saturating_add(rows).min(total);
+    let first = first.min(last);
+    let words = |key: &Key| at(key.index).map(|row| row.text(by)).unwrap_or_default();
+    let is_text = matches!(
+        by,
+        Id::Service
+            | Id::Name
+            | Id::Action
+            | Id::Verdict
+            | Id::Mode
+            | Id::Match
+            | Id::Place
+            | Id::Meaning
+    );
+    let compare = |a: &Key, b: &Key| {
+        let main = if is_text {
+            words(a).cmp(&words(b))
+        } else {
+            a.value.total_cmp(&b.value)
+        };
+        let main = if query.sort.descending {
+            main.reverse()
+        } else {
+            main
+        };
+        main.then_with(|| a.ties(b))
+    };
+    if last < total {
+        keys.select_nth_unstable_by(last, compare);
+        keys.truncate(last);
+    }
+    if first > 0 && first < last {
+        keys.select_nth_unstable_by(first, compare);
+    }
+    let shown = &mut keys[first..];
+    shown.sort_unstable_by(compare);
+    Page {
+        rows: shown.iter().map(|key| key.index as usize).collect(),
+        total,
+    }
+}
+
+/// Indices of the rows that the filter lets through, in the snapshot's order.
+fn indices<'a>(snapshot: &'a Snapshot, query: Query<'a>) -> impl Iterator<Item = u32> + 'a {
+    let filter = query.filter.to_lowercase();
+    let mut scratch = String::new();
+    // No table comes near 2^32 rows: ports end at 131,072, rules at what a policy file can hold.
+    let len = u32::try_from(len(snapshot, query.tab)).unwrap_or(u32::MAX);
+    (0..len).filter(move |index| {
+        filter.is_empty()
+            || row(snapshot, query.tab, *index as usize)
+                .is_some_and(|row| row.matches(&filter, &mut scratch))
+    })
+}
+
+/// A row's sort key, read once: comparing touches no snapshot memory for columns of numbers.
+#[derive(Clone, Copy)]
+struct Key {
+    value: f64,
+    packets: u64,
+    order: u32,
+    index: u32,
+}
+
+impl Key {
+    /// The order of rows with equal values.
+    fn ties(&self, other: &Self) -> Ordering {
+        other
+            .packets
+            .cmp(&self.packets)
+            .then(self.order.cmp(&other.order))
+            .then(self.index.cmp(&other.index))
+    }
+}
