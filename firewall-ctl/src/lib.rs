@@ -11,4 +11,5 @@ pub mod engine;
 pub mod format;
 pub mod kernel;
 pub mod sampler;
+pub mod tui;
 pub mod view;

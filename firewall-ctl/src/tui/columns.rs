@@ -199,8 +199,17 @@ pub(super) const fn width(width: u16) -> u16 {
 
 /// The columns of `tab` that fit into `width` cells with one blank between them, and their widths.
 pub(super) fn fit(tab: Tab, width: u16, numbers: Numbers) -> Vec<(Column, u16)> {
-    let mut columns: Vec<(Column, u16)> = all(tab)
-        .iter()
+    fit_of(all(tab), width, numbers)
+}
+
+/// Those of `columns` that fit, as [`fit`].
+pub(super) fn fit_of<'a>(
+    columns: impl IntoIterator<Item = &'a Column>,
+    width: u16,
+    numbers: Numbers,
+) -> Vec<(Column, u16)> {
+    let mut columns: Vec<(Column, u16)> = columns
+        .into_iter()
         .map(|column| {
             let raw = numbers == Numbers::Raw && column.is_number() && column.id != Id::Number;
             (*column, if raw { RAW_WIDTH } else { column.min })

@@ -24,6 +24,8 @@ mod update;
 pub use options::{Tab, TopOptions, UnknownTab};
 pub use plain::once;
 pub use render::{MIN_HEIGHT, MIN_WIDTH, draw};
+#[doc(hidden)]
+pub use run::run_drawing;
 pub use run::{interactive, run};
 pub use state::State;
 pub use update::{Event, Flow, update};

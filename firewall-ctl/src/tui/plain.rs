@@ -8,15 +8,20 @@ use super::columns::{self, Column, Id};
 use super::options::{Tab, TopOptions};
 use super::rows::{self, Query, Row, Sort};
 use super::text::{clean, clock, cut, rates};
-use crate::format;
+use crate::format::{self, Numbers};
 use crate::view::Snapshot;
 use anyhow::Result;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Instant;
 
-/// Width that the columns are made for; MATCH, the last column of rules, may reach past it.
-const WIDTH: u16 = 80;
+/// Width of a line: that of a terminal that was not changed, more where numbers are long.
+const fn width(options: &TopOptions) -> u16 {
+    match options.numbers {
+        Numbers::Si => 80,
+        Numbers::Raw => 120,
+    }
+}
 
 /// Writes a block for each interval, `options.count` times or until the reader goes away.
 ///
@@ -99,11 +104,11 @@ pub fn block(snapshot: &Snapshot, options: &TopOptions) -> String {
     let mut text = String::new();
     header(&mut text, snapshot, options);
     let tab = options.tab;
-    let columns: Vec<(Column, u16)> = columns::fit(tab, WIDTH - 11, options.numbers);
-    let columns: Vec<_> = columns
-        .into_iter()
-        .filter(|(c, _)| c.id != Id::History)
-        .collect();
+    // A minute of history stands in the lines above already.
+    let shown = columns::all(tab)
+        .iter()
+        .filter(|column| column.id != Id::History);
+    let columns = columns::fit_of(shown, width(options), options.numbers);
     line(&mut text, &columns, |column, _| {
         column.title(options.bytes).into()
     });
@@ -130,14 +135,11 @@ pub fn block(snapshot: &Snapshot, options: &TopOptions) -> String {
         };
         let _ = writeln!(text, "({what})");
     }
-    if page.total > page.rows.len() {
-        let shown: Vec<Row<'_>> = page
-            .rows
-            .iter()
-            .filter_map(|index| rows::row(snapshot, tab, *index))
-            .collect();
-        others(&mut text, snapshot, tab, &shown, page.total, options);
-    }
+    let shown = page
+        .rows
+        .iter()
+        .filter_map(|index| rows::row(snapshot, tab, *index));
+    others(&mut text, snapshot, tab, shown, page.total, options);
     text
 }
 
@@ -213,38 +215,38 @@ fn line(text: &mut String, columns: &[(Column, u16)], cell: impl Fn(&Column, u16
     text.push('\n');
 }
 
-/// What the rows that are not shown add up to.
-fn others(
+/// What the rows that are not shown add up to, if there are any.
+fn others<'a>(
     text: &mut String,
-    snapshot: &Snapshot,
+    snapshot: &'a Snapshot,
     tab: Tab,
-    shown: &[Row<'_>],
+    shown: impl Iterator<Item = Row<'a>> + Clone,
     total: usize,
     options: &TopOptions,
 ) {
-    let sum = |rows: &mut dyn Iterator<Item = Row<'_>>| {
-        rows.fold([0.0; 2], |[pass, drop], row| {
-            let [p, d] = row.traffic();
-            [pass + p.rate.pps, drop + d.rate.pps]
-        })
+    // Ports that the source left out belong to those that are not shown.
+    let outside = (tab == Tab::Ports).then_some(&snapshot.other_ports);
+    let more = total - shown.clone().count() + outside.map_or(0, |others| others.count);
+    if more == 0 {
+        return;
+    }
+    if tab == Tab::Rules {
+        // A rule with `next` counts packets that a later rule counts too: no sum of rules.
+        let _ = writeln!(text, "(other {more} rules)");
+        return;
+    }
+    let sum = |[pass, drop]: [f64; 2], row: Row<'_>| {
+        let [p, d] = row.traffic();
+        [pass + p.rate.pps, drop + d.rate.pps]
     };
-    let all = sum(&mut (0..total).filter_map(|index| rows::row(snapshot, tab, index)));
-    let listed = sum(&mut shown.iter().copied());
+    let all = (0..total).filter_map(|index| rows::row(snapshot, tab, index));
+    let all = all.chain(outside.map(Row::Others)).fold([0.0; 2], sum);
+    let shown = shown.fold([0.0; 2], sum);
     let rest = |at: usize| {
-        // Subtraction of sums may leave a rounding error where there is nothing.
-        let pps = all[at] - listed[at];
+        // The difference of two sums may leave a rounding error where there is nothing.
+        let pps: f64 = all[at] - shown[at];
         format::rate(if pps < 0.05 { 0.0 } else { pps }, options.numbers)
     };
-    let more = total - shown.len();
-    let _ = match tab {
-        // A rule with `next` counts packets that another rule counts too: no sum of rules.
-        Tab::Rules => writeln!(text, "(other {more} rules)"),
-        _ => writeln!(
-            text,
-            "(other {more} {}: PASS {}/s, DROP {}/s)",
-            tab.name(),
-            rest(0),
-            rest(1)
-        ),
-    };
+    let (name, pass, drop) = (tab.name(), rest(0), rest(1));
+    let _ = writeln!(text, "(other {more} {name}: PASS {pass}/s, DROP {drop}/s)");
 }

@@ -12,8 +12,8 @@ use super::columns::Id;
 use super::options::{Tab, TopOptions};
 use super::{spark, text};
 use crate::format;
-use crate::view::{Count, InterfaceView, PortView, ReasonView, RuleView, Snapshot};
-use crate::view::{Flow as Traffic, Rate};
+use crate::view::{Count, Flow as Traffic, OtherPorts, Rate, Snapshot};
+use crate::view::{InterfaceView, PortView, ReasonView, RuleView};
 use firewall_common::reason::Reason;
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -77,6 +77,8 @@ pub(super) enum RowId {
 pub(super) enum Row<'a> {
     /// Of the ports.
     Port(&'a PortView),
+    /// The ports that the snapshot leaves out: stands below the ports, is never one of them.
+    Others(&'a OtherPorts),
     /// Of the rules.
     Rule(&'a RuleView),
     /// Of the reasons.
@@ -140,6 +142,7 @@ impl<'a> Row<'a> {
             Self::Rule(view) => RowId::Rule(view.name.clone()),
             Self::Reason(view) => RowId::Reason(view.name.clone(), view.verdict.clone()),
             Self::Interface(view) => RowId::Interface(view.ifindex),
+            Self::Others(_) => RowId::Port(String::new(), 0),
         }
     }
 
@@ -148,6 +151,7 @@ impl<'a> Row<'a> {
         match self {
             Self::Port(view) => [view.pass, view.drop],
             Self::Interface(view) => [view.pass, view.drop],
+            Self::Others(view) => [view.pass, view.drop],
             Self::Rule(view) if view.action == "drop" => [Traffic::default(), view.hits],
             Self::Rule(view) => [view.hits, Traffic::default()],
             Self::Reason(view) if view.is_drop() => [Traffic::default(), view.hits],
@@ -155,13 +159,13 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Packets a second of the last minute; interfaces keep none.
+    /// Packets a second of the last minute; interfaces and sums keep none.
     pub(super) fn history(self) -> &'a [u64] {
         match self {
             Self::Port(view) => &view.history,
             Self::Rule(view) => &view.history,
             Self::Reason(view) => &view.history,
-            Self::Interface(_) => &[],
+            Self::Interface(_) | Self::Others(_) => &[],
         }
     }
 
@@ -205,6 +209,7 @@ impl<'a> Row<'a> {
             Self::Rule(view) => has(&view.name),
             Self::Reason(view) => has(&view.name),
             Self::Interface(view) => has(&view.name),
+            Self::Others(_) => false,
         }
     }
 
@@ -218,6 +223,8 @@ impl<'a> Row<'a> {
                 Some(service) => text::clean(service),
                 None => Cow::Borrowed("-"),
             },
+            (Self::Others(_), Id::Port) => Cow::Borrowed("(others)"),
+            (Self::Others(view), Id::Service) => Cow::Owned(format!("{} ports", view.count)),
             (Self::Rule(view), Id::Name) => text::clean(&view.name),
             (Self::Rule(view), Id::Action) if !view.enabled => Cow::Borrowed("off"),
             (Self::Rule(view), Id::Action) => Cow::Owned(upper(&view.action)),
@@ -280,7 +287,7 @@ impl<'a> Row<'a> {
         match self {
             Self::Port(view) => u32::from(view.port) << 1 | u32::from(view.proto != "tcp"),
             Self::Rule(view) => u32::try_from(view.number).unwrap_or(u32::MAX),
-            Self::Reason(_) | Self::Interface(_) => 0,
+            Self::Reason(_) | Self::Interface(_) | Self::Others(_) => 0,
         }
     }
 }

@@ -13,6 +13,7 @@ use super::update::{Event, Flow, update};
 use super::{draw, plain};
 use crate::view::Snapshot;
 use anyhow::{Context, Result};
+use ratatui::Frame;
 use ratatui::crossterm::event::{self, Event as Input};
 use std::io::{IsTerminal, stdout};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -40,9 +41,22 @@ pub fn interactive() -> bool {
 /// # Errors
 /// The first call of `source` fails, or the terminal cannot be used. Later failures of the source
 /// are shown on the screen and the source is asked again.
-pub fn run<S>(mut source: S, options: TopOptions) -> Result<()>
+pub fn run<S>(source: S, options: TopOptions) -> Result<()>
 where
     S: FnMut() -> Result<Snapshot> + Send + 'static,
+{
+    run_drawing(source, options, draw)
+}
+
+/// [`run`] with another drawing function: lets a test panic in the middle of a drawing.
+///
+/// # Errors
+/// As [`run`].
+#[doc(hidden)]
+pub fn run_drawing<S, D>(mut source: S, options: TopOptions, mut draw: D) -> Result<()>
+where
+    S: FnMut() -> Result<Snapshot> + Send + 'static,
+    D: FnMut(&mut Frame<'_>, &State),
 {
     if !interactive() {
         return plain::run(source, &options, stdout().lock());

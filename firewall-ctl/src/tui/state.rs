@@ -151,6 +151,13 @@ impl State {
             .map_or(0, |snapshot| rows::count(snapshot, self.query()))
     }
 
+    /// What the snapshot leaves out of the table in front; nothing where a filter asks for names.
+    pub(super) fn others(&self) -> Option<Row<'_>> {
+        let others = &self.snapshot.as_ref()?.other_ports;
+        let shown = self.tab == Tab::Ports && self.filter.is_empty() && others.count > 0;
+        shown.then_some(Row::Others(others))
+    }
+
     /// The highlighted row.
     pub(super) fn selected_row(&self) -> Option<Row<'_>> {
         let snapshot = self.snapshot.as_ref()?;

@@ -58,7 +58,7 @@ fn gone(id: &RowId) -> String {
 
 fn title(row: Row<'_>) -> String {
     let (tab, kind) = match row {
-        Row::Port(_) => (Tab::Ports, "port"),
+        Row::Port(_) | Row::Others(_) => (Tab::Ports, "port"),
         Row::Rule(_) => (Tab::Rules, "rule"),
         Row::Reason(_) => (Tab::Reasons, "reason"),
         Row::Interface(_) => (Tab::Interfaces, "interface"),
@@ -73,6 +73,8 @@ fn facts(row: Row<'_>) -> Vec<(&'static str, String)> {
             let service = view.service.as_deref().unwrap_or("no well-known service");
             vec![("service", clean(service).into_owned())]
         }
+        // Not a row that can be opened.
+        Row::Others(_) => Vec::new(),
         Row::Rule(view) => {
             let state = if view.enabled {
                 ""
@@ -135,7 +137,7 @@ fn traffic(lines: &mut Lines, buf: &mut Buffer, state: &State, row: Row<'_>, the
     };
     // Ports and interfaces count both; a rule or reason has one verdict (or `next`).
     match row {
-        Row::Port(_) | Row::Interface(_) => {
+        Row::Port(_) | Row::Interface(_) | Row::Others(_) => {
             put(lines.next(), buf, line("PASS", theme.pass, pass));
             put(lines.next(), buf, line("DROP", theme.drop, drop));
         }

@@ -23,18 +23,26 @@ pub(super) fn header(first: Rect, second: Rect, buf: &mut Buffer, state: &State,
         "  {}  every {every}",
         clock(snapshot.time)
     )));
+    let badge = state.paused.then(|| Span::styled(" PAUSED ", theme.alarm));
+    let room = |spans: &[Span<'_>]| {
+        let taken: usize = spans.iter().chain(&badge).map(Span::width).sum();
+        usize::from(first.width).saturating_sub(taken)
+    };
     match &snapshot.status.generation {
-        Some(generation) => spans.push(Span::raw(format!(
-            "  generation {}, default {}",
-            generation.number,
-            clean(&generation.default).to_uppercase()
-        ))),
+        Some(generation) => {
+            let number = format!("  generation {}", generation.number);
+            let default = format!(", default {}", clean(&generation.default).to_uppercase());
+            if number.len() <= room(&spans) {
+                spans.push(Span::raw(number));
+            }
+            if default.len() <= room(&spans) {
+                spans.push(Span::raw(default));
+            }
+        }
         None => spans.push(Span::styled("  no policy in force", theme.warning)),
     }
-    let badge = state.paused.then(|| Span::styled(" PAUSED ", theme.alarm));
-    let taken: usize = spans.iter().chain(&badge).map(Span::width).sum();
-    let room = usize::from(first.width).saturating_sub(taken + 3);
     // Half a name helps nobody: interfaces are named where at least one fits.
+    let room = room(&spans).saturating_sub(3);
     if room >= 12 {
         let names = cut(&interfaces(snapshot), room, state.options.unicode).into_owned();
         spans.push(Span::styled(format!("  {names}"), theme.quiet));
@@ -43,7 +51,7 @@ pub(super) fn header(first: Rect, second: Rect, buf: &mut Buffer, state: &State,
     if let Some(badge) = badge {
         put_right(first, buf, Line::from(badge));
     }
-    put(second, buf, totals(state, snapshot, theme));
+    put(second, buf, totals(second.width, state, snapshot, theme));
 }
 
 fn interfaces(snapshot: &Snapshot) -> String {
@@ -58,7 +66,7 @@ fn interfaces(snapshot: &Snapshot) -> String {
     }
 }
 
-fn totals(state: &State, snapshot: &Snapshot, theme: &Theme) -> Vec<Span<'static>> {
+fn totals(width: u16, state: &State, snapshot: &Snapshot, theme: &Theme) -> Vec<Span<'static>> {
     let mut spans = vec![Span::raw(" ")];
     let (pass, drop) = match state.interface() {
         Some(view) => {
@@ -79,8 +87,10 @@ fn totals(state: &State, snapshot: &Snapshot, theme: &Theme) -> Vec<Span<'static
     spans.push(Span::styled("   DROP ", theme.drop));
     spans.push(Span::raw(rates(drop, &state.options)));
     let share = format::percent(drop.pps, pass.pps + drop.pps);
-    if share != "-" {
-        spans.push(Span::styled(format!("   {share} % dropped"), theme.quiet));
+    let share = format!("   {share} % dropped");
+    let taken: usize = spans.iter().map(Span::width).sum();
+    if pass.pps + drop.pps > 0.0 && taken + share.len() <= width.into() {
+        spans.push(Span::styled(share, theme.quiet));
     }
     spans
 }

@@ -70,7 +70,9 @@ pub fn draw(frame: &mut Frame<'_>, state: &State) {
 
 /// Rows of the table that fit on the screen.
 pub(super) fn body_rows(state: &State) -> usize {
-    let extra = u16::from(state.trouble().is_some()) + u16::from(frame::notice(state).is_some());
+    let extra = u16::from(state.trouble().is_some())
+        + u16::from(frame::notice(state).is_some())
+        + u16::from(state.others().is_some());
     state.size.1.saturating_sub(FIXED_LINES + extra).into()
 }
 

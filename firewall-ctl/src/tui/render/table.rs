@@ -21,6 +21,9 @@ pub(super) fn draw(area: Rect, buf: &mut Buffer, state: &State, theme: &Theme) {
     let Some(snapshot) = &state.snapshot else {
         return;
     };
+    if let Some(others) = state.others() {
+        draw_row(lines.last(), buf, state, others, &columns, theme);
+    }
     let table = state.table();
     let page = rows::page(snapshot, state.query(), table.first, lines.0.height.into());
     if page.rows.is_empty() {
