@@ -23,8 +23,7 @@ pub(super) fn line(history: &[u64], width: usize, unicode: bool) -> String {
         .map(|cell| match cell {
             None => ' ',
             Some(0) => levels[0],
-            // Rounded up into 1..=7: above zero is never drawn as zero, the peak is the full block.
-            Some(n) => levels[(u128::from(n) * 7).div_ceil(u128::from(peak)) as usize],
+            Some(n) => levels[steps(n, peak, 7)],
         })
         .collect()
 }
@@ -39,9 +38,12 @@ pub(super) fn chart(
 ) -> (u64, Vec<String>) {
     let cells = buckets(history, width);
     let peak = cells.iter().flatten().copied().max().unwrap_or(0);
-    let eighths = |n: u64| match peak {
-        0 => 0,
-        _ => (u128::from(n) * height as u128 * 8).div_ceil(u128::from(peak)) as usize,
+    let eighths = |n: u64| {
+        if n == 0 {
+            0
+        } else {
+            steps(n, peak, height * 8)
+        }
     };
     let lines = (0..height).rev().map(|row| {
         let column = |cell: &Option<u64>| {
@@ -58,6 +60,13 @@ pub(super) fn chart(
         cells.iter().map(column).collect()
     });
     (peak, lines.collect())
+}
+
+/// How many of `all` steps high a sample above zero is drawn: to the nearest, but never none; the
+/// peak gets all of them.
+fn steps(n: u64, peak: u64, all: usize) -> usize {
+    let (n, peak) = (u128::from(n), u128::from(peak.max(1)));
+    ((n * all as u128 * 2 + peak) / (peak * 2)).max(1) as usize
 }
 
 /// The largest sample of each cell, oldest first; `None` where there is no sample.
@@ -90,8 +99,8 @@ mod tests {
         assert_eq!(line(&[], 4, true), "    ");
         assert_eq!(line(&[1], 0, true), "");
         let rising: Vec<u64> = (0..60).collect();
-        assert_eq!(line(&rising, 8, true), "▂▃▄▅▅▆▇█");
-        assert_eq!(line(&rising, 8, false), ".:-==+*#");
+        assert_eq!(line(&rising, 8, true), "▂▃▄▄▅▆▇█");
+        assert_eq!(line(&rising, 8, false), ".:--=+*#");
     }
 
     #[test]

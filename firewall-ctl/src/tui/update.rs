@@ -6,7 +6,7 @@
 use super::columns::{self, Id};
 use super::options::Tab;
 use super::render::body_rows;
-use super::rows::Sort;
+use super::rows::{Row, Sort};
 use super::state::State;
 use crate::view::Snapshot;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -160,7 +160,7 @@ fn on_table_key(state: &mut State, code: KeyCode) -> Flow {
         KeyCode::Char('i') => next_interface(state),
         KeyCode::Char('+' | '=') => step_interval(state, true),
         KeyCode::Char('-') => step_interval(state, false),
-        KeyCode::Enter => state.detail = state.selected_row().map(|row| row.id()),
+        KeyCode::Enter => state.detail = state.selected_row().map(Row::id),
         KeyCode::Up | KeyCode::Char('k') => scroll(state, |at, _| at.saturating_sub(1)),
         KeyCode::Down | KeyCode::Char('j') => scroll(state, |at, _| at + 1),
         KeyCode::PageUp => scroll(state, |at, page| at.saturating_sub(page)),

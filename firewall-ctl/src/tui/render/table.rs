@@ -77,25 +77,16 @@ fn titles(area: Rect, buf: &mut Buffer, state: &State, columns: &[(Column, u16)]
             theme.columns,
         );
         if column.id == sort.by {
-            // The blank to the left of a column is the only cell that is free in every column.
-            let arrow = arrow(sort.descending, state.options.unicode);
-            let width = u16::try_from(title.len()).unwrap_or(0).min(*width);
-            let at = if column.is_number() {
-                x + *width_of(columns, column) - width
-            } else {
-                x
+            // The blank left of the title is the only cell that is free in every column.
+            let indent = match column.is_number() {
+                true => width.saturating_sub(u16::try_from(title.len()).unwrap_or(*width)),
+                false => 0,
             };
-            buf.set_string(at - 1, area.y, arrow, theme.columns);
+            let arrow = arrow(sort.descending, state.options.unicode);
+            buf.set_string(x + indent - 1, area.y, arrow, theme.columns);
         }
         x += width + 1;
     }
-}
-
-fn width_of<'a>(columns: &'a [(Column, u16)], column: &Column) -> &'a u16 {
-    columns
-        .iter()
-        .find(|(other, _)| other == column)
-        .map_or(&0, |(_, width)| width)
 }
 
 fn draw_row(
@@ -139,11 +130,11 @@ fn cell(area: Rect, buf: &mut Buffer, column: &Column, text: &str, style: Style)
 
 fn style_of(id: Id, text: &str, theme: &Theme) -> Style {
     match (id, text) {
-        (_, "0" | "-" | "0.0") => theme.quiet,
+        (_, "0" | "-" | "0.0") | (Id::Action, "off") => theme.quiet,
         (Id::PassRate | Id::Passed, _) | (Id::Action | Id::Verdict, "PASS") => theme.pass,
-        (Id::DropRate | Id::Dropped | Id::DropShare, _) => theme.drop,
-        (Id::Action | Id::Verdict, "DROP") => theme.drop,
-        (Id::Action, "off") => theme.quiet,
+        (Id::DropRate | Id::Dropped | Id::DropShare, _) | (Id::Action | Id::Verdict, "DROP") => {
+            theme.drop
+        }
         (Id::History, _) => theme.history,
         (Id::Meaning | Id::Place | Id::Service, _) => theme.quiet,
         _ => Style::new(),
