@@ -7,8 +7,8 @@ use crate::process;
 use crate::setup::{self, Need, Toolchain};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 /// Arguments of `cargo xtask build`.
 #[derive(clap::Args)]
@@ -50,7 +50,6 @@ pub(crate) fn all(workspace: &Workspace, tools: &Toolchain, release: bool) -> Re
     if release {
         cargo.arg("--release");
     }
-    cargo.env("FIREWALL_BPF_OBJECT", workspace.bpf_object());
     process::run(&mut cargo)
 }
 
@@ -71,15 +70,21 @@ pub(crate) fn object(workspace: &Workspace, tools: &Toolchain) -> Result<()> {
         );
     process::run(&mut cargo).context("building the eBPF object")?;
 
-    let built = build.join("bpfel-unknown-none/release/firewall-ebpf");
-    let bytes = std::fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
+    // Beside the object and renamed: a reader sees the old object or the new one. BTF stays; DWARF
+    // has done its service, is ten times as large as the rest, and holds hashes of source paths.
     let object = workspace.bpf_object();
-    if std::fs::read(&object).is_ok_and(|old| old == bytes) {
-        return Ok(());
-    }
-    // Written beside and renamed: a reader sees the old object or the new one.
     let fresh = object.with_extension("o.new");
-    std::fs::write(&fresh, bytes).with_context(|| format!("writing {}", fresh.display()))?;
+    let mut strip = Command::new(&tools.objcopy);
+    strip
+        .arg("--strip-debug")
+        .arg(build.join("bpfel-unknown-none/release/firewall-ebpf"))
+        .arg(&fresh);
+    process::run_quietly(&mut strip)?;
+    let read =
+        |path: &Path| std::fs::read(path).with_context(|| format!("reading {}", path.display()));
+    if object.exists() && read(&object)? == read(&fresh)? {
+        return std::fs::remove_file(&fresh).with_context(|| fresh.display().to_string());
+    }
     std::fs::rename(&fresh, &object).with_context(|| format!("writing {}", object.display()))
 }
 

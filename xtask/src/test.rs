@@ -145,7 +145,6 @@ fn run_kernel(workspace: &Workspace, targets: &[String], args: &Args) -> Result<
             "FIREWALL_CTL",
             workspace.programs(false).join("firewall-ctl"),
         ),
-        ("FIREWALL_BPF_OBJECT", workspace.bpf_object()),
     ];
     let mut command = cargo_test(workspace);
     for name in targets {
@@ -187,8 +186,7 @@ fn cargo_test(workspace: &Workspace) -> Command {
     let mut command = process::host_cargo();
     command
         .current_dir(&workspace.root)
-        .args(["test", "--workspace", "--no-fail-fast"])
-        .env("FIREWALL_BPF_OBJECT", workspace.bpf_object());
+        .args(["test", "--workspace", "--no-fail-fast"]);
     command
 }
 

@@ -12,11 +12,11 @@ use std::process::Command;
 /// The pinned version.
 pub(super) const VERSION: &str = "0.13.0";
 
-/// Where Debian installs that LLVM.
+/// Where Debian installs that LLVM; the variable of this name overrides it.
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
-/// Debian packages that building it takes.
-const PACKAGES: [&str; 2] = ["llvm-22-dev", "libpolly-22-dev"];
+/// Debian packages: the tools, and what building bpf-linker takes.
+const PACKAGES: [&str; 3] = ["llvm-22", "llvm-22-dev", "libpolly-22-dev"];
 
 /// A linker of the right version.
 pub(super) struct Linker {
@@ -37,17 +37,26 @@ fn version(linker: &Path) -> Option<String> {
     process::ask(Command::new(linker).arg("--version")).map(|text| second_word(&text))
 }
 
+/// LLVM's objcopy, which knows BPF objects.
+pub(super) fn objcopy() -> Option<PathBuf> {
+    let path = llvm_prefix().join("bin/llvm-objcopy");
+    path.exists().then_some(path)
+}
+
 /// How the linker and what it is built with stand.
 pub(super) fn survey(workspace: &Workspace) -> [Item; 2] {
     let linker = find(workspace);
-    let llvm = llvm_version();
-    let llvm_state = match (&linker, &llvm) {
-        (_, Some(version)) => State::Ready {
-            version: version.clone(),
-            origin: LLVM_PREFIX.to_owned(),
+    // The finished linker needs LLVM's tools only; building it needs headers and libraries too.
+    let (packages, why): (&[&str], _) = match linker {
+        Some(_) => (&PACKAGES[..1], "llvm-objcopy is not there"),
+        None => (&PACKAGES, "bpf-linker is built with its libraries"),
+    };
+    let llvm_state = match llvm_version(linker.is_none()) {
+        Some(version) => State::Ready {
+            version,
+            origin: llvm_prefix().to_string_lossy().into_owned(),
         },
-        (Some(_), None) => State::Unneeded("needed only to build bpf-linker"),
-        (None, None) => missing("bpf-linker is built with it", packages_or_manual(&PACKAGES)),
+        None => missing(why, packages_or_manual(packages)),
     };
     let linker_state = match linker {
         Some(linker) => State::Ready {
@@ -58,7 +67,7 @@ pub(super) fn survey(workspace: &Workspace) -> [Item; 2] {
     };
     [
         Item {
-            name: "LLVM 22 libraries",
+            name: "LLVM 22",
             state: llvm_state,
         },
         Item {
@@ -68,12 +77,17 @@ pub(super) fn survey(workspace: &Workspace) -> [Item; 2] {
     ]
 }
 
-/// Version of the LLVM that bpf-linker can be built with.
-fn llvm_version() -> Option<String> {
-    let prefix = Path::new(LLVM_PREFIX);
+fn llvm_prefix() -> PathBuf {
+    std::env::var_os("LLVM_PREFIX").map_or_else(|| PathBuf::from(LLVM_PREFIX), PathBuf::from)
+}
+
+/// Version of LLVM, if what is needed of it is there.
+fn llvm_version(to_link_with: bool) -> Option<String> {
+    let prefix = llvm_prefix();
     let version = process::ask(Command::new(prefix.join("bin/llvm-config")).arg("--version"))?;
+    let libraries = ["include/llvm-c/Core.h", "lib/libPolly.a"];
     let complete =
-        prefix.join("include/llvm-c/Core.h").exists() && prefix.join("lib/libPolly.a").exists();
+        objcopy().is_some() && (!to_link_with || libraries.iter().all(|l| prefix.join(l).exists()));
     complete.then(|| version.trim().to_owned())
 }
 
@@ -97,7 +111,7 @@ pub(super) fn install(workspace: &Workspace) -> Result<()> {
         ])
         .arg("--root")
         .arg(workspace.tools())
-        .env("LLVM_PREFIX", LLVM_PREFIX)
+        .env("LLVM_PREFIX", llvm_prefix())
         .env("CARGO_TARGET_DIR", &build)
         .env_remove("RUSTFLAGS");
     process::run(&mut cargo).context("building bpf-linker")?;

@@ -46,6 +46,8 @@ pub(crate) struct Toolchain {
     pub(crate) compiler: Compiler,
     /// Path of bpf-linker.
     pub(crate) linker: PathBuf,
+    /// Path of LLVM's objcopy.
+    pub(crate) objcopy: PathBuf,
 }
 
 /// One thing that is needed, and how it stands.
@@ -57,8 +59,6 @@ struct Item {
 enum State {
     /// Present: version, and where from.
     Ready { version: String, origin: String },
-    /// Not needed on this machine, and why.
-    Unneeded(&'static str),
     /// Absent: why, and what set-up does about it.
     Missing { why: String, remedy: Remedy },
 }
@@ -120,10 +120,11 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
 pub(crate) fn ensure(workspace: &Workspace, need: Need) -> Result<Toolchain> {
     install(workspace, need)?;
     let compiler = Compiler::find()?;
-    match (compiler, linker::find(workspace)) {
-        (Some(compiler), Some(linker)) => Ok(Toolchain {
+    match (compiler, linker::find(workspace), linker::objcopy()) {
+        (Some(compiler), Some(linker), Some(objcopy)) => Ok(Toolchain {
             compiler,
             linker: linker.path,
+            objcopy,
         }),
         _ => {
             bail!("the eBPF toolchain is incomplete after set-up: see `cargo xtask setup --check`")
@@ -210,7 +211,6 @@ fn survey(workspace: &Workspace, need: Need) -> Result<Vec<Item>> {
         items.push(kernel());
         items.push(bpffs());
         items.push(program("ip", "iproute2"));
-        items.push(program("nsenter", "util-linux"));
     }
     if need >= Need::All {
         items.push(cargo_deny());
@@ -338,12 +338,6 @@ fn print(items: &[Item]) {
                 item.name.to_owned(),
                 version.clone(),
                 origin.clone(),
-                "none".to_owned(),
-            ],
-            State::Unneeded(why) => [
-                item.name.to_owned(),
-                "-".to_owned(),
-                (*why).to_owned(),
                 "none".to_owned(),
             ],
             State::Missing { why, remedy } => [
