@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 mod build;
+mod demo;
 mod layers;
 mod lint;
 mod process;
@@ -32,6 +33,8 @@ enum Command {
     Build(build::Args),
     /// Build, then run the daemon: cargo xtask run -- -i eth0 -f rules/web-server.yaml
     Run(run::Args),
+    /// Filter real traffic between two network namespaces, and check every count
+    Demo(demo::Args),
     /// Run every test, also those that need root and the kernel
     Test(test::Args),
     /// Format all crates
@@ -56,6 +59,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Setup(args) => setup::command(&workspace, &args),
         Command::Build(args) => build::command(&workspace, &args),
         Command::Run(args) => run::command(&workspace, &args),
+        Command::Demo(args) => demo::command(&workspace, &args),
         Command::Test(args) => test::command(&workspace, &args),
         Command::Fmt => lint::format(&workspace),
         Command::Lint => lint::command(&workspace),
