@@ -1,221 +1,67 @@
 //! The engine: applies a policy to interfaces and reads what the kernel counts. Used by the
 //! daemon and by the verbs that work without one; it is the same code.
 //!
-//! Holds the vocabulary between the kernel layer and everything above it. May not import aya, and
-//! nothing above it (`api`, `cli`, `daemon`, `tui`).
+//! May not import aya, and nothing above it (`api`, `cli`, `daemon`, `tui`).
 //!
 //! Invariant: after every call, failed or not, each interface is filtered by exactly one whole
-//! generation, the new one or the old one.
+//! generation, the new one or the old one. The engine keeps no state of its own: what is in force
+//! is read from the pins each time, so any number of processes can take turns.
 
-use crate::kernel::KernelError;
-use firewall_common::abi::Counter;
-use firewall_policy::compile::LimitError;
-use firewall_policy::diag::Diagnostics;
-use firewall_policy::rule::{Mode, Policy};
-use firewall_policy::tables::Tables;
-use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+mod carry;
+mod files;
+mod resolve;
+mod slots;
+mod store;
+mod transaction;
+mod types;
+
+pub use types::{
+    Applied, Compiled, Counters, EngineError, InterfaceRecord, Observed, ObservedLink, Record,
+    Request, RuleRecord,
+};
+
+use crate::kernel::counters::{CounterMaps, Sums};
+use crate::kernel::{BUILT_IN, KernelError, host};
+use resolve::{Present, resolve as resolve_interfaces};
+use rustix::time::{ClockId, clock_gettime};
+use std::borrow::Cow;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+use store::{PinnedLink, Store, Survey};
+use transaction::{Desired, Done};
 
 /// Where the pins are, unless the caller says otherwise.
 pub const DEFAULT_ROOT: &str = "/sys/fs/bpf/firewall";
 
-/// Everything about a generation that outlives the process which made it. Kept as JSON in a pinned
-/// map, so that whoever finds the pins finds the names too.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Record {
-    /// [`firewall_common::abi::ABI_VERSION`] of the maps.
-    pub abi_version: u32,
-    /// Counts up with each applied change.
-    pub generation: u64,
-    /// Policy path as the user named it.
-    pub policy_path: String,
-    /// The policy text that was compiled.
-    pub policy_text: String,
-    /// SHA-256 of `policy_text`, hex.
-    pub sha256: String,
-    /// Seconds since the Unix epoch.
-    pub applied: f64,
-    /// `pass` or `drop`.
-    pub default: String,
-    /// Bytes of the classifier tables.
-    pub table_bytes: u64,
-    /// Rules in policy order.
-    pub rules: Vec<RuleRecord>,
-    /// Filtered interfaces.
-    pub interfaces: Vec<InterfaceRecord>,
-}
-
-/// One rule of a [`Record`].
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct RuleRecord {
-    /// Unique name.
-    pub name: String,
-    /// Counter slot in `fw_rules`.
-    pub slot: u32,
-    /// `pass`, `drop` or `next`.
-    pub action: String,
-    /// The match in one line.
-    pub summary: String,
-    /// `file:line`.
-    pub place: String,
-    /// False for `enabled: false`.
-    pub enabled: bool,
-}
-
-/// One interface of a [`Record`].
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct InterfaceRecord {
-    /// Name when it was attached.
-    pub name: String,
-    /// Kernel index.
-    pub ifindex: u32,
-    /// Counter slot, 1 to 63.
-    pub slot: u32,
-    /// Zone number.
-    pub zone: u32,
-    /// Zone name, empty for none.
-    pub zone_name: String,
-    /// The mode in force: native or generic.
-    pub mode: Mode,
-    /// Why generic mode was taken.
-    pub fallback: Option<String>,
-}
-
-/// What the kernel runs now, read from pins and links.
-#[derive(Clone, Debug)]
-pub struct Observed {
-    /// The generation on record.
-    pub record: Record,
-    /// One entry for each interface of the record whose link is alive.
-    pub links: Vec<ObservedLink>,
-    /// Differences between record and kernel, one sentence each.
-    pub warnings: Vec<String>,
-}
-
-/// A live, pinned link.
-#[derive(Clone, PartialEq, Debug)]
-pub struct ObservedLink {
-    /// Interface name.
-    pub name: String,
-    /// Kernel index.
-    pub ifindex: u32,
-    /// BPF link id.
-    pub link_id: u32,
-    /// BPF program id.
-    pub program_id: u32,
-}
-
-/// All counters at one moment, summed over CPUs.
-#[derive(Clone, Debug)]
-pub struct Counters {
-    /// Seconds on the monotonic clock.
-    pub monotonic: f64,
-    /// `[interface slot * 64 + reason][verdict]`.
-    pub reasons: Vec<[Counter; 2]>,
-    /// `[port][tcp pass, tcp drop, udp pass, udp drop]`: 65,536 entries.
-    pub ports: Vec<[Counter; 4]>,
-    /// By counter slot.
-    pub rules: Vec<Counter>,
-}
-
-/// What to put in force.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The policy file; `policy_text` is what it held.
-    pub policy_path: String,
-    /// The policy text.
-    pub policy_text: String,
-    /// Folder against which files named in the policy are found.
-    pub base: PathBuf,
-    /// Interfaces named by the caller (`-i`); empty: those that the policy names.
-    pub interfaces: Vec<String>,
-    /// Attach mode given by the caller; `None`: the policy's.
-    pub mode: Option<Mode>,
-    /// Take over from another XDP program (never by default).
-    pub replace: bool,
-}
-
-/// What [`Request`] led to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Applied {
-    /// The generation in force.
-    pub generation: u64,
-    /// False: policy and interfaces were already so, and nothing was touched.
-    pub changed: bool,
-    /// Interfaces, with the mode in force.
-    pub interfaces: Vec<InterfaceRecord>,
-    /// Things to tell the user, one sentence each.
-    pub warnings: Vec<String>,
-    /// Seconds from request to enforcement.
-    pub seconds: f64,
-}
-
-/// A policy that was read and compiled, attached to nothing.
-#[derive(Clone, Debug)]
-pub struct Compiled {
-    /// The policy.
-    pub policy: Policy,
-    /// Its tables; rule `i` counts in slot `i`.
-    pub tables: Tables,
-    /// Warnings about the policy.
-    pub warnings: Diagnostics,
-}
-
-/// Why a request failed. Nothing was changed in the kernel when one of these is returned.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// The policy is not valid (exit code 3).
-    #[error("the policy is not valid")]
-    Policy(Diagnostics),
-    /// A file cannot be read (exit code 3).
-    #[error("{path}: {error}")]
-    File {
-        /// The file.
-        path: String,
-        /// The system's answer.
-        error: std::io::Error,
-    },
-    /// No such interface, or no pattern matches one (exit code 3).
-    #[error("{0}")]
-    Interface(String),
-    /// The policy is larger than the tables can hold (exit code 3).
-    #[error("the policy is too large: {0}")]
-    Limit(#[from] LimitError),
-    /// The kernel layer failed; its variants carry their exit codes.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-}
-
-impl EngineError {
-    /// The exit code of a command that fails with this.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Policy(_) | Self::File { .. } | Self::Interface(_) | Self::Limit(_) => 3,
-            Self::Kernel(error) => error.exit_code(),
-        }
-    }
-}
-
 /// Applies policies under one folder of pins, and reads what the kernel counts.
 #[derive(Debug)]
 pub struct Engine {
-    root: PathBuf,
+    store: Store,
+    object: Cow<'static, [u8]>,
 }
 
 impl Engine {
     /// An engine for the pins under `root` (see [`DEFAULT_ROOT`]). Does nothing to the kernel.
     #[must_use]
     pub fn new(root: &Path) -> Self {
+        Self::with_object(root, Cow::Borrowed(BUILT_IN))
+    }
+
+    /// As [`Engine::new`], with another BPF object than the one that is built in. Its bytes must
+    /// be aligned to 8.
+    #[must_use]
+    pub fn with_object(root: &Path, object: Cow<'static, [u8]>) -> Self {
         Self {
-            root: root.to_owned(),
+            store: Store::new(root.to_owned()),
+            object,
         }
     }
 
     /// The folder of pins.
     #[must_use]
     pub fn root(&self) -> &Path {
-        &self.root
+        self.store.root()
     }
 
     /// Reads and compiles a policy. Needs no privilege and no kernel; set files are read relative
@@ -224,8 +70,14 @@ impl Engine {
     /// # Errors
     /// Everything that is wrong with the policy, or the limit that it exceeds.
     pub fn compile(&self, request: &Request) -> Result<Compiled, EngineError> {
-        let _ = request;
-        Err(KernelError::Stub.into())
+        let source = files::read(request, &self.object)?;
+        let slots: Vec<u32> = (0..source.policy.rules.len() as u32).collect();
+        let tables = files::compile(&source.policy, &slots)?;
+        Ok(Compiled {
+            policy: source.policy,
+            tables,
+            warnings: source.warnings,
+        })
     }
 
     /// Puts a policy in force. Idempotent: the same policy on the same interfaces changes nothing.
@@ -237,8 +89,62 @@ impl Engine {
     /// # Errors
     /// Whatever went wrong; the generation before is in force then, on every interface.
     pub fn apply(&mut self, request: &Request) -> Result<Applied, EngineError> {
-        let _ = request;
-        Err(KernelError::Stub.into())
+        let start = Instant::now();
+        // What is wrong with the request is said first: it needs no privilege to find out.
+        let source = files::read(request, &self.object)?;
+        let present = Present::now()?;
+        if !request.interfaces.is_empty() {
+            resolve_interfaces(&source.policy, &request.interfaces, &[], &present)?;
+        }
+        if self.object.is_empty() {
+            return Err(KernelError::Stub.into());
+        }
+        host::require_privilege()?;
+        host::require_bpffs(self.root())?;
+
+        let _lock = host::lock(self.root())?;
+        let answer = self.apply_locked(request, &source, &present);
+        self.store.remove_if_empty();
+        let (done, changed) = answer?;
+        Ok(Applied {
+            generation: done.record.generation,
+            changed,
+            interfaces: done.record.interfaces,
+            warnings: done.warnings,
+            seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn apply_locked(
+        &self,
+        request: &Request,
+        source: &files::Source,
+        present: &Present,
+    ) -> Result<(Done, bool), EngineError> {
+        let mut survey = self.store.survey()?;
+        remove_unused(&mut survey)?;
+        let filtered = survey.filtered();
+        let (targets, mut warnings) =
+            resolve_interfaces(&source.policy, &request.interfaces, &filtered, present)?;
+        let record = survey
+            .in_force()
+            .map(|generation| generation.folder.read_record());
+        if let Some(Ok(record)) = record {
+            require_namespace(&record, &survey)?;
+            if is_in_force(&record, &survey, source, &targets) {
+                return Ok((Done { record, warnings }, false));
+            }
+        }
+        let desired = Desired {
+            request,
+            source,
+            targets: &targets,
+            object: &self.object,
+        };
+        let mut done = transaction::run(&self.store, &survey, &desired)?;
+        warnings.append(&mut done.warnings);
+        done.warnings = warnings;
+        Ok((done, true))
     }
 
     /// What the kernel runs now; `None` when nothing is loaded.
@@ -246,7 +152,56 @@ impl Engine {
     /// # Errors
     /// Pins that cannot be read or understood.
     pub fn observe(&self) -> Result<Option<Observed>, EngineError> {
-        Err(KernelError::Stub.into())
+        let survey = self.store.survey()?;
+        let Some(in_force) = survey.in_force() else {
+            return Ok(None);
+        };
+        let record = in_force.folder.read_record()?;
+        let present = Present::now()?;
+        let mut warnings = Vec::new();
+        let mut links = Vec::new();
+        for pinned in &survey.links {
+            let facts = pinned.link.facts();
+            if !pinned.is_alive() {
+                warnings.push(format!(
+                    "{} is gone, and its filter with it; apply the policy again when it is back",
+                    pinned.name
+                ));
+                continue;
+            }
+            let name = present
+                .name_of(facts.ifindex)
+                .unwrap_or(&pinned.name)
+                .to_owned();
+            if survey.generation_of(pinned) != Some(in_force.number) {
+                warnings.push(format!(
+                    "{name} does not run generation {}: a change was interrupted; apply the \
+                     policy again",
+                    in_force.number
+                ));
+            }
+            links.push(ObservedLink {
+                name,
+                ifindex: facts.ifindex,
+                link_id: facts.id,
+                program_id: facts.program_id,
+            });
+        }
+        for interface in &record.interfaces {
+            if !survey.links.iter().any(|pinned| {
+                pinned.link.facts().ifindex == interface.ifindex || pinned.name == interface.name
+            }) {
+                warnings.push(format!(
+                    "{} is not filtered: its link was removed; apply the policy again",
+                    interface.name
+                ));
+            }
+        }
+        Ok(Some(Observed {
+            record,
+            links,
+            warnings,
+        }))
     }
 
     /// All counters now. For sampling, keep a [`CounterReader`].
@@ -262,7 +217,21 @@ impl Engine {
     /// # Errors
     /// Nothing is loaded, or its pins cannot be read.
     pub fn reader(&self) -> Result<CounterReader, EngineError> {
-        Err(KernelError::Stub.into())
+        let survey = self.store.survey()?;
+        let in_force = survey.in_force().ok_or_else(|| self.nothing_loaded())?;
+        // A map of another version has other meanings, even where its size fits.
+        in_force.folder.read_record()?;
+        Ok(CounterReader {
+            generation: in_force.number,
+            maps: in_force.folder.counters()?,
+        })
+    }
+
+    fn nothing_loaded(&self) -> KernelError {
+        KernelError::State(format!(
+            "no policy is loaded (nothing is enforced from {})",
+            self.root().display()
+        ))
     }
 
     /// Takes the filter off the named interfaces (`None`: off all of them), and with the last one
@@ -271,9 +240,124 @@ impl Engine {
     /// # Errors
     /// A name that is not filtered, or the system's refusal.
     pub fn unload(&mut self, interfaces: Option<&[String]>) -> Result<Vec<String>, EngineError> {
-        let _ = interfaces;
-        Err(KernelError::Stub.into())
+        if !self.root().exists() {
+            // No permission to look is another matter than nothing to see.
+            self.store.survey()?;
+            return match interfaces {
+                Some([name, ..]) => Err(not_filtered(name, &[])),
+                _ => Ok(Vec::new()),
+            };
+        }
+        host::require_privilege()?;
+        let _lock = host::lock(self.root())?;
+        let answer = self.unload_locked(interfaces);
+        self.store.remove_if_empty();
+        answer
     }
+
+    fn unload_locked(&self, interfaces: Option<&[String]>) -> Result<Vec<String>, EngineError> {
+        let survey = self.store.survey()?;
+        let present = Present::now()?;
+        let name_of = |pinned: &PinnedLink| {
+            let name = present.name_of(pinned.link.facts().ifindex);
+            name.unwrap_or(&pinned.name).to_owned()
+        };
+        let filtered: Vec<String> = survey.links.iter().map(&name_of).collect();
+        if let Some(missing) = interfaces
+            .into_iter()
+            .flatten()
+            .find(|n| !filtered.contains(n))
+        {
+            return Err(not_filtered(missing, &filtered));
+        }
+        let (go, stay): (Vec<&PinnedLink>, Vec<&PinnedLink>) = survey
+            .links
+            .iter()
+            .partition(|pinned| interfaces.is_none_or(|names| names.contains(&name_of(pinned))));
+
+        let mut unloaded = Vec::new();
+        for pinned in &go {
+            pinned.link.detach(&pinned.name)?;
+            fs::remove_file(&pinned.path).map_err(KernelError::call(format!(
+                "remove {}",
+                pinned.path.display()
+            )))?;
+            unloaded.push(name_of(pinned));
+        }
+        if stay.iter().any(|pinned| pinned.is_alive()) {
+            if let Some(in_force) = survey.in_force()
+                && let Ok(mut record) = in_force.folder.read_record()
+            {
+                record.interfaces.retain(|i| !unloaded.contains(&i.name));
+                in_force.folder.write_record(&record)?;
+            }
+            return Ok(unloaded);
+        }
+        for pinned in stay {
+            let _ = fs::remove_file(&pinned.path);
+        }
+        for generation in &survey.generations {
+            generation.folder.remove()?;
+        }
+        Ok(unloaded)
+    }
+}
+
+fn not_filtered(name: &str, filtered: &[String]) -> EngineError {
+    let filtered = match filtered {
+        [] => "nothing is loaded".to_owned(),
+        names => format!("filtered are: {}", names.join(", ")),
+    };
+    EngineError::Interface(format!("{name} is not filtered; {filtered}"))
+}
+
+/// Removes what a crash left behind: generations that never came into force.
+fn remove_unused(survey: &mut Survey) -> Result<(), KernelError> {
+    let newest = survey.in_force().map_or(0, |generation| generation.number);
+    for generation in survey
+        .generations
+        .extract_if(.., |generation| generation.number > newest)
+    {
+        generation.folder.remove()?;
+    }
+    Ok(())
+}
+
+/// Interface indices mean something in one network namespace only.
+fn require_namespace(record: &Record, survey: &Survey) -> Result<(), KernelError> {
+    if record.namespace == host::network_namespace()? || survey.filtered().is_empty() {
+        return Ok(());
+    }
+    Err(KernelError::State(format!(
+        "the policy in force belongs to another network namespace (inode {}). Work there, or use \
+         another folder for pins",
+        record.namespace
+    )))
+}
+
+/// Whether the request changes nothing.
+fn is_in_force(
+    record: &Record,
+    survey: &Survey,
+    source: &files::Source,
+    targets: &[resolve::Target],
+) -> bool {
+    let recorded = |target: &resolve::Target| {
+        record
+            .interfaces
+            .iter()
+            .any(|i| (&i.name, i.ifindex, i.zone) == (&target.name, target.ifindex, target.zone))
+    };
+    record.fingerprint == source.fingerprint
+        && survey.generations.len() == 1
+        && survey.links.len() == targets.len()
+        && survey
+            .links
+            .iter()
+            .all(|link| survey.generation_of(link) == Some(record.generation))
+        && targets
+            .iter()
+            .all(|target| survey.link_on(target.ifindex).is_some() && recorded(target))
 }
 
 /// The counters of one generation, memory-mapped: reading costs no system call. Open a new one
@@ -281,6 +365,7 @@ impl Engine {
 #[derive(Debug)]
 pub struct CounterReader {
     generation: u64,
+    maps: CounterMaps,
 }
 
 impl CounterReader {
@@ -293,11 +378,18 @@ impl CounterReader {
     /// All counters now.
     #[must_use]
     pub fn read(&self) -> Counters {
+        let now = clock_gettime(ClockId::Monotonic);
+        let Sums {
+            reasons,
+            ports,
+            rules,
+        } = self.maps.read();
+        let monotonic = now.tv_sec as f64 + now.tv_nsec as f64 / 1e9;
         Counters {
-            monotonic: 0.0,
-            reasons: Vec::new(),
-            ports: Vec::new(),
-            rules: Vec::new(),
+            monotonic,
+            reasons,
+            ports,
+            rules,
         }
     }
 }

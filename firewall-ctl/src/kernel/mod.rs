@@ -1,16 +1,28 @@
 //! The only place that talks to the kernel: system calls, aya, `unsafe`.
 //!
 //! ```text
-//! object (ELF, relocation) ─► program (verifier, test runs) ─► attach (links)
-//! maps (create, mmap, pin)  ─┘        counters (mmap, sums)     netlink, sys (raw calls)
+//! object (ELF, relocation) ─► program (verifier, test runs) ─► link (attach)
+//! maps (create, mmap, pin) ─┘      counters (mmap, sums)       netlink, sys (raw calls)
 //! ```
 //!
-//! May import `firewall_common`, and of `firewall_policy` only `tables`. Knows nothing of policies,
-//! records and generations: that is [`crate::engine`]'s part.
+//! May import `firewall_common`, and of `firewall_policy` only `tables` and `rule::Mode`. Knows
+//! nothing of policies, records and generations: that is [`crate::engine`]'s part.
 
 mod error;
+mod mapping;
+mod netlink;
+mod object;
+mod sys;
+
+pub(crate) mod host;
+pub(crate) mod link;
+pub(crate) mod maps;
+pub(crate) mod pins;
 
 pub mod counters;
 pub mod program;
 
 pub use error::KernelError;
+
+pub(crate) use object::BUILT_IN;
+pub(crate) use sys::wait_for_running_programs;

@@ -1,16 +1,175 @@
 //! A loaded program: what the verifier accepted, with its maps.
 
-use super::KernelError;
-use super::counters::Sums;
-use firewall_common::abi::InterfaceEntry;
+use super::counters::{self, CounterMaps, Sums};
+use super::maps::{self, BigMap};
+use super::object::{self, Prepared};
+use super::{KernelError, host, sys};
+use firewall_common::abi::{ABI_VERSION, Config, InterfaceEntry};
 use firewall_common::verdict::Verdict;
 use firewall_policy::tables::Tables;
-use std::time::Duration;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// Return values of an XDP program.
+const XDP_DROP: u32 = 1;
+/// Hand to the stack.
+const XDP_PASS: u32 = 2;
+
+/// Room for the verifier's log. The kernel keeps its end when it is longer.
+const LOG_SIZE: usize = 16 << 20;
+
+/// The maps that a program is bound to.
+#[derive(Debug)]
+pub(crate) struct ProgramMaps<'a> {
+    pub(crate) tables: &'a BigMap,
+    pub(crate) interfaces: &'a BigMap,
+    pub(crate) reasons: &'a BigMap,
+    pub(crate) ports: &'a BigMap,
+    pub(crate) rules: &'a BigMap,
+}
+
+/// A program in the kernel.
+#[derive(Debug)]
+pub(crate) struct Program {
+    fd: OwnedFd,
+    id: u32,
+}
+
+impl Program {
+    /// Loads the program of `object` with the constants of a compiled policy. What belongs to
+    /// this machine and to the maps is filled in here.
+    pub(crate) fn load(
+        object: &[u8],
+        config: &Config,
+        maps: &ProgramMaps<'_>,
+    ) -> Result<Self, KernelError> {
+        let mut config = *config;
+        config.abi_version = ABI_VERSION;
+        config.cpus = host::cpus()?;
+        config.tables_size = maps.tables.size() as u32;
+        config.rules_stride = counters::stride_of(maps.rules)?;
+        let maps = [
+            maps.tables,
+            maps.interfaces,
+            maps.reasons,
+            maps.ports,
+            maps.rules,
+        ];
+        let maps = maps.map(|map| (map.name(), map.fd()));
+        let prepared = object::prepare(object, &config, &maps)?;
+        let fd = load_or_explain(&prepared)?;
+        let id = sys::program_info(fd.as_fd())
+            .map_err(KernelError::call("read the program's id"))?
+            .id;
+        Ok(Self { fd, id })
+    }
+
+    /// Opens a pinned program.
+    pub(crate) fn open(pin: &Path) -> Result<Self, KernelError> {
+        let fd = sys::open_pin(pin)
+            .map_err(KernelError::call(format!("open program {}", pin.display())))?;
+        let id = sys::program_info(fd.as_fd())
+            .map_err(KernelError::call(format!(
+                "read the id of program {}",
+                pin.display()
+            )))?
+            .id;
+        Ok(Self { fd, id })
+    }
+
+    /// Pins it at `path`.
+    pub(crate) fn pin(&self, path: &Path) -> Result<(), KernelError> {
+        sys::pin(self.fd(), path).map_err(KernelError::call(format!("pin {}", path.display())))
+    }
+
+    /// Its id in the kernel.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its descriptor.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Loads without a log, which is faster; loads once more with it to explain a refusal.
+fn load_or_explain(prepared: &Prepared) -> Result<OwnedFd, KernelError> {
+    let program = prepared.program();
+    let error = match sys::program_load(&program, &mut []) {
+        Ok(fd) => return Ok(fd),
+        Err(error) => error,
+    };
+    // Not the verifier's business: no privilege, no memory.
+    if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOMEM)) {
+        return Err(KernelError::Call {
+            what: "load the program".into(),
+            error,
+        });
+    }
+    let mut log = vec![0; LOG_SIZE];
+    if let Ok(fd) = sys::program_load(&program, &mut log) {
+        return Ok(fd);
+    }
+    let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+    log.truncate(end);
+    let log = String::from_utf8_lossy(&log);
+    let summary = last_meaningful_line(&log).unwrap_or_else(|| error.to_string());
+    let log = save_log(&log).map_err(KernelError::call("save the verifier's log"))?;
+    Err(KernelError::Verifier { summary, log })
+}
+
+/// The line of a verifier's log that says what is wrong: the last one that is neither statistics
+/// nor the state of registers nor an instruction.
+fn last_meaningful_line(log: &str) -> Option<String> {
+    let noise = |line: &str| {
+        line.is_empty()
+            || [
+                "processed ",
+                "verification time",
+                "stack depth",
+                "max_states",
+                "insns ",
+            ]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
+    log.lines()
+        .map(str::trim)
+        .rfind(|line| !noise(line))
+        .map(str::to_owned)
+}
+
+/// Saves a log in a new file that nobody else can have prepared.
+fn save_log(log: &str) -> io::Result<PathBuf> {
+    let stamp = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let path = std::env::temp_dir().join(format!(
+        "firewall-verifier-{}-{}.log",
+        std::process::id(),
+        stamp.as_nanos()
+    ));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)?;
+    file.write_all(log.as_bytes())?;
+    Ok(path)
+}
 
 /// A candidate program with counter maps of its own, attached to nothing and pinned nowhere: it
 /// is gone when this value is dropped. For test runs and measurements.
 #[derive(Debug)]
-pub struct Loaded {}
+pub struct Loaded {
+    program: Program,
+    counters: CounterMaps,
+}
 
 /// The answer of a test run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,27 +191,91 @@ impl Loaded {
         rule_slots: u32,
         interfaces: &[InterfaceEntry],
     ) -> Result<Self, KernelError> {
-        let _ = (tables, rule_slots, interfaces);
-        Err(KernelError::Stub)
+        Self::load_object(object::BUILT_IN, tables, rule_slots, interfaces)
+    }
+
+    /// As [`Loaded::load`], with a BPF object of the caller's. The bytes must be aligned to 8.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`].
+    pub fn load_object(
+        object: &[u8],
+        tables: &Tables,
+        rule_slots: u32,
+        interfaces: &[InterfaceEntry],
+    ) -> Result<Self, KernelError> {
+        host::require_privilege()?;
+        let (reasons, ports, rules) = counters::create(rule_slots.max(1).next_power_of_two())?;
+        let maps = ProgramMaps {
+            tables: &BigMap::constant(maps::TABLES, &tables.bytes)?,
+            interfaces: &BigMap::interfaces(interfaces)?,
+            reasons: &reasons,
+            ports: &ports,
+            rules: &rules,
+        };
+        let program = Program::load(object, &tables.config, &maps)?;
+        Ok(Self {
+            program,
+            counters: CounterMaps::new(&reasons, &ports, &rules)?,
+        })
     }
 
     /// Runs the program `repeat` times on `frame` (BPF_PROG_TEST_RUN; at least 14 bytes), as if it
-    /// had come in on `ifindex` (`None`: the loopback interface). Counts like real traffic.
+    /// had come in on `ifindex`, an interface of this network namespace (`None`: the loopback
+    /// interface). Counts like real traffic.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says, and a return value that is neither pass nor drop.
     pub fn run(&self, frame: &[u8], repeat: u32, ifindex: Option<u32>) -> Result<Run, KernelError> {
-        let _ = (frame, repeat, ifindex);
-        Err(KernelError::Stub)
+        let (value, nanoseconds) =
+            sys::test_run(self.program.fd(), frame, repeat, ifindex).map_err(KernelError::call(
+                format!("test run with {} bytes", frame.len()),
+            ))?;
+        let verdict = match value {
+            XDP_DROP => Verdict::DROP,
+            XDP_PASS => Verdict::PASS,
+            other => {
+                return Err(KernelError::State(format!(
+                    "the program returned {other}, which is neither pass nor drop"
+                )));
+            }
+        };
+        Ok(Run {
+            verdict,
+            duration: Duration::from_nanos(nanoseconds.into()),
+        })
     }
 
     /// What the program has counted so far.
     #[must_use]
     pub fn counters(&self) -> Sums {
-        Sums {
-            reasons: Vec::new(),
-            ports: Vec::new(),
-            rules: Vec::new(),
-        }
+        self.counters.read()
+    }
+
+    /// Instructions that the verifier processed.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn verified_instructions(&self) -> Result<u32, KernelError> {
+        let facts = sys::program_info(self.program.fd())
+            .map_err(KernelError::call("read the program's facts"))?;
+        Ok(facts.verified)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_meaningful_line;
+
+    #[test]
+    fn the_verifiers_complaint_is_found() {
+        let log = "0: R1=ctx() R10=fp0\n1: (79) r2 = *(u64 *)(r1 +0)\n\
+                   invalid bpf_context access off=0 size=8\n\
+                   processed 2 insns (limit 1000000) max_states_per_insn 0\n\n";
+        assert_eq!(
+            last_meaningful_line(log).as_deref(),
+            Some("invalid bpf_context access off=0 size=8")
+        );
+        assert_eq!(last_meaningful_line("\nprocessed 0 insns\n"), None);
     }
 }

@@ -1,0 +1,81 @@
+//! Totals of rules when `fw_rules` grows: a larger map takes over what a smaller one has counted.
+//!
+//! A map's carried totals are a function of the map before it and of the two records, written as a
+//! whole. So it does no harm to do it twice, and a crash is mended by doing it once more.
+
+use super::Record;
+use super::store::{Folder, Survey};
+use crate::kernel::counters::{RuleCounters, rule_capacity, set_carried};
+use crate::kernel::maps::BigMap;
+use crate::kernel::{KernelError, wait_for_running_programs};
+use firewall_common::abi::Counter;
+use std::collections::HashMap;
+
+/// Brings the totals of every generation before `newest` up to it, along the chain of their maps.
+/// Does nothing if they all share one map.
+pub(super) fn carry_over(survey: &Survey, newest: &Folder) -> Result<(), KernelError> {
+    let Some(in_force) = survey.in_force() else {
+        return Ok(());
+    };
+    let mut chain: Vec<(u32, Record, BigMap)> = Vec::new();
+    let folders = survey
+        .generations
+        .iter()
+        .filter(|generation| generation.number <= in_force.number)
+        .map(|generation| &generation.folder)
+        .chain([newest]);
+    for folder in folders {
+        // One that another version made, or that is half removed: it has nothing to carry.
+        let (Ok(record), Ok(rules)) = (folder.read_record(), folder.rules()) else {
+            continue;
+        };
+        let id = rules.id()?;
+        match chain.last_mut() {
+            // The same map: its newest record says who counts where now.
+            Some(last) if last.0 == id => last.1 = record,
+            _ => chain.push((id, record, rules)),
+        }
+    }
+    if chain.len() < 2 {
+        return Ok(());
+    }
+    // Programs that were switched off a moment ago may still count on another CPU.
+    wait_for_running_programs().map_err(KernelError::call("wait for running programs"))?;
+    for pair in chain.windows(2) {
+        let [(_, old_record, old), (_, new_record, new)] = pair else {
+            continue;
+        };
+        let totals = translate(
+            &RuleCounters::new(old)?.read(),
+            old_record,
+            new_record,
+            rule_capacity(new)? as usize,
+        );
+        set_carried(new, &totals)?;
+    }
+    Ok(())
+}
+
+/// Totals by the new slots: those of rules that have the same name in both records.
+fn translate(
+    old_totals: &[Counter],
+    old: &Record,
+    new: &Record,
+    new_capacity: usize,
+) -> Vec<Counter> {
+    let old_slots: HashMap<&str, u32> = old
+        .rules
+        .iter()
+        .map(|rule| (rule.name.as_str(), rule.slot))
+        .collect();
+    let mut totals = vec![Counter::default(); new_capacity];
+    for rule in &new.rules {
+        let old_total = old_slots
+            .get(rule.name.as_str())
+            .and_then(|&slot| old_totals.get(slot as usize));
+        if let (Some(old_total), Some(total)) = (old_total, totals.get_mut(rule.slot as usize)) {
+            *total = *old_total;
+        }
+    }
+    totals
+}

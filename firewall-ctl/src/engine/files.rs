@@ -1,0 +1,71 @@
+//! From the text of a policy to a [`Policy`]: reads the files that it names, and keeps a
+//! fingerprint of all that was read.
+
+use super::{EngineError, Request};
+use firewall_policy::rule::Policy;
+use firewall_policy::source::{self, Files};
+use firewall_policy::{compile, diag::Diagnostics, tables::Tables};
+use sha2::{Digest, Sha256};
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::{fs, io};
+
+/// A policy as it was read from the disk.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) policy: Policy,
+    pub(super) warnings: Diagnostics,
+    /// SHA-256 of the policy text, hex.
+    pub(super) sha256: String,
+    /// SHA-256 of the policy text, the files that it names, and the kernel program.
+    pub(super) fingerprint: String,
+}
+
+/// Reads the policy of a request. `object` is the kernel program that would enforce it.
+pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineError> {
+    let files = Disk {
+        base: request.base.clone(),
+        read: RefCell::new(Sha256::new()),
+    };
+    let source::Read { policy, warnings } =
+        source::read_policy(&request.policy_path, &request.policy_text, &files)
+            .map_err(EngineError::Policy)?;
+    let sha256 = hex(&Sha256::digest(&request.policy_text));
+    let fingerprint = Sha256::new()
+        .chain_update(Sha256::digest(&request.policy_text))
+        .chain_update(files.read.into_inner().finalize())
+        .chain_update(Sha256::digest(object));
+    Ok(Source {
+        policy,
+        warnings,
+        sha256,
+        fingerprint: hex(&fingerprint.finalize()),
+    })
+}
+
+/// Compiles a policy; rule `i` counts in `slots[i]`.
+pub(super) fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, EngineError> {
+    Ok(compile::compile(policy, slots)?)
+}
+
+/// The files of a policy's folder.
+struct Disk {
+    base: PathBuf,
+    /// Digest of every file read, in the order of reading.
+    read: RefCell<Sha256>,
+}
+
+impl Files for Disk {
+    fn read(&self, path: &str) -> io::Result<String> {
+        let text = fs::read_to_string(self.base.join(path))?;
+        let mut read = self.read.borrow_mut();
+        // Digests have one length, so a name and its text cannot run into each other.
+        read.update(Sha256::digest(path));
+        read.update(Sha256::digest(&text));
+        Ok(text)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,309 @@
+//! The folder of pins: generations, their records, the links.
+//!
+//! ```text
+//! ROOT/links/IFNAME                the link of each interface (`.` written as `:`)
+//! ROOT/gen-N/prog                  the program of generation N
+//!            record                fw_record: the JSON of `Record`
+//!            fw_tables, fw_interfaces                 of this generation alone
+//!            fw_reasons, fw_ports, fw_rules           shared with the generation before
+//! ```
+//!
+//! A generation's folder holds everything that belongs to it, and is complete before a link runs
+//! its program. **The generation in force is the newest whose program a link runs.** So there is
+//! no pointer that a crash could tear: at any moment the links say what is in force, and its record
+//! lies next to its program. A folder whose program no link runs is left over from a crash, and the
+//! next change removes it.
+
+use super::Record;
+use crate::kernel::counters::CounterMaps;
+use crate::kernel::link::Link;
+use crate::kernel::maps::{self, BigMap};
+use crate::kernel::program::Program;
+use crate::kernel::{KernelError, host};
+use firewall_common::abi::ABI_VERSION;
+use serde::Deserialize;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Name of the program's pin.
+const PROGRAM: &str = "prog";
+/// Name of the record's pin.
+const RECORD: &str = "record";
+/// The record while it is being replaced.
+const NEW_RECORD: &str = "record_new";
+
+/// The folder of pins.
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    root: PathBuf,
+}
+
+/// A generation that is pinned.
+#[derive(Debug)]
+pub(super) struct Generation {
+    pub(super) number: u64,
+    pub(super) folder: Folder,
+    /// `None` in a folder that was being made or removed when its owner died.
+    pub(super) program: Option<Program>,
+}
+
+/// A pinned link.
+#[derive(Debug)]
+pub(super) struct PinnedLink {
+    /// The interface's name when it was pinned.
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) link: Link,
+}
+
+impl PinnedLink {
+    /// Whether the interface that it was made for is still there.
+    pub(super) fn is_alive(&self) -> bool {
+        self.link.facts().ifindex != 0
+    }
+}
+
+/// Everything that is pinned.
+#[derive(Debug)]
+pub(super) struct Survey {
+    /// Oldest first.
+    pub(super) generations: Vec<Generation>,
+    pub(super) links: Vec<PinnedLink>,
+}
+
+impl Survey {
+    /// The generation in force.
+    pub(super) fn in_force(&self) -> Option<&Generation> {
+        self.generations.iter().rev().find(|generation| {
+            generation.program.as_ref().is_some_and(|program| {
+                self.links
+                    .iter()
+                    .any(|link| link.link.facts().program_id == program.id())
+            })
+        })
+    }
+
+    /// The number of the generation whose program a link runs.
+    pub(super) fn generation_of(&self, link: &PinnedLink) -> Option<u64> {
+        let id = link.link.facts().program_id;
+        let runs = |generation: &&Generation| {
+            generation
+                .program
+                .as_ref()
+                .is_some_and(|program| program.id() == id)
+        };
+        self.generations
+            .iter()
+            .find(runs)
+            .map(|generation| generation.number)
+    }
+
+    /// Indices of the interfaces that are filtered.
+    pub(super) fn filtered(&self) -> Vec<u32> {
+        self.links
+            .iter()
+            .map(|link| link.link.facts().ifindex)
+            .filter(|&i| i != 0)
+            .collect()
+    }
+
+    /// The link that is attached to an interface.
+    pub(super) fn link_on(&self, ifindex: u32) -> Option<&PinnedLink> {
+        self.links
+            .iter()
+            .find(|link| link.link.facts().ifindex == ifindex)
+    }
+
+    /// The number for the next generation.
+    pub(super) fn next_number(&self) -> u64 {
+        self.generations
+            .last()
+            .map_or(1, |generation| generation.number + 1)
+    }
+}
+
+impl Store {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of a generation.
+    pub(super) fn folder(&self, number: u64) -> Folder {
+        Folder {
+            path: self.root.join(format!("gen-{number}")),
+        }
+    }
+
+    /// The folder of links.
+    pub(super) fn links_folder(&self) -> PathBuf {
+        self.root.join("links")
+    }
+
+    /// Where the link of an interface is pinned. A BPF file system takes no dots in names, and an
+    /// interface has no colon in its name.
+    pub(super) fn link_path(&self, interface: &str) -> PathBuf {
+        self.links_folder().join(interface.replace('.', ":"))
+    }
+
+    /// Looks at everything that is pinned; nothing at all if the folder is not there.
+    pub(super) fn survey(&self) -> Result<Survey, KernelError> {
+        let mut generations = Vec::new();
+        for name in names_in(&self.root)? {
+            let Some(number) = name
+                .strip_prefix("gen-")
+                .and_then(|number| number.parse().ok())
+            else {
+                continue;
+            };
+            let folder = self.folder(number);
+            let pin = folder.path.join(PROGRAM);
+            let program = if pin.exists() {
+                Some(Program::open(&pin)?)
+            } else {
+                None
+            };
+            generations.push(Generation {
+                number,
+                folder,
+                program,
+            });
+        }
+        generations.sort_by_key(|generation| generation.number);
+        let mut links = Vec::new();
+        for name in names_in(&self.links_folder())? {
+            let path = self.links_folder().join(&name);
+            let link = Link::open(&path)?;
+            links.push(PinnedLink {
+                name: name.replace(':', "."),
+                path,
+                link,
+            });
+        }
+        links.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Survey { generations, links })
+    }
+
+    /// Removes the root folder if nothing is left in it.
+    pub(super) fn remove_if_empty(&self) {
+        let _ = fs::remove_dir(self.links_folder());
+        let _ = fs::remove_dir(&self.root);
+    }
+}
+
+/// The names in a folder; none if the folder is not there.
+fn names_in(folder: &Path) -> Result<Vec<String>, KernelError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            host::require_privilege()?;
+            return Err(KernelError::call(format!("read {}", folder.display()))(
+                error,
+            ));
+        }
+        answer => answer.map_err(KernelError::call(format!("read {}", folder.display())))?,
+    };
+    Ok(entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect())
+}
+
+/// The folder of one generation.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+}
+
+/// The part of every version's record that says which version wrote it.
+#[derive(Deserialize)]
+struct RecordVersion {
+    abi_version: u32,
+}
+
+impl Folder {
+    /// Makes it.
+    pub(super) fn create(&self) -> Result<(), KernelError> {
+        fs::create_dir(&self.path).map_err(KernelError::call(format!(
+            "make folder {}",
+            self.path.display()
+        )))
+    }
+
+    /// Removes it with everything in it.
+    pub(super) fn remove(&self) -> Result<(), KernelError> {
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            answer => answer.map_err(KernelError::call(format!("remove {}", self.path.display()))),
+        }
+    }
+
+    /// Pins a map under its name.
+    pub(super) fn pin_map(&self, map: &BigMap) -> Result<(), KernelError> {
+        map.pin(&self.path.join(map.name()))
+    }
+
+    /// Pins the program.
+    pub(super) fn pin_program(&self, program: &Program) -> Result<(), KernelError> {
+        program.pin(&self.path.join(PROGRAM))
+    }
+
+    /// Writes the record, in one step if there is one already.
+    pub(super) fn write_record(&self, record: &Record) -> Result<(), KernelError> {
+        let json = serde_json::to_vec(record)
+            .map_err(|error| KernelError::State(format!("cannot write the record: {error}")))?;
+        let (new, place) = (self.path.join(NEW_RECORD), self.path.join(RECORD));
+        // From a process that died here.
+        let _ = fs::remove_file(&new);
+        maps::record(&json)?.pin(&new)?;
+        fs::rename(&new, &place).map_err(KernelError::call(format!("rename {}", new.display())))
+    }
+
+    /// Reads the record.
+    pub(super) fn read_record(&self) -> Result<Record, KernelError> {
+        let pin = self.path.join(RECORD);
+        let map = BigMap::open(maps::RECORD, &pin, None)?;
+        let json = map.map()?.to_vec();
+        let unreadable = |error: serde_json::Error| {
+            KernelError::State(format!(
+                "the record {} cannot be read: {error}",
+                pin.display()
+            ))
+        };
+        let version: RecordVersion = serde_json::from_slice(&json).map_err(unreadable)?;
+        if version.abi_version != ABI_VERSION {
+            return Err(KernelError::State(format!(
+                "{} was made by another version of firewall-ctl (map layout {}, this one has \
+                 {ABI_VERSION}); it keeps filtering. `apply` or `load` replaces it, with counters \
+                 from zero",
+                self.path.display(),
+                version.abi_version
+            )));
+        }
+        serde_json::from_slice(&json).map_err(unreadable)
+    }
+
+    /// Opens its reason counters.
+    pub(super) fn reasons(&self) -> Result<BigMap, KernelError> {
+        BigMap::open_reasons(&self.path.join(maps::REASONS))
+    }
+
+    /// Opens its port counters.
+    pub(super) fn ports(&self) -> Result<BigMap, KernelError> {
+        BigMap::open_ports(&self.path.join(maps::PORTS))
+    }
+
+    /// Opens its rule counters.
+    pub(super) fn rules(&self) -> Result<BigMap, KernelError> {
+        BigMap::open_rules(&self.path.join(maps::RULES))
+    }
+
+    /// Opens all its counters for reading.
+    pub(super) fn counters(&self) -> Result<CounterMaps, KernelError> {
+        CounterMaps::new(&self.reasons()?, &self.ports()?, &self.rules()?)
+    }
+}

@@ -1,0 +1,614 @@
+//! One change of what is enforced: stage a generation, switch to it, commit. Whatever fails before
+//! the commit is undone, in reverse.
+//!
+//! | step | undo |
+//! |---|---|
+//! | make the generation's folder; pin its maps, program and record there | remove the folder |
+//! | take a foreign program off (only if asked to) | put it back |
+//! | attach the new program to interfaces that carry none | detach, unpin |
+//! | switch each link of our own to the new program (BPF_LINK_UPDATE) | switch it back |
+//!
+//! New interfaces come before switches, because drivers refuse and updates of a link hardly ever
+//! do. The commit detaches interfaces that are no longer wanted, carries counters over and removes
+//! older generations; it changes nothing that is enforced on a wanted interface, so its failures
+//! are warnings. See [`super::store`] for what a crash leaves behind between any two steps.
+
+use super::carry::carry_over;
+use super::files::{self, Source};
+use super::resolve::Target;
+use super::slots::{self, Assignment};
+use super::store::{Folder, Generation, PinnedLink, Store, Survey};
+use super::types::{EngineError, InterfaceRecord, Record, Request, RuleRecord};
+use crate::kernel::counters::{clear_interfaces, clear_rules, create, rule_capacity};
+use crate::kernel::link::{self, Link, NewLink, TakenOff};
+use crate::kernel::maps::{self, BigMap, rule_slots};
+use crate::kernel::program::{Program, ProgramMaps};
+use crate::kernel::{KernelError, host};
+use firewall_common::abi::{ABI_VERSION, INTERFACES, InterfaceEntry};
+use firewall_policy::rule::{Mode, Policy};
+use std::fs;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// What is to be in force.
+#[derive(Debug)]
+pub(super) struct Desired<'a> {
+    pub(super) request: &'a Request,
+    pub(super) source: &'a Source,
+    pub(super) targets: &'a [Target],
+    pub(super) object: &'a [u8],
+}
+
+/// What is in force now.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) record: Record,
+    pub(super) warnings: Vec<String>,
+}
+
+/// How to take one step back.
+#[derive(Debug)]
+enum Undo {
+    RemoveFolder(Folder),
+    PutBack {
+        interface: String,
+        program: TakenOff,
+    },
+    Detach {
+        interface: String,
+        link: Link,
+        pin: PathBuf,
+    },
+    SwitchBack {
+        interface: String,
+        pin: PathBuf,
+        generation: u64,
+    },
+}
+
+/// The steps taken so far.
+#[derive(Debug, Default)]
+struct Journal {
+    steps: Vec<Undo>,
+}
+
+impl Journal {
+    /// Takes every step back, the last one first. What cannot be undone is logged; the error that
+    /// led here is the one to report.
+    fn roll_back(self, survey: &Survey) {
+        for step in self.steps.into_iter().rev() {
+            let what = format!("{step:?}");
+            let undone = match step {
+                Undo::RemoveFolder(folder) => folder.remove(),
+                Undo::PutBack { interface, program } => program.restore().map_err(
+                    KernelError::call(format!("put the program back on {interface}")),
+                ),
+                Undo::Detach {
+                    interface,
+                    link,
+                    pin,
+                } => {
+                    let detached = link.detach(&interface);
+                    let _ = fs::remove_file(pin);
+                    detached
+                }
+                Undo::SwitchBack {
+                    interface,
+                    pin,
+                    generation,
+                } => {
+                    match survey
+                        .generations
+                        .iter()
+                        .find(|old| old.number == generation)
+                    {
+                        Some(Generation {
+                            program: Some(program),
+                            ..
+                        }) => Link::open(&pin).and_then(|link| link.update(program, &interface)),
+                        _ => Err(KernelError::State(format!(
+                            "generation {generation} is gone"
+                        ))),
+                    }
+                }
+            };
+            if let Err(error) = undone {
+                tracing::error!(%error, step = what, "cannot take a step back");
+            }
+        }
+    }
+}
+
+/// Puts `desired` in force. Needs the lock on the store.
+pub(super) fn run(
+    store: &Store,
+    survey: &Survey,
+    desired: &Desired<'_>,
+) -> Result<Done, EngineError> {
+    let kept_modes = check_modes(survey, desired)?;
+    let foreign = foreign_programs(survey, desired)?;
+    let mut journal = Journal::default();
+    match stage_and_switch(store, survey, desired, &kept_modes, &foreign, &mut journal) {
+        Ok((mut done, staged)) => {
+            commit(survey, desired, &staged, &mut done);
+            Ok(done)
+        }
+        Err(error) => {
+            journal.roll_back(survey);
+            Err(error)
+        }
+    }
+}
+
+/// The mode in force of each target that we have a link on. A link keeps its mode for life, so
+/// another mode needs a gap, which only the user may open.
+fn check_modes(survey: &Survey, desired: &Desired<'_>) -> Result<Vec<Option<Mode>>, EngineError> {
+    let mut modes = Vec::with_capacity(desired.targets.len());
+    for target in desired.targets {
+        let Some(pinned) = survey.link_on(target.ifindex) else {
+            modes.push(None);
+            continue;
+        };
+        let have = mode_in_force(pinned, target)?;
+        let want = desired.request.mode.unwrap_or(target.mode);
+        if want != Mode::Auto && want != have {
+            let (want, have) = (word(want), word(have));
+            return Err(KernelError::Attach {
+                interface: target.name.clone(),
+                mode: want,
+                reason: format!(
+                    "it is filtered in {have} mode, and a change of mode leaves a gap without \
+                     filter; `unload -i {}` first",
+                    target.name
+                ),
+            }
+            .into());
+        }
+        modes.push(Some(have));
+    }
+    Ok(modes)
+}
+
+fn word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Auto => "auto",
+        Mode::Native => "native",
+        Mode::Generic => "generic",
+    }
+}
+
+/// The mode of a link of our own, as the kernel has it.
+fn mode_in_force(pinned: &PinnedLink, target: &Target) -> Result<Mode, KernelError> {
+    let programs = link::programs_on(&target.name, target.ifindex)?;
+    let id = pinned.link.facts().program_id;
+    let ours = programs.iter().find(|program| program.program_id == id);
+    Ok(if ours.is_some_and(|program| program.is_generic()) {
+        Mode::Generic
+    } else {
+        Mode::Native
+    })
+}
+
+/// Foreign programs on interfaces that we have no link on: an error, unless they may be replaced.
+fn foreign_programs(
+    survey: &Survey,
+    desired: &Desired<'_>,
+) -> Result<Vec<(Target, link::Attached)>, EngineError> {
+    let mut foreign = Vec::new();
+    for target in desired
+        .targets
+        .iter()
+        .filter(|t| survey.link_on(t.ifindex).is_none())
+    {
+        for program in link::programs_on(&target.name, target.ifindex)? {
+            if !desired.request.replace {
+                return Err(link::foreign_program(&target.name, &program).into());
+            }
+            foreign.push((target.clone(), program));
+        }
+    }
+    Ok(foreign)
+}
+
+/// A generation that is complete and pinned.
+#[derive(Debug)]
+struct Staged {
+    folder: Folder,
+    program: Program,
+}
+
+fn stage_and_switch(
+    store: &Store,
+    survey: &Survey,
+    desired: &Desired<'_>,
+    kept_modes: &[Option<Mode>],
+    foreign: &[(Target, link::Attached)],
+    journal: &mut Journal,
+) -> Result<(Done, Staged), EngineError> {
+    let mut warnings = Vec::new();
+    let kept = Kept::open(survey, &mut warnings);
+    let counters = Counters::obtain(&kept, desired)?;
+    let tables = files::compile(&desired.source.policy, &counters.rule_slots.slots)?;
+
+    let number = survey.next_number();
+    let mut record = draft_record(desired, &counters, number, tables.bytes.len() as u64)?;
+    for (interface, mode) in record.interfaces.iter_mut().zip(kept_modes) {
+        if let Some(mode) = mode {
+            interface.mode = *mode;
+            interface.fallback = kept.fallback_of(interface.ifindex);
+        }
+    }
+
+    let folder = store.folder(number);
+    folder.create()?;
+    journal.steps.push(Undo::RemoveFolder(folder.clone()));
+
+    let tables_map = BigMap::constant(maps::TABLES, &tables.bytes)?;
+    let entries: Vec<InterfaceEntry> = record
+        .interfaces
+        .iter()
+        .map(|i| InterfaceEntry {
+            ifindex: i.ifindex,
+            slot: i.slot as u16,
+            zone: i.zone as u16,
+        })
+        .collect();
+    let interfaces = BigMap::interfaces(&entries)?;
+    let (reasons, ports, rules) = (&counters.reasons, &counters.ports, &counters.rules);
+    let all = ProgramMaps {
+        tables: &tables_map,
+        interfaces: &interfaces,
+        reasons,
+        ports,
+        rules,
+    };
+    for map in [
+        all.tables,
+        all.interfaces,
+        all.reasons,
+        all.ports,
+        all.rules,
+    ] {
+        folder.pin_map(map)?;
+    }
+    let program = Program::load(desired.object, &tables.config, &all)?;
+    folder.pin_program(&program)?;
+    folder.write_record(&record)?;
+
+    clear_rules(rules, &counters.rule_slots.fresh)?;
+    clear_interfaces(reasons, &counters.interface_slots.fresh)?;
+    // Totals that a larger map takes over are there before the first packet counts in it, so that
+    // nobody sees them go back. The commit brings in what is counted until the switch.
+    carry_over(survey, &folder)?;
+
+    for (target, found) in foreign {
+        let program = link::take_off(&target.name, target.ifindex, found)?;
+        warnings.push(format!(
+            "took the XDP program with id {} off {}, as asked",
+            found.program_id, target.name
+        ));
+        journal.steps.push(Undo::PutBack {
+            interface: target.name.clone(),
+            program,
+        });
+    }
+    attach_new(store, survey, desired, &program, &mut record, journal)?;
+    for interface in record.interfaces.iter().filter(|i| i.fallback.is_some()) {
+        if let Some(reason) = &interface.fallback
+            && survey.link_on(interface.ifindex).is_none()
+        {
+            warnings.push(format!(
+                "{} is filtered in generic mode: {reason}",
+                interface.name
+            ));
+        }
+    }
+    // Only now the modes are known. Readers between the two find the modes that were hoped for.
+    folder.write_record(&record)?;
+
+    for pinned in desired
+        .targets
+        .iter()
+        .filter_map(|target| survey.link_on(target.ifindex))
+    {
+        pinned.link.update(&program, &pinned.name)?;
+        if let Some(generation) = survey.generation_of(pinned) {
+            journal.steps.push(Undo::SwitchBack {
+                interface: pinned.name.clone(),
+                pin: pinned.path.clone(),
+                generation,
+            });
+        }
+    }
+    Ok((Done { record, warnings }, Staged { folder, program }))
+}
+
+/// Attaches the program to every wanted interface that we have no link on.
+fn attach_new(
+    store: &Store,
+    survey: &Survey,
+    desired: &Desired<'_>,
+    program: &Program,
+    record: &mut Record,
+    journal: &mut Journal,
+) -> Result<(), EngineError> {
+    let links = store.links_folder();
+    fs::create_dir_all(&links).map_err(KernelError::call(format!(
+        "make folder {}",
+        links.display()
+    )))?;
+    for (target, entry) in desired.targets.iter().zip(&mut record.interfaces) {
+        if survey.link_on(target.ifindex).is_some() {
+            continue;
+        }
+        let mode = desired.request.mode.unwrap_or(target.mode);
+        let NewLink {
+            link,
+            mode,
+            fallback,
+        } = link::attach(program, &target.name, target.ifindex, mode)?;
+        (entry.mode, entry.fallback) = (mode, fallback);
+        let pin = free_pin(store, survey, target);
+        let pinned = link.pin(&pin);
+        journal.steps.push(Undo::Detach {
+            interface: target.name.clone(),
+            link,
+            pin,
+        });
+        pinned?;
+    }
+    Ok(())
+}
+
+/// Where to pin the link of an interface. A dead link there belonged to an earlier interface of
+/// that name and is removed; a living one belongs to an interface that has been renamed since.
+fn free_pin(store: &Store, survey: &Survey, target: &Target) -> PathBuf {
+    let path = store.link_path(&target.name);
+    match survey.links.iter().find(|pinned| pinned.path == path) {
+        Some(pinned) if pinned.is_alive() => {
+            store.link_path(&format!("{}_{}", target.name, target.ifindex))
+        }
+        Some(_) => {
+            let _ = fs::remove_file(&path);
+            path
+        }
+        None => path,
+    }
+}
+
+/// Tidies up behind a switch that has succeeded.
+fn commit(survey: &Survey, desired: &Desired<'_>, staged: &Staged, done: &mut Done) {
+    let mut warn = |result: Result<(), KernelError>| {
+        if let Err(error) = result {
+            done.warnings
+                .push(format!("the new policy is in force, but: {error}"));
+        }
+    };
+    for pinned in &survey.links {
+        let ifindex = pinned.link.facts().ifindex;
+        if desired
+            .targets
+            .iter()
+            .any(|target| target.ifindex == ifindex)
+        {
+            continue;
+        }
+        if pinned.is_alive() {
+            warn(pinned.link.detach(&pinned.name));
+        }
+        // A dead link's pin may have made room for a new link meanwhile.
+        let ours =
+            Link::open(&pinned.path).is_ok_and(|now| now.facts().program_id == staged.program.id());
+        if !ours {
+            let gone = fs::remove_file(&pinned.path);
+            warn(gone.map_err(KernelError::call(format!(
+                "remove {}",
+                pinned.path.display()
+            ))));
+        }
+    }
+    warn(carry_over(survey, &staged.folder));
+    for generation in &survey.generations {
+        warn(generation.folder.remove());
+    }
+}
+
+/// The counters of the generation in force, if they can be used on.
+#[derive(Debug)]
+struct Kept {
+    found: Option<(Record, BigMap, BigMap, BigMap)>,
+}
+
+impl Kept {
+    fn open(survey: &Survey, warnings: &mut Vec<String>) -> Self {
+        let Some(generation) = survey.in_force() else {
+            return Self { found: None };
+        };
+        let folder = &generation.folder;
+        let open = || -> Result<_, KernelError> {
+            Ok((
+                folder.read_record()?,
+                folder.reasons()?,
+                folder.ports()?,
+                folder.rules()?,
+            ))
+        };
+        match open() {
+            Ok(found) => Self { found: Some(found) },
+            Err(error) => {
+                warnings.push(format!("counters start from zero: {error}"));
+                Self { found: None }
+            }
+        }
+    }
+}
+
+impl Kept {
+    /// Why an interface that stays was attached in generic mode.
+    fn fallback_of(&self, ifindex: u32) -> Option<String> {
+        let (record, ..) = self.found.as_ref()?;
+        record
+            .interfaces
+            .iter()
+            .find(|i| i.ifindex == ifindex)?
+            .fallback
+            .clone()
+    }
+}
+
+/// The counters of the generation to be, and who counts where.
+#[derive(Debug)]
+struct Counters {
+    reasons: BigMap,
+    ports: BigMap,
+    rules: BigMap,
+    rule_slots: Assignment,
+    interface_slots: Assignment,
+}
+
+impl Counters {
+    /// Those of the generation before, as far as there are any and they are large enough.
+    fn obtain(kept: &Kept, desired: &Desired<'_>) -> Result<Self, EngineError> {
+        let rules: Vec<&str> = desired
+            .source
+            .policy
+            .rules
+            .iter()
+            .map(|rule| rule.name.as_str())
+            .collect();
+        let interfaces: Vec<&str> = desired
+            .targets
+            .iter()
+            .map(|target| target.name.as_str())
+            .collect();
+        let too_many = || {
+            EngineError::Interface(format!(
+                "{} interfaces are too many: one host can filter {}",
+                interfaces.len(),
+                INTERFACES - 1
+            ))
+        };
+        let by_slot = |taken: &[(&str, u32)]| {
+            slots::assign(&interfaces, taken, 1..INTERFACES as u32).ok_or_else(too_many)
+        };
+        let Some((record, reasons, ports, counters)) = &kept.found else {
+            let (reasons, ports, counters) = create(rule_slots(rules.len()))?;
+            let rule_slots = first_slots(&rules);
+            let mut interface_slots = by_slot(&[])?;
+            interface_slots.fresh.clear();
+            return Ok(Self {
+                reasons,
+                ports,
+                rules: counters,
+                rule_slots,
+                interface_slots,
+            });
+        };
+        let taken: Vec<(&str, u32)> = record
+            .interfaces
+            .iter()
+            .map(|i| (i.name.as_str(), i.slot))
+            .collect();
+        // Too many only because slots of interfaces that go are not free yet: take those.
+        let interface_slots = by_slot(&taken).or_else(|_| by_slot(&[]))?;
+        let taken: Vec<(&str, u32)> = record
+            .rules
+            .iter()
+            .map(|rule| (rule.name.as_str(), rule.slot))
+            .collect();
+        let capacity = rule_capacity(counters)?;
+        let fitting = (rules.len() <= capacity as usize / 2)
+            .then(|| slots::assign(&rules, &taken, 0..capacity))
+            .flatten();
+        let (counters, rule_slots) = match fitting {
+            Some(assignment) => (counters.try_clone()?, assignment),
+            None => {
+                // Every name keeps its slot number, so the new map must reach as far.
+                let capacity = rule_slots(rules.len()).max(capacity.saturating_mul(2));
+                let mut assignment = slots::assign(&rules, &taken, 0..capacity)
+                    .unwrap_or_else(|| first_slots(&rules));
+                assignment.fresh.clear();
+                (BigMap::new_rules(capacity)?, assignment)
+            }
+        };
+        Ok(Self {
+            reasons: reasons.try_clone()?,
+            ports: ports.try_clone()?,
+            rules: counters,
+            rule_slots,
+            interface_slots,
+        })
+    }
+}
+
+/// Slots of a map that nobody has counted in.
+fn first_slots(names: &[&str]) -> Assignment {
+    Assignment {
+        slots: (0..names.len() as u32).collect(),
+        fresh: Vec::new(),
+    }
+}
+
+/// The record of the generation to be, with the modes that are hoped for.
+fn draft_record(
+    desired: &Desired<'_>,
+    counters: &Counters,
+    generation: u64,
+    table_bytes: u64,
+) -> Result<Record, EngineError> {
+    let Desired {
+        request,
+        source,
+        targets,
+        object: _,
+    } = desired;
+    let mut interfaces = Vec::with_capacity(targets.len());
+    for (target, &slot) in targets.iter().zip(&counters.interface_slots.slots) {
+        let mode = match request.mode.unwrap_or(target.mode) {
+            Mode::Generic => Mode::Generic,
+            Mode::Auto | Mode::Native => Mode::Native,
+        };
+        interfaces.push(InterfaceRecord {
+            name: target.name.clone(),
+            ifindex: target.ifindex,
+            slot,
+            zone: target.zone,
+            zone_name: target.zone_name.clone(),
+            mode,
+            fallback: None,
+        });
+    }
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Ok(Record {
+        abi_version: ABI_VERSION,
+        generation,
+        policy_path: request.policy_path.clone(),
+        policy_text: request.policy_text.clone(),
+        sha256: source.sha256.clone(),
+        fingerprint: source.fingerprint.clone(),
+        namespace: host::network_namespace()?,
+        applied: now.as_secs_f64(),
+        default: source.policy.default_verdict.name().into(),
+        table_bytes,
+        rules: rule_records(&source.policy, &counters.rule_slots.slots),
+        interfaces,
+    })
+}
+
+fn rule_records(policy: &Policy, slots: &[u32]) -> Vec<RuleRecord> {
+    policy
+        .rules
+        .iter()
+        .zip(slots)
+        .map(|(rule, &slot)| RuleRecord {
+            name: rule.name.clone(),
+            slot,
+            action: rule.action.name().into(),
+            summary: rule.summary.clone(),
+            place: format!("{}:{}", rule.place.file, rule.place.line),
+            enabled: rule.enabled,
+        })
+        .collect()
+}

@@ -1,0 +1,199 @@
+//! The vocabulary between the kernel layer and everything above it: what is asked for, what was
+//! done, what is on record, what the kernel shows, what is counted, what goes wrong.
+//!
+//! Plain data. `Record` is what was put in force, `Observed` what the kernel shows; where they
+//! differ, `Observed::warnings` says so.
+
+use crate::kernel::KernelError;
+use firewall_common::abi::Counter;
+use firewall_policy::compile::LimitError;
+use firewall_policy::diag::Diagnostics;
+use firewall_policy::rule::{Mode, Policy};
+use firewall_policy::tables::Tables;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Everything about a generation that outlives the process which made it. Kept as JSON in a pinned
+/// map, so that whoever finds the pins finds the names too.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// [`firewall_common::abi::ABI_VERSION`] of the maps.
+    pub abi_version: u32,
+    /// Counts up with each applied change.
+    pub generation: u64,
+    /// Policy path as the user named it.
+    pub policy_path: String,
+    /// The policy text that was compiled.
+    pub policy_text: String,
+    /// SHA-256 of `policy_text`, hex.
+    pub sha256: String,
+    /// SHA-256 of all that decides what this generation does: the policy, every file that it names
+    /// and the kernel program. Hex.
+    #[serde(default)]
+    pub fingerprint: String,
+    /// The network namespace that the interfaces belong to: its inode number.
+    #[serde(default)]
+    pub namespace: u64,
+    /// Seconds since the Unix epoch.
+    pub applied: f64,
+    /// `pass` or `drop`.
+    pub default: String,
+    /// Bytes of the classifier tables.
+    pub table_bytes: u64,
+    /// Rules in policy order.
+    pub rules: Vec<RuleRecord>,
+    /// Filtered interfaces.
+    pub interfaces: Vec<InterfaceRecord>,
+}
+
+/// One rule of a [`Record`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RuleRecord {
+    /// Unique name.
+    pub name: String,
+    /// Counter slot in `fw_rules`.
+    pub slot: u32,
+    /// `pass`, `drop` or `next`.
+    pub action: String,
+    /// The match in one line.
+    pub summary: String,
+    /// `file:line`.
+    pub place: String,
+    /// False for `enabled: false`.
+    pub enabled: bool,
+}
+
+/// One interface of a [`Record`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct InterfaceRecord {
+    /// Name when it was attached.
+    pub name: String,
+    /// Kernel index.
+    pub ifindex: u32,
+    /// Counter slot, 1 to 63.
+    pub slot: u32,
+    /// Zone number.
+    pub zone: u32,
+    /// Zone name, empty for none.
+    pub zone_name: String,
+    /// The mode in force: native or generic.
+    pub mode: Mode,
+    /// Why generic mode was taken.
+    pub fallback: Option<String>,
+}
+
+/// What the kernel runs now, read from pins and links.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The generation on record.
+    pub record: Record,
+    /// One entry for each interface of the record whose link is alive.
+    pub links: Vec<ObservedLink>,
+    /// Differences between record and kernel, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A live, pinned link.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ObservedLink {
+    /// Interface name.
+    pub name: String,
+    /// Kernel index.
+    pub ifindex: u32,
+    /// BPF link id.
+    pub link_id: u32,
+    /// BPF program id.
+    pub program_id: u32,
+}
+
+/// All counters at one moment, summed over CPUs.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    /// Seconds on the monotonic clock.
+    pub monotonic: f64,
+    /// `[interface slot * 64 + reason][verdict]`.
+    pub reasons: Vec<[Counter; 2]>,
+    /// `[port][tcp pass, tcp drop, udp pass, udp drop]`: 65,536 entries.
+    pub ports: Vec<[Counter; 4]>,
+    /// By counter slot.
+    pub rules: Vec<Counter>,
+}
+
+/// What to put in force.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The policy file; `policy_text` is what it held.
+    pub policy_path: String,
+    /// The policy text.
+    pub policy_text: String,
+    /// Folder against which files named in the policy are found.
+    pub base: PathBuf,
+    /// Interfaces named by the caller (`-i`); empty: those that the policy names.
+    pub interfaces: Vec<String>,
+    /// Attach mode given by the caller; `None`: the policy's.
+    pub mode: Option<Mode>,
+    /// Take over from another XDP program (never by default).
+    pub replace: bool,
+}
+
+/// What [`Request`] led to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The generation in force.
+    pub generation: u64,
+    /// False: policy and interfaces were already so, and nothing was touched.
+    pub changed: bool,
+    /// Interfaces, with the mode in force.
+    pub interfaces: Vec<InterfaceRecord>,
+    /// Things to tell the user, one sentence each.
+    pub warnings: Vec<String>,
+    /// Seconds from request to enforcement.
+    pub seconds: f64,
+}
+
+/// A policy that was read and compiled, attached to nothing.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The policy.
+    pub policy: Policy,
+    /// Its tables; rule `i` counts in slot `i`.
+    pub tables: Tables,
+    /// Warnings about the policy.
+    pub warnings: Diagnostics,
+}
+
+/// Why a request failed. Nothing was changed in the kernel when one of these is returned.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The policy is not valid (exit code 3).
+    #[error("the policy is not valid")]
+    Policy(Diagnostics),
+    /// A file cannot be read (exit code 3).
+    #[error("{path}: {error}")]
+    File {
+        /// The file.
+        path: String,
+        /// The system's answer.
+        error: std::io::Error,
+    },
+    /// No such interface, or no pattern matches one (exit code 3).
+    #[error("{0}")]
+    Interface(String),
+    /// The policy is larger than the tables can hold (exit code 3).
+    #[error("the policy is too large: {0}")]
+    Limit(#[from] LimitError),
+    /// The kernel layer failed; its variants carry their exit codes.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+impl EngineError {
+    /// The exit code of a command that fails with this.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Policy(_) | Self::File { .. } | Self::Interface(_) | Self::Limit(_) => 3,
+            Self::Kernel(error) => error.exit_code(),
+        }
+    }
+}

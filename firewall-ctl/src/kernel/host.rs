@@ -1,0 +1,285 @@
+//! Facts about this machine, process and network namespace: CPUs, capabilities, interfaces,
+//! default routes, the BPF file system, the lock between writers.
+//!
+//! Everything about the network comes from the calling thread's namespace, never from
+//! `/sys/class/net` or `/proc/net`, which may show another one after `setns(2)`.
+#![expect(unsafe_code, reason = "if_nameindex(3)")]
+
+use super::KernelError;
+use rustix::fs::{FlockOperation, flock};
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// `statfs` type of a BPF file system.
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+/// How long to wait for another writer.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Regions that a counter map needs: the highest possible CPU number plus one.
+pub(crate) fn cpus() -> Result<u32, KernelError> {
+    static CPUS: OnceLock<u32> = OnceLock::new();
+    if let Some(cpus) = CPUS.get() {
+        return Ok(*cpus);
+    }
+    const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
+    let text =
+        fs::read_to_string(POSSIBLE).map_err(KernelError::call(format!("read {POSSIBLE}")))?;
+    let cpus = parse_last_cpu(&text)
+        .ok_or_else(|| KernelError::State(format!("{POSSIBLE} holds no CPU list: {text}")))?
+        + 1;
+    Ok(*CPUS.get_or_init(|| cpus))
+}
+
+/// The last number of a CPU list such as `0-3,8-11`.
+fn parse_last_cpu(list: &str) -> Option<u32> {
+    list.trim().rsplit([',', '-']).next()?.parse().ok()
+}
+
+/// Capability numbers.
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// Checks up front that this thread may load and attach programs.
+pub(crate) fn require_privilege() -> Result<(), KernelError> {
+    const STATUS: &str = "/proc/thread-self/status";
+    let status = fs::read_to_string(STATUS).map_err(KernelError::call(format!("read {STATUS}")))?;
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .ok_or_else(|| KernelError::State(format!("{STATUS} has no CapEff line")))?;
+    check_capabilities(effective)
+}
+
+fn check_capabilities(effective: u64) -> Result<(), KernelError> {
+    let has = |cap: u32| effective >> cap & 1 == 1;
+    // CAP_SYS_ADMIN includes the two that were split from it, not CAP_NET_ADMIN.
+    let wanted = [
+        ("CAP_BPF", CAP_BPF),
+        ("CAP_NET_ADMIN", CAP_NET_ADMIN),
+        ("CAP_PERFMON", CAP_PERFMON),
+    ];
+    let granted = |cap: u32| has(cap) || (cap != CAP_NET_ADMIN && has(CAP_SYS_ADMIN));
+    if wanted.iter().all(|&(_, cap)| granted(cap)) {
+        return Ok(());
+    }
+    let names: Vec<&str> = wanted
+        .iter()
+        .filter(|&&(_, cap)| granted(cap))
+        .map(|&(name, _)| name)
+        .collect();
+    let have = if names.is_empty() {
+        "none of them".to_owned()
+    } else {
+        names.join(" and ")
+    };
+    Err(KernelError::Privilege {
+        needed: "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".into(),
+        have,
+    })
+}
+
+/// Checks that pins can be made at `root`: its parent folder is there, on a BPF file system.
+pub(crate) fn require_bpffs(root: &Path) -> Result<(), KernelError> {
+    let parent = root.parent().unwrap_or(root);
+    let found = rustix::fs::statfs(parent);
+    match found {
+        Ok(facts) if (facts.f_type as u64) & 0xffff_ffff == BPF_FS_MAGIC => Ok(()),
+        _ => Err(KernelError::Bpffs {
+            path: root.to_owned(),
+            mount: parent.to_owned(),
+        }),
+    }
+}
+
+/// A lock on a folder of pins. Released when dropped, or when the process dies.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _folder: File,
+}
+
+/// Makes the folder if it is missing and locks it, so that two writers do not interleave. The lock
+/// is an `flock(2)` on the folder itself, hence there is no file to leave behind.
+pub(crate) fn lock(root: &Path) -> Result<Lock, KernelError> {
+    let call = |what: &str| KernelError::call(format!("{what} {}", root.display()));
+    let start = Instant::now();
+    loop {
+        match fs::create_dir(root) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(call("make folder")(error));
+            }
+            _ => {}
+        }
+        let folder = match File::open(root) {
+            // Another process removed it between the two calls.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            answer => answer.map_err(call("open folder"))?,
+        };
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if is_at(&folder, root) => return Ok(Lock { _folder: folder }),
+            // Locked a folder that its last owner has removed meanwhile: once more.
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                if start.elapsed() > LOCK_PATIENCE {
+                    let seconds = LOCK_PATIENCE.as_secs();
+                    return Err(KernelError::Busy {
+                        path: root.to_owned(),
+                        seconds,
+                    });
+                }
+                sleep(Duration::from_millis(10));
+            }
+            Err(error) => return Err(call("lock folder")(error.into())),
+        }
+    }
+}
+
+/// Whether the open folder is the one that `path` names.
+fn is_at(folder: &File, path: &Path) -> bool {
+    match (folder.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+/// Identity of the calling thread's network namespace.
+pub(crate) fn network_namespace() -> Result<u64, KernelError> {
+    const NAMESPACE: &str = "/proc/thread-self/ns/net";
+    Ok(fs::metadata(NAMESPACE)
+        .map_err(KernelError::call(format!("read {NAMESPACE}")))?
+        .ino())
+}
+
+/// Names and indices of the interfaces there are, by index.
+pub(crate) fn interfaces() -> Result<Vec<(String, u32)>, KernelError> {
+    // SAFETY: no arguments; the answer is checked below.
+    let list = unsafe { libc::if_nameindex() };
+    if list.is_null() {
+        return Err(KernelError::call("list interfaces")(
+            io::Error::last_os_error(),
+        ));
+    }
+    let mut interfaces = Vec::new();
+    let mut entry = list;
+    // SAFETY: `if_nameindex` returns an array that ends with an entry of index 0 and null name.
+    while let (index, name) = unsafe { ((*entry).if_index, (*entry).if_name) }
+        && index != 0
+        && !name.is_null()
+    {
+        // SAFETY: a C string that lives until the list is freed.
+        let name = unsafe { CStr::from_ptr(name) };
+        interfaces.push((name.to_string_lossy().into_owned(), index));
+        // SAFETY: not yet at the terminating entry, so there is a next one.
+        entry = unsafe { entry.add(1) };
+    }
+    // SAFETY: the list that `if_nameindex` returned, freed once.
+    unsafe { libc::if_freenameindex(list) };
+    interfaces.sort_by_key(|&(_, index)| index);
+    Ok(interfaces)
+}
+
+/// Names of the interfaces that default routes of either family leave through.
+pub(crate) fn default_route_interfaces() -> Result<BTreeSet<String>, KernelError> {
+    let read = |path: &str| match fs::read_to_string(path) {
+        // A kernel without IPv6 has no such file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        answer => answer.map_err(KernelError::call(format!("read {path}"))),
+    };
+    let v4 = read("/proc/thread-self/net/route")?;
+    let v6 = read("/proc/thread-self/net/ipv6_route")?;
+    Ok(default_routes_v4(&v4)
+        .chain(default_routes_v6(&v6))
+        .map(str::to_owned)
+        .collect())
+}
+
+/// Routing table flag: the route rejects (`unreachable`, `blackhole`).
+const RTF_REJECT: u32 = 0x0200;
+/// Routing table flag: the route is in use.
+const RTF_UP: u32 = 0x0001;
+
+fn is_usable(flags: &str) -> bool {
+    u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & (RTF_UP | RTF_REJECT) == RTF_UP)
+}
+
+/// Columns: interface, destination, gateway, flags, use count, ..., mask (column 7).
+fn default_routes_v4(table: &str) -> impl Iterator<Item = &str> {
+    table.lines().skip(1).filter_map(|line| {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        let is_default = columns.get(1) == Some(&"00000000") && columns.get(7) == Some(&"00000000");
+        (is_default && is_usable(columns.get(3)?)).then(|| columns[0])
+    })
+}
+
+/// Columns: destination, its prefix length, source, its length, next hop, metric, references,
+/// use count, flags, interface.
+fn default_routes_v6(table: &str) -> impl Iterator<Item = &str> {
+    table.lines().filter_map(|line| {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        let is_default = columns.get(1) == Some(&"00")
+            && columns
+                .first()
+                .is_some_and(|address| address.bytes().all(|b| b == b'0'));
+        let interface = *columns.get(9)?;
+        (is_default && interface != "lo" && is_usable(columns.get(8)?)).then_some(interface)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists_end_with_the_highest_cpu() {
+        assert_eq!(parse_last_cpu("0-3\n"), Some(3));
+        assert_eq!(parse_last_cpu("0"), Some(0));
+        assert_eq!(parse_last_cpu("0,2-127"), Some(127));
+        assert_eq!(parse_last_cpu(""), None);
+    }
+
+    #[test]
+    fn missing_capabilities_are_named() {
+        assert!(check_capabilities(u64::MAX).is_ok());
+        assert!(check_capabilities(1 << CAP_BPF | 1 << CAP_NET_ADMIN | 1 << CAP_PERFMON).is_ok());
+        assert!(check_capabilities(1 << CAP_SYS_ADMIN | 1 << CAP_NET_ADMIN).is_ok());
+        let error = check_capabilities(1 << CAP_NET_ADMIN).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (process has CAP_NET_ADMIN). Run with \
+             sudo, or join group firewall to use the daemon."
+        );
+        assert_eq!(error.exit_code(), 4);
+        assert!(
+            check_capabilities(0)
+                .unwrap_err()
+                .to_string()
+                .contains("has none of them")
+        );
+    }
+
+    #[test]
+    fn default_routes_of_both_families() {
+        let v4 = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\n\
+                  eth0\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+                  eth1\t0001A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
+                  eth2\t00000000\t00000000\t0200\t0\t0\t0\t00000000\t0\t0\t0\n";
+        assert_eq!(default_routes_v4(v4).collect::<Vec<_>>(), ["eth0"]);
+        let zero = "0".repeat(32);
+        let hop = "fe80".to_owned() + &"0".repeat(28);
+        let v6 = format!(
+            "{zero} 00 {zero} 00 {hop} 00000400 00000001 00000000 00000003     eth3\n\
+             {zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo\n\
+             {hop} 40 {zero} 00 {zero} 00000100 00000001 00000000 00000001     eth4\n"
+        );
+        assert_eq!(default_routes_v6(&v6).collect::<Vec<_>>(), ["eth3"]);
+    }
+}

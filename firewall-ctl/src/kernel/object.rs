@@ -1,0 +1,190 @@
+//! From the ELF object to instructions that the kernel can load: symbols patched, data sections
+//! turned into maps, references to them resolved.
+//!
+//! The program has no lookups: its big maps are data sections `.data.fw_*`, which instructions
+//! address directly (`BPF_PSEUDO_MAP_VALUE`). This product makes those maps itself, as large as the
+//! policy needs, and hands their descriptors to the relocation. aya's own loader cannot do that:
+//! into a map that it finds pinned it writes the section's initial data, with a buffer of the
+//! section's size where the kernel reads the map's (aya 0.14, `MapData::finalize`), and a section
+//! without data it relocates as a map pointer, not as a value (aya-obj 0.3, `relocate_maps`). So
+//! this uses `aya-obj`, the half of aya that knows ELF and BTF.
+
+use super::sys::{self, BtfInfo, MapShape, XdpProgram};
+use super::{KernelError, maps};
+use aya_obj::obj::EbpfSectionKind;
+use aya_obj::{Map, Object, ProgramSection};
+use firewall_common::abi::Config;
+use std::collections::{HashMap, HashSet};
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// Name of the program in the object, and of the program in the kernel.
+pub(crate) const PROGRAM: &str = "fw_xdp";
+
+/// What the sections of the big maps are called: `.data.fw_ports` holds the map `fw_ports`.
+const SECTION_PREFIX: &str = ".data.";
+
+/// The BPF object of this build; empty if there is none.
+pub(crate) static BUILT_IN: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf.o"));
+
+/// A program ready for BPF_PROG_LOAD. Holds the small maps that the object brings along
+/// (constants, the debug log), which live as long as a program refers to them.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    instructions: Vec<aya_obj::generated::bpf_insn>,
+    license: CString,
+    frags: bool,
+    btf: Option<BtfInfo>,
+    /// Kept open until the program is loaded.
+    _small_maps: Vec<OwnedFd>,
+}
+
+impl Prepared {
+    /// What BPF_PROG_LOAD takes.
+    pub(crate) fn program(&self) -> XdpProgram<'_> {
+        XdpProgram {
+            name: PROGRAM,
+            instructions: &self.instructions,
+            license: &self.license,
+            flags: if self.frags {
+                sys::BPF_F_XDP_HAS_FRAGS
+            } else {
+                0
+            },
+            btf: self.btf.as_ref(),
+        }
+    }
+}
+
+/// Prepares the program of `object` with the constants `config`. `big_maps` gives the descriptor
+/// of each data section's map, by map name.
+pub(crate) fn prepare(
+    object: &[u8],
+    config: &Config,
+    big_maps: &[(&str, BorrowedFd<'_>)],
+) -> Result<Prepared, KernelError> {
+    if object.is_empty() {
+        return Err(KernelError::Stub);
+    }
+    let unusable = |error: &dyn std::fmt::Display| KernelError::Object(error.to_string());
+    let mut object = Object::parse(object).map_err(|e| unusable(&e))?;
+    let constants = bytemuck::bytes_of(config);
+    object
+        .patch_map_data(HashMap::from([("CONFIG", (constants, true))]))
+        .map_err(|e| unusable(&e))?;
+    let btf = load_btf(&mut object)?;
+
+    let mut small_maps = Vec::new();
+    let mut sections: Vec<(String, i32, Map)> = Vec::new();
+    for (name, mut map) in std::mem::take(&mut object.maps) {
+        let big = name
+            .strip_prefix(SECTION_PREFIX)
+            .filter(|name| name.starts_with("fw_"));
+        let fd = if let Some(big) = big {
+            let (_, fd) = big_maps
+                .iter()
+                .find(|(name, _)| *name == big)
+                .ok_or_else(|| {
+                    KernelError::Object(format!("it has a section for an unknown map {big}"))
+                })?;
+            // Sections without data would be relocated as map pointers.
+            if map.data().is_empty() {
+                map.data_mut().push(0);
+            }
+            fd.as_raw_fd()
+        } else {
+            let fd = create_small(&name, &map)?;
+            let number = fd.as_raw_fd();
+            small_maps.push(fd);
+            number
+        };
+        sections.push((name, fd, map));
+    }
+
+    let text: HashSet<usize> = object
+        .functions
+        .keys()
+        .map(|&(section, _)| section)
+        .collect();
+    object
+        .relocate_maps(
+            sections
+                .iter()
+                .map(|(name, fd, map)| (name.as_str(), *fd, map)),
+            &text,
+        )
+        .map_err(|e| unusable(&e))?;
+    object.relocate_calls(&text).map_err(|e| unusable(&e))?;
+    object.sanitize_functions(aya::features());
+
+    let program = object
+        .programs
+        .get(PROGRAM)
+        .ok_or_else(|| KernelError::Object(format!("it has no program {PROGRAM}")))?;
+    let ProgramSection::Xdp { frags, .. } = program.section else {
+        return Err(KernelError::Object(format!(
+            "{PROGRAM} is not an XDP program"
+        )));
+    };
+    let function = object
+        .functions
+        .get(&program.function_key())
+        .ok_or_else(|| KernelError::Object(format!("{PROGRAM} has no code")))?;
+    let btf = btf.map(|btf| BtfInfo {
+        btf,
+        functions: (
+            function.func_info.func_info_bytes(),
+            function.func_info_rec_size as u32,
+            function.func_info.len() as u32,
+        ),
+        lines: (
+            function.line_info.line_info_bytes(),
+            function.line_info_rec_size as u32,
+            function.line_info.len() as u32,
+        ),
+    });
+    Ok(Prepared {
+        instructions: function.instructions.clone(),
+        license: program.license.clone(),
+        frags,
+        btf,
+        _small_maps: small_maps,
+    })
+}
+
+/// Loads the object's type information, made fit for this kernel.
+fn load_btf(object: &mut Object) -> Result<Option<OwnedFd>, KernelError> {
+    let Some(features) = aya::features().btf() else {
+        return Ok(None);
+    };
+    let btf = object
+        .fixup_and_sanitize_btf(features)
+        .map_err(|error| KernelError::Object(error.to_string()))?;
+    btf.map(|btf| {
+        sys::btf_load(&btf.to_bytes()).map_err(KernelError::call("load type information"))
+    })
+    .transpose()
+}
+
+/// Makes a map as the object describes it, with its initial data, read-only where it is constant.
+fn create_small(name: &str, map: &Map) -> Result<OwnedFd, KernelError> {
+    let shape = MapShape {
+        kind: map.map_type(),
+        key_size: map.key_size(),
+        value_size: map.value_size(),
+        max_entries: map.max_entries(),
+        flags: map.map_flags(),
+    };
+    // The kernel takes letters, digits, dots and underscores.
+    let fd = sys::map_create(&maps::kernel_name(name), &shape)
+        .map_err(KernelError::call(format!("create map {name}")))?;
+    if !map.data().is_empty() {
+        sys::map_set(fd.as_fd(), map.data())
+            .map_err(KernelError::call(format!("fill map {name}")))?;
+    }
+    if map.section_kind() == EbpfSectionKind::Rodata {
+        sys::map_freeze(fd.as_fd()).map_err(KernelError::call(format!("freeze map {name}")))?;
+    }
+    Ok(fd)
+}

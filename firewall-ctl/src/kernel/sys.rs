@@ -1,0 +1,423 @@
+//! The `bpf(2)` system call, one typed function for each command in use.
+//!
+//! aya's own wrappers are private, and what this product needs of the kernel is not in its public
+//! interface: memory-mapped maps, maps shared between programs by descriptor, a link that must be
+//! a link (aya falls back to netlink in silence), interface and program of a link.
+//!
+//! Nothing here decides anything. Every function returns the system's error as it is.
+#![expect(unsafe_code, reason = "system calls that take pointers")]
+
+use aya_obj::generated::{
+    bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_link_type, bpf_map_info, bpf_map_type,
+    bpf_prog_info, bpf_prog_type,
+};
+use std::ffi::{CStr, CString};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// `enum bpf_attach_type`: XDP.
+const BPF_XDP: u32 = 37;
+/// The program accepts frames in several buffers.
+pub(crate) const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+/// Longest name of a program or map, without the terminating zero.
+const NAME_LEN: usize = 15;
+
+/// One `bpf(2)` call. `attr` must hold what `cmd` reads, and pointers in it must be good for it.
+fn bpf(cmd: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
+    // SAFETY: the kernel reads and writes `size_of::<bpf_attr>()` bytes of `attr`, which is a
+    // plain union of integers; the pointers in it belong to borrows that outlive the call (every
+    // caller is in this file).
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            cmd as libc::c_long,
+            std::ptr::from_mut(attr),
+            size_of::<bpf_attr>(),
+        )
+    };
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(answer)
+    }
+}
+
+/// A `bpf(2)` call that answers with a new descriptor.
+fn bpf_fd(cmd: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    let fd = RawFd::try_from(bpf(cmd, attr)?).map_err(io::Error::other)?;
+    // SAFETY: the kernel just made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A `bpf_attr` with every byte zero, which the kernel demands of unused ones.
+fn zeroed() -> bpf_attr {
+    // SAFETY: a union of structs of integers: all zero is a valid value.
+    unsafe { MaybeUninit::zeroed().assume_init() }
+}
+
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}
+
+fn set_name(to: &mut [std::ffi::c_char], name: &str) {
+    for (to, from) in to.iter_mut().zip(name.bytes().take(NAME_LEN)) {
+        *to = from as std::ffi::c_char;
+    }
+}
+
+fn get_name(from: &[std::ffi::c_char]) -> String {
+    let bytes: Vec<u8> = from
+        .iter()
+        .map(|&c| c as u8)
+        .take_while(|&b| b != 0)
+        .collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Shape of a map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct MapShape {
+    /// `enum bpf_map_type`.
+    pub(crate) kind: u32,
+    /// Bytes of a key.
+    pub(crate) key_size: u32,
+    /// Bytes of a value.
+    pub(crate) value_size: u32,
+    /// Number of entries.
+    pub(crate) max_entries: u32,
+    /// `BPF_F_*`.
+    pub(crate) flags: u32,
+}
+
+/// BPF_MAP_CREATE.
+pub(crate) fn map_create(name: &str, shape: &MapShape) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: the union's arm for this command; all arms are integers.
+    let arm = unsafe { &mut attr.__bindgen_anon_1 };
+    arm.map_type = shape.kind;
+    arm.key_size = shape.key_size;
+    arm.value_size = shape.value_size;
+    arm.max_entries = shape.max_entries;
+    arm.map_flags = shape.flags;
+    set_name(&mut arm.map_name, name);
+    bpf_fd(bpf_cmd::BPF_MAP_CREATE, &mut attr)
+}
+
+/// BPF_MAP_UPDATE_ELEM of entry 0 of an array map with one entry of `value.len()` bytes.
+pub(crate) fn map_set(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+    let (_, shape) = map_info(map)?;
+    if shape.value_size as usize != value.len() || shape.key_size != 4 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let key = 0u32;
+    let mut attr = zeroed();
+    // SAFETY: the union's arm for this command; all arms are integers.
+    let arm = unsafe { &mut attr.__bindgen_anon_2 };
+    arm.map_fd = raw(map);
+    arm.key = std::ptr::from_ref(&key) as u64;
+    arm.__bindgen_anon_1.value = value.as_ptr() as u64;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// BPF_MAP_FREEZE: no more writes from user space.
+pub(crate) fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_1.map_type = raw(map);
+    bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
+}
+
+/// BPF_OBJ_GET_INFO_BY_FD into a struct of integers.
+fn info<T>(fd: BorrowedFd<'_>) -> io::Result<T> {
+    let mut info = MaybeUninit::<T>::zeroed();
+    let mut attr = zeroed();
+    // SAFETY: the union's arm for this command; all arms are integers.
+    let arm = unsafe { &mut attr.info };
+    arm.bpf_fd = raw(fd);
+    arm.info_len = size_of::<T>() as u32;
+    arm.info = info.as_mut_ptr() as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    // SAFETY: `T` is one of aya's `bpf_*_info` (private function, three callers): integers, valid
+    // when zero, and the kernel wrote at most `size_of::<T>()` bytes.
+    Ok(unsafe { info.assume_init() })
+}
+
+/// A map's id and shape.
+pub(crate) fn map_info(map: BorrowedFd<'_>) -> io::Result<(u32, MapShape)> {
+    let info: bpf_map_info = info(map)?;
+    let shape = MapShape {
+        kind: info.type_,
+        key_size: info.key_size,
+        value_size: info.value_size,
+        max_entries: info.max_entries,
+        flags: info.map_flags,
+    };
+    Ok((info.id, shape))
+}
+
+/// What the kernel tells about a program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ProgramFacts {
+    /// Id.
+    pub(crate) id: u32,
+    /// Name.
+    pub(crate) name: String,
+    /// Instructions that the verifier processed.
+    pub(crate) verified: u32,
+}
+
+/// A program's facts.
+pub(crate) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramFacts> {
+    let info: bpf_prog_info = info(program)?;
+    Ok(ProgramFacts {
+        id: info.id,
+        name: get_name(&info.name),
+        verified: info.verified_insns,
+    })
+}
+
+/// What the kernel tells about an XDP link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct LinkFacts {
+    /// Id.
+    pub(crate) id: u32,
+    /// Id of the program that it runs.
+    pub(crate) program_id: u32,
+    /// The interface that it is attached to; 0 if the interface is gone.
+    pub(crate) ifindex: u32,
+}
+
+/// An XDP link's facts; `None` if it is a link of another type.
+pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<Option<LinkFacts>> {
+    let info: bpf_link_info = info(link)?;
+    if info.type_ != bpf_link_type::BPF_LINK_TYPE_XDP as u32 {
+        return Ok(None);
+    }
+    // SAFETY: `type_` says which arm of the union is in use; all arms are integers.
+    let ifindex = unsafe { info.__bindgen_anon_1.xdp.ifindex };
+    Ok(Some(LinkFacts {
+        id: info.id,
+        program_id: info.prog_id,
+        ifindex,
+    }))
+}
+
+/// BPF_OBJ_PIN.
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    let mut attr = zeroed();
+    // SAFETY: the union's arm for this command; all arms are integers.
+    let arm = unsafe { &mut attr.__bindgen_anon_4 };
+    arm.pathname = path.as_ptr() as u64;
+    arm.bpf_fd = raw(object);
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
+}
+
+/// BPF_OBJ_GET: opens what is pinned at `path`, whatever it is.
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let mut attr = zeroed();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    bpf_fd(bpf_cmd::BPF_OBJ_GET, &mut attr)
+}
+
+/// BPF_PROG_GET_FD_BY_ID. Needs CAP_SYS_ADMIN.
+pub(crate) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_6.__bindgen_anon_1.prog_id = id;
+    bpf_fd(bpf_cmd::BPF_PROG_GET_FD_BY_ID, &mut attr)
+}
+
+/// Every link of the machine. Needs CAP_SYS_ADMIN.
+pub(crate) fn links() -> impl Iterator<Item = io::Result<OwnedFd>> {
+    let mut last = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let mut attr = zeroed();
+            attr.__bindgen_anon_6.__bindgen_anon_1.start_id = last;
+            match bpf(bpf_cmd::BPF_LINK_GET_NEXT_ID, &mut attr) {
+                // SAFETY: the kernel wrote the arm that it belongs to.
+                Ok(_) => last = unsafe { attr.__bindgen_anon_6.next_id },
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+            let mut attr = zeroed();
+            attr.__bindgen_anon_6.__bindgen_anon_1.link_id = last;
+            match bpf_fd(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attr) {
+                // Gone between the two calls.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                answer => return Some(answer),
+            }
+        }
+    })
+}
+
+/// BPF_BTF_LOAD.
+pub(crate) fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: the union's arm for this command; all arms are integers.
+    let arm = unsafe { &mut attr.__bindgen_anon_7 };
+    arm.btf = btf.as_ptr() as u64;
+    arm.btf_size = btf.len() as u32;
+    bpf_fd(bpf_cmd::BPF_BTF_LOAD, &mut attr)
+}
+
+/// Type information of a program, as BPF_PROG_LOAD takes it.
+#[derive(Debug)]
+pub(crate) struct BtfInfo {
+    /// The loaded BTF.
+    pub(crate) btf: OwnedFd,
+    /// `struct bpf_func_info` records: bytes, size of one, number.
+    pub(crate) functions: (Vec<u8>, u32, u32),
+    /// `struct bpf_line_info` records: bytes, size of one, number.
+    pub(crate) lines: (Vec<u8>, u32, u32),
+}
+
+/// An XDP program to load.
+#[derive(Debug)]
+pub(crate) struct XdpProgram<'a> {
+    /// Name, cut to 15 characters.
+    pub(crate) name: &'a str,
+    /// Instructions, relocated.
+    pub(crate) instructions: &'a [bpf_insn],
+    /// Licence.
+    pub(crate) license: &'a CStr,
+    /// `BPF_F_*`.
+    pub(crate) flags: u32,
+    /// Type information, if there is any.
+    pub(crate) btf: Option<&'a BtfInfo>,
+}
+
+/// BPF_PROG_LOAD. With a `log` that is not empty, the verifier writes there what it thinks.
+pub(crate) fn program_load(program: &XdpProgram<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: the union's arm for this command; all arms are integers.
+    let arm = unsafe { &mut attr.__bindgen_anon_3 };
+    arm.prog_type = bpf_prog_type::BPF_PROG_TYPE_XDP as u32;
+    arm.expected_attach_type = BPF_XDP;
+    arm.prog_flags = program.flags;
+    arm.insns = program.instructions.as_ptr() as u64;
+    arm.insn_cnt = program.instructions.len() as u32;
+    arm.license = program.license.as_ptr() as u64;
+    set_name(&mut arm.prog_name, program.name);
+    if let Some(info) = program.btf {
+        arm.prog_btf_fd = info.btf.as_raw_fd().cast_unsigned();
+        let (bytes, size, count) = &info.functions;
+        (arm.func_info, arm.func_info_rec_size, arm.func_info_cnt) =
+            (bytes.as_ptr() as u64, *size, *count);
+        let (bytes, size, count) = &info.lines;
+        (arm.line_info, arm.line_info_rec_size, arm.line_info_cnt) =
+            (bytes.as_ptr() as u64, *size, *count);
+    }
+    if !log.is_empty() {
+        arm.log_level = 1;
+        arm.log_buf = log.as_mut_ptr() as u64;
+        arm.log_size = log.len() as u32;
+    }
+    bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+}
+
+/// BPF_LINK_CREATE of an XDP link. `flags`: `XDP_FLAGS_*`.
+pub(crate) fn link_create(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    flags: u32,
+) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: the union's arm for this command; all arms are integers.
+    let arm = unsafe { &mut attr.link_create };
+    arm.__bindgen_anon_1.prog_fd = raw(program);
+    arm.__bindgen_anon_2.target_ifindex = ifindex;
+    arm.attach_type = BPF_XDP;
+    arm.flags = flags;
+    bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+/// BPF_LINK_UPDATE: from now on the link runs `program`. No packet sees neither or both.
+pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = zeroed();
+    // SAFETY: the union's arm for this command; all arms are integers.
+    let arm = unsafe { &mut attr.link_update };
+    arm.link_fd = raw(link);
+    arm.__bindgen_anon_1.new_prog_fd = raw(program);
+    bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr).map(drop)
+}
+
+/// BPF_LINK_DETACH: the link stays, attached to nothing. Done when this returns, whereas the
+/// removal of a link's last pin takes effect a moment later.
+pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.link_detach.link_fd = raw(link);
+    bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
+}
+
+/// `struct xdp_md`, as BPF_PROG_TEST_RUN takes it.
+#[repr(C)]
+struct XdpContext {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_ifindex: u32,
+    rx_queue_index: u32,
+    egress_ifindex: u32,
+}
+
+/// BPF_PROG_TEST_RUN. Returns the program's return value and the mean nanoseconds of a run.
+pub(crate) fn test_run(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    repeat: u32,
+    ifindex: Option<u32>,
+) -> io::Result<(u32, u32)> {
+    let context = XdpContext {
+        data: 0,
+        data_end: frame.len() as u32,
+        data_meta: 0,
+        ingress_ifindex: ifindex.unwrap_or(0),
+        rx_queue_index: 0,
+        egress_ifindex: 0,
+    };
+    let mut attr = zeroed();
+    // SAFETY: the union's arm for this command; all arms are integers.
+    let arm = unsafe { &mut attr.test };
+    arm.prog_fd = raw(program);
+    arm.data_in = frame.as_ptr() as u64;
+    arm.data_size_in = frame.len() as u32;
+    arm.repeat = repeat;
+    if ifindex.is_some() {
+        arm.ctx_in = std::ptr::from_ref(&context) as u64;
+        arm.ctx_size_in = size_of::<XdpContext>() as u32;
+    }
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
+    // SAFETY: the kernel wrote the arm that it belongs to.
+    Ok(unsafe { (attr.test.retval, attr.test.duration) })
+}
+
+/// An array map with one entry: what every map of this product is.
+pub(crate) const fn single(value_size: u32, flags: u32) -> MapShape {
+    MapShape {
+        kind: bpf_map_type::BPF_MAP_TYPE_ARRAY as u32,
+        key_size: 4,
+        value_size,
+        max_entries: 1,
+        flags,
+    }
+}
+
+/// Waits until every program run that was under way has ended: `membarrier(2)` with
+/// MEMBARRIER_CMD_GLOBAL is an RCU grace period, and XDP programs run inside RCU read sections.
+pub(crate) fn wait_for_running_programs() -> io::Result<()> {
+    // SAFETY: no pointers.
+    let answer = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
