@@ -16,6 +16,7 @@ pub mod host;
 pub mod oracle;
 pub mod range;
 pub mod rule;
+pub mod services;
 pub mod source;
 pub mod tables;
 

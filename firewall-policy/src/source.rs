@@ -1,7 +1,14 @@
 //! Text in: the policy file and the files that it names.
+//!
+//! The entry of this crate: text to [`Policy`], or every error of the text at once.
 
-use crate::diag::Diagnostics;
+use crate::ast::{Span, yaml};
+use crate::diag::{Diagnostics, Severity, Sink, codes};
 use crate::rule::Policy;
+use crate::validate;
+
+/// Bytes of policy text that are read at most (16 MiB). Set files do not count.
+pub const MAX_POLICY_BYTES: usize = yaml::MAX_TEXT;
 
 /// Reads the files that a policy names (`sets.x.file`). The host program reads the disk; tests
 /// hand in text.
@@ -35,8 +42,49 @@ pub struct Read {
 /// Reads and validates a policy. `name` is the file name for messages.
 ///
 /// # Errors
-/// Every error of the text at once, in file order.
+/// Every error of the text at once, in file order. A text that is not YAML has one.
 pub fn read_policy(name: &str, text: &str, files: &dyn Files) -> Result<Read, Diagnostics> {
-    let _ = (name, text, files);
-    Err(Diagnostics::default())
+    let mut sink = Sink::new(name, text);
+    let root = yaml::parse(text, &mut sink);
+    let Some(root) = root else {
+        return Err(sink.finish(Severity::Error));
+    };
+    match validate::policy(&root, sink, files) {
+        (Some(policy), sink) if !sink.has_errors() => Ok(Read {
+            policy,
+            warnings: sink.finish(Severity::Warning),
+        }),
+        (_, sink) => Err(sink.finish(Severity::Error)),
+    }
+}
+
+/// As [`read_policy`], for bytes that may not be UTF-8.
+///
+/// # Errors
+/// As [`read_policy`]; bytes that are not UTF-8 are an error with line and column.
+pub fn read_policy_bytes(name: &str, bytes: &[u8], files: &dyn Files) -> Result<Read, Diagnostics> {
+    let error = match std::str::from_utf8(bytes) {
+        Ok(text) => return read_policy(name, text, files),
+        Err(error) => error,
+    };
+    let sound = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or("");
+    let line_start = sound.rfind('\n').map_or(0, |newline| newline + 1);
+    let span = Span {
+        source: 0,
+        start: sound.len() as u32,
+        end: sound.len() as u32,
+        line: sound.matches('\n').count() as u32 + 1,
+        column: sound[line_start..].chars().count() as u32 + 1,
+    };
+    let mut sink = Sink::new(name, sound);
+    sink.error(
+        &codes::NOT_UTF8,
+        span,
+        format!(
+            "the byte 0x{:02x} is not UTF-8",
+            bytes.get(sound.len()).copied().unwrap_or(0)
+        ),
+    )
+    .help("save the file as UTF-8");
+    Err(sink.finish(Severity::Error))
 }

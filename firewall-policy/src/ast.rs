@@ -1,1 +1,0 @@
-//! The YAML as it is written, with spans.

@@ -1,0 +1,47 @@
+//! FW0160 to FW0199: match fields and whole rules.
+
+use super::{Code, codes};
+
+codes! { FIELDS:
+    PORT_ZERO "FW0160" "port 0"
+        "Port 0 is reserved and no service listens on it. Packets that carry it are counted under \
+         the reason port-zero and decided by `packet: {malformed: ...}`."
+        wrong "- {name: zero, proto: tcp, port: 0, action: drop}\n"
+        right "packet: {malformed: drop}\n";
+    UNKNOWN_SERVICE "FW0161" "an unknown service name"
+        "Service names come from a built-in catalogue. A port number always works."
+        wrong "- {name: web, proto: tcp, port: htps, action: pass}\n"
+        right "- {name: web, proto: tcp, port: https, action: pass}\n";
+    SERVICE_PROTO "FW0162" "a service of another protocol"
+        "The name stands for a port of one protocol, and the rule matches another one: such a rule \
+         is a slip. `quic` is UDP port 443."
+        wrong "- {name: web, proto: udp, port: https, action: pass}\n"
+        right "- {name: web, proto: udp, port: quic, action: pass}\n";
+    PORT_NEEDS_PROTO "FW0163" "a port without a protocol that has ports"
+        "Port 53 of TCP and of UDP are different things, and other protocols have no ports. Say \
+         which one the rule is for."
+        wrong "- {name: dns, port: 53, action: pass}\n"
+        right "- {name: dns, proto: [tcp, udp], port: 53, action: pass}\n";
+    ICMP_NEEDS_PROTO "FW0164" "icmp without its protocol"
+        "ICMP and ICMPv6 number their types differently: type 8 is an echo request in one and \
+         unassigned in the other. So `icmp` needs one of the two, and both need two rules."
+        wrong "- {name: ping, icmp: {type: echo-request}, action: pass}\n"
+        right "- {name: ping, proto: icmp, icmp: {type: echo-request}, action: pass}\n- {name: ping6, proto: icmpv6, icmp: {type: echo-request}, action: pass}\n";
+    FLAGS_NEED_TCP "FW0165" "flags without proto: tcp"
+        "Only TCP has these flags."
+        wrong "- {name: syn, flags: {set: [syn]}, action: drop}\n"
+        right "- {name: syn, proto: tcp, flags: {set: [syn]}, action: drop}\n";
+    FLAGS_CONTRADICT "FW0166" "a flag both set and clear"
+        "No packet has a flag set and clear at once, so the rule would never match."
+        wrong "- {name: syn, proto: tcp, flags: {set: [syn], clear: [syn, ack]}, action: drop}\n"
+        right "- {name: syn, proto: tcp, flags: {set: [syn], clear: [ack]}, action: drop}\n";
+    NOTHING_LEFT "FW0167" "negation leaves nothing"
+        "Elements with `!` are taken away from the others of the same list, and nothing is left."
+        wrong "- {name: lan, from: [10.1.0.0/16, \"!10.0.0.0/8\"], action: pass}\n"
+        right "- {name: lan, from: [10.0.0.0/8, \"!10.1.0.0/16\"], action: pass}\n";
+    NEVER_MATCHES "FW0170" "a rule that no packet can match"
+        "The fields of the rule exclude each other: `from` and `to` of different address families, \
+         or ICMPv6 with IPv4 addresses."
+        wrong "- {name: a, from: 10.0.0.0/8, to: \"2001:db8::/32\", action: pass}\n"
+        right "- {name: a, from: 10.0.0.0/8, to: 192.0.2.0/24, action: pass}\n";
+}

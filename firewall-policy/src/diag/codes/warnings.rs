@@ -1,0 +1,26 @@
+//! FW0201 and on: the policy is valid, and probably not what was meant.
+
+use super::{Code, codes};
+
+codes! { WARNINGS:
+    UNUSED_SET "FW0201" "a set that no rule uses"
+        "The set is defined and checked, but changes nothing. Mostly a rule was removed, or names \
+         another set."
+        wrong "sets: {admins: {type: cidr, elements: [203.0.113.0/24]}}\n"
+        right "sets: {admins: {type: cidr, elements: [203.0.113.0/24]}}\nrules: [{name: ssh, from: \"@admins\", action: pass}]\n";
+    EMPTY_SET "FW0202" "an empty set"
+        "Rules that name an empty set match nothing, and rules with `!` in front of it match \
+         everything. That may be right for a block list that is empty for now."
+        wrong "sets: {bad: {type: cidr, elements: []}}\nrules: [{name: bad, from: \"@bad\", action: drop}]\n"
+        right "sets: {bad: {type: cidr, elements: [192.0.2.0/24]}}\nrules: [{name: bad, from: \"@bad\", action: drop}]\n";
+    NO_RULES "FW0203" "a default of drop and no rule in force"
+        "Everything but the essential traffic will be dropped. Mostly the file was cut short, or \
+         every rule is disabled."
+        wrong "default: {in: drop}\nrules: []\n"
+        right "default: {in: drop}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n";
+    ESSENTIAL_OFF "FW0204" "address resolution will be dropped"
+        "ARP and neighbour discovery are not IP traffic that rules can pass. Without them the host \
+         loses its neighbours, and every connection with them, within a minute."
+        wrong "default: {in: drop, essential: false}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n"
+        right "default: {in: drop, essential: {dhcp: false}}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n";
+}

@@ -1,0 +1,87 @@
+//! "Did you mean": the nearest of a few known words.
+//!
+//! Distance is the optimal string alignment form of Damerau-Levenshtein (insert, delete, replace,
+//! swap two neighbours; Damerau 1964), on characters.
+
+/// The known word nearest to `word`, if at most two edits away and nearer than a rewrite.
+pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    if word.len() > 64 {
+        return None;
+    }
+    let folded = word.to_lowercase().replace('-', "_");
+    known
+        .into_iter()
+        .map(|candidate| {
+            (
+                distance(&folded, &candidate.to_lowercase().replace('-', "_")),
+                candidate,
+            )
+        })
+        .filter(|&(edits, candidate)| edits <= 2 && edits < candidate.chars().count())
+        .min_by_key(|&(edits, _)| edits)
+        .map(|(_, candidate)| candidate)
+}
+
+/// The help line for an unknown word: the nearest one, and all of them if they are few.
+pub(crate) fn help(word: &str, known: &[&str]) -> String {
+    let all = known.join(", ");
+    match nearest(word, known.iter().copied()) {
+        Some(near) if known.len() > 16 => format!("did you mean `{near}`?"),
+        Some(near) => format!("did you mean `{near}`? one of: {all}"),
+        None => format!("one of: {all}"),
+    }
+}
+
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let change = usize::from(a[i - 1] != b[j - 1]);
+            let mut edits = (above[j] + 1)
+                .min(row[j - 1] + 1)
+                .min(above[j - 1] + change);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                edits = edits.min(before[j - 2] + 1);
+            }
+            row.push(edits);
+        }
+        before = above;
+        above = row;
+    }
+    above[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{distance, nearest};
+
+    #[test]
+    fn counts_insert_delete_replace_and_swap_as_one_edit() {
+        for (a, b, edits) in [
+            ("", "", 0),
+            ("drop", "drop", 0),
+            ("dorp", "drop", 1),
+            ("dro", "drop", 1),
+            ("dropp", "drop", 1),
+            ("drap", "drop", 1),
+            ("", "drop", 4),
+            ("pass", "drop", 4),
+        ] {
+            assert_eq!(distance(a, b), edits, "{a} {b}");
+            assert_eq!(distance(b, a), edits, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn suggests_only_what_is_near() {
+        let known = ["pass", "drop", "next"];
+        assert_eq!(nearest("dorp", known), Some("drop"));
+        assert_eq!(nearest("PASS", known), Some("pass"));
+        assert_eq!(nearest("accept", known), None);
+        assert_eq!(nearest("xy", ["ab"]), None);
+        assert_eq!(nearest("source-port", ["source_port"]), Some("source_port"));
+    }
+}

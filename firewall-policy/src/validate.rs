@@ -1,1 +1,0 @@
-//! From ast to Policy.

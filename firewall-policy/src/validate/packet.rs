@@ -1,0 +1,167 @@
+//! `default:` and `packet:`: what happens to packets that no rule decides about.
+
+use super::shape::{Cx, Keys, Table, boolean, integer, word};
+use crate::ast::{Node, Value};
+use crate::diag::codes;
+use firewall_common::abi::{PacketConfig, essential_bit, fragments};
+use firewall_common::verdict::Verdict;
+
+const VERDICTS: &[(&str, Verdict)] = &[("pass", Verdict::PASS), ("drop", Verdict::DROP)];
+
+const DEFAULT: Keys = Keys {
+    of: "`default`",
+    known: &["in", "essential"],
+    reserved: &["log", "out"],
+};
+
+const ESSENTIAL: &[(&str, u32)] = &[
+    ("arp", essential_bit::ARP),
+    ("neighbour", essential_bit::NEIGHBOUR),
+    ("multicast", essential_bit::MULTICAST),
+    ("icmp_error", essential_bit::ICMP_ERROR),
+    ("dhcp", essential_bit::DHCP),
+];
+
+const ESSENTIAL_KEYS: Keys = Keys {
+    of: "`essential`",
+    known: &["arp", "neighbour", "multicast", "icmp_error", "dhcp"],
+    reserved: &[],
+};
+
+const PACKET: Keys = Keys {
+    of: "`packet`",
+    known: &[
+        "malformed",
+        "fragments",
+        "ip_options",
+        "ipv6_ext_max",
+        "vlan_depth",
+        "tunnels",
+    ],
+    reserved: &[],
+};
+
+/// The default verdict and the essential group.
+#[derive(Clone, Copy)]
+pub(super) struct Default {
+    pub(super) verdict: Verdict,
+    /// Bits of [`essential_bit`].
+    pub(super) essential: u32,
+}
+
+/// Reads `default: drop` or `default: {in: drop, essential: ...}`.
+pub(super) fn default(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Default> {
+    let of_verdict = |verdict| {
+        if verdict == Verdict::DROP {
+            essential_bit::ALL
+        } else {
+            0
+        }
+    };
+    if node.scalar().is_some() {
+        let verdict = word(cx, node, "default", VERDICTS, &["reject"])?;
+        return Some(Default {
+            verdict,
+            essential: of_verdict(verdict),
+        });
+    }
+    let table = Table::read(cx, node, &DEFAULT)?;
+    let verdict = table
+        .require(cx, "in", "`in: drop` or `in: pass`")
+        .and_then(|node| word(cx, node, "in", VERDICTS, &["reject"]));
+    let essential = match table.get("essential") {
+        None => Some(of_verdict(verdict.unwrap_or(Verdict::DROP))),
+        Some(node) if matches!(node.value, Value::Map(_)) => {
+            essential(cx, node, of_verdict(verdict.unwrap_or(Verdict::DROP)))
+        }
+        Some(node) => {
+            boolean(cx, node, "essential").map(|on| if on { essential_bit::ALL } else { 0 })
+        }
+    };
+    let (verdict, essential) = (verdict?, essential?);
+    let vital = essential_bit::ARP | essential_bit::NEIGHBOUR;
+    if verdict == Verdict::DROP
+        && essential & vital != vital
+        && let Some((key, _)) = table.entry("essential")
+    {
+        let lost = if essential & vital == 0 {
+            "ARP and neighbour discovery"
+        } else if essential & essential_bit::ARP == 0 {
+            "ARP"
+        } else {
+            "neighbour discovery"
+        };
+        cx.sink
+            .warning(
+                &codes::ESSENTIAL_OFF,
+                key,
+                format!("{lost} will be dropped"),
+            )
+            .help("no rule can pass it, and the host loses its neighbours within a minute");
+    }
+    Some(Default { verdict, essential })
+}
+
+fn essential(cx: &mut Cx<'_>, node: &Node<'_>, start: u32) -> Option<u32> {
+    let table = Table::read(cx, node, &ESSENTIAL_KEYS)?;
+    let mut bits = Some(start);
+    for &(name, bit) in ESSENTIAL {
+        let Some(node) = table.get(name) else {
+            continue;
+        };
+        let on = boolean(cx, node, name);
+        bits = bits
+            .zip(on)
+            .map(|(bits, on)| if on { bits | bit } else { bits & !bit });
+    }
+    bits
+}
+
+/// Reads `packet:`. `drops` is whether the policy's default is drop, on which defaults depend.
+pub(super) fn knobs(cx: &mut Cx<'_>, node: Option<&Node<'_>>, drops: bool) -> PacketConfig {
+    let mut config = PacketConfig {
+        malformed: u32::from(Verdict::DROP.0),
+        fragments: if drops {
+            fragments::DROP
+        } else {
+            fragments::PASS
+        },
+        drop_ip_options: u32::from(drops),
+        vlan_depth: 4,
+        ipv6_ext_max: 8,
+    };
+    let Some(node) = node else { return config };
+    let Some(table) = Table::read(cx, node, &PACKET) else {
+        return config;
+    };
+    if let Some(node) = table.get("malformed")
+        && let Some(verdict) = word(cx, node, "malformed", VERDICTS, &[])
+    {
+        config.malformed = u32::from(verdict.0);
+    }
+    if let Some(node) = table.get("fragments") {
+        let words = [("drop", fragments::DROP), ("pass", fragments::PASS)];
+        if let Some(choice) = word(cx, node, "fragments", &words, &["follow-first"]) {
+            config.fragments = choice;
+        }
+    }
+    if let Some(node) = table.get("ip_options")
+        && let Some(verdict) = word(cx, node, "ip_options", VERDICTS, &[])
+    {
+        config.drop_ip_options = u32::from(verdict == Verdict::DROP);
+    }
+    if let Some(node) = table.get("ipv6_ext_max")
+        && let Some(number) = integer(cx, node, "ipv6_ext_max", 0, 16)
+    {
+        config.ipv6_ext_max = number as u32;
+    }
+    if let Some(node) = table.get("vlan_depth")
+        && let Some(number) = integer(cx, node, "vlan_depth", 0, 8)
+    {
+        config.vlan_depth = number as u32;
+    }
+    if let Some(node) = table.get("tunnels") {
+        let _outer: Option<()> = word(cx, node, "tunnels", &[("outer", ())], &["inner"]);
+    }
+    config
+}

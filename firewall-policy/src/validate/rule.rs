@@ -1,0 +1,509 @@
+//! `rules:`: from a table to a [`Rule`] with every field in its domain.
+
+use super::addr::Ranges;
+use super::number::{self, Domain, Names};
+use super::set::{Content, Sets};
+use super::shape::{self, Cx, Keys, Table, boolean, items, scalar, text, word, wrong_kind};
+use super::{flags, icmp, proto, summary};
+use crate::ast::{Node, Span, Value};
+use crate::diag::{codes, show};
+use crate::range::RangeSet;
+use crate::rule::{AddrSet, Match, Rule};
+use firewall_common::field::Field;
+use firewall_common::verdict::Action;
+use std::collections::HashMap;
+
+const KEYS: Keys = Keys {
+    of: "a rule",
+    known: &[
+        "name",
+        "action",
+        "from",
+        "to",
+        "proto",
+        "port",
+        "source_port",
+        "icmp",
+        "flags",
+        "zone",
+        "vlan",
+        "dscp",
+        "ttl",
+        "length",
+        "enabled",
+        "comment",
+        "mode",
+        "to_port",
+    ],
+    reserved: &[
+        "state",
+        "limit",
+        "over",
+        "ban",
+        "log",
+        "observe",
+        "expires",
+        "owner",
+        "reason",
+        "fragment",
+        "fragments",
+        "notify",
+    ],
+};
+
+const ACTIONS: &[(&str, Action)] = &[
+    ("pass", Action::PASS),
+    ("drop", Action::DROP),
+    ("next", Action::NEXT),
+];
+
+const DSCP: &[(&str, u32)] = &[
+    ("cs0", 0),
+    ("le", 1),
+    ("cs1", 8),
+    ("af11", 10),
+    ("af12", 12),
+    ("af13", 14),
+    ("cs2", 16),
+    ("af21", 18),
+    ("af22", 20),
+    ("af23", 22),
+    ("cs3", 24),
+    ("af31", 26),
+    ("af32", 28),
+    ("af33", 30),
+    ("cs4", 32),
+    ("af41", 34),
+    ("af42", 36),
+    ("af43", 38),
+    ("cs5", 40),
+    ("va", 44),
+    ("ef", 46),
+    ("cs6", 48),
+    ("cs7", 56),
+];
+
+/// Small fields that need nothing but their own value.
+const PLAIN: &[(Field, Domain<'static>)] = &[
+    (
+        Field::Vlan,
+        Domain {
+            key: "vlan",
+            first: 1,
+            last: 4_095,
+            example: "a VLAN id (10) or a range (10-19)",
+            names: Names::None,
+        },
+    ),
+    (
+        Field::Dscp,
+        Domain {
+            key: "dscp",
+            first: 0,
+            last: 63,
+            example: "a code point (46) or its name (ef)",
+            names: Names::Table(DSCP),
+        },
+    ),
+    (
+        Field::Ttl,
+        Domain {
+            key: "ttl",
+            first: 0,
+            last: 255,
+            example: "a number of hops (255) or a range (0-5)",
+            names: Names::None,
+        },
+    ),
+    (
+        Field::Length,
+        Domain {
+            key: "length",
+            first: 0,
+            last: 65_535,
+            example: "a number of bytes (1500) or a range (0-64)",
+            names: Names::None,
+        },
+    ),
+];
+
+/// Reads the section. Rules with errors are left out; the errors have been reported.
+pub(super) fn read_all(
+    cx: &mut Cx<'_>,
+    node: Option<&Node<'_>>,
+    sets: &mut Sets,
+    zones: &[String],
+) -> Vec<Rule> {
+    let Some(node) = node else { return Vec::new() };
+    let Value::List(list) = &node.value else {
+        wrong_kind(cx, node, "`rules` is a list").help(
+            "write `- {name: web, proto: tcp, port: 80, action: pass}`, one rule after another",
+        );
+        return Vec::new();
+    };
+    let mut names: HashMap<String, Span> = HashMap::with_capacity(list.len());
+    let mut rules = Vec::with_capacity(list.len());
+    for node in list {
+        rules.extend(read(cx, node, sets, zones, &mut names));
+    }
+    rules
+}
+
+fn read(
+    cx: &mut Cx<'_>,
+    node: &Node<'_>,
+    sets: &mut Sets,
+    zones: &[String],
+    names: &mut HashMap<String, Span>,
+) -> Option<Rule> {
+    let table = Table::read(cx, node, &KEYS)?;
+    let name = name(cx, &table, names);
+    let action = table
+        .require(
+            cx,
+            "action",
+            "`action: pass`, `action: drop` or `action: next`",
+        )
+        .and_then(|node| word(cx, node, "action", ACTIONS, &["reject"]));
+    let comment = table
+        .get("comment")
+        .map(|node| text(cx, node, "comment").map(String::from));
+    let enabled = table
+        .get("enabled")
+        .map_or(Some(true), |node| boolean(cx, node, "enabled"));
+    if let Some(node) = table.get("mode") {
+        let _enforce: Option<()> = word(cx, node, "mode", &[("enforce", ())], &["audit"]);
+    }
+    let matches = matches(cx, &table, sets, zones);
+    let matches = matches?;
+    can_match(cx, &table, &matches, sets);
+    Some(Rule {
+        name: name?,
+        place: cx.sink.place(table.span()),
+        enabled: enabled?,
+        comment: comment.flatten(),
+        summary: summary::line(&table),
+        matches,
+        action: action?,
+    })
+}
+
+fn name(
+    cx: &mut Cx<'_>,
+    table: &Table<'_, '_>,
+    names: &mut HashMap<String, Span>,
+) -> Option<String> {
+    let node = table.require(cx, "name", "`name: web`: counters and listings go by it")?;
+    let text = text(cx, node, "name")?;
+    shape::name(cx, node.span, "a rule", text)?;
+    if let Some(&first) = names.get(text) {
+        cx.sink
+            .error(
+                &codes::DUPLICATE_NAME,
+                node.span,
+                format!("two rules have the name `{text}`"),
+            )
+            .label("again here")
+            .also(first, "first here")
+            .help(format!("write another name, such as `{text}-2`"));
+        return None;
+    }
+    names.insert(text.to_string(), node.span);
+    Some(text.to_string())
+}
+
+/// All match fields; `None` after an error in one of them.
+fn matches(
+    cx: &mut Cx<'_>,
+    table: &Table<'_, '_>,
+    sets: &mut Sets,
+    zones: &[String],
+) -> Option<Match> {
+    let mut found = Match::any();
+    let mut sound = true;
+    let mut put = |field: Field, values: Option<RangeSet<u32>>| match values {
+        Some(values) => found.fields[field as usize] = values,
+        None => sound = false,
+    };
+    // `Err` after an error in `proto`, so that fields which depend on it stay silent.
+    let protos = match table.get("proto") {
+        None => Ok(None),
+        Some(node) => number::read(cx, node, &proto::DOMAIN, sets)
+            .map(Some)
+            .ok_or(()),
+    };
+    match &protos {
+        Ok(Some(protos)) => put(Field::Proto, Some(protos.clone())),
+        Ok(None) => {}
+        Err(()) => put(Field::Proto, None),
+    }
+    let protos = protos.map(|protos| protos.map(|set| expand(&set)));
+    if let (Some((first, _)), Some((second, _))) = (table.entry("port"), table.entry("to_port")) {
+        cx.sink
+            .error(
+                &codes::DUPLICATE_KEY,
+                second,
+                "`to_port` is another word for `port`",
+            )
+            .label("again here")
+            .also(first, "first here")
+            .help("keep one of them");
+    }
+    for (key, field) in [
+        ("port", Field::DestinationPort),
+        ("to_port", Field::DestinationPort),
+        ("source_port", Field::SourcePort),
+    ] {
+        if let Some((span, node)) = table.entry(key) {
+            put(field, ports(cx, key, span, node, &protos, sets));
+        }
+    }
+    if let Some((span, node)) = table.entry("icmp") {
+        put(Field::Icmp, icmp_field(cx, span, node, &protos, sets));
+    }
+    if let Some((span, node)) = table.entry("flags") {
+        let values = flags::read(cx, node);
+        let tcp = protos
+            .as_ref()
+            .is_ok_and(|p| p.as_deref() != Some(&[proto::TCP][..]));
+        if tcp {
+            cx.sink
+                .error(
+                    &codes::FLAGS_NEED_TCP,
+                    span,
+                    "`flags` are TCP flags, and this rule matches other protocols too",
+                )
+                .help("add `proto: tcp`");
+        }
+        put(Field::TcpFlags, values.filter(|_| !tcp));
+    }
+    for (field, domain) in PLAIN {
+        if let Some(node) = table.get(domain.key) {
+            put(*field, number::read(cx, node, domain, sets));
+        }
+    }
+    if let Some(node) = table.get("zone") {
+        let domain = Domain {
+            key: "zone",
+            first: 0,
+            last: Field::Zone.none() - 1,
+            example: "the name of a zone in `interfaces`",
+            names: Names::Zones(zones),
+        };
+        put(Field::Zone, number::read(cx, node, &domain, sets));
+    }
+    for (key, side) in [("from", &mut found.src), ("to", &mut found.dst)] {
+        if let Some(node) = table.get(key) {
+            match addresses(cx, key, node, sets) {
+                Some(set) => *side = set,
+                None => sound = false,
+            }
+        }
+    }
+    sound.then_some(found)
+}
+
+/// What is known of a rule's protocols: `Err` after an error, `Ok(None)` without `proto`.
+type Protos = Result<Option<Vec<u8>>, ()>;
+
+fn expand(set: &RangeSet<u32>) -> Vec<u8> {
+    set.ranges()
+        .iter()
+        .flat_map(|&(a, b)| a..=b)
+        .filter_map(|p| u8::try_from(p).ok())
+        .collect()
+}
+
+fn ports(
+    cx: &mut Cx<'_>,
+    key: &'static str,
+    span: Span,
+    node: &Node<'_>,
+    protos: &Protos,
+    sets: &mut Sets,
+) -> Option<RangeSet<u32>> {
+    let known = protos.as_ref().ok()?;
+    let all_have_ports = known
+        .as_ref()
+        .is_some_and(|p| p.iter().all(|p| proto::WITH_PORTS.contains(p)));
+    if !all_have_ports {
+        let message = match known {
+            None => format!("`{key}` needs `proto`"),
+            Some(protos) => {
+                let other = protos
+                    .iter()
+                    .find(|p| !proto::WITH_PORTS.contains(p))
+                    .copied();
+                format!(
+                    "{} has no ports",
+                    other.map_or("this protocol", proto::name)
+                )
+            }
+        };
+        cx.sink.error(&codes::PORT_NEEDS_PROTO, span, message).help(
+            "write `proto: tcp`, `proto: udp`, `proto: sctp`, or a list of those: [tcp, udp]",
+        );
+    }
+    let domain = Domain {
+        key,
+        first: 1,
+        last: 65_535,
+        example: "a port (443), a range (8000-8010), a service name (https) or \"@set\"",
+        names: Names::Services(known.as_deref().filter(|_| all_have_ports)),
+    };
+    number::read(cx, node, &domain, sets).filter(|_| all_have_ports)
+}
+
+fn icmp_field(
+    cx: &mut Cx<'_>,
+    span: Span,
+    node: &Node<'_>,
+    protos: &Protos,
+    sets: &mut Sets,
+) -> Option<RangeSet<u32>> {
+    let v6 = match protos.as_ref().ok()?.as_deref() {
+        Some([proto::ICMP]) => false,
+        Some([proto::ICMPV6]) => true,
+        _ => {
+            cx.sink
+                .error(
+                    &codes::ICMP_NEEDS_PROTO,
+                    span,
+                    "`icmp` needs `proto: icmp` or `proto: icmpv6`",
+                )
+                .help(
+                    "the two number their types differently (echo-request is 8 and 128), so each \
+                     needs a rule of its own",
+                );
+            return None;
+        }
+    };
+    icmp::read(cx, node, v6, sets)
+}
+
+/// `from` or `to`: what the positive elements name, less what the negated ones name; with negated
+/// elements only, everything else of both families.
+fn addresses(cx: &mut Cx<'_>, key: &str, node: &Node<'_>, sets: &mut Sets) -> Option<AddrSet> {
+    let (mut taken, mut away) = (Ranges::default(), Ranges::default());
+    let (mut sound, mut positive, mut negative) = (true, false, false);
+    for item in items(cx, node, key)? {
+        let expected = format!("`{key}` is an address, a prefix, \"@set\" or a list of those");
+        let Some(text) = scalar(cx, item, &expected, "an address such as 10.0.0.0/8") else {
+            sound = false;
+            continue;
+        };
+        let (side, text) = match text.strip_prefix('!') {
+            Some(rest) => {
+                negative = true;
+                (&mut away, rest.trim_start())
+            }
+            None => {
+                positive = true;
+                (&mut taken, text)
+            }
+        };
+        sound &= address(cx, item.span, text, side, sets);
+    }
+    if !sound {
+        return None;
+    }
+    let (taken, away) = (taken.finish(), away.finish());
+    if !negative {
+        return Some(taken);
+    }
+    let rest = away.complement();
+    if !positive {
+        return Some(rest);
+    }
+    let left = AddrSet {
+        v4: taken.v4.intersection(&rest.v4),
+        v6: taken.v6.intersection(&rest.v6),
+    };
+    if left == AddrSet::none() && taken != AddrSet::none() {
+        cx.sink
+            .error(
+                &codes::NOTHING_LEFT,
+                node.span,
+                format!("`{key}` matches nothing"),
+            )
+            .help("the elements with `!` take away everything that the others name");
+        return None;
+    }
+    Some(left)
+}
+
+fn address(cx: &mut Cx<'_>, span: Span, text: &str, into: &mut Ranges, sets: &mut Sets) -> bool {
+    let Some(name) = text.strip_prefix('@') else {
+        return match into.add(text) {
+            Ok(()) => true,
+            Err(fault) => {
+                cx.sink
+                    .error(fault.code, span, fault.message)
+                    .help(fault.help);
+                false
+            }
+        };
+    };
+    match sets.find(cx, span, name) {
+        Some(Content::Cidr(set)) => into.add_set(set),
+        Some(Content::Port(_)) => {
+            cx.sink
+                .error(
+                    &codes::SET_TYPE,
+                    span,
+                    format!("`@{}` is a set of ports, not of addresses", show(name)),
+                )
+                .help("use it with `port:` or `source_port:`; a set of addresses has `type: cidr`");
+            return false;
+        }
+        Some(Content::Broken) | None => return false,
+    }
+    true
+}
+
+/// Reports a rule that no packet can match. Rules over empty sets are not meant: a block list may
+/// be empty for now, which is a warning of its own.
+fn can_match(cx: &mut Cx<'_>, table: &Table<'_, '_>, found: &Match, _sets: &Sets) {
+    let empty = |set: &AddrSet| set.v4.is_empty() && set.v6.is_empty();
+    if empty(&found.src) || empty(&found.dst) {
+        return;
+    }
+    let only = |number: u8| found.field(Field::Proto).ranges() == [(number.into(), number.into())];
+    let v4 = !found.src.v4.is_empty() && !found.dst.v4.is_empty();
+    let v6 = !found.src.v6.is_empty() && !found.dst.v6.is_empty();
+    let name = table
+        .get("name")
+        .and_then(Node::scalar)
+        .map_or(String::new(), show);
+    let problem = if !v4 && !v6 {
+        Some((
+            "from",
+            "`from` and `to` are of different address families",
+            "write `from` and `to` of one family",
+        ))
+    } else if only(proto::ICMPV6) && !v6 {
+        Some((
+            "proto",
+            "ICMPv6 does not run over IPv4",
+            "write `proto: icmp`, or IPv6 addresses",
+        ))
+    } else if only(proto::ICMP) && !v4 {
+        Some((
+            "proto",
+            "ICMP does not run over IPv6",
+            "write `proto: icmpv6`, or IPv4 addresses",
+        ))
+    } else {
+        None
+    };
+    if let Some((key, why, help)) = problem {
+        let span = table.entry(key).map_or(table.span(), |(span, _)| span);
+        cx.sink
+            .error(
+                &codes::NEVER_MATCHES,
+                span,
+                format!("no packet can match the rule `{name}`: {why}"),
+            )
+            .help(help);
+    }
+}

@@ -1,0 +1,280 @@
+//! `sets:`: named lists of addresses or ports, written in place or in a file, and `@name` in rules.
+
+use super::addr::{self, Ranges};
+use super::number::{self, Domain, Names};
+use super::set_file;
+use super::shape::{self, Cx, Keys, Table, integer, scalar, text, word, wrong_kind};
+use crate::ast::{Node, Span, Value};
+use crate::diag::{codes, show, suggest};
+use crate::range::RangeSet;
+use crate::rule::AddrSet;
+
+/// What a set holds.
+#[derive(Debug)]
+pub(super) enum Content {
+    Cidr(AddrSet),
+    Port(RangeSet<u32>),
+    /// Its definition has errors, which have been reported.
+    Broken,
+}
+
+struct Set {
+    name: String,
+    span: Span,
+    content: Content,
+    used: bool,
+}
+
+/// All sets of a policy.
+#[derive(Default)]
+pub(super) struct Sets {
+    list: Vec<Set>,
+    bogons: Option<Content>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Cidr,
+    Port,
+}
+
+const KEYS: Keys = Keys {
+    of: "a set",
+    known: &["type", "elements", "file", "max"],
+    reserved: &["timeout", "url"],
+};
+
+/// Entries that a set may have at most, whatever its `max`.
+const MOST: u64 = 10_000_000;
+
+/// Entries of a set without `max`.
+const DEFAULT_MAX: u64 = 1_000_000;
+
+impl Sets {
+    /// Reads the section.
+    pub(super) fn read(cx: &mut Cx<'_>, node: &Node<'_>) -> Self {
+        let mut sets = Self::default();
+        let Value::Map(map) = &node.value else {
+            wrong_kind(cx, node, "`sets` is a mapping of names to sets")
+                .help("write `sets: {admins: {type: cidr, elements: [203.0.113.0/24]}}`");
+            return sets;
+        };
+        for (key, node) in map {
+            let sound = shape::name(cx, key.span, "a set", &key.text).is_some();
+            let content = read_one(cx, node, &key.text).unwrap_or(Content::Broken);
+            let empty = match &content {
+                Content::Cidr(set) => set.v4.is_empty() && set.v6.is_empty(),
+                Content::Port(set) => set.is_empty(),
+                Content::Broken => false,
+            };
+            if empty && sound {
+                cx.sink
+                    .warning(&codes::EMPTY_SET, key.span, format!("the set `{}` is empty", key.text))
+                    .help("rules that name it match nothing, and rules with `!` in front of it everything");
+            }
+            sets.list.push(Set {
+                name: key.text.to_string(),
+                span: key.span,
+                content,
+                used: false,
+            });
+        }
+        sets
+    }
+
+    /// The set of `@name`; reports an unknown one.
+    pub(super) fn find(&mut self, cx: &mut Cx<'_>, span: Span, name: &str) -> Option<&Content> {
+        if number::reserved_set(cx, span, name) {
+            return None;
+        }
+        if name == "builtin/bogons" {
+            return Some(
+                self.bogons
+                    .get_or_insert_with(|| Content::Cidr(addr::bogons())),
+            );
+        }
+        if let Some(builtin) = name.strip_prefix("builtin/") {
+            cx.sink
+                .error(
+                    &codes::UNKNOWN_BUILTIN,
+                    span,
+                    format!("unknown built-in set `@builtin/{}`", show(builtin)),
+                )
+                .help("built-in sets: @builtin/bogons");
+            return None;
+        }
+        if let Some(at) = self.list.iter().position(|set| set.name == name) {
+            self.list[at].used = true;
+            return Some(&self.list[at].content);
+        }
+        let known: Vec<&str> = self.list.iter().map(|set| set.name.as_str()).collect();
+        let error = cx.sink.error(
+            &codes::UNKNOWN_SET,
+            span,
+            format!("set `{}` is not defined", show(name)),
+        );
+        if known.is_empty() {
+            error.help(format!(
+                "define it: `sets: {{{}: {{type: cidr, elements: [...]}}}}`",
+                show(name)
+            ));
+        } else if let Some(near) = suggest::nearest(name, known.iter().copied()) {
+            error.help(format!(
+                "did you mean `@{near}`? defined sets: {}",
+                known.join(", ")
+            ));
+        } else {
+            error.help(format!("defined sets: {}", known.join(", ")));
+        }
+        None
+    }
+
+    /// Warns about sets that no rule names.
+    pub(super) fn warn_unused(&self, cx: &mut Cx<'_>) {
+        for set in self.list.iter().filter(|set| !set.used) {
+            cx.sink
+                .warning(
+                    &codes::UNUSED_SET,
+                    set.span,
+                    format!("no rule uses the set `{}`", set.name),
+                )
+                .help(format!(
+                    "use it with `from: \"@{}\"`, or remove it",
+                    set.name
+                ));
+        }
+    }
+}
+
+fn read_one(cx: &mut Cx<'_>, node: &Node<'_>, name: &str) -> Option<Content> {
+    let table = Table::read(cx, node, &KEYS)?;
+    let kind = table
+        .require(cx, "type", "`type: cidr` or `type: port`")
+        .and_then(|node| {
+            word(
+                cx,
+                node,
+                "type",
+                &[("cidr", Kind::Cidr), ("port", Kind::Port)],
+                &[],
+            )
+        });
+    let max = match table.get("max") {
+        Some(node) => integer(cx, node, "max", 1, MOST),
+        None => Some(DEFAULT_MAX),
+    };
+    if table.get("elements").is_none() && table.get("file").is_none() {
+        cx.sink
+            .error(
+                &codes::SET_WITHOUT_ELEMENTS,
+                table.span(),
+                format!("the set `{}` has no elements", show(name)),
+            )
+            .help("add `elements: [...]` or `file: PATH`; an empty set is `elements: []`");
+        return None;
+    }
+    let (kind, max) = (kind?, max?);
+    match kind {
+        Kind::Cidr => cidr(cx, &table, name, max).map(Content::Cidr),
+        Kind::Port => port(cx, &table, name, max).map(Content::Port),
+    }
+}
+
+fn cidr(cx: &mut Cx<'_>, table: &Table<'_, '_>, name: &str, max: u64) -> Option<AddrSet> {
+    let mut ranges = Ranges::default();
+    let mut sound = true;
+    for item in table.get("elements").map_or(&[][..], Node::items) {
+        let Some(text) = element(
+            cx,
+            item,
+            "an address or prefix",
+            "an address such as 10.0.0.0/8",
+        ) else {
+            sound = false;
+            continue;
+        };
+        if let Err(fault) = ranges.add(text) {
+            cx.sink
+                .error(fault.code, item.span, fault.message)
+                .help(fault.help);
+            sound = false;
+        }
+    }
+    if let Some(node) = table.get("file") {
+        let path = text(cx, node, "file")?;
+        let limit = max.saturating_sub(ranges.len() as u64);
+        sound &= set_file::read(cx, node.span, path, limit, &mut ranges);
+    }
+    sound &= fits(cx, table, name, ranges.len(), max);
+    sound.then(|| ranges.finish())
+}
+
+fn port(cx: &mut Cx<'_>, table: &Table<'_, '_>, name: &str, max: u64) -> Option<RangeSet<u32>> {
+    let domain = Domain {
+        key: "port",
+        first: 1,
+        last: 65_535,
+        example: "a port (443), a range (8000-8010) or a service name (https)",
+        names: Names::Services(None),
+    };
+    let mut ranges = Vec::new();
+    let mut sound = true;
+    if let Some((key, node)) = table.entry("file") {
+        let _ = node;
+        cx.sink
+            .error(
+                &codes::SET_FILE_TYPE,
+                key,
+                "a set of ports cannot come from a file",
+            )
+            .help("write `elements: [53, 123]`");
+        sound = false;
+    }
+    for item in table.get("elements").map_or(&[][..], Node::items) {
+        let read = element(cx, item, "a port", domain.example)
+            .and_then(|text| number::element(cx, item.span, text, &domain, &mut Sets::default()));
+        match read {
+            Some(more) => ranges.extend(more),
+            None => sound = false,
+        }
+    }
+    sound &= fits(cx, table, name, ranges.len(), max);
+    sound.then(|| RangeSet::from_ranges(ranges))
+}
+
+/// An element's text; sets hold no sets and no negations.
+fn element<'n>(cx: &mut Cx<'_>, item: &'n Node<'_>, what: &str, example: &str) -> Option<&'n str> {
+    let text = scalar(cx, item, &format!("an element is {what}"), example)?;
+    if text.starts_with(['@', '!']) {
+        cx.sink
+            .error(
+                &codes::SET_ELEMENT,
+                item.span,
+                format!("`{}` cannot stand in a set", show(text)),
+            )
+            .help("a set holds plain values; combine sets in the rule: `from: [\"@a\", \"@b\", \"!@c\"]`");
+        return None;
+    }
+    Some(text)
+}
+
+fn fits(cx: &mut Cx<'_>, table: &Table<'_, '_>, name: &str, count: usize, max: u64) -> bool {
+    if count as u64 <= max {
+        return true;
+    }
+    let span = table
+        .get("elements")
+        .or_else(|| table.get("file"))
+        .map_or(table.span(), |n| n.span);
+    cx.sink
+        .error(
+            &codes::SET_FULL,
+            span,
+            format!(
+                "the set `{}` has more than {max} entries, its `max`",
+                show(name)
+            ),
+        )
+        .help(format!("raise `max` (at most {MOST}), or shorten the list"));
+    false
+}

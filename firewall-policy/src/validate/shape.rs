@@ -1,0 +1,464 @@
+//! Reading the tree by shape: tables with known keys, words, numbers, text. Every reader reports
+//! what is wrong itself and answers `None`, so that the caller goes on and all errors of a policy
+//! come out in one run.
+//!
+//! Strict YAML 1.2: a scalar is read by the place where it stands, from its text as written.
+//! Nothing is converted: `no` is not false, `0o22`, `1e3`, `+80` and `22:22` are not numbers.
+
+use crate::ast::{Node, Span, Value};
+use crate::diag::{Sink, codes, show, suggest};
+use crate::source::Files;
+
+/// What all readers share.
+pub(super) struct Cx<'a> {
+    pub(super) sink: Sink<'a>,
+    pub(super) files: &'a dyn Files,
+}
+
+/// The keys of one kind of table.
+pub(super) struct Keys {
+    /// For messages: `a rule`.
+    pub(super) of: &'static str,
+    /// Keys that are read.
+    pub(super) known: &'static [&'static str],
+    /// Keys of the language that this version refuses.
+    pub(super) reserved: &'static [&'static str],
+}
+
+/// A mapping whose keys have been checked.
+#[derive(Clone, Copy)]
+pub(super) struct Table<'n, 'a> {
+    node: &'n Node<'a>,
+    of: &'static str,
+}
+
+impl<'n, 'a> Table<'n, 'a> {
+    /// Checks that `node` is a mapping with keys of `keys` only.
+    pub(super) fn read(cx: &mut Cx<'_>, node: &'n Node<'a>, keys: &Keys) -> Option<Self> {
+        let Value::Map(map) = &node.value else {
+            wrong_kind(cx, node, &format!("{} is a mapping", keys.of)).help(format!(
+                "write `{{{}: ...}}` or indented lines of `key: value`",
+                keys.known[0]
+            ));
+            return None;
+        };
+        for (key, _) in map {
+            if keys.known.contains(&&*key.text) {
+                continue;
+            }
+            if keys.reserved.contains(&&*key.text) {
+                not_supported(cx, key.span, &format!("`{}`", key.text), keys.of);
+                continue;
+            }
+            let message = if key.text == "<<" {
+                "`<<` (YAML merge) is not part of the policy language".to_string()
+            } else {
+                format!("unknown key `{}` in {}", show(&key.text), keys.of)
+            };
+            cx.sink
+                .error(&codes::UNKNOWN_KEY, key.span, message)
+                .help(suggest::help(&key.text, keys.known));
+        }
+        Some(Self { node, of: keys.of })
+    }
+
+    /// The value of a key, if it is there.
+    pub(super) fn get(&self, key: &str) -> Option<&'n Node<'a>> {
+        self.entry(key).map(|(_, node)| node)
+    }
+
+    /// The span of the key and its value.
+    pub(super) fn entry(&self, key: &str) -> Option<(Span, &'n Node<'a>)> {
+        let Value::Map(map) = &self.node.value else {
+            return None;
+        };
+        map.iter()
+            .find(|(k, _)| k.text == key)
+            .map(|(k, node)| (k.span, node))
+    }
+
+    /// Where the table is best pointed at: its first key.
+    pub(super) fn span(&self) -> Span {
+        match &self.node.value {
+            Value::Map(map) => map.first().map_or(self.node.span, |(key, _)| key.span),
+            _ => self.node.span,
+        }
+    }
+
+    /// The value of a key that must be there.
+    pub(super) fn require(
+        &self,
+        cx: &mut Cx<'_>,
+        key: &str,
+        example: &str,
+    ) -> Option<&'n Node<'a>> {
+        let found = self.get(key);
+        if found.is_none() {
+            cx.sink
+                .error(
+                    &codes::MISSING_KEY,
+                    self.span(),
+                    format!("{} needs `{key}`", self.of),
+                )
+                .help(format!("add {example}"));
+        }
+        found
+    }
+}
+
+/// Reports a construct of the language that is to come.
+pub(super) fn not_supported(cx: &mut Cx<'_>, span: Span, what: &str, of: &str) {
+    cx.sink
+        .error(
+            &codes::NOT_SUPPORTED,
+            span,
+            format!("{what} in {of} is not supported yet"),
+        )
+        .help(
+            "remove it; it is never silently ignored, because the policy would mean something else",
+        );
+}
+
+/// Reports a value of the wrong kind, or a key with nothing behind it.
+pub(super) fn wrong_kind<'c>(
+    cx: &'c mut Cx<'_>,
+    node: &Node<'_>,
+    expected: &str,
+) -> &'c mut crate::diag::Diagnostic {
+    if matches!(node.value, Value::Null) {
+        cx.sink.error(
+            &codes::NOTHING,
+            node.span,
+            format!("nothing stands here: {expected}"),
+        )
+    } else {
+        let span = match &node.value {
+            Value::Map(map) => map.first().map_or(node.span, |(key, _)| key.span),
+            _ => node.span,
+        };
+        cx.sink.error(
+            &codes::WRONG_KIND,
+            span,
+            format!("{expected}, not {}", node.kind()),
+        )
+    }
+}
+
+/// A single value's text.
+pub(super) fn scalar<'n>(
+    cx: &mut Cx<'_>,
+    node: &'n Node<'_>,
+    expected: &str,
+    example: &str,
+) -> Option<&'n str> {
+    let text = node.scalar();
+    if text.is_none() {
+        let bare_address = address_in_mapping(node);
+        let error = wrong_kind(cx, node, expected);
+        match bare_address {
+            Some(address) => error.help(format!(
+                "YAML reads a colon at the end of a value as a key: put it in quotes, \"{address}\""
+            )),
+            None => error.help(format!("write {example}")),
+        };
+    }
+    text
+}
+
+/// `[fc00::]` is a list of one mapping in YAML; finds the address that was meant.
+fn address_in_mapping(node: &Node<'_>) -> Option<String> {
+    let Value::Map(map) = &node.value else {
+        return None;
+    };
+    let [
+        (
+            key,
+            Node {
+                value: Value::Null, ..
+            },
+        ),
+    ] = map.as_slice()
+    else {
+        return None;
+    };
+    let meant = format!("{}:", key.text);
+    meant.parse::<std::net::Ipv6Addr>().is_ok().then_some(meant)
+}
+
+/// Free text. Plain text that YAML resolves to a number or a truth value must be quoted.
+pub(super) fn text<'n>(cx: &mut Cx<'_>, node: &'n Node<'_>, key: &str) -> Option<&'n str> {
+    let text = scalar(
+        cx,
+        node,
+        &format!("`{key}` is text"),
+        &format!("`{key}: some text`"),
+    )?;
+    if let Value::Scalar { plain: true, .. } = &node.value
+        && let Some(kind) = core_schema(text)
+    {
+        cx.sink
+            .error(
+                &codes::TEXT_NEEDS_QUOTES,
+                node.span,
+                format!("`{key}` is text, but YAML reads `{}` as {kind}", show(text)),
+            )
+            .help(format!("put it in quotes: \"{}\"", show(text)));
+        return None;
+    }
+    Some(text)
+}
+
+/// What the YAML 1.2 core schema makes of plain text, if not a string.
+fn core_schema(text: &str) -> Option<&'static str> {
+    if matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE") {
+        return Some("true or false");
+    }
+    let all = |digits: &str, ok: fn(u8) -> bool| !digits.is_empty() && digits.bytes().all(ok);
+    if let Some(octal) = text.strip_prefix("0o")
+        && all(octal, |b| (b'0'..=b'7').contains(&b))
+    {
+        return Some("a number");
+    }
+    if let Some(hex) = text.strip_prefix("0x")
+        && all(hex, |b| b.is_ascii_hexdigit())
+    {
+        return Some("a number");
+    }
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if matches!(
+        unsigned,
+        ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN"
+    ) {
+        return Some("a number");
+    }
+    let digit_or_point = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    let shape = unsigned
+        .bytes()
+        .all(|b| b.is_ascii_digit() || b".eE+-".contains(&b));
+    (digit_or_point && shape && unsigned.parse::<f64>().is_ok()).then_some("a number")
+}
+
+/// One of a few words.
+pub(super) fn word<T: Copy>(
+    cx: &mut Cx<'_>,
+    node: &Node<'_>,
+    key: &str,
+    words: &[(&'static str, T)],
+    reserved: &[&str],
+) -> Option<T> {
+    let known: Vec<&str> = words.iter().map(|&(word, _)| word).collect();
+    let expected = format!("`{key}` is one of {}", known.join(", "));
+    let text = scalar(cx, node, &expected, &format!("`{key}: {}`", known[0]))?;
+    if let Some(&(_, value)) = words.iter().find(|(word, _)| *word == text) {
+        return Some(value);
+    }
+    if reserved.contains(&text) {
+        not_supported(cx, node.span, &format!("`{text}`"), &format!("`{key}`"));
+        return None;
+    }
+    cx.sink
+        .error(
+            &codes::UNKNOWN_VALUE,
+            node.span,
+            format!("unknown {key} `{}`", show(text)),
+        )
+        .help(suggest::help(text, &known));
+    None
+}
+
+/// `true` or `false`, without quotes.
+pub(super) fn boolean(cx: &mut Cx<'_>, node: &Node<'_>, key: &str) -> Option<bool> {
+    let expected = format!("`{key}` is true or false");
+    let text = scalar(cx, node, &expected, &format!("`{key}: true`"))?;
+    let plain = matches!(node.value, Value::Scalar { plain: true, .. });
+    match text {
+        "true" if plain => return Some(true),
+        "false" if plain => return Some(false),
+        _ => {}
+    }
+    let meant = match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "y" | "1" => "write `true`",
+        "false" | "no" | "off" | "n" | "0" => "write `false`",
+        _ => "write `true` or `false`",
+    };
+    let found = if plain {
+        show(text)
+    } else {
+        format!("\"{}\"", show(text))
+    };
+    cx.sink
+        .error(
+            &codes::BOOLEAN,
+            node.span,
+            format!("{expected}, not `{found}`"),
+        )
+        .help(meant);
+    None
+}
+
+/// A plain decimal number in a range.
+pub(super) fn integer(
+    cx: &mut Cx<'_>,
+    node: &Node<'_>,
+    key: &str,
+    first: u64,
+    last: u64,
+) -> Option<u64> {
+    let expected = format!("`{key}` is a number from {first} to {last}");
+    let text = scalar(cx, node, &expected, &format!("`{key}: {first}`"))?;
+    if matches!(node.value, Value::Scalar { plain: false, .. }) {
+        cx.sink
+            .error(
+                &codes::NUMBER,
+                node.span,
+                format!("{expected}, not text in quotes"),
+            )
+            .help("write the number without quotes");
+        return None;
+    }
+    let number = decimal(cx, node.span, key, text)?;
+    if !(first..=last).contains(&number) {
+        cx.sink
+            .error(
+                &codes::OUT_OF_RANGE,
+                node.span,
+                format!("`{key}: {}` is out of range", show(text)),
+            )
+            .help(format!("{key} is a number from {first} to {last}"));
+        return None;
+    }
+    Some(number)
+}
+
+/// Digits to a number; anything else that looks like one is an error with the decimal form.
+/// Numbers beyond 64 bits come out as the largest one, which no range holds.
+pub(super) fn decimal(cx: &mut Cx<'_>, span: Span, what: &str, text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if digits && (text == "0" || !text.starts_with('0')) {
+        return Some(text.parse().unwrap_or(u64::MAX));
+    }
+    let help = number_help(text);
+    cx.sink
+        .error(
+            &codes::NUMBER,
+            span,
+            format!("`{}` is not a number for {what}", show(text)),
+        )
+        .help(help);
+    None
+}
+
+/// Whether text was meant as a number, in whatever form.
+pub(super) fn looks_numeric(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+}
+
+fn number_help(text: &str) -> String {
+    let decimal = |radix: u32, digits: &str| u64::from_str_radix(digits, radix).ok();
+    if let Some(hex) = text
+        .strip_prefix("0x")
+        .and_then(|digits| decimal(16, digits))
+    {
+        return format!("numbers are decimal: write {hex}");
+    }
+    if let Some(octal) = text
+        .strip_prefix("0o")
+        .and_then(|digits| decimal(8, digits))
+    {
+        return format!("numbers are decimal: write {octal}");
+    }
+    if let Some(binary) = text
+        .strip_prefix("0b")
+        .and_then(|digits| decimal(2, digits))
+    {
+        return format!("numbers are decimal: write {binary}");
+    }
+    if let Some(plain) = text
+        .strip_prefix('+')
+        .filter(|rest| decimal(10, rest).is_some())
+    {
+        return format!("write it without the sign: {plain}");
+    }
+    if text.len() > 1 && text.bytes().all(|b| b.is_ascii_digit()) {
+        let plain = text.trim_start_matches('0');
+        let plain = if plain.is_empty() { "0" } else { plain };
+        return format!("write it without leading zeros: {plain}");
+    }
+    let plain: String = text
+        .chars()
+        .filter(|c| !matches!(c, '_' | ',' | ' '))
+        .collect();
+    if plain.len() < text.len() && plain.bytes().all(|b| b.is_ascii_digit()) {
+        return if text.contains('_') {
+            format!("write the digits together: {plain}")
+        } else {
+            let items: Vec<&str> = text
+                .split([',', ' '])
+                .filter(|item| !item.is_empty())
+                .collect();
+            format!("several values are a list: [{}]", items.join(", "))
+        };
+    }
+    if let Some((a, b)) = text.split_once(':')
+        && decimal(10, a).is_some()
+        && decimal(10, b).is_some()
+    {
+        return format!("a range is written with a dash: {a}-{b}");
+    }
+    "write a plain decimal number".into()
+}
+
+/// The elements of a list that must not be empty, or one single value.
+pub(super) fn items<'n, 'a>(
+    cx: &mut Cx<'_>,
+    node: &'n Node<'a>,
+    key: &str,
+) -> Option<&'n [Node<'a>]> {
+    let items = node.items();
+    if items.is_empty() {
+        cx.sink
+            .error(
+                &codes::EMPTY_LIST,
+                node.span,
+                format!("`{key}` is an empty list"),
+            )
+            .help(format!(
+                "name at least one value, or leave `{key}` out to match everything"
+            ));
+        return None;
+    }
+    Some(items)
+}
+
+/// Reports a name that is not `[a-z0-9-]{1,63}`.
+pub(super) fn name<'n>(cx: &mut Cx<'_>, span: Span, what: &str, name: &'n str) -> Option<&'n str> {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if (1..=63).contains(&name.len()) && name.bytes().all(fits) {
+        return Some(name);
+    }
+    let mut proposal: String = name
+        .chars()
+        .map(|c| {
+            if fits(c.to_ascii_lowercase() as u8) && c.is_ascii() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
+        .take(63)
+        .collect();
+    proposal = proposal.trim_matches('-').to_string();
+    let error = cx.sink.error(
+        &codes::BAD_NAME,
+        span,
+        format!("`{}` is not a name for {what}", show(name)),
+    );
+    let help = "a name is 1 to 63 of a-z, 0-9 and -";
+    if proposal.is_empty() {
+        error.help(help);
+    } else {
+        error.help(format!("{help}: write `{proposal}`"));
+    }
+    None
+}
