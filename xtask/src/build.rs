@@ -70,14 +70,34 @@ pub(crate) fn object(workspace: &Workspace, tools: &Toolchain) -> Result<()> {
         );
     process::run(&mut cargo).context("building the eBPF object")?;
 
-    // Beside the object and renamed: a reader sees the old object or the new one. BTF stays; DWARF
-    // has done its service, is ten times as large as the rest, and holds hashes of source paths.
+    publish(
+        workspace,
+        tools,
+        &build.join("bpfel-unknown-none/release/firewall-ebpf"),
+    )
+}
+
+/// Makes [`Workspace::bpf_object`] of what the linker left. BTF stays; DWARF has done its service,
+/// is ten times as large as the rest, and holds hashes of source paths, as some symbols do.
+fn publish(workspace: &Workspace, tools: &Toolchain, built: &Path) -> Result<()> {
     let object = workspace.bpf_object();
+    let names = object.with_extension("symbols");
+    let renamed: String =
+        process::capture(Command::new(&tools.nm).arg("--just-symbol-name").arg(built))?
+            .lines()
+            .filter(|name| name.starts_with("_R"))
+            .map(|name| format!("{name} {}\n", without_hashes(name)))
+            .collect();
+    std::fs::write(&names, renamed).with_context(|| names.display().to_string())?;
+
+    // Made beside the object and renamed: a reader sees the old object or the new one.
     let fresh = object.with_extension("o.new");
     let mut strip = Command::new(&tools.objcopy);
     strip
         .arg("--strip-debug")
-        .arg(build.join("bpfel-unknown-none/release/firewall-ebpf"))
+        .arg("--redefine-syms")
+        .arg(&names)
+        .arg(built)
         .arg(&fresh);
     process::run_quietly(&mut strip)?;
     let read =
@@ -86,6 +106,29 @@ pub(crate) fn object(workspace: &Workspace, tools: &Toolchain) -> Result<()> {
         return std::fs::remove_file(&fresh).with_context(|| fresh.display().to_string());
     }
     std::fs::rename(&fresh, &object).with_context(|| format!("writing {}", object.display()))
+}
+
+/// A mangled name without the crates' disambiguators, which hash where the sources are:
+/// `Cs` base-62-number `_` before the crate's name becomes `C` (Rust RFC 2603).
+fn without_hashes(name: &str) -> String {
+    let mut parts = name.split("Cs");
+    let mut result = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        result.push('C');
+        match part.split_once('_') {
+            Some((hash, rest))
+                if hash.chars().all(|c| c.is_ascii_alphanumeric())
+                    && rest.starts_with(|c: char| c.is_ascii_digit()) =>
+            {
+                result.push_str(rest);
+            }
+            _ => {
+                result.push('s');
+                result.push_str(part);
+            }
+        }
+    }
+    result
 }
 
 /// Compiler flags of the object: BTF needs debug information, which names source files; the
@@ -111,4 +154,21 @@ fn rustflags(workspace: &Workspace, tools: &Toolchain) -> Vec<String> {
         flags.push(format!("--remap-path-prefix={}={name}", prefix.display()));
     }
     flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbols_lose_their_hashes_only() {
+        let first =
+            "_RINvNtCsdSpawPqyvDg_13firewall_ebpf6kernel4stepNtCs3qGJ6EtAHRy_15firewall_commonE";
+        let second =
+            "_RINvNtCskq68xSfcY5V_13firewall_ebpf6kernel4stepNtCs4VUbioOVL0v_15firewall_commonE";
+        let bare = "_RINvNtC13firewall_ebpf6kernel4stepNtC15firewall_commonE";
+        assert_eq!(without_hashes(first), bare);
+        assert_eq!(without_hashes(second), bare);
+        assert_eq!(without_hashes("_RNvC3abc4theCs_x"), "_RNvC3abc4theCs_x");
+    }
 }

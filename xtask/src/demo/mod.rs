@@ -223,6 +223,10 @@ fn judge(
         outcome.flooded == traffic::FLOOD,
         "the flood was not sent in full".to_owned(),
     );
+    expect(
+        outcome.pongs == traffic::PINGS * 2,
+        "not all pings were answered".to_owned(),
+    );
     let web = counted.of(&("tcp", 80));
     expect(
         web.drop.packets == 0,

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Web requests of each address family.
 pub(super) const REQUESTS: u32 = 60;
-/// Blocked TCP ports on which a server listens nevertheless.
-pub(super) const BLOCKED: [u16; 3] = [23, 3306, 8080];
+/// TCP ports that `rules/web-server.yaml` blocks (22 for strangers), on which a server listens nevertheless.
+pub(super) const BLOCKED: [u16; 4] = [22, 23, 3306, 8080];
 /// Port of the flood: memcached, known from reflection attacks.
 pub(super) const FLOODED: u16 = 11211;
 /// Datagrams of the flood.

@@ -37,9 +37,9 @@ fn version(linker: &Path) -> Option<String> {
     process::ask(Command::new(linker).arg("--version")).map(|text| second_word(&text))
 }
 
-/// LLVM's objcopy, which knows BPF objects.
-pub(super) fn objcopy() -> Option<PathBuf> {
-    let path = llvm_prefix().join("bin/llvm-objcopy");
+/// A tool of LLVM, all of which know BPF objects.
+pub(super) fn tool(name: &str) -> Option<PathBuf> {
+    let path = llvm_prefix().join("bin").join(name);
     path.exists().then_some(path)
 }
 
@@ -48,7 +48,7 @@ pub(super) fn survey(workspace: &Workspace) -> [Item; 2] {
     let linker = find(workspace);
     // The finished linker needs LLVM's tools only; building it needs headers and libraries too.
     let (packages, why): (&[&str], _) = match linker {
-        Some(_) => (&PACKAGES[..1], "llvm-objcopy is not there"),
+        Some(_) => (&PACKAGES[..1], "its tools are not there"),
         None => (&PACKAGES, "bpf-linker is built with its libraries"),
     };
     let llvm_state = match llvm_version(linker.is_none()) {
@@ -86,8 +86,10 @@ fn llvm_version(to_link_with: bool) -> Option<String> {
     let prefix = llvm_prefix();
     let version = process::ask(Command::new(prefix.join("bin/llvm-config")).arg("--version"))?;
     let libraries = ["include/llvm-c/Core.h", "lib/libPolly.a"];
-    let complete =
-        objcopy().is_some() && (!to_link_with || libraries.iter().all(|l| prefix.join(l).exists()));
+    let complete = ["llvm-objcopy", "llvm-nm"]
+        .iter()
+        .all(|name| tool(name).is_some())
+        && (!to_link_with || libraries.iter().all(|l| prefix.join(l).exists()));
     complete.then(|| version.trim().to_owned())
 }
 

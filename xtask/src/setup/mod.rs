@@ -48,6 +48,8 @@ pub(crate) struct Toolchain {
     pub(crate) linker: PathBuf,
     /// Path of LLVM's objcopy.
     pub(crate) objcopy: PathBuf,
+    /// Path of LLVM's nm.
+    pub(crate) nm: PathBuf,
 }
 
 /// One thing that is needed, and how it stands.
@@ -120,11 +122,13 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
 pub(crate) fn ensure(workspace: &Workspace, need: Need) -> Result<Toolchain> {
     install(workspace, need)?;
     let compiler = Compiler::find()?;
-    match (compiler, linker::find(workspace), linker::objcopy()) {
-        (Some(compiler), Some(linker), Some(objcopy)) => Ok(Toolchain {
+    let [objcopy, nm] = ["llvm-objcopy", "llvm-nm"].map(linker::tool);
+    match (compiler, linker::find(workspace), objcopy, nm) {
+        (Some(compiler), Some(linker), Some(objcopy), Some(nm)) => Ok(Toolchain {
             compiler,
             linker: linker.path,
             objcopy,
+            nm,
         }),
         _ => {
             bail!("the eBPF toolchain is incomplete after set-up: see `cargo xtask setup --check`")
