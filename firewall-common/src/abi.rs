@@ -101,6 +101,10 @@ pub mod field_mode {
 }
 
 /// Where the walk finds one small field's tables. Offsets are bytes from the start of `fw_tables`.
+///
+/// Fields are taken in [`crate::classify::WALK_ORDER`]; a lane is a run of them. The last table of
+/// a lane (`classes` if the lane is one field, `join` otherwise) holds row references in place of
+/// class numbers: units of 8 bytes from `rows`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[repr(C)]
 pub struct FieldConfig {
@@ -114,23 +118,41 @@ pub struct FieldConfig {
     pub join_width: u32,
     /// If not 0, the lane ends with this field, and its rows start here.
     pub rows: u32,
+    /// 1 if the lane's row references are `u32`, 0 if they are `u16`.
+    pub wide: u32,
 }
 
-/// Where the walk finds one address field's tables.
+/// Forms of an address lookup: see [`AddrConfig::form`].
+pub mod addr_form {
+    /// No rule of this family looks at the address.
+    pub const UNUSED: u32 = 0;
+    /// A static B+-tree over the upper 64 bits of the address (IPv4: all 32).
+    pub const TREE: u32 = 1;
+    /// A root by the upper 16 of 32 bits, and buckets that are searched by the lower 16.
+    pub const ROOT: u32 = 2;
+}
+
+/// How many levels an address tree can have.
+pub const TREE_LEVELS: usize = 8;
+
+/// Where the walk finds one address field's tables: see [`crate::classify`] for the layouts.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[repr(C)]
 pub struct AddrConfig {
-    /// 0 if no rule of this family looks at the address.
-    pub used: u32,
-    /// Byte offset of the root.
-    pub root: u32,
-    /// Number of search steps that suffice for every value.
-    pub steps: u32,
-    /// Form of the lookup structure; its meaning belongs to `classify::addr`.
+    /// One of [`addr_form`].
     pub form: u32,
-    /// Further offset or number; its meaning belongs to `classify::addr`.
-    pub extra: [u32; 3],
-    /// Byte offset of the rows, by class.
+    /// 1 if row references are `u32`, 0 if they are `u16`.
+    pub wide: u32,
+    /// [`addr_form::TREE`]: number of levels.
+    pub depth: u32,
+    /// [`addr_form::TREE`]: byte offset of every level, the root first.
+    /// [`addr_form::ROOT`]: the first is the root's.
+    pub levels: [u32; TREE_LEVELS],
+    /// [`addr_form::TREE`]: byte offset of the row references, by interval.
+    pub values: u32,
+    /// [`addr_form::TREE`]: 1 if some references lead to a search over the lower 64 bits.
+    pub has_low: u32,
+    /// Byte offset of the rows.
     pub rows: u32,
 }
 
@@ -144,8 +166,6 @@ pub struct FamilyConfig {
     pub entries: u32,
     /// Depth of the bit trees: 1 up to 64 rules, 2 up to 4,096, 3 up to 262,144.
     pub levels: u32,
-    /// Bytes of one row (the same for all lanes).
-    pub row_stride: u32,
     /// Source address.
     pub src: AddrConfig,
     /// Destination address.

@@ -18,6 +18,13 @@ pub trait Machine: Copy {
     /// The `u64` at byte `offset` of the tables; 0 past their end.
     fn table_u64(&self, offset: u64) -> u64;
 
+    /// Eight `u64` from byte `offset` of the tables: one cache line. One bounds check may serve for
+    /// all: 0 for what is past their end, or for all of them.
+    #[inline(always)]
+    fn table_line(&self, offset: u64) -> [u64; 8] {
+        core::array::from_fn(|i| self.table_u64(offset + 8 * i as u64))
+    }
+
     /// Returns `value`, opaque to the optimiser: keeps branch-free arithmetic branch-free.
     fn opaque(&self, value: u64) -> u64;
 

@@ -1,0 +1,119 @@
+//! The classify walk: from a [`PacketKey`] to the first matching rule.
+//!
+//! The tables are aggregated bit vectors (Lakshman and Stiliadis, SIGCOMM 1998; Baboescu and
+//! Varghese, SIGCOMM 2001) with small fields combined ahead of time (recursive flow classification,
+//! Gupta and McKeown, SIGCOMM 1999). Every family has some *lanes*: source address, destination
+//! address, and one or more runs of small fields. A packet's value in a lane leads to a *row*: the
+//! set of rules that accept the value, rule `i` as bit `i`. The walk ANDs the rows of all lanes and
+//! takes the lowest bit. A row is a tree of 64-way bit words:
+//!
+//! | levels | rules | row |
+//! |---|---|---|
+//! | 1 | 64 | one `u64` |
+//! | 2 | 4,096 | a node: a `u64` with a bit for every leaf word that is not 0, then those words |
+//! | 3 | 262,144 | a `u64` with a bit for every node that is not empty, then `u32` references to those nodes, in units of 8 bytes from the start of the tables |
+//!
+//! Equal rows of a lane and equal nodes of a family are stored once.
+//!
+//! Keeps these invariants: no recursion, no division, no slice that can panic, loops with constant
+//! bounds, so that the BPF verifier accepts it; reads past the tables give 0, which matches nothing.
+
+mod addr;
+mod lanes;
+mod walk;
+
+pub use lanes::WALK_ORDER;
+
+use crate::abi::{Config, FamilyConfig};
+use crate::key::PacketKey;
+use crate::machine::Machine;
+use crate::verdict::Action;
+
+/// The rule that decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Hit {
+    /// Counter slot of the rule.
+    pub slot: u32,
+    /// `pass` or `drop`.
+    pub action: Action,
+}
+
+/// The first rule with action pass or drop that matches `key`, if any. Counts every matching
+/// `next` rule before it through [`Machine::count_rule`]; the deciding rule is counted by the
+/// caller.
+#[inline(always)]
+pub fn classify<M: Machine>(machine: &M, key: &PacketKey) -> Option<Hit> {
+    if key.is_v6 != 0 {
+        walk::first_match::<M, V6>(machine, key)
+    } else {
+        walk::first_match::<M, V4>(machine, key)
+    }
+}
+
+/// Picks one family's constants, and its half of the key.
+trait Family: Copy {
+    /// Whether addresses have more than 64 bits.
+    const LONG: bool;
+
+    /// The family's constants.
+    fn of(config: &Config) -> &FamilyConfig;
+
+    /// The source address: what the first search looks at, and what is below it.
+    fn src(key: &PacketKey) -> (u64, u64);
+
+    /// The destination address, likewise.
+    fn dst(key: &PacketKey) -> (u64, u64);
+}
+
+/// IPv4.
+#[derive(Clone, Copy)]
+struct V4;
+
+impl Family for V4 {
+    const LONG: bool = false;
+
+    #[inline(always)]
+    fn of(config: &Config) -> &FamilyConfig {
+        &config.v4
+    }
+
+    #[inline(always)]
+    fn src(key: &PacketKey) -> (u64, u64) {
+        (key.src_lo, 0)
+    }
+
+    #[inline(always)]
+    fn dst(key: &PacketKey) -> (u64, u64) {
+        (key.dst_lo, 0)
+    }
+}
+
+/// IPv6.
+#[derive(Clone, Copy)]
+struct V6;
+
+impl Family for V6 {
+    const LONG: bool = true;
+
+    #[inline(always)]
+    fn of(config: &Config) -> &FamilyConfig {
+        &config.v6
+    }
+
+    #[inline(always)]
+    fn src(key: &PacketKey) -> (u64, u64) {
+        (key.src_hi, key.src_lo)
+    }
+
+    #[inline(always)]
+    fn dst(key: &PacketKey) -> (u64, u64) {
+        (key.dst_hi, key.dst_lo)
+    }
+}
+
+/// Byte offset of row `reference` of the lane whose rows start at `rows`.
+#[inline(always)]
+const fn row_offset(rows: u32, reference: u32) -> u64 {
+    rows as u64 + reference as u64 * 8
+}

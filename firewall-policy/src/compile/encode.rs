@@ -1,0 +1,113 @@
+//! Rows as the walk reads them: see the table in [`firewall_common::classify`].
+
+use super::blob::Blob;
+use super::rows::{RowId, Rows};
+
+/// Writes one family's rows, lane by lane.
+pub(super) struct Encoder<'a> {
+    rows: &'a Rows,
+    levels: u32,
+    /// For levels 3: offset of every node in units of 8 bytes, 0 if it is not written yet.
+    nodes: Vec<u32>,
+}
+
+/// One lane's rows in the blob.
+pub(super) struct LaneRows {
+    /// Byte offset of the first.
+    pub(super) offset: u32,
+    /// Whether references need more than 16 bits.
+    pub(super) wide: bool,
+    /// Reference of every row by [`RowId`]; only those of the lane mean anything.
+    references: Vec<u32>,
+}
+
+impl LaneRows {
+    /// The reference of a row of the lane.
+    pub(super) fn reference(&self, row: RowId) -> u32 {
+        self.references[row.0 as usize]
+    }
+}
+
+/// A row that the lane does not have.
+const ABSENT: u32 = u32::MAX;
+
+impl<'a> Encoder<'a> {
+    /// For rows of `levels` levels.
+    pub(super) fn new(rows: &'a Rows, levels: u32) -> Self {
+        Self {
+            rows,
+            levels,
+            nodes: vec![0; rows.nodes()],
+        }
+    }
+
+    /// Writes the rows of a lane, each once, in the order of their first use.
+    pub(super) fn lane(
+        &mut self,
+        blob: &mut Blob,
+        what: &str,
+        used: impl Iterator<Item = RowId>,
+    ) -> LaneRows {
+        let mut references = vec![ABSENT; self.rows.len()];
+        let mut order = Vec::new();
+        for row in used {
+            if references[row.0 as usize] == ABSENT {
+                references[row.0 as usize] = 0;
+                order.push(row);
+            }
+        }
+        if self.levels == 3 {
+            let start = blob.align(8);
+            let mut count = 0;
+            for &row in &order {
+                for &node in self.rows.row(row) {
+                    let words = self.rows.node(node);
+                    if self.nodes[node as usize] == 0 && words.iter().any(|&word| word != 0) {
+                        self.nodes[node as usize] = (blob.len() / 8) as u32;
+                        write_node(blob, words);
+                        count += 1;
+                    }
+                }
+            }
+            blob.report(format!("{what}: nodes"), count, start);
+        }
+        let start = blob.align(8);
+        for &row in &order {
+            references[row.0 as usize] = ((blob.align(8) - start) / 8) as u32;
+            let nodes = self.rows.row(row);
+            match self.levels {
+                1 => blob.u64(self.rows.node(nodes[0])[0]),
+                2 => write_node(blob, self.rows.node(nodes[0])),
+                _ => {
+                    let children = || nodes.iter().map(|&node| self.nodes[node as usize]);
+                    let bits = children()
+                        .enumerate()
+                        .fold(0u64, |bits, (i, child)| bits | u64::from(child != 0) << i);
+                    blob.u64(bits);
+                    children()
+                        .filter(|&child| child != 0)
+                        .for_each(|child| blob.u32(child));
+                }
+            }
+        }
+        let wide = (blob.len() - start) / 8 > usize::from(u16::MAX) + 1;
+        blob.report(format!("{what}: rows"), order.len(), start);
+        LaneRows {
+            offset: start as u32,
+            wide,
+            references,
+        }
+    }
+}
+
+fn write_node(blob: &mut Blob, words: &[u64]) {
+    let bits = words
+        .iter()
+        .enumerate()
+        .fold(0u64, |bits, (i, &word)| bits | u64::from(word != 0) << i);
+    blob.u64(bits);
+    words
+        .iter()
+        .filter(|&&word| word != 0)
+        .for_each(|&word| blob.u64(word));
+}

@@ -1,0 +1,214 @@
+//! From rules to tables: cuts every match field into classes, combines small fields into lanes,
+//! and writes what [`firewall_common::classify`] walks.
+//!
+//! ```text
+//! rules ─► sweep (intervals) ─► fields (lanes) ─► encode (rows) ─► Tables
+//!             └── rows: equal sets of rules are stored once        └─ addr (lookup forms)
+//! ```
+//!
+//! The result depends on the policy and the slots only. Nothing is ever cut off: a policy that is
+//! too large is a [`LimitError`].
+
+mod addr;
+mod blob;
+mod encode;
+mod fields;
+mod hash;
+mod rows;
+mod sweep;
+
+use crate::range::{Number, RangeSet};
+use crate::rule::{AddrSet, Policy, Rule};
+use crate::tables::Tables;
+use blob::Blob;
+use encode::Encoder;
+use firewall_common::abi::{ABI_VERSION, AddrConfig, Config, FamilyConfig, RuleEntry};
+use firewall_common::field::Field;
+use firewall_common::verdict::Action;
+use rows::{RowId, Rows};
+
+/// How many rules of one family a policy can have: three levels of 64.
+pub const MAX_RULES: usize = 64 * 64 * 64;
+
+/// How many bytes the tables can have.
+pub const MAX_TABLES: usize = 256 << 20;
+
+/// A limit that the policy exceeds.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{what} has {needed}, the limit is {limit}")]
+pub struct LimitError {
+    /// What is too large.
+    pub what: String,
+    /// How many there are.
+    pub needed: u64,
+    /// How many there may be.
+    pub limit: u64,
+}
+
+/// Compiles a policy. `slots[i]` is the counter slot of rule `i`.
+///
+/// # Errors
+/// The limit that the policy exceeds; nothing is ever cut off silently.
+pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
+    limit(
+        "the list of rules, for the given counter slots,",
+        policy.rules.len(),
+        slots.len(),
+    )?;
+    let mut blob = Blob::new();
+    let v4 = family(
+        "ipv4",
+        &FamilyRules::collect(policy, slots, |set| &set.v4),
+        &mut blob,
+    )?;
+    let v6 = family(
+        "ipv6",
+        &FamilyRules::collect(policy, slots, |set| &set.v6),
+        &mut blob,
+    )?;
+    let (bytes, report) = blob.finish();
+    limit("the compiled policy, in bytes,", bytes.len(), MAX_TABLES)?;
+    let has_next = policy
+        .rules
+        .iter()
+        .any(|rule| rule.enabled && rule.action == Action::NEXT);
+    let config = Config {
+        abi_version: ABI_VERSION,
+        tables_size: bytes.len() as u32,
+        default_verdict: u32::from(policy.default_verdict.0),
+        essential: policy.essential,
+        has_next: u32::from(has_next),
+        packet: policy.packet,
+        v4,
+        v6,
+        ..Config::default()
+    };
+    Ok(Tables {
+        bytes,
+        config,
+        report,
+    })
+}
+
+fn limit(what: &str, needed: usize, limit: usize) -> Result<(), LimitError> {
+    if needed <= limit {
+        return Ok(());
+    }
+    Err(LimitError {
+        what: what.to_owned(),
+        needed: needed as u64,
+        limit: limit as u64,
+    })
+}
+
+/// The rules that can match one family's packets, field by field, in policy order.
+struct FamilyRules<'a, T> {
+    src: Vec<&'a RangeSet<T>>,
+    dst: Vec<&'a RangeSet<T>>,
+    fields: [Vec<&'a RangeSet<u32>>; Field::COUNT],
+    entries: Vec<RuleEntry>,
+}
+
+impl<'a, T: Number> FamilyRules<'a, T> {
+    fn collect(
+        policy: &'a Policy,
+        slots: &[u32],
+        half: impl Fn(&'a AddrSet) -> &'a RangeSet<T>,
+    ) -> Self {
+        let mut rules = Self {
+            src: Vec::new(),
+            dst: Vec::new(),
+            fields: Default::default(),
+            entries: Vec::new(),
+        };
+        for (
+            Rule {
+                enabled,
+                matches,
+                action,
+                ..
+            },
+            &slot,
+        ) in policy.rules.iter().zip(slots)
+        {
+            let (src, dst) = (half(&matches.src), half(&matches.dst));
+            let never =
+                src.is_empty() || dst.is_empty() || matches.fields.iter().any(RangeSet::is_empty);
+            if !enabled || never {
+                continue;
+            }
+            rules.src.push(src);
+            rules.dst.push(dst);
+            for (sets, set) in rules.fields.iter_mut().zip(&matches.fields) {
+                sets.push(set);
+            }
+            rules.entries.push(RuleEntry {
+                slot,
+                action: u32::from(action.0),
+            });
+        }
+        rules
+    }
+}
+
+/// Compiles one family's classifier.
+fn family<T: Number + std::hash::Hash + addr::Encode>(
+    name: &str,
+    rules: &FamilyRules<'_, T>,
+    blob: &mut Blob,
+) -> Result<FamilyConfig, LimitError> {
+    let count = rules.entries.len();
+    if count == 0 {
+        return Ok(FamilyConfig::default());
+    }
+    limit(
+        &format!("the policy's list of {name} rules"),
+        count,
+        MAX_RULES,
+    )?;
+
+    let mut rows = Rows::new(count);
+    let src = intervals(&rules.src, &mut rows);
+    let dst = intervals(&rules.dst, &mut rows);
+    // Without any lane there would be no row to start from.
+    let lanes = fields::plan(rules, &mut rows, src.is_none() && dst.is_none());
+
+    let levels = match count {
+        0..=64 => 1,
+        65..=4_096 => 2,
+        _ => 3,
+    };
+    let entries = blob.align(64);
+    for entry in &rules.entries {
+        blob.u32(entry.slot);
+        blob.u32(entry.action);
+    }
+    blob.report(format!("{name} rules"), count, entries);
+    let mut config = FamilyConfig {
+        rules: count as u32,
+        entries: entries as u32,
+        levels,
+        ..FamilyConfig::default()
+    };
+    let mut encoder = Encoder::new(&rows, levels);
+    let mut address = |intervals: Option<Vec<(T, RowId)>>, what: &str, blob: &mut Blob| {
+        intervals.map_or(AddrConfig::default(), |intervals| {
+            T::encode(&intervals, blob, &mut encoder, &format!("{name} {what}"))
+        })
+    };
+    config.src = address(src, "source address", blob);
+    config.dst = address(dst, "destination address", blob);
+    for lane in lanes {
+        lane.write(blob, &mut encoder, name, &mut config.fields);
+    }
+    Ok(config)
+}
+
+/// The intervals of an address field, if any rule looks at it.
+fn intervals<T: Number + std::hash::Hash>(
+    sets: &[&RangeSet<T>],
+    rows: &mut Rows,
+) -> Option<Vec<(T, RowId)>> {
+    let looked_at = sets.iter().any(|set| !set.is_full());
+    looked_at.then(|| sweep::intervals(sets, rows))
+}
