@@ -243,6 +243,55 @@ pub struct Config {
     pub v6: FamilyConfig,
 }
 
+impl Config {
+    /// All zeros: what the program's object file holds until user space writes the real constants.
+    pub const ZERO: Self = {
+        const ADDR: AddrConfig = AddrConfig {
+            used: 0,
+            root: 0,
+            steps: 0,
+            form: 0,
+            extra: [0; 3],
+            rows: 0,
+        };
+        const FIELD: FieldConfig = FieldConfig {
+            mode: 0,
+            classes: 0,
+            join: 0,
+            join_width: 0,
+            rows: 0,
+        };
+        const FAMILY: FamilyConfig = FamilyConfig {
+            rules: 0,
+            entries: 0,
+            levels: 0,
+            row_stride: 0,
+            src: ADDR,
+            dst: ADDR,
+            fields: [FIELD; Field::COUNT],
+        };
+        Self {
+            abi_version: 0,
+            cpus: 0,
+            tables_size: 0,
+            rules_stride: 0,
+            default_verdict: 0,
+            essential: 0,
+            has_next: 0,
+            debug: 0,
+            packet: PacketConfig {
+                malformed: 0,
+                fragments: 0,
+                drop_ip_options: 0,
+                vlan_depth: 0,
+                ipv6_ext_max: 0,
+            },
+            v4: FAMILY,
+            v6: FAMILY,
+        }
+    };
+}
+
 /// Byte views for user space.
 #[cfg(feature = "user")]
 #[expect(

@@ -1,1 +1,171 @@
-//! (to come)
+//! Essential traffic: what a default-drop host must let in to stay on the network at all. Each
+//! group can be switched off by name in `default.essential`.
+//!
+//! Only exact forms pass here; everything else goes to the rules. Neighbour discovery that breaks
+//! RFC 4861 or RFC 6980 is an anomaly under every policy.
+
+use crate::abi::essential_bit;
+use crate::field::Field;
+use crate::frame::{Frame, Header as _};
+use crate::key::Family;
+use crate::machine::Machine;
+use crate::parse::{Packet, ethertype, fragment, proto};
+use crate::reason::Reason;
+
+/// Bytes of an ARP packet for IPv4 over Ethernet (RFC 826).
+const ARP_LEN: u32 = 28;
+const ICMP_UNREACHABLE: u32 = 3;
+const ICMP_TIME_EXCEEDED: u32 = 11;
+const ICMP_PARAMETER_PROBLEM: u32 = 12;
+/// ICMPv6 errors are the types 1 (unreachable) to 4 (parameter problem).
+const ICMPV6_LAST_ERROR: u32 = 4;
+const MLD_QUERY: u32 = 130;
+const MLD_DONE: u32 = 132;
+const MLD2_REPORT: u32 = 143;
+const ROUTER_SOLICITATION: u32 = 133;
+const ROUTER_ADVERTISEMENT: u32 = 134;
+const REDIRECT: u32 = 137;
+
+/// Bytes that an ICMP error quotes at least: ICMP header, inner IP header, 8 bytes of transport.
+const ICMP_HEADER: u32 = 8;
+
+#[inline(always)]
+fn is_on<M: Machine>(machine: &M, bit: u32) -> bool {
+    machine.constant(|config| &config.essential) & bit != 0
+}
+
+/// Whether a frame that is not IP is essential: a whole ARP packet for IPv4 over Ethernet.
+#[inline(always)]
+pub fn check_other<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    ether: u32,
+    offset: u32,
+) -> Result<bool, Reason> {
+    if ether != ethertype::ARP || !is_on(machine, essential_bit::ARP) {
+        return Ok(false);
+    }
+    let header = frame
+        .header::<{ ARP_LEN as usize }>(offset)
+        .ok_or(Reason::TRUNCATED)?;
+    // Hardware Ethernet (1), protocol IPv4, address lengths 6 and 4.
+    Ok(header.be32::<0>() == 0x0001_0800 && header.be16::<4>() == 0x0604)
+}
+
+/// Whether an IP packet is essential, and which group it belongs to; or why it may not pass at
+/// all.
+#[inline(always)]
+pub fn check_ip<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    packet: &Packet,
+) -> Result<Option<Reason>, Reason> {
+    let key = &packet.key;
+    let protocol = key.field(Field::Proto);
+    match key.family() {
+        Family::V4 => match protocol {
+            proto::UDP => Ok(dhcp(
+                machine,
+                key.field(Field::SourcePort),
+                key.field(Field::DestinationPort),
+                67,
+                68,
+            )),
+            proto::ICMP if is_on(machine, essential_bit::ICMP_ERROR) => {
+                Ok(icmp_error(frame, packet))
+            }
+            _ => Ok(None),
+        },
+        Family::V6 => match protocol {
+            proto::UDP => Ok(dhcp(
+                machine,
+                key.field(Field::SourcePort),
+                key.field(Field::DestinationPort),
+                547,
+                546,
+            )),
+            proto::ICMPV6 => icmpv6(machine, frame, packet),
+            _ => Ok(None),
+        },
+    }
+}
+
+/// An answer of a DHCP server (RFC 2131, RFC 8415) to its client.
+#[inline(always)]
+fn dhcp<M: Machine>(
+    machine: &M,
+    source: u32,
+    destination: u32,
+    server: u32,
+    client: u32,
+) -> Option<Reason> {
+    (source == server && destination == client && is_on(machine, essential_bit::DHCP))
+        .then_some(Reason::DHCP)
+}
+
+/// An ICMP error that quotes a packet from the address that the error is sent to.
+#[inline(always)]
+fn icmp_error<F: Frame>(frame: &F, packet: &Packet) -> Option<Reason> {
+    let kind = packet.key.field(Field::Icmp) >> 8;
+    if !matches!(
+        kind,
+        ICMP_UNREACHABLE | ICMP_TIME_EXCEEDED | ICMP_PARAMETER_PROBLEM
+    ) || packet.key.field(Field::Fragment) != fragment::WHOLE
+        || packet.l4 + ICMP_HEADER + 28 > packet.end
+    {
+        return None;
+    }
+    let inner = frame.header::<20>(packet.l4 + ICMP_HEADER)?;
+    (inner.u8::<0>() >> 4 == 4 && u64::from(inner.be32::<12>()) == packet.key.dst_lo)
+        .then_some(Reason::ICMP_ERROR)
+}
+
+#[inline(always)]
+fn icmpv6<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    packet: &Packet,
+) -> Result<Option<Reason>, Reason> {
+    let key = &packet.key;
+    // A later fragment has no type; its value is past every type below.
+    let kind = key.field(Field::Icmp) >> 8;
+    let hop_limit = key.field(Field::Ttl);
+    let body = packet.end - packet.l4;
+    if matches!(kind, ROUTER_SOLICITATION..=REDIRECT) {
+        if hop_limit != 255 || packet.fragment_header != 0 {
+            return Err(Reason::ND_SPOOF);
+        }
+        let shortest = match kind {
+            ROUTER_SOLICITATION => 8,
+            ROUTER_ADVERTISEMENT => 16,
+            REDIRECT => 40,
+            _ => 24,
+        };
+        if body < shortest {
+            return Err(Reason::TRUNCATED);
+        }
+        // A redirect changes routes: it is left to the rules.
+        if kind != REDIRECT && is_on(machine, essential_bit::NEIGHBOUR) {
+            return Ok(Some(Reason::NEIGHBOUR));
+        }
+        return Ok(None);
+    }
+    if matches!(kind, MLD_QUERY..=MLD_DONE | MLD2_REPORT) {
+        // RFC 2710 section 3: hop limit 1, so that it comes from this link.
+        let ours = hop_limit == 1 && body >= 24 || kind == MLD2_REPORT && hop_limit == 1;
+        return Ok((ours && is_on(machine, essential_bit::MULTICAST)).then_some(Reason::MULTICAST));
+    }
+    if kind >= 1
+        && kind <= ICMPV6_LAST_ERROR
+        && is_on(machine, essential_bit::ICMP_ERROR)
+        && key.field(Field::Fragment) == fragment::WHOLE
+        && packet.l4 + ICMP_HEADER + 48 <= packet.end
+        && let Some(inner) = frame.header::<40>(packet.l4 + ICMP_HEADER)
+        && inner.u8::<0>() >> 4 == 6
+        && inner.be64::<8, 12>() == key.dst_hi
+        && inner.be64::<16, 20>() == key.dst_lo
+    {
+        return Ok(Some(Reason::ICMP_ERROR));
+    }
+    Ok(None)
+}

@@ -55,6 +55,7 @@ impl Field {
     /// The value that stands for "the packet has no such field". Values run from 0 to this one.
     /// Fields that every packet has keep one value to spare, so that all work alike.
     #[must_use]
+    #[inline(always)]
     pub const fn none(self) -> u32 {
         match self {
             Self::DestinationPort | Self::SourcePort | Self::Icmp | Self::Length => 65_536,

@@ -33,23 +33,32 @@ pub struct PacketKey {
 impl PacketKey {
     /// A key with no addresses and every field set to "not there".
     #[must_use]
-    pub fn empty(family: Family) -> Self {
-        let mut fields = [0; Field::COUNT];
-        for field in Field::ALL {
-            fields[field as usize] = field.none();
-        }
+    #[inline(always)]
+    pub const fn empty(family: Family) -> Self {
+        /// Made at compile time: the kernel program has no loop for it.
+        const NONE: [u32; Field::COUNT] = {
+            let mut fields = [0; Field::COUNT];
+            let mut i = 0;
+            while i < Field::COUNT {
+                fields[i] = Field::ALL[i].none();
+                i += 1;
+            }
+            fields
+        };
+        let is_v6 = matches!(family, Family::V6) as u32;
         Self {
             src_hi: 0,
             src_lo: 0,
             dst_hi: 0,
             dst_lo: 0,
-            fields,
-            is_v6: (matches!(family, Family::V6)) as u32,
+            fields: NONE,
+            is_v6,
         }
     }
 
     /// The packet's IP family.
     #[must_use]
+    #[inline(always)]
     pub const fn family(&self) -> Family {
         if self.is_v6 != 0 {
             Family::V6
@@ -60,18 +69,21 @@ impl PacketKey {
 
     /// The value of one small field.
     #[must_use]
+    #[inline(always)]
     pub const fn field(&self, field: Field) -> u32 {
         self.fields[field as usize]
     }
 
     /// Source address as a number: 32 bits for IPv4, 128 bits for IPv6.
     #[must_use]
+    #[inline(always)]
     pub const fn src(&self) -> u128 {
         ((self.src_hi as u128) << 64) | self.src_lo as u128
     }
 
     /// Destination address as a number: 32 bits for IPv4, 128 bits for IPv6.
     #[must_use]
+    #[inline(always)]
     pub const fn dst(&self) -> u128 {
         ((self.dst_hi as u128) << 64) | self.dst_lo as u128
     }

@@ -42,17 +42,3 @@ pub trait Step {
     /// One round; false ends the loop.
     fn step(&mut self) -> bool;
 }
-
-/// A frame to read from.
-pub trait Frame {
-    /// Bytes that are there.
-    fn len(&self) -> u32;
-
-    /// `N` bytes from `offset`; `None` if the frame ends before.
-    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
-
-    /// Whether the frame has no bytes.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}

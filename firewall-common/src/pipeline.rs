@@ -1,1 +1,128 @@
-//! (to come)
+//! A packet's way: parse, essential traffic, classify, outcome. The whole decision, in the order
+//! in which users read about it; the kernel program adds only where the packet came in and where
+//! the outcome is counted.
+//!
+//! Invariant: every frame gets exactly one verdict and one reason.
+
+use crate::classify::classify;
+use crate::essential;
+use crate::field::Field;
+use crate::frame::Frame;
+use crate::machine::Machine;
+use crate::parse::{Packet, Parsed, fragment, parse, proto};
+use crate::reason::{Governs, Reason};
+use crate::verdict::{Action, Verdict};
+
+/// What a rule slot holds when no rule decided.
+pub const NO_RULE: u32 = u32::MAX;
+
+/// What a port holds when the packet has none.
+pub const NO_PORT: u32 = u32::MAX;
+
+/// What became of a frame, and what to count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// Pass or drop.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// Counter slot of the rule that decided, or [`NO_RULE`].
+    pub rule: u32,
+    /// Destination port times two, plus one for UDP; or [`NO_PORT`].
+    pub port: u32,
+}
+
+impl Outcome {
+    #[inline(always)]
+    const fn without_rule(verdict: Verdict, reason: Reason, port: u32) -> Self {
+        Self {
+            verdict,
+            reason,
+            rule: NO_RULE,
+            port,
+        }
+    }
+}
+
+/// Decides about a frame that came in on an interface of zone `zone`. Counts `next` rules on the
+/// way; the outcome is the caller's to count.
+#[inline(always)]
+pub fn decide<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) -> Outcome {
+    match parse(machine, frame) {
+        Parsed::Ip(mut packet) => {
+            packet.key.fields[Field::Zone as usize] = zone;
+            ip(machine, frame, &packet)
+        }
+        Parsed::Other { ethertype, offset } => other(machine, frame, ethertype, offset),
+        Parsed::Bad(reason) => bad(machine, reason),
+    }
+}
+
+#[inline(always)]
+fn default_verdict<M: Machine>(machine: &M) -> Verdict {
+    if machine.constant(|config| &config.default_verdict) == u32::from(Verdict::PASS.0) {
+        Verdict::PASS
+    } else {
+        Verdict::DROP
+    }
+}
+
+/// The policy's word on an anomaly: `packet.malformed`, except where a knob of its own sent the
+/// frame here, which means drop.
+#[inline(always)]
+fn bad<M: Machine>(machine: &M, reason: Reason) -> Outcome {
+    let passes = matches!(reason.governed_by(), Governs::Malformed)
+        && reason.0 != Reason::INTERNAL.0
+        && machine.constant(|config| &config.packet.malformed) == u32::from(Verdict::PASS.0);
+    let verdict = if passes { Verdict::PASS } else { Verdict::DROP };
+    Outcome::without_rule(verdict, reason, NO_PORT)
+}
+
+#[inline(always)]
+fn other<M: Machine, F: Frame>(machine: &M, frame: &F, ethertype: u32, offset: u32) -> Outcome {
+    match essential::check_other(machine, frame, ethertype, offset) {
+        Ok(true) => Outcome::without_rule(Verdict::PASS, Reason::ARP, NO_PORT),
+        Ok(false) => Outcome::without_rule(default_verdict(machine), Reason::NON_IP, NO_PORT),
+        Err(reason) => bad(machine, reason),
+    }
+}
+
+#[inline(always)]
+fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> Outcome {
+    let port = counted_port(packet);
+    match essential::check_ip(machine, frame, packet) {
+        Ok(None) => {}
+        Ok(Some(reason)) => return Outcome::without_rule(Verdict::PASS, reason, port),
+        Err(reason) => return bad(machine, reason),
+    }
+    if let Some(hit) = classify(machine, &packet.key) {
+        let verdict = if hit.action.0 == Action::PASS.0 {
+            Verdict::PASS
+        } else {
+            Verdict::DROP
+        };
+        return Outcome {
+            verdict,
+            reason: Reason::RULE,
+            rule: hit.slot,
+            port,
+        };
+    }
+    // A policy that lets fragments through means their rest too: without the first fragment, on
+    // which the rules did decide, the rest is of no use to anyone.
+    if packet.key.field(Field::Fragment) == fragment::LATER {
+        return Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, NO_PORT);
+    }
+    Outcome::without_rule(default_verdict(machine), Reason::NO_MATCH, port)
+}
+
+/// Where the packet is counted among the ports.
+#[inline(always)]
+const fn counted_port(packet: &Packet) -> u32 {
+    let port = packet.key.field(Field::DestinationPort);
+    match packet.key.field(Field::Proto) {
+        proto::TCP if port != Field::DestinationPort.none() => port * 2,
+        proto::UDP if port != Field::DestinationPort.none() => port * 2 + 1,
+        _ => NO_PORT,
+    }
+}

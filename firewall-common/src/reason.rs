@@ -50,6 +50,7 @@ macro_rules! reasons {
 
             /// Which part of the policy decides about packets with this reason.
             #[must_use]
+            #[inline(always)]
             pub const fn governed_by(self) -> Governs {
                 match self.0 { $($code => Governs::$governs,)* _ => Governs::Malformed }
             }

@@ -1,0 +1,194 @@
+//! IPv4 with options and fragments (RFC 791, RFC 1858, RFC 3128).
+
+use super::{Packet, fragment, fragment_allowed, knob, new_packet, proto};
+use crate::field::Field;
+use crate::frame::{Frame, Header as _};
+use crate::key::Family;
+use crate::machine::{Machine, Step};
+use crate::reason::Reason;
+
+/// Bytes of a header without options.
+const HEADER: u32 = 20;
+const OPTION_END: u32 = 0;
+const OPTION_NOP: u32 = 1;
+const OPTION_LOOSE_SOURCE_ROUTE: u32 = 131;
+const OPTION_STRICT_SOURCE_ROUTE: u32 = 137;
+const MORE_FRAGMENTS: u32 = 0x2000;
+const OFFSET_MASK: u32 = 0x1fff;
+
+/// Parses the header at byte offset `l3`. Leaves the transport fields to `transport`.
+#[inline(always)]
+pub(super) fn parse<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    l3: u32,
+) -> Result<Packet, Reason> {
+    let header = frame.header::<20>(l3).ok_or(Reason::TRUNCATED)?;
+    let version_ihl = header.u8::<0>();
+    if version_ihl >> 4 != 4 {
+        return Err(Reason::BAD_VERSION);
+    }
+    let header_len = (version_ihl & 15) * 4;
+    if header_len < HEADER {
+        return Err(Reason::BAD_HEADER_LEN);
+    }
+    let total_len = header.be16::<2>();
+    if total_len < header_len {
+        return Err(Reason::BAD_LENGTH);
+    }
+    let end = l3 + total_len;
+    if end > frame.len() {
+        return Err(Reason::TRUNCATED);
+    }
+
+    let mut packet = new_packet(Family::V4);
+    let (src, dst) = (header.be32::<12>(), header.be32::<16>());
+    packet.key.src_lo = u64::from(src);
+    packet.key.dst_lo = u64::from(dst);
+    packet.l4 = l3 + header_len;
+    packet.end = end;
+    let fields = &mut packet.key.fields;
+    fields[Field::Proto as usize] = header.u8::<9>();
+    fields[Field::Ttl as usize] = header.u8::<8>();
+    fields[Field::Dscp as usize] = header.u8::<1>() >> 2;
+    fields[Field::Length as usize] = total_len;
+    fields[Field::Fragment as usize] = fragment::WHOLE;
+
+    if header_len > HEADER {
+        options(machine, frame, l3 + HEADER, packet.l4)?;
+        if knob(machine, |k| &k.drop_ip_options) != 0 {
+            return Err(Reason::IP_OPTIONS);
+        }
+    }
+    if is_bogon(src, dst) {
+        return Err(Reason::BOGON);
+    }
+    let flags_offset = header.be16::<6>();
+    if flags_offset & (MORE_FRAGMENTS | OFFSET_MASK) != 0 {
+        fragmented(machine, &mut packet, flags_offset, total_len - header_len)?;
+    }
+    Ok(packet)
+}
+
+/// Walks the options between two byte offsets: each must be whole, and none may route the packet.
+#[inline(always)]
+fn options<M: Machine, F: Frame>(machine: &M, frame: &F, from: u32, to: u32) -> Result<(), Reason> {
+    let mut walk = OptionWalk {
+        frame: *frame,
+        at: from,
+        to,
+        bad: NOTHING_BAD,
+    };
+    machine.repeat(40, &mut walk);
+    if walk.bad == NOTHING_BAD {
+        Ok(())
+    } else {
+        Err(Reason(walk.bad as u8))
+    }
+}
+
+/// What [`OptionWalk::bad`] holds while every option was in order.
+const NOTHING_BAD: u32 = u32::MAX;
+
+/// One option a step.
+struct OptionWalk<F> {
+    frame: F,
+    at: u32,
+    to: u32,
+    /// Code of the reason against the packet, or [`NOTHING_BAD`].
+    bad: u32,
+}
+
+impl<F: Frame> OptionWalk<F> {
+    /// The length of the option, or why the packet is bad; `None` at the end of the options.
+    #[inline(always)]
+    fn option(&self) -> Option<Result<u32, Reason>> {
+        if self.at >= self.to {
+            return None;
+        }
+        let Some(kind) = self.frame.header::<1>(self.at) else {
+            return Some(Err(Reason::TRUNCATED));
+        };
+        match kind.u8::<0>() {
+            OPTION_END => return None,
+            OPTION_NOP => return Some(Ok(1)),
+            OPTION_LOOSE_SOURCE_ROUTE | OPTION_STRICT_SOURCE_ROUTE => {
+                return Some(Err(Reason::SOURCE_ROUTE));
+            }
+            _ => {}
+        }
+        let Some(header) = self.frame.header::<2>(self.at) else {
+            return Some(Err(Reason::TRUNCATED));
+        };
+        let len = header.u8::<1>();
+        if len < 2 || self.at + len > self.to {
+            return Some(Err(Reason::BAD_HEADER_LEN));
+        }
+        Some(Ok(len))
+    }
+}
+
+impl<F: Frame> Step for OptionWalk<F> {
+    #[inline(always)]
+    fn step(&mut self) -> bool {
+        match self.option() {
+            None => false,
+            Some(Ok(len)) => {
+                self.at += len;
+                true
+            }
+            Some(Err(reason)) => {
+                self.bad = u32::from(reason.0);
+                false
+            }
+        }
+    }
+}
+
+/// RFC 1122 3.2.1.3: 127/8 never leaves a host, and multicast, reserved and broadcast addresses
+/// are never a source. Source equal to destination is the LAND attack (CVE-1999-0016). 0.0.0.0
+/// itself may be a source: hosts without an address ask for one with it.
+#[inline(always)]
+const fn is_bogon(src: u32, dst: u32) -> bool {
+    let first = src >> 24;
+    first == 127 || first >= 224 || (first == 0 && src != 0) || dst >> 24 == 127 || src == dst
+}
+
+#[inline(always)]
+fn fragmented<M: Machine>(
+    machine: &M,
+    packet: &mut Packet,
+    flags_offset: u32,
+    payload: u32,
+) -> Result<(), Reason> {
+    let offset = (flags_offset & OFFSET_MASK) * 8;
+    let more = flags_offset & MORE_FRAGMENTS != 0;
+    check(packet.key.field(Field::Proto), offset, more, payload)?;
+    packet.key.fields[Field::Fragment as usize] = if offset == 0 {
+        fragment::FIRST
+    } else {
+        fragment::LATER
+    };
+    // A first fragment is judged after its transport header: a tiny one has a reason of its own.
+    if offset != 0 {
+        fragment_allowed(machine)
+    } else {
+        Ok(())
+    }
+}
+
+/// What every fragment must keep, whatever the policy says. `offset` and `payload` are bytes.
+#[inline(always)]
+pub(super) fn check(next: u32, offset: u32, more: bool, payload: u32) -> Result<(), Reason> {
+    if (more && payload & 7 != 0) || payload == 0 {
+        return Err(Reason::BAD_LENGTH);
+    }
+    // 20 bytes of header are in the total length of the packet that comes out of reassembly.
+    if offset + payload + HEADER > 65_535 {
+        return Err(Reason::FRAG_OVERSIZE);
+    }
+    if offset == 8 && next == proto::TCP {
+        return Err(Reason::FRAG_OVERLAP);
+    }
+    Ok(())
+}

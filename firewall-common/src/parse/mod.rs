@@ -1,0 +1,152 @@
+//! The packet parser: from a frame to a [`PacketKey`], or to the one reason why it is not one.
+//!
+//! ```text
+//! ethernet ─► ipv4 ─┬─► transport
+//!          └► ipv6 ─┘
+//! ```
+//!
+//! The contract: a frame is parsed exactly, or it has a reason. Lengths are believed only where
+//! the bytes bear them out; a transport header must lie inside the IP packet, never in the
+//! Ethernet padding; the payload of a later fragment is never read as ports.
+//!
+//! Every length check compares against bytes that exist, so no value in a frame can make the
+//! parser read past its end; what a check refuses is a [`Reason`], never a guess.
+
+mod ethernet;
+mod ipv4;
+mod ipv6;
+mod transport;
+
+pub use transport::flag;
+
+use crate::abi::{Config, PacketConfig};
+use crate::field::Field;
+use crate::frame::Frame;
+use crate::key::{Family, PacketKey};
+use crate::machine::Machine;
+use crate::reason::Reason;
+
+/// Values of `Field::Fragment`.
+pub mod fragment {
+    /// The whole packet (an IPv6 atomic fragment too, RFC 6946).
+    pub const WHOLE: u32 = 0;
+    /// The first fragment: it has the transport header.
+    pub const FIRST: u32 = 1;
+    /// A later fragment: it has no transport header.
+    pub const LATER: u32 = 2;
+}
+
+/// EtherTypes that the parser knows.
+pub mod ethertype {
+    /// IPv4.
+    pub const IPV4: u32 = 0x0800;
+    /// ARP.
+    pub const ARP: u32 = 0x0806;
+    /// IPv6.
+    pub const IPV6: u32 = 0x86dd;
+}
+
+/// IP protocol numbers that the parser knows.
+pub mod proto {
+    /// ICMP.
+    pub const ICMP: u32 = 1;
+    /// TCP.
+    pub const TCP: u32 = 6;
+    /// UDP.
+    pub const UDP: u32 = 17;
+    /// ICMPv6.
+    pub const ICMPV6: u32 = 58;
+    /// IPv6 no next header.
+    pub const NO_NEXT: u32 = 59;
+    /// SCTP.
+    pub const SCTP: u32 = 132;
+}
+
+/// A frame that parsed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packet {
+    /// What the classifier looks up.
+    pub key: PacketKey,
+    /// Byte offset of the transport header (of the payload in a later fragment).
+    pub l4: u32,
+    /// Byte offset of the end of the IP packet in the frame.
+    pub end: u32,
+    /// 1 if there was an IPv6 fragment header, be it an atomic one.
+    pub fragment_header: u32,
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Parsed {
+    /// An IP packet.
+    Ip(Packet),
+    /// Neither IPv4 nor IPv6: EtherType and byte offset of what follows it.
+    Other {
+        /// EtherType after all VLAN tags (or an 802.3 length below 600h).
+        ethertype: u32,
+        /// Byte offset of the payload.
+        offset: u32,
+    },
+    /// A frame with an anomaly.
+    Bad(Reason),
+}
+
+/// One of the parser's knobs.
+#[inline(always)]
+fn knob<M: Machine>(machine: &M, pick: impl Fn(&PacketConfig) -> &u32) -> u32 {
+    machine.constant(|config: &Config| pick(&config.packet))
+}
+
+/// Parses a frame.
+#[inline(always)]
+pub fn parse<M: Machine, F: Frame>(machine: &M, frame: &F) -> Parsed {
+    let ethernet = match ethernet::parse(machine, frame) {
+        Ok(ethernet) => ethernet,
+        Err(reason) => return Parsed::Bad(reason),
+    };
+    let network = match ethernet.ethertype {
+        ethertype::IPV4 => ipv4::parse(machine, frame, ethernet.payload),
+        ethertype::IPV6 => ipv6::parse(machine, frame, ethernet.payload),
+        ethertype => {
+            return Parsed::Other {
+                ethertype,
+                offset: ethernet.payload,
+            };
+        }
+    };
+    let mut packet = match network {
+        Ok(packet) => packet,
+        Err(reason) => return Parsed::Bad(reason),
+    };
+    packet.key.fields[Field::Vlan as usize] = ethernet.vlan;
+    if let Err(reason) = transport::parse(frame, &mut packet) {
+        return Parsed::Bad(reason);
+    }
+    // Judged after its transport header, because a tiny first fragment has a reason of its own.
+    if packet.key.field(Field::Fragment) == fragment::FIRST
+        && let Err(reason) = fragment_allowed(machine)
+    {
+        return Parsed::Bad(reason);
+    }
+    Parsed::Ip(packet)
+}
+
+/// The reason for a fragment that is in order, under a policy that drops fragments.
+#[inline(always)]
+fn fragment_allowed<M: Machine>(machine: &M) -> Result<(), Reason> {
+    if knob(machine, |k| &k.fragments) == crate::abi::fragments::DROP {
+        return Err(Reason::FRAGMENT);
+    }
+    Ok(())
+}
+
+/// A packet with addresses and nothing else.
+#[inline(always)]
+fn new_packet(family: Family) -> Packet {
+    Packet {
+        key: PacketKey::empty(family),
+        l4: 0,
+        end: 0,
+        fragment_header: 0,
+    }
+}

@@ -1,0 +1,87 @@
+//! Reading a frame between `data` and `data_end`.
+//!
+//! The verifier accepts a read only if it sees, on the very register that is read through, a
+//! comparison of `pointer + N` with `data_end`. So the pointer is made by [`add`], which the
+//! optimiser can neither repeat nor take apart.
+
+use crate::maps::add;
+use aya_ebpf::programs::XdpContext;
+use core::arch::asm;
+use firewall_common::frame::{Frame, Header, MAX_OFFSET};
+
+/// The linear part of a frame.
+#[derive(Clone, Copy)]
+pub(crate) struct XdpFrame {
+    data: usize,
+    end: usize,
+}
+
+impl XdpFrame {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &XdpContext) -> Self {
+        Self { data: ctx.data(), end: ctx.data_end() }
+    }
+}
+
+impl Frame for XdpFrame {
+    type Header<const N: usize> = Checked<N>;
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        (self.end - self.data) as u32
+    }
+
+    #[inline(always)]
+    fn header<const N: usize>(&self, offset: u32) -> Option<Checked<N>> {
+        let offset = u64::from(offset);
+        if offset > u64::from(MAX_OFFSET) {
+            return None;
+        }
+        let pointer = add(self.data, offset);
+        if pointer + N > self.end {
+            return None;
+        }
+        Some(Checked { pointer })
+    }
+}
+
+/// `N` bytes of the frame that the verifier has seen checked.
+#[derive(Clone, Copy)]
+pub(crate) struct Checked<const N: usize> {
+    pointer: usize,
+}
+
+impl<const N: usize> Header for Checked<N> {
+    #[inline(always)]
+    fn u8<const AT: usize>(&self) -> u32 {
+        const { assert!(AT < N) };
+        // SAFETY: inside the checked bytes.
+        let byte = unsafe { core::ptr::read((self.pointer + AT) as *const u8) };
+        u32::from(byte)
+    }
+
+    #[inline(always)]
+    fn be16<const AT: usize>(&self) -> u32 {
+        const { assert!(AT + 2 <= N) };
+        let raw: u64;
+        // SAFETY: inside the checked bytes. By `asm!`, because headers are not aligned, which the
+        // machine can read (the verifier checks that) and the language cannot express in one load.
+        unsafe {
+            asm!("{0} = *(u16 *)({1} + {2})", out(reg) raw, in(reg) self.pointer, const AT,
+                options(pure, readonly, nostack));
+        }
+        u32::from(u16::from_be(raw as u16))
+    }
+
+    #[inline(always)]
+    fn be32<const AT: usize>(&self) -> u32 {
+        const { assert!(AT + 4 <= N) };
+        let raw: u64;
+        // SAFETY: as above.
+        unsafe {
+            asm!("{0} = *(u32 *)({1} + {2})", out(reg) raw, in(reg) self.pointer, const AT,
+                options(pure, readonly, nostack));
+        }
+        u32::from_be(raw as u32)
+    }
+}

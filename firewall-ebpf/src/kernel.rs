@@ -1,0 +1,117 @@
+//! The kernel as a [`Machine`].
+
+use crate::maps;
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_loop};
+use core::arch::asm;
+use core::ffi::c_void;
+use firewall_common::abi::{COUNTER_SIZE, Config, Counter};
+use firewall_common::machine::{Machine, Step};
+
+/// What one packet's walk needs.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernel {
+    /// Bytes of the frame.
+    bytes: u64,
+    /// This CPU's number.
+    cpu: u64,
+}
+
+impl Kernel {
+    #[inline(always)]
+    pub(crate) fn new(bytes: u32) -> Self {
+        // SAFETY: a helper without arguments.
+        let cpu = unsafe { bpf_get_smp_processor_id() };
+        Self { bytes: u64::from(bytes), cpu: u64::from(cpu) }
+    }
+
+    /// Adds the packet to the counter at `offset` in this CPU's region of a counter map. An offset
+    /// past the map is a bug elsewhere; it counts nowhere, because the verifier wants it so.
+    #[inline(always)]
+    pub(crate) fn count(&self, map: usize, stride: u64, offset: u64) {
+        let size = u64::from(maps::constant(|c| &c.cpus)) * stride;
+        let at = self.cpu * stride + offset;
+        if at > size - u64::from(COUNTER_SIZE) {
+            return;
+        }
+        let counter = maps::add(map, at) as *mut Counter;
+        // SAFETY: inside the map, by the comparison; no other CPU writes to this region, and on
+        // this CPU the program is not interrupted by itself.
+        unsafe {
+            (*counter).packets += 1;
+            (*counter).bytes += self.bytes;
+        }
+    }
+}
+
+/// Reads a number of type `$type` from the tables; 0 past their end.
+macro_rules! table {
+    ($offset:ident, $type:ty) => {{
+        if $offset > u64::from(maps::constant(|c| &c.tables_size)) - 8 {
+            return 0;
+        }
+        // SAFETY: inside the map, by the comparison (every table is at least 8 bytes and the map
+        // ends with one); tables are aligned by their compiler.
+        unsafe { core::ptr::read(maps::add(maps::tables(), $offset) as *const $type) }
+    }};
+}
+
+impl Machine for Kernel {
+    #[inline(always)]
+    fn constant(&self, pick: impl Fn(&Config) -> &u32) -> u32 {
+        maps::constant(pick)
+    }
+
+    #[inline(always)]
+    fn table_u16(&self, offset: u64) -> u32 {
+        u32::from(table!(offset, u16))
+    }
+
+    #[inline(always)]
+    fn table_u32(&self, offset: u64) -> u32 {
+        table!(offset, u32)
+    }
+
+    #[inline(always)]
+    fn table_u64(&self, offset: u64) -> u64 {
+        table!(offset, u64)
+    }
+
+    #[inline(always)]
+    fn opaque(&self, value: u64) -> u64 {
+        let same: u64;
+        // SAFETY: a move.
+        unsafe { asm!("{0} = {1}", out(reg) same, in(reg) value, options(pure, nomem, nostack)) };
+        same
+    }
+
+    #[inline(always)]
+    fn repeat<S: Step>(&self, max: u32, state: &mut S) {
+        // SAFETY: the callback gets the pointer that is handed in, and the loop ends before this
+        // function does.
+        unsafe {
+            bpf_loop(
+                max,
+                step::<S> as *const () as *mut c_void,
+                core::ptr::from_mut(state).cast(),
+                0,
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn count_rule(&self, slot: u32) {
+        let stride = u64::from(maps::constant(|c| &c.rules_stride));
+        let offset = u64::from(slot) * u64::from(COUNTER_SIZE);
+        if offset > stride - u64::from(COUNTER_SIZE) {
+            return;
+        }
+        self.count(maps::rules(), stride, offset);
+    }
+}
+
+/// The callback of `bpf_loop`: 0 goes on, 1 ends.
+unsafe extern "C" fn step<S: Step>(_index: u64, state: *mut c_void) -> i64 {
+    // SAFETY: `repeat` hands in a valid `S`, and nobody else has it.
+    let state = unsafe { &mut *state.cast::<S>() };
+    i64::from(!state.step())
+}

@@ -1,0 +1,44 @@
+//! The kernel program `fw_xdp`: decides about each frame that a NIC receives, before the kernel
+//! allocates a packet buffer for it.
+//!
+//! Everything that decides is in `firewall-common`; here is only what the kernel side adds: reading
+//! frames and tables by checked pointers, and counting.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod account;
+mod frame;
+mod kernel;
+mod maps;
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use firewall_common::frame::Frame as _;
+use firewall_common::pipeline::decide;
+use firewall_common::verdict::Verdict;
+use kernel::Kernel;
+
+/// XDP entry point.
+#[xdp]
+pub fn fw_xdp(ctx: XdpContext) -> u32 {
+    let frame = frame::XdpFrame::new(&ctx);
+    let interface = maps::interface(ctx.ingress_ifindex() as u32);
+    let kernel = Kernel::new(frame.len());
+    let outcome = decide(&kernel, &frame, u32::from(interface.zone));
+    account::count(&kernel, u32::from(interface.slot), &outcome);
+    if outcome.verdict.0 == Verdict::PASS.0 { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
+}
+
+/// Helpers of the kernel that are marked GPL-only may be used.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Never reached: the program has no panicking code left after optimisation, and would not load if
+/// it had.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

@@ -1,0 +1,98 @@
+//! Every map of the program. Each is one array element, reached by its direct address instead of a
+//! lookup: an ELF data section whose map user space makes at the size that the generation needs.
+//! The statics here give the sections a name and an address; their Rust size means nothing.
+//!
+//! Invariant: an offset is compared with the size that the verifier knows before it is added to an
+//! address. The size is a constant of the generation in `CONFIG`.
+
+use core::arch::asm;
+use firewall_common::abi::{
+    Config, INTERFACE_PROBES, INTERFACE_TABLE, InterfaceEntry, interface_hash,
+};
+
+/// The generation's constants; user space writes them before the program is loaded.
+#[unsafe(link_section = ".rodata")]
+#[unsafe(no_mangle)]
+static CONFIG: Config = Config::ZERO;
+
+/// One constant of the generation. The read is volatile because the value in this file is not the
+/// value at run time.
+#[inline(always)]
+pub(crate) fn constant(pick: impl Fn(&Config) -> &u32) -> u32 {
+    // SAFETY: a reference into a static.
+    unsafe { core::ptr::read_volatile(pick(&CONFIG)) }
+}
+
+/// `base + offset`, in one addition that the optimiser can neither repeat nor take apart: the
+/// register that was compared is the register that is read through, and nothing is concluded from
+/// the size of the static behind `base`.
+#[inline(always)]
+pub(crate) fn add(base: usize, offset: u64) -> usize {
+    let mut sum = base;
+    // SAFETY: arithmetic only.
+    unsafe { asm!("{0} += {1}", inout(reg) sum, in(reg) offset, options(pure, nomem, nostack)) };
+    sum
+}
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident, $section:literal, $function:ident) => {
+        $(#[$doc])*
+        #[unsafe(link_section = $section)]
+        #[unsafe(no_mangle)]
+        static mut $name: [u64; 1] = [0];
+
+        /// The map's address.
+        #[inline(always)]
+        pub(crate) fn $function() -> usize {
+            &raw const $name as usize
+        }
+    };
+}
+
+section!(
+    /// The classifier's tables, read only.
+    FW_TABLES, ".data.fw_tables", tables
+);
+section!(
+    /// `[cpu][interface slot][reason][verdict]` of `Counter`.
+    FW_REASONS, ".data.fw_reasons", reasons
+);
+section!(
+    /// `[cpu][port][protocol][verdict]` of `Counter`.
+    FW_PORTS, ".data.fw_ports", ports
+);
+section!(
+    /// `[cpu][rule slot]` of `Counter`.
+    FW_RULES, ".data.fw_rules", rules
+);
+section!(
+    /// `[InterfaceEntry; 256]`.
+    FW_INTERFACES, ".data.fw_interfaces", interfaces
+);
+
+/// The entry of an interface; slot 0 and zone 0 if it has none.
+#[inline(always)]
+pub(crate) fn interface(ifindex: u32) -> InterfaceEntry {
+    let start = interface_hash(ifindex);
+    for probe in 0..=INTERFACE_PROBES {
+        let index = (start + probe) as usize & (INTERFACE_TABLE - 1);
+        let entry = add(interfaces(), (index * size_of::<InterfaceEntry>()) as u64) as *const InterfaceEntry;
+        // SAFETY: the index is masked to the table, whose size is fixed. Volatile, because user
+        // space writes to it at any time.
+        let found = unsafe { core::ptr::read_volatile(&raw const (*entry).ifindex) };
+        if found == ifindex {
+            // SAFETY: as above.
+            return unsafe {
+                InterfaceEntry {
+                    ifindex,
+                    slot: core::ptr::read_volatile(&raw const (*entry).slot),
+                    zone: core::ptr::read_volatile(&raw const (*entry).zone),
+                }
+            };
+        }
+        if found == 0 {
+            break;
+        }
+    }
+    InterfaceEntry { ifindex: 0, slot: 0, zone: 0 }
+}
