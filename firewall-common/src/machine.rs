@@ -28,6 +28,11 @@ pub trait Machine: Copy {
     /// Returns `value`, opaque to the optimiser: keeps branch-free arithmetic branch-free.
     fn opaque(&self, value: u64) -> u64;
 
+    /// Returns `value`, of which the verifier forgets everything: paths that differ in the value
+    /// alone become one path. An offset into the frame must be forgotten before it goes into the
+    /// state of a loop, because the verifier remembers offsets precisely.
+    fn forget(&self, value: u64) -> u64;
+
     /// Runs `state.step()` until it returns false, at most `max` times.
     fn repeat<S: Step>(&self, max: u32, state: &mut S);
 
@@ -37,7 +42,9 @@ pub trait Machine: Copy {
 
 /// The state of a loop that [`Machine::repeat`] runs. In the kernel it lives on the stack and goes
 /// through `bpf_loop`, so it should not hold values that are constant in one round and change in
-/// the next (the verifier would follow every one of them).
+/// the next: the verifier would follow every one of them. It forgets what it knows of a changing
+/// number only if the number fills eight bytes of the stack, so every field is a `u64` or a pointer
+/// (kernel/bpf/verifier.c, `widen_imprecise_scalars`).
 pub trait Step {
     /// One round; false ends the loop.
     fn step(&mut self) -> bool;

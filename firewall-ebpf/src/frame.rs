@@ -4,7 +4,7 @@
 //! comparison of `pointer + N` with `data_end`. So the pointer is made by [`add`], which the
 //! optimiser can neither repeat nor take apart.
 
-use crate::maps::add;
+use crate::maps::{add, pin};
 use aya_ebpf::programs::XdpContext;
 use core::arch::asm;
 use firewall_common::frame::{Frame, Header, MAX_OFFSET};
@@ -33,7 +33,7 @@ impl Frame for XdpFrame {
 
     #[inline(always)]
     fn header<const N: usize>(&self, offset: u32) -> Option<Checked<N>> {
-        let offset = u64::from(offset);
+        let offset = pin(u64::from(offset));
         if offset > u64::from(MAX_OFFSET) {
             return None;
         }

@@ -29,7 +29,7 @@ impl Kernel {
     #[inline(always)]
     pub(crate) fn count(&self, map: usize, stride: u64, offset: u64) {
         let size = u64::from(maps::constant(|c| &c.cpus)) * stride;
-        let at = self.cpu * stride + offset;
+        let at = maps::pin(self.cpu * stride + offset);
         if at > size - u64::from(COUNTER_SIZE) {
             return;
         }
@@ -46,12 +46,13 @@ impl Kernel {
 /// Reads a number of type `$type` from the tables; 0 past their end.
 macro_rules! table {
     ($offset:ident, $type:ty) => {{
-        if $offset > u64::from(maps::constant(|c| &c.tables_size)) - 8 {
+        let at = maps::pin($offset);
+        if at > u64::from(maps::constant(|c| &c.tables_size)) - 8 {
             return 0;
         }
         // SAFETY: inside the map, by the comparison (every table is at least 8 bytes and the map
         // ends with one); tables are aligned by their compiler.
-        unsafe { core::ptr::read(maps::add(maps::tables(), $offset) as *const $type) }
+        unsafe { core::ptr::read(maps::add(maps::tables(), at) as *const $type) }
     }};
 }
 
@@ -78,10 +79,19 @@ impl Machine for Kernel {
 
     #[inline(always)]
     fn opaque(&self, value: u64) -> u64 {
-        let same: u64;
-        // SAFETY: a move.
-        unsafe { asm!("{0} = {1}", out(reg) same, in(reg) value, options(pure, nomem, nostack)) };
-        same
+        maps::pin(value)
+    }
+
+    #[inline(always)]
+    fn forget(&self, value: u64) -> u64 {
+        let mut result = value;
+        // SAFETY: arithmetic that ends where it began. The verifier keeps no relation between two
+        // uses of a number that it does not know.
+        unsafe {
+            asm!("{0} += {1}", "{0} -= {1}", inout(reg) result, in(reg) self.bytes,
+                options(pure, nomem, nostack));
+        }
+        result
     }
 
     #[inline(always)]

@@ -23,6 +23,15 @@ pub(crate) fn constant(pick: impl Fn(&Config) -> &u32) -> u32 {
     unsafe { core::ptr::read_volatile(pick(&CONFIG)) }
 }
 
+/// `value`, in one register from here on: what is compared is what is used. Costs a move.
+#[inline(always)]
+pub(crate) fn pin(value: u64) -> u64 {
+    let same: u64;
+    // SAFETY: a move.
+    unsafe { asm!("{0} = {1}", out(reg) same, in(reg) value, options(pure, nomem, nostack)) };
+    same
+}
+
 /// `base + offset`, in one addition that the optimiser can neither repeat nor take apart: the
 /// register that was compared is the register that is read through, and nothing is concluded from
 /// the size of the static behind `base`.

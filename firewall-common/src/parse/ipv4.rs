@@ -74,9 +74,10 @@ pub(super) fn parse<M: Machine, F: Frame>(
 #[inline(always)]
 fn options<M: Machine, F: Frame>(machine: &M, frame: &F, from: u32, to: u32) -> Result<(), Reason> {
     let mut walk = OptionWalk {
+        machine: *machine,
         frame: *frame,
-        at: from,
-        to,
+        at: machine.forget(u64::from(from)),
+        to: u64::from(to),
         bad: NOTHING_BAD,
     };
     machine.repeat(40, &mut walk);
@@ -88,25 +89,26 @@ fn options<M: Machine, F: Frame>(machine: &M, frame: &F, from: u32, to: u32) -> 
 }
 
 /// What [`OptionWalk::bad`] holds while every option was in order.
-const NOTHING_BAD: u32 = u32::MAX;
+const NOTHING_BAD: u64 = u64::MAX;
 
 /// One option a step.
-struct OptionWalk<F> {
+struct OptionWalk<M, F> {
+    machine: M,
     frame: F,
-    at: u32,
-    to: u32,
+    at: u64,
+    to: u64,
     /// Code of the reason against the packet, or [`NOTHING_BAD`].
-    bad: u32,
+    bad: u64,
 }
 
-impl<F: Frame> OptionWalk<F> {
+impl<M: Machine, F: Frame> OptionWalk<M, F> {
     /// The length of the option, or why the packet is bad; `None` at the end of the options.
     #[inline(always)]
-    fn option(&self) -> Option<Result<u32, Reason>> {
+    fn option(&self) -> Option<Result<u64, Reason>> {
         if self.at >= self.to {
             return None;
         }
-        let Some(kind) = self.frame.header::<1>(self.at) else {
+        let Some(kind) = self.frame.header::<1>(self.at as u32) else {
             return Some(Err(Reason::TRUNCATED));
         };
         match kind.u8::<0>() {
@@ -117,10 +119,10 @@ impl<F: Frame> OptionWalk<F> {
             }
             _ => {}
         }
-        let Some(header) = self.frame.header::<2>(self.at) else {
+        let Some(header) = self.frame.header::<2>(self.at as u32) else {
             return Some(Err(Reason::TRUNCATED));
         };
-        let len = header.u8::<1>();
+        let len = u64::from(header.u8::<1>());
         if len < 2 || self.at + len > self.to {
             return Some(Err(Reason::BAD_HEADER_LEN));
         }
@@ -128,17 +130,17 @@ impl<F: Frame> OptionWalk<F> {
     }
 }
 
-impl<F: Frame> Step for OptionWalk<F> {
+impl<M: Machine, F: Frame> Step for OptionWalk<M, F> {
     #[inline(always)]
     fn step(&mut self) -> bool {
         match self.option() {
             None => false,
             Some(Ok(len)) => {
-                self.at += len;
+                self.at = self.machine.forget(self.at + len);
                 true
             }
             Some(Err(reason)) => {
-                self.bad = u32::from(reason.0);
+                self.bad = u64::from(reason.0);
                 false
             }
         }

@@ -4,7 +4,7 @@ use super::{Packet, fragment, fragment_allowed, ipv4, knob, new_packet, proto};
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
 use crate::key::Family;
-use crate::machine::Machine;
+use crate::machine::{Machine, Step};
 use crate::reason::Reason;
 
 /// Bytes of the fixed header.
@@ -14,9 +14,6 @@ const ROUTING: u32 = 43;
 const FRAGMENT: u32 = 44;
 const AUTHENTICATION: u32 = 51;
 const DESTINATION_OPTIONS: u32 = 60;
-
-/// The most extension headers that a policy can allow; the loop below is bounded by it.
-const MAX_HEADERS: u32 = 16;
 
 /// Parses the header at byte offset `l3` and all extension headers. Leaves the transport fields to
 /// `transport`.
@@ -56,11 +53,12 @@ pub(super) fn parse<M: Machine, F: Frame>(
     fields[Field::Length as usize] = if length > 65_535 { 65_535 } else { length };
     fields[Field::Fragment as usize] = fragment::WHOLE;
 
-    if is_bogon(&packet) {
-        return Err(Reason::BOGON);
-    }
     if is_extension(next) {
         extensions(machine, frame, &mut packet)?;
+    }
+    // After the walk, so that the verifier does not follow it once for each kind of address.
+    if is_bogon(&packet) {
+        return Err(Reason::BOGON);
     }
     Ok(packet)
 }
@@ -92,63 +90,123 @@ fn extensions<M: Machine, F: Frame>(
     frame: &F,
     packet: &mut Packet,
 ) -> Result<(), Reason> {
-    let max = knob(machine, |k| &k.ipv6_ext_max);
-    let mut next = packet.key.field(Field::Proto);
-    let mut at = packet.l4;
-    for seen in 0..MAX_HEADERS + 1 {
-        if !is_extension(next) {
-            packet.key.fields[Field::Proto as usize] = next;
-            packet.l4 = at;
-            return Ok(());
-        }
-        if seen >= max {
-            return Err(Reason::EXT_CHAIN);
+    let mut walk = ExtensionWalk {
+        machine: *machine,
+        frame: *frame,
+        at: machine.forget(u64::from(packet.l4)),
+        end: u64::from(packet.end),
+        next: u64::from(packet.key.field(Field::Proto)),
+        first: 1,
+        fragment_header: 0,
+        fragment: u64::from(fragment::WHOLE),
+        result: UNFINISHED,
+    };
+    // One round more than there may be headers: it finds what follows the last one.
+    machine.repeat(knob(machine, |k| &k.ipv6_ext_max) + 1, &mut walk);
+    match walk.result {
+        FINISHED => {}
+        UNFINISHED => return Err(Reason::EXT_CHAIN),
+        reason => return Err(Reason(reason as u8)),
+    }
+    packet.l4 = walk.at as u32;
+    packet.fragment_header = walk.fragment_header as u32;
+    packet.key.fields[Field::Proto as usize] = walk.next as u32;
+    packet.key.fields[Field::Fragment as usize] = walk.fragment as u32;
+    if packet.key.field(Field::Fragment) == fragment::LATER {
+        return fragment_allowed(machine);
+    }
+    Ok(())
+}
+
+/// [`ExtensionWalk::result`] while there is more to see. No reason has a code this large.
+const UNFINISHED: u64 = 1 << 32;
+/// [`ExtensionWalk::result`] at the end of the chain.
+const FINISHED: u64 = 2 << 32;
+
+/// One extension header a step.
+struct ExtensionWalk<M, F> {
+    machine: M,
+    frame: F,
+    /// Byte offset of the next header.
+    at: u64,
+    /// Byte offset of the end of the packet.
+    end: u64,
+    /// What the next header is.
+    next: u64,
+    /// 1 in the first step.
+    first: u64,
+    /// 1 after a fragment header.
+    fragment_header: u64,
+    /// As `Field::Fragment`.
+    fragment: u64,
+    /// [`UNFINISHED`], [`FINISHED`], or the code of the reason against the packet.
+    result: u64,
+}
+
+impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
+    /// Takes off one header; true at the end of the chain.
+    #[inline(always)]
+    fn take(&mut self) -> Result<bool, Reason> {
+        let current = self.next as u32;
+        if !is_extension(current) {
+            return Ok(true);
         }
         // RFC 7112: the first fragment holds the whole chain.
-        let cut = if packet.fragment_header != 0 {
+        let cut = if self.fragment_header != 0 {
             Reason::FRAG_TINY
         } else {
             Reason::TRUNCATED
         };
-        let header = frame.header::<8>(at).ok_or(cut)?;
-        if at + 8 > packet.end {
-            return Err(cut);
-        }
-        let (current, units) = (next, header.u8::<1>());
-        next = header.u8::<0>();
+        let header = self.frame.header::<8>(self.at as u32).ok_or(cut)?;
+        let units = u64::from(header.u8::<1>());
         let len = match current {
             FRAGMENT => 8,
             AUTHENTICATION => (units + 2) * 4,
             _ => (units + 1) * 8,
         };
-        if current == HOP_BY_HOP && seen != 0 {
+        if current == HOP_BY_HOP && self.first == 0 {
             return Err(Reason::EXT_ORDER);
         }
         if current == ROUTING && header.u8::<2>() == 0 {
             return Err(Reason::SOURCE_ROUTE);
         }
-        at += len;
-        if at > packet.end {
+        self.first = 0;
+        self.next = u64::from(header.u8::<0>());
+        let at = self.at + len;
+        self.at = self.machine.forget(at);
+        if at > self.end {
             return Err(cut);
         }
         if current == FRAGMENT {
-            if packet.fragment_header != 0 {
+            if self.fragment_header != 0 {
                 return Err(Reason::EXT_ORDER);
             }
-            packet.fragment_header = 1;
+            self.fragment_header = 1;
             let offset_flags = header.be16::<2>();
             let (offset, more) = (offset_flags & 0xfff8, offset_flags & 1 != 0);
             if offset != 0 || more {
-                ipv4::check(next, offset, more, packet.end - at)?;
-                if offset != 0 {
-                    packet.key.fields[Field::Fragment as usize] = fragment::LATER;
-                    packet.key.fields[Field::Proto as usize] = next;
-                    packet.l4 = at;
-                    return fragment_allowed(machine);
-                }
-                packet.key.fields[Field::Fragment as usize] = fragment::FIRST;
+                ipv4::check(self.next as u32, offset, more, (self.end - at) as u32)?;
+                self.fragment = u64::from(if offset == 0 {
+                    fragment::FIRST
+                } else {
+                    fragment::LATER
+                });
+                // What follows in a later fragment is data, whatever it looks like.
+                return Ok(offset != 0);
             }
         }
+        Ok(false)
     }
-    Err(Reason::EXT_CHAIN)
+}
+
+impl<M: Machine, F: Frame> Step for ExtensionWalk<M, F> {
+    #[inline(always)]
+    fn step(&mut self) -> bool {
+        match self.take() {
+            Ok(false) => return true,
+            Ok(true) => self.result = FINISHED,
+            Err(reason) => self.result = u64::from(reason.0),
+        }
+        false
+    }
 }
