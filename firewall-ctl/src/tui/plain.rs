@@ -155,7 +155,7 @@ fn header(text: &mut String, snapshot: &Snapshot, options: &TopOptions) {
     });
     let name = chosen.map_or(String::new(), |view| format!("{} ", clean(&view.name)));
     let generation = match &status.generation {
-        Some(generation) => format!("generation {}", generation.number),
+        Some(generation) => format!("gen {}", generation.number),
         None => "no policy in force".to_owned(),
     };
     // Writing to a String cannot fail.

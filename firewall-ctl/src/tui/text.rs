@@ -36,6 +36,23 @@ pub(super) fn cut(text: &str, width: usize, unicode: bool) -> Cow<'_, str> {
     Cow::Owned(short)
 }
 
+/// The end of the text, at most `width` characters: for error messages, whose cause stands last.
+pub(super) fn tail(text: &str, width: usize, unicode: bool) -> Cow<'_, str> {
+    let length = text.chars().count();
+    if length <= width {
+        return Cow::Borrowed(text);
+    }
+    let Some(keep) = width.checked_sub(1) else {
+        return Cow::Borrowed("");
+    };
+    let sign = if unicode { '…' } else { '~' };
+    Cow::Owned(
+        std::iter::once(sign)
+            .chain(text.chars().skip(length - keep))
+            .collect(),
+    )
+}
+
 /// Time of day of a Unix time, in UTC, so that it agrees with logs of other hosts: `12:04:31 UTC`.
 pub(super) fn clock(time: f64) -> String {
     let seconds = time as u64 % 86_400;
@@ -103,6 +120,9 @@ mod tests {
         assert_eq!(cut("äöüß", 2, false), "ä~");
         assert_eq!(cut("abcd", 1, false), "~");
         assert_eq!(cut("abcd", 0, false), "");
+        assert_eq!(tail("abcd", 3, true), "…cd");
+        assert_eq!(tail("abcd", 4, true), "abcd");
+        assert_eq!(tail("abcd", 0, true), "");
     }
 
     #[test]

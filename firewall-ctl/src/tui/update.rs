@@ -163,7 +163,7 @@ fn on_table_key(state: &mut State, code: KeyCode) -> Flow {
         KeyCode::Enter => state.detail = state.selected_row().map(Row::id),
         KeyCode::Up | KeyCode::Char('k') => scroll(state, |at, _| at.saturating_sub(1)),
         KeyCode::Down | KeyCode::Char('j') => scroll(state, |at, _| at + 1),
-        KeyCode::PageUp => scroll(state, |at, page| at.saturating_sub(page)),
+        KeyCode::PageUp => scroll(state, usize::saturating_sub),
         KeyCode::PageDown => scroll(state, |at, page| at + page),
         KeyCode::Home | KeyCode::Char('g') => scroll(state, |_, _| 0),
         KeyCode::End | KeyCode::Char('G') => scroll(state, |_, _| usize::MAX),
@@ -185,7 +185,7 @@ fn toggle_pause(state: &mut State) {
 fn scroll(state: &mut State, to: impl Fn(usize, usize) -> usize) {
     let page = body_rows(state).max(1);
     let table = state.table_mut();
-    table.selected = to(table.selected, page);
+    table.selected = to(table.selected, page).min(usize::MAX - page);
 }
 
 /// Sorts by the column `step` places further among those on the screen.

@@ -123,7 +123,7 @@ fn traffic(lines: &mut Lines, buf: &mut Buffer, state: &State, row: Row<'_>, the
     let words = |flow: Traffic| {
         let total = flow.total;
         format!(
-            "{:<26} {:>7} packets  {}",
+            "{:<22} {:>7} packets, {}",
             rates(flow.rate, options),
             format::count(total.packets, options.numbers),
             format::bytes(total.bytes, options.numbers)

@@ -2,7 +2,7 @@
 
 use super::super::options::Tab;
 use super::super::state::State;
-use super::super::text::{clean, clock, cut, interval, mode, rates};
+use super::super::text::{clean, clock, cut, interval, mode, rates, tail};
 use super::theme::Theme;
 use super::{body_rows, put, put_right};
 use crate::format;
@@ -98,13 +98,17 @@ fn totals(width: u16, state: &State, snapshot: &Snapshot, theme: &Theme) -> Vec<
 /// The line that says that what is on the screen is old, and why.
 pub(super) fn banner(area: Rect, buf: &mut Buffer, state: &State, trouble: &str, theme: &Theme) {
     let stale = match &state.snapshot {
-        Some(_) => format!(", retrying; STALE data, {} s old ", state.age().as_secs()),
+        Some(_) => format!(", retrying; STALE for {} s ", state.age().as_secs()),
         None => ", retrying ".to_owned(),
     };
     let start = " daemon not reachable: ";
     let room = usize::from(area.width).saturating_sub(start.len() + stale.len());
     let reason = clean(trouble.lines().next().unwrap_or_default());
-    let reason = cut(&reason, room, state.options.unicode);
+    // The system's error number says nothing that its words do not.
+    let reason = reason
+        .rsplit_once(" (os error ")
+        .map_or(&*reason, |(words, _)| words);
+    let reason = tail(reason, room, state.options.unicode);
     let width = usize::from(area.width);
     let text = format!("{start}{reason}{stale}");
     put(
@@ -159,13 +163,12 @@ pub(super) fn tabs(area: Rect, buf: &mut Buffer, state: &State, theme: &Theme) {
     if state.interface().is_some() && state.tab != Tab::Interfaces {
         parts.insert(0, "counted over all interfaces".to_owned());
     }
-    // What does not fit goes, the most needed part last.
-    while !parts.is_empty() {
-        let text = format!("{} ", parts.join("   "));
-        if text.chars().count() + left < usize::from(area.width) {
-            return put_right(area, buf, Line::styled(text, theme.quiet));
-        }
-        parts.remove(0);
+    let fits = |text: &str| text.chars().count() + left < usize::from(area.width);
+    // What does not fit goes, the most needed part last; then a shorter way to say that one.
+    let texts = (0..parts.len()).map(|start| format!("{} ", parts[start..].join("   ")));
+    let short = format!("{}/{count} ", state.table().selected + 1);
+    if let Some(text) = texts.chain([short]).find(|text| fits(text)) {
+        put_right(area, buf, Line::styled(text, theme.quiet));
     }
 }
 

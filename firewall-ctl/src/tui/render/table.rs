@@ -130,13 +130,12 @@ fn cell(area: Rect, buf: &mut Buffer, column: &Column, text: &str, style: Style)
 
 fn style_of(id: Id, text: &str, theme: &Theme) -> Style {
     match (id, text) {
-        (_, "0" | "-" | "0.0") | (Id::Action, "off") => theme.quiet,
+        (_, "0" | "-" | "0.0" | "off") | (Id::Meaning | Id::Place | Id::Service, _) => theme.quiet,
         (Id::PassRate | Id::Passed, _) | (Id::Action | Id::Verdict, "PASS") => theme.pass,
         (Id::DropRate | Id::Dropped | Id::DropShare, _) | (Id::Action | Id::Verdict, "DROP") => {
             theme.drop
         }
         (Id::History, _) => theme.history,
-        (Id::Meaning | Id::Place | Id::Service, _) => theme.quiet,
         _ => Style::new(),
     }
 }
