@@ -247,11 +247,12 @@ impl Config {
     /// All zeros: what the program's object file holds until user space writes the real constants.
     pub const ZERO: Self = {
         const ADDR: AddrConfig = AddrConfig {
-            used: 0,
-            root: 0,
-            steps: 0,
             form: 0,
-            extra: [0; 3],
+            wide: 0,
+            depth: 0,
+            levels: [0; TREE_LEVELS],
+            values: 0,
+            has_low: 0,
             rows: 0,
         };
         const FIELD: FieldConfig = FieldConfig {
@@ -260,12 +261,12 @@ impl Config {
             join: 0,
             join_width: 0,
             rows: 0,
+            wide: 0,
         };
         const FAMILY: FamilyConfig = FamilyConfig {
             rules: 0,
             entries: 0,
             levels: 0,
-            row_stride: 0,
             src: ADDR,
             dst: ADDR,
             fields: [FIELD; Field::COUNT],
