@@ -34,6 +34,7 @@ command -v debootstrap > /dev/null || { echo "install debootstrap first" >&2; ex
 
 repository=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
 root=$(mktemp --directory "${TMPDIR:-/tmp}/fwt-fresh.XXXXXX")
+chmod 755 "$root"  # apt fetches as a user of its own
 remove() {
     # All mounts live in the namespace that is gone by now; removing stops at a foreign file system
     # nevertheless.
