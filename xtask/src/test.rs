@@ -43,7 +43,7 @@ impl Tally {
 /// Runs the tests; exit code 1 if one failed or did not run.
 pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     if !args.rootless {
-        let tools = setup::ensure(workspace, Need::Kernel)?;
+        let tools = setup::ensure(workspace, Need::Test)?;
         build::all(workspace, &tools, false)?;
     }
     let targets = targets(workspace)?;

@@ -36,6 +36,8 @@ pub(crate) enum Need {
     Build,
     /// Compiling, and loading programs into this machine's kernel.
     Kernel,
+    /// That, and what the tests drive.
+    Test,
     /// That, and optional tools.
     All,
 }
@@ -100,7 +102,7 @@ impl Remedy {
 
 /// Runs the command.
 pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
-    let need = if args.all { Need::All } else { Need::Kernel };
+    let need = if args.all { Need::All } else { Need::Test };
     if args.check {
         let items = survey(workspace, need)?;
         print(&items);
@@ -215,6 +217,9 @@ fn survey(workspace: &Workspace, need: Need) -> Result<Vec<Item>> {
         items.push(kernel());
         items.push(bpffs());
         items.push(program("ip", "iproute2"));
+    }
+    if need >= Need::Test {
+        items.push(program("tmux", "tmux"));
     }
     if need >= Need::All {
         items.push(cargo_deny());
