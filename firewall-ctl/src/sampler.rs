@@ -1,1 +1,0 @@
-//! From counters to a [`crate::view::Snapshot`]: rates, histories, names.
