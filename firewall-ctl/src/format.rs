@@ -94,6 +94,18 @@ pub fn ago(seconds: f64) -> String {
     }
 }
 
+/// The time of day of a Unix time, in UTC: `12:03:09Z`.
+#[must_use]
+pub fn clock(unix: f64) -> String {
+    let of_day = whole_seconds(unix) % 86_400;
+    format!(
+        "{:02}:{:02}:{:02}Z",
+        of_day / 3600,
+        of_day / 60 % 60,
+        of_day % 60
+    )
+}
+
 fn whole_seconds(seconds: f64) -> u64 {
     // `as` saturates: negative and NaN become 0 (a clock that was set back, for instance).
     seconds as u64
@@ -192,5 +204,6 @@ mod tests {
         assert_eq!(ago(60.0), "1min ago");
         assert_eq!(ago(7200.0), "2h ago");
         assert_eq!(ago(90_000.0), "1d ago");
+        assert_eq!(clock(1_792_661_009.7), "09:23:29Z");
     }
 }
