@@ -18,8 +18,14 @@ use firewall_common::abi::Counter;
 use firewall_common::reason::Reason;
 use firewall_common::verdict::Verdict;
 use firewall_policy::rule::Mode;
+use firewall_policy::services;
 use history::History;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// IP protocol numbers.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 const PASS: usize = Verdict::PASS.0 as usize;
 const DROP: usize = Verdict::DROP.0 as usize;
@@ -30,7 +36,7 @@ pub struct Facts {
     /// Daemon process id and the seconds that it has run; `None` without a daemon.
     pub daemon: Option<(u32, f64)>,
     /// What the kernel runs; `None` when no policy is loaded.
-    pub observed: Option<Observed>,
+    pub observed: Option<Arc<Observed>>,
     /// Outcome of the last failed apply or reload, in one line.
     pub last_error: Option<String>,
     /// Things that want attention, beside those in `observed`.
@@ -291,7 +297,7 @@ impl Sampler {
             PortView {
                 proto: proto.to_owned(),
                 port: number,
-                service: service_name(proto, number),
+                service: services::name(if udp { UDP } else { TCP }, number).map(str::to_owned),
                 pass: self.flow(port.totals[PASS], port.growth[PASS]),
                 drop: self.flow(port.totals[DROP], port.growth[DROP]),
                 history: self.ports.of(port.key),
@@ -397,11 +403,6 @@ pub fn mode_name(mode: Mode) -> &'static str {
         Mode::Native => "native",
         Mode::Generic => "generic",
     }
-}
-
-fn service_name(proto: &str, port: u16) -> Option<String> {
-    let _ = (proto, port);
-    None
 }
 
 fn port_key(port: usize, udp: bool) -> u32 {

@@ -50,7 +50,7 @@ fn facts(record: Record) -> Facts {
         warnings: vec!["a difference".to_owned()],
     };
     Facts {
-        observed: Some(observed),
+        observed: Some(Arc::new(observed)),
         ..Facts::default()
     }
 }

@@ -1,0 +1,257 @@
+//! The documents: what each reading verb says, as plain data made from a [`Snapshot`].
+//!
+//! One document for the API, for `-o json` and for the tables, so they cannot disagree.
+
+use crate::engine::{Applied, Observed};
+use crate::view::{Count, Flow, GenerationView, RuleView, SCHEMA, Snapshot, Status};
+use firewall_common::reason::{Governs, Reason};
+use firewall_common::verdict::Verdict;
+use serde::{Deserialize, Serialize};
+
+/// How many reasons for dropping a status names.
+const TOP_DROPS: usize = 4;
+
+/// Whether the host is filtered as asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// A policy is in force on at least one interface.
+    Active,
+    /// A policy is in force, and it is not what was last asked for.
+    Degraded,
+    /// Nothing is filtered.
+    Off,
+}
+
+/// `GET /v1/status`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Seconds since the Unix epoch.
+    pub time: f64,
+    /// See [`Snapshot::interval`].
+    pub interval: f64,
+    /// Whether the host is filtered as asked.
+    pub state: State,
+    /// The facts.
+    #[serde(flatten)]
+    pub status: Status,
+    /// Sum over interfaces.
+    pub pass: Flow,
+    /// Sum over interfaces.
+    pub drop: Flow,
+    /// What drops most: names of rules and reasons, busiest first, at most four.
+    pub top_drops: Vec<Hits>,
+}
+
+/// A name and what it counted.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Hits {
+    /// Rule or reason.
+    pub name: String,
+    /// Counted packets.
+    pub hits: Flow,
+}
+
+impl StatusReport {
+    /// The status part of a snapshot.
+    #[must_use]
+    pub fn of(snapshot: &Snapshot) -> Self {
+        let status = &snapshot.status;
+        let state = match () {
+            () if status.generation.is_none() || status.interfaces.is_empty() => State::Off,
+            () if status.last_error.is_some() => State::Degraded,
+            () => State::Active,
+        };
+        Self {
+            schema: SCHEMA.to_owned(),
+            time: snapshot.time,
+            interval: snapshot.interval,
+            state,
+            status: status.clone(),
+            pass: snapshot.pass,
+            drop: snapshot.drop,
+            top_drops: top_drops(snapshot),
+        }
+    }
+}
+
+/// Reasons by their names, and in the place of "a rule matched" the rules.
+fn top_drops(snapshot: &Snapshot) -> Vec<Hits> {
+    let rules = snapshot
+        .rules
+        .iter()
+        .filter(|rule| rule.action == Verdict::DROP.name())
+        .map(|rule| Hits {
+            name: rule.name.clone(),
+            hits: rule.hits,
+        });
+    let reasons = snapshot
+        .reasons
+        .iter()
+        .filter(|reason| reason.is_drop() && reason.name != Reason::RULE.name())
+        .map(|reason| Hits {
+            name: reason.name.clone(),
+            hits: reason.hits,
+        });
+    let mut drops: Vec<Hits> = rules
+        .chain(reasons)
+        .filter(|drop| drop.hits.total.packets > 0)
+        .collect();
+    drops.sort_by(|a, b| {
+        let by_rate = b.hits.rate.pps.total_cmp(&a.hits.rate.pps);
+        by_rate.then(b.hits.total.packets.cmp(&a.hits.total.packets))
+    });
+    drops.truncate(TOP_DROPS);
+    drops
+}
+
+/// `GET /v1/rules`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RulesReport {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Seconds since the Unix epoch.
+    pub time: f64,
+    /// See [`Snapshot::interval`].
+    pub interval: f64,
+    /// The generation whose rules these are.
+    pub generation: Option<GenerationView>,
+    /// In policy order.
+    pub rules: Vec<RuleView>,
+}
+
+impl RulesReport {
+    /// The rules of a snapshot.
+    #[must_use]
+    pub fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            time: snapshot.time,
+            interval: snapshot.interval,
+            generation: snapshot.status.generation.clone(),
+            rules: snapshot.rules.clone(),
+        }
+    }
+}
+
+/// `GET /v1/reasons`: the whole catalogue.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ReasonsReport {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Seconds since the Unix epoch.
+    pub time: f64,
+    /// In code order.
+    pub reasons: Vec<ReasonEntry>,
+}
+
+/// One reason, counted or not.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ReasonEntry {
+    /// Name.
+    pub name: String,
+    /// The part of the policy that decides: `rules`, `packet.malformed`.
+    pub governed_by: String,
+    /// One line of documentation.
+    pub text: String,
+    /// Packets passed for this reason.
+    pub pass: Count,
+    /// Packets dropped for this reason.
+    pub drop: Count,
+}
+
+impl ReasonsReport {
+    /// Every reason, with a snapshot's counts.
+    #[must_use]
+    pub fn of(snapshot: &Snapshot) -> Self {
+        let count = |name: &str, dropped: bool| {
+            let found = snapshot
+                .reasons
+                .iter()
+                .find(|r| r.name == name && r.is_drop() == dropped);
+            found.map_or(Count::default(), |reason| reason.hits.total)
+        };
+        let entries = Reason::ALL.iter().map(|reason| ReasonEntry {
+            name: reason.name().to_owned(),
+            governed_by: governed_by(*reason).to_owned(),
+            text: reason.text().to_owned(),
+            pass: count(reason.name(), false),
+            drop: count(reason.name(), true),
+        });
+        Self {
+            schema: SCHEMA.to_owned(),
+            time: snapshot.time,
+            reasons: entries.collect(),
+        }
+    }
+}
+
+/// The key of the policy that decides about packets with this reason.
+#[must_use]
+pub fn governed_by(reason: Reason) -> &'static str {
+    match reason.governed_by() {
+        Governs::Rules => "rules, default",
+        Governs::Essential => "default.essential",
+        Governs::Malformed => "packet.malformed",
+        Governs::Fragments => "packet.fragments",
+        Governs::IpOptions => "packet.ip_options",
+        Governs::VlanDepth => "packet.vlan_depth",
+        Governs::ExtMax => "packet.ipv6_ext_max",
+    }
+}
+
+/// `GET /v1/policy`: what is in force, as it was written.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PolicyReport {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Counts up with each applied change.
+    pub generation: u64,
+    /// The file as it was named.
+    pub policy: String,
+    /// SHA-256 of `text`, hex.
+    pub sha256: String,
+    /// The policy text.
+    pub text: String,
+}
+
+impl PolicyReport {
+    /// The policy of what was observed.
+    #[must_use]
+    pub fn of(observed: &Observed) -> Self {
+        let record = &observed.record;
+        Self {
+            schema: SCHEMA.to_owned(),
+            generation: record.generation,
+            policy: record.policy_path.clone(),
+            sha256: record.sha256.clone(),
+            text: record.policy_text.clone(),
+        }
+    }
+}
+
+/// Answer to `POST /v1/apply` and `/v1/reload`, and what `load` says.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ApplyReport {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The file as it was named.
+    pub policy: String,
+    /// What came of it.
+    #[serde(flatten)]
+    pub applied: Applied,
+}
+
+impl ApplyReport {
+    /// What came of applying `policy`.
+    #[must_use]
+    pub fn new(policy: &str, applied: Applied) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            policy: policy.to_owned(),
+            applied,
+        }
+    }
+}

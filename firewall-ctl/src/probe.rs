@@ -1,0 +1,103 @@
+//! Reads what the kernel runs and what it counts, as one consistent pair, again and again: the
+//! reading half of a [`crate::sampler::Sampler`]. The daemon's sampling thread and the verbs that
+//! work without a daemon use the same one.
+//!
+//! Invariant: the counters of a [`Reading`] belong to the generation of its record.
+
+use crate::engine::{CounterReader, Counters, Engine, EngineError, Observed};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Observing may take this share of the time: one in fifty.
+const SHARE: u32 = 50;
+
+/// How often a look is repeated when the generation changes under it.
+const RACES: u32 = 5;
+
+/// One moment.
+#[derive(Debug)]
+pub struct Reading {
+    /// What was in force.
+    pub observed: Arc<Observed>,
+    /// When that was looked up: at most the cost of a few looks before the counters.
+    pub looked: Instant,
+    /// What it had counted.
+    pub counters: Counters,
+}
+
+#[derive(Debug)]
+struct Open {
+    observed: Arc<Observed>,
+    looked: Instant,
+    reader: CounterReader,
+}
+
+/// Keeps the counters mapped between two readings.
+#[derive(Debug)]
+pub struct Probe {
+    engine: Engine,
+    open: Option<Open>,
+    stale: Instant,
+}
+
+impl Probe {
+    /// A probe for the pins under `root`. Touches nothing yet.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self {
+            engine: Engine::new(root),
+            open: None,
+            stale: Instant::now(),
+        }
+    }
+
+    /// Reads now; `None` when nothing is loaded.
+    ///
+    /// What is in force is looked up anew when the last look is older than its cost allows (a
+    /// record of 100,000 rules takes a while to read), or after [`Probe::refresh`].
+    ///
+    /// # Errors
+    /// Pins that cannot be read or understood.
+    pub fn read(&mut self) -> Result<Option<Reading>, EngineError> {
+        if self.open.is_none() || Instant::now() >= self.stale {
+            self.look()?;
+        }
+        Ok(self.open.as_ref().map(|open| Reading {
+            observed: Arc::clone(&open.observed),
+            looked: open.looked,
+            counters: open.reader.read(),
+        }))
+    }
+
+    /// Makes the next reading look up what is in force.
+    pub fn refresh(&mut self) {
+        self.stale = Instant::now();
+    }
+
+    fn look(&mut self) -> Result<(), EngineError> {
+        let begin = Instant::now();
+        let mut before = self.open.take();
+        for _ in 0..RACES {
+            let looked = Instant::now();
+            let Some(observed) = self.engine.observe()? else {
+                return Ok(());
+            };
+            let reader = match before.take() {
+                Some(open) if open.reader.generation() == observed.record.generation => open.reader,
+                _ => self.engine.reader()?,
+            };
+            // Unequal: somebody applied a policy between the two calls.
+            if reader.generation() == observed.record.generation {
+                self.open = Some(Open {
+                    observed: Arc::new(observed),
+                    looked,
+                    reader,
+                });
+                break;
+            }
+        }
+        self.stale = Instant::now() + (begin.elapsed() * SHARE).min(Duration::from_secs(30));
+        Ok(())
+    }
+}
