@@ -1,0 +1,164 @@
+//! The two threads that touch the kernel: one applies policies, one reads counters.
+//!
+//! They share nothing with the state task but messages.
+
+use super::Options;
+use super::state::{Done, Message};
+use crate::api::ApplyRequest;
+use crate::engine::{Applied, Engine, Record, Request};
+use crate::failure::{Exit, Failure};
+use crate::policy_file::PolicyFile;
+use crate::probe::Probe;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::WeakSender;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+/// Time between two readings.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Who waits for a policy to be applied; `None` after a signal.
+pub(super) type Reply<T> = Option<oneshot::Sender<Result<T, Failure>>>;
+
+/// What to apply.
+#[derive(Debug)]
+pub(super) enum What {
+    /// A policy that a client sent.
+    Sent(ApplyRequest),
+    /// The daemon's own file.
+    File,
+}
+
+/// One policy to apply.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) what: What,
+    pub(super) color: bool,
+    pub(super) reply: Reply<crate::api::report::ApplyReport>,
+}
+
+/// Starts the thread that applies policies. It ends when the sender of jobs is dropped.
+pub(super) fn apply(
+    options: Arc<Options>,
+    mut engine: Engine,
+    done: WeakSender<Message>,
+) -> Result<(Sender<Job>, thread::JoinHandle<()>), Failure> {
+    let (jobs, queue): (Sender<Job>, Receiver<Job>) = channel();
+    let thread = spawn("engine", move || {
+        for job in queue {
+            let (verb, path) = match &job.what {
+                What::Sent(request) => ("apply", request.path.clone()),
+                What::File => ("reload", options.policy.clone()),
+            };
+            let result = request(&options, job.what).and_then(|request| {
+                engine
+                    .apply(&request)
+                    .map_err(|error| Failure::engine(&error, job.color))
+            });
+            if let Ok(applied) = &result {
+                log_applied(&path, applied);
+            }
+            let message = Message::Done(Box::new(Done {
+                verb,
+                path,
+                result,
+                observed: engine.observe(),
+                at: Instant::now(),
+                reply: job.reply,
+            }));
+            let Some(done) = done.upgrade() else { break };
+            if done.blocking_send(message).is_err() {
+                break;
+            }
+        }
+    })?;
+    Ok((jobs, thread))
+}
+
+fn request(options: &Options, what: What) -> Result<Request, Failure> {
+    let file = match what {
+        What::File => PolicyFile::read(&options.policy)?,
+        What::Sent(sent) => PolicyFile {
+            name: sent.path,
+            text: sent.text,
+            base: sent.base,
+        },
+    };
+    Ok(options.request(file))
+}
+
+/// Asks the sampling thread to look up anew what is in force.
+pub(super) type Refresh = Sender<()>;
+
+/// Starts the thread that reads counters. It ends when `Refresh` is dropped.
+pub(super) fn sample(
+    root: &Path,
+    readings: WeakSender<Message>,
+) -> Result<(Refresh, thread::JoinHandle<()>), Failure> {
+    let (refresh, refreshes) = channel();
+    let mut probe = Probe::new(root);
+    let thread = spawn("sampler", move || {
+        let mut next = Instant::now();
+        loop {
+            let reading = probe.read();
+            let Some(state) = readings.upgrade() else {
+                break;
+            };
+            if state
+                .blocking_send(Message::Reading(Box::new(reading)))
+                .is_err()
+            {
+                break;
+            }
+            drop(state);
+            // A late reading is followed by one in time, not by several at once.
+            next = (next + INTERVAL).max(Instant::now());
+            loop {
+                match refreshes.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                    Ok(()) => probe.refresh(),
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+        }
+    })?;
+    Ok((refresh, thread))
+}
+
+fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<thread::JoinHandle<()>, Failure> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start a thread: {error}")))
+}
+
+/// Writes what was applied to the log.
+pub(super) fn log_applied(policy: &str, applied: &Applied) {
+    for warning in &applied.warnings {
+        warn!("{warning}");
+    }
+    let names: Vec<&str> = applied.interfaces.iter().map(|i| i.name.as_str()).collect();
+    let interfaces = names.join(",");
+    let generation = applied.generation;
+    if applied.changed {
+        let seconds = applied.seconds;
+        info!(generation, policy, interfaces, seconds, "applied");
+    } else {
+        info!(generation, policy, interfaces, "unchanged");
+    }
+}
+
+/// What holds after a failed change.
+pub(super) fn stays(record: &Record) -> String {
+    format!(
+        "nothing applied; generation {} stays active",
+        record.generation
+    )
+}
