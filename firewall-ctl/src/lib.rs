@@ -7,9 +7,15 @@
 //!
 //! Imports go from left to right only.
 
+pub mod api;
+pub mod cli;
+pub mod daemon;
 pub mod engine;
+pub mod failure;
 pub mod format;
 pub mod kernel;
+pub mod policy_file;
+pub mod probe;
 pub mod sampler;
 pub mod tui;
 pub mod view;

@@ -1,3 +1,7 @@
-//! `firewall-ctl`: see `firewall_ctl::cli`.
+//! `firewall-ctl`: see [`firewall_ctl::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    firewall_ctl::cli::main()
+}

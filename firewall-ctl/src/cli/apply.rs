@@ -1,0 +1,83 @@
+//! `apply`: hand a policy to the daemon.
+
+use super::context::Context;
+use super::help::after;
+use crate::api::ApplyRequest;
+use crate::api::client::Client;
+use crate::api::report::ApplyReport;
+use crate::failure::{Exit, Failure};
+use crate::policy_file::PolicyFile;
+use crate::sampler::mode_name;
+
+/// Put a policy in force through the running daemon, atomically
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The policy; - for the standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: String,
+}
+
+pub(super) fn help() -> String {
+    after(
+        &[
+            "firewall-ctl apply -f /etc/firewall/firewall.yaml",
+            "firewall-ctl apply -f rules/web-server.yaml -o json",
+            "generate-policy | firewall-ctl apply -f -",
+        ],
+        &[
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Config,
+            Exit::Privilege,
+            Exit::Unreachable,
+            Exit::Unsupported,
+        ],
+    )
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let file = PolicyFile::read(&args.file)?;
+    let client = Client::require(&context.socket)?;
+    let request = ApplyRequest {
+        path: file.name,
+        text: file.text,
+        base: file.base,
+        color: context.color_errors,
+    };
+    show(&client.apply(&request)?, context)
+}
+
+/// Says what came of applying a policy.
+pub(super) fn show(report: &ApplyReport, context: &Context) -> Result<Exit, Failure> {
+    if context.format.is_text() {
+        context.say(&line(report))?;
+        context.warn(&report.applied.warnings);
+    } else {
+        context.print(&context.format.document(report, false)?)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// One line: `generation 43 active on eth0 (native), eth1 (generic), 12 ms`.
+pub(super) fn line(report: &ApplyReport) -> String {
+    let applied = &report.applied;
+    if !applied.changed {
+        return format!("unchanged: generation {} stays active", applied.generation);
+    }
+    let interfaces: Vec<String> = applied
+        .interfaces
+        .iter()
+        .map(|interface| format!("{} ({})", interface.name, mode_name(interface.mode)))
+        .collect();
+    format!(
+        "generation {} active on {}, {:.0} ms",
+        applied.generation,
+        if interfaces.is_empty() {
+            "no interface".to_owned()
+        } else {
+            interfaces.join(", ")
+        },
+        applied.seconds * 1000.0
+    )
+}

@@ -1,0 +1,220 @@
+//! What every verb gets: the global options, resolved against the environment.
+//!
+//! [`Globals`] is what was typed; [`Context`] is what it means here.
+
+use super::output::Format;
+use crate::api::ErrorReport;
+use crate::failure::Failure;
+use crate::format::Numbers;
+use clap::ValueEnum;
+use firewall_policy::diag::Diagnostics;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+/// Options that every verb takes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct Globals {
+    /// How to write what is asked for
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "table",
+        hide_short_help = true
+    )]
+    output: Format,
+    /// The same as -o json
+    #[arg(long, global = true, hide_short_help = true, conflicts_with = "output")]
+    json: bool,
+    /// Say only what was asked for, and errors
+    #[arg(
+        short,
+        long,
+        global = true,
+        hide_short_help = true,
+        conflicts_with = "verbose"
+    )]
+    quiet: bool,
+    /// Say more; twice for debugging
+    #[arg(short, long, global = true, hide_short_help = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// When to use colour; NO_COLOR and CLICOLOR_FORCE are obeyed under auto
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
+    pub(super) color: When,
+    /// Write all digits, no 1.24M
+    #[arg(long, global = true, hide_short_help = true)]
+    raw_numbers: bool,
+    /// The daemon's control socket
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "PATH",
+        env = "FIREWALL_SOCKET",
+        hide_env_values = true,
+        default_value = "/run/firewall/control.sock"
+    )]
+    socket: PathBuf,
+    /// Folder of pinned BPF objects
+    #[arg(
+        long, global = true, hide_short_help = true, value_name = "PATH", env = "FIREWALL_ROOT",
+        hide_env_values = true, default_value = crate::engine::DEFAULT_ROOT
+    )]
+    root: PathBuf,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum When {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The global options, resolved.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    /// How to write documents.
+    pub(super) format: Format,
+    /// Say only what was asked for.
+    pub(super) quiet: bool,
+    /// Say more.
+    pub(super) verbose: u8,
+    /// Colour on the standard output.
+    pub(super) color: bool,
+    /// Colour on the standard error.
+    pub(super) color_errors: bool,
+    /// How to write numbers.
+    pub(super) numbers: Numbers,
+    /// The daemon's control socket.
+    pub(super) socket: PathBuf,
+    /// Folder of pins.
+    pub(super) root: PathBuf,
+}
+
+impl Context {
+    /// Resolves against this process's environment and streams.
+    pub(super) fn from_environment(globals: &Globals) -> Self {
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let color = |terminal: bool| {
+            wants_color(
+                globals.color,
+                terminal,
+                set("NO_COLOR").is_some(),
+                set("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
+            )
+        };
+        Self {
+            format: if globals.json {
+                Format::Json
+            } else {
+                globals.output
+            },
+            quiet: globals.quiet,
+            verbose: globals.verbose,
+            color: color(std::io::stdout().is_terminal()),
+            color_errors: color(std::io::stderr().is_terminal()),
+            numbers: if globals.raw_numbers {
+                Numbers::Raw
+            } else {
+                Numbers::Si
+            },
+            socket: globals.socket.clone(),
+            root: globals.root.clone(),
+        }
+    }
+
+    /// Writes to the standard output.
+    pub(super) fn print(&self, text: &str) -> Result<(), Failure> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .map_err(|error| Failure::output(&error))
+    }
+
+    /// Writes one line of good news, unless `-q`.
+    pub(super) fn say(&self, line: &str) -> Result<(), Failure> {
+        if self.quiet {
+            Ok(())
+        } else {
+            self.print(&format!("{line}\n"))
+        }
+    }
+
+    /// Writes warnings to the standard error, unless `-q`.
+    pub(super) fn warn(&self, warnings: &[String]) {
+        if !self.quiet {
+            let (yellow, reset) = if self.color_errors {
+                ("\x1b[1;33m", "\x1b[0m")
+            } else {
+                ("", "")
+            };
+            for warning in warnings {
+                self.error_text(&format!("{yellow}warning{reset}: {warning}\n"));
+            }
+        }
+    }
+
+    /// Writes a failure to the standard error, in the format of the output.
+    pub(super) fn complain(&self, failure: &Failure) {
+        let text = failure.to_text(self.color_errors);
+        if text.is_empty() {
+            return;
+        }
+        let report = ErrorReport {
+            error: failure.clone(),
+        };
+        match self.format {
+            Format::Json | Format::Yaml => match self.format.document(&report, false) {
+                Ok(document) => self.error_text(&document),
+                Err(_) => self.error_text(&text),
+            },
+            Format::Table | Format::Wide => self.error_text(&text),
+        }
+    }
+
+    /// Writes findings that are no failure.
+    pub(super) fn complain_about(&self, findings: &Diagnostics) {
+        self.error_text(&findings.render(self.color_errors));
+    }
+
+    fn error_text(&self, text: &str) {
+        // Nobody is left to be told that the standard error cannot be written.
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// The order: what was typed, NO_COLOR (no-color.org), CLICOLOR_FORCE, whether it is a terminal.
+fn wants_color(when: When, terminal: bool, no_color: bool, forced: bool) -> bool {
+    match when {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => !no_color && (forced || terminal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_follows_the_conventions() {
+        assert!(wants_color(When::Auto, true, false, false));
+        assert!(!wants_color(When::Auto, false, false, false));
+        assert!(wants_color(When::Auto, false, false, true));
+        assert!(!wants_color(When::Auto, true, true, true));
+        assert!(wants_color(When::Always, false, true, false));
+        assert!(!wants_color(When::Never, true, false, true));
+    }
+}

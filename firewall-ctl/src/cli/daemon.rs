@@ -1,0 +1,92 @@
+//! `daemon`: run in the foreground, with the log on the standard error.
+
+use super::context::Context;
+use super::help::after;
+use super::load::AttachMode;
+use crate::daemon::{self, Options};
+use crate::failure::{Exit, Failure};
+use tracing_subscriber::EnvFilter;
+
+/// Keep a policy in force, count, and serve the other commands; in the foreground
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Interface to filter; repeat it or separate by commas [default: those that the policy names]
+    #[arg(short, long = "interface", value_name = "IF", value_delimiter = ',')]
+    interfaces: Vec<String>,
+    /// The policy; read again at `reload` and SIGHUP
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/firewall/firewall.yaml"
+    )]
+    file: String,
+    /// How to attach [default: as the policy says]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<AttachMode>,
+}
+
+pub(super) fn help() -> String {
+    let mut text = String::from(
+        "Signals:\n  HUP        read the policy file again; an error leaves the old policy in force\n  \
+         TERM, INT  end; the filter stays on (take it off with: firewall-ctl unload --all)\n\n",
+    );
+    text.push_str(&after(
+        &[
+            "sudo firewall-ctl daemon -i eth0 -f rules/web-server.yaml",
+            "sudo firewall-ctl daemon -f /etc/firewall/firewall.yaml",
+            "sudo firewall-ctl -v daemon -i eth0,eth1 -f edge.yaml --mode native",
+        ],
+        &[
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Config,
+            Exit::Privilege,
+            Exit::Unsupported,
+            Exit::Refused,
+        ],
+    ));
+    text
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    if args.file == crate::policy_file::STDIN {
+        return Err(Failure::new(
+            Exit::Usage,
+            "a daemon reads its policy again and again: name a file",
+        ));
+    }
+    log_to_standard_error(context);
+    daemon::run(Options {
+        interfaces: args.interfaces.clone(),
+        policy: args.file.clone(),
+        mode: args.mode.map(Into::into),
+        socket: context.socket.clone(),
+        root: context.root.clone(),
+        color: context.color_errors,
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// `RUST_LOG` decides if it is set, else `-v` and `-q`.
+fn log_to_standard_error(context: &Context) {
+    let level = match (context.quiet, context.verbose) {
+        (true, _) => "warn",
+        (false, 0) => "info",
+        (false, 1) => "firewall_ctl=debug,info",
+        (false, _) => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(context.color_errors)
+        .with_target(false);
+    // Under systemd the journal has the time. A second call in one process does nothing.
+    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().try_init()
+    } else {
+        log.try_init()
+    };
+}

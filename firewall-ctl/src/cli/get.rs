@@ -1,0 +1,219 @@
+//! `get`: list what is in force.
+
+use super::context::Context;
+use super::help::after;
+use super::output::Format;
+use super::source::{Source, nothing_loaded};
+use super::stats::action;
+use super::table::{Table, shorten};
+use crate::api::report::{PolicyReport, ReasonsReport, RulesReport};
+use crate::failure::{Exit, Failure};
+use crate::format::{Numbers, count};
+use crate::sampler::mode_name;
+use crate::view::{InterfaceView, SCHEMA};
+use clap::ValueEnum;
+use serde_json::json;
+
+/// List rules, reasons or interfaces, or print the policy in force
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What to list
+    #[arg(value_name = "WHAT")]
+    what: What,
+    /// Only the one of this name
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+/// What can be listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum What {
+    /// Rules in policy order
+    #[value(alias = "rule")]
+    Rules,
+    /// Every reason for passing or dropping a packet
+    #[value(alias = "reason")]
+    Reasons,
+    /// The text of the policy in force
+    #[value(alias = "policies")]
+    Policy,
+    /// Filtered interfaces
+    #[value(aliases = ["interface", "iface"])]
+    Interfaces,
+}
+
+pub(super) fn help() -> String {
+    after(
+        &[
+            "firewall-ctl get rules",
+            "firewall-ctl get rule ssh-admins -o yaml",
+            "firewall-ctl get policy > running.yaml",
+        ],
+        &[
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Privilege,
+            Exit::Unreachable,
+        ],
+    )
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let source = Source::open(context, None)?;
+    source.require_loaded()?;
+    let wide = context.format == Format::Wide;
+    let only = args.name.as_deref();
+    let text = match args.what {
+        What::Rules => {
+            let mut report = match &source {
+                Source::Daemon(client) => client.rules()?,
+                pins => RulesReport::of(&pins.snapshot(0)?),
+            };
+            report
+                .rules
+                .retain(|rule| only.is_none_or(|name| rule.name == name));
+            found(report.rules.is_empty(), "rule", only)?;
+            match context.format.is_text() {
+                true => rules(&report, wide, context.numbers),
+                false => context.format.document(&report, false)?,
+            }
+        }
+        What::Reasons => {
+            let mut report = match &source {
+                Source::Daemon(client) => client.reasons()?,
+                pins => ReasonsReport::of(&pins.snapshot(0)?),
+            };
+            report
+                .reasons
+                .retain(|reason| only.is_none_or(|name| reason.name == name));
+            found(report.reasons.is_empty(), "reason", only)?;
+            match context.format.is_text() {
+                true => reasons(&report, wide, context.numbers),
+                false => context.format.document(&report, false)?,
+            }
+        }
+        What::Policy => {
+            let report = match &source {
+                Source::Daemon(client) => client.policy()?,
+                Source::Pins(pins) => pins
+                    .observed()
+                    .map(PolicyReport::of)
+                    .ok_or_else(nothing_loaded)?,
+            };
+            match context.format.is_text() {
+                true => report.text,
+                false => context.format.document(&report, false)?,
+            }
+        }
+        What::Interfaces => {
+            let mut list = source.snapshot(0)?.status.interfaces;
+            list.retain(|interface| only.is_none_or(|name| interface.name == name));
+            found(list.is_empty(), "interface", only)?;
+            match context.format.is_text() {
+                true => interfaces(&list),
+                false => context
+                    .format
+                    .document(&json!({ "schema": SCHEMA, "interfaces": list }), false)?,
+            }
+        }
+    };
+    context.print(&text)?;
+    Ok(Exit::Ok)
+}
+
+fn found(none: bool, what: &str, name: Option<&str>) -> Result<(), Failure> {
+    match name {
+        Some(name) if none => Err(Failure::new(
+            Exit::Failed,
+            format!("there is no {what} called `{name}`"),
+        )
+        .help(format!("list them: firewall-ctl get {what}s"))),
+        _ => Ok(()),
+    }
+}
+
+/// Rules in policy order.
+pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> String {
+    let mut columns = vec![">#", "RULE", "ACTION", ">HITS", "MATCH"];
+    if wide {
+        columns.push("PLACE");
+    }
+    let mut table = Table::new(&columns);
+    for rule in &report.rules {
+        let mut cells = vec![
+            rule.number.to_string(),
+            if wide {
+                rule.name.clone()
+            } else {
+                shorten(&rule.name, 24)
+            },
+            action(&rule.action, rule.enabled),
+            count(rule.hits.total.packets, numbers),
+            if wide {
+                rule.summary.clone()
+            } else {
+                shorten(&rule.summary, 32)
+            },
+        ];
+        if wide {
+            cells.push(rule.place.clone());
+        }
+        table.row(cells);
+    }
+    let mut text = table.render();
+    if report.rules.iter().any(|rule| !rule.enabled) {
+        text.push_str("An action in brackets: the rule is disabled.\n");
+    }
+    if let Some(generation) = &report.generation {
+        text.push_str(&format!("Default: {}\n", generation.default));
+    }
+    text
+}
+
+/// The catalogue of reasons.
+pub(super) fn reasons(report: &ReasonsReport, wide: bool, numbers: Numbers) -> String {
+    let mut columns = vec!["REASON", ">PASSED", ">DROPPED", "DECIDED BY"];
+    if wide {
+        columns.push("MEANING");
+    }
+    let mut table = Table::new(&columns);
+    for reason in &report.reasons {
+        let mut cells = vec![
+            reason.name.clone(),
+            count(reason.pass.packets, numbers),
+            count(reason.drop.packets, numbers),
+            reason.governed_by.clone(),
+        ];
+        if wide {
+            cells.push(reason.text.clone());
+        }
+        table.row(cells);
+    }
+    table.render()
+}
+
+/// Filtered interfaces.
+pub(super) fn interfaces(list: &[InterfaceView]) -> String {
+    let mut table = Table::new(&[
+        "INTERFACE",
+        ">INDEX",
+        "MODE",
+        ">LINK",
+        ">PROGRAM",
+        "ZONE",
+        "WHY GENERIC",
+    ]);
+    for interface in list {
+        table.row([
+            interface.name.clone(),
+            interface.ifindex.to_string(),
+            mode_name(interface.mode).to_owned(),
+            interface.link_id.to_string(),
+            interface.program_id.to_string(),
+            interface.zone.clone(),
+            interface.fallback.clone().unwrap_or_default(),
+        ]);
+    }
+    table.render()
+}

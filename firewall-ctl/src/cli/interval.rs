@@ -1,0 +1,49 @@
+//! Times on the command line: `1s`, `500ms`, `2m`, and a bare number for seconds.
+
+use std::time::Duration;
+
+/// Shortest interval: below it, rates are noise.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// Longest interval.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Reads an interval of 100 ms to 1 h.
+pub(super) fn parse(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite() && *number >= 0.0)
+        .ok_or("write a number and a unit: 1s, 500ms, 2m")?;
+    let seconds = match &text[digits.len()..] {
+        "ms" => number / 1000.0,
+        "s" | "" => number,
+        "m" | "min" => number * 60.0,
+        unit => return Err(format!("unknown unit `{unit}`; there are ms, s, m")),
+    };
+    let interval = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    if interval < SHORTEST || interval > LONGEST {
+        return Err("an interval is between 100ms and 60m".to_owned());
+    }
+    Ok(interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_people_write() {
+        assert_eq!(parse("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(parse("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse("2"), Ok(Duration::from_secs(2)));
+        assert_eq!(parse("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse("2m"), Ok(Duration::from_secs(120)));
+        for bad in [
+            "", "s", "1h", "-1s", "0s", "99ms", "61m", "1e400s", "nan", "inf", "1 s",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

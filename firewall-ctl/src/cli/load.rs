@@ -1,0 +1,108 @@
+//! `load`: put a policy in force without a daemon.
+
+use super::apply::show;
+use super::context::Context;
+use super::help::after;
+use crate::api::client::Client;
+use crate::api::report::ApplyReport;
+use crate::engine::{Engine, Request};
+use crate::failure::{Exit, Failure};
+use crate::policy_file::PolicyFile;
+use clap::ValueEnum;
+use firewall_policy::rule::Mode;
+
+/// Put a policy in force without a daemon; it stays until `unload` or a reboot
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Interface to filter; repeat it or separate by commas [default: those that the policy names]
+    #[arg(short, long = "interface", value_name = "IF", value_delimiter = ',')]
+    interfaces: Vec<String>,
+    /// The policy; - for the standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: String,
+    /// How to attach [default: as the policy says]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<AttachMode>,
+    /// Take over from another XDP program on the interface
+    #[arg(long)]
+    replace: bool,
+}
+
+/// `--mode`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum AttachMode {
+    /// Native; generic, with an explanation, where the driver refuses
+    Auto,
+    /// In the driver, or not at all
+    Native,
+    /// In the network stack: works on every interface, for trying
+    Generic,
+}
+
+impl From<AttachMode> for Mode {
+    fn from(mode: AttachMode) -> Self {
+        match mode {
+            AttachMode::Auto => Self::Auto,
+            AttachMode::Native => Self::Native,
+            AttachMode::Generic => Self::Generic,
+        }
+    }
+}
+
+pub(super) fn help() -> String {
+    after(
+        &[
+            "sudo firewall-ctl load -i eth0 -f rules/web-server.yaml",
+            "sudo firewall-ctl load -i eth0,eth1 -f edge.yaml --mode native",
+            "sudo firewall-ctl load -i eth0 -f edge.yaml --replace",
+        ],
+        &[
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Config,
+            Exit::Privilege,
+            Exit::Unsupported,
+            Exit::Refused,
+        ],
+    )
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let file = PolicyFile::read(&args.file)?;
+    if Client::connect(&context.socket)?.is_some() {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "a daemon listens on {} and owns the filter",
+                context.socket.display()
+            ),
+        )
+        .help(format!(
+            "give it the policy: firewall-ctl apply -f {}",
+            args.file
+        ))
+        .outcome("nothing loaded"));
+    }
+    let mut engine = Engine::new(&context.root);
+    let name = file.name.clone();
+    let request = Request {
+        policy_path: file.name,
+        policy_text: file.text,
+        base: file.base,
+        interfaces: args.interfaces.clone(),
+        mode: args.mode.map(Mode::from),
+        replace: args.replace,
+    };
+    let applied = engine.apply(&request).map_err(|error| {
+        let failure = Failure::engine(&error, context.color_errors);
+        match engine.observe() {
+            Ok(Some(observed)) => failure.outcome(format!(
+                "nothing loaded; generation {} stays active",
+                observed.record.generation
+            )),
+            _ => failure.outcome("nothing loaded"),
+        }
+    })?;
+    show(&ApplyReport::new(&name, applied), context)
+}

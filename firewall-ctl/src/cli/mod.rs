@@ -1,0 +1,140 @@
+//! The command line: one file for each verb, `run(&Args, &Context) -> Result<Exit, Failure>`.
+//!
+//! Verbs read arguments, ask the daemon or the engine, and hand plain data to a pure function that
+//! makes text. Nothing imports this module but `main`.
+//!
+//! Invariant: whatever happens ends in one of [`Exit`]'s codes with a message on the standard
+//! error; a reader that closes the pipe ends a command quietly with success.
+
+mod apply;
+mod check;
+mod completions;
+mod context;
+mod daemon;
+mod explain;
+mod get;
+mod help;
+mod interval;
+mod load;
+mod output;
+mod reload;
+mod source;
+mod stats;
+mod status;
+mod table;
+mod top;
+mod unload;
+mod version;
+
+use crate::failure::{Exit, Failure};
+use clap::{CommandFactory, Parser, Subcommand};
+use context::{Context, Globals};
+use help::after;
+use std::process::ExitCode;
+
+/// XDP firewall: policies in YAML, enforced in the network driver
+#[derive(Debug, Parser)]
+#[command(
+    name = "firewall-ctl",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_long_help = after(
+        &[
+            "firewall-ctl check rules/web-server.yaml",
+            "sudo firewall-ctl daemon -i eth0 -f rules/web-server.yaml",
+            "sudo firewall-ctl top",
+        ],
+        &Exit::ALL,
+    )
+)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    #[command(after_long_help = daemon::help())]
+    Daemon(daemon::Args),
+    #[command(after_long_help = apply::help())]
+    Apply(apply::Args),
+    #[command(after_long_help = reload::help())]
+    Reload(reload::Args),
+    #[command(after_long_help = status::help())]
+    Status(status::Args),
+    #[command(after_long_help = stats::help())]
+    Stats(stats::Args),
+    #[command(after_long_help = get::help())]
+    Get(get::Args),
+    #[command(after_long_help = top::help())]
+    Top(top::Args),
+    #[command(after_long_help = load::help())]
+    Load(load::Args),
+    #[command(after_long_help = unload::help())]
+    Unload(unload::Args),
+    #[command(after_long_help = check::help())]
+    Check(check::Args),
+    #[command(after_long_help = explain::help())]
+    Explain(explain::Args),
+    #[command(after_long_help = version::help())]
+    Version(version::Args),
+    #[command(after_long_help = completions::help())]
+    Completions(completions::Args),
+}
+
+/// The program: reads the process's arguments, ends with its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is no reason to fail: help | head.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Ok.into()
+            };
+        }
+    };
+    let context = Context::from_environment(&cli.globals);
+    match run(&cli.verb, &context) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            context.complain(&failure);
+            failure.exit_code.into()
+        }
+    }
+}
+
+fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Daemon(args) => daemon::run(args, context),
+        Verb::Apply(args) => apply::run(args, context),
+        Verb::Reload(args) => reload::run(args, context),
+        Verb::Status(args) => status::run(args, context),
+        Verb::Stats(args) => stats::run(args, context),
+        Verb::Get(args) => get::run(args, context),
+        Verb::Top(args) => top::run(args, context),
+        Verb::Load(args) => load::run(args, context),
+        Verb::Unload(args) => unload::run(args, context),
+        Verb::Check(args) => check::run(args, context),
+        Verb::Explain(args) => explain::run(args, context),
+        Verb::Version(args) => version::run(args, context),
+        Verb::Completions(args) => completions::run(args, context),
+    }
+}
+
+/// The command line's description, for help, completions and documentation.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! `status`: everything that matters, on one screen.
+
+use super::context::Context;
+use super::help::after;
+use super::source::Source;
+use super::table::Table;
+use crate::api::report::{State, StatusReport};
+use crate::failure::{Exit, Failure};
+use crate::format::{Numbers, ago, bits, bytes, count, duration, percent, rate};
+use crate::sampler::mode_name;
+use crate::view::InterfaceView;
+use std::time::Duration;
+
+/// Interfaces on the screen; with the other lines they fit 24 lines.
+const INTERFACES: usize = 10;
+
+/// Warnings on the screen.
+const WARNINGS: usize = 6;
+
+/// Without a daemon, rates are taken over this time.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Show on one screen what is in force; exit code 1 unless it is what was asked for
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn help() -> String {
+    after(
+        &[
+            "firewall-ctl status",
+            "firewall-ctl status -o json",
+            "firewall-ctl status -q || echo alert",
+        ],
+        &[
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Privilege,
+            Exit::Unreachable,
+        ],
+    )
+}
+
+pub(super) fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let report = match Source::open(context, Some(PAUSE))? {
+        Source::Daemon(client) => client.status()?,
+        pins @ Source::Pins(_) => StatusReport::of(&pins.snapshot(0)?),
+    };
+    if !context.format.is_text() {
+        context.print(&context.format.document(&report, false)?)?;
+    } else if !context.quiet {
+        context.print(&screen(&report, context.numbers, context.color))?;
+    }
+    Ok(if report.state == State::Active {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    })
+}
+
+/// The screen.
+pub(super) fn screen(report: &StatusReport, numbers: Numbers, color: bool) -> String {
+    let paint = |code: &str, text: &str| {
+        if color {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    };
+    let status = &report.status;
+    let state = match report.state {
+        State::Active => paint("1;32", "ACTIVE"),
+        State::Degraded => paint("1;33", "ACTIVE, DEGRADED"),
+        State::Off => paint("1;31", "OFF"),
+    };
+    let uptime = status
+        .daemon_uptime
+        .map(|up| format!("  up {}", duration(up)));
+    let mut text = format!("firewall {}{}", status.version, uptime.unwrap_or_default());
+    if let Some(generation) = &status.generation {
+        let age = ago(report.time - generation.applied);
+        text.push_str(&format!("  generation {} ({age})", generation.number));
+    }
+    text.push_str(&format!("  enforcement: {state}\n"));
+
+    if let Some(generation) = &status.generation {
+        let hash: String = generation.sha256.chars().take(12).collect();
+        text.push_str(&format!("Policy {}  sha256 {hash}\n", generation.policy));
+        text.push_str(&interfaces(report, &generation.default, numbers));
+        text.push_str(&format!(
+            "Rules {}  Tables {}  Passed {}  Dropped {}  {}\n",
+            generation.rules,
+            bytes(generation.table_bytes, numbers),
+            count(report.pass.total.packets, numbers),
+            count(report.drop.total.packets, numbers),
+            bits(report.pass.rate.bps + report.drop.rate.bps, numbers),
+        ));
+        text.push_str(&top_drops(report, numbers));
+    } else {
+        text.push_str("No policy is loaded: every packet passes.\n");
+    }
+
+    for interface in &status.interfaces {
+        if let Some(fallback) = &interface.fallback {
+            text.push_str(&attention(&format!(
+                "{}: generic mode: {fallback}",
+                interface.name
+            )));
+        }
+    }
+    if let Some(error) = &status.last_error {
+        text.push_str(&attention(error));
+    }
+    for warning in status.warnings.iter().take(WARNINGS) {
+        text.push_str(&attention(warning));
+    }
+    if status.warnings.len() > WARNINGS {
+        text.push_str(&format!(
+            "! and {} more (-o json)\n",
+            status.warnings.len() - WARNINGS
+        ));
+    }
+    text.push_str(&last_line(report));
+    text
+}
+
+fn attention(sentence: &str) -> String {
+    format!("! {}\n", sentence.replace(char::is_control, " "))
+}
+
+fn interfaces(report: &StatusReport, default: &str, numbers: Numbers) -> String {
+    let mut table = Table::new(&[
+        "INTERFACE",
+        "MODE",
+        "LINK",
+        "DEFAULT",
+        ">RX pps",
+        ">PASS pps",
+        ">DROP pps",
+        ">DROP%",
+    ]);
+    let mut all: Vec<&InterfaceView> = report.status.interfaces.iter().collect();
+    let pps = |interface: &InterfaceView| interface.pass.rate.pps + interface.drop.rate.pps;
+    if all.len() > INTERFACES {
+        all.sort_by(|a, b| pps(b).total_cmp(&pps(a)));
+    }
+    for interface in all.iter().take(INTERFACES) {
+        let received = pps(interface);
+        table.row([
+            interface.name.clone(),
+            mode_name(interface.mode).to_owned(),
+            format!("#{}", interface.link_id),
+            default.to_owned(),
+            rate(received, numbers),
+            rate(interface.pass.rate.pps, numbers),
+            rate(interface.drop.rate.pps, numbers),
+            percent(interface.drop.rate.pps, received),
+        ]);
+    }
+    let mut text = table.render();
+    if all.len() > INTERFACES {
+        let more = all.len() - INTERFACES;
+        text.push_str(&format!("({more} more: firewall-ctl get interfaces)\n"));
+    }
+    text
+}
+
+/// By rate while something is dropped, by total otherwise.
+fn top_drops(report: &StatusReport, numbers: Numbers) -> String {
+    let live = report.top_drops.iter().any(|drop| drop.hits.rate.pps > 0.0);
+    let drops: Vec<String> = report
+        .top_drops
+        .iter()
+        .filter(|drop| !live || drop.hits.rate.pps > 0.0)
+        .map(|drop| match live {
+            true => format!("{} {}", drop.name, rate(drop.hits.rate.pps, numbers)),
+            false => format!("{} {}", drop.name, count(drop.hits.total.packets, numbers)),
+        })
+        .collect();
+    match (drops.is_empty(), live) {
+        (true, _) => "Top drops     none\n".to_owned(),
+        (false, true) => format!("Top drops/s   {}\n", drops.join(" | ")),
+        (false, false) => format!("Top drops     {}\n", drops.join(" | ")),
+    }
+}
+
+fn last_line(report: &StatusReport) -> String {
+    let status = &report.status;
+    let drift = match status.warnings.len() {
+        0 => "Drift none".to_owned(),
+        n => format!("Drift {n}"),
+    };
+    match (status.daemon_pid, &status.generation) {
+        (Some(pid), Some(_)) => format!(
+            "{drift}  Daemon OK (pid {pid})  On daemon death: keep filtering  Next: firewall-ctl top\n"
+        ),
+        (Some(pid), None) => {
+            format!("Daemon OK (pid {pid})  Next: firewall-ctl apply -f FILE\n")
+        }
+        (None, Some(_)) => {
+            format!("{drift}  Daemon not running (filter stays on)  Next: firewall-ctl daemon\n")
+        }
+        (None, None) => "Daemon not running  Next: firewall-ctl daemon -i IF -f FILE\n".to_owned(),
+    }
+}

@@ -1,0 +1,336 @@
+//! Golden screens from a made-up snapshot: what the verbs print, to the letter.
+
+use super::context::When;
+use super::output::Format;
+use super::{Cli, get, stats, status};
+use crate::api::report::{ReasonsReport, RulesReport, State, StatusReport};
+use crate::format::Numbers;
+use crate::view::{
+    Count, Flow, GenerationView, InterfaceView, OtherPorts, PortView, Rate, ReasonView, RuleView,
+    SCHEMA, Snapshot, Status,
+};
+use clap::{CommandFactory, Parser};
+use firewall_policy::rule::Mode;
+
+fn flow(packets: u64, pps: f64) -> Flow {
+    Flow {
+        total: Count {
+            packets,
+            bytes: packets * 500,
+        },
+        rate: Rate {
+            pps,
+            bps: pps * 4000.0,
+        },
+    }
+}
+
+fn interface(name: &str, mode: Mode, pass: Flow, drop: Flow) -> InterfaceView {
+    InterfaceView {
+        name: name.to_owned(),
+        ifindex: 2,
+        mode,
+        fallback: (mode == Mode::Generic).then(|| "the driver has no native XDP".to_owned()),
+        link_id: 7,
+        program_id: 41,
+        zone: "wan".to_owned(),
+        pass,
+        drop,
+    }
+}
+
+fn port(proto: &str, port: u16, service: Option<&str>, pass: Flow, drop: Flow) -> PortView {
+    PortView {
+        proto: proto.to_owned(),
+        port,
+        service: service.map(str::to_owned),
+        pass,
+        drop,
+        history: vec![1, 2, 3],
+    }
+}
+
+fn rule(number: usize, name: &str, action: &str, summary: &str, hits: Flow) -> RuleView {
+    RuleView {
+        number,
+        name: name.to_owned(),
+        action: action.to_owned(),
+        summary: summary.to_owned(),
+        place: format!("rules/web.yaml:{}", number + 10),
+        enabled: name != "old-ftp",
+        hits,
+        history: Vec::new(),
+    }
+}
+
+fn reason(name: &str, verdict: &str, hits: Flow) -> ReasonView {
+    ReasonView {
+        name: name.to_owned(),
+        verdict: verdict.to_owned(),
+        hits,
+        history: Vec::new(),
+    }
+}
+
+/// A busy host with a daemon.
+fn snapshot() -> Snapshot {
+    Snapshot {
+        schema: SCHEMA.to_owned(),
+        time: 1_800_007_200.0,
+        interval: 1.0,
+        status: Status {
+            version: "1.0.0".to_owned(),
+            daemon_pid: Some(4242),
+            daemon_uptime: Some(274_320.0),
+            generation: Some(GenerationView {
+                number: 42,
+                policy: "/etc/firewall/web.yaml".to_owned(),
+                sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+                    .to_owned(),
+                applied: 1_800_000_000.0,
+                rules: 3,
+                default: "drop".to_owned(),
+                table_bytes: 24_128,
+            }),
+            interfaces: vec![
+                interface(
+                    "eth0",
+                    Mode::Native,
+                    flow(8_200_113, 188_300.0),
+                    flow(51_000_000, 1_050_000.0),
+                ),
+                interface("eth1", Mode::Generic, flow(31_000, 2100.0), flow(0, 0.0)),
+            ],
+            last_error: None,
+            warnings: Vec::new(),
+        },
+        pass: flow(8_231_113, 190_400.0),
+        drop: flow(51_000_000, 1_050_000.0),
+        ports: vec![
+            port(
+                "tcp",
+                443,
+                Some("https"),
+                flow(8_000_000, 121_900.0),
+                flow(48_000_000, 903_200.0),
+            ),
+            port(
+                "udp",
+                53,
+                Some("dns"),
+                flow(200_000, 41_000.0),
+                flow(2_900_000, 118_400.0),
+            ),
+            port("tcp", 65_535, None, flow(12, 0.0), flow(310, 0.4)),
+        ],
+        other_ports: OtherPorts {
+            count: 212,
+            pass: flow(31_101, 24_100.0),
+            drop: flow(99_690, 28_700.0),
+        },
+        rules: vec![
+            rule(
+                1,
+                "blocklist",
+                "drop",
+                "from @blocklist",
+                flow(48_000_000, 902_100.0),
+            ),
+            rule(
+                2,
+                "web",
+                "pass",
+                "tcp port 80,443 from any to any, both families, IPv4 and IPv6",
+                flow(8_000_000, 121_900.0),
+            ),
+            rule(
+                3,
+                "ssh-admins",
+                "pass",
+                "tcp port 22 from @admins",
+                flow(12, 0.0),
+            ),
+            rule(4, "old-ftp", "drop", "tcp port 21", flow(0, 0.0)),
+        ],
+        reasons: vec![
+            reason("rule", "drop", flow(48_000_000, 902_100.0)),
+            reason("rule", "pass", flow(8_200_000, 188_300.0)),
+            reason("no-match", "drop", flow(2_900_000, 118_400.0)),
+            reason("frag-tiny", "drop", flow(100_000, 12_200.0)),
+            reason("arp", "pass", flow(31_113, 2.0)),
+        ],
+    }
+}
+
+fn screen(report: &StatusReport) -> String {
+    let screen = status::screen(report, Numbers::Si, false);
+    assert!(screen.lines().count() <= 24, "{screen}");
+    screen
+}
+
+#[test]
+fn status_of_a_busy_host() {
+    let report = StatusReport::of(&snapshot());
+    assert_eq!(report.state, State::Active);
+    let text = screen(&report);
+    for line in text.lines().filter(|line| !line.starts_with('!')) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn status_without_a_daemon() {
+    let mut snapshot = snapshot();
+    snapshot.status.daemon_pid = None;
+    snapshot.status.daemon_uptime = None;
+    insta::assert_snapshot!(screen(&StatusReport::of(&snapshot)));
+}
+
+#[test]
+fn status_after_a_failed_reload() {
+    let mut snapshot = snapshot();
+    snapshot.status.last_error =
+        Some("reload of web.yaml failed at 12:03:09Z: 1 error: FW0118 unknown action".to_owned());
+    snapshot.status.warnings = vec!["eth2 is on record and has no link".to_owned()];
+    let report = StatusReport::of(&snapshot);
+    assert_eq!(report.state, State::Degraded);
+    insta::assert_snapshot!(screen(&report));
+}
+
+#[test]
+fn status_of_a_host_without_a_policy() {
+    let mut empty = snapshot();
+    empty.status.generation = None;
+    empty.status.interfaces.clear();
+    empty.status.daemon_pid = None;
+    empty.status.daemon_uptime = None;
+    let report = StatusReport::of(&empty);
+    assert_eq!(report.state, State::Off);
+    insta::assert_snapshot!(screen(&report));
+}
+
+#[test]
+fn status_of_a_host_at_rest_names_totals() {
+    let mut resting = snapshot();
+    for rule in &mut resting.rules {
+        rule.hits.rate = Rate::default();
+    }
+    for reason in &mut resting.reasons {
+        reason.hits.rate = Rate::default();
+    }
+    let text = screen(&StatusReport::of(&resting));
+    assert!(
+        text.contains("Top drops     blocklist 48.00M | no-match 2.90M | frag-tiny 100.0k\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn status_with_many_interfaces_and_warnings_fits_the_screen() {
+    let mut many = snapshot();
+    for i in 0..63 {
+        many.status.interfaces.push(interface(
+            &format!("veth{i:011}"),
+            Mode::Native,
+            flow(u64::MAX, 1e12),
+            flow(u64::MAX, 1e12),
+        ));
+    }
+    many.status.interfaces.remove(1);
+    many.status.warnings = (0..40).map(|i| format!("warning {i}")).collect();
+    screen(&StatusReport::of(&many));
+}
+
+#[test]
+fn tables_of_stats() {
+    let snapshot = snapshot();
+    for (name, what) in [
+        ("ports", stats::What::Ports),
+        ("rules", stats::What::Rules),
+        ("interfaces", stats::What::Interfaces),
+        ("reasons", stats::What::Reasons),
+    ] {
+        let text = stats::text(&snapshot, what, 3, false, Numbers::Si);
+        for line in text.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        insta::assert_snapshot!(format!("stats_{name}"), text);
+        let wide = stats::text(&snapshot, what, 3, true, Numbers::Raw);
+        insta::assert_snapshot!(format!("stats_{name}_wide"), wide);
+    }
+}
+
+#[test]
+fn tables_of_get() {
+    let snapshot = snapshot();
+    let rules = RulesReport::of(&snapshot);
+    insta::assert_snapshot!("get_rules", get::rules(&rules, false, Numbers::Si));
+    insta::assert_snapshot!("get_rules_wide", get::rules(&rules, true, Numbers::Si));
+    let reasons = ReasonsReport::of(&snapshot);
+    insta::assert_snapshot!("get_reasons", get::reasons(&reasons, false, Numbers::Si));
+    insta::assert_snapshot!(
+        "get_interfaces",
+        get::interfaces(&snapshot.status.interfaces)
+    );
+}
+
+#[test]
+fn shapes_of_json_and_yaml() {
+    let snapshot = snapshot();
+    let status = StatusReport::of(&snapshot);
+    insta::assert_snapshot!(
+        "status_json",
+        Format::Json.document(&status, false).unwrap()
+    );
+    insta::assert_snapshot!(
+        "status_yaml",
+        Format::Yaml.document(&status, false).unwrap()
+    );
+    let ports = stats::document(&snapshot, stats::What::Ports);
+    insta::assert_snapshot!(
+        "stats_ports_json",
+        Format::Json.document(&ports, false).unwrap()
+    );
+    let rules = RulesReport::of(&snapshot);
+    insta::assert_snapshot!(
+        "get_rules_json",
+        Format::Json.document(&rules, false).unwrap()
+    );
+    // One of several: one line each.
+    let line = Format::Json.document(&ports, true).unwrap();
+    assert_eq!(line.matches('\n').count(), 1);
+}
+
+#[test]
+fn documents_read_back() {
+    let snapshot = snapshot();
+    let status = StatusReport::of(&snapshot);
+    let json = Format::Json.document(&status, false).unwrap();
+    assert_eq!(serde_json::from_str::<StatusReport>(&json).unwrap(), status);
+    let json = Format::Json.document(&snapshot, true).unwrap();
+    assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot);
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn global_options_stand_before_and_after_the_verb() {
+    for line in [
+        ["firewall-ctl", "--color", "never", "status"],
+        ["firewall-ctl", "status", "--color", "never"],
+    ] {
+        let cli = Cli::try_parse_from(line).unwrap();
+        assert_eq!(cli.globals.color, When::Never);
+    }
+    let nouns = ["rule", "rules", "reason", "policy", "iface", "interfaces"];
+    for noun in nouns {
+        assert!(
+            Cli::try_parse_from(["firewall-ctl", "get", noun]).is_ok(),
+            "{noun}"
+        );
+    }
+}

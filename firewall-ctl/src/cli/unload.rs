@@ -1,0 +1,73 @@
+//! `unload`: take the filter off.
+
+use super::context::Context;
+use super::help::after;
+use crate::api::client::Client;
+use crate::engine::Engine;
+use crate::failure::{Exit, Failure};
+use crate::view::SCHEMA;
+use serde::Serialize;
+
+/// Take the filter off interfaces; with the last one, every map and pin goes too
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Interface to free; repeat it or separate by commas
+    #[arg(
+        short,
+        long = "interface",
+        value_name = "IF",
+        value_delimiter = ',',
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    interfaces: Vec<String>,
+    /// All interfaces
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) fn help() -> String {
+    after(
+        &[
+            "sudo firewall-ctl unload -i eth0",
+            "sudo firewall-ctl unload --all",
+            "sudo firewall-ctl unload --all -o json",
+        ],
+        &[Exit::Ok, Exit::Failed, Exit::Usage, Exit::Privilege],
+    )
+}
+
+#[derive(Serialize)]
+struct Report {
+    schema: &'static str,
+    unloaded: Vec<String>,
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let mut engine = Engine::new(&context.root);
+    let wanted = (!args.all).then_some(args.interfaces.as_slice());
+    let unloaded = engine
+        .unload(wanted)
+        .map_err(|error| Failure::engine(&error, context.color_errors))?;
+    // A switch to turn everything off works whether a daemon runs or not.
+    if matches!(Client::connect(&context.socket), Ok(Some(_))) {
+        context.warn(&[
+            "a daemon is still running: its next apply, reload or restart filters again".to_owned(),
+        ]);
+    }
+    if context.format.is_text() {
+        context.say(&match unloaded.as_slice() {
+            [] => "nothing was loaded".to_owned(),
+            names => format!("no longer filtered: {}", names.join(", ")),
+        })?;
+    } else {
+        context.print(&context.format.document(
+            &Report {
+                schema: SCHEMA,
+                unloaded,
+            },
+            false,
+        )?)?;
+    }
+    Ok(Exit::Ok)
+}
