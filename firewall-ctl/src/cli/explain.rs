@@ -6,6 +6,7 @@ use crate::api::report::governed_by;
 use crate::failure::{Exit, Failure};
 use crate::view::SCHEMA;
 use firewall_common::reason::Reason;
+use firewall_policy::diag::codes::{self, Code};
 use serde_json::json;
 
 /// Explain a reason (frag-tiny) or an error code (FW0101)
@@ -28,32 +29,65 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let Some(reason) = reason(&args.code) else {
-        return Err(
-            Failure::new(Exit::Failed, format!("nothing is called `{}`", args.code))
-                .help("list the reasons: firewall-ctl get reasons; error codes look like FW0101"),
-        );
-    };
-    if context.format.is_text() {
-        context.print(&format!(
-            "{}: {}\nDecided by: {} in the policy.\n",
-            reason.name(),
-            reason.text(),
-            governed_by(reason)
-        ))?;
-    } else {
-        context.print(&context.format.document(
-            &json!({
+    let (text, document) = if let Some(reason) = reason(&args.code) {
+        (
+            about_reason(reason),
+            json!({
                 "schema": SCHEMA,
-                "code": reason.name(),
                 "kind": "reason",
+                "code": reason.name(),
                 "text": reason.text(),
                 "governed_by": governed_by(reason),
             }),
-            false,
-        )?)?;
+        )
+    } else if let Some(code) = codes::find(&args.code.to_ascii_uppercase()) {
+        (
+            about_code(code),
+            json!({
+                "schema": SCHEMA,
+                "kind": "diagnostic",
+                "code": code.id,
+                "title": code.title,
+                "text": code.text,
+                "wrong": code.wrong,
+                "right": code.right,
+            }),
+        )
+    } else {
+        return Err(
+            Failure::new(Exit::Failed, format!("nothing is called `{}`", args.code)).help(
+                "list the reasons: firewall-ctl get reasons; error codes look like FW0101",
+            ),
+        );
+    };
+    if context.format.is_text() {
+        context.print(&text)?;
+    } else {
+        context.print(&context.format.document(&document, false)?)?;
     }
     Ok(Exit::Ok)
+}
+
+fn about_reason(reason: Reason) -> String {
+    format!(
+        "{}: {}\nDecided by: {} in the policy.\n",
+        reason.name(),
+        reason.text(),
+        governed_by(reason)
+    )
+}
+
+fn about_code(code: &Code) -> String {
+    let mut text = format!("{}: {}\n\n{}\n", code.id, code.title, code.text);
+    for (word, example) in [("Wrong", code.wrong), ("Right", code.right)] {
+        if !example.is_empty() {
+            text.push_str(&format!("\n{word}:\n"));
+            for line in example.lines() {
+                text.push_str(&format!("  {line}\n"));
+            }
+        }
+    }
+    text
 }
 
 /// A reason by its name; `FRAG_TINY` is understood too.
