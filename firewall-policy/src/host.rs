@@ -79,6 +79,11 @@ impl Machine for HostMachine<'_> {
         std::hint::black_box(value)
     }
 
+    #[inline(always)]
+    fn forget(&self, value: u64) -> u64 {
+        value
+    }
+
     fn repeat<S: Step>(&self, max: u32, state: &mut S) {
         for _ in 0..max {
             if !state.step() {

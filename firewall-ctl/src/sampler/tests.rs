@@ -21,6 +21,8 @@ fn record(generation: u64, rules: Vec<RuleRecord>) -> Record {
         policy_path: "web.yaml".to_owned(),
         policy_text: String::new(),
         sha256: "00".to_owned(),
+        fingerprint: String::new(),
+        namespace: 0,
         applied: 1000.0,
         default: "drop".to_owned(),
         table_bytes: 4096,
