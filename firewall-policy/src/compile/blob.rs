@@ -61,9 +61,11 @@ impl Blob {
         });
     }
 
-    /// The bytes, a multiple of 64 of them, and the report.
+    /// The bytes and the report. The last 64 bytes are spare, so that one bounds check serves for
+    /// reads of every size.
     pub(super) fn finish(mut self) -> (Vec<u8>, Vec<SizeLine>) {
         self.align(64);
+        self.bytes.resize(self.bytes.len() + 64, 0);
         (self.bytes, self.report)
     }
 }

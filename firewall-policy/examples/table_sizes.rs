@@ -1,0 +1,162 @@
+//! Compiles a ClassBench file and prints where the bytes go and what a lookup touches:
+//! `cargo run -p firewall-policy --example table_sizes -- FILE [check]`. With `check`, every header
+//! is compared with the oracle.
+
+use firewall_common::abi::Config;
+use firewall_common::classify::classify;
+use firewall_common::machine::{Machine, Step};
+use firewall_policy::tables::Tables;
+use firewall_policy::{classbench, compile::compile, host, oracle};
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::time::Instant;
+
+const HEADERS: usize = 65_536;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let path = arguments.next().ok_or("usage: table_sizes FILE [check]")?;
+    let check = arguments.next().is_some();
+    let policy = classbench::parse(&std::fs::read_to_string(&path)?)?;
+    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+
+    let start = Instant::now();
+    let tables = compile(&policy, &slots)?;
+    let took = start.elapsed();
+    println!(
+        "{path}: {} rules, compiled in {took:.1?}",
+        policy.rules.len()
+    );
+    for line in &tables.report {
+        println!(
+            "  {:60} {:>8} entries {:>10} bytes",
+            line.what, line.entries, line.bytes
+        );
+    }
+    println!("  {:60} {:>25} bytes", "all", tables.bytes.len());
+
+    let headers = classbench::headers(&policy, HEADERS, 1);
+    let mut best = u128::MAX;
+    for _ in 0..7 {
+        let start = Instant::now();
+        let mut sum = 0;
+        for key in &headers {
+            sum += host::lookup(&tables, key)
+                .hit
+                .map_or(0, |hit| u64::from(hit.slot));
+        }
+        std::hint::black_box(sum);
+        best = best.min(start.elapsed().as_nanos());
+    }
+    println!(
+        "  {:.0} ns a lookup on this host",
+        best as f64 / HEADERS as f64
+    );
+
+    let (mut reads, mut lines, mut visits) = (Vec::new(), Vec::new(), Vec::new());
+    for key in &headers {
+        let trace = RefCell::new(Trace::default());
+        classify(
+            &Tracing {
+                tables: &tables,
+                trace: &trace,
+            },
+            key,
+        );
+        let trace = trace.into_inner();
+        reads.push(trace.reads);
+        lines.push(trace.lines.len());
+        // A visited node or leaf word costs two words in each lane.
+        visits.push(trace.words.saturating_sub(lanes(&tables) + 1) / (2 * lanes(&tables)));
+    }
+    for (what, mut counts) in [
+        ("table reads", reads),
+        ("cache lines", lines),
+        ("nodes and leaf words visited", visits),
+    ] {
+        counts.sort_unstable();
+        let at = |part: f64| counts[((HEADERS - 1) as f64 * part) as usize];
+        let mean = counts.iter().sum::<usize>() as f64 / HEADERS as f64;
+        println!(
+            "  {what}: mean {mean:.1}, p50 {}, p99 {}, max {}",
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        );
+    }
+    if check {
+        for key in &headers {
+            let found = host::lookup(&tables, key).hit.map(|hit| hit.slot);
+            let expected = oracle::evaluate(&policy, key).decided.map(|i| slots[i]);
+            if found != expected {
+                return Err(format!("{key:?}: {found:?}, but the oracle says {expected:?}").into());
+            }
+        }
+        println!("  every header agrees with the oracle");
+    }
+    Ok(())
+}
+
+/// Lanes of the IPv4 classifier.
+fn lanes(tables: &Tables) -> usize {
+    let v4 = &tables.config.v4;
+    let fields = v4.fields.iter().filter(|field| field.rows != 0).count();
+    usize::from(v4.src.form != 0) + usize::from(v4.dst.form != 0) + fields
+}
+
+/// What one lookup read.
+#[derive(Default)]
+struct Trace {
+    reads: usize,
+    words: usize,
+    lines: HashSet<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Tracing<'a> {
+    tables: &'a Tables,
+    trace: &'a RefCell<Trace>,
+}
+
+impl Tracing<'_> {
+    fn read<const N: usize>(&self, offset: u64) -> [u8; N] {
+        let mut trace = self.trace.borrow_mut();
+        trace.reads += 1;
+        trace.lines.insert(offset / 64);
+        self.tables.bytes[offset as usize..]
+            .first_chunk()
+            .copied()
+            .unwrap_or([0; N])
+    }
+}
+
+impl Machine for Tracing<'_> {
+    fn constant(&self, pick: impl Fn(&Config) -> &u32) -> u32 {
+        *pick(&self.tables.config)
+    }
+    fn table_u16(&self, offset: u64) -> u32 {
+        u32::from(u16::from_ne_bytes(self.read(offset)))
+    }
+    fn table_u32(&self, offset: u64) -> u32 {
+        u32::from_ne_bytes(self.read(offset))
+    }
+    fn table_u64(&self, offset: u64) -> u64 {
+        self.trace.borrow_mut().words += 1;
+        u64::from_ne_bytes(self.read(offset))
+    }
+    fn table_line(&self, offset: u64) -> [u64; 8] {
+        let bytes: [u8; 64] = self.read(offset);
+        bytemuck::cast(bytes)
+    }
+    fn opaque(&self, value: u64) -> u64 {
+        value
+    }
+    fn repeat<S: Step>(&self, max: u32, state: &mut S) {
+        for _ in 0..max {
+            if !state.step() {
+                break;
+            }
+        }
+    }
+    fn count_rule(&self, _slot: u32) {}
+}
