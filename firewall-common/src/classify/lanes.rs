@@ -52,13 +52,13 @@ const fn field_index(lane: usize) -> usize {
 
 /// Byte offset of the packet's row in every used lane; the others hold nothing of use.
 #[inline(always)]
-pub(super) fn rows<M: Machine, F: Family>(machine: &M, key: &PacketKey) -> [u32; LANES] {
+pub(super) fn rows<M: Machine, F: Family>(machine: &M, key: &PacketKey) -> [u64; LANES] {
     let mut rows = [0; LANES];
     if used::<M, F>(machine, 0) {
-        rows[0] = addr::row(machine, F::src(key), F::LONG, |c| &F::of(c).src) as u32;
+        rows[0] = addr::row(machine, F::src(key), F::LONG, |c| &F::of(c).src);
     }
     if used::<M, F>(machine, 1) {
-        rows[1] = addr::row(machine, F::dst(key), F::LONG, |c| &F::of(c).dst) as u32;
+        rows[1] = addr::row(machine, F::dst(key), F::LONG, |c| &F::of(c).dst);
     }
     let mut class = 0;
     for position in 0..Field::COUNT {
@@ -81,7 +81,7 @@ pub(super) fn rows<M: Machine, F: Family>(machine: &M, key: &PacketKey) -> [u32;
             class = entry(machine, join, u64::from(class) * width + own, wide);
         }
         if lane_rows != 0 {
-            rows[2 + position] = row_offset(lane_rows, class) as u32;
+            rows[2 + position] = row_offset(lane_rows, class);
         }
     }
     rows

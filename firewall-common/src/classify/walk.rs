@@ -25,7 +25,7 @@ pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -
     let mut both = u64::MAX;
     for lane in 0..LANES {
         if lanes::used::<M, F>(machine, lane) {
-            both &= machine.table_u64(u64::from(rows[lane]));
+            both &= machine.table_u64(rows[lane]);
         }
     }
     if both == 0 {
@@ -66,9 +66,9 @@ struct Walk<M, F> {
     machine: M,
     family: PhantomData<F>,
     /// Byte offsets of the lanes' rows.
-    rows: [u32; LANES],
+    rows: [u64; LANES],
     /// Byte offsets of the lanes' present nodes.
-    nodes: [u32; LANES],
+    nodes: [u64; LANES],
     /// Nodes not yet visited (levels 3).
     nodes_left: u64,
     /// Leaf words of the present nodes not yet visited.
@@ -128,12 +128,12 @@ impl<M: Machine, F: Family> Walk<M, F> {
         let mut all = u64::MAX;
         for lane in 0..LANES {
             if lanes::used::<M, F>(&self.machine, lane) {
-                let row = u64::from(self.rows[lane]);
+                let row = self.rows[lane];
                 let children = self.machine.table_u64(row);
                 let child = row + 8 + 4 * rank(children, bit);
-                let node = self.machine.table_u32(child) << 3;
+                let node = u64::from(self.machine.table_u32(child)) * 8;
                 self.nodes[lane] = node;
-                all &= self.machine.table_u64(u64::from(node));
+                all &= self.machine.table_u64(node);
             }
         }
         self.leaves_left = all;
@@ -148,7 +148,7 @@ impl<M: Machine, F: Family> Walk<M, F> {
         let mut all = u64::MAX;
         for lane in 0..LANES {
             if lanes::used::<M, F>(&self.machine, lane) {
-                let node = u64::from(self.nodes[lane]);
+                let node = self.nodes[lane];
                 let leaves = self.machine.table_u64(node);
                 all &= self.machine.table_u64(node + 8 + 8 * rank(leaves, bit));
             }
