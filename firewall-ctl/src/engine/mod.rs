@@ -123,24 +123,26 @@ impl Engine {
     ) -> Result<(Done, bool), EngineError> {
         let mut survey = self.store.survey()?;
         remove_unused(&mut survey)?;
+        let record = survey
+            .in_force()
+            .and_then(|generation| generation.folder.read_record().ok());
+        if let Some(record) = &record {
+            require_namespace(record, &survey)?;
+        }
         let filtered = survey.filtered();
         let (targets, mut warnings) =
             resolve_interfaces(&source.policy, &request.interfaces, &filtered, present)?;
-        let record = survey
-            .in_force()
-            .map(|generation| generation.folder.read_record());
-        if let Some(Ok(record)) = record {
-            require_namespace(&record, &survey)?;
-            if is_in_force(&record, &survey, source, &targets) {
-                return Ok((Done { record, warnings }, false));
-            }
-        }
         let desired = Desired {
             request,
             source,
             targets: &targets,
             object: &self.object,
         };
+        if let Some(record) = record
+            && is_in_force(&record, &survey, source, &targets)
+        {
+            return Ok((Done { record, warnings }, false));
+        }
         let mut done = transaction::run(&self.store, &survey, &desired)?;
         warnings.append(&mut done.warnings);
         done.warnings = warnings;

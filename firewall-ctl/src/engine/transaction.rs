@@ -119,16 +119,16 @@ impl Journal {
     }
 }
 
-/// Puts `desired` in force. Needs the lock on the store.
+/// Puts `desired` in force. `kept_modes` comes from [`check_modes`]. Needs the lock on the store.
 pub(super) fn run(
     store: &Store,
     survey: &Survey,
     desired: &Desired<'_>,
+    kept_modes: &[Option<Mode>],
 ) -> Result<Done, EngineError> {
-    let kept_modes = check_modes(survey, desired)?;
     let foreign = foreign_programs(survey, desired)?;
     let mut journal = Journal::default();
-    match stage_and_switch(store, survey, desired, &kept_modes, &foreign, &mut journal) {
+    match stage_and_switch(store, survey, desired, kept_modes, &foreign, &mut journal) {
         Ok((mut done, staged)) => {
             commit(survey, desired, &staged, &mut done);
             Ok(done)
@@ -142,7 +142,7 @@ pub(super) fn run(
 
 /// The mode in force of each target that we have a link on. A link keeps its mode for life, so
 /// another mode needs a gap, which only the user may open.
-fn check_modes(survey: &Survey, desired: &Desired<'_>) -> Result<Vec<Option<Mode>>, EngineError> {
+pub(super) fn check_modes(survey: &Survey, desired: &Desired<'_>) -> Result<Vec<Option<Mode>>, EngineError> {
     let mut modes = Vec::with_capacity(desired.targets.len());
     for target in desired.targets {
         let Some(pinned) = survey.link_on(target.ifindex) else {
@@ -202,7 +202,7 @@ fn foreign_programs(
     {
         for program in link::programs_on(&target.name, target.ifindex)? {
             if !desired.request.replace {
-                return Err(link::foreign_program(&target.name, &program).into());
+                return Err(link::foreign_program(&target.name, target.ifindex, &program).into());
             }
             foreign.push((target.clone(), program));
         }

@@ -9,9 +9,9 @@ use super::KernelError;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
 use std::ffi::CStr;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::thread::sleep;
@@ -113,7 +113,7 @@ pub(crate) fn lock(root: &Path) -> Result<Lock, KernelError> {
     let call = |what: &str| KernelError::call(format!("{what} {}", root.display()));
     let start = Instant::now();
     loop {
-        match fs::create_dir(root) {
+        match DirBuilder::new().mode(0o700).create(root) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(call("make folder")(error));
             }

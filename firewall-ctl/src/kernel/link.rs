@@ -90,7 +90,7 @@ pub(crate) fn attach(
             && let Ok(programs) = netlink::attached(ifindex)
             && let Some(foreign) = programs.first()
         {
-            return foreign_program(interface, foreign);
+            return foreign_program(interface, ifindex, foreign);
         }
         KernelError::Attach {
             interface: interface.into(),
@@ -150,12 +150,16 @@ fn explain(error: &io::Error) -> String {
 }
 
 /// Names the program on an interface and says what can be done.
-pub(crate) fn foreign_program(interface: &str, program: &Attached) -> KernelError {
+pub(crate) fn foreign_program(
+    interface: &str,
+    ifindex: u32,
+    program: &Attached,
+) -> KernelError {
     let id = program.program_id;
     let name = sys::program_by_id(id)
         .and_then(|fd| sys::program_info(fd.as_fd()))
         .map_or_else(|_| "unknown".into(), |facts| facts.name);
-    let advice = if held_by_link(id) {
+    let advice = if held_by_link(id, ifindex) {
         "It is held by a BPF link, which only its owner can take off; stop its owner first"
     } else {
         "Take it off with its own tool (or `ip link set dev IF xdp off`), or add --replace"
@@ -169,12 +173,12 @@ pub(crate) fn foreign_program(interface: &str, program: &Attached) -> KernelErro
     }
 }
 
-/// Whether some link holds the program.
-fn held_by_link(program_id: u32) -> bool {
+/// Whether a link holds the program on the interface.
+fn held_by_link(program_id: u32, ifindex: u32) -> bool {
     sys::links()
         .filter_map(Result::ok)
         .filter_map(|link| sys::link_info(link.as_fd()).ok().flatten())
-        .any(|facts| facts.program_id == program_id)
+        .any(|facts| (facts.program_id, facts.ifindex) == (program_id, ifindex))
 }
 
 /// A program of someone else's that was taken off an interface. It stays loaded as long as this
@@ -199,8 +203,8 @@ pub(crate) fn take_off(
     ifindex: u32,
     program: &Attached,
 ) -> Result<TakenOff, KernelError> {
-    if held_by_link(program.program_id) {
-        return Err(foreign_program(interface, program));
+    if held_by_link(program.program_id, ifindex) {
+        return Err(foreign_program(interface, ifindex, program));
     }
     let call = || {
         KernelError::call(format!(

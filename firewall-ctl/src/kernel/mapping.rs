@@ -19,8 +19,8 @@ pub(crate) struct Mapping {
     writable: bool,
 }
 
-// SAFETY: the memory is shared with the kernel anyway; every access is atomic or goes through
-// `write`, whose callers own the map before anyone else reads it.
+// SAFETY: the memory is shared with the kernel anyway; every access is atomic, or a copy of bytes
+// that nobody writes any more.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
@@ -68,21 +68,6 @@ impl Mapping {
         debug_assert!(self.writable);
         for word in &self.words()[start..start + count] {
             word.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// Copies `bytes` to the start of the value. The map must not be in use yet.
-    ///
-    /// # Panics
-    /// If the mapping is read-only or too short: both are mistakes of the caller.
-    pub(crate) fn write(&self, bytes: &[u8]) {
-        assert!(
-            self.writable && bytes.len() <= self.len,
-            "the mapping has room for the bytes"
-        );
-        // SAFETY: writable memory of at least `bytes.len()` bytes, which `bytes` cannot overlap.
-        unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.as_ptr(), bytes.len());
         }
     }
 

@@ -87,8 +87,8 @@ impl BigMap {
     /// A map with exactly these bytes, which the program can read and nobody can change.
     pub(crate) fn constant(name: &'static str, bytes: &[u8]) -> Result<Self, KernelError> {
         let map = Self::create(name, bytes.len() as u64, BPF_F_RDONLY_PROG)?;
-        map.map_writable()?.write(bytes);
-        // Refused while it is mapped writable, so the mapping above is gone by now.
+        // The kernel maps memory that programs may only read for nobody to write, hence one copy.
+        sys::map_set(map.fd(), bytes).map_err(KernelError::call(format!("fill map {name}")))?;
         sys::map_freeze(map.fd()).map_err(KernelError::call(format!("freeze map {name}")))?;
         Ok(map)
     }
