@@ -138,12 +138,13 @@ impl Engine {
             targets: &targets,
             object: &self.object,
         };
+        let modes = transaction::check_modes(&survey, &desired)?;
         if let Some(record) = record
             && is_in_force(&record, &survey, source, &targets)
         {
             return Ok((Done { record, warnings }, false));
         }
-        let mut done = transaction::run(&self.store, &survey, &desired)?;
+        let mut done = transaction::run(&self.store, &survey, &desired, &modes)?;
         warnings.append(&mut done.warnings);
         done.warnings = warnings;
         Ok((done, true))

@@ -142,7 +142,10 @@ pub(super) fn run(
 
 /// The mode in force of each target that we have a link on. A link keeps its mode for life, so
 /// another mode needs a gap, which only the user may open.
-pub(super) fn check_modes(survey: &Survey, desired: &Desired<'_>) -> Result<Vec<Option<Mode>>, EngineError> {
+pub(super) fn check_modes(
+    survey: &Survey,
+    desired: &Desired<'_>,
+) -> Result<Vec<Option<Mode>>, EngineError> {
     let mut modes = Vec::with_capacity(desired.targets.len());
     for target in desired.targets {
         let Some(pinned) = survey.link_on(target.ifindex) else {

@@ -150,11 +150,7 @@ fn explain(error: &io::Error) -> String {
 }
 
 /// Names the program on an interface and says what can be done.
-pub(crate) fn foreign_program(
-    interface: &str,
-    ifindex: u32,
-    program: &Attached,
-) -> KernelError {
+pub(crate) fn foreign_program(interface: &str, ifindex: u32, program: &Attached) -> KernelError {
     let id = program.program_id;
     let name = sys::program_by_id(id)
         .and_then(|fd| sys::program_info(fd.as_fd()))
