@@ -1,6 +1,8 @@
 //! The engine against the real kernel: veth pairs in namespaces of their own, pins in folders of
 //! their own.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use common::{Root, in_namespace, ip, new_namespace, policy, request, send, veth};
