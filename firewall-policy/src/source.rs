@@ -68,14 +68,7 @@ pub fn read_policy_bytes(name: &str, bytes: &[u8], files: &dyn Files) -> Result<
         Err(error) => error,
     };
     let sound = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or("");
-    let line_start = sound.rfind('\n').map_or(0, |newline| newline + 1);
-    let span = Span {
-        source: 0,
-        start: sound.len() as u32,
-        end: sound.len() as u32,
-        line: sound.matches('\n').count() as u32 + 1,
-        column: sound[line_start..].chars().count() as u32 + 1,
-    };
+    let span = Span::at(sound, sound.len(), sound.len());
     let mut sink = Sink::new(name, sound);
     sink.error(
         &codes::NOT_UTF8,

@@ -23,6 +23,21 @@ pub(crate) struct Span {
     pub(crate) column: u32,
 }
 
+impl Span {
+    /// The stretch from `start` to `end` of the policy's text, by counting from its beginning.
+    pub(crate) fn at(text: &str, start: usize, end: usize) -> Self {
+        let before = &text[..start];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self {
+            source: 0,
+            start: start as u32,
+            end: end as u32,
+            line: before.matches('\n').count() as u32 + 1,
+            column: before[line_start..].chars().count() as u32 + 1,
+        }
+    }
+}
+
 /// One value and where it stands.
 #[derive(Debug)]
 pub(crate) struct Node<'a> {

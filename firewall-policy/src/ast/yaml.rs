@@ -11,6 +11,7 @@ use serde_saphyr::granit_parser::{
     ErrorKind, Event, Marker, Options, Parser, ScalarStyle, ScanError, Span as EventSpan,
 };
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Bytes of policy text that are read.
 pub(crate) const MAX_TEXT: usize = 16 << 20;
@@ -110,15 +111,7 @@ fn text_is_sound(text: &str, sink: &mut Sink<'_>) -> bool {
     if let Some(found) = text[offset..].find(bad) {
         let start = offset + found;
         let character = text[start..].chars().next().unwrap_or_default();
-        let before = &text[..start];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let span = Span {
-            source: 0,
-            start: start as u32,
-            end: (start + character.len_utf8()) as u32,
-            line: before.matches('\n').count() as u32 + 1,
-            column: before[line_start..].chars().count() as u32 + 1,
-        };
+        let span = Span::at(text, start, start + character.len_utf8());
         sink.error(
             &codes::CONTROL_CHARACTER,
             span,
@@ -280,12 +273,16 @@ impl<'a> Builder<'_, 'a> {
     }
 
     /// Reports keys that stand twice and keeps the first of each.
-    fn unique(&mut self, map: Vec<(Key<'a>, Node<'a>)>) -> Vec<(Key<'a>, Node<'a>)> {
-        let mut seen: HashMap<String, Span> = HashMap::with_capacity(map.len());
-        let mut kept = Vec::with_capacity(map.len());
-        for (key, node) in map {
-            match seen.get(&*key.text) {
-                Some(&first) => {
+    fn unique(&mut self, mut map: Vec<(Key<'a>, Node<'a>)>) -> Vec<(Key<'a>, Node<'a>)> {
+        let mut again = Vec::new();
+        let mut seen: HashMap<&str, Span> = HashMap::with_capacity(map.len());
+        for (at, (key, _)) in map.iter().enumerate() {
+            match seen.entry(&key.text) {
+                Entry::Vacant(free) => {
+                    free.insert(key.span);
+                }
+                Entry::Occupied(first) => {
+                    again.push(at);
                     self.sink
                         .error(
                             &codes::DUPLICATE_KEY,
@@ -293,16 +290,15 @@ impl<'a> Builder<'_, 'a> {
                             format!("the key `{}` stands twice", show(&key.text)),
                         )
                         .label("again here")
-                        .also(first, "first here")
+                        .also(*first.get(), "first here")
                         .help("keep one of them; several values for one key are a list: `[a, b]`");
-                }
-                None => {
-                    seen.insert(key.text.to_string(), key.span);
-                    kept.push((key, node));
                 }
             }
         }
-        kept
+        for at in again.into_iter().rev() {
+            map.remove(at);
+        }
+        map
     }
 }
 
@@ -333,13 +329,33 @@ fn syntax_error(text: &str, error: &ScanError, sink: &mut Sink<'_>) {
         .chars()
         .take_while(|c| !c.is_whitespace() && !",]}".contains(*c))
         .collect();
+    // The parser names the start of the scalar that the tab breaks off.
+    let tab = text[start..].find('\t').map(|tab| start + tab);
     match error.kind() {
+        ErrorKind::TabInPlainScalar if tab.is_some() => {
+            let tab = tab.unwrap_or(start);
+            sink.error(
+                &codes::TAB,
+                Span::at(text, tab, tab + 1),
+                "a tab in the indentation",
+            )
+            .help("indent with spaces; YAML does not allow tabs there");
+        }
         ErrorKind::TabNotAllowed
         | ErrorKind::TabInBlockIndentation
         | ErrorKind::TabInIndentation
         | ErrorKind::TabAtBlockScalarStart => {
-            sink.error(&codes::TAB, span, "a tab in the indentation")
-                .help("indent with spaces; YAML does not allow tabs there");
+            let tab = if text[..start].ends_with('\t') {
+                start - 1
+            } else {
+                start
+            };
+            sink.error(
+                &codes::TAB,
+                Span::at(text, tab, tab),
+                "a tab in the indentation",
+            )
+            .help("indent with spaces; YAML does not allow tabs there");
         }
         ErrorKind::UnexpectedCharacter {
             character: c @ ('@' | '`' | '%'),

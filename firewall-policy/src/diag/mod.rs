@@ -194,6 +194,14 @@ impl<'a> Sink<'a> {
         self.omitted[0] > 0 || self.list.iter().any(|d| d.severity == Severity::Error)
     }
 
+    /// Counts an error without making its text, if enough are kept already. For places that may
+    /// report very many, or whose help is dear.
+    pub(crate) fn omit_error(&mut self) -> bool {
+        let full = self.list.len() >= KEPT;
+        self.omitted[Severity::Error as usize] += usize::from(full);
+        full
+    }
+
     /// Reports an error.
     pub(crate) fn error(
         &mut self,
@@ -283,14 +291,16 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// Text of a user's file made fit for a message: short, one line, no control characters.
+/// Text of a user's file made fit for a message: short, one line, no control characters and
+/// none that change the direction of writing.
 pub(crate) fn show(text: &str) -> String {
     const LONGEST: usize = 60;
     let mut shown: String = text
         .chars()
         .take(LONGEST)
         .flat_map(|c| {
-            let escape = c.is_control();
+            let escape = c.is_control()
+                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
             escape
                 .then(|| c.escape_default())
                 .into_iter()

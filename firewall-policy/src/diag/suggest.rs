@@ -3,14 +3,67 @@
 //! Distance is the optimal string alignment form of Damerau-Levenshtein (insert, delete, replace,
 //! swap two neighbours; Damerau 1964), on characters.
 
-/// The known word nearest to `word`, if at most two edits away and nearer than a rewrite.
+/// Words of other firewalls, and what they are called here.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("accept", "pass"),
+    ("allow", "pass"),
+    ("permit", "pass"),
+    ("deny", "drop"),
+    ("block", "drop"),
+    ("discard", "drop"),
+    ("continue", "next"),
+    ("src", "from"),
+    ("source", "from"),
+    ("saddr", "from"),
+    ("dst", "to"),
+    ("dest", "to"),
+    ("destination", "to"),
+    ("daddr", "to"),
+    ("dport", "port"),
+    ("ports", "port"),
+    ("destination_port", "port"),
+    ("dst_port", "port"),
+    ("sport", "source_port"),
+    ("src_port", "source_port"),
+    ("from_port", "source_port"),
+    ("protocol", "proto"),
+    ("l4proto", "proto"),
+    ("target", "action"),
+    ("verdict", "action"),
+    ("tcp_flags", "flags"),
+    ("icmp_type", "icmp"),
+    ("interface", "interfaces"),
+    ("description", "comment"),
+    ("disabled", "enabled"),
+    ("name", "match"),
+    ("ping", "echo-request"),
+    ("pong", "echo-reply"),
+    ("skb", "generic"),
+    ("driver", "native"),
+    ("ip", "cidr"),
+    ("icmp6", "icmpv6"),
+    ("ipv6-icmp", "icmpv6"),
+];
+
+/// The known word that is meant: another firewall's word for it, the nearest one of at most two
+/// edits, or the first that starts so.
 pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     if word.len() > 64 {
         return None;
     }
-    let folded = word.to_lowercase().replace('-', "_");
-    known
-        .into_iter()
+    let known: Vec<&str> = known.into_iter().collect();
+    let fold = |word: &str| word.to_lowercase().replace('-', "_");
+    let folded = fold(word);
+    let synonym = SYNONYMS
+        .iter()
+        .find(|(other, _)| fold(other) == folded)
+        .map(|&(_, ours)| ours);
+    if let Some(&ours) = known.iter().find(|&&ours| Some(ours) == synonym) {
+        return Some(ours);
+    }
+    let near = known
+        .iter()
+        .copied()
         .map(|candidate| {
             (
                 distance(&folded, &candidate.to_lowercase().replace('-', "_")),
@@ -19,7 +72,13 @@ pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
         })
         .filter(|&(edits, candidate)| edits <= 2 && edits < candidate.chars().count())
         .min_by_key(|&(edits, _)| edits)
-        .map(|(_, candidate)| candidate)
+        .map(|(_, candidate)| candidate);
+    near.or_else(|| {
+        let mut longer = known
+            .iter()
+            .filter(|known| folded.len() >= 3 && fold(known).starts_with(&folded));
+        longer.next().copied()
+    })
 }
 
 /// The help line for an unknown word: the nearest one, and all of them if they are few.
@@ -80,7 +139,9 @@ mod tests {
         let known = ["pass", "drop", "next"];
         assert_eq!(nearest("dorp", known), Some("drop"));
         assert_eq!(nearest("PASS", known), Some("pass"));
-        assert_eq!(nearest("accept", known), None);
+        assert_eq!(nearest("accept", known), Some("pass"));
+        assert_eq!(nearest("accept", ["tcp"]), None);
+        assert_eq!(nearest("echo", ["ping", "echo-reply"]), Some("echo-reply"));
         assert_eq!(nearest("xy", ["ab"]), None);
         assert_eq!(nearest("source-port", ["source_port"]), Some("source_port"));
     }

@@ -225,8 +225,7 @@ fn address_help(text: &str) -> String {
         return "several values are a list: [10.0.0.0/8, 192.0.2.1]".into();
     }
     if text.contains(|c: char| c.is_ascii_alphabetic()) && !text.contains(':') {
-        return "host names are not looked up; write an address, a prefix such as 10.0.0.0/8, or \
-                \"@set\""
+        return "host names are not looked up; write an address, or a prefix such as 10.0.0.0/8"
             .into();
     }
     "write an address (192.0.2.1, \"2001:db8::1\"), a prefix (10.0.0.0/8), a range \

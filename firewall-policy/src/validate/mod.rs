@@ -15,6 +15,7 @@ mod rule;
 mod set;
 mod set_file;
 mod shape;
+mod sides;
 mod summary;
 
 use crate::ast::{Node, Value};

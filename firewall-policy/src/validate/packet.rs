@@ -68,7 +68,7 @@ pub(super) fn default(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Default> {
     let table = Table::read(cx, node, &DEFAULT)?;
     let verdict = table
         .require(cx, "in", "`in: drop` or `in: pass`")
-        .and_then(|node| word(cx, node, "in", VERDICTS, &["reject"]));
+        .and_then(|node| word(cx, node, "default", VERDICTS, &["reject"]));
     let essential = match table.get("essential") {
         None => Some(of_verdict(verdict.unwrap_or(Verdict::DROP))),
         Some(node) if matches!(node.value, Value::Map(_)) => {

@@ -1,10 +1,9 @@
 //! `rules:`: from a table to a [`Rule`] with every field in its domain.
 
-use super::addr::Ranges;
 use super::number::{self, Domain, Names};
-use super::set::{Content, Sets};
+use super::set::Sets;
 use super::shape::{self, Cx, Keys, Table, boolean, items, scalar, text, word, wrong_kind};
-use super::{flags, icmp, proto, summary};
+use super::{flags, icmp, proto, sides, summary};
 use crate::ast::{Node, Span, Value};
 use crate::diag::{codes, show};
 use crate::range::RangeSet;
@@ -176,7 +175,7 @@ fn read(
     }
     let matches = matches(cx, &table, sets, zones);
     let matches = matches?;
-    can_match(cx, &table, &matches, sets);
+    can_match(cx, &table, &matches);
     Some(Rule {
         name: name?,
         place: cx.sink.place(table.span()),
@@ -294,7 +293,7 @@ fn matches(
     }
     for (key, side) in [("from", &mut found.src), ("to", &mut found.dst)] {
         if let Some(node) = table.get(key) {
-            match addresses(cx, key, node, sets) {
+            match sides::read(cx, key, node, sets) {
                 Some(set) => *side = set,
                 None => sound = false,
             }
@@ -381,89 +380,9 @@ fn icmp_field(
     icmp::read(cx, node, v6, sets)
 }
 
-/// `from` or `to`: what the positive elements name, less what the negated ones name; with negated
-/// elements only, everything else of both families.
-fn addresses(cx: &mut Cx<'_>, key: &str, node: &Node<'_>, sets: &mut Sets) -> Option<AddrSet> {
-    let (mut taken, mut away) = (Ranges::default(), Ranges::default());
-    let (mut sound, mut positive, mut negative) = (true, false, false);
-    for item in items(cx, node, key)? {
-        let expected = format!("`{key}` is an address, a prefix, \"@set\" or a list of those");
-        let Some(text) = scalar(cx, item, &expected, "an address such as 10.0.0.0/8") else {
-            sound = false;
-            continue;
-        };
-        let (side, text) = match text.strip_prefix('!') {
-            Some(rest) => {
-                negative = true;
-                (&mut away, rest.trim_start())
-            }
-            None => {
-                positive = true;
-                (&mut taken, text)
-            }
-        };
-        sound &= address(cx, item.span, text, side, sets);
-    }
-    if !sound {
-        return None;
-    }
-    let (taken, away) = (taken.finish(), away.finish());
-    if !negative {
-        return Some(taken);
-    }
-    let rest = away.complement();
-    if !positive {
-        return Some(rest);
-    }
-    let left = AddrSet {
-        v4: taken.v4.intersection(&rest.v4),
-        v6: taken.v6.intersection(&rest.v6),
-    };
-    if left == AddrSet::none() && taken != AddrSet::none() {
-        cx.sink
-            .error(
-                &codes::NOTHING_LEFT,
-                node.span,
-                format!("`{key}` matches nothing"),
-            )
-            .help("the elements with `!` take away everything that the others name");
-        return None;
-    }
-    Some(left)
-}
-
-fn address(cx: &mut Cx<'_>, span: Span, text: &str, into: &mut Ranges, sets: &mut Sets) -> bool {
-    let Some(name) = text.strip_prefix('@') else {
-        return match into.add(text) {
-            Ok(()) => true,
-            Err(fault) => {
-                cx.sink
-                    .error(fault.code, span, fault.message)
-                    .help(fault.help);
-                false
-            }
-        };
-    };
-    match sets.find(cx, span, name) {
-        Some(Content::Cidr(set)) => into.add_set(set),
-        Some(Content::Port(_)) => {
-            cx.sink
-                .error(
-                    &codes::SET_TYPE,
-                    span,
-                    format!("`@{}` is a set of ports, not of addresses", show(name)),
-                )
-                .help("use it with `port:` or `source_port:`; a set of addresses has `type: cidr`");
-            return false;
-        }
-        Some(Content::Broken) | None => return false,
-    }
-    true
-}
-
 /// Reports a rule that no packet can match. Rules over empty sets are not meant: a block list may
 /// be empty for now, which is a warning of its own.
-fn can_match(cx: &mut Cx<'_>, table: &Table<'_, '_>, found: &Match, _sets: &Sets) {
+fn can_match(cx: &mut Cx<'_>, table: &Table<'_, '_>, found: &Match) {
     let empty = |set: &AddrSet| set.v4.is_empty() && set.v6.is_empty();
     if empty(&found.src) || empty(&found.dst) {
         return;

@@ -219,8 +219,7 @@ fn port(cx: &mut Cx<'_>, table: &Table<'_, '_>, name: &str, max: u64) -> Option<
     };
     let mut ranges = Vec::new();
     let mut sound = true;
-    if let Some((key, node)) = table.entry("file") {
-        let _ = node;
+    if let Some((key, _)) = table.entry("file") {
         cx.sink
             .error(
                 &codes::SET_FILE_TYPE,

@@ -6,8 +6,7 @@
 use super::addr::Ranges;
 use super::shape::Cx;
 use crate::ast::Span;
-use crate::diag::codes;
-use crate::diag::show;
+use crate::diag::{codes, show};
 
 /// Bytes of one set file. Ten million IPv4 prefixes need some 180 MB.
 const MAX_FILE: usize = 256 << 20;
@@ -92,7 +91,6 @@ pub(super) fn read(
     }
     let source = cx.sink.add_source(path, text);
     let count = bad.len();
-    let mut last = Span::default();
     for (at, fault) in bad.into_iter().take(SHOWN) {
         last = Span { source, ..at };
         cx.sink
@@ -113,7 +111,6 @@ pub(super) fn read(
             .help("a set file holds one prefix, address or range a line; comments start with `#`");
     }
     if let Some(at) = full {
-        let _ = last;
         cx.sink
             .error(
                 &codes::SET_FULL,

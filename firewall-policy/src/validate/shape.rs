@@ -43,7 +43,7 @@ impl<'n, 'a> Table<'n, 'a> {
             return None;
         };
         for (key, _) in map {
-            if keys.known.contains(&&*key.text) {
+            if keys.known.contains(&&*key.text) || cx.sink.omit_error() {
                 continue;
             }
             if keys.reserved.contains(&&*key.text) {
@@ -55,9 +55,15 @@ impl<'n, 'a> Table<'n, 'a> {
             } else {
                 format!("unknown key `{}` in {}", show(&key.text), keys.of)
             };
+            let later =
+                suggest::nearest(&key.text, keys.known.iter().chain(keys.reserved).copied())
+                    .filter(|near| keys.reserved.contains(near));
             cx.sink
                 .error(&codes::UNKNOWN_KEY, key.span, message)
-                .help(suggest::help(&key.text, keys.known));
+                .help(match later {
+                    Some(near) => format!("did you mean `{near}`? it is not supported yet"),
+                    None => suggest::help(&key.text, keys.known),
+                });
         }
         Some(Self { node, of: keys.of })
     }

@@ -1,0 +1,173 @@
+//! Every diagnostic code, by the example in its own table: the wrong form gives that code and no
+//! other error, the right form gives nothing. What users see is kept as snapshots.
+
+mod support;
+
+use firewall_policy::diag::Diagnostics;
+use firewall_policy::diag::codes::{self, Code};
+use firewall_policy::source::{MAX_POLICY_BYTES, read_policy, read_policy_bytes};
+use support::Fake;
+
+/// Errors, or else warnings.
+fn findings(text: &str) -> Diagnostics {
+    match read_policy("firewall.yaml", text, &Fake) {
+        Ok(read) => read.warnings,
+        Err(errors) => errors,
+    }
+}
+
+fn rendered(text: &str) -> String {
+    findings(text).render(false)
+}
+
+/// Codes whose example is made here, because it is large or not text.
+fn special(code: &Code) -> Option<Diagnostics> {
+    match code.id {
+        "FW0103" => Some(findings(&"#".repeat(MAX_POLICY_BYTES + 1))),
+        "FW0113" => read_policy_bytes("firewall.yaml", b"version: 1\n# caf\xe9\n", &Fake).err(),
+        "FW0134" => {
+            let zones: Vec<String> = (0..255)
+                .map(|n| format!("{{match: eth{n}, zone: z{n}}}"))
+                .collect();
+            Some(findings(&Code::complete(&format!(
+                "interfaces: [{}]\n",
+                zones.join(",\n")
+            ))))
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn every_code_is_given_by_its_wrong_example_and_not_by_its_right_one() {
+    for code in codes::all() {
+        let found = special(code).unwrap_or_else(|| findings(&Code::complete(code.wrong)));
+        let text = found.render(false);
+        assert!(
+            found.list.iter().any(|d| d.code == code.id),
+            "{}:\n{text}",
+            code.id
+        );
+        if code.id != "FW0144" {
+            assert!(
+                found.list.iter().all(|d| d.code == code.id),
+                "{}:\n{text}",
+                code.id
+            );
+        }
+        for diagnostic in &found.list {
+            assert!(diagnostic.place.line >= 1 && diagnostic.place.column >= 1);
+            assert!(
+                diagnostic.help.is_some(),
+                "{} says what to write instead",
+                code.id
+            );
+            assert!(!diagnostic.place.file.is_empty());
+        }
+        insta::assert_snapshot!(code.id, text);
+        if !code.right.is_empty() {
+            let right = rendered(&Code::complete(code.right));
+            assert_eq!(right, "", "the right example of {}", code.id);
+        }
+    }
+}
+
+#[test]
+fn all_errors_of_a_policy_come_out_in_one_run_in_file_order() {
+    let text = "\
+version: 1
+interfaces:
+  - {match: wan0, zone: WAN, mode: turbo}
+default: {in: dorp, log: 5/s}
+packet: {fragments: follow-first, ipv6_ext_max: 17, vlan_depth: -1, tunnels: inner}
+sets:
+  admins: {type: cidr, elements: [203.0.113.1/24, 2001:db8::/129]}
+rules:
+  - name: ssh-admins
+    proto: tcp
+    port: [22, 70000, 9-1]
+    from: \"@admin\"
+    action: dorp
+  - {name: ssh-admins, proto: icmp, icmp: {type: echo}, action: pass, sate: new}
+  - {proto: [tcp, upd], port: 1-, flags: {set: [sin]}, action: reject}
+";
+    insta::assert_snapshot!(rendered(text));
+}
+
+#[test]
+fn set_file_errors_point_into_the_set_file() {
+    let policy = |file: &str| {
+        Code::complete(&format!(
+            "sets: {{bad: {{type: cidr, file: {file}}}}}\nrules: [{{name: a, from: \"@bad\", action: drop}}]\n"
+        ))
+    };
+    for file in ["bad", "empty", "secret", "binary", "missing"] {
+        let text = rendered(&policy(&format!("sets.d/{file}.txt")));
+        insta::assert_snapshot!(format!("set_file_{file}"), text);
+    }
+}
+
+#[test]
+fn twenty_errors_are_shown_and_the_rest_counted() {
+    let rules: String = (0..450)
+        .map(|n| format!("- {{name: r{n}, port: 1, action: pass}}\n"))
+        .collect();
+    let found = findings(&Code::complete(&rules));
+    assert_eq!(
+        (found.list.len(), found.omitted, found.count()),
+        (200, 250, 450)
+    );
+    let text = found.render(false);
+    assert_eq!(text.matches("error[FW0163]").count(), 20);
+    assert!(text.ends_with("... and 430 more\n"), "{text}");
+}
+
+#[test]
+fn colour_adds_nothing_but_escapes() {
+    let found = findings(&Code::complete("- {name: web, action: dorp}\n"));
+    let colored = found.render(true);
+    assert!(colored.contains("\u{1b}["));
+    let mut plain = String::new();
+    let mut rest = colored.as_str();
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        plain.push_str(before);
+        rest = after.split_once('m').expect("an escape ends with m").1;
+    }
+    plain.push_str(rest);
+    assert_eq!(plain, found.render(false));
+    assert_eq!(found.to_string(), found.render(false));
+}
+
+#[test]
+fn control_characters_of_the_text_never_reach_the_terminal() {
+    let found = findings(&Code::complete(
+        "- {name: \"\\e[2J\\u202e\\a\", action: \"\\e]0;x\\a\"}\n",
+    ));
+    assert_eq!(found.count(), 2);
+    let text = found.render(false);
+    assert!(
+        !text.chars().any(|c| c.is_control() && c != '\n'),
+        "{text:?}"
+    );
+    assert!(text.contains("`\\u{1b}[2J\\u{202e}\\u{7}`"), "{text}");
+    let file = findings("version: 1\r\ndefault: {in: drpo}\r\n").render(false);
+    assert!(!file.contains('\r'), "{file:?}");
+}
+
+#[test]
+fn plain_data_for_json() {
+    let found = findings(&Code::complete(
+        "- {name: web, action: pass}\n- {name: web, action: dorp}\n",
+    ));
+    insta::assert_snapshot!(serde_json::to_string_pretty(&found).expect("plain data"));
+}
+
+#[test]
+fn columns_count_characters() {
+    let found = findings(&Code::complete(
+        "- {name: a, comment: \"größer ☃\", action: dorp}\n",
+    ));
+    let place = &found.list[0].place;
+    assert_eq!((place.line, place.column), (4, 42));
+    insta::assert_snapshot!(found.render(false));
+}
