@@ -2,7 +2,7 @@
 
 use super::number::{self, Domain, Names};
 use super::set::Sets;
-use super::shape::{self, Cx, Keys, Table, boolean, items, scalar, text, word, wrong_kind};
+use super::shape::{self, Cx, Keys, Table, boolean, text, word, wrong_kind};
 use super::{flags, icmp, proto, sides, summary};
 use crate::ast::{Node, Span, Value};
 use crate::diag::{codes, show};

@@ -92,9 +92,8 @@ pub(super) fn read(
     let source = cx.sink.add_source(path, text);
     let count = bad.len();
     for (at, fault) in bad.into_iter().take(SHOWN) {
-        last = Span { source, ..at };
         cx.sink
-            .error(fault.code, last, fault.message)
+            .error(fault.code, Span { source, ..at }, fault.message)
             .help(fault.help);
     }
     if count > SHOWN {
