@@ -95,6 +95,49 @@ rules:
 }
 
 #[test]
+fn what_is_not_supported_yet_is_refused_with_a_way_round() {
+    let rules: &[&str] = &[
+        "state: established",
+        "limit: {rate: 200/s, per: source}",
+        "over: drop",
+        "ban: 10m",
+        "log: 5/s",
+        "mode: audit",
+        "expires: 2030-01-01",
+        "owner: ops",
+        "reason: why",
+        "observe: {http: true}",
+        "to: \"@self\"",
+        "fragment: first",
+        "notify: [ops]",
+    ];
+    let sections: &[&str] = &[
+        "default: {in: pass, log: 5/s}\n",
+        "default: reject\n",
+        "packet: {fragments: follow-first}\n",
+        "packet: {tunnels: inner}\n",
+        "interfaces: [{match: eth0, priority: 50}]\n",
+        "alerts: []\n",
+        "notify: {}\n",
+        "tests: []\n",
+        "- {name: a, action: reject}\n",
+    ];
+    let rules = rules
+        .iter()
+        .map(|field| format!("- {{name: a, {field}, action: pass}}\n"));
+    let sections = sections.iter().map(|section| (*section).to_string());
+    let mut lines = Vec::new();
+    for text in rules.chain(sections) {
+        let found = findings(&Code::complete(&text));
+        assert_eq!(found.list.len(), 1, "{}", found.render(false));
+        assert_eq!(found.list[0].code, "FW0119", "{text}");
+        let help = found.list[0].help.clone().unwrap_or_default();
+        lines.push(format!("{}\n    {}", found.list[0].message, help));
+    }
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
 fn set_file_errors_point_into_the_set_file() {
     let policy = |file: &str| {
         Code::complete(&format!(

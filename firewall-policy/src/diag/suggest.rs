@@ -36,6 +36,7 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("description", "comment"),
     ("disabled", "enabled"),
     ("name", "match"),
+    ("echo", "echo-request"),
     ("ping", "echo-request"),
     ("pong", "echo-reply"),
     ("skb", "generic"),

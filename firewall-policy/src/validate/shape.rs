@@ -120,9 +120,31 @@ pub(super) fn not_supported(cx: &mut Cx<'_>, span: Span, what: &str, of: &str) {
             span,
             format!("{what} in {of} is not supported yet"),
         )
-        .help(
-            "remove it; it is never silently ignored, because the policy would mean something else",
-        );
+        .help(instead(what));
+}
+
+/// What to do until a construct is supported.
+fn instead(what: &str) -> &'static str {
+    match what.trim_matches('`') {
+        "state" => {
+            "match replies by their form: `flags: {set: [ack]}` for TCP, `source_port` for UDP; \
+             see rules/web-server.yaml"
+        }
+        "log" | "observe" => "remove it; every rule is counted without it",
+        "limit" | "over" | "ban" => {
+            "remove it, or drop what is too much by address, port or length"
+        }
+        "reject" => "use `drop`",
+        "audit" => "use `action: next`, which counts and goes on",
+        "owner" | "reason" => "write it into `comment`",
+        "expires" => "set `enabled: false` when the time has come",
+        "follow-first" => "use `drop` or `pass`",
+        "inner" => "remove it; tunnels are judged by their outer header",
+        "@self" => "write this host's addresses, or make a set of them",
+        "fragment" | "fragments" => "use `packet: {fragments: drop}` or `pass`",
+        "include" => "put everything into one file",
+        _ => "remove it; it is never silently ignored",
+    }
 }
 
 /// Reports a value of the wrong kind, or a key with nothing behind it.
