@@ -78,6 +78,28 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn table_line(&self, offset: u64) -> [u64; 8] {
+        let at = maps::pin(offset);
+        if at > u64::from(maps::constant(|c| &c.tables_size)) - 64 {
+            return [0; 8];
+        }
+        let line = maps::add(maps::tables(), at) as *const u64;
+        // SAFETY: all eight inside the map, by the comparison; aligned as in `table!`.
+        unsafe {
+            [
+                *line,
+                *line.add(1),
+                *line.add(2),
+                *line.add(3),
+                *line.add(4),
+                *line.add(5),
+                *line.add(6),
+                *line.add(7),
+            ]
+        }
+    }
+
+    #[inline(always)]
     fn opaque(&self, value: u64) -> u64 {
         maps::pin(value)
     }

@@ -44,11 +44,25 @@ pub struct Hit {
 /// caller.
 #[inline(always)]
 pub fn classify<M: Machine>(machine: &M, key: &PacketKey) -> Option<Hit> {
-    if key.is_v6 != 0 {
-        walk::first_match::<M, V6>(machine, key)
+    let found = if key.is_v6 != 0 {
+        classify_v6(machine, key)
     } else {
-        walk::first_match::<M, V4>(machine, key)
-    }
+        classify_v4(machine, key)
+    };
+    walk::hit(found)
+}
+
+/// A function of its own, for a stack frame of its own: the BPF stack has 512 bytes in all, and the
+/// compiler gives the two families' numbers different places in one frame.
+#[inline(never)]
+fn classify_v4<M: Machine>(machine: &M, key: &PacketKey) -> u64 {
+    walk::first_match::<M, V4>(machine, key)
+}
+
+/// As [`classify_v4`].
+#[inline(never)]
+fn classify_v6<M: Machine>(machine: &M, key: &PacketKey) -> u64 {
+    walk::first_match::<M, V6>(machine, key)
 }
 
 /// Picks one family's constants, and its half of the key.

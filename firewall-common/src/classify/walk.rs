@@ -14,11 +14,11 @@ const FOUND: u64 = 1 << 63;
 /// matching `next` rules; there are at most 64 nodes, 4,096 leaf words and 262,144 rules.
 const ROUNDS: u32 = 8_192;
 
-/// The first rule of family `F` that decides about `key`.
+/// The first rule of family `F` that decides about `key`: its entry and [`FOUND`], or 0.
 #[inline(always)]
-pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -> Option<Hit> {
+pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -> u64 {
     if machine.constant(|c| &F::of(c).rules) == 0 {
-        return None;
+        return 0;
     }
     let rows = lanes::rows::<M, F>(machine, key);
     let levels = machine.constant(|c| &F::of(c).levels);
@@ -29,7 +29,7 @@ pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -
         }
     }
     if both == 0 {
-        return None;
+        return 0;
     }
     let mut walk = Walk::<M, F> {
         machine: *machine,
@@ -52,12 +52,15 @@ pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -
     if walk.step() && (levels > 2 || machine.constant(|c| &c.has_next) != 0) {
         machine.repeat(ROUNDS, &mut walk);
     }
-    if walk.found == 0 {
-        return None;
-    }
-    Some(Hit {
-        slot: walk.found as u32,
-        action: Action((walk.found >> 32) as u8),
+    walk.found
+}
+
+/// What [`first_match`] found.
+#[inline(always)]
+pub(super) fn hit(found: u64) -> Option<Hit> {
+    (found != 0).then_some(Hit {
+        slot: found as u32,
+        action: Action((found >> 32) as u8),
     })
 }
 
