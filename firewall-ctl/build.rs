@@ -35,10 +35,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The workspace's target folder: `OUT_DIR` is `<target>/[<triple>/]<profile>/build/<package>/out`,
-/// and cargo marks the target folder with a `CACHEDIR.TAG`.
+/// The workspace's target folder: `OUT_DIR` is `<target>/[<triple>/]<profile>/build/<package>/out`.
+/// Cargo marks the target folder with a `CACHEDIR.TAG`, but only where it made the folder itself.
 fn target_dir(out: &Path) -> Option<PathBuf> {
-    out.ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").exists())
+    let marked = out
+        .ancestors()
+        .find(|folder| folder.join("CACHEDIR.TAG").exists());
+    marked
+        .or_else(|| out.ancestors().nth(4))
         .map(Path::to_owned)
 }
