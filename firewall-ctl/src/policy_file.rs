@@ -117,7 +117,7 @@ fn read_text(name: &str, from: impl Read, size: Option<u64>) -> Result<String, F
     })?;
     if text.trim().is_empty() {
         return Err(invalid(format!("policy file {name} is empty"))
-            .help("the smallest policy is: version: 1, default: {in: pass}, rules: []"));
+            .help("the smallest policy is: {version: 1, default: {in: pass}, rules: []}"));
     }
     Ok(text)
 }

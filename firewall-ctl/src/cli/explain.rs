@@ -55,9 +55,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         )
     } else {
         return Err(
-            Failure::new(Exit::Failed, format!("nothing is called `{}`", args.code)).help(
-                "list the reasons: firewall-ctl get reasons; error codes look like FW0101",
-            ),
+            Failure::new(Exit::Failed, format!("nothing is called `{}`", args.code))
+                .help("list the reasons: firewall-ctl get reasons; error codes look like FW0101"),
         );
     };
     if context.format.is_text() {
@@ -78,7 +77,7 @@ fn about_reason(reason: Reason) -> String {
 }
 
 fn about_code(code: &Code) -> String {
-    let mut text = format!("{}: {}\n\n{}\n", code.id, code.title, code.text);
+    let mut text = format!("{}: {}\n\n{}\n", code.id, code.title, wrap(code.text, 80));
     for (word, example) in [("Wrong", code.wrong), ("Right", code.right)] {
         if !example.is_empty() {
             text.push_str(&format!("\n{word}:\n"));
@@ -88,6 +87,20 @@ fn about_code(code: &Code) -> String {
         }
     }
     text
+}
+
+/// Breaks lines between words, so that no line is longer than `width` unless a word is.
+fn wrap(text: &str, width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.extend([" ", word]);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 /// A reason by its name; `FRAG_TINY` is understood too.

@@ -12,10 +12,10 @@ use crate::view::InterfaceView;
 use std::time::Duration;
 
 /// Interfaces on the screen; with the other lines they fit 24 lines.
-const INTERFACES: usize = 10;
+const INTERFACES: usize = 9;
 
-/// Warnings on the screen.
-const WARNINGS: usize = 6;
+/// Sentences that want attention on the screen.
+const ATTENTION: usize = 6;
 
 /// Without a daemon, rates are taken over this time.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -100,32 +100,30 @@ pub(super) fn screen(report: &StatusReport, numbers: Numbers, color: bool) -> St
         text.push_str("No policy is loaded: every packet passes.\n");
     }
 
-    for interface in &status.interfaces {
-        if let Some(fallback) = &interface.fallback {
-            text.push_str(&attention(&format!(
-                "{}: generic mode: {fallback}",
-                interface.name
-            )));
-        }
+    let sentences = attention(report);
+    for sentence in sentences.iter().take(ATTENTION) {
+        text.push_str(&format!("! {}\n", sentence.replace(char::is_control, " ")));
     }
-    if let Some(error) = &status.last_error {
-        text.push_str(&attention(error));
-    }
-    for warning in status.warnings.iter().take(WARNINGS) {
-        text.push_str(&attention(warning));
-    }
-    if status.warnings.len() > WARNINGS {
-        text.push_str(&format!(
-            "! and {} more (-o json)\n",
-            status.warnings.len() - WARNINGS
-        ));
+    if sentences.len() > ATTENTION {
+        let more = sentences.len() - ATTENTION;
+        text.push_str(&format!("! and {more} more: firewall-ctl status -o yaml\n"));
     }
     text.push_str(&last_line(report));
     text
 }
 
-fn attention(sentence: &str) -> String {
-    format!("! {}\n", sentence.replace(char::is_control, " "))
+/// What wants attention, the worst first.
+fn attention(report: &StatusReport) -> Vec<String> {
+    let status = &report.status;
+    let fallbacks = status.interfaces.iter().filter_map(|interface| {
+        let why = interface.fallback.as_ref()?;
+        Some(format!("{}: generic mode: {why}", interface.name))
+    });
+    let errors = status.last_error.iter().cloned();
+    errors
+        .chain(status.warnings.iter().cloned())
+        .chain(fallbacks)
+        .collect()
 }
 
 fn interfaces(report: &StatusReport, default: &str, numbers: Numbers) -> String {
@@ -192,14 +190,15 @@ fn last_line(report: &StatusReport) -> String {
     };
     match (status.daemon_pid, &status.generation) {
         (Some(pid), Some(_)) => format!(
-            "{drift}  Daemon OK (pid {pid})  On daemon death: keep filtering  Next: firewall-ctl top\n"
+            "{drift}  Daemon OK (pid {pid})  On daemon death: keep filtering\n\
+             Next: firewall-ctl top\n"
         ),
         (Some(pid), None) => {
-            format!("Daemon OK (pid {pid})  Next: firewall-ctl apply -f FILE\n")
+            format!("Daemon OK (pid {pid})\nNext: firewall-ctl apply -f FILE\n")
         }
-        (None, Some(_)) => {
-            format!("{drift}  Daemon not running (filter stays on)  Next: firewall-ctl daemon\n")
-        }
-        (None, None) => "Daemon not running  Next: firewall-ctl daemon -i IF -f FILE\n".to_owned(),
+        (None, Some(_)) => format!(
+            "{drift}  Daemon not running (filter stays on)\nNext: firewall-ctl daemon -f FILE\n"
+        ),
+        (None, None) => "Daemon not running\nNext: firewall-ctl daemon -i IF -f FILE\n".to_owned(),
     }
 }

@@ -16,7 +16,7 @@ fn flow(packets: u64, pps: f64) -> Flow {
     Flow {
         total: Count {
             packets,
-            bytes: packets * 500,
+            bytes: packets.saturating_mul(500),
         },
         rate: Rate {
             pps,
@@ -232,7 +232,7 @@ fn status_with_many_interfaces_and_warnings_fits_the_screen() {
     for i in 0..63 {
         many.status.interfaces.push(interface(
             &format!("veth{i:011}"),
-            Mode::Native,
+            Mode::Generic,
             flow(u64::MAX, 1e12),
             flow(u64::MAX, 1e12),
         ));
