@@ -269,3 +269,6 @@ fn http_status(exit: Exit) -> StatusCode {
         Exit::Ok | Exit::Failed => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
+
+#[cfg(test)]
+mod tests;
