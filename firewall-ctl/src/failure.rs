@@ -116,21 +116,21 @@ impl From<Exit> for std::process::ExitCode {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// [`Exit::name`].
-    pub code: String,
+    pub code: Box<str>,
     /// The exit code of the command.
     pub exit_code: Exit,
     /// What went wrong, where; no line break.
     pub message: String,
     /// What to do instead.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
     /// What holds now, `nothing applied; generation 42 stays active`.
-    pub outcome: Option<String>,
+    pub outcome: Option<Box<str>>,
     /// Findings about a policy.
     #[serde(default)]
     pub diagnostics: Vec<serde_json::Value>,
     /// The findings as text for a terminal.
     #[serde(default)]
-    pub rendered: Option<String>,
+    pub rendered: Option<Box<str>>,
 }
 
 impl Failure {
@@ -138,7 +138,7 @@ impl Failure {
     #[must_use]
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
-            code: exit.name().to_owned(),
+            code: exit.name().into(),
             exit_code: exit,
             message: message.into(),
             help: None,
@@ -151,14 +151,14 @@ impl Failure {
     /// Adds what to do instead.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(help.into().into_boxed_str());
         self
     }
 
     /// Adds what holds now.
     #[must_use]
     pub fn outcome(mut self, outcome: impl Into<String>) -> Self {
-        self.outcome = Some(outcome.into());
+        self.outcome = Some(outcome.into().into_boxed_str());
         self
     }
 
@@ -173,7 +173,7 @@ impl Failure {
         };
         Self {
             diagnostics: list,
-            rendered: Some(diagnostics.render(color)),
+            rendered: Some(diagnostics.render(color).into_boxed_str()),
             ..Self::new(Exit::Config, message)
         }
     }

@@ -1,6 +1,11 @@
 //! The command line from outside, as far as it goes without root: every help screen, and every
 //! error that needs no kernel, with its exit code.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails the test by panicking"
+)]
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
