@@ -18,6 +18,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use hyper::body::Body as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
@@ -119,7 +120,7 @@ fn router<B: Backend>(backend: B) -> Router {
     let changes = Router::new()
         .route("/v1/apply", post(apply::<B>))
         .route("/v1/reload", post(reload::<B>))
-        .route_layer(middleware::from_fn(only_who_may));
+        .route_layer(middleware::from_fn(guard));
     Router::new()
         .route("/v1/status", get(status::<B>))
         .route("/v1/snapshot", get(snapshot::<B>))
@@ -142,19 +143,26 @@ fn router<B: Backend>(backend: B) -> Router {
         .with_state(backend)
 }
 
-async fn only_who_may(Extension(peer): Extension<Peer>, request: Request, next: Next) -> Response {
-    if peer.may_change() {
-        return next.run(request).await;
+/// Lets a change through to its handler: from a peer that may, and of a size that may be. Both are
+/// known before the body arrives.
+async fn guard(Extension(peer): Extension<Peer>, request: Request, next: Next) -> Response {
+    if !peer.may_change() {
+        let who = match peer.uid {
+            Some(uid) => format!("user id {uid}"),
+            None => "an unknown user".to_owned(),
+        };
+        let what = format!("{who} may look, and change nothing");
+        let failure = Failure::new(Exit::Privilege, what).help("run the command with sudo");
+        return error(StatusCode::FORBIDDEN, failure);
     }
-    let who = peer
-        .uid
-        .map_or("an unknown user".to_owned(), |uid| format!("user id {uid}"));
-    let failure = Failure::new(
-        Exit::Privilege,
-        format!("{who} may look, and change nothing"),
-    )
-    .help("run the command with sudo");
-    error(StatusCode::FORBIDDEN, failure)
+    if request.body().size_hint().lower() > BODY_LIMIT as u64 {
+        let what = format!("the request is larger than {} MiB", BODY_LIMIT >> 20);
+        return error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Failure::new(Exit::Usage, what),
+        );
+    }
+    next.run(request).await
 }
 
 #[derive(Deserialize)]
