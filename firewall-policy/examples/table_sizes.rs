@@ -151,6 +151,9 @@ impl Machine for Tracing<'_> {
     fn opaque(&self, value: u64) -> u64 {
         value
     }
+    fn forget(&self, value: u64) -> u64 {
+        value
+    }
     fn repeat<S: Step>(&self, max: u32, state: &mut S) {
         for _ in 0..max {
             if !state.step() {
