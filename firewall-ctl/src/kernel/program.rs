@@ -124,23 +124,34 @@ fn load_or_explain(prepared: &Prepared) -> Result<OwnedFd, KernelError> {
 }
 
 /// The line of a verifier's log that says what is wrong: the last one that is neither statistics
-/// nor the state of registers nor an instruction.
+/// nor an instruction, a state of registers or a source line.
 fn last_meaningful_line(log: &str) -> Option<String> {
-    let noise = |line: &str| {
-        line.is_empty()
-            || [
-                "processed ",
-                "verification time",
-                "stack depth",
-                "max_states",
-                "insns ",
-            ]
-            .iter()
-            .any(|start| line.starts_with(start))
+    /// The one complaint that the kernel writes behind an instruction, on the same line.
+    const TOO_LARGE: &str = "BPF program is too large";
+    const NOISE: [&str; 8] = [
+        "processed ",
+        "verification time",
+        "stack depth",
+        "max_states",
+        "insns ",
+        "from ",
+        "mark_precise",
+        ";",
+    ];
+    let is_noise = |line: &str| {
+        let after_number = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        let is_instruction = after_number.len() < line.len() && after_number.starts_with(':');
+        let is_state = line.starts_with('R')
+            && line
+                .split_once('=')
+                .is_some_and(|(register, _)| !register.contains(' '));
+        let is_other = line.is_empty() || NOISE.iter().any(|start| line.starts_with(start));
+        is_instruction || is_state || is_other
     };
     log.lines()
-        .map(str::trim)
-        .rfind(|line| !noise(line))
+        .map(|line| line.trim())
+        .map(|line| line.find(TOO_LARGE).map_or(line, |start| &line[start..]))
+        .rfind(|line| !is_noise(line))
         .map(str::to_owned)
 }
 
@@ -275,6 +286,19 @@ mod tests {
         assert_eq!(
             last_meaningful_line(log).as_deref(),
             Some("invalid bpf_context access off=0 size=8")
+        );
+        let log = "R1 type=ctx expected=fp\n5: R0_w=0 R10=fp0\n\
+                   from 3 to 9: R1=ctx() R10=fp0\n; let x = 1; @ main.rs:7\n\
+                   R0=inv(id=0) R1=ctx()\nprocessed 9 insns\n";
+        assert_eq!(
+            last_meaningful_line(log).as_deref(),
+            Some("R1 type=ctx expected=fp")
+        );
+        let log = "1682: (2d) if r6 > r9 goto pc+1 BPF program is too large. Processed 1000001 insn\n\
+                   processed 1000001 insns (limit 1000000)\n";
+        assert_eq!(
+            last_meaningful_line(log).as_deref(),
+            Some("BPF program is too large. Processed 1000001 insn")
         );
         assert_eq!(last_meaningful_line("\nprocessed 0 insns\n"), None);
     }
