@@ -149,7 +149,7 @@ fn last_meaningful_line(log: &str) -> Option<String> {
         is_instruction || is_state || is_other
     };
     log.lines()
-        .map(|line| line.trim())
+        .map(str::trim)
         .map(|line| line.find(TOO_LARGE).map_or(line, |start| &line[start..]))
         .rfind(|line| !is_noise(line))
         .map(str::to_owned)

@@ -1,11 +1,7 @@
 //! The engine against the real kernel: veth pairs in namespaces of their own, pins in folders of
 //! their own.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod common;
-
-use common::{Root, in_namespace, ip, new_namespace, policy, request, send, veth};
+use crate::common::{Root, in_namespace, ip, new_namespace, policy, request, send, veth};
 use firewall_common::abi::Counter;
 use firewall_common::reason::Reason;
 use firewall_ctl::engine::{Counters, Engine, EngineError, Record};

@@ -1,10 +1,6 @@
 //! A candidate program that is loaded and run without being attached.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod common;
-
-use common::{Root, in_namespace, policy, request, veth};
+use crate::common::{Root, in_namespace, policy, request, veth};
 use firewall_common::abi::{Counter, InterfaceEntry};
 use firewall_common::reason::Reason;
 use firewall_common::verdict::Verdict;
