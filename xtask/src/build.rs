@@ -135,9 +135,16 @@ fn without_hashes(name: &str) -> String {
 /// prefixes of this machine are taken out of those names.
 fn rustflags(workspace: &Workspace, tools: &Toolchain) -> Vec<String> {
     // Processor v3 (kernel 5.1) has 32-bit arithmetic: without it every `u32` costs two shifts.
-    let mut flags = ["-C", "debuginfo=2", "-C", "target-cpu=v3", "-C", "link-arg=--btf"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut flags = [
+        "-C",
+        "debuginfo=2",
+        "-C",
+        "target-cpu=v3",
+        "-C",
+        "link-arg=--btf",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     flags.push(format!(
         "--cfg=bpf_target_arch=\"{}\"",
         std::env::consts::ARCH
