@@ -10,10 +10,12 @@ mod synthetic;
 
 use anyhow::{Result, bail};
 use clap::Parser;
-use firewall_ctl::tui::{self, Tab, TopOptions, plain};
+use firewall_ctl::tui::{self, Event, State, Tab, TopOptions, plain};
 use firewall_ctl::view::Snapshot;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
 use std::io::stdout;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use synthetic::Synthetic;
 
 /// `top` on made-up numbers.
@@ -55,6 +57,9 @@ struct Args {
     /// Hang for ever in this call.
     #[arg(long)]
     hang_after: Option<u64>,
+    /// Print what a second of `top` costs instead: mean of this many updates and drawings.
+    #[arg(long)]
+    measure: Option<u32>,
 }
 
 fn main() -> Result<()> {
@@ -65,6 +70,9 @@ fn main() -> Result<()> {
         tab: args.tab,
         ..TopOptions::from_env()
     };
+    if let Some(rounds) = args.measure {
+        return measure(&args, &options, rounds);
+    }
     let (plain, panic_after) = (args.plain, args.panic_after);
     let mut calls = 0;
     let source = move || {
@@ -83,6 +91,35 @@ fn main() -> Result<()> {
             "asked to panic in drawing {drawings}"
         );
     })
+}
+
+/// Times what `top` does with each snapshot, apart from getting it: taking it in, dropping the one
+/// before, sorting, drawing.
+fn measure(args: &Args, options: &TopOptions, rounds: u32) -> Result<()> {
+    let size = (80, 24);
+    let mut terminal = Terminal::new(TestBackend::new(size.0, size.1))?;
+    let mut state = State::new(options.clone(), size);
+    let (mut taking, mut drawing) = (Duration::ZERO, Duration::ZERO);
+    for round in 0..rounds {
+        let snapshot = Box::new(Synthetic { ports: args.ports }.at(args.tick + u64::from(round)));
+        let start = Instant::now();
+        tui::update(
+            &mut state,
+            Event::Snapshot(snapshot, Duration::from_secs(round.into())),
+        );
+        let taken = Instant::now();
+        terminal.draw(|frame| tui::draw(frame, &state))?;
+        taking += taken - start;
+        drawing += taken.elapsed();
+    }
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0 / f64::from(rounds);
+    println!(
+        "{} ports: {:.2} ms to take a snapshot in and drop the old one, {:.2} ms to draw",
+        args.ports,
+        ms(taking),
+        ms(drawing)
+    );
+    Ok(())
 }
 
 fn answer(args: &Args, call: u64) -> Result<Snapshot> {

@@ -65,7 +65,7 @@ impl Synthetic {
 
 /// Slow waves with a flood of ten seconds every minute; never negative, different for each port.
 fn level(base: f64, period: f64, phase: f64, tick: f64) -> f64 {
-    let wave = 1.0 + 0.35 * ((tick + phase) / period * std::f64::consts::TAU).sin();
+    let wave = 1.0 + 0.8 * ((tick + phase) / period * std::f64::consts::TAU).sin();
     let flood = if (tick + phase).rem_euclid(60.0) < 10.0 && base > 1000.0 {
         2.2
     } else {

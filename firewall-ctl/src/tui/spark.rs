@@ -1,8 +1,9 @@
 //! History drawn with block characters: one line ([`line`]) for a table cell, several ([`chart`])
 //! for the detail view. Pure functions from numbers to text; imports nothing of the project.
 //!
-//! A cell of the line has eight heights. The lowest stands for zero alone, so that one packet in a
-//! busy minute can still be told from none. Time runs to the right; the right edge is now. Where
+//! A cell of the line has seven heights. The lowest stands for zero alone, so that one packet in a
+//! busy minute can still be told from none; the eighth, the full block, is left to charts, because
+//! it would grow together with the line above. Time runs to the right; the right edge is now. Where
 //! there are more seconds than cells, a cell shows the largest of its seconds, because a short
 //! flood must not be averaged away; seconds are grouped from the newest, so a peak wanders to the
 //! left without flickering.
@@ -10,12 +11,12 @@
 use crate::view::HISTORY;
 
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-const ASCII: [char; 8] = ['_', '.', ':', '-', '=', '+', '*', '#'];
+const ASCII: [char; 7] = ['_', '.', ':', '-', '=', '+', '#'];
 
 /// `history` (oldest first) as `width` cells that always span [`HISTORY`] seconds, or one second
 /// each where there is room for more. Seconds without a sample are blank.
 pub(super) fn line(history: &[u64], width: usize, unicode: bool) -> String {
-    let levels = if unicode { BLOCKS } else { ASCII };
+    let levels = if unicode { &BLOCKS[..7] } else { &ASCII };
     let cells = buckets(history, width);
     let peak = cells.iter().flatten().copied().max().unwrap_or(0);
     cells
@@ -23,7 +24,7 @@ pub(super) fn line(history: &[u64], width: usize, unicode: bool) -> String {
         .map(|cell| match cell {
             None => ' ',
             Some(0) => levels[0],
-            Some(n) => levels[steps(n, peak, 7)],
+            Some(n) => levels[steps(n, peak, 6)],
         })
         .collect()
 }
@@ -95,12 +96,12 @@ mod tests {
 
     #[test]
     fn now_is_at_the_right_edge_and_the_past_is_blank() {
-        assert_eq!(line(&[5], 10, true), "         █");
+        assert_eq!(line(&[5], 10, true), "         ▇");
         assert_eq!(line(&[], 4, true), "    ");
         assert_eq!(line(&[1], 0, true), "");
         let rising: Vec<u64> = (0..60).collect();
-        assert_eq!(line(&rising, 8, true), "▂▃▄▄▅▆▇█");
-        assert_eq!(line(&rising, 8, false), ".:--=+*#");
+        assert_eq!(line(&rising, 8, true), "▂▂▃▄▅▅▆▇");
+        assert_eq!(line(&rising, 8, false), "..:-==+#");
     }
 
     #[test]
@@ -109,7 +110,7 @@ mod tests {
         history[30] = 1;
         history[59] = u64::MAX;
         let cells: Vec<char> = line(&history, 60, true).chars().collect();
-        assert_eq!((cells[29], cells[30], cells[59]), ('▁', '▂', '█'));
+        assert_eq!((cells[29], cells[30], cells[59]), ('▁', '▂', '▇'));
     }
 
     #[test]
@@ -119,7 +120,7 @@ mod tests {
         let mut column = 9;
         for _ in 0..59 {
             let cells: Vec<char> = line(&history, 10, true).chars().collect();
-            let at: Vec<usize> = (0..10).filter(|i| cells[*i] == '█').collect();
+            let at: Vec<usize> = (0..10).filter(|i| cells[*i] == '▇').collect();
             assert_eq!(at.len(), 1, "{cells:?}");
             assert!(
                 at[0] <= column && column - at[0] <= 1,
@@ -136,7 +137,7 @@ mod tests {
     fn longer_histories_than_a_minute_show_the_last_minute() {
         let mut history = vec![1000; 40];
         history.extend(vec![1; 60]);
-        assert_eq!(line(&history, 6, true), "██████");
+        assert_eq!(line(&history, 6, true), "▇▇▇▇▇▇");
     }
 
     #[test]

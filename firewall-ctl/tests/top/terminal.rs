@@ -193,7 +193,7 @@ fn keys_drive_the_screen_at_80x24() {
     assert_eq!(screen.lines().count(), 24);
     assert!(screen.lines().all(|line| line.chars().count() <= 80));
     assert!(screen.lines().next().unwrap().starts_with(" firewall top"));
-    assert!(screen.contains("PASS/s") && screen.contains("DROP/s") && screen.contains('█'));
+    assert!(screen.contains("PASS/s") && screen.contains("DROP/s") && screen.contains('▇'));
     tmux.key("Tab");
     tmux.wait_for("dns-resolvers");
     tmux.run(&["send-keys", "-l", "/ssh"]);

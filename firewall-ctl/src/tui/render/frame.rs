@@ -23,7 +23,7 @@ pub(super) fn header(first: Rect, second: Rect, buf: &mut Buffer, state: &State,
         "  {}  every {every}",
         clock(snapshot.time)
     )));
-    let badge = state.paused.then(|| Span::styled(" PAUSED ", theme.alarm));
+    let badge = state.paused.then(|| Span::styled(" PAUSED ", theme.tab));
     let room = |spans: &[Span<'_>]| {
         let taken: usize = spans.iter().chain(&badge).map(Span::width).sum();
         usize::from(first.width).saturating_sub(taken)

@@ -52,7 +52,11 @@ impl Theme {
             },
             history: fg(Color::Blue),
             tab: reversed,
-            selected: plain.add_modifier(Modifier::REVERSED),
+            // One bar in one colour: reversed colours of single cells would look like alarms.
+            selected: plain
+                .fg(Color::Reset)
+                .remove_modifier(Modifier::DIM)
+                .add_modifier(Modifier::REVERSED),
         }
     }
 }
