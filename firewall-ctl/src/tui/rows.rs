@@ -2,8 +2,8 @@
 //! page of rows that is on the screen. Reads the snapshot; knows nothing of the terminal.
 //!
 //! A snapshot may hold 131,072 ports and is shown every second, so [`page`] never sorts them all:
-//! it reads each sort key once, keeps those up to the page's end by selection (introselect, O(n))
-//! and sorts only these.
+//! it reads each sort key once, keeps the best up to the page's end (by selection whenever twice as
+//! many have come together: O(n) for all), and sorts only the page.
 //!
 //! Invariant: the order is total (ties go by total packets, then by port, rule or source order), so
 //! rows with equal keys do not trade places from one second to the next.
@@ -339,21 +339,6 @@ pub(super) fn count(snapshot: &Snapshot, query: Query<'_>) -> usize {
 pub(super) fn page(snapshot: &Snapshot, query: Query<'_>, first: usize, rows: usize) -> Page {
     let by = query.sort.by;
     let at = |index: u32| row(snapshot, query.tab, index as usize);
-    let mut keys: Vec<Key> = indices(snapshot, query)
-        .filter_map(|index| {
-            let row = at(index)?;
-            let packets = row.total().packets;
-            Some(Key {
-                value: row.value(by),
-                packets,
-                order: row.order(),
-                index,
-            })
-        })
-        .collect();
-    let total = keys.len();
-    let last = first.saturating_add(rows).min(total);
-    let first = first.min(last);
     let words = |key: &Key| at(key.index).map(|row| row.text(by)).unwrap_or_default();
     let is_text = matches!(
         by,
@@ -379,11 +364,37 @@ pub(super) fn page(snapshot: &Snapshot, query: Query<'_>, first: usize, rows: us
         };
         main.then_with(|| a.ties(b))
     };
-    if last < total {
-        keys.select_nth_unstable_by(last, compare);
-        keys.truncate(last);
+    let wanted = first.saturating_add(rows);
+    let room = wanted.saturating_mul(2).saturating_add(SLACK);
+    let (mut keys, mut total, mut worst) = (Vec::new(), 0, None);
+    for index in indices(snapshot, query) {
+        let Some(row) = at(index) else { continue };
+        total += 1;
+        let packets = row.total().packets;
+        let key = Key {
+            value: row.value(by),
+            packets,
+            order: row.order(),
+            index,
+        };
+        if worst
+            .as_ref()
+            .is_some_and(|worst| compare(&key, worst).is_ge())
+        {
+            continue;
+        }
+        keys.push(key);
+        if keys.len() == room {
+            worst = Some(*keys.select_nth_unstable_by(wanted, compare).1);
+            keys.truncate(wanted);
+        }
     }
-    if first > 0 && first < last {
+    if wanted < keys.len() {
+        keys.select_nth_unstable_by(wanted, compare);
+        keys.truncate(wanted);
+    }
+    let first = first.min(keys.len());
+    if 0 < first && first < keys.len() {
         keys.select_nth_unstable_by(first, compare);
     }
     let shown = &mut keys[first..];
@@ -393,6 +404,10 @@ pub(super) fn page(snapshot: &Snapshot, query: Query<'_>, first: usize, rows: us
         total,
     }
 }
+
+/// Keys kept beyond those of two pages before the worse ones are thrown out: enough to make that
+/// rare, few enough to stay in the cache.
+const SLACK: usize = 1024;
 
 /// Indices of the rows that the filter lets through, in the snapshot's order.
 fn indices<'a>(snapshot: &'a Snapshot, query: Query<'a>) -> impl Iterator<Item = u32> + 'a {
@@ -486,7 +501,7 @@ mod tests {
 
     #[test]
     fn pages_laid_end_to_end_are_the_whole_sorted_table() {
-        let snapshot = snapshot(500);
+        let snapshot = snapshot(5000);
         for column in super::super::columns::all(Tab::Ports) {
             for descending in [false, true] {
                 let sort = Sort {
@@ -501,12 +516,12 @@ mod tests {
                 let whole = page(&snapshot, query, 0, usize::MAX);
                 let mut seen = whole.rows.clone();
                 seen.sort_unstable();
-                assert!(seen.into_iter().eq(0..500), "{sort:?}: every row once");
-                for size in [1, 7, 19, 499, 500, 501] {
+                assert!(seen.into_iter().eq(0..5000), "{sort:?}: every row once");
+                for size in [19, 333, 4999, 5000, 5001] {
                     let mut rows = Vec::new();
-                    for first in (0..520).step_by(size) {
+                    for first in (0..5200).step_by(size) {
                         let page = page(&snapshot, query, first, size);
-                        assert_eq!(page.total, 500);
+                        assert_eq!(page.total, 5000);
                         rows.extend(page.rows);
                     }
                     assert_eq!(rows, whole.rows, "{sort:?} in pages of {size}");
