@@ -1,9 +1,10 @@
 //! What `top` was asked to show: the command line's choices and what the environment says about
 //! the terminal. Plain data; the command line fills it, everything in [`crate::tui`] reads it.
 //!
-//! Imports nothing of the project.
+//! Imports only [`crate::format`] and [`crate::view`].
 
 use crate::format::Numbers;
+use crate::view::Snapshot;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -115,6 +116,26 @@ impl TopOptions {
     #[must_use]
     pub fn from_env() -> Self {
         Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// Checks that the chosen interface, if any, is filtered.
+    ///
+    /// # Errors
+    /// It is not; the message names those that are.
+    pub(super) fn check(&self, snapshot: &Snapshot) -> anyhow::Result<()> {
+        let Some(chosen) = &self.interface else {
+            return Ok(());
+        };
+        let interfaces = &snapshot.status.interfaces;
+        let names: Vec<&str> = interfaces.iter().map(|view| view.name.as_str()).collect();
+        if names.contains(&chosen.as_str()) {
+            return Ok(());
+        }
+        let there = match names.as_slice() {
+            [] => "none is filtered".to_owned(),
+            names => format!("filtered are: {}", names.join(", ")),
+        };
+        anyhow::bail!("interface `{chosen}` is not filtered; {there}")
     }
 
     fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {

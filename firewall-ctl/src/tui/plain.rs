@@ -39,6 +39,9 @@ pub fn run(
     loop {
         let text = match source() {
             Ok(snapshot) => {
+                if seen.is_none() {
+                    options.check(&snapshot)?;
+                }
                 seen = Some(Instant::now());
                 block(&snapshot, options)
             }
@@ -153,7 +156,11 @@ fn header(text: &mut String, snapshot: &Snapshot, options: &TopOptions) {
     let (pass, drop) = chosen.map_or((snapshot.pass.rate, snapshot.drop.rate), |view| {
         (view.pass.rate, view.drop.rate)
     });
-    let name = chosen.map_or(String::new(), |view| format!("{} ", clean(&view.name)));
+    let name = match (&options.interface, chosen) {
+        (None, _) => String::new(),
+        (Some(name), Some(_)) => format!("{} ", clean(name)),
+        (Some(name), None) => format!("({} is gone) ", clean(name)),
+    };
     let generation = match &status.generation {
         Some(generation) => format!("gen {}", generation.number),
         None => "no policy in force".to_owned(),

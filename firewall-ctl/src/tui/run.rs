@@ -62,6 +62,7 @@ where
         return plain::run(source, &options, stdout().lock());
     }
     let first = source()?;
+    options.check(&first)?;
     let start = Instant::now();
     let signals = Signals::catch().context("catching signals")?;
     let mut guard = Guard::enter().context("the terminal cannot be used (try --plain)")?;

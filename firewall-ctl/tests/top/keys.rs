@@ -259,6 +259,15 @@ fn interval_units_and_interface() {
         names,
         [Some("eth0".to_owned()), Some("eth1".to_owned()), None]
     );
+    press(&mut state, "ii");
+    let mut without = Synthetic { ports: 5 }.at(75);
+    without.status.interfaces.pop();
+    give(&mut state, without, 6);
+    assert!(
+        screen(&state, SIZE).contains("(eth1 is gone) PASS"),
+        "{}",
+        screen(&state, SIZE)
+    );
     let mut single = Synthetic { ports: 5 }.at(75);
     single.status.interfaces.truncate(1);
     let mut state = state_of(single, SIZE, TopOptions::default());

@@ -3,6 +3,11 @@
 //!
 //! All data is made up by [`synthetic`]; the tests that count real packets are elsewhere.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test helper that fails should fail its test"
+)]
+
 mod golden;
 mod keys;
 mod plain;

@@ -113,6 +113,20 @@ fn a_failure_at_the_start_is_an_error() {
     assert!(out.is_empty());
 }
 
+#[test]
+fn an_interface_that_is_not_filtered_is_an_error_and_one_that_goes_is_said() {
+    let other = TopOptions {
+        interface: Some("eth9".to_owned()),
+        ..quick(1)
+    };
+    let source = || anyhow::Ok(Synthetic { ports: 2 }.at(1));
+    let error = plain::run(source, &other, Vec::new()).unwrap_err();
+    let expected = "interface `eth9` is not filtered; filtered are: eth0, eth1";
+    assert_eq!(error.to_string(), expected);
+    let block = plain::block(&source().unwrap(), &other);
+    assert!(block.contains("(eth9 is gone) PASS"), "{block}");
+}
+
 /// A pipe whose reader has gone away, or a full disk.
 struct Broken(io::ErrorKind);
 

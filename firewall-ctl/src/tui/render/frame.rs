@@ -73,7 +73,13 @@ fn totals(width: u16, state: &State, snapshot: &Snapshot, theme: &Theme) -> Vec<
             spans.push(Span::styled(format!("{} ", clean(&view.name)), theme.title));
             (view.pass.rate, view.drop.rate)
         }
-        None => (snapshot.pass.rate, snapshot.drop.rate),
+        None => {
+            if let Some(name) = &state.options.interface {
+                let gone = format!("({} is gone) ", clean(name));
+                spans.push(Span::styled(gone, theme.warning));
+            }
+            (snapshot.pass.rate, snapshot.drop.rate)
+        }
     };
     if snapshot.interval <= 0.0 {
         spans.push(Span::styled(
