@@ -1,7 +1,8 @@
 //! `top` in a real terminal: tmux holds the pseudo-terminal, presses keys and reads the screen.
 //! Checks above all that the terminal is given back as it was, however the program ends.
 //!
-//! Each test has a tmux server of its own (`tmux -L fwt-...`), which ends with the test.
+//! Each test has a tmux server of its own, with its socket in the test's folder (`fwt-top-...` in the
+//! folder for temporary files); both end with the test.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -29,7 +30,6 @@ fn program() -> String {
 
 /// A tmux server with one shell in it, and a folder of its own; both end with the value.
 struct Tmux {
-    socket: String,
     folder: PathBuf,
 }
 
@@ -38,10 +38,10 @@ impl Tmux {
     fn start(size: (u16, u16)) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let socket = format!("fwt-top-{}-{number}", std::process::id());
-        let folder = std::env::temp_dir().join(&socket);
+        let name = format!("fwt-top-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
         std::fs::create_dir(&folder).unwrap();
-        let tmux = Self { socket, folder };
+        let tmux = Self { folder };
         let (width, height) = (size.0.to_string(), size.1.to_string());
         tmux.run(&[
             "new-session",
@@ -59,7 +59,7 @@ impl Tmux {
 
     fn command(&self, args: &[&str]) -> std::io::Result<std::process::Output> {
         Command::new("tmux")
-            .args(["-L", &self.socket, "-f", "/dev/null", "-u"])
+            .args(["-S", "socket", "-f", "/dev/null", "-u"])
             .args(args)
             .current_dir(&self.folder)
             .env("LC_ALL", "C.UTF-8")
