@@ -16,7 +16,10 @@ pub enum KernelError {
     )]
     Stub,
     /// The BPF object is not what this binary expects (exit code 1).
-    #[error("the kernel program that is built into this firewall-ctl is not usable: {0}")]
+    #[error(
+        "the kernel program that is built into this firewall-ctl does not fit it: {0}; run \
+         `cargo xtask build`"
+    )]
     Object(String),
     /// Capabilities are missing (exit code 4).
     #[error(
