@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 mod build;
 mod demo;
+#[cfg(test)]
+mod docs;
 mod layers;
 mod lint;
 mod process;
