@@ -110,7 +110,7 @@ fn perform(workspace: &Workspace, args: &Args, stop: &Arc<AtomicBool>) -> Result
         sleep(Duration::from_millis(500));
         traffic::drive(&flag)
     });
-    firewall.show_top(args.plain, stop)?;
+    firewall.show_top(&stage, args.plain, stop)?;
     let outcome = netns::join(traffic)?;
     check_stop(stop)?;
 
@@ -332,14 +332,17 @@ impl Firewall {
     }
 
     /// Runs `top` while the traffic lasts: on a terminal the full screen, else plain lines.
-    fn show_top(&self, plain: bool, stop: &AtomicBool) -> Result<()> {
+    fn show_top(&self, stage: &Stage, plain: bool, stop: &AtomicBool) -> Result<()> {
         let mut command = self.ctl();
         command.args(["top", "-i", "1s"]);
         if plain || !std::io::stdout().is_terminal() {
             command.arg("--plain");
         }
         println!("+ {}", process::display(&command));
-        let mut top = command.spawn().context("starting top")?;
+        // In the server's namespace, where a later sweep finds it should we be killed.
+        let mut top = stage
+            .server
+            .run(move || command.spawn().context("starting top"))?;
         let end = Instant::now() + traffic::DURATION + Duration::from_secs(1);
         while Instant::now() < end && !stop.load(Ordering::Relaxed) {
             if let Some(status) = top.try_wait().context("top")? {
