@@ -166,6 +166,8 @@ pub struct FamilyConfig {
     pub entries: u32,
     /// Depth of the bit trees: 1 up to 64 rules, 2 up to 4,096, 3 up to 262,144.
     pub levels: u32,
+    /// Number of lanes, 1 to [`crate::classify::LANES`].
+    pub lanes: u32,
     /// Source address.
     pub src: AddrConfig,
     /// Destination address.
@@ -267,6 +269,7 @@ impl Config {
             rules: 0,
             entries: 0,
             levels: 0,
+            lanes: 0,
             src: ADDR,
             dst: ADDR,
             fields: [FIELD; Field::COUNT],

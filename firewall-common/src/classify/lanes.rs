@@ -23,46 +23,29 @@ pub const WALK_ORDER: [Field; Field::COUNT] = [
     Field::Length,
 ];
 
-/// Lanes of one family: source, destination, and at most one for every small field.
-pub(super) const LANES: usize = 2 + Field::COUNT;
+/// Lanes that a family has at most: source, destination, and four runs of small fields.
+pub const LANES: usize = 6;
 
-/// Whether any rule of the family looks at the lane: a constant of the generation.
-#[inline(always)]
-pub(super) fn used<M: Machine, F: Family>(machine: &M, lane: usize) -> bool {
-    match lane {
-        0 => machine.constant(|c| &F::of(c).src.form) != addr_form::UNUSED,
-        1 => machine.constant(|c| &F::of(c).dst.form) != addr_form::UNUSED,
-        _ => machine.constant(|c| &F::of(c).fields[field_index(lane)].rows) != 0,
-    }
-}
-
-/// Index of the small field that ends lane `lane`.
-#[inline(always)]
-const fn field_index(lane: usize) -> usize {
-    let mut index = 0;
-    let mut position = 0;
-    while position < Field::COUNT {
-        if position + 2 == lane {
-            index = WALK_ORDER[position] as usize;
-        }
-        position += 1;
-    }
-    index
-}
-
-/// Byte offset of the packet's row in every used lane; the others hold nothing of use.
+/// Byte offsets of the packet's rows, as many as the family has lanes.
 #[inline(always)]
 pub(super) fn rows<M: Machine, F: Family>(machine: &M, key: &PacketKey) -> [u64; LANES] {
     let mut rows = [0; LANES];
-    if used::<M, F>(machine, 0) {
-        rows[0] = addr::row(machine, F::src(key), F::LONG, |c| &F::of(c).src);
+    // A constant on every path that the verifier follows.
+    let mut lanes = 0;
+    let mut add = |row| {
+        if lanes < LANES {
+            rows[lanes] = row;
+            lanes += 1;
+        }
+    };
+    if machine.constant(|c| &F::of(c).src.form) != addr_form::UNUSED {
+        add(addr::row(machine, F::src(key), F::LONG, |c| &F::of(c).src));
     }
-    if used::<M, F>(machine, 1) {
-        rows[1] = addr::row(machine, F::dst(key), F::LONG, |c| &F::of(c).dst);
+    if machine.constant(|c| &F::of(c).dst.form) != addr_form::UNUSED {
+        add(addr::row(machine, F::dst(key), F::LONG, |c| &F::of(c).dst));
     }
     let mut class = 0;
-    for position in 0..Field::COUNT {
-        let field = WALK_ORDER[position];
+    for field in WALK_ORDER {
         let index = field as usize;
         let mode = machine.constant(|c| &F::of(c).fields[index].mode);
         if mode == field_mode::UNUSED {
@@ -81,7 +64,7 @@ pub(super) fn rows<M: Machine, F: Family>(machine: &M, key: &PacketKey) -> [u64;
             class = entry(machine, join, u64::from(class) * width + own, wide);
         }
         if lane_rows != 0 {
-            rows[2 + position] = row_offset(lane_rows, class);
+            add(row_offset(lane_rows, class));
         }
     }
     rows

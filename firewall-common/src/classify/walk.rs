@@ -1,73 +1,25 @@
 //! The AND of all lanes' rows, from the top down, and the rules found in it.
 
+use super::Family;
 use super::lanes::{self, LANES};
-use super::{Family, Hit};
 use crate::key::PacketKey;
 use crate::machine::{Machine, Step};
 use crate::verdict::Action;
-use core::marker::PhantomData;
 
 /// Set in [`Walk::found`] beside the rule's entry.
-const FOUND: u64 = 1 << 63;
+pub(super) const FOUND: u64 = 1 << 63;
 
 /// Rounds that suffice for every walk. A round takes up one node or handles up to 64 leaf words or
 /// matching `next` rules; there are at most 64 nodes, 4,096 leaf words and 262,144 rules.
 const ROUNDS: u32 = 8_192;
 
-/// The first rule of family `F` that decides about `key`: its entry and [`FOUND`], or 0.
-#[inline(always)]
-pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -> u64 {
-    if machine.constant(|c| &F::of(c).rules) == 0 {
-        return 0;
-    }
-    let rows = lanes::rows::<M, F>(machine, key);
-    let levels = machine.constant(|c| &F::of(c).levels);
-    let mut both = u64::MAX;
-    for lane in 0..LANES {
-        if lanes::used::<M, F>(machine, lane) {
-            both &= machine.table_u64(rows[lane]);
-        }
-    }
-    if both == 0 {
-        return 0;
-    }
-    let mut walk = Walk::<M, F> {
-        machine: *machine,
-        family: PhantomData,
-        rows,
-        nodes: rows,
-        nodes_left: 0,
-        leaves_left: 0,
-        rules_left: 0,
-        first_leaf: 0,
-        first_rule: 0,
-        found: 0,
-    };
-    match levels {
-        1 => walk.rules_left = both,
-        2 => walk.leaves_left = both,
-        _ => walk.nodes_left = both,
-    }
-    // Nearly every packet is decided by its first round: only the others pay for the loop.
-    if walk.step() && (levels > 2 || machine.constant(|c| &c.has_next) != 0) {
-        machine.repeat(ROUNDS, &mut walk);
-    }
-    walk.found
-}
-
-/// What [`first_match`] found.
-#[inline(always)]
-pub(super) fn hit(found: u64) -> Option<Hit> {
-    (found != 0).then_some(Hit {
-        slot: found as u32,
-        action: Action((found >> 32) as u8),
-    })
-}
-
-/// Where the walk stands.
-struct Walk<M, F> {
+/// Where the walk stands. One for both families: what depends on the family is a number here.
+pub(super) struct Walk<M> {
     machine: M,
-    family: PhantomData<F>,
+    /// Byte offset of the rules' entries.
+    entries: u64,
+    /// How many lanes there are.
+    lanes: u64,
     /// Byte offsets of the lanes' rows.
     rows: [u64; LANES],
     /// Byte offsets of the lanes' present nodes.
@@ -86,7 +38,104 @@ struct Walk<M, F> {
     found: u64,
 }
 
-impl<M: Machine, F: Family> Step for Walk<M, F> {
+impl<M: Machine> Walk<M> {
+    /// A walk through no rules.
+    #[inline(always)]
+    pub(super) fn nowhere(machine: &M) -> Self {
+        Self {
+            machine: *machine,
+            entries: 0,
+            lanes: 0,
+            rows: [0; LANES],
+            nodes: [0; LANES],
+            nodes_left: 0,
+            leaves_left: 0,
+            rules_left: 0,
+            first_leaf: 0,
+            first_rule: 0,
+            found: 0,
+        }
+    }
+
+    /// Stands before the first of the rules of family `F` that may match `key`.
+    #[inline(always)]
+    pub(super) fn enter<F: Family>(&mut self, key: &PacketKey) {
+        let machine = self.machine;
+        if machine.constant(|c| &F::of(c).rules) == 0 {
+            return;
+        }
+        self.entries = u64::from(machine.constant(|c| &F::of(c).entries));
+        self.lanes = u64::from(machine.constant(|c| &F::of(c).lanes));
+        self.rows = lanes::rows::<M, F>(&machine, key);
+        let all = self.and(|walk, lane| walk.machine.table_u64(walk.rows[lane]));
+        match machine.constant(|c| &F::of(c).levels) {
+            1 => self.rules_left = all,
+            2 => {
+                self.nodes = self.rows;
+                self.leaves_left = all;
+            }
+            _ => self.nodes_left = all,
+        }
+    }
+
+    /// Goes to the deciding rule, and counts the `next` rules on the way. Its entry and [`FOUND`],
+    /// or 0.
+    #[inline(always)]
+    pub(super) fn decide(mut self) -> u64 {
+        // Nearly every packet is decided by its first round: only the others pay for the loop.
+        if self.step() {
+            let machine = self.machine;
+            machine.repeat(ROUNDS, &mut self);
+        }
+        self.found
+    }
+
+    /// The AND of `word` over all lanes.
+    #[inline(always)]
+    fn and(&mut self, mut word: impl FnMut(&mut Self, usize) -> u64) -> u64 {
+        let mut all = word(self, 0);
+        macro_rules! lanes {
+            ($($lane:literal)*) => { $(
+                const { assert!($lane < LANES) };
+                if $lane < self.lanes {
+                    all &= word(self, $lane);
+                }
+            )* };
+        }
+        lanes!(1 2 3 4 5);
+        all
+    }
+
+    /// Takes up the next node that every lane has.
+    #[inline(always)]
+    fn enter_node(&mut self) {
+        let bit = lowest(self.nodes_left);
+        self.nodes_left ^= bit;
+        self.first_leaf = index(bit) * 64;
+        self.leaves_left = self.and(|walk, lane| {
+            let row = walk.rows[lane];
+            let child = row + 8 + 4 * rank(walk.machine.table_u64(row), bit);
+            let node = u64::from(walk.machine.table_u32(child)) * 8;
+            walk.nodes[lane] = node;
+            walk.machine.table_u64(node)
+        });
+    }
+
+    /// Takes up the next leaf word that every lane has. Its AND can be 0.
+    #[inline(always)]
+    fn enter_leaf(&mut self) {
+        let bit = lowest(self.leaves_left);
+        self.leaves_left ^= bit;
+        self.first_rule = (self.first_leaf + index(bit)) * 64;
+        self.rules_left = self.and(|walk, lane| {
+            let node = walk.nodes[lane];
+            let leaf = rank(walk.machine.table_u64(node), bit);
+            walk.machine.table_u64(node + 8 + 8 * leaf)
+        });
+    }
+}
+
+impl<M: Machine> Step for Walk<M> {
     #[inline(always)]
     fn step(&mut self) -> bool {
         if self.rules_left | self.leaves_left == 0 {
@@ -107,8 +156,7 @@ impl<M: Machine, F: Family> Step for Walk<M, F> {
             }
             let bit = lowest(self.rules_left);
             let rule = self.first_rule + index(bit);
-            let entries = u64::from(self.machine.constant(|c| &F::of(c).entries));
-            let entry = self.machine.table_u64(entries + rule * 8);
+            let entry = self.machine.table_u64(self.entries + rule * 8);
             if self.machine.constant(|c| &c.has_next) == 0 || (entry >> 32) as u8 != Action::NEXT.0
             {
                 self.found = entry | FOUND;
@@ -117,46 +165,7 @@ impl<M: Machine, F: Family> Step for Walk<M, F> {
             self.machine.count_rule(entry as u32);
             self.rules_left ^= bit;
         }
-        true
-    }
-}
-
-impl<M: Machine, F: Family> Walk<M, F> {
-    /// Takes up the next node that every lane has.
-    #[inline(always)]
-    fn enter_node(&mut self) {
-        let bit = lowest(self.nodes_left);
-        self.nodes_left ^= bit;
-        self.first_leaf = index(bit) * 64;
-        let mut all = u64::MAX;
-        for lane in 0..LANES {
-            if lanes::used::<M, F>(&self.machine, lane) {
-                let row = self.rows[lane];
-                let children = self.machine.table_u64(row);
-                let child = row + 8 + 4 * rank(children, bit);
-                let node = u64::from(self.machine.table_u32(child)) * 8;
-                self.nodes[lane] = node;
-                all &= self.machine.table_u64(node);
-            }
-        }
-        self.leaves_left = all;
-    }
-
-    /// Takes up the next leaf word that every lane has. Its AND can be 0.
-    #[inline(always)]
-    fn enter_leaf(&mut self) {
-        let bit = lowest(self.leaves_left);
-        self.leaves_left ^= bit;
-        self.first_rule = (self.first_leaf + index(bit)) * 64;
-        let mut all = u64::MAX;
-        for lane in 0..LANES {
-            if lanes::used::<M, F>(&self.machine, lane) {
-                let node = self.nodes[lane];
-                let leaves = self.machine.table_u64(node);
-                all &= self.machine.table_u64(node + 8 + 8 * rank(leaves, bit));
-            }
-        }
-        self.rules_left = all;
+        self.rules_left | self.leaves_left | self.nodes_left != 0
     }
 }
 

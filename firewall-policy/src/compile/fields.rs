@@ -1,22 +1,44 @@
 //! Small fields: classes by value, and the plan of lanes that combines classes ahead of time
 //! (recursive flow classification, SIGCOMM 1999) while the product of their numbers stays small.
 
-use super::FamilyRules;
 use super::blob::Blob;
 use super::encode::Encoder;
 use super::hash::FastMap;
 use super::rows::{RowId, Rows};
 use super::sweep;
+use super::{FamilyRules, LimitError};
 use crate::range::RangeSet;
 use firewall_common::abi::{FieldConfig, field_mode};
 use firewall_common::classify::WALK_ORDER;
 use firewall_common::field::Field;
 
-/// The largest table of pairs that a join may need.
-const JOIN_LIMIT: usize = 65_536;
+/// What combining classes may cost. What it saves in ANDs it must not cost in cache misses.
+#[derive(Clone, Copy)]
+struct Budget {
+    /// Pairs in one table.
+    pairs: usize,
+    /// Nodes that one table adds.
+    nodes: usize,
+}
 
-/// How many nodes a join may add: what it saves in ANDs it must not cost in cache misses.
-const JOIN_NODES: usize = 65_536;
+/// The first is the best; the others are for policies that would need too many lanes.
+const BUDGETS: [Budget; 3] = [
+    Budget {
+        pairs: 1 << 16,
+        nodes: 1 << 16,
+    },
+    Budget {
+        pairs: 1 << 20,
+        nodes: 1 << 18,
+    },
+    Budget {
+        pairs: 1 << 24,
+        nodes: 1 << 20,
+    },
+];
+
+/// Lane classes are `u16`.
+const MAX_CLASSES: usize = 1 << 16;
 
 /// One lane: a run of fields, the first of which starts it.
 pub(super) struct Lane {
@@ -28,6 +50,7 @@ pub(super) struct Lane {
 }
 
 /// One field's classes.
+#[derive(Clone)]
 struct FieldClasses {
     field: Field,
     /// First value and class of every interval.
@@ -52,31 +75,47 @@ impl Numbering {
     }
 }
 
-/// Cuts the small fields that some rule looks at into classes, and groups them into lanes. With
-/// `needed`, there is at least one lane.
-pub(super) fn plan<T>(rules: &FamilyRules<'_, T>, rows: &mut Rows, needed: bool) -> Vec<Lane> {
-    let mut lanes: Vec<Lane> = Vec::new();
-    for field in WALK_ORDER {
-        let sets = &rules.fields[field as usize];
-        let looked_at = sets.iter().any(|set| set.ranges() != [(0, field.none())]);
-        if looked_at {
-            let classes = classes(field, sets, rows);
-            let left_over = match lanes.last_mut() {
-                Some(lane) => lane.join(classes, rows),
-                None => Some(classes),
-            };
-            lanes.extend(left_over.map(Lane::start));
+/// Cuts the small fields that some rule looks at into classes, and groups them into at most `most`
+/// lanes. With `needed`, there is at least one lane.
+pub(super) fn plan<T>(
+    rules: &FamilyRules<'_, T>,
+    rows: &mut Rows,
+    needed: bool,
+    most: usize,
+) -> Result<Vec<Lane>, LimitError> {
+    let any = |field: Field| move |set: &&RangeSet<u32>| set.ranges() == [(0, field.none())];
+    let mut fields: Vec<Field> = WALK_ORDER
+        .into_iter()
+        .filter(|&field| !rules.fields[field as usize].iter().all(any(field)))
+        .collect();
+    if fields.is_empty() && needed {
+        fields.push(WALK_ORDER[0]);
+    }
+    let classes: Vec<FieldClasses> = fields
+        .into_iter()
+        .map(|field| classes(field, &rules.fields[field as usize], rows))
+        .collect();
+    let mut fewest = usize::MAX;
+    for budget in BUDGETS {
+        let mut lanes: Vec<Lane> = Vec::new();
+        for field in &classes {
+            let joined = lanes
+                .last_mut()
+                .is_some_and(|lane| lane.join(field, rows, budget));
+            if !joined {
+                lanes.push(Lane::start(field));
+            }
         }
+        if lanes.len() <= most {
+            return Ok(lanes);
+        }
+        fewest = fewest.min(lanes.len());
     }
-    if lanes.is_empty() && needed {
-        let field = WALK_ORDER[0];
-        lanes.push(Lane::start(classes(
-            field,
-            &rules.fields[field as usize],
-            rows,
-        )));
-    }
-    lanes
+    Err(LimitError {
+        what: "the number of match fields with too many different values to be combined".into(),
+        needed: fewest as u64,
+        limit: most as u64,
+    })
 }
 
 fn classes(field: Field, sets: &[&RangeSet<u32>], rows: &mut Rows) -> FieldClasses {
@@ -95,20 +134,21 @@ fn classes(field: Field, sets: &[&RangeSet<u32>], rows: &mut Rows) -> FieldClass
 }
 
 impl Lane {
-    fn start(first: FieldClasses) -> Self {
+    fn start(first: &FieldClasses) -> Self {
         Self {
             rows: first.rows.clone(),
-            fields: vec![first],
+            fields: vec![first.clone()],
             joins: Vec::new(),
         }
     }
 
-    /// Combines another field into the lane, or gives it back if that would cost too much.
-    fn join(&mut self, other: FieldClasses, rows: &mut Rows) -> Option<FieldClasses> {
-        if self.rows.len() * other.rows.len() > JOIN_LIMIT {
-            return Some(other);
+    /// Combines another field into the lane, unless that costs too much.
+    fn join(&mut self, other: &FieldClasses, rows: &mut Rows, budget: Budget) -> bool {
+        let largest = self.rows.len().max(other.rows.len());
+        if largest > MAX_CLASSES || self.rows.len() * other.rows.len() > budget.pairs {
+            return false;
         }
-        let most = rows.nodes() + JOIN_NODES;
+        let most = rows.nodes() + budget.nodes;
         let mut numbering = Numbering::default();
         let mut join = Vec::with_capacity(self.rows.len() * other.rows.len());
         for &a in &self.rows {
@@ -116,14 +156,14 @@ impl Lane {
                 let both = rows.and(a, b);
                 join.push(numbering.number(both));
             }
-            if rows.nodes() > most {
-                return Some(other);
+            if rows.nodes() > most || numbering.rows.len() > MAX_CLASSES {
+                return false;
             }
         }
         self.rows = numbering.rows;
         self.joins.push(join);
-        self.fields.push(other);
-        None
+        self.fields.push(other.clone());
+        true
     }
 
     /// Writes the lane's tables and rows.

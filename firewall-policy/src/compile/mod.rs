@@ -23,6 +23,7 @@ use crate::tables::Tables;
 use blob::Blob;
 use encode::Encoder;
 use firewall_common::abi::{ABI_VERSION, AddrConfig, Config, FamilyConfig, RuleEntry};
+use firewall_common::classify::LANES;
 use firewall_common::field::Field;
 use firewall_common::verdict::Action;
 use rows::{RowId, Rows};
@@ -171,7 +172,8 @@ fn family<T: Number + std::hash::Hash + addr::Encode>(
     let src = intervals(&rules.src, &mut rows);
     let dst = intervals(&rules.dst, &mut rows);
     // Without any lane there would be no row to start from.
-    let lanes = fields::plan(rules, &mut rows, src.is_none() && dst.is_none());
+    let addresses = usize::from(src.is_some()) + usize::from(dst.is_some());
+    let lanes = fields::plan(rules, &mut rows, addresses == 0, LANES - addresses)?;
 
     let levels = match count {
         0..=64 => 1,
@@ -188,6 +190,7 @@ fn family<T: Number + std::hash::Hash + addr::Encode>(
         rules: count as u32,
         entries: entries as u32,
         levels,
+        lanes: (addresses + lanes.len()) as u32,
         ..FamilyConfig::default()
     };
     let mut encoder = Encoder::new(&rows, levels);
