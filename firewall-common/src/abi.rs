@@ -78,6 +78,10 @@ pub const fn interface_hash(ifindex: u32) -> u32 {
     ifindex.wrapping_mul(0x9E37_79B1) >> 24
 }
 
+/// Bytes at the end of the tables that nothing starts in: an offset modulo the size before them can
+/// be read from without going past the end.
+pub const TABLES_SPARE: u32 = 64;
+
 /// What a match of a rule leads to, in the tables: `RuleEntry` number `i` belongs to rule `i` of
 /// its family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -225,7 +229,7 @@ pub struct Config {
     pub abi_version: u32,
     /// Possible CPUs: regions in each counter map.
     pub cpus: u32,
-    /// Bytes of the map `fw_tables`.
+    /// Bytes of the map `fw_tables`: a power of two, and [`TABLES_SPARE`].
     pub tables_size: u32,
     /// Bytes of one CPU's region of the map `fw_rules`: a multiple of 64.
     pub rules_stride: u32,

@@ -9,17 +9,16 @@ pub trait Machine: Copy {
     /// a volatile read of frozen `.rodata`, whose value the verifier knows.
     fn constant(&self, pick: impl Fn(&Config) -> &u32) -> u32;
 
-    /// The `u16` at byte `offset` of the tables; 0 past their end.
+    /// The `u16` at byte `offset` of the tables; some number if that is past their end.
     fn table_u16(&self, offset: u64) -> u32;
 
-    /// The `u32` at byte `offset` of the tables; 0 past their end.
+    /// The `u32` at byte `offset` of the tables; some number if that is past their end.
     fn table_u32(&self, offset: u64) -> u32;
 
-    /// The `u64` at byte `offset` of the tables; 0 past their end.
+    /// The `u64` at byte `offset` of the tables; some number if that is past their end.
     fn table_u64(&self, offset: u64) -> u64;
 
-    /// Eight `u64` from byte `offset` of the tables: one cache line. One bounds check may serve for
-    /// all: 0 for what is past their end, or for all of them.
+    /// Eight `u64` from byte `offset` of the tables: one cache line.
     #[inline(always)]
     fn table_line(&self, offset: u64) -> [u64; 8] {
         core::array::from_fn(|i| self.table_u64(offset + 8 * i as u64))

@@ -4,7 +4,7 @@ use crate::maps;
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_loop};
 use core::arch::asm;
 use core::ffi::c_void;
-use firewall_common::abi::{COUNTER_SIZE, Config, Counter};
+use firewall_common::abi::{COUNTER_SIZE, Config, Counter, TABLES_SPARE};
 use firewall_common::machine::{Machine, Step};
 
 /// What one packet's walk needs.
@@ -43,17 +43,20 @@ impl Kernel {
     }
 }
 
-/// Reads a number of type `$type` from the tables; 0 past their end.
+/// An address in the tables: offsets wrap round at their size less [`TABLES_SPARE`], a power of two.
+/// A mask, not a comparison: a comparison would be one more path for the verifier at every read.
+#[inline(always)]
+fn table(offset: u64) -> usize {
+    let mask = u64::from(maps::constant(|c| &c.tables_size)) - u64::from(TABLES_SPARE) - 1;
+    maps::add(maps::tables(), maps::pin(offset) & mask)
+}
+
+/// Reads a number of type `$type` from the tables.
 macro_rules! table {
-    ($offset:ident, $type:ty) => {{
-        let at = maps::pin($offset);
-        if at > u64::from(maps::constant(|c| &c.tables_size)) - 8 {
-            return 0;
-        }
-        // SAFETY: inside the map, by the comparison (every table is at least 8 bytes and the map
-        // ends with one); tables are aligned by their compiler.
-        unsafe { core::ptr::read(maps::add(maps::tables(), at) as *const $type) }
-    }};
+    ($offset:ident, $type:ty) => {
+        // SAFETY: inside the map: below the mask there is room for a number of any size.
+        unsafe { core::ptr::read(table($offset) as *const $type) }
+    };
 }
 
 impl Machine for Kernel {
@@ -79,24 +82,8 @@ impl Machine for Kernel {
 
     #[inline(always)]
     fn table_line(&self, offset: u64) -> [u64; 8] {
-        let at = maps::pin(offset);
-        if at > u64::from(maps::constant(|c| &c.tables_size)) - 64 {
-            return [0; 8];
-        }
-        let line = maps::add(maps::tables(), at) as *const u64;
-        // SAFETY: all eight inside the map, by the comparison; aligned as in `table!`.
-        unsafe {
-            [
-                *line,
-                *line.add(1),
-                *line.add(2),
-                *line.add(3),
-                *line.add(4),
-                *line.add(5),
-                *line.add(6),
-                *line.add(7),
-            ]
-        }
+        // SAFETY: as above: there is room for a whole line.
+        unsafe { core::ptr::read(table(offset) as *const [u64; 8]) }
     }
 
     #[inline(always)]

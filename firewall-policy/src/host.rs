@@ -1,9 +1,9 @@
 //! The host's [`Machine`]: runs the kernel's code over [`Tables`].
 //!
-//! Reads behave as in the kernel: past the end of the tables there is 0. Nothing here panics.
+//! Reads behave as in the kernel: offsets wrap round at the end of the tables. Nothing here panics.
 
 use crate::tables::Tables;
-use firewall_common::abi::Config;
+use firewall_common::abi::{Config, TABLES_SPARE};
 use firewall_common::classify::{Hit, classify};
 use firewall_common::key::PacketKey;
 use firewall_common::machine::{Machine, Step};
@@ -45,9 +45,12 @@ impl<'a> HostMachine<'a> {
 
     #[inline(always)]
     fn read<const N: usize>(&self, offset: u64) -> [u8; N] {
-        usize::try_from(offset)
-            .ok()
-            .and_then(|offset| self.tables.bytes.get(offset..)?.first_chunk())
+        let bytes = &self.tables.bytes;
+        let size = bytes.len().saturating_sub(TABLES_SPARE as usize);
+        let start = offset as usize & size.saturating_sub(1);
+        bytes
+            .get(start..)
+            .and_then(<[u8]>::first_chunk)
             .copied()
             .unwrap_or([0; N])
     }

@@ -5,8 +5,9 @@ use firewall_common::abi::Config;
 /// A compiled policy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tables {
-    /// The content of the map `fw_tables`; at least 8 bytes, a multiple of 8. All offsets in
-    /// `config` count from its start.
+    /// The content of the map `fw_tables`: a power of two, and
+    /// [`TABLES_SPARE`](firewall_common::abi::TABLES_SPARE) bytes. All offsets in `config` count
+    /// from its start.
     pub bytes: Vec<u8>,
     /// The program's constants. `cpus` and `rules_stride` belong to the loader, which fills them in.
     pub config: Config,

@@ -7,67 +7,93 @@ use crate::field::Field;
 use crate::key::PacketKey;
 use crate::machine::Machine;
 
-/// The order in which the walk takes the small fields. A lane is a run of neighbours: the fields
-/// with few classes stand where they can join either port.
-pub const WALK_ORDER: [Field; Field::COUNT] = [
-    Field::SourcePort,
-    Field::Proto,
-    Field::DestinationPort,
-    Field::Icmp,
-    Field::TcpFlags,
-    Field::Zone,
-    Field::Fragment,
-    Field::Vlan,
-    Field::Dscp,
-    Field::Ttl,
-    Field::Length,
-];
-
 /// Lanes that a family has at most: source, destination, and four runs of small fields.
 pub const LANES: usize = 6;
+
+/// Writes the list of fields out once for the constant and once, unrolled, for the walk: the
+/// verifier has to know every index into the constants.
+macro_rules! walk_order {
+    ($($field:ident)*) => {
+        /// The order in which the walk takes the small fields. A lane is a run of neighbours: the
+        /// fields with few classes stand where they can join either port.
+        pub const WALK_ORDER: [Field; Field::COUNT] = [$(Field::$field),*];
+
+        impl Rows {
+            #[inline(always)]
+            fn add_fields<M: Machine, F: Family>(&mut self, machine: &M, key: &PacketKey) {
+                $(self.add_field::<M, F, { Field::$field as usize }>(machine, key);)*
+            }
+        }
+    };
+}
+
+walk_order! {
+    SourcePort Proto DestinationPort Icmp TcpFlags Zone Fragment Vlan Dscp Ttl Length
+}
+
+/// The rows found so far.
+struct Rows {
+    /// Byte offsets.
+    offsets: [u64; LANES],
+    /// How many. A constant on every path that the verifier follows.
+    count: usize,
+    /// Class of the unfinished lane of small fields.
+    class: u32,
+}
 
 /// Byte offsets of the packet's rows, as many as the family has lanes.
 #[inline(always)]
 pub(super) fn rows<M: Machine, F: Family>(machine: &M, key: &PacketKey) -> [u64; LANES] {
-    let mut rows = [0; LANES];
-    // A constant on every path that the verifier follows.
-    let mut lanes = 0;
-    let mut add = |row| {
-        if lanes < LANES {
-            rows[lanes] = row;
-            lanes += 1;
-        }
+    let mut rows = Rows {
+        offsets: [0; LANES],
+        count: 0,
+        class: 0,
     };
     if machine.constant(|c| &F::of(c).src.form) != addr_form::UNUSED {
-        add(addr::row(machine, F::src(key), F::LONG, |c| &F::of(c).src));
+        rows.add(addr::row(machine, F::src(key), F::LONG, |c| &F::of(c).src));
     }
     if machine.constant(|c| &F::of(c).dst.form) != addr_form::UNUSED {
-        add(addr::row(machine, F::dst(key), F::LONG, |c| &F::of(c).dst));
+        rows.add(addr::row(machine, F::dst(key), F::LONG, |c| &F::of(c).dst));
     }
-    let mut class = 0;
-    for field in WALK_ORDER {
-        let index = field as usize;
-        let mode = machine.constant(|c| &F::of(c).fields[index].mode);
+    rows.add_fields::<M, F>(machine, key);
+    rows.offsets
+}
+
+impl Rows {
+    #[inline(always)]
+    fn add(&mut self, offset: u64) {
+        if self.count < LANES {
+            self.offsets[self.count] = offset;
+            self.count += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn add_field<M: Machine, F: Family, const INDEX: usize>(
+        &mut self,
+        machine: &M,
+        key: &PacketKey,
+    ) {
+        let mode = machine.constant(|c| &F::of(c).fields[INDEX].mode);
         if mode == field_mode::UNUSED {
-            continue;
+            return;
         }
-        let lane_rows = machine.constant(|c| &F::of(c).fields[index].rows);
-        let wide = lane_rows != 0 && machine.constant(|c| &F::of(c).fields[index].wide) != 0;
-        let classes = u64::from(machine.constant(|c| &F::of(c).fields[index].classes));
-        let value = u64::from(key.fields[index]);
-        if mode == field_mode::START {
-            class = entry(machine, classes, value, wide);
+        let rows = machine.constant(|c| &F::of(c).fields[INDEX].rows);
+        let wide = rows != 0 && machine.constant(|c| &F::of(c).fields[INDEX].wide) != 0;
+        let classes = u64::from(machine.constant(|c| &F::of(c).fields[INDEX].classes));
+        let value = u64::from(key.fields[INDEX]);
+        self.class = if mode == field_mode::START {
+            entry(machine, classes, value, wide)
         } else {
-            let width = u64::from(machine.constant(|c| &F::of(c).fields[index].join_width));
-            let join = u64::from(machine.constant(|c| &F::of(c).fields[index].join));
+            let width = u64::from(machine.constant(|c| &F::of(c).fields[INDEX].join_width));
+            let join = u64::from(machine.constant(|c| &F::of(c).fields[INDEX].join));
             let own = u64::from(machine.table_u16(classes + value * 2));
-            class = entry(machine, join, u64::from(class) * width + own, wide);
-        }
-        if lane_rows != 0 {
-            add(row_offset(lane_rows, class));
+            entry(machine, join, u64::from(self.class) * width + own, wide)
+        };
+        if rows != 0 {
+            self.add(row_offset(rows, self.class));
         }
     }
-    rows
 }
 
 /// Entry `index` of an array of `u16` (or, if `wide`, `u32`).

@@ -16,7 +16,7 @@
 //! Equal rows of a lane and equal nodes of a family are stored once.
 //!
 //! Keeps these invariants: no recursion, no division, no slice that can panic, loops with constant
-//! bounds, so that the BPF verifier accepts it; reads past the tables give 0, which matches nothing.
+//! bounds, so that the BPF verifier accepts it.
 
 mod addr;
 mod lanes;

@@ -1,6 +1,7 @@
 //! The growing bytes of [`crate::tables::Tables`], and the report of where they went.
 
 use crate::tables::SizeLine;
+use firewall_common::abi::TABLES_SPARE;
 
 /// Bytes so far. Offset 0 is never used, so that it can mean "none".
 pub(super) struct Blob {
@@ -61,11 +62,10 @@ impl Blob {
         });
     }
 
-    /// The bytes and the report. The last 64 bytes are spare, so that one bounds check serves for
-    /// reads of every size.
+    /// The bytes, as long as `Config::tables_size` says, and the report.
     pub(super) fn finish(mut self) -> (Vec<u8>, Vec<SizeLine>) {
-        self.align(64);
-        self.bytes.resize(self.bytes.len() + 64, 0);
+        let size = self.bytes.len().next_power_of_two();
+        self.bytes.resize(size + TABLES_SPARE as usize, 0);
         (self.bytes, self.report)
     }
 }

@@ -67,8 +67,8 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         &FamilyRules::collect(policy, slots, |set| &set.v6),
         &mut blob,
     )?;
+    limit("the compiled policy, in bytes,", blob.len(), MAX_TABLES)?;
     let (bytes, report) = blob.finish();
-    limit("the compiled policy, in bytes,", bytes.len(), MAX_TABLES)?;
     let has_next = policy
         .rules
         .iter()
