@@ -44,27 +44,28 @@ pub struct Hit {
 /// caller.
 #[inline(always)]
 pub fn classify<M: Machine>(machine: &M, key: &PacketKey) -> Option<Hit> {
-    let found = find(machine, key);
-    if found == 0 {
-        return None;
-    }
-    Some(Hit {
+    let found = if key.is_v6 != 0 {
+        classify_v6(machine, key)
+    } else {
+        classify_v4(machine, key)
+    };
+    (found != 0).then_some(Hit {
         slot: found as u32,
         action: Action((found >> 32) as u8),
     })
 }
 
-/// The deciding rule's entry and [`walk::FOUND`], or 0. In the kernel a function of its own, with
-/// a stack frame of its own: inlined, it would crowd out the parser's registers.
+/// A function of its own, for a stack frame of its own: the BPF stack has 512 bytes in all, and the
+/// compiler gives the two families' numbers different places in one frame.
 #[inline(never)]
-fn find<M: Machine>(machine: &M, key: &PacketKey) -> u64 {
-    let mut walk = walk::Walk::nowhere(machine);
-    if key.is_v6 != 0 {
-        walk.enter::<V6>(key);
-    } else {
-        walk.enter::<V4>(key);
-    }
-    walk.decide()
+fn classify_v4<M: Machine>(machine: &M, key: &PacketKey) -> u64 {
+    walk::first_match::<M, V4>(machine, key)
+}
+
+/// As [`classify_v4`].
+#[inline(never)]
+fn classify_v6<M: Machine>(machine: &M, key: &PacketKey) -> u64 {
+    walk::first_match::<M, V6>(machine, key)
 }
 
 /// Picks one family's constants, and its half of the key.

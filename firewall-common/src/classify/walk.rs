@@ -5,25 +5,55 @@ use super::lanes::{self, LANES};
 use crate::key::PacketKey;
 use crate::machine::{Machine, Step};
 use crate::verdict::Action;
+use core::marker::PhantomData;
 
 /// Set in [`Walk::found`] beside the rule's entry.
-pub(super) const FOUND: u64 = 1 << 63;
+const FOUND: u64 = 1 << 63;
 
-/// Rounds that suffice for every walk. A round takes up one node or handles up to 64 leaf words or
-/// matching `next` rules; there are at most 64 nodes, 4,096 leaf words and 262,144 rules.
-const ROUNDS: u32 = 8_192;
+/// Rounds that suffice for every walk. A round takes up one node, one leaf word or one matching
+/// `next` rule; there are at most 64 nodes, 4,096 leaf words and 262,144 rules.
+const ROUNDS: u32 = 1 << 19;
 
-/// Where the walk stands. One for both families: what depends on the family is a number here.
-pub(super) struct Walk<M> {
+/// The rule of family `F` that decides about `key`: its entry and [`FOUND`], or 0. Counts the
+/// `next` rules before it.
+#[inline(always)]
+pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -> u64 {
+    if machine.constant(|c| &F::of(c).rules) == 0 {
+        return 0;
+    }
+    let mut walk = Walk::<M, F> {
+        machine: *machine,
+        family: PhantomData,
+        lanes: lanes::rows::<M, F>(machine, key),
+        nodes_left: 0,
+        leaves_left: 0,
+        rules_left: 0,
+        first_leaf: 0,
+        first_rule: 0,
+        found: 0,
+    };
+    let all = walk.and(|walk, lane| machine.table_u64(walk.row(lane)));
+    match machine.constant(|c| &F::of(c).levels) {
+        1 => walk.rules_left = all,
+        2 => {
+            walk.lanes.iter_mut().for_each(|offsets| *offsets <<= 32);
+            walk.leaves_left = all;
+        }
+        _ => walk.nodes_left = all,
+    }
+    // Most packets are decided by the first round: only the others pay for the loop.
+    if walk.step() {
+        machine.repeat(ROUNDS, &mut walk);
+    }
+    walk.found
+}
+
+/// Where the walk stands.
+struct Walk<M, F> {
     machine: M,
-    /// Byte offset of the rules' entries.
-    entries: u64,
-    /// How many lanes there are.
-    lanes: u64,
-    /// Byte offsets of the lanes' rows.
-    rows: [u64; LANES],
-    /// Byte offsets of the lanes' present nodes.
-    nodes: [u64; LANES],
+    family: PhantomData<F>,
+    /// For every lane the byte offsets of its row, and 32 bits up, of its present node.
+    lanes: [u64; LANES],
     /// Nodes not yet visited (levels 3).
     nodes_left: u64,
     /// Leaf words of the present nodes not yet visited.
@@ -38,72 +68,27 @@ pub(super) struct Walk<M> {
     found: u64,
 }
 
-impl<M: Machine> Walk<M> {
-    /// A walk through no rules.
-    #[inline(always)]
-    pub(super) fn nowhere(machine: &M) -> Self {
-        Self {
-            machine: *machine,
-            entries: 0,
-            lanes: 0,
-            rows: [0; LANES],
-            nodes: [0; LANES],
-            nodes_left: 0,
-            leaves_left: 0,
-            rules_left: 0,
-            first_leaf: 0,
-            first_rule: 0,
-            found: 0,
-        }
-    }
-
-    /// Stands before the first of the rules of family `F` that may match `key`.
-    #[inline(always)]
-    pub(super) fn enter<F: Family>(&mut self, key: &PacketKey) {
-        let machine = self.machine;
-        if machine.constant(|c| &F::of(c).rules) == 0 {
-            return;
-        }
-        self.entries = u64::from(machine.constant(|c| &F::of(c).entries));
-        self.lanes = u64::from(machine.constant(|c| &F::of(c).lanes));
-        self.rows = lanes::rows::<M, F>(&machine, key);
-        let all = self.and(|walk, lane| walk.machine.table_u64(walk.rows[lane]));
-        match machine.constant(|c| &F::of(c).levels) {
-            1 => self.rules_left = all,
-            2 => {
-                self.nodes = self.rows;
-                self.leaves_left = all;
-            }
-            _ => self.nodes_left = all,
-        }
-    }
-
-    /// Goes to the deciding rule, and counts the `next` rules on the way. Its entry and [`FOUND`],
-    /// or 0.
-    #[inline(always)]
-    pub(super) fn decide(mut self) -> u64 {
-        // Nearly every packet is decided by its first round: only the others pay for the loop.
-        if self.step() {
-            let machine = self.machine;
-            machine.repeat(ROUNDS, &mut self);
-        }
-        self.found
-    }
-
+impl<M: Machine, F: Family> Walk<M, F> {
     /// The AND of `word` over all lanes.
     #[inline(always)]
     fn and(&mut self, mut word: impl FnMut(&mut Self, usize) -> u64) -> u64 {
+        let lanes = self.machine.constant(|c| &F::of(c).lanes);
         let mut all = word(self, 0);
         macro_rules! lanes {
             ($($lane:literal)*) => { $(
                 const { assert!($lane < LANES) };
-                if $lane < self.lanes {
+                if $lane < lanes {
                     all &= word(self, $lane);
                 }
             )* };
         }
         lanes!(1 2 3 4 5);
         all
+    }
+
+    #[inline(always)]
+    fn row(&self, lane: usize) -> u64 {
+        self.lanes[lane] & 0xffff_ffff
     }
 
     /// Takes up the next node that every lane has.
@@ -113,10 +98,10 @@ impl<M: Machine> Walk<M> {
         self.nodes_left ^= bit;
         self.first_leaf = index(bit) * 64;
         self.leaves_left = self.and(|walk, lane| {
-            let row = walk.rows[lane];
+            let row = walk.row(lane);
             let child = row + 8 + 4 * rank(walk.machine.table_u64(row), bit);
             let node = u64::from(walk.machine.table_u32(child)) * 8;
-            walk.nodes[lane] = node;
+            walk.lanes[lane] = row | node << 32;
             walk.machine.table_u64(node)
         });
     }
@@ -128,35 +113,33 @@ impl<M: Machine> Walk<M> {
         self.leaves_left ^= bit;
         self.first_rule = (self.first_leaf + index(bit)) * 64;
         self.rules_left = self.and(|walk, lane| {
-            let node = walk.nodes[lane];
+            let node = walk.lanes[lane] >> 32;
             let leaf = rank(walk.machine.table_u64(node), bit);
             walk.machine.table_u64(node + 8 + 8 * leaf)
         });
     }
 }
 
-impl<M: Machine> Step for Walk<M> {
+impl<M: Machine, F: Family> Step for Walk<M, F> {
     #[inline(always)]
     fn step(&mut self) -> bool {
-        if self.rules_left | self.leaves_left == 0 {
-            if self.nodes_left == 0 {
-                return false;
-            }
-            self.enter_node();
-        }
-        for _ in 0..64 {
-            if self.rules_left == 0 {
-                if self.leaves_left == 0 {
-                    break;
+        let levels = self.machine.constant(|c| &F::of(c).levels);
+        if self.rules_left == 0 && levels > 1 {
+            if self.leaves_left == 0 && levels > 2 {
+                if self.nodes_left == 0 {
+                    return false;
                 }
+                self.enter_node();
+            }
+            if self.leaves_left != 0 {
                 self.enter_leaf();
-                if self.rules_left == 0 {
-                    continue;
-                }
             }
+        }
+        if self.rules_left != 0 {
             let bit = lowest(self.rules_left);
             let rule = self.first_rule + index(bit);
-            let entry = self.machine.table_u64(self.entries + rule * 8);
+            let entries = u64::from(self.machine.constant(|c| &F::of(c).entries));
+            let entry = self.machine.table_u64(entries + rule * 8);
             if self.machine.constant(|c| &c.has_next) == 0 || (entry >> 32) as u8 != Action::NEXT.0
             {
                 self.found = entry | FOUND;

@@ -97,8 +97,9 @@ fn knob<M: Machine>(machine: &M, pick: impl Fn(&PacketConfig) -> &u32) -> u32 {
     machine.constant(|config: &Config| pick(&config.packet))
 }
 
-/// Parses a frame.
-#[inline(always)]
+/// Parses a frame. In the kernel a function of its own, whose stack frame is gone when the
+/// classifier needs one.
+#[inline(never)]
 pub fn parse<M: Machine, F: Frame>(machine: &M, frame: &F) -> Parsed {
     let ethernet = match ethernet::parse(machine, frame) {
         Ok(ethernet) => ethernet,
