@@ -7,6 +7,7 @@ use firewall_common::abi::{Config, TABLES_SPARE};
 use firewall_common::classify::{Hit, classify};
 use firewall_common::key::PacketKey;
 use firewall_common::machine::{Machine, Step};
+use firewall_common::pipeline::{self, Outcome};
 use std::cell::RefCell;
 
 /// What the classifier says about a packet.
@@ -26,6 +27,26 @@ pub fn lookup(tables: &Tables, key: &PacketKey) -> HostResult {
     HostResult {
         counted: counted.into_inner(),
         hit,
+    }
+}
+
+/// What the program does with a frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostOutcome {
+    /// Verdict, reason, and what is counted.
+    pub outcome: Outcome,
+    /// Counter slots of the matching `next` rules before the deciding one, in order.
+    pub counted: Vec<u32>,
+}
+
+/// Decides about a frame that came in on an interface of zone `zone`, as the kernel program does.
+#[must_use]
+pub fn decide(tables: &Tables, frame: &[u8], zone: u32) -> HostOutcome {
+    let counted = RefCell::new(Vec::new());
+    let outcome = pipeline::decide(&HostMachine::new(tables, &counted), &frame, zone);
+    HostOutcome {
+        outcome,
+        counted: counted.into_inner(),
     }
 }
 

@@ -1,1 +1,11 @@
-//! Test harness: packets, programs, namespaces.
+//! Test harness: random numbers that repeat, frames, the shipped policies, namespaces, and the
+//! `firewall-ctl` program under test.
+//!
+//! Everything that it makes on the machine has a name with the prefix `fwt-` and is removed by a
+//! `Drop`, so also when a test fails.
+
+pub mod ctl;
+pub mod frames;
+pub mod netns;
+pub mod policies;
+pub mod random;

@@ -1,0 +1,174 @@
+//! The program under test: `firewall-ctl` as a user runs it, with pins and socket of its own.
+//!
+//! Invariant: a [`Ctl`] leaves no process, pin or file behind when it is dropped.
+
+use crate::netns::{Namespace, unique};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// One user's `firewall-ctl` on one host.
+#[derive(Debug)]
+pub struct Ctl<'a> {
+    host: &'a Namespace,
+    program: PathBuf,
+    folder: PathBuf,
+    pins: PathBuf,
+    daemon: Option<Child>,
+}
+
+impl<'a> Ctl<'a> {
+    /// The program that `FIREWALL_CTL` names, on `host`.
+    ///
+    /// # Errors
+    /// `FIREWALL_CTL` is not set, as `cargo xtask test` sets it.
+    pub fn new(host: &'a Namespace) -> Result<Self> {
+        let program = std::env::var_os("FIREWALL_CTL")
+            .context("FIREWALL_CTL does not name the program: run these by `cargo xtask test`")?;
+        let name = unique("ctl");
+        let folder = std::env::temp_dir().join(&name);
+        fs::create_dir(&folder)?;
+        let pins = Path::new("/sys/fs/bpf").join(&name);
+        Ok(Self {
+            host,
+            program: program.into(),
+            folder,
+            pins,
+            daemon: None,
+        })
+    }
+
+    /// The folder of this user's pins.
+    #[must_use]
+    pub fn pins(&self) -> &Path {
+        &self.pins
+    }
+
+    /// Writes a policy file, and gives its path.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn policy(&self, text: &str) -> Result<PathBuf> {
+        let path = self.folder.join("policy.yaml");
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.host.command(&self.program);
+        command.arg("--root").arg(&self.pins);
+        command
+            .arg("--socket")
+            .arg(self.folder.join("control.sock"));
+        command
+            .args(arguments)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a verb.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn run(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(self.command(arguments).output()?)
+    }
+
+    /// Runs a verb that must succeed; what it prints.
+    ///
+    /// # Errors
+    /// Another exit code than 0.
+    pub fn ok(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.run(arguments)?;
+        if !output.status.success() {
+            bail!(
+                "{arguments:?}: {}\n{}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Runs a verb that prints JSON.
+    ///
+    /// # Errors
+    /// Another exit code than 0, or no JSON.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let mut all = vec!["-o", "json"];
+        all.extend(arguments);
+        Ok(serde_json::from_str(&self.ok(&all)?)?)
+    }
+
+    /// What `top --once -o json` shows: every counter.
+    ///
+    /// # Errors
+    /// As [`Ctl::json`].
+    pub fn snapshot(&self) -> Result<Value> {
+        self.json(&["top", "--once"])
+    }
+
+    /// Starts the daemon and waits until it enforces.
+    ///
+    /// # Errors
+    /// It ends, or takes more than 30 seconds.
+    pub fn start(&mut self, policy: &Path) -> Result<u32> {
+        let path = policy.to_str().context("a path in UTF-8")?;
+        let log = fs::File::create(self.folder.join("daemon.log"))?;
+        let child = self
+            .command(&["daemon", "-i", crate::netns::INTERFACE, "-f", path])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        let pid = child.id();
+        self.daemon = Some(child);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Ok(status) = self.json(&["status"])
+                && !status["daemon_pid"].is_null()
+                && !status["generation"].is_null()
+            {
+                return Ok(pid);
+            }
+            let ended = match &mut self.daemon {
+                Some(child) => child.try_wait()?,
+                None => None,
+            };
+            if ended.is_some() || Instant::now() > deadline {
+                bail!("the daemon does not enforce ({ended:?}):\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What the daemon has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("daemon.log")).unwrap_or_default()
+    }
+
+    /// Kills the daemon by SIGKILL.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.daemon.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Ctl<'_> {
+    fn drop(&mut self) {
+        let _ = self.kill();
+        let _ = self.run(&["unload", "--all"]);
+        let _ = fs::remove_dir_all(&self.pins);
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

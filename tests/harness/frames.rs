@@ -1,0 +1,323 @@
+//! Frames: by hand for tests of one thing, at random for comparisons. Built byte by byte from the
+//! standards, with no code of the product: what the parser believes is what is tested.
+
+use crate::random::Random;
+
+/// Bytes of a frame.
+pub type Frame = Vec<u8>;
+
+/// An Ethernet header between two locally administered addresses.
+#[must_use]
+pub fn ethernet(ethertype: u16, payload: &[u8]) -> Frame {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+    frame.extend(ethertype.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// Puts VLAN tags, outermost first, behind the addresses of `frame`. Each is EtherType and TCI.
+#[must_use]
+pub fn tagged(frame: &[u8], tags: &[(u16, u16)]) -> Frame {
+    let mut tagged = frame[..12].to_vec();
+    for (ethertype, tci) in tags {
+        tagged.extend(ethertype.to_be_bytes());
+        tagged.extend(tci.to_be_bytes());
+    }
+    tagged.extend(&frame[12..]);
+    tagged
+}
+
+/// The Internet checksum (RFC 1071) of `bytes`.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u16 {
+    let mut sum = 0u32;
+    for pair in bytes.chunks(2) {
+        sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+/// What an IPv4 header says besides addresses and lengths.
+#[derive(Clone, Debug)]
+pub struct Ipv4 {
+    /// Source address.
+    pub src: [u8; 4],
+    /// Destination address.
+    pub dst: [u8; 4],
+    /// Protocol.
+    pub proto: u8,
+    /// Time to live.
+    pub ttl: u8,
+    /// Flags and fragment offset, as on the wire.
+    pub fragment: u16,
+    /// Options; padded to four bytes.
+    pub options: Vec<u8>,
+}
+
+impl Ipv4 {
+    /// A plain header.
+    #[must_use]
+    pub fn new(src: [u8; 4], dst: [u8; 4], proto: u8) -> Self {
+        Self {
+            src,
+            dst,
+            proto,
+            ttl: 64,
+            fragment: 0,
+            options: Vec::new(),
+        }
+    }
+
+    /// The packet with this payload, lengths and checksum right.
+    #[must_use]
+    pub fn packet(&self, payload: &[u8]) -> Vec<u8> {
+        let mut options = self.options.clone();
+        options.resize(options.len().next_multiple_of(4), 0);
+        let header_len = 20 + options.len();
+        let mut packet = vec![0x40 | (header_len / 4) as u8, 0];
+        packet.extend(((header_len + payload.len()) as u16).to_be_bytes());
+        packet.extend([0x12, 0x34]);
+        packet.extend(self.fragment.to_be_bytes());
+        packet.extend([self.ttl, self.proto, 0, 0]);
+        packet.extend(self.src);
+        packet.extend(self.dst);
+        packet.extend(options);
+        let sum = checksum(&packet);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        packet.extend(payload);
+        packet
+    }
+}
+
+/// An IPv6 packet; `next` says what `payload` begins with.
+#[must_use]
+pub fn ipv6(src: [u8; 16], dst: [u8; 16], next: u8, hop_limit: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend((payload.len() as u16).to_be_bytes());
+    packet.extend([next, hop_limit]);
+    packet.extend(src);
+    packet.extend(dst);
+    packet.extend(payload);
+    packet
+}
+
+/// A TCP header with 20 bytes and `data`.
+#[must_use]
+pub fn tcp(sport: u16, dport: u16, flags: u8, data: &[u8]) -> Vec<u8> {
+    let mut segment = Vec::new();
+    segment.extend(sport.to_be_bytes());
+    segment.extend(dport.to_be_bytes());
+    segment.extend([1, 2, 3, 4, 0, 0, 0, 0, 0x50, flags, 4, 0, 0, 0, 0, 0]);
+    segment.extend(data);
+    segment
+}
+
+/// A UDP datagram.
+#[must_use]
+pub fn udp(sport: u16, dport: u16, data: &[u8]) -> Vec<u8> {
+    let mut datagram = Vec::new();
+    datagram.extend(sport.to_be_bytes());
+    datagram.extend(dport.to_be_bytes());
+    datagram.extend((8 + data.len() as u16).to_be_bytes());
+    datagram.extend([0, 0]);
+    datagram.extend(data);
+    datagram
+}
+
+/// Values that random frames prefer: those at the borders of a policy's rules.
+#[derive(Clone, Debug, Default)]
+pub struct Taste {
+    /// IPv4 addresses.
+    pub v4: Vec<u32>,
+    /// IPv6 addresses.
+    pub v6: Vec<u128>,
+    /// Ports.
+    pub ports: Vec<u16>,
+}
+
+/// A random frame: mostly well-formed, often odd, sometimes cut or damaged.
+#[must_use]
+pub fn random(random: &mut Random, taste: &Taste) -> Frame {
+    let mut frame = match random.below(20) {
+        0 => ethernet(0x0806, &arp(random)),
+        1 => ethernet(
+            random.pick(&[0x8864, 0x8847, 0x0042, 0x05ff, 0x0600, 0x88cc]),
+            &bytes(random, 60),
+        ),
+        2..=10 => ethernet(0x0800, &random_v4(random, taste)),
+        _ => ethernet(0x86dd, &random_v6(random, taste)),
+    };
+    if random.one_in(4) {
+        let tags: Vec<(u16, u16)> = (0..random.below(7))
+            .map(|_| {
+                (
+                    random.pick(&[0x8100, 0x88a8, 0x9100]),
+                    random.pick(&[0, 10, 100, 0xffff]),
+                )
+            })
+            .collect();
+        frame = tagged(&frame, &tags);
+    }
+    if random.one_in(8) {
+        let at = 12 + random.below(frame.len() as u64 - 12) as usize;
+        frame[at] = random.byte();
+    }
+    if random.one_in(8) {
+        let keep = 14 + random.below(frame.len() as u64 - 13) as usize;
+        frame.truncate(keep);
+    }
+    if random.one_in(8) {
+        // Ethernet padding, or a trailer.
+        frame.resize(frame.len() + random.below(40) as usize, 0x50);
+    }
+    frame
+}
+
+fn bytes(random: &mut Random, most: u64) -> Vec<u8> {
+    (0..random.below(most)).map(|_| random.byte()).collect()
+}
+
+fn arp(random: &mut Random) -> Vec<u8> {
+    let mut packet = vec![0, 1, 8, 0, 6, 4, 0, 1];
+    packet.extend((0..20).map(|_| random.byte()));
+    packet
+}
+
+fn address4(random: &mut Random, taste: &Taste) -> [u8; 4] {
+    if taste.v4.is_empty() || random.one_in(3) {
+        (random.bits() as u32).to_be_bytes()
+    } else {
+        let near = random.pick(&taste.v4);
+        near.wrapping_add(random.below(3) as u32)
+            .wrapping_sub(1)
+            .to_be_bytes()
+    }
+}
+
+fn address6(random: &mut Random, taste: &Taste) -> [u8; 16] {
+    if taste.v6.is_empty() || random.one_in(3) {
+        let (high, low) = (random.bits(), random.bits());
+        (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
+    } else {
+        let near = random.pick(&taste.v6);
+        near.wrapping_add(u128::from(random.below(3)))
+            .wrapping_sub(1)
+            .to_be_bytes()
+    }
+}
+
+fn port(random: &mut Random, taste: &Taste) -> u16 {
+    if taste.ports.is_empty() || random.one_in(4) {
+        random.bits() as u16
+    } else {
+        let near = random.pick(&taste.ports);
+        near.wrapping_add(random.below(3) as u16).wrapping_sub(1)
+    }
+}
+
+/// A transport protocol and its bytes.
+fn transport(random: &mut Random, taste: &Taste, v6: bool) -> (u8, Vec<u8>) {
+    let (sport, dport) = (port(random, taste), port(random, taste));
+    let data = bytes(random, 40);
+    match random.below(10) {
+        0..=3 => {
+            let flags = random.pick(&[0x02, 0x10, 0x18, 0x11, 0x04, 0x12, 0x00, 0x29, 0x03, 0x3f]);
+            (6, tcp(sport, dport, flags, &data))
+        }
+        4..=6 => {
+            let dhcp = random.pick(&[(67, 68), (547, 546), (sport, dport), (sport, dport)]);
+            (17, udp(dhcp.0, dhcp.1, &data))
+        }
+        7 | 8 => {
+            let kind = if v6 {
+                random.pick(&[1, 2, 3, 4, 128, 129, 130, 133, 134, 135, 136, 137, 143])
+            } else {
+                random.pick(&[0, 3, 4, 5, 8, 11, 12, 13])
+            };
+            let mut message = vec![kind, random.below(5) as u8, 0, 0, 0, 0, 0, 0];
+            message.extend(bytes(random, 90));
+            (if v6 { 58 } else { 1 }, message)
+        }
+        _ => (
+            random.pick(&[47, 50, 132, 4, 41, 59, 255]),
+            bytes(random, 40),
+        ),
+    }
+}
+
+fn random_v4(random: &mut Random, taste: &Taste) -> Vec<u8> {
+    let (proto, payload) = transport(random, taste, false);
+    let mut header = Ipv4::new(address4(random, taste), address4(random, taste), proto);
+    header.ttl = random.pick(&[1, 64, 254, 255]);
+    if random.one_in(8) {
+        header.options = random
+            .pick(&[
+                &[1u8, 1, 1, 1][..],
+                &[131, 7, 4, 198, 51, 100, 7][..],
+                &[137, 3, 4][..],
+                &[7, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0][..],
+                &[148, 4, 0, 0][..],
+                &[68, 1][..],
+                &[1; 40][..],
+            ])
+            .to_vec();
+    }
+    if random.one_in(6) {
+        header.fragment = random.pick(&[0x2000, 0x2001, 1, 2, 185, 8189, 0x3fff, 0x4000, 0x8000]);
+    }
+    let mut packet = header.packet(&payload);
+    if random.one_in(10) {
+        let length = random.pick(&[0u16, 19, 20, 24, 1400, 65_535]);
+        packet[2..4].copy_from_slice(&length.to_be_bytes());
+    }
+    packet
+}
+
+fn random_v6(random: &mut Random, taste: &Taste) -> Vec<u8> {
+    let (mut next, mut payload) = transport(random, taste, true);
+    for _ in 0..if random.one_in(3) {
+        random.below(11)
+    } else {
+        0
+    } {
+        let kind = random.pick(&[0, 43, 44, 51, 60, 60, 60]);
+        let mut header = vec![next, 0];
+        match kind {
+            44 => {
+                header[1] = random.byte();
+                let offset = random.pick(&[0u16, 1, 8, 9, 16, 1440, 0xfff8]);
+                header.extend(offset.to_be_bytes());
+                header.extend([0, 0, 0, 1]);
+            }
+            51 => {
+                header[1] = 4;
+                header.extend([0; 22]);
+            }
+            43 => header.extend([random.pick(&[0, 2, 4]), random.pick(&[0, 1]), 0, 0, 0, 0]),
+            _ => {
+                let units = random.pick(&[0, 0, 0, 1, 20]);
+                header[1] = units;
+                header.extend(std::iter::repeat_n(0, 6 + 8 * usize::from(units)));
+            }
+        }
+        header.extend(payload);
+        payload = header;
+        next = kind;
+    }
+    let hop_limit = random.pick(&[1, 64, 254, 255]);
+    let mut packet = ipv6(
+        address6(random, taste),
+        address6(random, taste),
+        next,
+        hop_limit,
+        &payload,
+    );
+    if random.one_in(10) {
+        let length = random.pick(&[0u16, 4, 8, 1400, 65_535]);
+        packet[4..6].copy_from_slice(&length.to_be_bytes());
+    }
+    packet
+}
