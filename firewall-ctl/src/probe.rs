@@ -22,6 +22,8 @@ pub struct Reading {
     pub observed: Arc<Observed>,
     /// When that was looked up: at most the cost of a few looks before the counters.
     pub looked: Instant,
+    /// When reading the counters began.
+    pub read: Instant,
     /// What it had counted.
     pub counters: Counters,
 }
@@ -66,6 +68,7 @@ impl Probe {
         Ok(self.open.as_ref().map(|open| Reading {
             observed: Arc::clone(&open.observed),
             looked: open.looked,
+            read: Instant::now(),
             counters: open.reader.read(),
         }))
     }

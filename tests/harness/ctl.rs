@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One user's `firewall-ctl` on one host.
 #[derive(Debug)]
@@ -104,12 +104,21 @@ impl<'a> Ctl<'a> {
         Ok(serde_json::from_str(&self.ok(&all)?)?)
     }
 
-    /// What `top --once -o json` shows: every counter.
+    /// What `top --once -o json` shows: every counter, read after this call began. (A daemon
+    /// answers with its last sample, which is up to a second old.)
     ///
     /// # Errors
-    /// As [`Ctl::json`].
+    /// As [`Ctl::json`], and no new sample within ten seconds.
     pub fn snapshot(&self) -> Result<Value> {
-        self.json(&["top", "--once"])
+        let start = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+        for _ in 0..100 {
+            let snapshot = self.json(&["top", "--once"])?;
+            if snapshot["time"].as_f64().context("a snapshot has a time")? > start {
+                return Ok(snapshot);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        bail!("no new sample within ten seconds")
     }
 
     /// Starts the daemon and waits until it enforces.

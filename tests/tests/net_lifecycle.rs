@@ -112,7 +112,13 @@ fn the_filter_outlives_its_daemon() {
         .run(|| Command::new("ip").args(["link", "show", "wan0"]).output());
     let links = String::from_utf8(links.unwrap().stdout).unwrap();
     assert!(!links.contains("xdp"), "{links}");
-    let after = ctl.json(&["status"]).unwrap();
+    let after = ctl.run(&["-o", "json", "status"]).unwrap();
+    assert_eq!(
+        after.status.code(),
+        Some(1),
+        "nothing enforces, and the exit code says so"
+    );
+    let after: Value = serde_json::from_slice(&after.stdout).unwrap();
     assert!(after["generation"].is_null(), "{after}");
     // And traffic flows again.
     sender.send_to(&[0; 10], (INSIDE_V4, 9)).unwrap();

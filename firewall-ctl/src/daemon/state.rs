@@ -138,6 +138,10 @@ pub(super) struct State {
     messages: mpsc::Receiver<Message>,
     sampler: Sampler,
     observed: Option<Arc<Observed>>,
+    /// When the counters of the newest sample were read.
+    sampled: Option<Instant>,
+    /// Who asked for a snapshot before there was a sample, and for how many ports.
+    early: Vec<(usize, oneshot::Sender<Snapshot>)>,
     /// When the last job ended: readings from before say nothing about what is in force.
     changed: Instant,
     last_error: Option<String>,
@@ -160,6 +164,8 @@ impl State {
             messages,
             sampler: Sampler::new(),
             observed: start.observed,
+            sampled: None,
+            early: Vec::new(),
             changed: now,
             last_error: start.last_error,
             unreadable: None,
@@ -206,7 +212,12 @@ impl State {
         // A reply whose reader has gone away is nobody's loss.
         match message {
             Message::Snapshot { ports, reply } => {
-                let _ = reply.send(self.snapshot(ports));
+                // Counters outlive the daemon: before it has read them once, it knows nothing.
+                if self.sampled.is_none() && self.observed.is_some() && self.unreadable.is_none() {
+                    self.early.push((ports, reply));
+                } else {
+                    let _ = reply.send(self.snapshot(ports));
+                }
             }
             Message::Policy { reply } => {
                 let _ = reply.send(match &self.observed {
@@ -270,6 +281,7 @@ impl State {
                     self.sampler
                         .push(reading.counters, &reading.observed.record);
                     self.observed = Some(reading.observed);
+                    self.sampled = Some(reading.read);
                 }
             }
             Ok(None) => {
@@ -287,6 +299,11 @@ impl State {
                 self.unreadable = Some(what);
             }
         }
+        if self.sampled.is_some() || self.unreadable.is_some() || self.observed.is_none() {
+            for (ports, reply) in std::mem::take(&mut self.early) {
+                let _ = reply.send(self.snapshot(ports));
+            }
+        }
     }
 
     fn snapshot(&self, ports: usize) -> Snapshot {
@@ -296,7 +313,8 @@ impl State {
             last_error: self.last_error.clone(),
             warnings: self.unreadable.iter().cloned().collect(),
         };
-        self.sampler.snapshot(&facts, unix_time(), ports)
+        let age = self.sampled.map_or(0.0, |at| at.elapsed().as_secs_f64());
+        self.sampler.snapshot(&facts, unix_time() - age, ports)
     }
 }
 
