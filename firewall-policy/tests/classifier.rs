@@ -51,20 +51,44 @@ struct Style {
     next: u64,
     /// How many different address neighbourhoods there are: few make ranges nest and touch.
     places: u64,
+    /// How many small fields rules name at all. Many rules that name many fields need more lanes
+    /// than there are.
+    kinds: usize,
     /// Whether port sets are drawn from all ports, which keeps the ports in lanes of their own.
     many_ports: bool,
 }
 
-fn style() -> impl Strategy<Value = Style> {
-    (1u64..6, 1u64..12, 0u64..4, 1u64..2_000, any::<bool>()).prop_map(
-        |(wildcards, fields, next, places, many_ports)| Style {
-            wildcards,
-            fields,
-            next,
-            places,
-            many_ports,
-        },
+impl Style {
+    /// The small fields that rules of the policy with this seed name.
+    fn fields(self, seed: u64) -> Vec<Field> {
+        let mut random = Random(seed);
+        let mut fields = Field::ALL.to_vec();
+        while fields.len() > self.kinds {
+            fields.swap_remove(random.below(fields.len() as u64) as usize);
+        }
+        fields
+    }
+}
+
+fn style(kinds: usize) -> impl Strategy<Value = Style> {
+    (
+        1u64..6,
+        1u64..12,
+        0u64..4,
+        1u64..2_000,
+        1..=kinds,
+        any::<bool>(),
     )
+        .prop_map(
+            |(wildcards, fields, next, places, kinds, many_ports)| Style {
+                wildcards,
+                fields,
+                next,
+                places,
+                kinds,
+                many_ports,
+            },
+        )
 }
 
 /// An address near one of the style's places: bits differ at one random position, high or low.
@@ -178,7 +202,7 @@ fn policy(seed: u64, rules: usize, style: Style) -> Policy {
                 v4: set(&mut random, style, 32, v4),
                 v6: set(&mut random, style, 128, v6),
             };
-            for field in Field::ALL {
+            for field in style.fields(seed) {
                 if random.one_in(style.fields) {
                     matches.fields[field as usize] = field_set(&mut random, style, field);
                 }
@@ -279,10 +303,21 @@ fn check(policy: &Policy, slots: &[u32], tables: &Tables, key: &PacketKey) {
     assert_eq!(found.counted, counted, "next rules of {key:?}");
 }
 
+/// Whether there are more small fields to combine than four lanes can take one by one.
+fn many_fields(policy: &Policy) -> bool {
+    let named = |field| policy.rules.iter().any(|rule| !rule.matches.is_any(field));
+    Field::ALL.into_iter().filter(|&field| named(field)).count() > 4
+}
+
 /// Compares on `headers` random headers, and on all boundaries of `rules` rules.
 fn agrees(policy: &Policy, seed: u64, headers: usize, rules: usize) {
     let slots: Vec<u32> = (0..policy.rules.len() as u32).map(|i| i * 5 + 2).collect();
-    let tables = compile(policy, &slots).unwrap();
+    let tables = match compile(policy, &slots) {
+        Ok(tables) => tables,
+        // The one limit that a policy of this size can meet.
+        Err(limit) if many_fields(policy) && limit.what.contains("match fields") => return,
+        Err(limit) => panic!("{limit}"),
+    };
     assert_eq!(tables.config.tables_size as usize, tables.bytes.len());
     let mut random = Random(seed ^ 0x5eed);
     let random_rule = |random: &mut Random| random.below(policy.rules.len() as u64) as usize;
@@ -351,24 +386,24 @@ fn agrees(policy: &Policy, seed: u64, headers: usize, rules: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
-    fn up_to_64_rules(seed: u64, rules in 1usize..=64, style in style()) {
+    fn up_to_64_rules(seed: u64, rules in 1usize..=64, style in style(Field::COUNT)) {
         agrees(&policy(seed, rules, style), seed, 500, rules);
     }
 
     #[test]
-    fn up_to_300_rules(seed: u64, rules in 65usize..=300, style in style()) {
+    fn up_to_300_rules(seed: u64, rules in 65usize..=300, style in style(Field::COUNT)) {
         agrees(&policy(seed, rules, style), seed, 500, rules);
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
-    fn three_levels(seed: u64, rules in 4_090usize..=6_000, style in style()) {
+    fn three_levels(seed: u64, rules in 4_090usize..=6_000, style in style(Field::COUNT)) {
         agrees(&policy(seed, rules, style), seed, 300, 20);
     }
 }
