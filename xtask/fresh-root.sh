@@ -98,6 +98,8 @@ inside() {
     done
     unshare --mount --pid --fork --kill-child --propagation private bash -euc '
         root=$1; shift
+        # A root is a mount of its own, as it is on a machine; ip-netns insists on it.
+        mount --bind "$root" "$root"
         mount -t proc proc "$root/proc"
         mount -t sysfs sysfs "$root/sys"
         mount --rbind /dev "$root/dev"

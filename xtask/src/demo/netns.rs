@@ -57,10 +57,12 @@ impl Namespace {
         join(self.spawn(work))
     }
 
+    /// Runs `ip` with these words from a thread inside: `ip -netns` would mount file systems, which
+    /// not every container lets it.
     fn ip(&self, arguments: &str) -> Result<()> {
         let mut command = Command::new("ip");
-        command.args(["-netns", &self.0]).args(arguments.split(' '));
-        process::capture(&mut command).map(drop)
+        command.args(arguments.split(' '));
+        self.run(move || process::capture(&mut command).map(drop))
     }
 }
 
@@ -182,7 +184,7 @@ fn remove(name: &str) {
             let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
         }
     }
-    process::ask(Command::new("ip").args(["-netns", name, "link", "delete", INTERFACE]));
+    let _ = Namespace(name.to_owned()).ip(&format!("link delete {INTERFACE}"));
     process::ask(Command::new("ip").args(["netns", "delete", name]));
 }
 
