@@ -122,6 +122,10 @@ fn targets(workspace: &Workspace) -> Result<Vec<String>> {
 
 /// Unit tests, tests of programs, rootless integration tests, and the examples in documentation.
 fn run_rootless(workspace: &Workspace, targets: &[String], args: &Args) -> Result<Tally> {
+    // Tests start programs and examples that `cargo test --test` alone does not build.
+    let mut programs = process::host_cargo();
+    programs.current_dir(&workspace.root);
+    process::run(programs.args(["build", "--workspace", "--bins", "--examples"]))?;
     let mut tests = cargo_test(workspace);
     tests.args(["--lib", "--bins"]);
     for name in targets {
