@@ -2,6 +2,9 @@
 //!
 //! Network byte order becomes host byte order here and nowhere else.
 
+use crate::machine::Machine;
+use crate::parse::{Packet, Parsed, parse};
+
 /// A frame to read from, starting with the Ethernet header. A handle: small and `Copy`.
 pub trait Frame: Copy {
     /// `N` checked bytes of the frame.
@@ -13,6 +16,12 @@ pub trait Frame: Copy {
     /// The `N` bytes at `offset`; `None` if the frame ends before, or past 32 KiB (no header of a
     /// packet that passes lies there).
     fn header<const N: usize>(&self, offset: u32) -> Option<Self::Header<N>>;
+
+    /// [`crate::parse::parse`], in the way that suits this frame.
+    #[inline(always)]
+    fn parse<M: Machine>(&self, machine: &M, packet: &mut Packet) -> Parsed {
+        parse(machine, self, packet)
+    }
 
     /// Whether there is no byte to read.
     fn is_empty(&self) -> bool {

@@ -2,6 +2,8 @@
 //! tables, reads from the frame, loops. The kernel program and the host each implement it.
 
 use crate::abi::Config;
+use crate::classify;
+use crate::key::PacketKey;
 
 /// A place to run in. Implementations are small and `Copy`: they are handed into loop callbacks.
 pub trait Machine: Copy {
@@ -34,6 +36,16 @@ pub trait Machine: Copy {
 
     /// Runs `state.step()` until it returns false, at most `max` times.
     fn repeat<S: Step>(&self, max: u32, state: &mut S);
+
+    /// [`classify::walk_v4`] or [`classify::walk_v6`], in the way that suits this place.
+    #[inline(always)]
+    fn walk(&self, key: &PacketKey) -> u64 {
+        if key.is_v6 != 0 {
+            classify::walk_v6(self, key)
+        } else {
+            classify::walk_v4(self, key)
+        }
+    }
 
     /// Counts a packet for the rule with counter slot `slot`.
     fn count_rule(&self, slot: u32);

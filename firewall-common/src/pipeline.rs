@@ -9,7 +9,7 @@ use crate::essential;
 use crate::field::Field;
 use crate::frame::Frame;
 use crate::machine::Machine;
-use crate::parse::{Packet, Parsed, fragment, parse, proto};
+use crate::parse::{Packet, Parsed, fragment, proto};
 use crate::reason::{Governs, Reason};
 use crate::verdict::{Action, Verdict};
 
@@ -48,14 +48,14 @@ impl Outcome {
 /// way; the outcome is the caller's to count.
 #[inline(always)]
 pub fn decide<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) -> Outcome {
-    // Matched in place: a copy of the packet would be a fifth of the stack.
-    match &mut parse(machine, frame) {
-        Parsed::Ip(packet) => {
+    let mut packet = Packet::EMPTY;
+    match frame.parse(machine, &mut packet) {
+        Parsed::Ip => {
             packet.key.fields[Field::Zone as usize] = zone;
-            ip(machine, frame, packet)
+            ip(machine, frame, &packet)
         }
-        Parsed::Other { ethertype, offset } => other(machine, frame, *ethertype, *offset),
-        Parsed::Bad(reason) => bad(machine, *reason),
+        Parsed::Other { ethertype, offset } => other(machine, frame, ethertype, offset),
+        Parsed::Bad(reason) => bad(machine, reason),
     }
 }
 

@@ -4,14 +4,20 @@
 //! comparison of `pointer + N` with `data_end`. So the pointer is made by [`add`], which the
 //! optimiser can neither repeat nor take apart.
 
+use crate::kernel::Kernel;
 use crate::maps::{add, pin};
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use core::arch::asm;
 use firewall_common::frame::{Frame, Header, MAX_OFFSET};
+use firewall_common::machine::Machine;
+use firewall_common::parse::{Packet, Parsed, parse};
+use firewall_common::reason::Reason;
 
 /// The linear part of a frame.
 #[derive(Clone, Copy)]
 pub(crate) struct XdpFrame {
+    ctx: *mut xdp_md,
     data: usize,
     end: usize,
 }
@@ -19,7 +25,7 @@ pub(crate) struct XdpFrame {
 impl XdpFrame {
     #[inline(always)]
     pub(crate) fn new(ctx: &XdpContext) -> Self {
-        Self { data: ctx.data(), end: ctx.data_end() }
+        Self { ctx: ctx.ctx, data: ctx.data(), end: ctx.data_end() }
     }
 }
 
@@ -29,6 +35,11 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn len(&self) -> u32 {
         (self.end - self.data) as u32
+    }
+
+    #[inline(always)]
+    fn parse<M: Machine>(&self, _machine: &M, packet: &mut Packet) -> Parsed {
+        Parsed::from_word(fw_parse(self.ctx, packet))
     }
 
     #[inline(always)]
@@ -42,6 +53,19 @@ impl Frame for XdpFrame {
             return None;
         }
         Some(Checked { pointer })
+    }
+}
+
+/// The parser as a global function: the verifier proves it once, and forgets after the call by
+/// which of its many paths the packet was filled in.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_parse(ctx: *mut xdp_md, packet: *mut Packet) -> u64 {
+    let frame = XdpFrame::new(&XdpContext::new(ctx));
+    // SAFETY: the verifier lets only writable memory of this type through, or null.
+    match unsafe { packet.as_mut() } {
+        Some(packet) => parse(&Kernel::uncounted(frame.len()), &frame, packet).to_word(),
+        None => Parsed::Bad(Reason::INTERNAL).to_word(),
     }
 }
 

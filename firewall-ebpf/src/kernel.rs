@@ -5,6 +5,8 @@ use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_loop};
 use core::arch::asm;
 use core::ffi::c_void;
 use firewall_common::abi::{COUNTER_SIZE, Config, Counter, TABLES_SPARE};
+use firewall_common::classify;
+use firewall_common::key::PacketKey;
 use firewall_common::machine::{Machine, Step};
 
 /// What one packet's walk needs.
@@ -22,6 +24,12 @@ impl Kernel {
         // SAFETY: a helper without arguments.
         let cpu = unsafe { bpf_get_smp_processor_id() };
         Self { bytes: u64::from(bytes), cpu: u64::from(cpu) }
+    }
+
+    /// For work that counts nothing.
+    #[inline(always)]
+    pub(crate) const fn uncounted(bytes: u32) -> Self {
+        Self { bytes: bytes as u64, cpu: 0 }
     }
 
     /// Adds the packet to the counter at `offset` in this CPU's region of a counter map. An offset
@@ -118,6 +126,15 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn walk(&self, key: &PacketKey) -> u64 {
+        if key.is_v6 != 0 {
+            fw_walk_v6(key, self.bytes, self.cpu)
+        } else {
+            fw_walk_v4(key, self.bytes, self.cpu)
+        }
+    }
+
+    #[inline(always)]
     fn count_rule(&self, slot: u32) {
         let stride = u64::from(maps::constant(|c| &c.rules_stride));
         let offset = u64::from(slot) * u64::from(COUNTER_SIZE);
@@ -125,6 +142,29 @@ impl Machine for Kernel {
             return;
         }
         self.count(maps::rules(), stride, offset);
+    }
+}
+
+/// The walk as a global function: the verifier proves it once, for any key, instead of once for
+/// every way in which the parser can have filled the key in; and it has a stack frame of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_walk_v4(key: *const PacketKey, bytes: u64, cpu: u64) -> u64 {
+    // SAFETY: the verifier lets only readable memory of this type through, or null.
+    match unsafe { key.as_ref() } {
+        Some(key) => classify::walk_v4(&Kernel { bytes, cpu }, key),
+        None => 0,
+    }
+}
+
+/// As [`fw_walk_v4`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_walk_v6(key: *const PacketKey, bytes: u64, cpu: u64) -> u64 {
+    // SAFETY: as above.
+    match unsafe { key.as_ref() } {
+        Some(key) => classify::walk_v6(&Kernel { bytes, cpu }, key),
+        None => 0,
     }
 }
 

@@ -44,27 +44,24 @@ pub struct Hit {
 /// caller.
 #[inline(always)]
 pub fn classify<M: Machine>(machine: &M, key: &PacketKey) -> Option<Hit> {
-    let found = if key.is_v6 != 0 {
-        classify_v6(machine, key)
-    } else {
-        classify_v4(machine, key)
-    };
+    let found = machine.walk(key);
     (found != 0).then_some(Hit {
         slot: found as u32,
         action: Action((found >> 32) as u8),
     })
 }
 
-/// A function of its own, for a stack frame of its own: the BPF stack has 512 bytes in all, and the
-/// compiler gives the two families' numbers different places in one frame.
-#[inline(never)]
-fn classify_v4<M: Machine>(machine: &M, key: &PacketKey) -> u64 {
+/// The walk for an IPv4 packet: counter slot and action (32 bits up) of the rule that decided, with
+/// the top bit set; or 0. A plain number, so that it can be the result of a function call in the
+/// kernel program.
+#[inline(always)]
+pub fn walk_v4<M: Machine>(machine: &M, key: &PacketKey) -> u64 {
     walk::first_match::<M, V4>(machine, key)
 }
 
-/// As [`classify_v4`].
-#[inline(never)]
-fn classify_v6<M: Machine>(machine: &M, key: &PacketKey) -> u64 {
+/// As [`walk_v4`], for an IPv6 packet.
+#[inline(always)]
+pub fn walk_v6<M: Machine>(machine: &M, key: &PacketKey) -> u64 {
     walk::first_match::<M, V6>(machine, key)
 }
 

@@ -1,9 +1,8 @@
 //! IPv4 with options and fragments (RFC 791, RFC 1858, RFC 3128).
 
-use super::{Packet, fragment, fragment_allowed, knob, new_packet, proto};
+use super::{Packet, fragment, fragment_allowed, knob, proto};
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
-use crate::key::Family;
 use crate::machine::{Machine, Step};
 use crate::reason::Reason;
 
@@ -22,7 +21,8 @@ pub(super) fn parse<M: Machine, F: Frame>(
     machine: &M,
     frame: &F,
     l3: u32,
-) -> Result<Packet, Reason> {
+    packet: &mut Packet,
+) -> Result<(), Reason> {
     let header = frame.header::<20>(l3).ok_or(Reason::TRUNCATED)?;
     let version_ihl = header.u8::<0>();
     if version_ihl >> 4 != 4 {
@@ -41,7 +41,6 @@ pub(super) fn parse<M: Machine, F: Frame>(
         return Err(Reason::TRUNCATED);
     }
 
-    let mut packet = new_packet(Family::V4);
     let (src, dst) = (header.be32::<12>(), header.be32::<16>());
     packet.key.src_lo = u64::from(src);
     packet.key.dst_lo = u64::from(dst);
@@ -65,9 +64,9 @@ pub(super) fn parse<M: Machine, F: Frame>(
     }
     let flags_offset = header.be16::<6>();
     if flags_offset & (MORE_FRAGMENTS | OFFSET_MASK) != 0 {
-        fragmented(machine, &mut packet, flags_offset, total_len - header_len)?;
+        fragmented(machine, packet, flags_offset, total_len - header_len)?;
     }
-    Ok(packet)
+    Ok(())
 }
 
 /// Walks the options between two byte offsets: each must be whole, and none may route the packet.

@@ -1,9 +1,8 @@
 //! IPv6 with extension headers and fragments (RFC 8200, RFC 5095, RFC 5722, RFC 6946, RFC 7112).
 
-use super::{Packet, fragment, fragment_allowed, ipv4, knob, new_packet, proto};
+use super::{Packet, fragment, fragment_allowed, ipv4, knob, proto};
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
-use crate::key::Family;
 use crate::machine::{Machine, Step};
 use crate::reason::Reason;
 
@@ -22,7 +21,8 @@ pub(super) fn parse<M: Machine, F: Frame>(
     machine: &M,
     frame: &F,
     l3: u32,
-) -> Result<Packet, Reason> {
+    packet: &mut Packet,
+) -> Result<(), Reason> {
     let header = frame.header::<40>(l3).ok_or(Reason::TRUNCATED)?;
     if header.u8::<0>() >> 4 != 6 {
         return Err(Reason::BAD_VERSION);
@@ -38,7 +38,7 @@ pub(super) fn parse<M: Machine, F: Frame>(
         return Err(Reason::TRUNCATED);
     }
 
-    let mut packet = new_packet(Family::V6);
+    packet.key.is_v6 = 1;
     packet.key.src_hi = header.be64::<8, 12>();
     packet.key.src_lo = header.be64::<16, 20>();
     packet.key.dst_hi = header.be64::<24, 28>();
@@ -54,13 +54,13 @@ pub(super) fn parse<M: Machine, F: Frame>(
     fields[Field::Fragment as usize] = fragment::WHOLE;
 
     if is_extension(next) {
-        extensions(machine, frame, &mut packet)?;
+        extensions(machine, frame, packet)?;
     }
     // After the walk, so that the verifier does not follow it once for each kind of address.
-    if is_bogon(&packet) {
+    if is_bogon(packet) {
         return Err(Reason::BOGON);
     }
-    Ok(packet)
+    Ok(())
 }
 
 #[inline(always)]

@@ -64,6 +64,7 @@ pub mod proto {
 
 /// A frame that parsed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
 pub struct Packet {
     /// What the classifier looks up.
     pub key: PacketKey,
@@ -73,13 +74,27 @@ pub struct Packet {
     pub end: u32,
     /// 1 if there was an IPv6 fragment header, be it an atomic one.
     pub fragment_header: u32,
+    /// Fills the struct up to a multiple of its alignment: the verifier wants every byte written.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<Packet>() == 96);
+
+impl Packet {
+    /// A packet with no addresses, of which nothing is known.
+    pub const EMPTY: Self = Self {
+        key: PacketKey::empty(Family::V4),
+        l4: 0,
+        end: 0,
+        fragment_header: 0,
+        reserved: 0,
+    };
 }
 
 /// What a frame is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Parsed {
-    /// An IP packet.
-    Ip(Packet),
+    /// An IP packet: the [`Packet`] is filled in.
+    Ip,
     /// Neither IPv4 nor IPv6: EtherType and byte offset of what follows it.
     Other {
         /// EtherType after all VLAN tags (or an 802.3 length below 600h).
@@ -97,39 +112,65 @@ fn knob<M: Machine>(machine: &M, pick: impl Fn(&PacketConfig) -> &u32) -> u32 {
     machine.constant(|config: &Config| pick(&config.packet))
 }
 
-/// Parses a frame. In the kernel a function of its own, whose stack frame is gone when the
-/// classifier needs one.
-#[inline(never)]
-pub fn parse<M: Machine, F: Frame>(machine: &M, frame: &F) -> Parsed {
-    let ethernet = match ethernet::parse(machine, frame) {
-        Ok(ethernet) => ethernet,
-        Err(reason) => return Parsed::Bad(reason),
-    };
-    let network = match ethernet.ethertype {
-        ethertype::IPV4 => ipv4::parse(machine, frame, ethernet.payload),
-        ethertype::IPV6 => ipv6::parse(machine, frame, ethernet.payload),
-        ethertype => {
-            return Parsed::Other {
-                ethertype,
-                offset: ethernet.payload,
-            };
+impl Parsed {
+    /// As one number, to go through a call of the kernel program: see [`Parsed::from_word`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        match self {
+            Self::Ip => 0,
+            Self::Bad(reason) => 1 << 32 | reason.0 as u64,
+            Self::Other { ethertype, offset } => {
+                2 << 32 | (ethertype as u64) << 16 | offset as u64 & 0xffff
+            }
         }
-    };
-    let mut packet = match network {
-        Ok(packet) => packet,
-        Err(reason) => return Parsed::Bad(reason),
-    };
+    }
+
+    /// Back from [`Parsed::to_word`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        match word >> 32 {
+            0 => Self::Ip,
+            1 => Self::Bad(Reason(word as u8)),
+            _ => Self::Other {
+                ethertype: (word >> 16) as u32 & 0xffff,
+                offset: word as u32 & 0xffff,
+            },
+        }
+    }
+}
+
+/// Parses a frame into `packet`, which the caller hands in as [`Packet::EMPTY`].
+#[inline(always)]
+pub fn parse<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Parsed {
+    match parse_ip(machine, frame, packet) {
+        Ok(None) => Parsed::Ip,
+        Ok(Some((ethertype, offset))) => Parsed::Other { ethertype, offset },
+        Err(reason) => Parsed::Bad(reason),
+    }
+}
+
+/// EtherType and byte offset of what follows it, if that is not IP.
+#[inline(always)]
+fn parse_ip<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    packet: &mut Packet,
+) -> Result<Option<(u32, u32)>, Reason> {
+    let ethernet = ethernet::parse(machine, frame)?;
     packet.key.fields[Field::Vlan as usize] = ethernet.vlan;
-    if let Err(reason) = transport::parse(frame, &mut packet) {
-        return Parsed::Bad(reason);
+    match ethernet.ethertype {
+        ethertype::IPV4 => ipv4::parse(machine, frame, ethernet.payload, packet)?,
+        ethertype::IPV6 => ipv6::parse(machine, frame, ethernet.payload, packet)?,
+        other => return Ok(Some((other, ethernet.payload))),
     }
+    transport::parse(frame, packet)?;
     // Judged after its transport header, because a tiny first fragment has a reason of its own.
-    if packet.key.field(Field::Fragment) == fragment::FIRST
-        && let Err(reason) = fragment_allowed(machine)
-    {
-        return Parsed::Bad(reason);
+    if packet.key.field(Field::Fragment) == fragment::FIRST {
+        fragment_allowed(machine)?;
     }
-    Parsed::Ip(packet)
+    Ok(None)
 }
 
 /// The reason for a fragment that is in order, under a policy that drops fragments.
@@ -139,15 +180,4 @@ fn fragment_allowed<M: Machine>(machine: &M) -> Result<(), Reason> {
         return Err(Reason::FRAGMENT);
     }
     Ok(())
-}
-
-/// A packet with addresses and nothing else.
-#[inline(always)]
-fn new_packet(family: Family) -> Packet {
-    Packet {
-        key: PacketKey::empty(family),
-        l4: 0,
-        end: 0,
-        fragment_header: 0,
-    }
 }
