@@ -18,7 +18,7 @@ macro_rules! walk_order {
         /// fields with few classes stand where they can join either port.
         pub const WALK_ORDER: [Field; Field::COUNT] = [$(Field::$field),*];
 
-        impl Rows {
+        impl Rows<'_> {
             #[inline(always)]
             fn add_fields<M: Machine, F: Family>(&mut self, machine: &M, key: &PacketKey) {
                 $(self.add_field::<M, F, { Field::$field as usize }>(machine, key);)*
@@ -32,20 +32,25 @@ walk_order! {
 }
 
 /// The rows found so far.
-struct Rows {
-    /// Byte offsets.
-    offsets: [u64; LANES],
+struct Rows<'a> {
+    /// Byte offsets. By reference: beside an array with a computed index, the other fields would
+    /// have to live in memory too.
+    offsets: &'a mut [u64; LANES],
     /// How many. A constant on every path that the verifier follows.
     count: usize,
     /// Class of the unfinished lane of small fields.
     class: u32,
 }
 
-/// Byte offsets of the packet's rows, as many as the family has lanes.
+/// Writes the byte offsets of the packet's rows, as many as the family has lanes.
 #[inline(always)]
-pub(super) fn rows<M: Machine, F: Family>(machine: &M, key: &PacketKey) -> [u64; LANES] {
+pub(super) fn rows<M: Machine, F: Family>(
+    machine: &M,
+    key: &PacketKey,
+    offsets: &mut [u64; LANES],
+) {
     let mut rows = Rows {
-        offsets: [0; LANES],
+        offsets,
         count: 0,
         class: 0,
     };
@@ -56,10 +61,9 @@ pub(super) fn rows<M: Machine, F: Family>(machine: &M, key: &PacketKey) -> [u64;
         rows.add(addr::row(machine, F::dst(key), F::LONG, |c| &F::of(c).dst));
     }
     rows.add_fields::<M, F>(machine, key);
-    rows.offsets
 }
 
-impl Rows {
+impl Rows<'_> {
     #[inline(always)]
     fn add(&mut self, offset: u64) {
         if self.count < LANES {

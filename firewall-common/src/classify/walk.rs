@@ -21,19 +21,33 @@ pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -
     if machine.constant(|c| &F::of(c).rules) == 0 {
         return 0;
     }
+    // Zeros that the compiler does not know: of known ones it would make a call of `memset`, which
+    // goes byte by byte here.
+    let zero = machine.opaque(0);
+    let mut lanes = [zero; LANES];
+    lanes::rows::<M, F>(machine, key, &mut lanes);
+    let all = and::<M, F, _>(machine, &mut lanes, |lanes, lane| {
+        machine.table_u64(lanes[lane])
+    });
+    if all == 0 {
+        return 0;
+    }
+    let levels = machine.constant(|c| &F::of(c).levels);
+    if levels == 1 && machine.constant(|c| &c.has_next) == 0 {
+        return entry::<M, F>(machine, index(lowest(all))) | FOUND;
+    }
     let mut walk = Walk::<M, F> {
         machine: *machine,
         family: PhantomData,
-        lanes: lanes::rows::<M, F>(machine, key),
-        nodes_left: 0,
-        leaves_left: 0,
-        rules_left: 0,
-        first_leaf: 0,
-        first_rule: 0,
-        found: 0,
+        lanes,
+        nodes_left: zero,
+        leaves_left: zero,
+        rules_left: zero,
+        first_leaf: zero,
+        first_rule: zero,
+        found: zero,
     };
-    let all = walk.and(|walk, lane| machine.table_u64(walk.row(lane)));
-    match machine.constant(|c| &F::of(c).levels) {
+    match levels {
         1 => walk.rules_left = all,
         2 => {
             walk.lanes.iter_mut().for_each(|offsets| *offsets <<= 32);
@@ -46,6 +60,33 @@ pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -
         machine.repeat(ROUNDS, &mut walk);
     }
     walk.found
+}
+
+/// The entry of rule `rule` of the family.
+#[inline(always)]
+fn entry<M: Machine, F: Family>(machine: &M, rule: u64) -> u64 {
+    machine.table_u64(u64::from(machine.constant(|c| &F::of(c).entries)) + rule * 8)
+}
+
+/// The AND of `word` over all lanes.
+#[inline(always)]
+fn and<M: Machine, F: Family, S>(
+    machine: &M,
+    state: &mut S,
+    mut word: impl FnMut(&mut S, usize) -> u64,
+) -> u64 {
+    let lanes = machine.constant(|c| &F::of(c).lanes);
+    let mut all = word(state, 0);
+    macro_rules! lanes {
+        ($($lane:literal)*) => { $(
+            const { assert!($lane < LANES) };
+            if $lane < lanes {
+                all &= word(state, $lane);
+            }
+        )* };
+    }
+    lanes!(1 2 3 4 5);
+    all
 }
 
 /// Where the walk stands.
@@ -69,23 +110,6 @@ struct Walk<M, F> {
 }
 
 impl<M: Machine, F: Family> Walk<M, F> {
-    /// The AND of `word` over all lanes.
-    #[inline(always)]
-    fn and(&mut self, mut word: impl FnMut(&mut Self, usize) -> u64) -> u64 {
-        let lanes = self.machine.constant(|c| &F::of(c).lanes);
-        let mut all = word(self, 0);
-        macro_rules! lanes {
-            ($($lane:literal)*) => { $(
-                const { assert!($lane < LANES) };
-                if $lane < lanes {
-                    all &= word(self, $lane);
-                }
-            )* };
-        }
-        lanes!(1 2 3 4 5);
-        all
-    }
-
     #[inline(always)]
     fn row(&self, lane: usize) -> u64 {
         self.lanes[lane] & 0xffff_ffff
@@ -97,7 +121,8 @@ impl<M: Machine, F: Family> Walk<M, F> {
         let bit = lowest(self.nodes_left);
         self.nodes_left ^= bit;
         self.first_leaf = index(bit) * 64;
-        self.leaves_left = self.and(|walk, lane| {
+        let machine = self.machine;
+        self.leaves_left = and::<M, F, _>(&machine, self, |walk, lane| {
             let row = walk.row(lane);
             let child = row + 8 + 4 * rank(walk.machine.table_u64(row), bit);
             let node = u64::from(walk.machine.table_u32(child)) * 8;
@@ -112,7 +137,8 @@ impl<M: Machine, F: Family> Walk<M, F> {
         let bit = lowest(self.leaves_left);
         self.leaves_left ^= bit;
         self.first_rule = (self.first_leaf + index(bit)) * 64;
-        self.rules_left = self.and(|walk, lane| {
+        let machine = self.machine;
+        self.rules_left = and::<M, F, _>(&machine, self, |walk, lane| {
             let node = walk.lanes[lane] >> 32;
             let leaf = rank(walk.machine.table_u64(node), bit);
             walk.machine.table_u64(node + 8 + 8 * leaf)
@@ -138,8 +164,7 @@ impl<M: Machine, F: Family> Step for Walk<M, F> {
         if self.rules_left != 0 {
             let bit = lowest(self.rules_left);
             let rule = self.first_rule + index(bit);
-            let entries = u64::from(self.machine.constant(|c| &F::of(c).entries));
-            let entry = self.machine.table_u64(entries + rule * 8);
+            let entry = entry::<M, F>(&self.machine, rule);
             if self.machine.constant(|c| &c.has_next) == 0 || (entry >> 32) as u8 != Action::NEXT.0
             {
                 self.found = entry | FOUND;
@@ -161,9 +186,24 @@ const fn lowest(bits: u64) -> u64 {
 
 /// The index of a bit.
 #[inline(always)]
-const fn index(bit: u64) -> u64 {
-    bit.wrapping_sub(1).count_ones() as u64
+fn index(bit: u64) -> u64 {
+    BIT_INDEX[(bit.wrapping_mul(DE_BRUIJN) >> 58) as usize] as u64
 }
+
+/// A de Bruijn sequence: each of its 64 windows of six bits is another number (Leiserson, Prokop
+/// and Randall, 1998). BPF has no instruction that counts zeros or ones.
+const DE_BRUIJN: u64 = 0x03f7_9d71_b4cb_0a89;
+
+/// The index of the bit that leads to each window.
+static BIT_INDEX: [u8; 64] = {
+    let mut table = [0; 64];
+    let mut i = 0;
+    while i < 64 {
+        table[(DE_BRUIJN.wrapping_mul(1 << i) >> 58) as usize] = i as u8;
+        i += 1;
+    }
+    table
+};
 
 /// How many of `bits` are below `bit`.
 #[inline(always)]
