@@ -152,11 +152,10 @@ fn icmpv6<M: Machine, F: Frame>(
     }
     if matches!(kind, MLD_QUERY..=MLD_DONE | MLD2_REPORT) {
         // RFC 2710 section 3: hop limit 1, so that it comes from this link.
-        let ours = hop_limit == 1 && body >= 24 || kind == MLD2_REPORT && hop_limit == 1;
+        let ours = hop_limit == 1 && (body >= 24 || kind == MLD2_REPORT);
         return Ok((ours && is_on(machine, essential_bit::MULTICAST)).then_some(Reason::MULTICAST));
     }
-    if kind >= 1
-        && kind <= ICMPV6_LAST_ERROR
+    if (1..=ICMPV6_LAST_ERROR).contains(&kind)
         && is_on(machine, essential_bit::ICMP_ERROR)
         && key.field(Field::Fragment) == fragment::WHOLE
         && packet.l4 + ICMP_HEADER + 48 <= packet.end

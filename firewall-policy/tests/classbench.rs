@@ -1,6 +1,8 @@
 //! The ClassBench sets in `tests/data`: every header must be decided by the rule that the oracle
 //! names, not only with the same verdict.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use firewall_policy::{classbench, compile::compile, host, oracle};
 
 const HEADERS: usize = 65_536;

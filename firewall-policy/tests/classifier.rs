@@ -127,7 +127,7 @@ fn ranges(random: &mut Random, style: Style, bits: u32) -> Vec<(u128, u128)> {
                     let (first, last) = (at & !host, at | host);
                     let neighbour = last.checked_add(1).filter(|&first| first <= max);
                     let neighbour = neighbour.filter(|_| random.one_in(4));
-                    [Some((first, last)), neighbour.map(|n| (n, n | host / 2))]
+                    [Some((first, last)), neighbour.map(|n| (n, n | (host / 2)))]
                         .into_iter()
                         .flatten()
                         .collect()

@@ -187,7 +187,7 @@ const fn lowest(bits: u64) -> u64 {
 /// The index of a bit.
 #[inline(always)]
 fn index(bit: u64) -> u64 {
-    BIT_INDEX[(bit.wrapping_mul(DE_BRUIJN) >> 58) as usize] as u64
+    u64::from(BIT_INDEX[(bit.wrapping_mul(DE_BRUIJN) >> 58) as usize])
 }
 
 /// A de Bruijn sequence: each of its 64 windows of six bits is another number (Leiserson, Prokop

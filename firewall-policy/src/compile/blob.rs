@@ -47,9 +47,9 @@ impl Blob {
     /// Appends a row reference or class: `u32` if `wide`, else `u16`.
     pub(super) fn reference(&mut self, value: u32, wide: bool) {
         if wide {
-            self.u32(value)
+            self.u32(value);
         } else {
-            self.u16(value as u16)
+            self.u16(value as u16);
         }
     }
 
