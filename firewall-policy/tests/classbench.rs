@@ -8,11 +8,11 @@ use firewall_policy::{classbench, compile::compile, host, oracle};
 const HEADERS: usize = 65_536;
 
 fn agrees(text: &str, rules: usize) {
-    let policy = classbench::parse(text).unwrap();
+    let policy = classbench::parse(text).expect("a ClassBench file");
     assert_eq!(policy.rules.len(), rules);
     // Slots in another order than the rules, so that the two cannot be taken for each other.
     let slots: Vec<u32> = (0..rules as u32).map(|i| i * 7 + 3).collect();
-    let tables = compile(&policy, &slots).unwrap();
+    let tables = compile(&policy, &slots).expect("within the limits");
     for key in classbench::headers(&policy, HEADERS, 1) {
         let found = host::lookup(&tables, &key);
         let expected = oracle::evaluate(&policy, &key);
