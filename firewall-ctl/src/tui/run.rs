@@ -8,7 +8,7 @@
 
 use super::options::TopOptions;
 use super::state::State;
-use super::terminal::{Guard, Signals};
+use super::terminal::{Guard, Keys, Signals};
 use super::update::{Event, Flow, update};
 use super::{draw, plain};
 use crate::view::Snapshot;
@@ -65,6 +65,7 @@ where
     options.check(&first)?;
     let start = Instant::now();
     let signals = Signals::catch().context("catching signals")?;
+    let keys = Keys::open().context("the terminal cannot be read (try --plain)")?;
     let mut guard = Guard::enter().context("the terminal cannot be used (try --plain)")?;
     let size = guard
         .terminal
@@ -102,7 +103,10 @@ where
         }
         changed = false;
         // After a key, those that wait already are taken before the next drawing.
-        while event::poll(if changed { Duration::ZERO } else { NAP }).context("reading keys")? {
+        if !keys.wait(NAP).context("waiting for keys")? {
+            return Ok(());
+        }
+        while event::poll(Duration::ZERO).context("reading keys")? {
             let event = match event::read().context("reading keys")? {
                 Input::Key(key) => Event::Key(key),
                 Input::Resize(width, height) => Event::Resize(width, height),

@@ -18,8 +18,12 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::io::{self, Stdout, stdout};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Stdout, stdout};
+use std::os::fd::AsFd;
 use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,6 +102,47 @@ fn give_back() -> io::Result<()> {
     modes.and(screen)
 }
 
+/// Where keys come from: the terminal that crossterm reads.
+pub(super) struct Keys {
+    /// The controlling terminal, if standard input is something else.
+    terminal: Option<File>,
+}
+
+impl Keys {
+    /// Finds it as crossterm does.
+    ///
+    /// # Errors
+    /// There is no terminal.
+    pub(super) fn open() -> io::Result<Self> {
+        let elsewhere = !io::stdin().is_terminal();
+        let terminal = elsewhere.then(|| File::open("/dev/tty")).transpose()?;
+        Ok(Self { terminal })
+    }
+
+    /// Waits for keys, at most `patience`; false if the terminal is gone.
+    ///
+    /// crossterm must not be asked to read a terminal that has hung up: it takes the end of the
+    /// file for an empty read and tries again for ever.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn wait(&self, patience: Duration) -> io::Result<bool> {
+        let stdin = io::stdin();
+        let input = self
+            .terminal
+            .as_ref()
+            .map_or_else(|| stdin.as_fd(), AsFd::as_fd);
+        let mut wanted = [PollFd::from_borrowed_fd(input, PollFlags::IN)];
+        let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
+        match poll(&mut wanted, Some(&patience)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let lost = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+        Ok(!wanted[0].revents().intersects(lost))
+    }
+}
+
 /// Signals that ask a program to end.
 pub(super) struct Signals {
     arrived: Arc<AtomicBool>,
@@ -116,6 +161,11 @@ impl Signals {
             ids: Vec::new(),
         };
         for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // A signal that comes when one has come before ends the program at once: whatever keeps
+            // it from looking here keeps it no longer.
+            let again = Arc::clone(&signals.arrived);
+            let id = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, again)?;
+            signals.ids.push(id);
             let id = signal_hook::flag::register(signal, Arc::clone(&signals.arrived))?;
             signals.ids.push(id);
         }

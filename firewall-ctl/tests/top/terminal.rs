@@ -257,6 +257,30 @@ fn the_terminal_is_given_back_on_every_way_out() {
     }
 }
 
+/// Whether the process runs.
+fn alive(pid: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn it_ends_when_its_terminal_is_gone() {
+    let tmux = Tmux::start((80, 24));
+    tmux.top("");
+    tmux.wait_for("tcp/443");
+    let pid = std::fs::read_to_string(tmux.folder.join("pid")).unwrap();
+    let pid = pid.trim();
+    assert!(alive(pid));
+    tmux.run(&["kill-server"]);
+    let end = Instant::now() + PATIENCE;
+    while alive(pid) {
+        assert!(
+            Instant::now() < end,
+            "process {pid} lives on without a terminal"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn the_terminal_is_given_back_after_a_panic() {
     for args in [
