@@ -1,0 +1,214 @@
+//! Large sets and the limits: what random small policies do not reach.
+
+use firewall_common::abi::PacketConfig;
+use firewall_common::field::Field;
+use firewall_common::key::{Family, PacketKey};
+use firewall_common::verdict::{Action, Verdict};
+use firewall_policy::compile::{MAX_RULES, compile};
+use firewall_policy::host;
+use firewall_policy::range::RangeSet;
+use firewall_policy::rule::{AddrSet, Match, Place, Policy, Rule};
+use firewall_policy::tables::Tables;
+
+fn rule(index: usize, matches: Match) -> Rule {
+    Rule {
+        name: format!("r{index}"),
+        place: Place::default(),
+        enabled: true,
+        comment: None,
+        summary: String::new(),
+        matches,
+        action: Action::DROP,
+    }
+}
+
+fn policy(matches: impl Iterator<Item = Match>) -> Policy {
+    Policy {
+        interfaces: Vec::new(),
+        zones: Vec::new(),
+        default_verdict: Verdict::PASS,
+        essential: 0,
+        packet: PacketConfig::default(),
+        rules: matches
+            .enumerate()
+            .map(|(index, matches)| rule(index, matches))
+            .collect(),
+    }
+}
+
+fn compiled(policy: &Policy) -> Tables {
+    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+    compile(policy, &slots).expect("within the limits")
+}
+
+fn decided(tables: &Tables, key: &PacketKey) -> Option<u32> {
+    host::lookup(tables, key).hit.map(|hit| hit.slot)
+}
+
+/// Numbers that look random (Weyl sequence through an odd multiplication).
+fn scattered(i: u64) -> u64 {
+    (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (i.wrapping_mul(0xd129_0c5b_a3e1_94d5) >> 17)
+}
+
+fn from_v4(set: RangeSet<u32>) -> Match {
+    Match {
+        src: AddrSet {
+            v4: set,
+            v6: RangeSet::empty(),
+        },
+        ..Match::any()
+    }
+}
+
+fn from_v6(set: RangeSet<u128>) -> Match {
+    Match {
+        src: AddrSet {
+            v4: RangeSet::empty(),
+            v6: set,
+        },
+        ..Match::any()
+    }
+}
+
+/// Whether `tables` drop exactly the IPv6 sources in `set`, at the boundaries of every `step`th
+/// range.
+fn drops_v6(tables: &Tables, set: &RangeSet<u128>, step: usize) {
+    for &(first, last) in set.ranges().iter().step_by(step) {
+        let around = [first.wrapping_sub(1), first, last, last.wrapping_add(1)];
+        for address in around {
+            let mut key = PacketKey::empty(Family::V6);
+            (key.src_hi, key.src_lo) = ((address >> 64) as u64, address as u64);
+            assert_eq!(
+                decided(tables, &key).is_some(),
+                set.contains(address),
+                "{address:032x}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_port_its_own_rule() {
+    // One class more than 16 bits can number, and row references wider than that.
+    let policy = policy((0..=u32::from(u16::MAX)).map(|port| {
+        let mut matches = Match::any();
+        matches.fields[Field::DestinationPort as usize] = RangeSet::of(port, port);
+        matches
+    }));
+    let tables = compiled(&policy);
+    for family in [Family::V4, Family::V6] {
+        let mut key = PacketKey::empty(family);
+        assert_eq!(decided(&tables, &key), None);
+        for port in 0..=u32::from(u16::MAX) {
+            key.fields[Field::DestinationPort as usize] = port;
+            assert_eq!(decided(&tables, &key), Some(port));
+        }
+    }
+}
+
+#[test]
+fn two_hundred_thousand_v4_prefixes() {
+    let set = RangeSet::from_ranges(
+        (0..200_000)
+            .map(|i| {
+                let hosts = (1u32 << (8 - i % 9)) - 1;
+                let at = scattered(i) as u32;
+                (at & !hosts, at | hosts)
+            })
+            .collect(),
+    );
+    let policy = policy([from_v4(set.clone())].into_iter());
+    let tables = compiled(&policy);
+    let mut key = PacketKey::empty(Family::V4);
+    for &(first, last) in set.ranges() {
+        for address in [first.wrapping_sub(1), first, last, last.wrapping_add(1)] {
+            key.src_lo = address.into();
+            assert_eq!(
+                decided(&tables, &key).is_some(),
+                set.contains(address),
+                "{address:08x}"
+            );
+        }
+    }
+}
+
+#[test]
+fn two_hundred_thousand_v6_prefixes() {
+    let set = RangeSet::from_ranges(
+        (0..200_000)
+            .map(|i| {
+                let at = (0x2000 << 112)
+                    | (u128::from(scattered(i)) << 61)
+                    | u128::from(scattered(i + 7));
+                let length = if i % 5 == 0 { 128 } else { 32 + i as u32 % 33 };
+                let hosts = u128::MAX.checked_shr(length).unwrap_or(0);
+                (at & !hosts, at | hosts)
+            })
+            .collect(),
+    );
+    let policy = policy([from_v6(set.clone())].into_iter());
+    drops_v6(&compiled(&policy), &set, 1);
+}
+
+#[test]
+fn a_crowded_v6_network() {
+    // All in one /64: one low block with several hundred thousand starts.
+    let network = 0x2001_0db8_0000_0001_u128 << 64;
+    let set = RangeSet::from_ranges(
+        (0..150_000)
+            .map(|i| network | u128::from(scattered(i)))
+            .map(|address| (address, address))
+            .collect(),
+    );
+    let policy = policy([from_v6(set.clone())].into_iter());
+    drops_v6(&compiled(&policy), &set, 3);
+}
+
+#[test]
+fn the_edges_of_the_v6_space() {
+    let ends = [
+        0,
+        1,
+        1 << 64,
+        1 << 127,
+        (1 << 127) - 1,
+        u128::MAX - 1,
+        u128::MAX,
+        u128::MAX << 64,
+    ];
+    for first in ends {
+        for last in ends {
+            let set = RangeSet::of(first, last);
+            if !set.is_empty() {
+                let policy = policy([from_v6(set.clone())].into_iter());
+                drops_v6(&compiled(&policy), &set, 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn limits_are_errors_that_name_them() {
+    let port = |index: usize| {
+        let mut matches = Match::any();
+        let port = index as u32 & 0xffff;
+        matches.fields[Field::SourcePort as usize] = RangeSet::of(port, port);
+        matches
+    };
+    let mut policy = policy((0..=MAX_RULES).map(port));
+    let slots = vec![0; policy.rules.len()];
+    let error = compile(&policy, &slots).expect_err("one rule too many");
+    assert_eq!(
+        error.to_string(),
+        "the policy's list of ipv4 rules has 262145, the limit is 262144"
+    );
+    // A disabled rule does not count.
+    policy.rules[7].enabled = false;
+    assert!(compile(&policy, &slots).is_ok());
+
+    let error = compile(&policy, &slots[1..]).expect_err("a slot is missing");
+    assert_eq!(
+        error.to_string(),
+        "the list of rules, for the given counter slots, has 262145, the limit is 262144"
+    );
+}
