@@ -16,7 +16,7 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use firewall_common::frame::Frame as _;
-use firewall_common::pipeline::decide;
+use firewall_common::pipeline::{Outcome, decide};
 use firewall_common::verdict::Verdict;
 use kernel::Kernel;
 
@@ -27,8 +27,26 @@ pub fn fw_xdp(ctx: XdpContext) -> u32 {
     let interface = maps::interface(ctx.ingress_ifindex() as u32);
     let kernel = Kernel::new(frame.len());
     let outcome = decide(&kernel, &frame, u32::from(interface.zone));
+    log(&ctx, &outcome);
     account::count(&kernel, u32::from(interface.slot), &outcome);
     if outcome.verdict.0 == Verdict::PASS.0 { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
+}
+
+/// Writes the outcome to the kernel log ring, in generations that are loaded for debugging. In all
+/// others the verifier sees a constant 0 and takes the code out.
+#[inline(always)]
+fn log(ctx: &XdpContext, outcome: &Outcome) {
+    if maps::constant(|c| &c.debug) != 0 {
+        aya_log_ebpf::info!(
+            ctx,
+            "verdict {} reason {} rule {} port {} bytes {}",
+            outcome.verdict.0,
+            outcome.reason.0,
+            outcome.rule,
+            outcome.port,
+            ctx.data_end() - ctx.data()
+        );
+    }
 }
 
 /// Helpers of the kernel that are marked GPL-only may be used.

@@ -18,6 +18,7 @@ pub struct Ctl<'a> {
     folder: PathBuf,
     pins: PathBuf,
     daemon: Option<Child>,
+    variables: Vec<(&'static str, &'static str)>,
 }
 
 impl<'a> Ctl<'a> {
@@ -38,7 +39,13 @@ impl<'a> Ctl<'a> {
             folder,
             pins,
             daemon: None,
+            variables: Vec::new(),
         })
+    }
+
+    /// Sets an environment variable for everything that is started from now on.
+    pub fn set(&mut self, name: &'static str, value: &'static str) {
+        self.variables.push((name, value));
     }
 
     /// The folder of this user's pins.
@@ -65,6 +72,7 @@ impl<'a> Ctl<'a> {
             .arg(self.folder.join("control.sock"));
         command
             .args(arguments)
+            .envs(self.variables.iter().copied())
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
         command

@@ -169,3 +169,32 @@ fn apply_keeps_the_counters_of_rules_that_keep_their_names() {
     let status = ctl.json(&["status"]).unwrap();
     assert_eq!(status["generation"]["number"], 2);
 }
+
+#[test]
+#[ignore = "needs root"]
+fn the_kernel_log_tells_every_outcome_when_asked_to() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    ctl.set("FIREWALL_KERNEL_LOG", "1");
+    ctl.start(&policy).unwrap();
+    pair.outside.run(|| {
+        let socket = UdpSocket::bind((OUTSIDE_V4, 0)).unwrap();
+        for port in [9, 9, 9, 514] {
+            socket.send_to(&[0; 10], (INSIDE_V4, port)).unwrap();
+        }
+    });
+    // Drop, no rule, UDP port 9, 52 bytes of frame; and pass by a rule.
+    let dropped = format!("verdict 1 reason 1 rule {} port 19 bytes 52", u32::MAX);
+    let passed = "verdict 0 reason 0 rule 0 port 1029 bytes 52";
+    let mut log = String::new();
+    for _ in 0..100 {
+        log = ctl.log();
+        if log.contains(passed) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(log.matches(&dropped).count(), 3, "{log}");
+    assert_eq!(log.matches(passed).count(), 1, "{log}");
+}

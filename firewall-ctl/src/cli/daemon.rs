@@ -29,7 +29,9 @@ pub(super) struct Args {
 pub(super) fn help() -> String {
     let mut text = String::from(
         "Signals:\n  HUP        read the policy file again; an error leaves the old policy in force\n  \
-         TERM, INT  end; the filter stays on (take it off with: firewall-ctl unload --all)\n\n",
+         TERM, INT  end; the filter stays on (take it off with: firewall-ctl unload --all)\n\n\
+         Environment:\n  FIREWALL_KERNEL_LOG=1  log every packet, for debugging: costs speed\n  \
+         RUST_LOG               what to log, instead of -v and -q\n\n",
     );
     text.push_str(&after(
         &[

@@ -7,6 +7,7 @@ use super::state::{Done, Message};
 use crate::api::ApplyRequest;
 use crate::engine::{Applied, Engine, Record, Request};
 use crate::failure::{Exit, Failure};
+use crate::kernel::log::KernelLog;
 use crate::policy_file::PolicyFile;
 use crate::probe::Probe;
 use std::path::Path;
@@ -103,8 +104,15 @@ pub(super) fn sample(
     let mut probe = Probe::new(root);
     let thread = spawn("sampler", move || {
         let mut next = Instant::now();
+        let mut log = KernelLog::default();
         loop {
             let reading = probe.read();
+            if let Ok(Some(reading)) = &reading
+                && let Some(link) = reading.observed.links.first()
+                && let Err(error) = log.flush(link.program_id)
+            {
+                warn!("{error}");
+            }
             let Some(state) = readings.upgrade() else {
                 break;
             };

@@ -20,6 +20,7 @@ pub(crate) mod maps;
 pub(crate) mod pins;
 
 pub mod counters;
+pub mod log;
 pub mod program;
 
 pub use error::KernelError;

@@ -49,6 +49,7 @@ impl Program {
     ) -> Result<Self, KernelError> {
         let mut config = *config;
         config.abi_version = ABI_VERSION;
+        config.debug = u32::from(super::log::wanted());
         config.cpus = host::cpus()?;
         config.tables_size = maps.tables.size() as u32;
         config.rules_stride = counters::stride_of(maps.rules)?;
