@@ -166,8 +166,9 @@ impl Tmux {
 
     fn signal(&self, signal: &str) {
         let pid = self.wait_file("pid");
-        let status = Command::new("kill")
-            .args([signal, pid.trim()])
+        // The shell's own kill: a small system has no program of that name.
+        let status = Command::new("sh")
+            .args(["-c", r#"kill "$@""#, "sh", signal, pid.trim()])
             .status()
             .unwrap();
         assert!(status.success());
