@@ -2,12 +2,13 @@
 //! group can be switched off by name in `default.essential`.
 //!
 //! Only exact forms pass here; everything else goes to the rules. Neighbour discovery that breaks
-//! RFC 4861 or RFC 6980 is an anomaly under every policy.
+//! RFC 4861 or RFC 6980 is an anomaly under every policy, and so is all that a host
+//! without an address (`::`) has no reason to send.
 
 use crate::abi::essential_bit;
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
-use crate::key::Family;
+use crate::key::{Family, PacketKey};
 use crate::machine::Machine;
 use crate::parse::{Packet, ethertype, fragment, proto};
 use crate::reason::Reason;
@@ -20,10 +21,12 @@ const ICMP_PARAMETER_PROBLEM: u32 = 12;
 /// ICMPv6 errors are the types 1 (unreachable) to 4 (parameter problem).
 const ICMPV6_LAST_ERROR: u32 = 4;
 const MLD_QUERY: u32 = 130;
+const MLD_REPORT: u32 = 131;
 const MLD_DONE: u32 = 132;
 const MLD2_REPORT: u32 = 143;
 const ROUTER_SOLICITATION: u32 = 133;
 const ROUTER_ADVERTISEMENT: u32 = 134;
+const NEIGHBOUR_SOLICITATION: u32 = 135;
 const REDIRECT: u32 = 137;
 
 /// Bytes that an ICMP error quotes at least: ICMP header, inner IP header, 8 bytes of transport.
@@ -76,6 +79,7 @@ pub fn check_ip<M: Machine, F: Frame>(
             }
             _ => Ok(None),
         },
+        Family::V6 if is_from_nowhere(key) => Err(Reason::BOGON),
         Family::V6 => match protocol {
             proto::UDP => Ok(dhcp(
                 machine,
@@ -88,6 +92,19 @@ pub fn check_ip<M: Machine, F: Frame>(
             _ => Ok(None),
         },
     }
+}
+
+/// Whether a host without an address sends what it may not: it asks whether an address is taken
+/// (RFC 4862) and for routers (RFC 4861), and reports the groups that it needs for that (RFC 3590).
+#[inline(always)]
+const fn is_from_nowhere(key: &PacketKey) -> bool {
+    key.src_hi == 0
+        && key.src_lo == 0
+        && !matches!(
+            // Past every type for what is not ICMPv6.
+            key.field(Field::Icmp) >> 8,
+            ROUTER_SOLICITATION | NEIGHBOUR_SOLICITATION | MLD_REPORT | MLD_DONE | MLD2_REPORT
+        )
 }
 
 /// An answer of a DHCP server (RFC 2131, RFC 8415) to its client.

@@ -93,7 +93,7 @@ reasons! {
     21 FRAGMENT        "fragment"         Fragments "A fragment, under packet.fragments.";
     22 TCP_FLAGS       "tcp-flags"        Malformed "TCP flags that no sane host sends: none, SYN with FIN or RST, FIN without ACK.";
     23 PORT_ZERO       "port-zero"        Malformed "TCP or UDP port 0.";
-    24 BOGON           "bogon"            Malformed "Source address that cannot come from a network: loopback, multicast, broadcast, equal to the destination.";
+    24 BOGON           "bogon"            Malformed "Source address that cannot come from a network: loopback, multicast, broadcast, equal to the destination, or :: outside of neighbour discovery.";
     25 ND_SPOOF        "nd-spoof"         Malformed "Neighbour discovery with a hop limit other than 255, or in a fragment (RFC 6980).";
     26 INTERNAL        "internal"         Malformed "The program reached a state that its compiler excludes. Always dropped; a bug report is welcome.";
 }

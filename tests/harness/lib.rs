@@ -5,6 +5,7 @@
 //! `Drop`, so also when a test fails.
 
 pub mod ctl;
+pub mod evasion;
 pub mod frames;
 pub mod netns;
 pub mod policies;

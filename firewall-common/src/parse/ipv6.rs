@@ -72,8 +72,8 @@ const fn is_extension(next: u32) -> bool {
 }
 
 /// RFC 4291: `::1` never leaves a host, multicast is never a source, IPv4-mapped addresses never
-/// stand in a packet. Source equal to destination is the LAND attack. `::` may be a source: hosts
-/// that check an address for duplicates use it.
+/// stand in a packet. Source equal to destination is the LAND attack. What may come from `::`
+/// is seen in the transport header: `essential` judges that.
 #[inline(always)]
 const fn is_bogon(packet: &Packet) -> bool {
     let key = &packet.key;

@@ -1,0 +1,141 @@
+//! Oddities of IPv4: lengths, options, fragments (RFC 791, RFC 1858, RFC 3128).
+
+use super::{
+    FIRST_FRAGMENT_SSH, FRAGMENT, MORE, SYN, Table, anomaly, base4, base6, drop, header4, patched,
+    syn,
+};
+use crate::frames::{Frame, ethernet};
+use firewall_common::reason::Reason;
+
+pub(super) fn headers(table: &mut Table) {
+    for nops in [4, 40] {
+        let what = format!("{nops} bytes of no-operation");
+        let options = vec![1; nops];
+        let ends = [drop(Reason::IP_OPTIONS), drop(Reason::RULE)];
+        table.add("E06", what, options4(&options, 22), ends);
+    }
+    for option in [131, 137] {
+        let what = format!("source route, option {option}");
+        let options = [option, 7, 4, 198, 51, 100, 7, 0];
+        table.add(
+            "E07",
+            what,
+            options4(&options, 22),
+            anomaly(Reason::SOURCE_ROUTE),
+        );
+        let hidden = [1, 7, 3, 4, option, 3, 4, 0];
+        let what = format!("option {option} behind others");
+        table.add(
+            "E07",
+            what,
+            options4(&hidden, 80),
+            anomaly(Reason::SOURCE_ROUTE),
+        );
+    }
+    let short = patched(patched(base4(22), 14, &[0x44]), 32, &[0, 80]);
+    table.add(
+        "E08",
+        "header length 16",
+        short,
+        anomaly(Reason::BAD_HEADER_LEN),
+    );
+    let frames = [
+        ("header length 0", base4(80), 0x40, Reason::BAD_HEADER_LEN),
+        (
+            "header length past the options",
+            base4(80),
+            0x4f,
+            Reason::BAD_HEADER_LEN,
+        ),
+        ("version 6 in 0800h", base4(80), 0x65, Reason::BAD_VERSION),
+        ("version 4 in 86ddh", base6(80), 0x40, Reason::BAD_VERSION),
+    ];
+    for (what, frame, first, reason) in frames {
+        table.add("E09", what, patched(frame, 14, &[first]), anomaly(reason));
+    }
+    let mut past = header4().packet(&[]);
+    past[0] = 0x4f;
+    let past = ethernet(0x0800, &past);
+    table.add(
+        "E09",
+        "header longer than the packet",
+        past,
+        anomaly(Reason::BAD_LENGTH),
+    );
+    let lengths = [
+        ("E10", 19, Reason::BAD_LENGTH),
+        ("E10", 1400, Reason::TRUNCATED),
+        ("E11", 20, Reason::TRUNCATED),
+        ("E11", 39, Reason::TRUNCATED),
+    ];
+    for (id, length, reason) in lengths {
+        for port in [22, 80] {
+            let frame = patched(base4(port), 16, &u16::to_be_bytes(length));
+            table.add(id, format!("total length {length}"), frame, anomaly(reason));
+        }
+    }
+}
+
+pub(super) fn fragments(table: &mut Table) {
+    for port in [22, 80] {
+        for bytes in [8, 16] {
+            let what = format!("first fragment with {bytes} bytes of TCP");
+            let id = if bytes == 8 { "E12" } else { "E13" };
+            let frame = fragment4(MORE, &syn(port)[..bytes]);
+            table.add(id, what, frame, anomaly(Reason::FRAG_TINY));
+        }
+    }
+    let first = fragment4(MORE, &syn(22)[..24]);
+    table.add(
+        "E13",
+        "first fragment with the whole header",
+        first,
+        FIRST_FRAGMENT_SSH,
+    );
+    let like_ports = [0x9c, 0x40, 0, 0x50, 0, 0, 0, 0, 0x50, SYN, 4, 0, 0, 0, 0, 0];
+    for fragment in [1, 1 | MORE] {
+        let frame = fragment4(fragment, &like_ports);
+        table.add(
+            "E14",
+            "offset 8 rewrites the header",
+            frame,
+            anomaly(Reason::FRAG_OVERLAP),
+        );
+    }
+    let whole = [&like_ports[..], &[0; 8]].concat();
+    table.add(
+        "E16",
+        "later fragment that looks like port 80",
+        fragment4(185, &whole),
+        FRAGMENT,
+    );
+    let like_ssh = patched(whole.clone(), 2, &[0, 22]);
+    table.add(
+        "E16",
+        "later fragment that looks like port 22",
+        fragment4(185, &like_ssh),
+        FRAGMENT,
+    );
+    for fragment in [8189, 0x1fff] {
+        let frame = fragment4(fragment, &whole);
+        table.add(
+            "E17",
+            "past 65,535 bytes",
+            frame,
+            anomaly(Reason::FRAG_OVERSIZE),
+        );
+    }
+}
+
+/// An IPv4 packet with this payload, with fragment field `fragment`.
+fn fragment4(fragment: u16, payload: &[u8]) -> Frame {
+    let mut header = header4();
+    header.fragment = fragment;
+    ethernet(0x0800, &header.packet(payload))
+}
+
+fn options4(options: &[u8], port: u16) -> Frame {
+    let mut header = header4();
+    header.options = options.to_vec();
+    ethernet(0x0800, &header.packet(&syn(port)))
+}

@@ -1,0 +1,113 @@
+//! Oddities of transport headers, packets that end in them, and packets in packets.
+
+use super::{
+    DST4, OTHER, SRC4, Table, address6, after6, anomaly, base4, base6, header4, joined, patched,
+    syn,
+};
+use crate::frames::{Ipv4, ethernet, ipv6, udp};
+use firewall_common::reason::Reason;
+
+pub(super) fn truncated(table: &mut Table) {
+    for ethertype in [0x0800, 0x86dd] {
+        let frame = ethernet(ethertype, &[]);
+        table.add(
+            "E30",
+            "nothing behind the EtherType",
+            frame,
+            anomaly(Reason::TRUNCATED),
+        );
+    }
+    for (what, mut frame, keep) in [
+        ("IPv4 cut at 19", base4(80), 33),
+        ("IPv6 cut at 39", base6(80), 53),
+    ] {
+        frame.truncate(keep);
+        table.add("E30", what, frame, anomaly(Reason::TRUNCATED));
+    }
+    for keep in [0, 4, 19] {
+        let what = format!("TCP cut at {keep}");
+        let v4 = ethernet(0x0800, &header4().packet(&syn(80)[..keep]));
+        table.add("E30", &*what, v4, anomaly(Reason::TRUNCATED));
+        if keep > 0 {
+            table.add(
+                "E30",
+                what,
+                after6(6, &syn(80)[..keep]),
+                anomaly(Reason::TRUNCATED),
+            );
+        }
+    }
+}
+
+pub(super) fn transport(table: &mut Table) {
+    for (what, byte) in [
+        ("data offset 4", 0x40),
+        ("data offset 0", 0),
+        ("data offset past the packet", 0xf0),
+    ] {
+        for base in [base4(80), base6(80)] {
+            let at = base.len() - 40 + 12;
+            table.add(
+                "E31",
+                what,
+                patched(base, at, &[byte]),
+                anomaly(Reason::BAD_HEADER_LEN),
+            );
+        }
+    }
+    for flags in [0, 0x29, 0x03, 0x06, 0x3f, 0x01] {
+        for base in [base4(80), base6(80)] {
+            let at = base.len() - 40 + 13;
+            let what = format!("TCP flags {flags:02x}h");
+            table.add(
+                "E32",
+                what,
+                patched(base, at, &[flags]),
+                anomaly(Reason::TCP_FLAGS),
+            );
+        }
+    }
+    for at in [34, 36] {
+        table.add(
+            "E32",
+            "TCP port 0",
+            patched(base4(80), at, &[0, 0]),
+            anomaly(Reason::PORT_ZERO),
+        );
+    }
+    let datagram = |length: u16| {
+        let mut datagram = udp(40_000, 53, &[0; 20]);
+        datagram[4..6].copy_from_slice(&length.to_be_bytes());
+        ethernet(0x0800, &Ipv4::new(SRC4, DST4, 17).packet(&datagram))
+    };
+    for length in [0, 7, 29] {
+        let what = format!("UDP length {length}");
+        table.add("E35", what, datagram(length), anomaly(Reason::BAD_LENGTH));
+    }
+    let zero = ethernet(
+        0x0800,
+        &Ipv4::new(SRC4, DST4, 17).packet(&udp(40_000, 0, &[])),
+    );
+    table.add("E32", "UDP port 0", zero, anomaly(Reason::PORT_ZERO));
+}
+
+pub(super) fn tunnels(table: &mut Table) {
+    for port in [22, 80] {
+        let inner4 = header4().packet(&syn(port));
+        let inner6 = ipv6(address6(1), address6(2), 6, 64, &syn(port));
+        let in4 =
+            |proto, payload: &[u8]| ethernet(0x0800, &Ipv4::new(SRC4, DST4, proto).packet(payload));
+        table.add("E33", "IP in IP", in4(4, &inner4), OTHER);
+        table.add("E33", "IPv6 in IPv4", in4(41, &inner6), OTHER);
+        table.add("E33", "IPv4 in IPv6", after6(4, &inner4), OTHER);
+        table.add("E33", "IPv6 in IPv6", after6(41, &inner6), OTHER);
+        table.add(
+            "E33",
+            "GRE",
+            in4(47, &joined(&[&[0, 0, 8, 0], &inner4])),
+            OTHER,
+        );
+        let vxlan = joined(&[&[8, 0, 0, 0, 0, 0, 1, 0], &base4(port)]);
+        table.add("E33", "VXLAN", in4(17, &udp(40_000, 4789, &vxlan)), OTHER);
+    }
+}

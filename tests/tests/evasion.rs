@@ -1,0 +1,71 @@
+//! Hostile and essential packets through the host build of parser and classifier.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use firewall_common::reason::Reason;
+use firewall_common::verdict::Verdict;
+use firewall_policy::compile::compile;
+use firewall_policy::host;
+use firewall_policy::tables::Tables;
+use firewall_tests::evasion::{End, POLICY_A, POLICY_B, base4, base6, rows};
+use firewall_tests::policies;
+use std::collections::BTreeSet;
+
+fn tables(text: &str) -> Tables {
+    let policy = policies::parse(text).unwrap();
+    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+    compile(&policy, &slots).unwrap()
+}
+
+fn end(tables: &Tables, frame: &[u8]) -> End {
+    let outcome = host::decide(tables, frame, 0).outcome;
+    (outcome.verdict, outcome.reason)
+}
+
+#[test]
+fn every_packet_meets_its_end() {
+    let (a, b) = (tables(POLICY_A), tables(POLICY_B));
+    let mut wrong = Vec::new();
+    for row in rows() {
+        for (policy, tables, want) in [("A", &a, row.under_a), ("B", &b, row.under_b)] {
+            let got = end(tables, &row.frame);
+            if got != want {
+                wrong.push(format!(
+                    "{} {} under {policy}: {got:?}, not {want:?}\n  {:02x?}",
+                    row.id, row.what, row.frame
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_reason_is_reached() {
+    let reached: BTreeSet<Reason> = rows()
+        .iter()
+        .flat_map(|row| [row.under_a.1, row.under_b.1])
+        .collect();
+    let missing: Vec<&Reason> = Reason::ALL
+        .iter()
+        .filter(|reason| !reached.contains(reason))
+        .collect();
+    // No frame may reach it: it stands for a bug.
+    assert_eq!(missing, [&Reason::INTERNAL]);
+}
+
+#[test]
+fn a_cut_packet_never_passes() {
+    let tables = tables(POLICY_A);
+    for frame in [base4(80), base6(80)] {
+        for length in 14..frame.len() {
+            assert_eq!(
+                end(&tables, &frame[..length]),
+                (Verdict::DROP, Reason::TRUNCATED),
+                "{length} of {} bytes",
+                frame.len()
+            );
+        }
+        assert_eq!(end(&tables, &frame), (Verdict::PASS, Reason::RULE));
+    }
+}
