@@ -73,8 +73,14 @@ fn invalid(message: String) -> Failure {
 
 fn unreadable(name: &str, error: &io::Error) -> Failure {
     match error.kind() {
-        io::ErrorKind::NotFound => invalid(format!("policy file {name} does not exist"))
-            .help("check the path; -f - reads the policy from the standard input"),
+        io::ErrorKind::NotFound => invalid(format!("policy file {name} does not exist")).help(
+            match std::env::current_dir() {
+                Ok(here) if Path::new(name).is_relative() => {
+                    format!("check the path: it is looked for in {}", here.display())
+                }
+                _ => "check the path".to_owned(),
+            },
+        ),
         io::ErrorKind::PermissionDenied => Failure::new(
             Exit::Privilege,
             format!("policy file {name}: permission denied"),
@@ -117,7 +123,7 @@ fn read_text(name: &str, from: impl Read, size: Option<u64>) -> Result<String, F
     })?;
     if text.trim().is_empty() {
         return Err(invalid(format!("policy file {name} is empty"))
-            .help("the smallest policy is: {version: 1, default: {in: pass}, rules: []}"));
+            .help("the smallest policy is `version: 1` and `default: {in: pass}`, each on a line of its own"));
     }
     Ok(text)
 }

@@ -37,7 +37,8 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let file = PolicyFile::read(&args.file)?;
+    let file =
+        PolicyFile::read(&args.file).map_err(|failure| failure.outcome("nothing applied"))?;
     let client = Client::require(&context.socket)?;
     let request = ApplyRequest {
         path: file.name,

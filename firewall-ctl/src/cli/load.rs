@@ -69,7 +69,7 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let file = PolicyFile::read(&args.file)?;
+    let file = PolicyFile::read(&args.file).map_err(|failure| nothing_loaded(failure, context))?;
     if Client::connect(&context.socket)?.is_some() {
         return Err(Failure::new(
             Exit::Refused,
@@ -94,15 +94,22 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         mode: args.mode.map(Mode::from),
         replace: args.replace,
     };
-    let applied = engine.apply(&request).map_err(|error| {
-        let failure = Failure::engine(&error, context.color_errors);
-        match engine.observe() {
-            Ok(Some(observed)) => failure.outcome(format!(
-                "nothing loaded; generation {} stays active",
-                observed.record.generation
-            )),
-            _ => failure.outcome("nothing loaded"),
-        }
-    })?;
+    let applied = engine
+        .apply(&request)
+        .map_err(|error| nothing_loaded(Failure::engine(&error, context.color_errors), context))?;
     show(&ApplyReport::new(&name, applied), context)
+}
+
+/// Adds what holds now: nothing was loaded, and what was in force stays so.
+fn nothing_loaded(failure: Failure, context: &Context) -> Failure {
+    let outcome = match Engine::new(&context.root).observe() {
+        Ok(Some(observed)) => format!(
+            "nothing loaded; generation {} stays active",
+            observed.record.generation
+        ),
+        Ok(None) if failure.exit_code != Exit::Privilege => "nothing loaded".to_owned(),
+        // Who may not look cannot tell whether something is in force.
+        _ => "nothing changed".to_owned(),
+    };
+    failure.outcome(outcome)
 }

@@ -36,8 +36,11 @@ impl Socket {
                 io::ErrorKind::PermissionDenied => Exit::Privilege,
                 _ => Exit::Failed,
             };
-            Failure::new(exit, format!("cannot {what} {}: {error}", path.display()))
-                .help("name another place with --socket PATH")
+            let help = match exit {
+                Exit::Privilege => "run with sudo: a daemon needs it for the kernel as well",
+                _ => "name another place with --socket PATH",
+            };
+            Failure::new(exit, format!("cannot {what} {}: {error}", path.display())).help(help)
         };
         if let Some(folder) = path
             .parent()

@@ -245,7 +245,10 @@ impl Engine {
     pub fn unload(&mut self, interfaces: Option<&[String]>) -> Result<Vec<String>, EngineError> {
         if !self.root().exists() {
             // No permission to look is another matter than nothing to see.
-            self.store.survey()?;
+            if let Err(error) = self.store.survey() {
+                host::require_privilege()?;
+                return Err(error.into());
+            }
             return match interfaces {
                 Some([name, ..]) => Err(not_filtered(name, &[])),
                 _ => Ok(Vec::new()),

@@ -22,15 +22,14 @@ pub enum KernelError {
     )]
     Object(String),
     /// Capabilities are missing (exit code 4).
-    #[error(
-        "needs {needed} (process has {have}). Run with sudo, or join group firewall to use the \
-         daemon."
-    )]
+    #[error("needs {needed} (process has {have}). {advice}")]
     Privilege {
         /// The capabilities that loading needs, in words.
         needed: String,
         /// Those of them that the process has, in words.
         have: String,
+        /// How to get them.
+        advice: &'static str,
     },
     /// The pins' folder is not on a BPF file system (exit code 1).
     #[error(

@@ -57,10 +57,10 @@ pub(crate) fn require_privilege() -> Result<(), KernelError> {
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
         .ok_or_else(|| KernelError::State(format!("{STATUS} has no CapEff line")))?;
-    check_capabilities(effective)
+    check_capabilities(effective, rustix::process::geteuid().is_root())
 }
 
-fn check_capabilities(effective: u64) -> Result<(), KernelError> {
+fn check_capabilities(effective: u64, is_root: bool) -> Result<(), KernelError> {
     let has = |cap: u32| effective >> cap & 1 == 1;
     // CAP_SYS_ADMIN includes the two that were split from it, not CAP_NET_ADMIN.
     let wanted = [
@@ -85,6 +85,12 @@ fn check_capabilities(effective: u64) -> Result<(), KernelError> {
     Err(KernelError::Privilege {
         needed: "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".into(),
         have,
+        // Root without them has no use for sudo.
+        advice: if is_root {
+            "In a container, start it with --cap-add=BPF --cap-add=NET_ADMIN --cap-add=PERFMON."
+        } else {
+            "Run with sudo, or join group firewall to use the daemon."
+        },
     })
 }
 
@@ -248,22 +254,20 @@ mod tests {
 
     #[test]
     fn missing_capabilities_are_named() {
-        assert!(check_capabilities(u64::MAX).is_ok());
-        assert!(check_capabilities(1 << CAP_BPF | 1 << CAP_NET_ADMIN | 1 << CAP_PERFMON).is_ok());
-        assert!(check_capabilities(1 << CAP_SYS_ADMIN | 1 << CAP_NET_ADMIN).is_ok());
-        let error = check_capabilities(1 << CAP_NET_ADMIN).unwrap_err();
+        assert!(check_capabilities(u64::MAX, false).is_ok());
+        let all = 1 << CAP_BPF | 1 << CAP_NET_ADMIN | 1 << CAP_PERFMON;
+        assert!(check_capabilities(all, false).is_ok());
+        assert!(check_capabilities(1 << CAP_SYS_ADMIN | 1 << CAP_NET_ADMIN, false).is_ok());
+        let error = check_capabilities(1 << CAP_NET_ADMIN, false).unwrap_err();
         assert_eq!(
             error.to_string(),
             "needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (process has CAP_NET_ADMIN). Run with \
              sudo, or join group firewall to use the daemon."
         );
         assert_eq!(error.exit_code(), 4);
-        assert!(
-            check_capabilities(0)
-                .unwrap_err()
-                .to_string()
-                .contains("has none of them")
-        );
+        let of_root = check_capabilities(0, true).unwrap_err().to_string();
+        assert!(of_root.contains("has none of them"), "{of_root}");
+        assert!(of_root.contains("--cap-add=BPF"), "{of_root}");
     }
 
     #[test]

@@ -84,11 +84,24 @@ pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
 
 /// The help line for an unknown word: the nearest one, and all of them if they are few.
 pub(crate) fn help(word: &str, known: &[&str]) -> String {
+    help_with(nearest(word, known.iter().copied()), known)
+}
+
+fn help_with(near: Option<&str>, known: &[&str]) -> String {
     let all = known.join(", ");
-    match nearest(word, known.iter().copied()) {
+    match near {
         Some(near) if known.len() > 16 => format!("did you mean `{near}`?"),
         Some(near) => format!("did you mean `{near}`? one of: {all}"),
         None => format!("one of: {all}"),
+    }
+}
+
+/// As [`help`] for a key of a mapping: one that is there already is seldom the one that is meant.
+pub(crate) fn help_for_key(word: &str, known: &[&str], is_there: impl Fn(&str) -> bool) -> String {
+    let absent = known.iter().copied().filter(|key| !is_there(key));
+    match nearest(word, absent) {
+        Some(near) => help_with(Some(near), known),
+        None => help(word, known),
     }
 }
 

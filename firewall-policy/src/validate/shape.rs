@@ -62,7 +62,9 @@ impl<'n, 'a> Table<'n, 'a> {
                 .error(&codes::UNKNOWN_KEY, key.span, message)
                 .help(match later {
                     Some(near) => format!("did you mean `{near}`? it is not supported yet"),
-                    None => suggest::help(&key.text, keys.known),
+                    None => suggest::help_for_key(&key.text, keys.known, |known| {
+                        map.iter().any(|(other, _)| other.text == known)
+                    }),
                 });
         }
         Some(Self { node, of: keys.of })
