@@ -54,6 +54,12 @@ impl<'a> Ctl<'a> {
         &self.pins
     }
 
+    /// The folder of this user's files.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Writes a policy file, and gives its path.
     ///
     /// # Errors
@@ -65,7 +71,19 @@ impl<'a> Ctl<'a> {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.host.command(&self.program);
+        self.command_under(&[], &self.program, arguments)
+    }
+
+    /// `program` with `arguments`, started by the words of `wrapper`.
+    fn command_under(&self, wrapper: &[&str], program: &Path, arguments: &[&str]) -> Command {
+        let mut command = match wrapper {
+            [] => self.host.command(program),
+            [first, rest @ ..] => {
+                let mut command = self.host.command(first);
+                command.args(rest).arg(program);
+                command
+            }
+        };
         command.arg("--root").arg(&self.pins);
         command
             .arg("--socket")
@@ -84,6 +102,39 @@ impl<'a> Ctl<'a> {
     /// It cannot be started.
     pub fn run(&self, arguments: &[&str]) -> Result<Output> {
         Ok(self.command(arguments).output()?)
+    }
+
+    /// Runs a verb as the last words of the command `wrapper`.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn run_under(&self, wrapper: &[&str], arguments: &[&str]) -> Result<Output> {
+        let output = self
+            .command_under(wrapper, &self.program, arguments)
+            .output()?;
+        Ok(output)
+    }
+
+    /// Runs a verb as `nobody`, who has no capability and is in no group.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn run_unprivileged(&self, arguments: &[&str]) -> Result<Output> {
+        const NOBODY: [&str; 6] = [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+        ];
+        // The program may lie in a home folder that nobody else may enter.
+        let copy = self.folder.join("firewall-ctl");
+        if !copy.exists() {
+            fs::copy(&self.program, &copy)?;
+        }
+        let output = self.command_under(&NOBODY, &copy, arguments).output()?;
+        Ok(output)
     }
 
     /// Runs a verb that must succeed; what it prints.
