@@ -20,6 +20,10 @@ pub(crate) fn count(kernel: &Kernel, interface_slot: u32, outcome: &Outcome) {
     }
     if outcome.port != NO_PORT {
         let slot = u64::from(outcome.port * 2 + u32::from(verdict));
-        kernel.count(maps::ports(), u64::from(PORTS_STRIDE), slot * u64::from(COUNTER_SIZE));
+        kernel.count(
+            maps::ports(),
+            u64::from(PORTS_STRIDE),
+            slot * u64::from(COUNTER_SIZE),
+        );
     }
 }

@@ -25,7 +25,11 @@ pub(crate) struct XdpFrame {
 impl XdpFrame {
     #[inline(always)]
     pub(crate) fn new(ctx: &XdpContext) -> Self {
-        Self { ctx: ctx.ctx, data: ctx.data(), end: ctx.data_end() }
+        Self {
+            ctx: ctx.ctx,
+            data: ctx.data(),
+            end: ctx.data_end(),
+        }
     }
 }
 

@@ -23,13 +23,19 @@ impl Kernel {
     pub(crate) fn new(bytes: u32) -> Self {
         // SAFETY: a helper without arguments.
         let cpu = unsafe { bpf_get_smp_processor_id() };
-        Self { bytes: u64::from(bytes), cpu: u64::from(cpu) }
+        Self {
+            bytes: u64::from(bytes),
+            cpu: u64::from(cpu),
+        }
     }
 
     /// For work that counts nothing.
     #[inline(always)]
     pub(crate) const fn uncounted(bytes: u32) -> Self {
-        Self { bytes: bytes as u64, cpu: 0 }
+        Self {
+            bytes: bytes as u64,
+            cpu: 0,
+        }
     }
 
     /// Adds the packet to the counter at `offset` in this CPU's region of a counter map. An offset

@@ -29,7 +29,11 @@ pub fn fw_xdp(ctx: XdpContext) -> u32 {
     let outcome = decide(&kernel, &frame, u32::from(interface.zone));
     log(&ctx, &outcome);
     account::count(&kernel, u32::from(interface.slot), &outcome);
-    if outcome.verdict.0 == Verdict::PASS.0 { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
+    if outcome.verdict.0 == Verdict::PASS.0 {
+        xdp_action::XDP_PASS
+    } else {
+        xdp_action::XDP_DROP
+    }
 }
 
 /// Writes the outcome to the kernel log ring, in generations that are loaded for debugging. In all

@@ -85,7 +85,8 @@ pub(crate) fn interface(ifindex: u32) -> InterfaceEntry {
     let start = interface_hash(ifindex);
     for probe in 0..=INTERFACE_PROBES {
         let index = (start + probe) as usize & (INTERFACE_TABLE - 1);
-        let entry = add(interfaces(), (index * size_of::<InterfaceEntry>()) as u64) as *const InterfaceEntry;
+        let entry = add(interfaces(), (index * size_of::<InterfaceEntry>()) as u64)
+            as *const InterfaceEntry;
         // SAFETY: the index is masked to the table, whose size is fixed. Volatile, because user
         // space writes to it at any time.
         let found = unsafe { core::ptr::read_volatile(&raw const (*entry).ifindex) };
@@ -103,5 +104,9 @@ pub(crate) fn interface(ifindex: u32) -> InterfaceEntry {
             break;
         }
     }
-    InterfaceEntry { ifindex: 0, slot: 0, zone: 0 }
+    InterfaceEntry {
+        ifindex: 0,
+        slot: 0,
+        zone: 0,
+    }
 }

@@ -1,3 +1,5 @@
+//! The sampler on made-up counters: rates, histories, and slots that change their rule.
+
 use super::*;
 use crate::engine::{InterfaceRecord, ObservedLink, RuleRecord};
 
