@@ -111,10 +111,10 @@ inside() {
 timed "debootstrap $suite" make_root
 timed "prerequisites: ${prerequisites[*]}" inside \
     "apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends ${prerequisites[*]}"
-timed "git clone" inside 'git clone --quiet --branch fresh /srv/firewall.git /root/firewall'
+timed "git clone" inside 'git clone --quiet --branch fresh /srv/firewall.git /opt/firewall'
 code=0
 for command in "${commands[@]}"; do
-    timed "$command" inside "cd /root/firewall && $command" || code=$?
+    timed "$command" inside "cd /opt/firewall && $command" || code=$?
 done
 echo "=== times"
 printf '%s\n' "${timings[@]}"
