@@ -23,8 +23,8 @@ fn link_id(status: &Value) -> u64 {
     status["interfaces"][0]["link_id"].as_u64().unwrap()
 }
 
-/// Ids of the BPF links and maps that exist now, with our names.
-fn kernel_objects() -> Vec<String> {
+/// Folders of pins that this test process has made and that are still there.
+fn pin_folders() -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/sys/fs/bpf").unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -106,7 +106,7 @@ fn the_filter_outlives_its_daemon() {
 
     ctl.kill().unwrap();
     ctl.ok(&["unload", "--all"]).unwrap();
-    assert!(!ctl.pins().exists(), "{:?}", kernel_objects());
+    assert!(!ctl.pins().exists(), "{:?}", pin_folders());
     let links = pair
         .inside
         .run(|| Command::new("ip").args(["link", "show", "wan0"]).output());
