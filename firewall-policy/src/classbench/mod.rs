@@ -7,7 +7,12 @@
 //! @SRC/LEN  DST/LEN  SPORT_LO : SPORT_HI  DPORT_LO : DPORT_HI  PROTO/MASK  FLAGS/MASK
 //! ```
 //!
-//! The last column is left out of the match, as in the published benchmarks.
+//! The last column is left out of the match, as in the published benchmarks. The sets are IPv4
+//! only; [`in_v6`] makes IPv6 sets of them.
+
+mod generate;
+
+pub use generate::{Profile, generate};
 
 use crate::range::RangeSet;
 use crate::rule::{AddrSet, Match, Place, Policy, Rule};
@@ -42,32 +47,45 @@ pub fn parse(text: &str) -> Result<Policy, ParseError> {
             expected,
         })?;
         let index = rules.len();
-        rules.push(Rule {
-            name: format!("r{index}"),
-            place: Place {
-                file: String::new(),
-                line: number as u32 + 1,
-                column: 1,
-            },
-            enabled: true,
-            comment: None,
-            summary: line.trim().to_owned(),
+        rules.push(rule(
+            index,
+            number as u32 + 1,
+            line.trim().to_owned(),
             matches,
-            action: if index % 2 == 0 {
-                Action::DROP
-            } else {
-                Action::PASS
-            },
-        });
+        ));
     }
-    Ok(Policy {
+    Ok(policy(rules))
+}
+
+fn rule(index: usize, line: u32, summary: String, matches: Match) -> Rule {
+    Rule {
+        name: format!("r{index}"),
+        place: Place {
+            file: String::new(),
+            line,
+            column: 1,
+        },
+        enabled: true,
+        comment: None,
+        summary,
+        matches,
+        action: if index.is_multiple_of(2) {
+            Action::DROP
+        } else {
+            Action::PASS
+        },
+    }
+}
+
+fn policy(rules: Vec<Rule>) -> Policy {
+    Policy {
         interfaces: Vec::new(),
         zones: Vec::new(),
         default_verdict: Verdict::PASS,
         essential: 0,
         packet: PacketConfig::default(),
         rules,
-    })
+    }
 }
 
 fn parse_line(line: &str) -> Result<Match, &'static str> {
@@ -116,8 +134,38 @@ fn parse_prefix(text: &str) -> Result<RangeSet<u32>, &'static str> {
     ))
 }
 
+/// The same set for IPv6: a prefix of IPv4 becomes one of 2001:db8::/32 that leaves `below` bits
+/// (0 to 64) free under the IPv4 address. With 0 all addresses differ in their lower halves only,
+/// with 48 in both halves, with 64 in the upper. Every address stays every address.
+#[must_use]
+pub fn in_v6(policy: &Policy, below: u32) -> Policy {
+    let below = below.min(64);
+    let network = 0x2001_0db8_u128 << 96;
+    let lifted = |set: &RangeSet<u32>| AddrSet {
+        v4: RangeSet::empty(),
+        v6: if set.is_full() {
+            RangeSet::full()
+        } else {
+            let at = |address: u32| network | u128::from(address) << below;
+            let ranges = set.ranges().iter();
+            RangeSet::from_ranges(
+                ranges
+                    .map(|&(first, last)| (at(first), at(last) | ((1 << below) - 1)))
+                    .collect(),
+            )
+        },
+    };
+    let mut policy = policy.clone();
+    for rule in &mut policy.rules {
+        rule.matches.src = lifted(&rule.matches.src.v4);
+        rule.matches.dst = lifted(&rule.matches.dst.v4);
+    }
+    policy
+}
+
 /// Headers as the published trace generator makes them: a rule at random, then a point inside it,
-/// in every field a corner or a random value. `seed` decides all. No rules, no headers.
+/// in every field a corner or a random value. IPv6 headers for rules without IPv4 addresses.
+/// `seed` decides all. No rules, no headers.
 #[must_use]
 pub fn headers(policy: &Policy, count: usize, seed: u64) -> Vec<PacketKey> {
     if policy.rules.is_empty() {
@@ -127,9 +175,17 @@ pub fn headers(policy: &Policy, count: usize, seed: u64) -> Vec<PacketKey> {
     (0..count)
         .map(|_| {
             let rule = &policy.rules[random.below(policy.rules.len() as u64) as usize].matches;
-            let mut key = PacketKey::empty(Family::V4);
-            key.src_lo = random.in_set(&rule.src.v4, u32::MAX).into();
-            key.dst_lo = random.in_set(&rule.dst.v4, u32::MAX).into();
+            let mut key = if rule.src.v4.is_empty() {
+                let mut key = PacketKey::empty(Family::V6);
+                (key.src_hi, key.src_lo) = random.in_long_set(&rule.src.v6);
+                (key.dst_hi, key.dst_lo) = random.in_long_set(&rule.dst.v6);
+                key
+            } else {
+                let mut key = PacketKey::empty(Family::V4);
+                key.src_lo = random.in_set(&rule.src.v4, u32::MAX).into();
+                key.dst_lo = random.in_set(&rule.dst.v4, u32::MAX).into();
+                key
+            };
             for (field, max) in [
                 (Field::SourcePort, 65_535),
                 (Field::DestinationPort, 65_535),
@@ -158,6 +214,25 @@ impl Random {
         ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 
+    /// A number from `first` to `last`.
+    fn between(&mut self, first: u32, last: u32) -> u32 {
+        first + self.below(u64::from(last - first) + 1) as u32
+    }
+
+    /// One of `choices`, which are not empty, by their weights.
+    fn weighted<T: Copy>(&mut self, choices: &[(u64, T)]) -> T {
+        let mut left = self.below(choices.iter().map(|choice| choice.0).sum());
+        let mut chosen = choices[0].1;
+        for &(weight, choice) in choices {
+            chosen = choice;
+            if left < weight {
+                break;
+            }
+            left -= weight;
+        }
+        chosen
+    }
+
     /// A value of one of the set's ranges, at most `max`.
     fn in_set(&mut self, set: &RangeSet<u32>, max: u32) -> u32 {
         let Some(&(first, last)) = set
@@ -170,7 +245,25 @@ impl Random {
         match self.below(4) {
             0 => first,
             1 => last,
-            _ => first + self.below(u64::from(last - first) + 1) as u32,
+            _ => self.between(first, last),
         }
+    }
+
+    /// Both halves of an address of one of the set's ranges.
+    fn in_long_set(&mut self, set: &RangeSet<u128>) -> (u64, u64) {
+        let Some(&(first, last)) = set
+            .ranges()
+            .get(self.below(set.ranges().len() as u64) as usize)
+        else {
+            return (0, 0);
+        };
+        let any = u128::from(self.next()) << 64 | u128::from(self.next());
+        let address = match (self.below(4), (last - first).checked_add(1)) {
+            (0, _) => first,
+            (1, _) => last,
+            (_, Some(width)) => first + any % width,
+            (_, None) => any,
+        };
+        ((address >> 64) as u64, address as u64)
     }
 }
