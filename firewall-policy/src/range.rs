@@ -1,6 +1,7 @@
 //! Sets of numbers as sorted, disjoint, non-touching inclusive ranges.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// A number that ranges are made of: `u32` for IPv4 and small fields, `u128` for IPv6.
 pub trait Number: Copy + Ord + fmt::Debug {
@@ -26,16 +27,26 @@ number!(u32, u128);
 
 /// A set of numbers. The ranges are inclusive, sorted, and neither overlap nor touch, so equal sets
 /// have equal representations.
+///
+/// A clone shares the ranges: a thousand rules that name one set of a million prefixes hold it
+/// once.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct RangeSet<T> {
-    ranges: Vec<(T, T)>,
+    ranges: Arc<Vec<(T, T)>>,
 }
 
 impl<T: Number> RangeSet<T> {
     /// The set of nothing.
     #[must_use]
-    pub const fn empty() -> Self {
-        Self { ranges: Vec::new() }
+    pub fn empty() -> Self {
+        Self::sorted(Vec::new())
+    }
+
+    /// Ranges that are sorted, disjoint and do not touch.
+    fn sorted(ranges: Vec<(T, T)>) -> Self {
+        Self {
+            ranges: Arc::new(ranges),
+        }
     }
 
     /// The set of every number of the type.
@@ -47,30 +58,29 @@ impl<T: Number> RangeSet<T> {
     /// The set of `first..=last`; nothing if `first > last`.
     #[must_use]
     pub fn of(first: T, last: T) -> Self {
-        Self {
-            ranges: if first <= last {
-                vec![(first, last)]
-            } else {
-                Vec::new()
-            },
-        }
+        Self::sorted(if first <= last {
+            vec![(first, last)]
+        } else {
+            Vec::new()
+        })
     }
 
-    /// Folds any ranges (overlapping, touching, in any order; those with first > last ignored).
+    /// Folds any ranges (overlapping, touching, in any order; those with first > last ignored), in
+    /// the memory that they are in.
     #[must_use]
     pub fn from_ranges(mut ranges: Vec<(T, T)>) -> Self {
         ranges.retain(|(first, last)| first <= last);
-        ranges.sort_unstable();
-        let mut folded: Vec<(T, T)> = Vec::with_capacity(ranges.len());
-        for (first, last) in ranges {
-            match folded.last_mut() {
-                Some((_, end)) if end.next().is_none_or(|after| first <= after) => {
-                    *end = (*end).max(last);
-                }
-                _ => folded.push((first, last)),
+        // By the first values alone: folding takes the largest end, in whatever order they come.
+        ranges.sort_unstable_by_key(|&(first, _)| first);
+        ranges.dedup_by(|next, folded| {
+            let joins = folded.1.next().is_none_or(|after| next.0 <= after);
+            if joins {
+                folded.1 = folded.1.max(next.1);
             }
-        }
-        Self { ranges: folded }
+            joins
+        });
+        ranges.shrink_to_fit();
+        Self::sorted(ranges)
     }
 
     /// The ranges, sorted, disjoint, not touching.
@@ -88,7 +98,7 @@ impl<T: Number> RangeSet<T> {
     /// Whether every number of the type is in the set.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.ranges == [(T::MIN, T::MAX)]
+        self.ranges() == [(T::MIN, T::MAX)]
     }
 
     /// Whether `value` is in the set.
@@ -101,7 +111,7 @@ impl<T: Number> RangeSet<T> {
     /// Everything in either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        Self::from_ranges(self.ranges.iter().chain(&other.ranges).copied().collect())
+        Self::from_ranges(self.ranges.iter().chain(&*other.ranges).copied().collect())
     }
 
     /// Everything in both sets.
@@ -123,7 +133,7 @@ impl<T: Number> RangeSet<T> {
                 b.next();
             }
         }
-        Self { ranges: both }
+        Self::sorted(both)
     }
 
     /// Everything of the type that is not in the set.
@@ -131,7 +141,7 @@ impl<T: Number> RangeSet<T> {
     pub fn complement(&self) -> Self {
         let mut gaps = Vec::with_capacity(self.ranges.len() + 1);
         let mut start = Some(T::MIN);
-        for &(first, last) in &self.ranges {
+        for &(first, last) in self.ranges() {
             if let (Some(from), Some(to)) = (start, first.prev())
                 && from <= to
             {
@@ -142,7 +152,7 @@ impl<T: Number> RangeSet<T> {
         if let Some(from) = start {
             gaps.push((from, T::MAX));
         }
-        Self { ranges: gaps }
+        Self::sorted(gaps)
     }
 }
 

@@ -39,6 +39,17 @@ pub struct Interface {
     pub zone: u32,
 }
 
+/// How large a set of the policy is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SetSize {
+    /// Its name.
+    pub name: String,
+    /// Entries as written, in place and in its file.
+    pub entries: u64,
+    /// Ranges that are left when what overlaps or touches has been joined.
+    pub ranges: u64,
+}
+
 /// XDP attach mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -99,6 +110,18 @@ impl AddrSet {
             v4: RangeSet::full(),
             v6: RangeSet::full(),
         }
+    }
+
+    /// How many ranges it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.v4.ranges().len() + self.v6.ranges().len()
+    }
+
+    /// Whether no address is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
     }
 
     /// No address.

@@ -4,20 +4,22 @@
 
 use crate::ast::{Span, yaml};
 use crate::diag::{Diagnostics, Severity, Sink, codes};
-use crate::rule::Policy;
+use crate::rule::{Policy, SetSize};
 use crate::validate;
+use std::io;
 
 /// Bytes of policy text that are read at most (16 MiB). Set files do not count.
 pub const MAX_POLICY_BYTES: usize = yaml::MAX_TEXT;
 
-/// Reads the files that a policy names (`sets.x.file`). The host program reads the disk; tests
-/// hand in text.
+/// Opens the files that a policy names (`sets.x.file`). The host program opens them on the disk;
+/// tests hand in text.
 pub trait Files {
-    /// The text of `path`, which is relative to the policy file's folder unless absolute.
+    /// The bytes of `path`, which is relative to the policy file's folder unless absolute. They are
+    /// read once, from front to back, in large pieces, and never held as a whole.
     ///
     /// # Errors
     /// What the system says.
-    fn read(&self, path: &str) -> std::io::Result<String>;
+    fn open(&self, path: &str) -> io::Result<Box<dyn io::Read + '_>>;
 }
 
 /// No files at all: for policies without file-backed sets.
@@ -25,8 +27,8 @@ pub trait Files {
 pub struct NoFiles;
 
 impl Files for NoFiles {
-    fn read(&self, _path: &str) -> std::io::Result<String> {
-        Err(std::io::ErrorKind::NotFound.into())
+    fn open(&self, _path: &str) -> io::Result<Box<dyn io::Read + '_>> {
+        Err(io::ErrorKind::NotFound.into())
     }
 }
 
@@ -37,6 +39,8 @@ pub struct Read {
     pub policy: Policy,
     /// Warnings; empty for most.
     pub warnings: Diagnostics,
+    /// How large its sets are, in file order.
+    pub sets: Vec<SetSize>,
 }
 
 /// Reads and validates a policy. `name` is the file name for messages.
@@ -50,9 +54,10 @@ pub fn read_policy(name: &str, text: &str, files: &dyn Files) -> Result<Read, Di
         return Err(sink.finish(Severity::Error));
     };
     match validate::policy(&root, sink, files) {
-        (Some(policy), sink) if !sink.has_errors() => Ok(Read {
+        (Some((policy, sets)), sink) if !sink.has_errors() => Ok(Read {
             policy,
             warnings: sink.finish(Severity::Warning),
+            sets,
         }),
         (_, sink) => Err(sink.finish(Severity::Error)),
     }

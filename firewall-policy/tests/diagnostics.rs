@@ -34,6 +34,15 @@ fn special(code: &Code) -> Option<Diagnostics> {
                 zones.join(",\n")
             ))))
         }
+        "FW0149" => {
+            let rules: Vec<String> = (0..159)
+                .map(|n| format!("- {{name: r{n}, from: [\"@wide\", \"::1\"], action: drop}}\n"))
+                .collect();
+            Some(findings(&Code::complete(&format!(
+                "sets: {{wide: {{type: cidr, file: sets.d/wide.txt}}}}\nrules:\n{}",
+                rules.concat()
+            ))))
+        }
         _ => None,
     }
 }
@@ -144,7 +153,9 @@ fn set_file_errors_point_into_the_set_file() {
             "sets: {{bad: {{type: cidr, file: {file}}}}}\nrules: [{{name: a, from: \"@bad\", action: drop}}]\n"
         ))
     };
-    for file in ["bad", "empty", "secret", "binary", "missing"] {
+    for file in [
+        "bad", "empty", "secret", "binary", "missing", "packed", "long", "endless", "page",
+    ] {
         let text = rendered(&policy(&format!("sets.d/{file}.txt")));
         insta::assert_snapshot!(format!("set_file_{file}"), text);
     }

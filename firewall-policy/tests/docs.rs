@@ -18,8 +18,10 @@ fn root() -> PathBuf {
 struct Rules;
 
 impl Files for Rules {
-    fn read(&self, path: &str) -> std::io::Result<String> {
-        std::fs::read_to_string(root().join("rules").join(path))
+    fn open(&self, path: &str) -> std::io::Result<Box<dyn std::io::Read + '_>> {
+        Ok(Box::new(std::fs::File::open(
+            root().join("rules").join(path),
+        )?))
     }
 }
 

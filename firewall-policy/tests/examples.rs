@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 struct Folder(PathBuf);
 
 impl Files for Folder {
-    fn read(&self, path: &str) -> std::io::Result<String> {
-        std::fs::read_to_string(self.0.join(path))
+    fn open(&self, path: &str) -> std::io::Result<Box<dyn std::io::Read + '_>> {
+        Ok(Box::new(std::fs::File::open(self.0.join(path))?))
     }
 }
 

@@ -5,9 +5,10 @@ use super::help::after;
 use super::table::Table;
 use crate::engine::{Compiled, Engine, Request};
 use crate::failure::{Exit, Failure};
-use crate::format::bytes;
+use crate::format::{Numbers, bytes, count};
 use crate::policy_file::PolicyFile;
 use crate::view::SCHEMA;
+use firewall_policy::rule::SetSize;
 use serde::Serialize;
 
 /// Check policies, offline and without root
@@ -50,6 +51,7 @@ struct FileReport {
     table_bytes: Option<usize>,
     warnings: serde_json::Value,
     error: Option<Failure>,
+    sets: Vec<SetSize>,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
@@ -118,6 +120,9 @@ fn show(name: &str, compiled: &Compiled, context: &Context) -> Result<(), Failur
         compiled.policy.default_verdict
     ))?;
     if context.verbose > 0 {
+        for set in &compiled.sets {
+            context.say(&set_line(set, context.numbers))?;
+        }
         let mut table = Table::new(&["TABLE", ">ENTRIES", ">BYTES"]);
         for line in &compiled.tables.report {
             table.row([
@@ -131,6 +136,17 @@ fn show(name: &str, compiled: &Compiled, context: &Context) -> Result<(), Failur
         }
     }
     Ok(())
+}
+
+/// `set blocked: 1,000,000 entries, 998,123 after folding`.
+fn set_line(set: &SetSize, numbers: Numbers) -> String {
+    format!(
+        "set {}: {} {}, {} after folding",
+        set.name,
+        count(set.entries, numbers),
+        if set.entries == 1 { "entry" } else { "entries" },
+        count(set.ranges, numbers)
+    )
 }
 
 fn report(name: &str, result: Result<Compiled, Failure>) -> FileReport {
@@ -149,6 +165,7 @@ fn report(name: &str, result: Result<Compiled, Failure>) -> FileReport {
             table_bytes: Some(compiled.tables.bytes.len()),
             warnings: serde_json::to_value(&compiled.warnings).unwrap_or_default(),
             error: None,
+            sets: compiled.sets,
         },
         Err(failure) => FileReport {
             policy: name.to_owned(),
@@ -157,6 +174,7 @@ fn report(name: &str, result: Result<Compiled, Failure>) -> FileReport {
             table_bytes: None,
             warnings: serde_json::Value::Array(Vec::new()),
             error: Some(failure),
+            sets: Vec::new(),
         },
     }
 }

@@ -2,19 +2,22 @@
 //! fingerprint of all that was read.
 
 use super::{EngineError, Request};
-use firewall_policy::rule::Policy;
+use firewall_policy::rule::{Policy, SetSize};
 use firewall_policy::source::{self, Files};
 use firewall_policy::{compile, diag::Diagnostics, tables::Tables};
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::{fs, io};
 
 /// A policy as it was read from the disk.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) policy: Policy,
     pub(super) warnings: Diagnostics,
+    pub(super) sets: Vec<SetSize>,
     /// SHA-256 of the policy text, hex.
     pub(super) sha256: String,
     /// SHA-256 of the policy text, the files that it names, and the kernel program.
@@ -27,9 +30,12 @@ pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineErr
         base: request.base.clone(),
         read: RefCell::new(Sha256::new()),
     };
-    let source::Read { policy, warnings } =
-        source::read_policy(&request.policy_path, &request.policy_text, &files)
-            .map_err(EngineError::Policy)?;
+    let source::Read {
+        policy,
+        warnings,
+        sets,
+    } = source::read_policy(&request.policy_path, &request.policy_text, &files)
+        .map_err(EngineError::Policy)?;
     let sha256 = hex(&Sha256::digest(&request.policy_text));
     let fingerprint = Sha256::new()
         .chain_update(Sha256::digest(&request.policy_text))
@@ -38,6 +44,7 @@ pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineErr
     Ok(Source {
         policy,
         warnings,
+        sets,
         sha256,
         fingerprint: hex(&fingerprint.finalize()),
     })
@@ -56,13 +63,44 @@ struct Disk {
 }
 
 impl Files for Disk {
-    fn read(&self, path: &str) -> io::Result<String> {
-        let text = fs::read_to_string(self.base.join(path))?;
-        let mut read = self.read.borrow_mut();
+    fn open(&self, path: &str) -> io::Result<Box<dyn Read + '_>> {
+        // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(self.base.join(path))?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
         // Digests have one length, so a name and its text cannot run into each other.
-        read.update(Sha256::digest(path));
-        read.update(Sha256::digest(&text));
-        Ok(text)
+        self.read.borrow_mut().update(Sha256::digest(path));
+        Ok(Box::new(Digested {
+            file,
+            digest: Sha256::new(),
+            all: &self.read,
+        }))
+    }
+}
+
+/// A file whose digest goes to `all` when it has been read.
+struct Digested<'d> {
+    file: File,
+    digest: Sha256,
+    all: &'d RefCell<Sha256>,
+}
+
+impl Read for Digested<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(to)?;
+        self.digest.update(&to[..count]);
+        Ok(count)
+    }
+}
+
+impl Drop for Digested<'_> {
+    fn drop(&mut self) {
+        let digest = std::mem::take(&mut self.digest).finalize();
+        self.all.borrow_mut().update(digest);
     }
 }
 

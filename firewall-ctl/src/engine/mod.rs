@@ -77,6 +77,7 @@ impl Engine {
             policy: source.policy,
             tables,
             warnings: source.warnings,
+            sets: source.sets,
         })
     }
 

@@ -8,7 +8,7 @@ use crate::kernel::KernelError;
 use firewall_common::abi::Counter;
 use firewall_policy::compile::LimitError;
 use firewall_policy::diag::Diagnostics;
-use firewall_policy::rule::{Mode, Policy};
+use firewall_policy::rule::{Mode, Policy, SetSize};
 use firewall_policy::tables::Tables;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -160,6 +160,8 @@ pub struct Compiled {
     pub tables: Tables,
     /// Warnings about the policy.
     pub warnings: Diagnostics,
+    /// How large its sets are.
+    pub sets: Vec<SetSize>,
 }
 
 /// Why a request failed. Nothing was changed in the kernel when one of these is returned.

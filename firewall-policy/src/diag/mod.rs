@@ -63,7 +63,8 @@ pub struct Diagnostic {
     label: Option<String>,
 }
 
-/// One text that spans point into.
+/// One text that spans point into: a file, or of a long file only the lines that are pointed at.
+/// Line numbers stand in the spans, so lines may be missing in between.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Source {
     name: String,
@@ -156,7 +157,8 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Adds a file; the number is [`Span::source`].
+    /// Adds a file, whole or only those lines of it that spans point into; the number is
+    /// [`Span::source`].
     pub(crate) fn add_source(&mut self, name: &str, text: String) -> u32 {
         self.sources.push((name.to_string(), Cow::Owned(text)));
         (self.sources.len() - 1) as u32

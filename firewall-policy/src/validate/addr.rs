@@ -3,6 +3,7 @@
 //! A value is read to the family that it is written in; the other family is left empty, so that a
 //! rule `from: 10.0.0.0/8` matches no IPv6 packet. Host bits in a prefix are an error.
 
+use super::list_line;
 use crate::diag::{codes, codes::Code, show};
 use crate::range::RangeSet;
 use crate::rule::AddrSet;
@@ -30,6 +31,21 @@ impl Ranges {
             Parsed::V6(first, last) => self.v6.push((first, last)),
         }
         Ok(())
+    }
+
+    /// Takes the lines at the beginning of `text` that hold an IPv4 address or prefix and nothing
+    /// else, at most `limit` of them; how many lines and bytes those are. Other lines, wrong ones
+    /// too, are left to [`Self::add`].
+    pub(super) fn add_plain_lines(&mut self, text: &[u8], limit: u64) -> (u32, usize) {
+        let (mut lines, mut bytes) = (0, 0);
+        while u64::from(lines) < limit
+            && let Some((first, last, length)) = list_line::plain_v4(&text[bytes..])
+        {
+            self.v4.push((first, last));
+            lines += 1;
+            bytes += length;
+        }
+        (lines, bytes)
     }
 
     /// Takes a whole set.

@@ -8,6 +8,8 @@ mod addr;
 mod flags;
 mod icmp;
 mod interfaces;
+mod lines;
+mod list_line;
 mod number;
 mod packet;
 mod proto;
@@ -20,7 +22,7 @@ mod summary;
 
 use crate::ast::{Node, Value};
 use crate::diag::{Sink, codes, show};
-use crate::rule::Policy;
+use crate::rule::{Policy, SetSize};
 use crate::source::Files;
 use set::Sets;
 use shape::{Cx, Keys, Table};
@@ -43,13 +45,13 @@ pub(crate) fn policy<'a>(
     root: &Node<'a>,
     sink: Sink<'a>,
     files: &'a dyn Files,
-) -> (Option<Policy>, Sink<'a>) {
-    let mut cx = Cx { sink, files };
+) -> (Option<(Policy, Vec<SetSize>)>, Sink<'a>) {
+    let mut cx = Cx::new(sink, files);
     let policy = read(&mut cx, root);
     (policy, cx.sink)
 }
 
-fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Policy> {
+fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<(Policy, Vec<SetSize>)> {
     let table = Table::read(cx, root, &KEYS)?;
     version(cx, &table);
     let (interfaces, zones) = match table.get("interfaces") {
@@ -81,14 +83,15 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Policy> {
             .warning(&codes::NO_RULES, span, "no rule is in force, and the default drops")
             .help("everything but the essential traffic will be dropped; add a rule with `action: pass`");
     }
-    Some(Policy {
+    let policy = Policy {
         interfaces,
         zones,
         default_verdict: default.verdict,
         essential: default.essential,
         packet,
         rules,
-    })
+    };
+    Some((policy, sets.sizes()))
 }
 
 /// `version: 1`.

@@ -7,7 +7,7 @@ use super::shape::{self, Cx, Keys, Table, integer, scalar, text, word, wrong_kin
 use crate::ast::{Node, Span, Value};
 use crate::diag::{codes, show, suggest};
 use crate::range::RangeSet;
-use crate::rule::AddrSet;
+use crate::rule::{AddrSet, SetSize};
 
 /// What a set holds.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ struct Set {
     name: String,
     span: Span,
     content: Content,
+    /// Entries as written.
+    entries: u64,
     used: bool,
 }
 
@@ -61,9 +63,9 @@ impl Sets {
         };
         for (key, node) in map {
             let sound = shape::name(cx, key.span, "a set", &key.text).is_some();
-            let content = read_one(cx, node, &key.text).unwrap_or(Content::Broken);
+            let (content, entries) = read_one(cx, node, &key.text).unwrap_or((Content::Broken, 0));
             let empty = match &content {
-                Content::Cidr(set) => set.v4.is_empty() && set.v6.is_empty(),
+                Content::Cidr(set) => set.is_empty(),
                 Content::Port(set) => set.is_empty(),
                 Content::Broken => false,
             };
@@ -76,6 +78,7 @@ impl Sets {
                 name: key.text.to_string(),
                 span: key.span,
                 content,
+                entries,
                 used: false,
             });
         }
@@ -129,6 +132,20 @@ impl Sets {
         None
     }
 
+    /// How large each set is.
+    pub(super) fn sizes(&self) -> Vec<SetSize> {
+        let size = |set: &Set| SetSize {
+            name: set.name.clone(),
+            entries: set.entries,
+            ranges: match &set.content {
+                Content::Cidr(ranges) => ranges.len() as u64,
+                Content::Port(ranges) => ranges.ranges().len() as u64,
+                Content::Broken => 0,
+            },
+        };
+        self.list.iter().map(size).collect()
+    }
+
     /// Warns about sets that no rule names.
     pub(super) fn warn_unused(&self, cx: &mut Cx<'_>) {
         for set in self.list.iter().filter(|set| !set.used) {
@@ -146,7 +163,8 @@ impl Sets {
     }
 }
 
-fn read_one(cx: &mut Cx<'_>, node: &Node<'_>, name: &str) -> Option<Content> {
+/// A set, and how many entries it is written with.
+fn read_one(cx: &mut Cx<'_>, node: &Node<'_>, name: &str) -> Option<(Content, u64)> {
     let table = Table::read(cx, node, &KEYS)?;
     let kind = table
         .require(cx, "type", "`type: cidr` or `type: port`")
@@ -175,12 +193,12 @@ fn read_one(cx: &mut Cx<'_>, node: &Node<'_>, name: &str) -> Option<Content> {
     }
     let (kind, max) = (kind?, max?);
     match kind {
-        Kind::Cidr => cidr(cx, &table, name, max).map(Content::Cidr),
-        Kind::Port => port(cx, &table, name, max).map(Content::Port),
+        Kind::Cidr => cidr(cx, &table, name, max).map(|(set, n)| (Content::Cidr(set), n)),
+        Kind::Port => port(cx, &table, name, max).map(|(set, n)| (Content::Port(set), n)),
     }
 }
 
-fn cidr(cx: &mut Cx<'_>, table: &Table<'_, '_>, name: &str, max: u64) -> Option<AddrSet> {
+fn cidr(cx: &mut Cx<'_>, table: &Table<'_, '_>, name: &str, max: u64) -> Option<(AddrSet, u64)> {
     let mut ranges = Ranges::default();
     let mut sound = true;
     for item in table.get("elements").map_or(&[][..], Node::items) {
@@ -205,11 +223,19 @@ fn cidr(cx: &mut Cx<'_>, table: &Table<'_, '_>, name: &str, max: u64) -> Option<
         let limit = max.saturating_sub(ranges.len() as u64);
         sound &= set_file::read(cx, node.span, path, limit, &mut ranges);
     }
-    sound &= fits(cx, table, name, ranges.len(), max);
-    sound.then(|| ranges.finish())
+    let entries = ranges.len();
+    sound &= fits(cx, table, name, entries, max);
+    let set = sound.then(|| ranges.finish())?;
+    cx.keep_ranges(table.span(), set.len())
+        .then_some((set, entries as u64))
 }
 
-fn port(cx: &mut Cx<'_>, table: &Table<'_, '_>, name: &str, max: u64) -> Option<RangeSet<u32>> {
+fn port(
+    cx: &mut Cx<'_>,
+    table: &Table<'_, '_>,
+    name: &str,
+    max: u64,
+) -> Option<(RangeSet<u32>, u64)> {
     let domain = Domain {
         key: "port",
         first: 1,
@@ -237,8 +263,9 @@ fn port(cx: &mut Cx<'_>, table: &Table<'_, '_>, name: &str, max: u64) -> Option<
             None => sound = false,
         }
     }
-    sound &= fits(cx, table, name, ranges.len(), max);
-    sound.then(|| RangeSet::from_ranges(ranges))
+    let entries = ranges.len();
+    sound &= fits(cx, table, name, entries, max);
+    sound.then(|| (RangeSet::from_ranges(ranges), entries as u64))
 }
 
 /// An element's text; sets hold no sets and no negations.

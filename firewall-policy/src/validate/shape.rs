@@ -9,10 +9,55 @@ use crate::ast::{Node, Span, Value};
 use crate::diag::{Sink, codes, show, suggest};
 use crate::source::Files;
 
+/// Address ranges that all sets and rules of a policy may hold together. A set that rules share
+/// counts once. Guards the memory of the machine that reads the policy: they take at most half a
+/// gigabyte.
+pub(super) const MAX_RANGES: usize = 16_000_000;
+
 /// What all readers share.
 pub(super) struct Cx<'a> {
     pub(super) sink: Sink<'a>,
     pub(super) files: &'a dyn Files,
+    /// How many more address ranges there may be.
+    ranges_left: usize,
+}
+
+impl<'a> Cx<'a> {
+    /// For one policy.
+    pub(super) fn new(sink: Sink<'a>, files: &'a dyn Files) -> Self {
+        Self {
+            sink,
+            files,
+            ranges_left: MAX_RANGES,
+        }
+    }
+
+    /// Counts address ranges that are going to be kept for what stands at `span`; false, and an
+    /// error, if there are too many.
+    pub(super) fn keep_ranges(&mut self, span: Span, count: usize) -> bool {
+        match self.ranges_left.checked_sub(count) {
+            Some(left) => {
+                self.ranges_left = left;
+                true
+            }
+            None => {
+                self.sink
+                    .error(
+                        &codes::TOO_MANY_RANGES,
+                        span,
+                        format!(
+                            "with these, the policy has more than {MAX_RANGES} address ranges, \
+                             sets and rules together"
+                        ),
+                    )
+                    .help(
+                        "name long lists in one rule each: rules with `from: \"@set\"` share the \
+                         set, lists of several sets and negations are copies",
+                    );
+                false
+            }
+        }
+    }
 }
 
 /// The keys of one kind of table.

@@ -2,7 +2,7 @@
 
 use super::addr::Ranges;
 use super::set::{Content, Sets};
-use super::shape::{Cx, items, scalar};
+use super::shape::{Cx, MAX_RANGES, items, scalar};
 use crate::ast::{Node, Span};
 use crate::diag::{codes, show};
 use crate::rule::AddrSet;
@@ -17,7 +17,13 @@ pub(super) fn read(
 ) -> Option<AddrSet> {
     let (mut taken, mut away) = (Ranges::default(), Ranges::default());
     let (mut sound, mut positive, mut negative) = (true, false, false);
-    for item in items(cx, node, key)? {
+    let items = items(cx, node, key)?;
+    if let [item] = items
+        && let Some(name) = item.scalar().and_then(|text| text.strip_prefix('@'))
+    {
+        return set(cx, item.span, name, sets).cloned();
+    }
+    for item in items {
         let expected = format!("`{key}` is an address, a prefix, \"@set\" or a list of those");
         let Some(text) = scalar(cx, item, &expected, "an address such as 10.0.0.0/8") else {
             sound = false;
@@ -36,6 +42,10 @@ pub(super) fn read(
         sound &= address(cx, item.span, text, side, sets);
     }
     if !sound {
+        return None;
+    }
+    // As many ranges as both have come out at most, and one more of each family.
+    if !cx.keep_ranges(node.span, taken.len() + away.len()) {
         return None;
     }
     let (taken, away) = (taken.finish(), away.finish());
@@ -75,9 +85,22 @@ fn address(cx: &mut Cx<'_>, span: Span, text: &str, into: &mut Ranges, sets: &mu
             }
         };
     };
-    match sets.find(cx, span, name) {
-        Some(Content::Cidr(set)) => into.add_set(set),
-        Some(Content::Port(_)) => {
+    let Some(set) = set(cx, span, name, sets) else {
+        return false;
+    };
+    // Counted before it is copied.
+    if into.len() + set.len() > MAX_RANGES {
+        return cx.keep_ranges(span, MAX_RANGES + 1);
+    }
+    into.add_set(set);
+    true
+}
+
+/// The addresses of `@name`; reports what is no set of addresses.
+fn set<'s>(cx: &mut Cx<'_>, span: Span, name: &str, sets: &'s mut Sets) -> Option<&'s AddrSet> {
+    match sets.find(cx, span, name)? {
+        Content::Cidr(set) => Some(set),
+        Content::Port(_) => {
             cx.sink
                 .error(
                     &codes::SET_TYPE,
@@ -85,9 +108,8 @@ fn address(cx: &mut Cx<'_>, span: Span, text: &str, into: &mut Ranges, sets: &mu
                     format!("`@{}` is a set of ports, not of addresses", show(name)),
                 )
                 .help("use it with `port:` or `source_port:`; a set of addresses has `type: cidr`");
-            return false;
+            None
         }
-        Some(Content::Broken) | None => return false,
+        Content::Broken => None,
     }
-    true
 }

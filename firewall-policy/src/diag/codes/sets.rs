@@ -17,14 +17,14 @@ codes! { SETS:
         wrong "sets: {admin: {type: cidr, elements: [203.0.113.0/24]}}\nrules: [{name: ssh, from: \"@admins\", action: pass}]\n"
         right "sets: {admin: {type: cidr, elements: [203.0.113.0/24]}}\nrules: [{name: ssh, from: \"@admin\", action: pass}]\n";
     SET_FILE_UNREADABLE "FW0143" "a set file that cannot be read"
-        "The file is missing, may not be read, is too large, or is not UTF-8 text. Its path counts \
-         from the policy file's folder."
+        "The file is missing, may not be read, is too large, has lines of more than 4,096 bytes, or \
+         is not text but packed or binary data. Its path counts from the policy file's folder."
         wrong "sets: {bad: {type: cidr, file: sets.d/missing.txt}}\nrules: [{name: bad, from: \"@bad\", action: drop}]\n"
         right "sets: {bad: {type: cidr, file: sets.d/good.txt}}\nrules: [{name: bad, from: \"@bad\", action: drop}]\n";
     SET_FILE_LINES "FW0144" "many bad lines in a set file"
         "The first 20 bad lines of a set file are shown one by one and the rest counted here. Such \
-         a file is mostly of another format: a set file has one prefix, address or range a line, \
-         and comments that start with `#` or `;`."
+         a file is mostly of another format: a set file has one prefix, address or range a line. \
+         docs/policy.md names the formats of published lists that are read."
         wrong "sets: {bad: {type: cidr, file: sets.d/names.txt}}\nrules: [{name: bad, from: \"@bad\", action: drop}]\n"
         right "sets: {bad: {type: cidr, file: sets.d/good.txt}}\nrules: [{name: bad, from: \"@bad\", action: drop}]\n";
     SET_FULL "FW0145" "more entries than the set's max"
@@ -45,6 +45,12 @@ codes! { SETS:
          no packet from the internet may carry."
         wrong "- {name: bogons, from: \"@builtin/bogon\", action: drop}\n"
         right "- {name: bogons, from: \"@builtin/bogons\", action: drop}\n";
+    TOO_MANY_RANGES "FW0149" "too many address ranges"
+        "All sets and rules of a policy together hold at most 16 million address ranges, so that \
+         reading it cannot take a machine's memory. A set counts once for all rules that name it \
+         alone; where a rule combines it with other addresses, the rule has a copy."
+        wrong ""
+        right "";
     ADDRESS "FW0150" "not an address"
         "Addresses are IPv4 (192.0.2.1), IPv6 (2001:db8::1), prefixes (10.0.0.0/8) or ranges \
          (192.0.2.1-192.0.2.9). Host names are not looked up, because the answer can change under \
