@@ -1,11 +1,17 @@
 //! The growing bytes of [`crate::tables::Tables`], and the report of where they went.
+//!
+//! Invariant: holds [`MAX_TABLES`] bytes at most. What comes after them is counted only, so that
+//! the error can say how much there would have been.
 
+use super::{LimitError, MAX_TABLES, limit};
 use crate::tables::SizeLine;
 use firewall_common::abi::TABLES_SPARE;
 
 /// Bytes so far. Offset 0 is never used, so that it can mean "none".
 pub(super) struct Blob {
     bytes: Vec<u8>,
+    /// How many bytes there are, those that are not held any more included.
+    length: usize,
     report: Vec<SizeLine>,
 }
 
@@ -14,34 +20,45 @@ impl Blob {
     pub(super) fn new() -> Self {
         Self {
             bytes: vec![0; 64],
+            length: 64,
             report: Vec::new(),
         }
     }
 
     /// Where the next byte goes.
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.length
     }
 
     /// Moves on to a multiple of `to` (a power of two) and returns that offset.
     pub(super) fn align(&mut self, to: usize) -> usize {
-        self.bytes.resize(self.bytes.len().next_multiple_of(to), 0);
-        self.bytes.len()
+        self.length = self.length.next_multiple_of(to);
+        if self.length <= MAX_TABLES {
+            self.bytes.resize(self.length, 0);
+        }
+        self.length
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        self.length += bytes.len();
+        if self.length <= MAX_TABLES {
+            self.bytes.extend_from_slice(bytes);
+        }
     }
 
     /// Appends a number.
     pub(super) fn u16(&mut self, value: u16) {
-        self.bytes.extend_from_slice(&value.to_ne_bytes());
+        self.extend(&value.to_ne_bytes());
     }
 
     /// Appends a number.
     pub(super) fn u32(&mut self, value: u32) {
-        self.bytes.extend_from_slice(&value.to_ne_bytes());
+        self.extend(&value.to_ne_bytes());
     }
 
     /// Appends a number.
     pub(super) fn u64(&mut self, value: u64) {
-        self.bytes.extend_from_slice(&value.to_ne_bytes());
+        self.extend(&value.to_ne_bytes());
     }
 
     /// Appends a row reference or class: `u32` if `wide`, else `u16`.
@@ -58,14 +75,16 @@ impl Blob {
         self.report.push(SizeLine {
             what,
             entries,
-            bytes: self.bytes.len() - start,
+            bytes: self.length - start,
         });
     }
 
     /// The bytes, as long as `Config::tables_size` says, and the report.
-    pub(super) fn finish(mut self) -> (Vec<u8>, Vec<SizeLine>) {
-        let size = self.bytes.len().next_power_of_two();
-        self.bytes.resize(size + TABLES_SPARE as usize, 0);
-        (self.bytes, self.report)
+    pub(super) fn finish(mut self) -> Result<(Vec<u8>, Vec<SizeLine>), LimitError> {
+        limit("the compiled policy, in bytes,", self.length, MAX_TABLES)?;
+        let size = self.bytes.len().next_power_of_two() + TABLES_SPARE as usize;
+        self.bytes.reserve_exact(size - self.bytes.len());
+        self.bytes.resize(size, 0);
+        Ok((self.bytes, self.report))
     }
 }

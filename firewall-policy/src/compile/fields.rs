@@ -94,7 +94,7 @@ pub(super) fn plan<T>(
     let classes: Vec<FieldClasses> = fields
         .into_iter()
         .map(|field| classes(field, &rules.fields[field as usize], rows))
-        .collect();
+        .collect::<Result<_, _>>()?;
     let mut fewest = usize::MAX;
     for budget in BUDGETS {
         let mut lanes: Vec<Lane> = Vec::new();
@@ -118,19 +118,23 @@ pub(super) fn plan<T>(
     })
 }
 
-fn classes(field: Field, sets: &[&RangeSet<u32>], rows: &mut Rows) -> FieldClasses {
+fn classes(
+    field: Field,
+    sets: &[&RangeSet<u32>],
+    rows: &mut Rows,
+) -> Result<FieldClasses, LimitError> {
     let mut numbering = Numbering::default();
-    let mut intervals = sweep::intervals(sets, rows);
+    let mut intervals = sweep::intervals(sets, rows)?;
     intervals.retain(|&(start, _)| start <= field.none());
     let intervals = intervals
         .into_iter()
         .map(|(start, row)| (start, numbering.number(row)))
         .collect();
-    FieldClasses {
+    Ok(FieldClasses {
         field,
         intervals,
         rows: numbering.rows,
-    }
+    })
 }
 
 impl Lane {
@@ -148,7 +152,7 @@ impl Lane {
         if largest > MAX_CLASSES || self.rows.len() * other.rows.len() > budget.pairs {
             return false;
         }
-        let most = rows.nodes() + budget.nodes;
+        let most = (rows.nodes() + budget.nodes).min(rows.most_nodes());
         let mut numbering = Numbering::default();
         let mut join = Vec::with_capacity(self.rows.len() * other.rows.len());
         for &a in &self.rows {

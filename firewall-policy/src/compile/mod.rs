@@ -67,8 +67,7 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         &FamilyRules::collect(policy, slots, |set| &set.v6),
         &mut blob,
     )?;
-    limit("the compiled policy, in bytes,", blob.len(), MAX_TABLES)?;
-    let (bytes, report) = blob.finish();
+    let (bytes, report) = blob.finish()?;
     let has_next = policy
         .rules
         .iter()
@@ -169,8 +168,10 @@ fn family<T: Number + std::hash::Hash + addr::Encode>(
     )?;
 
     let mut rows = Rows::new(count);
-    let src = intervals(&rules.src, &mut rows);
-    let dst = intervals(&rules.dst, &mut rows);
+    let src = intervals(&rules.src, &mut rows)?;
+    rows.check_written()?;
+    let dst = intervals(&rules.dst, &mut rows)?;
+    rows.check_written()?;
     // Without any lane there would be no row to start from.
     let addresses = usize::from(src.is_some()) + usize::from(dst.is_some());
     let lanes = fields::plan(rules, &mut rows, addresses == 0, LANES - addresses)?;
@@ -211,7 +212,7 @@ fn family<T: Number + std::hash::Hash + addr::Encode>(
 fn intervals<T: Number + std::hash::Hash>(
     sets: &[&RangeSet<T>],
     rows: &mut Rows,
-) -> Option<Vec<(T, RowId)>> {
+) -> Result<Option<Vec<(T, RowId)>>, LimitError> {
     let looked_at = sets.iter().any(|set| !set.is_full());
-    looked_at.then(|| sweep::intervals(sets, rows))
+    looked_at.then(|| sweep::intervals(sets, rows)).transpose()
 }

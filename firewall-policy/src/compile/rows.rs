@@ -4,6 +4,14 @@
 //! Invariant: equal sets have equal numbers, so that comparing sets is comparing numbers.
 
 use super::hash::{FastMap, Index, mix};
+use super::{LimitError, MAX_TABLES, limit};
+
+/// Words of all nodes that one family can have while its tables are made: half a gigabyte, a
+/// million nodes of 4,096 rules.
+const MAX_NODE_WORDS: usize = 1 << 26;
+
+/// Node numbers of all rows that one family can have: a quarter of a gigabyte.
+const MAX_ROW_NODES: usize = 1 << 26;
 
 /// Number of a row in [`Rows`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -16,6 +24,8 @@ pub(super) struct Rows {
     /// Nodes of a row.
     per_row: usize,
     nodes: Vec<u64>,
+    /// Bytes that the nodes take when they are written.
+    bytes: usize,
     node_index: Index,
     rows: Vec<u32>,
     row_index: Index,
@@ -31,6 +41,7 @@ impl Rows {
             width: words.min(64),
             per_row: words.div_ceil(64),
             nodes: Vec::new(),
+            bytes: 0,
             node_index: Index::new(),
             rows: Vec::new(),
             row_index: Index::new(),
@@ -46,6 +57,35 @@ impl Rows {
     /// How many nodes there are.
     pub(super) fn nodes(&self) -> usize {
         self.nodes.len() / self.width
+    }
+
+    /// Whether the rows still fit into the memory that a policy may take while it is compiled.
+    pub(super) fn check(&self) -> Result<(), LimitError> {
+        limit(
+            "the number of different sets of 4,096 rules",
+            self.nodes(),
+            self.most_nodes(),
+        )?;
+        limit(
+            "the number of different sets of rules",
+            self.len(),
+            MAX_ROW_NODES / self.per_row,
+        )
+    }
+
+    /// Whether the nodes alone are more than the tables can have. Only while all of them are going
+    /// to be written.
+    pub(super) fn check_written(&self) -> Result<(), LimitError> {
+        limit(
+            "the sets of rules by address, in bytes,",
+            self.bytes,
+            MAX_TABLES,
+        )
+    }
+
+    /// How many nodes there may be.
+    pub(super) fn most_nodes(&self) -> usize {
+        MAX_NODE_WORDS / self.width
     }
 
     /// The nodes of a row.
@@ -65,6 +105,7 @@ impl Rows {
             .find_or_add(hash, |i| nodes[i * width..][..width] == *words);
         if new {
             self.nodes.extend_from_slice(words);
+            self.bytes += 8 * (1 + words.iter().filter(|&&word| word != 0).count());
         }
         node
     }

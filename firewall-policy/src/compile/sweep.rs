@@ -1,16 +1,20 @@
 //! Cuts one match field into elementary intervals: between two neighbours at least one rule starts
 //! or stops to accept. Knows nothing of the encoded form.
 
+use super::LimitError;
 use super::hash::FastMap;
 use super::rows::{Changing, RowId, Rows};
 use crate::range::{Number, RangeSet};
 
 /// The intervals of `sets` (rule `i` accepts `sets[i]`): the first value of each, and the rules
 /// that accept it. The first starts at `T::MIN`; neighbours have different rows.
+///
+/// # Errors
+/// More different rows than there may be.
 pub(super) fn intervals<T: Number + std::hash::Hash>(
     sets: &[&RangeSet<T>],
     rows: &mut Rows,
-) -> Vec<(T, RowId)> {
+) -> Result<Vec<(T, RowId)>, LimitError> {
     let groups = group(sets);
     let total: usize = groups
         .iter()
@@ -42,12 +46,13 @@ pub(super) fn intervals<T: Number + std::hash::Hash>(
             next += 1;
         }
         let row = now.store(rows);
+        rows.check()?;
         if intervals.last().is_none_or(|&(_, last)| last != row) {
             intervals.push((start, row));
         }
         match events.get(next) {
             Some(&(value, _)) => start = value,
-            None => return intervals,
+            None => return Ok(intervals),
         }
     }
 }
@@ -62,14 +67,20 @@ struct Group<'a, T> {
 fn group<'a, T: Number + std::hash::Hash>(sets: &[&'a RangeSet<T>]) -> Vec<Group<'a, T>> {
     let mut groups: Vec<Group<'a, T>> = Vec::new();
     let mut by_set: FastMap<&RangeSet<T>, usize> = FastMap::default();
+    // A set that rules share is looked at once.
+    let mut by_place: FastMap<usize, usize> = FastMap::default();
     for (rule, &set) in sets.iter().enumerate() {
-        let number = *by_set.entry(set).or_insert_with(|| {
-            groups.push(Group {
-                set,
-                rules: Vec::new(),
+        let number = *by_place
+            .entry(std::ptr::from_ref(set.ranges()).addr())
+            .or_insert_with(|| {
+                *by_set.entry(set).or_insert_with(|| {
+                    groups.push(Group {
+                        set,
+                        rules: Vec::new(),
+                    });
+                    groups.len() - 1
+                })
             });
-            groups.len() - 1
-        });
         let (word, mask) = ((rule / 64) as u32, 1u64 << (rule % 64));
         match groups[number].rules.last_mut() {
             Some((last, masks)) if *last == word => *masks |= mask,
