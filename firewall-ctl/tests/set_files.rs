@@ -71,7 +71,7 @@ fn verbose_check_says_what_folding_left() {
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
-        text.contains("set bad: 2,000 entries, 8 after folding\n"),
+        text.contains("set bad: 2000 entries, 8 after folding\n"),
         "{text}"
     );
 }

@@ -5,7 +5,7 @@ use super::help::after;
 use super::table::Table;
 use crate::engine::{Compiled, Engine, Request};
 use crate::failure::{Exit, Failure};
-use crate::format::{Numbers, bytes, count};
+use crate::format::bytes;
 use crate::policy_file::PolicyFile;
 use crate::view::SCHEMA;
 use firewall_policy::rule::SetSize;
@@ -121,7 +121,7 @@ fn show(name: &str, compiled: &Compiled, context: &Context) -> Result<(), Failur
     ))?;
     if context.verbose > 0 {
         for set in &compiled.sets {
-            context.say(&set_line(set, context.numbers))?;
+            context.say(&set_line(set))?;
         }
         let mut table = Table::new(&["TABLE", ">ENTRIES", ">BYTES"]);
         for line in &compiled.tables.report {
@@ -138,14 +138,14 @@ fn show(name: &str, compiled: &Compiled, context: &Context) -> Result<(), Failur
     Ok(())
 }
 
-/// `set blocked: 1,000,000 entries, 998,123 after folding`.
-fn set_line(set: &SetSize, numbers: Numbers) -> String {
+/// `set blocked: 1000000 entries, 998123 after folding`.
+fn set_line(set: &SetSize) -> String {
     format!(
         "set {}: {} {}, {} after folding",
         set.name,
-        count(set.entries, numbers),
+        set.entries,
         if set.entries == 1 { "entry" } else { "entries" },
-        count(set.ranges, numbers)
+        set.ranges
     )
 }
 
