@@ -183,6 +183,13 @@ impl Failure {
     pub fn engine(error: &EngineError, color: bool) -> Self {
         match error {
             EngineError::Policy(diagnostics) => Self::policy(diagnostics, color),
+            EngineError::Candidate(diagnostics) => Self {
+                code: Exit::Refused.name().into(),
+                exit_code: Exit::Refused,
+                ..Self::policy(diagnostics, color).help(
+                    "the program in the kernel does not do what it is tested to do; please report it",
+                )
+            },
             other => {
                 let failure = Self::new(Exit::from(other.exit_code()), other.to_string());
                 match other {

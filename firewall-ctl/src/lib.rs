@@ -8,6 +8,7 @@
 //! Imports go from left to right only.
 
 pub mod api;
+pub mod capture;
 pub mod cli;
 pub mod daemon;
 pub mod engine;

@@ -6,6 +6,9 @@
     reason = "a helper of a test fails the test by panicking"
 )]
 
+#[path = "cli/tools.rs"]
+mod tools;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -62,7 +65,7 @@ fn transcript(folder: &Path, args: &[&str]) -> String {
 
 const GOOD: &str = "version: 1\ndefault: {in: drop}\nrules: []\n";
 
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 14] = [
     "daemon",
     "apply",
     "reload",
@@ -73,6 +76,7 @@ const VERBS: [&str; 13] = [
     "load",
     "unload",
     "check",
+    "test",
     "explain",
     "version",
     "completions",

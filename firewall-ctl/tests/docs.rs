@@ -36,19 +36,42 @@ fn shell_lines(text: &str) -> Vec<&str> {
 }
 
 /// The words of every `firewall-ctl` call in a line: from the program's name (which may stand
-/// behind a path or `sudo`) to the end of the simple command.
-fn calls(line: &str) -> Vec<Vec<&str>> {
+/// behind a path or `sudo`) to the end of the simple command. What stands in quotes is one word.
+fn calls(line: &str) -> Vec<Vec<String>> {
     let line = line.split(" #").next().unwrap_or_default();
-    line.split([';', '|', '&', '(', ')', '>', '\'', '"'])
-        .filter_map(|part| {
-            let words: Vec<&str> = part.split_whitespace().collect();
+    simple_commands(line)
+        .into_iter()
+        .filter_map(|words| {
             let name = words
                 .iter()
-                .position(|word| *word == "firewall-ctl" || word.ends_with("/firewall-ctl"))?;
+                .position(|word| word == "firewall-ctl" || word.ends_with("/firewall-ctl"))?;
             // Copying the program is not calling it.
-            (!words[..name].contains(&"install")).then(|| words[name..].to_vec())
+            (!words[..name].iter().any(|word| word == "install")).then(|| words[name..].to_vec())
         })
         .collect()
+}
+
+/// The simple commands of a line, each as its words.
+fn simple_commands(line: &str) -> Vec<Vec<String>> {
+    let mut commands = vec![Vec::new()];
+    let (mut word, mut quote) = (None::<String>, None);
+    for c in line.chars().chain([' ']) {
+        let command = commands.last_mut().expect("there is one");
+        match (quote, c) {
+            (Some(end), _) if c == end => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, ';' | '|' | '&' | '(' | ')' | '>') => {
+                command.extend(word.take());
+                commands.push(Vec::new());
+            }
+            (None, _) if c.is_whitespace() => command.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
+        }
+    }
+    commands
 }
 
 #[test]
@@ -73,6 +96,12 @@ fn every_command_is_one_that_the_program_takes() {
 #[test]
 fn calls_are_found_and_wrong_ones_are_refused() {
     let line = "(sleep 60; sudo firewall-ctl unload --all) & target/debug/firewall-ctl top # look";
+    let quoted = "firewall-ctl test -f x.yaml 'udp 192.0.2.1 > 192.0.2.2:53'";
+    assert_eq!(
+        calls(quoted)[0][4],
+        "udp 192.0.2.1 > 192.0.2.2:53",
+        "a quoted packet is one word"
+    );
     assert_eq!(
         calls(line),
         [

@@ -13,8 +13,11 @@
 pub mod classbench;
 pub mod compile;
 pub mod diag;
+pub mod explain;
 pub mod host;
 pub mod oracle;
+pub mod packet_text;
+pub mod policy_tests;
 pub mod range;
 pub mod rule;
 pub mod services;

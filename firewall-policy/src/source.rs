@@ -4,8 +4,9 @@
 
 use crate::ast::{Span, yaml};
 use crate::diag::{Diagnostics, Severity, Sink, codes};
+use crate::policy_tests::PolicyTest;
 use crate::rule::{Policy, SetSize};
-use crate::validate;
+use crate::validate::{self, Found};
 use std::io;
 
 /// Bytes of policy text that are read at most (16 MiB). Set files do not count.
@@ -37,6 +38,8 @@ impl Files for NoFiles {
 pub struct Read {
     /// The policy.
     pub policy: Policy,
+    /// The policy's tests, not yet run: see [`crate::policy_tests`].
+    pub tests: Vec<PolicyTest>,
     /// Warnings; empty for most.
     pub warnings: Diagnostics,
     /// How large its sets are, in file order.
@@ -54,8 +57,16 @@ pub fn read_policy(name: &str, text: &str, files: &dyn Files) -> Result<Read, Di
         return Err(sink.finish(Severity::Error));
     };
     match validate::policy(&root, sink, files) {
-        (Some((policy, sets)), sink) if !sink.has_errors() => Ok(Read {
+        (
+            Some(Found {
+                policy,
+                tests,
+                sets,
+            }),
+            sink,
+        ) if !sink.has_errors() => Ok(Read {
             policy,
+            tests,
             warnings: sink.finish(Severity::Warning),
             sets,
         }),

@@ -3,15 +3,25 @@
 
 mod support;
 
+use firewall_policy::compile::compile;
 use firewall_policy::diag::Diagnostics;
 use firewall_policy::diag::codes::{self, Code};
+use firewall_policy::policy_tests;
 use firewall_policy::source::{MAX_POLICY_BYTES, read_policy, read_policy_bytes};
 use support::Fake;
 
-/// Errors, or else warnings.
+/// Errors, failing tests, or else warnings.
 fn findings(text: &str) -> Diagnostics {
     match read_policy("firewall.yaml", text, &Fake) {
-        Ok(read) => read.warnings,
+        Ok(read) => {
+            let slots: Vec<u32> = (0..read.policy.rules.len() as u32).collect();
+            let tables = compile(&read.policy, &slots).expect("examples are small");
+            let failing = policy_tests::failing(&read.tests, &read.policy, &tables);
+            if failing.is_empty() {
+                return read.warnings;
+            }
+            policy_tests::findings("firewall.yaml", text, &read.policy, &tables, &failing)
+        }
         Err(errors) => errors,
     }
 }
@@ -128,7 +138,6 @@ fn what_is_not_supported_yet_is_refused_with_a_way_round() {
         "interfaces: [{match: eth0, priority: 50}]\n",
         "alerts: []\n",
         "notify: {}\n",
-        "tests: []\n",
         "- {name: a, action: reject}\n",
     ];
     let rules = rules

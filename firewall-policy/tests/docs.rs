@@ -6,7 +6,9 @@
 //! other, `warning=FW0201` that warning and no error.
 
 use firewall_common::reason::{Governs, Reason};
-use firewall_policy::diag::codes::Code;
+use firewall_policy::compile::compile;
+use firewall_policy::diag::{Diagnostics, codes::Code};
+use firewall_policy::policy_tests;
 use firewall_policy::source::{Files, read_policy};
 use std::path::{Path, PathBuf};
 
@@ -75,6 +77,24 @@ fn yaml_blocks(name: &str, text: &str) -> Vec<Block> {
     blocks
 }
 
+/// Reads a policy and runs its tests: warnings, or errors.
+fn checked(name: &str, text: &str) -> Result<Diagnostics, Diagnostics> {
+    let read = read_policy(name, text, &Rules)?;
+    let slots: Vec<u32> = (0..read.policy.rules.len() as u32).collect();
+    let tables = compile(&read.policy, &slots).expect("examples are small");
+    let failing = policy_tests::failing(&read.tests, &read.policy, &tables);
+    if failing.is_empty() {
+        return Ok(read.warnings);
+    }
+    Err(policy_tests::findings(
+        name,
+        text,
+        &read.policy,
+        &tables,
+        &failing,
+    ))
+}
+
 #[test]
 fn every_yaml_block_gives_what_it_says() {
     let mut count = 0;
@@ -83,8 +103,8 @@ fn every_yaml_block_gives_what_it_says() {
             count += 1;
             let Block { place, mark, text } = block;
             let policy = Code::complete(&text);
-            let (kind, findings) = match read_policy(&place, &policy, &Rules) {
-                Ok(read) => ("warning", read.warnings),
+            let (kind, findings) = match checked(&place, &policy) {
+                Ok(warnings) => ("warning", warnings),
                 Err(errors) => ("error", errors),
             };
             let found: Vec<String> = findings

@@ -215,6 +215,9 @@ pub struct PolicyReport {
     pub sha256: String,
     /// The policy text.
     pub text: String,
+    /// SHA-256 of the text, the files that it names and the kernel program, hex.
+    #[serde(default)]
+    pub fingerprint: String,
 }
 
 impl PolicyReport {
@@ -228,6 +231,7 @@ impl PolicyReport {
             policy: record.policy_path.clone(),
             sha256: record.sha256.clone(),
             text: record.policy_text.clone(),
+            fingerprint: record.fingerprint.clone(),
         }
     }
 }

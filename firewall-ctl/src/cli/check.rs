@@ -2,11 +2,11 @@
 
 use super::context::Context;
 use super::help::after;
+use super::policy;
 use super::table::Table;
-use crate::engine::{Compiled, Engine, Request};
+use crate::engine::Compiled;
 use crate::failure::{Exit, Failure};
 use crate::format::bytes;
-use crate::policy_file::PolicyFile;
 use crate::view::SCHEMA;
 use firewall_policy::rule::SetSize;
 use serde::Serialize;
@@ -49,6 +49,7 @@ struct FileReport {
     valid: bool,
     rules: Option<usize>,
     table_bytes: Option<usize>,
+    tests: Option<usize>,
     warnings: serde_json::Value,
     error: Option<Failure>,
     sets: Vec<SetSize>,
@@ -58,7 +59,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let mut exit = Exit::Ok;
     let mut files = Vec::new();
     for name in &args.files {
-        let result = check(name, context);
+        let result = policy::compile(name, context);
         if let Err(failure) = &result {
             // Of several, the first failure's code.
             exit = if exit == Exit::Ok {
@@ -88,21 +89,6 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn check(name: &str, context: &Context) -> Result<Compiled, Failure> {
-    let file = PolicyFile::read(name)?;
-    let request = Request {
-        policy_path: file.name,
-        policy_text: file.text,
-        base: file.base,
-        interfaces: Vec::new(),
-        mode: None,
-        replace: false,
-    };
-    Engine::new(&context.root)
-        .compile(&request)
-        .map_err(|error| Failure::engine(&error, context.color_errors))
-}
-
 fn show(name: &str, compiled: &Compiled, context: &Context) -> Result<(), Failure> {
     if !context.quiet && !compiled.warnings.list.is_empty() {
         context.complain_about(&compiled.warnings);
@@ -114,8 +100,13 @@ fn show(name: &str, compiled: &Compiled, context: &Context) -> Result<(), Failur
         .filter(|rule| rule.enabled)
         .count();
     let size = bytes(compiled.tables.bytes.len() as u64, context.numbers);
+    let tests = match compiled.tests.len() {
+        0 => String::new(),
+        1 => ", 1 test holds".to_owned(),
+        n => format!(", {n} tests hold"),
+    };
     context.say(&format!(
-        "{name}: valid, {rules} {}, default {}, tables {size}",
+        "{name}: valid, {rules} {}, default {}, tables {size}{tests}",
         if rules == 1 { "rule" } else { "rules" },
         compiled.policy.default_verdict
     ))?;
@@ -163,6 +154,7 @@ fn report(name: &str, result: Result<Compiled, Failure>) -> FileReport {
                     .count(),
             ),
             table_bytes: Some(compiled.tables.bytes.len()),
+            tests: Some(compiled.tests.len()),
             warnings: serde_json::to_value(&compiled.warnings).unwrap_or_default(),
             error: None,
             sets: compiled.sets,
@@ -172,6 +164,7 @@ fn report(name: &str, result: Result<Compiled, Failure>) -> FileReport {
             valid: false,
             rules: None,
             table_bytes: None,
+            tests: None,
             warnings: serde_json::Value::Array(Vec::new()),
             error: Some(failure),
             sets: Vec::new(),

@@ -3,10 +3,11 @@
 use super::context::Context;
 use super::help::after;
 use super::output::Format;
-use super::source::{Source, nothing_loaded};
+use super::policy;
+use super::source::Source;
 use super::stats::action;
 use super::table::{Table, shorten};
-use crate::api::report::{PolicyReport, ReasonsReport, RulesReport};
+use crate::api::report::{ReasonsReport, RulesReport};
 use crate::failure::{Exit, Failure};
 use crate::format::{Numbers, count};
 use crate::sampler::mode_name;
@@ -94,13 +95,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
             }
         }
         What::Policy => {
-            let report = match &source {
-                Source::Daemon(client) => client.policy()?,
-                Source::Pins(pins) => pins
-                    .observed()
-                    .map(PolicyReport::of)
-                    .ok_or_else(nothing_loaded)?,
-            };
+            let report = policy::in_force(&source)?;
             match context.format.is_text() {
                 true => report.text,
                 false => context.format.document(&report, false)?,

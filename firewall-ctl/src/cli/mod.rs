@@ -17,11 +17,13 @@ mod help;
 mod interval;
 mod load;
 mod output;
+mod policy;
 mod reload;
 mod source;
 mod stats;
 mod status;
 mod table;
+mod test;
 mod top;
 mod unload;
 mod version;
@@ -79,6 +81,8 @@ enum Verb {
     Unload(unload::Args),
     #[command(after_long_help = check::help())]
     Check(check::Args),
+    #[command(after_long_help = test::help())]
+    Test(test::Args),
     #[command(after_long_help = explain::help())]
     Explain(explain::Args),
     #[command(after_long_help = version::help())]
@@ -124,6 +128,7 @@ fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Load(args) => load::run(args, context),
         Verb::Unload(args) => unload::run(args, context),
         Verb::Check(args) => check::run(args, context),
+        Verb::Test(args) => test::run(args, context),
         Verb::Explain(args) => explain::run(args, context),
         Verb::Version(args) => version::run(args, context),
         Verb::Completions(args) => completions::run(args, context),

@@ -2,6 +2,7 @@
 //! fingerprint of all that was read.
 
 use super::{EngineError, Request};
+use firewall_policy::policy_tests::{self, PolicyTest};
 use firewall_policy::rule::{Policy, SetSize};
 use firewall_policy::source::{self, Files};
 use firewall_policy::{compile, diag::Diagnostics, tables::Tables};
@@ -17,6 +18,8 @@ use std::path::PathBuf;
 pub(super) struct Source {
     pub(super) policy: Policy,
     pub(super) warnings: Diagnostics,
+    /// The policy's tests, not yet run.
+    pub(super) tests: Vec<PolicyTest>,
     pub(super) sets: Vec<SetSize>,
     /// SHA-256 of the policy text, hex.
     pub(super) sha256: String,
@@ -32,6 +35,7 @@ pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineErr
     };
     let source::Read {
         policy,
+        tests,
         warnings,
         sets,
     } = source::read_policy(&request.policy_path, &request.policy_text, &files)
@@ -44,6 +48,7 @@ pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineErr
     Ok(Source {
         policy,
         warnings,
+        tests,
         sets,
         sha256,
         fingerprint: hex(&fingerprint.finalize()),
@@ -53,6 +58,21 @@ pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineErr
 /// Compiles a policy; rule `i` counts in `slots[i]`.
 pub(super) fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, EngineError> {
     Ok(compile::compile(policy, slots)?)
+}
+
+/// Runs the policy's tests on the host build. `tables` count rule `i` in slot `i`.
+pub(super) fn test(request: &Request, source: &Source, tables: &Tables) -> Result<(), EngineError> {
+    let failing = policy_tests::failing(&source.tests, &source.policy, tables);
+    if failing.is_empty() {
+        return Ok(());
+    }
+    Err(EngineError::Policy(policy_tests::findings(
+        &request.policy_path,
+        &request.policy_text,
+        &source.policy,
+        tables,
+        &failing,
+    )))
 }
 
 /// The files of a policy's folder.

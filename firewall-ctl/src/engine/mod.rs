@@ -13,8 +13,10 @@ mod resolve;
 mod slots;
 mod store;
 mod transaction;
+mod trial;
 mod types;
 
+pub use trial::{Trial, TrialOutcome};
 pub use types::{
     Applied, Compiled, Counters, EngineError, InterfaceRecord, Observed, ObservedLink, Record,
     Request, RuleRecord,
@@ -68,17 +70,27 @@ impl Engine {
     /// to `request.base`.
     ///
     /// # Errors
-    /// Everything that is wrong with the policy, or the limit that it exceeds.
+    /// Everything that is wrong with the policy, a test of it that fails, or the limit that it
+    /// exceeds.
     pub fn compile(&self, request: &Request) -> Result<Compiled, EngineError> {
         let source = files::read(request, &self.object)?;
         let slots: Vec<u32> = (0..source.policy.rules.len() as u32).collect();
         let tables = files::compile(&source.policy, &slots)?;
+        files::test(request, &source, &tables)?;
         Ok(Compiled {
             policy: source.policy,
             tables,
+            tests: source.tests,
             warnings: source.warnings,
+            fingerprint: source.fingerprint,
             sets: source.sets,
         })
+    }
+
+    /// A candidate of a compiled policy, to be asked in the kernel without being attached.
+    #[must_use]
+    pub fn trial<'a>(&'a self, compiled: &'a Compiled) -> Trial<'a> {
+        Trial::new(&self.object, &compiled.policy, &compiled.tables)
     }
 
     /// Puts a policy in force. Idempotent: the same policy on the same interfaces changes nothing.
@@ -145,6 +157,7 @@ impl Engine {
         {
             return Ok((Done { record, warnings }, false));
         }
+        trial::run_tests(&self.object, request, source)?;
         let mut done = transaction::run(&self.store, &survey, &desired, &modes)?;
         warnings.append(&mut done.warnings);
         done.warnings = warnings;

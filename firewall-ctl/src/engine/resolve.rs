@@ -2,11 +2,8 @@
 
 use super::EngineError;
 use crate::kernel::host;
-use firewall_policy::rule::{Mode, Policy};
+use firewall_policy::rule::{DEFAULT_ROUTE, Mode, Policy, glob as matches};
 use std::collections::BTreeSet;
-
-/// The pattern that stands for the interfaces of the default routes.
-const DEFAULT_ROUTE: &str = "default-route";
 
 /// An interface to filter.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -179,35 +176,6 @@ pub(super) fn resolve(
         .filter_map(|index| Some(present.describe(policy, present.name_of(index)?, index)))
         .collect();
     Ok((targets, warnings))
-}
-
-/// Whether `name` fits a glob pattern: `*` is any run of characters, `?` any one character.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), name.chars().collect());
-    // Where to go on after a mismatch: the last `*`, and how much of `name` it has taken so far.
-    let (mut p, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(&c) if c == '?' || c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    p = at + 1;
-                    n = taken + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|&c| c == '*')
 }
 
 /// Edit distance with swaps of neighbours (optimal string alignment).

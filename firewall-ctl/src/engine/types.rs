@@ -8,6 +8,7 @@ use crate::kernel::KernelError;
 use firewall_common::abi::Counter;
 use firewall_policy::compile::LimitError;
 use firewall_policy::diag::Diagnostics;
+use firewall_policy::policy_tests::PolicyTest;
 use firewall_policy::rule::{Mode, Policy, SetSize};
 use firewall_policy::tables::Tables;
 use serde::{Deserialize, Serialize};
@@ -158,8 +159,12 @@ pub struct Compiled {
     pub policy: Policy,
     /// Its tables; rule `i` counts in slot `i`.
     pub tables: Tables,
+    /// Its tests, all of which hold on the host build.
+    pub tests: Vec<PolicyTest>,
     /// Warnings about the policy.
     pub warnings: Diagnostics,
+    /// As [`Record::fingerprint`].
+    pub fingerprint: String,
     /// How large its sets are.
     pub sets: Vec<SetSize>,
 }
@@ -170,6 +175,10 @@ pub enum EngineError {
     /// The policy is not valid (exit code 3).
     #[error("the policy is not valid")]
     Policy(Diagnostics),
+    /// The tests of the policy hold on the host build and fail on the loaded candidate (exit code
+    /// 7): the program does not do what it is tested to do.
+    #[error("the loaded candidate fails tests of the policy")]
+    Candidate(Diagnostics),
     /// A file cannot be read (exit code 3).
     #[error("{path}: {error}")]
     File {
@@ -194,6 +203,7 @@ impl EngineError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Candidate(_) => 7,
             Self::Policy(_) | Self::File { .. } | Self::Interface(_) | Self::Limit(_) => 3,
             Self::Kernel(error) => error.exit_code(),
         }

@@ -36,6 +36,40 @@ impl Span {
             column: before[line_start..].chars().count() as u32 + 1,
         }
     }
+
+    /// The rest of a line of the policy's text, from a column on; both count from 1.
+    pub(crate) fn of_line(text: &str, line: u32, column: u32) -> Self {
+        let mut start = 0;
+        for (number, content) in (1..).zip(text.split_inclusive('\n')) {
+            if number == line {
+                let content = content.trim_end();
+                let skip = content
+                    .char_indices()
+                    .nth(column.saturating_sub(1) as usize)
+                    .map_or(content.len(), |(at, _)| at);
+                return Self {
+                    source: 0,
+                    start: (start + skip) as u32,
+                    end: (start + content.len()) as u32,
+                    line,
+                    column,
+                };
+            }
+            start += content.len();
+        }
+        Self::default()
+    }
+
+    /// The part of this stretch, whose text on one line is `slice`, between two byte offsets in it.
+    pub(crate) fn part(self, slice: &str, start: usize, end: usize) -> Self {
+        let before = slice.get(..start).unwrap_or_default();
+        Self {
+            start: self.start + start as u32,
+            end: self.start + end as u32,
+            column: self.column + before.chars().count() as u32,
+            ..self
+        }
+    }
 }
 
 /// One value and where it stands.

@@ -5,7 +5,7 @@ use crate::ast::Node;
 use crate::diag::codes;
 use crate::range::RangeSet;
 
-const FLAGS: &[(&str, u32)] = &[
+pub(crate) const FLAGS: &[(&str, u32)] = &[
     ("fin", 1),
     ("syn", 2),
     ("rst", 4),

@@ -6,7 +6,7 @@ use super::shape::{Cx, Keys, Table};
 use crate::ast::Node;
 use crate::range::RangeSet;
 
-const V4_TYPES: &[(&str, u32)] = &[
+pub(crate) const V4_TYPES: &[(&str, u32)] = &[
     ("echo-reply", 0),
     ("destination-unreachable", 3),
     ("redirect", 5),
@@ -19,7 +19,7 @@ const V4_TYPES: &[(&str, u32)] = &[
     ("timestamp-reply", 14),
 ];
 
-const V6_TYPES: &[(&str, u32)] = &[
+pub(crate) const V6_TYPES: &[(&str, u32)] = &[
     ("destination-unreachable", 1),
     ("packet-too-big", 2),
     ("time-exceeded", 3),
@@ -39,7 +39,7 @@ const V6_TYPES: &[(&str, u32)] = &[
     ("mld2-report", 143),
 ];
 
-const V4_CODES: &[(&str, u32)] = &[
+pub(crate) const V4_CODES: &[(&str, u32)] = &[
     ("network-unreachable", 0),
     ("host-unreachable", 1),
     ("protocol-unreachable", 2),
@@ -48,7 +48,7 @@ const V4_CODES: &[(&str, u32)] = &[
     ("admin-prohibited", 13),
 ];
 
-const V6_CODES: &[(&str, u32)] = &[
+pub(crate) const V6_CODES: &[(&str, u32)] = &[
     ("no-route", 0),
     ("admin-prohibited", 1),
     ("address-unreachable", 3),

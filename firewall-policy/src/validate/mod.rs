@@ -19,9 +19,35 @@ mod set_file;
 mod shape;
 mod sides;
 mod summary;
+mod tests_section;
+
+/// The words of the language that stand for numbers, for what reads and writes them elsewhere.
+pub(crate) mod words {
+    pub(crate) use super::flags::FLAGS;
+    pub(crate) use super::icmp::{V4_TYPES as ICMP_TYPES, V6_TYPES as ICMPV6_TYPES};
+    pub(crate) use super::proto::NAMES as PROTOCOLS;
+    pub(crate) use super::rule::DSCP;
+
+    /// The number of a word.
+    pub(crate) fn number(table: &[(&'static str, u32)], word: &str) -> Option<u32> {
+        table
+            .iter()
+            .find(|(name, _)| *name == word)
+            .map(|&(_, number)| number)
+    }
+
+    /// The first word of a number.
+    pub(crate) fn name(table: &[(&'static str, u32)], number: u32) -> Option<&'static str> {
+        table
+            .iter()
+            .find(|&&(_, value)| value == number)
+            .map(|&(name, _)| name)
+    }
+}
 
 use crate::ast::{Node, Value};
 use crate::diag::{Sink, codes, show};
+use crate::policy_tests::PolicyTest;
 use crate::rule::{Policy, SetSize};
 use crate::source::Files;
 use set::Sets;
@@ -36,22 +62,33 @@ const KEYS: Keys = Keys {
         "packet",
         "sets",
         "rules",
+        "tests",
     ],
-    reserved: &["alerts", "notify", "tests", "services", "watch", "include"],
+    reserved: &["alerts", "notify", "services", "watch", "include"],
 };
+
+/// What a policy's text holds.
+pub(crate) struct Found {
+    /// The policy.
+    pub(crate) policy: Policy,
+    /// Its tests.
+    pub(crate) tests: Vec<PolicyTest>,
+    /// How large its sets are.
+    pub(crate) sets: Vec<SetSize>,
+}
 
 /// Reads the whole policy. The result counts only if the sink has no errors.
 pub(crate) fn policy<'a>(
     root: &Node<'a>,
     sink: Sink<'a>,
     files: &'a dyn Files,
-) -> (Option<(Policy, Vec<SetSize>)>, Sink<'a>) {
+) -> (Option<Found>, Sink<'a>) {
     let mut cx = Cx::new(sink, files);
     let policy = read(&mut cx, root);
     (policy, cx.sink)
 }
 
-fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<(Policy, Vec<SetSize>)> {
+fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
     let table = Table::read(cx, root, &KEYS)?;
     version(cx, &table);
     let (interfaces, zones) = match table.get("interfaces") {
@@ -91,7 +128,15 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<(Policy, Vec<SetSize>)> {
         packet,
         rules,
     };
-    Some((policy, sets.sizes()))
+    let tests = match table.get("tests") {
+        Some(node) => tests_section::read(cx, node, &policy),
+        None => Vec::new(),
+    };
+    Some(Found {
+        policy,
+        tests,
+        sets: sets.sizes(),
+    })
 }
 
 /// `version: 1`.

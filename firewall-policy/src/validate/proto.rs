@@ -14,7 +14,7 @@ pub(super) const ICMPV6: u8 = 58;
 /// TCP.
 pub(super) const TCP: u8 = 6;
 
-const NAMES: &[(&str, u32)] = &[
+pub(crate) const NAMES: &[(&str, u32)] = &[
     ("tcp", 6),
     ("udp", 17),
     ("icmp", 1),

@@ -56,7 +56,7 @@ const ACTIONS: &[(&str, Action)] = &[
     ("next", Action::NEXT),
 ];
 
-const DSCP: &[(&str, u32)] = &[
+pub(crate) const DSCP: &[(&str, u32)] = &[
     ("cs0", 0),
     ("le", 1),
     ("cs1", 8),

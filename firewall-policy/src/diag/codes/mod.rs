@@ -3,15 +3,17 @@
 //! Codes are part of the interface: append, never renumber, never reuse. A test reads every
 //! example: the wrong one must give its code, the right one nothing.
 //! FW0101 to 0113 reading YAML, 0114 to 0129 shape, 0130 to 0139 names, 0140 to 0149 sets, 0150 to
-//! 0159 addresses, 0160 to 0189 match fields and rules, 0201 on warnings.
+//! 0159 addresses, 0160 to 0179 match fields and rules, 0180 to 0189 packets in text and the tests of a policy, 0201 on
+//! warnings.
 
 mod fields;
 mod reading;
 mod sets;
 mod shape;
+mod tests_of_policy;
 mod warnings;
 
-pub(crate) use {fields::*, reading::*, sets::*, shape::*, warnings::*};
+pub(crate) use {fields::*, reading::*, sets::*, shape::*, tests_of_policy::*, warnings::*};
 
 /// One code.
 #[derive(PartialEq, Eq, Debug)]
@@ -53,7 +55,7 @@ impl Code {
 
 /// Every code, in order.
 pub fn all() -> impl Iterator<Item = &'static Code> {
-    [READING, SHAPE, SETS, FIELDS, WARNINGS]
+    [READING, SHAPE, SETS, FIELDS, TESTS, WARNINGS]
         .into_iter()
         .flatten()
         .copied()

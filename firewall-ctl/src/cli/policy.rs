@@ -1,0 +1,73 @@
+//! Policies as verbs get them: from a file, or the one in force.
+
+use super::context::Context;
+use super::source::{Source, nothing_loaded};
+use crate::api::report::PolicyReport;
+use crate::engine::{Compiled, Engine, Request};
+use crate::failure::Failure;
+use crate::policy_file::PolicyFile;
+use std::path::{Path, PathBuf};
+
+/// Reads and compiles a policy file.
+pub(super) fn compile(name: &str, context: &Context) -> Result<Compiled, Failure> {
+    compile_text(PolicyFile::read(name)?, context)
+}
+
+/// Compiles a policy that has been read.
+pub(super) fn compile_text(file: PolicyFile, context: &Context) -> Result<Compiled, Failure> {
+    let request = Request {
+        policy_path: file.name,
+        policy_text: file.text,
+        base: file.base,
+        interfaces: Vec::new(),
+        mode: None,
+        replace: false,
+    };
+    Engine::new(&context.root)
+        .compile(&request)
+        .map_err(|error| Failure::engine(&error, context.color_errors))
+}
+
+/// The policy in force, from the daemon or the pins.
+pub(super) fn in_force(source: &Source) -> Result<PolicyReport, Failure> {
+    match source {
+        Source::Daemon(client) => client.policy(),
+        Source::Pins(pins) => pins
+            .observed()
+            .map(PolicyReport::of)
+            .ok_or_else(nothing_loaded),
+    }
+}
+
+/// The policy in force, compiled again, and its generation. The files that it names are read as
+/// they are now; that one of them has changed is warned about.
+pub(super) fn compile_in_force(context: &Context) -> Result<(Compiled, u64), Failure> {
+    let source = Source::open(context, None)
+        .and_then(|source| source.require_loaded().map(|()| source))
+        .map_err(|failure| failure.help("name a policy: -f FILE"))?;
+    let report = in_force(&source)?;
+    let file = PolicyFile {
+        base: folder_of(&report.policy),
+        name: report.policy,
+        text: report.text,
+    };
+    let compiled = compile_text(file, context)
+        .map_err(|failure| failure.help("the files that it names have changed; use -f FILE"))?;
+    if !report.fingerprint.is_empty() && compiled.fingerprint != report.fingerprint {
+        context.warn(&[format!(
+            "a file that the policy names has changed since generation {} was applied, or this \
+             program has; the answer is for what is there now",
+            report.generation
+        )]);
+    }
+    Ok((compiled, report.generation))
+}
+
+/// Where the files of a policy are looked for.
+fn folder_of(policy: &str) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    match Path::new(policy).parent() {
+        Some(parent) => here.join(parent),
+        None => here,
+    }
+}

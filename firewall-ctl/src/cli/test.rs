@@ -1,0 +1,501 @@
+//! `test`: what a policy does with a packet, and why. Offline, unless asked for the kernel.
+
+use super::context::Context;
+use super::help::after;
+use super::output::Format;
+use super::policy;
+use super::table::{Table, shorten};
+use crate::capture::{Capture, CaptureError};
+use crate::engine::{Compiled, Engine};
+use crate::failure::{Exit, Failure};
+use crate::format::count;
+use crate::view::SCHEMA;
+use clap::ValueEnum;
+use firewall_common::pipeline::NO_RULE;
+use firewall_common::verdict::Verdict;
+use firewall_policy::explain::{Explained, explain, zone_of};
+use firewall_policy::host;
+use firewall_policy::packet_text::{self, Ingress};
+use firewall_policy::rule::Rule;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+
+/// Near misses that are shown; more with -v.
+const NEAR: usize = 3;
+const NEAR_VERBOSE: usize = 20;
+
+/// Say what a policy does with a packet, and why
+///
+/// The packet is text: the protocol, SOURCE > DESTINATION with ports, then what else is to be said
+/// of it: flags (syn, ack, ...), an ICMP type, `ttl N`, `length N`, `vlan N`, `dscp N`, `fragment
+/// first|later`, `options`, `in zone ZONE`, `on INTERFACE`. Without flags, a TCP packet is a SYN.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["packet", "hex", "pcap"])))]
+pub(super) struct Args {
+    /// The packet, in one argument
+    #[arg(value_name = "PACKET", allow_hyphen_values = true)]
+    packet: Option<String>,
+    /// An Ethernet frame in hexadecimal digits
+    #[arg(long, value_name = "DIGITS")]
+    hex: Option<String>,
+    /// A capture (pcap or pcapng): verdicts by rule
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<String>,
+    /// The policy; - for the standard input [default: the policy in force]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<String>,
+    /// Zone of the interface that it comes in on
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// Ask the program in the kernel too; loads it without attaching it, and touches no counter
+    #[arg(long)]
+    live: bool,
+    /// Fail unless this is the verdict, on every packet
+    #[arg(long, value_name = "VERDICT")]
+    expect: Option<Expected>,
+}
+
+/// `--expect`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Expected {
+    /// Passed
+    Pass,
+    /// Dropped
+    Drop,
+}
+
+impl Expected {
+    fn verdict(self) -> Verdict {
+        match self {
+            Self::Pass => Verdict::PASS,
+            Self::Drop => Verdict::DROP,
+        }
+    }
+}
+
+pub(super) fn help() -> String {
+    after(
+        &[
+            "firewall-ctl test -f edge.yaml 'tcp 203.0.113.9:5000 > 198.51.100.80:22 syn'",
+            "firewall-ctl test -f edge.yaml --pcap incident.pcapng -o json",
+            "sudo firewall-ctl test --live 'udp [2001:db8::9]:53 > [2001:db8::1]:40000 in zone wan'",
+        ],
+        &[
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Config,
+            Exit::Privilege,
+            Exit::Unreachable,
+        ],
+    )
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    // What is wrong with the packet is said first: it needs no policy.
+    let packet = match &args.packet {
+        Some(text) => Some(
+            packet_text::read(text)
+                .map_err(|findings| Failure::policy(&findings, context.color_errors))?,
+        ),
+        None => None,
+    };
+    let hex = args.hex.as_deref().map(frame_of_hex).transpose()?;
+    let compiled = match &args.file {
+        Some(name) => policy::compile(name, context)?,
+        None => policy::compile_in_force(context)?.0,
+    };
+    let given = match &args.zone {
+        Some(name) => Ingress::Zone(name.clone()),
+        None => Ingress::Anywhere,
+    };
+    let ingress = match &packet {
+        Some(packet) if packet.ingress != Ingress::Anywhere => &packet.ingress,
+        _ => &given,
+    };
+    let zone = zone_of(&compiled.policy, ingress)
+        .map_err(|message| Failure::new(Exit::Config, message))?;
+    let engine = Engine::new(&context.root);
+    let case = Case {
+        engine: &engine,
+        compiled: &compiled,
+        zone,
+        args,
+        context,
+    };
+    match (&packet, hex, &args.pcap) {
+        (Some(packet), _, _) => case.one(&packet.frame()),
+        (_, Some(frame), _) => case.one(&frame),
+        (_, _, Some(file)) => case.capture(file),
+        _ => Err(Failure::new(Exit::Usage, "no packet")),
+    }
+}
+
+/// The bytes of hexadecimal digits, which may be grouped by spaces, colons or commas.
+fn frame_of_hex(text: &str) -> Result<Vec<u8>, Failure> {
+    let wrong = |message: String| {
+        Failure::new(Exit::Config, message)
+            .help("write two digits a byte, from the Ethernet header on: 020000000002 0200...")
+    };
+    let mut digits = Vec::new();
+    for (at, c) in text.chars().enumerate() {
+        match c.to_digit(16) {
+            Some(digit) => digits.push(digit as u8),
+            None if c.is_whitespace() || matches!(c, ':' | ',') => {}
+            None => {
+                return Err(wrong(format!(
+                    "`{}` at position {} is not a hexadecimal digit",
+                    c.escape_default(),
+                    at + 1
+                )));
+            }
+        }
+    }
+    if digits.len() % 2 != 0 {
+        return Err(wrong(format!(
+            "{} digits are half a byte too many",
+            digits.len()
+        )));
+    }
+    let frame: Vec<u8> = digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect();
+    if frame.len() < 14 {
+        return Err(wrong(format!(
+            "{} bytes are no Ethernet frame",
+            frame.len()
+        )));
+    }
+    Ok(frame)
+}
+
+/// What all kinds of input have in common.
+struct Case<'a> {
+    engine: &'a Engine,
+    compiled: &'a Compiled,
+    zone: u32,
+    args: &'a Args,
+    context: &'a Context,
+}
+
+impl Case<'_> {
+    fn rule(&self, index: usize) -> &Rule {
+        &self.compiled.policy.rules[index]
+    }
+
+    fn engine_failure(&self, error: &crate::engine::EngineError) -> Failure {
+        Failure::engine(error, self.context.color_errors)
+    }
+
+    fn one(&self, frame: &[u8]) -> Result<Exit, Failure> {
+        let near = if self.context.verbose > 0 {
+            NEAR_VERBOSE
+        } else {
+            NEAR
+        };
+        let policy = &self.compiled.policy;
+        let found = explain(policy, &self.compiled.tables, frame, self.zone, near);
+        let live = if self.args.live {
+            let outcome = self
+                .engine
+                .trial(self.compiled)
+                .judge(frame, self.zone)
+                .map_err(|error| self.engine_failure(&error))?;
+            Some(Live {
+                verdict: outcome.verdict.name(),
+                reason: outcome.reason.name(),
+                rule: outcome.rule.map(|rule| self.rule(rule).name.clone()),
+            })
+        } else {
+            None
+        };
+        let report = self.report(&found, live);
+        if self.context.format.is_text() {
+            let wide = self.context.format == Format::Wide;
+            self.context.print(&text(&report, wide))?;
+        } else {
+            self.context
+                .print(&self.context.format.document(&report, false)?)?;
+        }
+        if let Some(live) = &report.live
+            && (live.verdict, live.reason) != (report.verdict, report.reason)
+        {
+            return Err(differs());
+        }
+        match self.args.expect {
+            Some(expected) if expected.verdict() != found.outcome.verdict => Ok(Exit::Failed),
+            _ => Ok(Exit::Ok),
+        }
+    }
+
+    fn about(&self, index: usize) -> RuleLine {
+        let rule = self.rule(index);
+        RuleLine {
+            name: rule.name.clone(),
+            action: rule.action.name(),
+            place: place(rule),
+            summary: rule.summary.clone(),
+        }
+    }
+
+    fn report(&self, found: &Explained, live: Option<Live>) -> Report {
+        let policy = &self.compiled.policy;
+        Report {
+            schema: SCHEMA,
+            packet: found.packet.as_ref().map(ToString::to_string),
+            zone: policy.zones[self.zone as usize].clone(),
+            verdict: found.outcome.verdict.name(),
+            reason: found.outcome.reason.name(),
+            text: found.outcome.reason.text(),
+            rule: found.rule.map(|rule| self.about(rule)),
+            counted: found.counted.iter().map(|&rule| self.about(rule)).collect(),
+            near_misses: found
+                .near
+                .iter()
+                .map(|near| Near {
+                    rule: self.about(near.rule),
+                    field: near.field,
+                    found: near.found.clone(),
+                })
+                .collect(),
+            hidden: found.hidden.map(|rule| self.about(rule)),
+            live,
+        }
+    }
+
+    fn capture(&self, name: &str) -> Result<Exit, Failure> {
+        let failed = |error: CaptureError| {
+            Failure::new(Exit::Config, format!("{name}: {error}"))
+                .help("write captures with tcpdump -w FILE, or convert them with editcap")
+        };
+        let file = File::open(name).map_err(|error| {
+            let exit = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => Exit::Privilege,
+                _ => Exit::Config,
+            };
+            Failure::new(exit, format!("{name}: {error}"))
+        })?;
+        let mut capture = Capture::open(BufReader::new(file)).map_err(failed)?;
+        let mut trial = self.args.live.then(|| self.engine.trial(self.compiled));
+        let mut rows: BTreeMap<(u32, u8, u8), Row> = BTreeMap::new();
+        let (mut frames, mut cut, mut differing, mut unexpected) = (0, 0, 0, 0);
+        while let Some(captured) = capture.next_frame().map_err(failed)? {
+            frames += 1;
+            cut += u64::from(captured.cut);
+            let outcome = host::decide(&self.compiled.tables, &captured.frame, self.zone).outcome;
+            if let Some(trial) = &mut trial {
+                let verdict = trial
+                    .verdict(&captured.frame, self.zone)
+                    .map_err(|error| self.engine_failure(&error))?;
+                differing += u64::from(verdict != outcome.verdict);
+            }
+            let expected = self.args.expect.map(Expected::verdict);
+            unexpected += u64::from(expected.is_some_and(|verdict| verdict != outcome.verdict));
+            let row = rows
+                .entry((outcome.rule, outcome.reason.0, outcome.verdict.0))
+                .or_insert_with(|| Row {
+                    verdict: outcome.verdict.name(),
+                    reason: outcome.reason.name(),
+                    rule: (outcome.rule != NO_RULE).then(|| self.about(outcome.rule as usize)),
+                    packets: 0,
+                    bytes: 0,
+                    first: frames,
+                });
+            row.packets += 1;
+            row.bytes += captured.frame.len() as u64;
+        }
+        let report = CaptureReport {
+            schema: SCHEMA,
+            file: name.to_owned(),
+            frames,
+            cut,
+            differing: trial.is_some().then_some(differing),
+            rows: rows.into_values().collect(),
+        };
+        if self.context.format.is_text() {
+            self.context.print(&capture_text(&report, self.context))?;
+        } else {
+            self.context
+                .print(&self.context.format.document(&report, false)?)?;
+        }
+        if differing > 0 {
+            return Err(differs());
+        }
+        Ok(if unexpected > 0 {
+            Exit::Failed
+        } else {
+            Exit::Ok
+        })
+    }
+}
+
+/// The promise that the program in the kernel is the one that is tested here was broken.
+fn differs() -> Failure {
+    Failure::new(
+        Exit::Failed,
+        "the program in the kernel and the host build do not agree",
+    )
+    .help("this is a bug of the firewall: please report it with the policy and the packet")
+}
+
+fn place(rule: &Rule) -> String {
+    format!("{}:{}", rule.place.file, rule.place.line)
+}
+
+/// A rule, for people and scripts.
+#[derive(Serialize)]
+pub(super) struct RuleLine {
+    name: String,
+    action: &'static str,
+    place: String,
+    summary: String,
+}
+
+/// `test PACKET -o json`.
+#[derive(Serialize)]
+pub(super) struct Report {
+    schema: &'static str,
+    packet: Option<String>,
+    zone: String,
+    verdict: &'static str,
+    reason: &'static str,
+    text: &'static str,
+    rule: Option<RuleLine>,
+    counted: Vec<RuleLine>,
+    near_misses: Vec<Near>,
+    hidden: Option<RuleLine>,
+    live: Option<Live>,
+}
+
+#[derive(Serialize)]
+struct Near {
+    #[serde(flatten)]
+    rule: RuleLine,
+    field: &'static str,
+    found: String,
+}
+
+#[derive(Serialize)]
+struct Live {
+    verdict: &'static str,
+    reason: &'static str,
+    rule: Option<String>,
+}
+
+/// `test --pcap FILE -o json`.
+#[derive(Serialize)]
+struct CaptureReport {
+    schema: &'static str,
+    file: String,
+    frames: u64,
+    cut: u64,
+    differing: Option<u64>,
+    rows: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    verdict: &'static str,
+    reason: &'static str,
+    rule: Option<RuleLine>,
+    packets: u64,
+    bytes: u64,
+    first: u64,
+}
+
+/// The answer for people.
+fn text(report: &Report, wide: bool) -> String {
+    let mut text = String::new();
+    if let Some(packet) = &report.packet {
+        text.push_str(&format!("{packet}\n"));
+    }
+    let verdict = report.verdict.to_uppercase();
+    match &report.rule {
+        Some(rule) => text.push_str(&format!(
+            "{verdict}  rule {}  {}\n      {}\n",
+            rule.name, rule.place, rule.summary
+        )),
+        None => text.push_str(&format!("{verdict}  {}: {}\n", report.reason, report.text)),
+    }
+    if let Some(live) = &report.live {
+        let by = live
+            .rule
+            .as_deref()
+            .map_or(String::new(), |rule| format!(" {rule}"));
+        text.push_str(&format!(
+            "In the kernel: {}  {}{by}\n",
+            live.verdict.to_uppercase(),
+            live.reason
+        ));
+    }
+    for rule in &report.counted {
+        text.push_str(&format!("Counted by {}  {}\n", rule.name, rule.place));
+    }
+    if let Some(rule) = &report.hidden {
+        text.push_str(&format!(
+            "A later rule would {}: {}  {}\n",
+            rule.action, rule.name, rule.place
+        ));
+    }
+    if !report.near_misses.is_empty() {
+        text.push_str("\nRules before that failed on one field only:\n");
+        let mut table = Table::new(&["RULE", "ACTION", "THE PACKET'S", "THE RULE", "PLACE"]);
+        for near in &report.near_misses {
+            table.row([
+                near.rule.name.clone(),
+                near.rule.action.to_owned(),
+                near.found.clone(),
+                match wide {
+                    true => near.rule.summary.clone(),
+                    false => shorten(&near.rule.summary, 32),
+                },
+                near.rule.place.clone(),
+            ]);
+        }
+        text.push_str(&table.render());
+    }
+    text
+}
+
+fn capture_text(report: &CaptureReport, context: &Context) -> String {
+    let numbers = context.numbers;
+    let mut table = Table::new(&[
+        "VERDICT",
+        "RULE OR REASON",
+        ">PACKETS",
+        ">BYTES",
+        ">FIRST",
+        "PLACE",
+    ]);
+    for row in &report.rows {
+        table.row([
+            row.verdict.to_uppercase(),
+            match &row.rule {
+                Some(rule) => rule.name.clone(),
+                None => format!("({})", row.reason),
+            },
+            count(row.packets, numbers),
+            count(row.bytes, numbers),
+            row.first.to_string(),
+            row.rule
+                .as_ref()
+                .map_or(String::new(), |rule| rule.place.clone()),
+        ]);
+    }
+    let mut text = table.render();
+    text.push_str(&format!("{} frames", report.frames));
+    if report.cut > 0 {
+        text.push_str(&format!(
+            ", {} of them cut short by the capture and filled up with zeros",
+            report.cut
+        ));
+    }
+    if report.differing == Some(0) {
+        text.push_str("; the program in the kernel says the same");
+    }
+    text.push_str(".\n");
+    text
+}

@@ -1,0 +1,167 @@
+//! A candidate in the kernel, attached to nothing: what the loaded program says about a frame, with
+//! counters of its own, so that no counter of what is in force is touched.
+//!
+//! An interface's zone is part of a frozen map, and a test run comes in on the loopback interface:
+//! each zone that is asked for gets a load of its own.
+
+use super::EngineError;
+use super::files::{self, Source};
+use super::types::Request;
+use crate::kernel::counters::Sums;
+use crate::kernel::program::Loaded;
+use firewall_common::abi::InterfaceEntry;
+use firewall_common::reason::Reason;
+use firewall_common::verdict::{Action, Verdict};
+use firewall_policy::policy_tests::{self, Judged, PolicyTest};
+use firewall_policy::rule::Policy;
+use firewall_policy::tables::Tables;
+use std::collections::BTreeMap;
+
+/// The loopback interface in every network namespace.
+const LOOPBACK: u32 = 1;
+
+/// Counter slot of the loopback interface.
+const SLOT: usize = 1;
+
+/// A candidate that can be asked.
+#[derive(Debug)]
+pub struct Trial<'a> {
+    object: &'a [u8],
+    policy: &'a Policy,
+    tables: &'a Tables,
+    loaded: BTreeMap<u32, Loaded>,
+}
+
+/// What the loaded program did with one frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrialOutcome {
+    /// Pass or drop.
+    pub verdict: Verdict,
+    /// The reason that was counted.
+    pub reason: Reason,
+    /// The rule that decided, an index into the policy's rules.
+    pub rule: Option<usize>,
+    /// The `next` rules that counted the frame.
+    pub counted: Vec<usize>,
+}
+
+impl<'a> Trial<'a> {
+    /// A candidate; loaded when the first frame comes. `tables` are those of `policy`, in which
+    /// rule `i` counts in slot `i`.
+    pub(super) fn new(object: &'a [u8], policy: &'a Policy, tables: &'a Tables) -> Self {
+        Self {
+            object,
+            policy,
+            tables,
+            loaded: BTreeMap::new(),
+        }
+    }
+
+    fn zone(&mut self, zone: u32) -> Result<&Loaded, EngineError> {
+        if !self.loaded.contains_key(&zone) {
+            let loopback = InterfaceEntry {
+                ifindex: LOOPBACK,
+                slot: SLOT as u16,
+                zone: zone as u16,
+            };
+            let rules = self.policy.rules.len() as u32;
+            let loaded = Loaded::load_object(self.object, self.tables, rules, &[loopback])?;
+            self.loaded.insert(zone, loaded);
+        }
+        Ok(&self.loaded[&zone])
+    }
+
+    /// Loads the program, and says how many instructions the verifier went through.
+    ///
+    /// # Errors
+    /// A missing privilege, or the verifier's refusal.
+    pub fn load(&mut self) -> Result<u32, EngineError> {
+        Ok(self.zone(0)?.verified_instructions()?)
+    }
+
+    /// The verdict on a frame that comes in on an interface of zone `zone`.
+    ///
+    /// # Errors
+    /// A missing privilege, the verifier's refusal, a frame that the kernel takes no test run of.
+    pub fn verdict(&mut self, frame: &[u8], zone: u32) -> Result<Verdict, EngineError> {
+        Ok(self.zone(zone)?.run(frame, 1, None)?.verdict)
+    }
+
+    /// As [`Trial::verdict`], with the reason and the rules, which are read from the counters.
+    ///
+    /// # Errors
+    /// As [`Trial::verdict`].
+    pub fn judge(&mut self, frame: &[u8], zone: u32) -> Result<TrialOutcome, EngineError> {
+        let rules = &self.policy.rules;
+        let loaded = self.zone(zone)?;
+        let before = loaded.counters();
+        let verdict = loaded.run(frame, 1, None)?.verdict;
+        let after = loaded.counters();
+        let reason = Reason::ALL
+            .iter()
+            .copied()
+            .find(|&reason| {
+                of_reason(&after, reason, verdict) > of_reason(&before, reason, verdict)
+            })
+            .unwrap_or(Reason::INTERNAL);
+        let grown: Vec<usize> = (0..rules.len())
+            .filter(|&rule| after.rules[rule].packets > before.rules[rule].packets)
+            .collect();
+        let (counted, decided): (Vec<usize>, Vec<usize>) = grown
+            .into_iter()
+            .partition(|&rule| rules[rule].action == Action::NEXT);
+        Ok(TrialOutcome {
+            verdict,
+            reason,
+            rule: decided.first().copied(),
+            counted,
+        })
+    }
+}
+
+/// Runs a policy's tests, on the host build and then on a candidate in the kernel.
+///
+/// # Errors
+/// Tests that fail; what a load can fail with.
+pub(super) fn run_tests(
+    object: &[u8],
+    request: &Request,
+    source: &Source,
+) -> Result<(), EngineError> {
+    if source.tests.is_empty() {
+        return Ok(());
+    }
+    let slots: Vec<u32> = (0..source.policy.rules.len() as u32).collect();
+    let tables = files::compile(&source.policy, &slots)?;
+    files::test(request, source, &tables)?;
+    let mut trial = Trial::new(object, &source.policy, &tables);
+    let mut failing: Vec<(&PolicyTest, Judged)> = Vec::new();
+    for test in &source.tests {
+        let outcome = trial.judge(&test.packet.frame(), test.zone)?;
+        let judged = Judged {
+            verdict: outcome.verdict,
+            reason: outcome.reason,
+            rule: outcome.rule,
+        };
+        if !test.holds(judged) {
+            failing.push((test, judged));
+        }
+    }
+    if failing.is_empty() {
+        return Ok(());
+    }
+    let (name, text) = (&request.policy_path, &request.policy_text);
+    Err(EngineError::Candidate(policy_tests::findings(
+        name,
+        text,
+        &source.policy,
+        &tables,
+        &failing,
+    )))
+}
+
+fn of_reason(sums: &Sums, reason: Reason, verdict: Verdict) -> u64 {
+    sums.reasons
+        .get(SLOT * Reason::CAPACITY + usize::from(reason.0))
+        .map_or(0, |both| both[usize::from(verdict.0)].packets)
+}

@@ -1,0 +1,199 @@
+//! The verbs that explain policies, without root: `test`, and the tests inside a policy.
+
+use super::{Folder, transcript};
+use firewall_policy::packet_text::parse;
+
+const ROUTER: &str = include_str!("../../../rules/router-bastion.yaml");
+
+/// A folder with the router's policy.
+fn router(name: &str) -> Folder {
+    let folder = Folder::new(name);
+    folder.write("router.yaml", ROUTER);
+    folder
+}
+
+fn hex(text: &str) -> String {
+    let frame = parse(text).unwrap().frame();
+    frame.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A capture in the classic form, of what was `cut` off at 60 bytes.
+fn pcap(packets: &[(&str, usize)]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 60, 1] {
+        file.extend(word.to_le_bytes());
+    }
+    for (text, times) in packets {
+        let frame = parse(text).unwrap().frame();
+        for _ in 0..*times {
+            let kept = frame.len().min(60);
+            for word in [0, 0, kept as u32, frame.len() as u32] {
+                file.extend(word.to_le_bytes());
+            }
+            file.extend(&frame[..kept]);
+        }
+    }
+    file
+}
+
+#[test]
+fn a_packet_is_judged_and_explained() {
+    let folder = router("test");
+    let mut screens = String::new();
+    for (words, exit) in [
+        (
+            &["tcp 203.0.113.9:5000 > 198.51.100.2:22 syn in zone wan"][..],
+            0,
+        ),
+        (
+            &["tcp 192.0.2.77:5000 > 198.51.100.2:22 syn in zone wan"],
+            0,
+        ),
+        (&["tcp 203.0.113.9:5000 > 198.51.100.2:23 syn on wan0"], 0),
+        (&["udp 10.20.0.9:5000 > 10.20.0.1:161", "--zone", "lan"], 0),
+        (
+            &["tcp [2001:db8:20::9]:5000 > [2001:db8:20::1]:22 vlan 11 in zone lan"],
+            0,
+        ),
+        (
+            &["icmp 192.0.2.1 > 198.51.100.2 destination-unreachable"],
+            0,
+        ),
+        (&["arp 192.0.2.1 > 192.0.2.2"], 0),
+        (&["tcp 192.0.2.1 > 198.51.100.2:22 none"], 0),
+        (
+            &[
+                "tcp 192.0.2.1 > 198.51.100.2:22 in zone wan",
+                "--expect",
+                "drop",
+            ],
+            0,
+        ),
+        (
+            &[
+                "tcp 192.0.2.1 > 198.51.100.2:22 in zone wan",
+                "--expect",
+                "pass",
+            ],
+            1,
+        ),
+        (
+            &[
+                "tcp 203.0.113.9 > 198.51.100.2:22 in zone wan",
+                "-o",
+                "json",
+            ],
+            0,
+        ),
+        (&["tcp 203.0.113.9 > 198.51.100.2:22 in zone dmz"], 3),
+        (&["tcp 203.0.113.9 > 198.51.100.2:shh"], 3),
+        (&["--hex", "02 00:00"], 3),
+        (&["--hex", "0g"], 3),
+        (&["--hex", "020"], 3),
+    ] {
+        let mut args = vec!["test", "-f", "router.yaml"];
+        args.extend(words);
+        let text = transcript(&folder.0, &args);
+        assert!(text.ends_with(&format!("--- exit {exit}\n")), "{text}");
+        screens.push_str(&text);
+    }
+    insta::assert_snapshot!(screens);
+}
+
+#[test]
+fn hex_says_the_same_as_text() {
+    let folder = router("test-hex");
+    let packet = "tcp 203.0.113.9:5000 > 198.51.100.2:22 syn";
+    let digits = hex(packet);
+    let answer = |words: &[&str]| {
+        let mut args = vec!["test", "-f", "router.yaml", "--zone", "wan"];
+        args.extend(words);
+        let text = transcript(&folder.0, &args);
+        text.split_once('\n').unwrap().1.to_owned()
+    };
+    let text = answer(&[packet]);
+    assert!(text.contains("PASS  rule wan-ssh"), "{text}");
+    assert_eq!(answer(&["--hex", &digits]), text);
+}
+
+#[test]
+fn a_capture_gives_a_table_of_verdicts() {
+    let folder = router("test-pcap");
+    let packets = [
+        ("tcp 203.0.113.9:5000 > 198.51.100.2:22 syn length 400", 3),
+        ("tcp 192.0.2.9:5000 > 198.51.100.2:22 syn", 7),
+        ("udp 10.0.0.1:53 > 198.51.100.2:4000", 2),
+        ("arp 192.0.2.1 > 198.51.100.2", 1),
+        ("tcp 192.0.2.9:5000 > 198.51.100.2:22 none", 1),
+    ];
+    folder.write("incident.pcap", pcap(&packets));
+    folder.write("cut.pcap", &pcap(&packets)[..200]);
+    folder.write("not.pcap", b"GIF89a");
+    let mut screens = String::new();
+    for (file, more, exit) in [
+        ("incident.pcap", &[][..], 0),
+        ("incident.pcap", &["--expect", "drop", "-q"], 1),
+        ("incident.pcap", &["-o", "json"], 0),
+        ("cut.pcap", &[], 3),
+        ("not.pcap", &[], 3),
+        ("missing.pcap", &[], 3),
+    ] {
+        let mut args = vec!["test", "-f", "router.yaml", "--zone", "wan", "--pcap", file];
+        args.extend(more);
+        let text = transcript(&folder.0, &args);
+        assert!(text.ends_with(&format!("--- exit {exit}\n")), "{text}");
+        screens.push_str(&text);
+    }
+    insta::assert_snapshot!(screens);
+}
+
+#[test]
+fn without_a_policy_in_force_the_file_is_asked_for() {
+    let folder = Folder::new("test-none");
+    let text = transcript(&folder.0, &["test", "udp 192.0.2.1 > 192.0.2.2:53"]);
+    assert!(text.ends_with("--- exit 5\n"), "{text}");
+    assert!(text.contains("-f FILE"), "{text}");
+}
+
+#[test]
+fn tests_inside_a_policy_are_run_by_check() {
+    let folder = Folder::new("policy-tests");
+    let policy = "\
+version: 1
+interfaces: [{match: wan0, zone: wan}]
+default: {in: drop}
+rules:
+  - {name: ssh, zone: wan, proto: tcp, port: ssh, from: 203.0.113.0/24, action: pass}
+  - {name: web, proto: tcp, port: [80, 443], action: pass}
+tests:
+";
+    let good = "  - {name: admins, packet: \"tcp 203.0.113.9 > 198.51.100.80:22 in zone wan\", expect: pass, by: ssh}
+  - {name: others, packet: \"tcp 192.0.2.9 > 198.51.100.80:22 in zone wan\", expect: drop, by: no-match}
+  - {name: arp, packet: arp 192.0.2.9 > 198.51.100.80, expect: pass}
+";
+    let bad =
+        "  - {name: others, packet: \"tcp 192.0.2.9 > 198.51.100.80:22 on wan0\", expect: pass}
+  - {name: web-closed, packet: \"tcp 192.0.2.9 > 198.51.100.80:443\", expect: drop}
+  - name: by-whom
+    packet: tcp 203.0.113.9 > 198.51.100.80:80
+    expect: pass
+    by: ssh
+";
+    let broken = "  - {name: a, packet: \"tcp 203.0.113.9 > 198.51.100.80:22 sin\", expect: pass}
+  - {name: a, packet: \"tcp 203.0.113.9 > 198.51.100.80:22 in zone wna\", expect: dorp}
+  - {name: c, packet: \"tcp 203.0.113.9 > 198.51.100.80:22\", expect: pass, by: shs}
+  - {packet: [1], expect: pass, if: x}
+";
+    let mut screens = String::new();
+    for (name, tests, exit) in [
+        ("good.yaml", good, 0),
+        ("bad.yaml", bad, 3),
+        ("broken.yaml", broken, 3),
+    ] {
+        folder.write(name, format!("{policy}{tests}"));
+        let text = transcript(&folder.0, &["check", name]);
+        assert!(text.ends_with(&format!("--- exit {exit}\n")), "{text}");
+        screens.push_str(&text);
+    }
+    insta::assert_snapshot!(screens);
+}

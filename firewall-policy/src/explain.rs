@@ -1,0 +1,270 @@
+//! Why a packet got its verdict: the rule that decided, those that counted it, and the near misses,
+//! rules that failed on one field only.
+//!
+//! The verdict is that of the host build ([`crate::host`]); the near misses are found by going
+//! through the rules, which only text and tests do. Does no I/O.
+
+use crate::host;
+use crate::packet_text::{Ingress, Kind, PacketText, flag_words, icmp_words};
+use crate::range::RangeSet;
+use crate::rule::{DEFAULT_ROUTE, Policy, Rule, glob};
+use crate::services;
+use crate::tables::Tables;
+use crate::validate::words;
+use firewall_common::field::Field;
+use firewall_common::key::{Family, PacketKey};
+use firewall_common::parse::{Packet, Parsed, fragment};
+use firewall_common::pipeline::{NO_RULE, Outcome};
+use firewall_common::reason::Reason;
+use firewall_common::verdict::{Action, Verdict};
+use std::cell::RefCell;
+
+/// Everything about one frame. Rules are indices into [`Policy::rules`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Explained {
+    /// Verdict and reason.
+    pub outcome: Outcome,
+    /// The rule that decided.
+    pub rule: Option<usize>,
+    /// The `next` rules that counted the packet before it.
+    pub counted: Vec<usize>,
+    /// What the parser found, if the frame is an IP packet.
+    pub packet: Option<PacketText>,
+    /// Rules before the deciding one that failed on one field only: first those that would have
+    /// changed the verdict, each kind in policy order. Empty where the frame did not get as far as
+    /// the rules.
+    pub near: Vec<NearMiss>,
+    /// The first rule behind the deciding one that matches too and would decide otherwise.
+    pub hidden: Option<usize>,
+}
+
+/// A rule that would have matched but for one field.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NearMiss {
+    /// The rule.
+    pub rule: usize,
+    /// The field's key in a policy.
+    pub field: &'static str,
+    /// What the packet has there: `port is 23`, `no vlan`.
+    pub found: String,
+}
+
+/// Judges a frame that came in on an interface of zone `zone`. `tables` are those of `policy`, in
+/// which rule `i` counts in slot `i`. At most `most` near misses are looked for.
+#[must_use]
+pub fn explain(
+    policy: &Policy,
+    tables: &Tables,
+    frame: &[u8],
+    zone: u32,
+    most: usize,
+) -> Explained {
+    let judged = host::decide(tables, frame, zone);
+    let index = |slot: u32| slot as usize;
+    let outcome = judged.outcome;
+    let rule = (outcome.rule != NO_RULE).then(|| index(outcome.rule));
+    let mut explained = Explained {
+        outcome,
+        rule,
+        counted: judged.counted.into_iter().map(index).collect(),
+        packet: None,
+        near: Vec::new(),
+        hidden: None,
+    };
+    let Some(key) = key_of(tables, frame, zone) else {
+        return explained;
+    };
+    explained.packet = Some(PacketText::of_key(&key, &policy.zones));
+    // Later fragments that no rule decides about have a reason of their own.
+    if !matches!(
+        outcome.reason,
+        Reason::RULE | Reason::NO_MATCH | Reason::FRAGMENT
+    ) {
+        return explained;
+    }
+    let end = rule.unwrap_or(policy.rules.len());
+    explained.near = near_misses(policy, &key, end);
+    // Those that would have changed the verdict are what the reader looks for.
+    let verdict = outcome.verdict;
+    explained
+        .near
+        .sort_by_key(|near| leads_to(policy.rules[near.rule].action).is_none_or(|v| v == verdict));
+    explained.near.truncate(most);
+    explained.hidden = policy
+        .rules
+        .iter()
+        .enumerate()
+        .skip(end.saturating_add(1))
+        .find(|(_, other)| {
+            other.action != Action::NEXT
+                && rule.is_some_and(|rule| other.action != policy.rules[rule].action)
+                && crate::oracle::matches(other, &key)
+        })
+        .map(|(index, _)| index);
+    explained
+}
+
+/// What the classifier looks up, if the frame is an IP packet.
+#[must_use]
+pub fn key_of(tables: &Tables, frame: &[u8], zone: u32) -> Option<PacketKey> {
+    let counted = RefCell::new(Vec::new());
+    let machine = host::HostMachine::new(tables, &counted);
+    let mut packet = Packet::EMPTY;
+    match firewall_common::parse::parse(&machine, &frame, &mut packet) {
+        Parsed::Ip => {
+            packet.key.fields[Field::Zone as usize] = zone;
+            Some(packet.key)
+        }
+        Parsed::Other { .. } | Parsed::Bad(_) => None,
+    }
+}
+
+/// The zone number of the place where a packet comes in.
+///
+/// # Errors
+/// A zone that the policy does not have, and an interface whose zone depends on the machine: what
+/// to write instead.
+pub fn zone_of(policy: &Policy, ingress: &Ingress) -> Result<u32, String> {
+    match ingress {
+        Ingress::Anywhere => Ok(0),
+        Ingress::Zone(name) => {
+            let found = policy.zones.iter().skip(1).position(|zone| zone == name);
+            if let Some(at) = found {
+                return Ok(at as u32 + 1);
+            }
+            let known = policy.zones.get(1..).unwrap_or_default().join(", ");
+            let known = if known.is_empty() {
+                "the policy has no zones".to_owned()
+            } else {
+                format!("zones: {known}")
+            };
+            Err(format!("no interface has the zone `{name}`; {known}"))
+        }
+        Ingress::Interface(name) => {
+            for interface in &policy.interfaces {
+                let fits = |pattern: &String| pattern != DEFAULT_ROUTE && glob(pattern, name);
+                if interface.matches.iter().any(fits) {
+                    return Ok(interface.zone);
+                }
+                let by_route = interface.matches.iter().any(|m| m == DEFAULT_ROUTE);
+                if by_route && interface.zone != 0 {
+                    return Err(format!(
+                        "whether {name} is the interface of the default route depends on the \
+                         machine; write `in zone {}` instead",
+                        policy.zones[interface.zone as usize]
+                    ));
+                }
+            }
+            Ok(0)
+        }
+    }
+}
+
+/// The verdict of an action that ends the search.
+fn leads_to(action: Action) -> Option<Verdict> {
+    match action {
+        Action::PASS => Some(Verdict::PASS),
+        Action::DROP => Some(Verdict::DROP),
+        _ => None,
+    }
+}
+
+fn near_misses(policy: &Policy, key: &PacketKey, end: usize) -> Vec<NearMiss> {
+    policy.rules[..end]
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| rule.enabled)
+        .filter_map(|(index, rule)| {
+            let field = only_miss(rule, key)?;
+            Some(NearMiss {
+                rule: index,
+                field: field.key(),
+                found: found(policy, key, field),
+            })
+        })
+        .collect()
+}
+
+/// A field by which a rule can miss.
+#[derive(Clone, Copy)]
+enum Missed {
+    From,
+    To,
+    Small(Field),
+}
+
+impl Missed {
+    fn key(self) -> &'static str {
+        match self {
+            Self::From => "from",
+            Self::To => "to",
+            Self::Small(field) => field.name(),
+        }
+    }
+}
+
+/// The one field that the rule does not accept; `None` if there is none or more than one.
+fn only_miss(rule: &Rule, key: &PacketKey) -> Option<Missed> {
+    let matches = &rule.matches;
+    let (from, to) = match key.family() {
+        Family::V4 => (
+            matches.src.v4.contains(key.src_lo as u32),
+            matches.dst.v4.contains(key.dst_lo as u32),
+        ),
+        Family::V6 => (
+            matches.src.v6.contains(key.src()),
+            matches.dst.v6.contains(key.dst()),
+        ),
+    };
+    let sides = [(from, Missed::From), (to, Missed::To)];
+    let small = Field::ALL.into_iter().map(|field| {
+        let accepted: &RangeSet<u32> = matches.field(field);
+        (accepted.contains(key.field(field)), Missed::Small(field))
+    });
+    let mut missed = sides
+        .into_iter()
+        .chain(small)
+        .filter_map(|(accepted, field)| (!accepted).then_some(field));
+    let first = missed.next()?;
+    missed.next().is_none().then_some(first)
+}
+
+/// What the packet has in a field, in words.
+fn found(policy: &Policy, key: &PacketKey, missed: Missed) -> String {
+    let text = PacketText::of_key(key, &policy.zones);
+    let field = match missed {
+        Missed::From => return format!("from is {}", text.src),
+        Missed::To => return format!("to is {}", text.dst),
+        Missed::Small(field) => field,
+    };
+    let value = key.field(field);
+    let name = field.name();
+    if value == field.none() {
+        return format!("no {name}");
+    }
+    let value = match field {
+        Field::Proto => words::name(words::PROTOCOLS, value).map_or(value.to_string(), Into::into),
+        Field::SourcePort | Field::DestinationPort => {
+            match services::name(text.proto(), value as u16) {
+                Some(service) => format!("{value} ({service})"),
+                None => value.to_string(),
+            }
+        }
+        Field::TcpFlags => flag_words(value as u8),
+        Field::Icmp => match text.kind {
+            Kind::Icmp { kind, code } => {
+                format!("{} code {code}", icmp_words(text.dst.is_ipv6(), kind))
+            }
+            _ => value.to_string(),
+        },
+        Field::Zone if value == 0 => return "no zone".into(),
+        Field::Zone => policy.zones[value as usize].clone(),
+        Field::Fragment => match value {
+            fragment::FIRST => "first".into(),
+            fragment::LATER => "later".into(),
+            _ => "whole".into(),
+        },
+        Field::Vlan | Field::Dscp | Field::Ttl | Field::Length => value.to_string(),
+    };
+    format!("{name} is {value}")
+}

@@ -1,0 +1,135 @@
+//! A packet as one line of text: `tcp 203.0.113.9:5000 > 198.51.100.80:22 syn ttl 64`.
+//!
+//! ```text
+//! text ─► read ─► PacketText ─► frame ─► bytes that parser and program judge
+//!                     └── of_key ◄── PacketKey      (and back to text by Display)
+//! ```
+//!
+//! For the verb `test`, for the tests inside a policy, and for naming a packet in the findings of
+//! lint and diff. May not import `validate` (but its words), `compile` or `oracle`.
+//!
+//! Invariant: what `Display` writes reads back as the same value.
+
+mod frame;
+mod print;
+mod read;
+
+pub(crate) use print::{flag_words, icmp_words};
+pub use read::{TextError, parse, read};
+
+use firewall_common::parse::fragment;
+use std::net::IpAddr;
+
+/// Source port where the text names none: in the range that hosts take ports from.
+pub const SOURCE_PORT: u16 = 40_000;
+
+/// A packet and where it comes in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PacketText {
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address, of the same family.
+    pub dst: IpAddr,
+    /// Protocol and what belongs to it.
+    pub kind: Kind,
+    /// IPv4 time to live or IPv6 hop limit; `None` for what such packets have.
+    pub ttl: Option<u8>,
+    /// Code point, 0 to 63.
+    pub dscp: u8,
+    /// VLAN ids, outermost first.
+    pub vlans: Vec<u16>,
+    /// Length of the IP packet in bytes; `None` for the shortest.
+    pub length: Option<u16>,
+    /// A value of [`firewall_common::parse::fragment`].
+    pub fragment: u32,
+    /// Whether an IPv4 header carries options (four no-operations).
+    pub options: bool,
+    /// Where it comes in.
+    pub ingress: Ingress,
+}
+
+/// Where a packet comes in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ingress {
+    /// On an interface without zone.
+    Anywhere,
+    /// On an interface of this zone.
+    Zone(String),
+    /// On the interface of this name.
+    Interface(String),
+}
+
+/// What kind of packet it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// An ARP request; not an IP packet.
+    Arp,
+    /// TCP.
+    Tcp {
+        /// Source port.
+        source: u16,
+        /// Destination port.
+        destination: u16,
+        /// As [`firewall_common::field::Field::TcpFlags`].
+        flags: u8,
+    },
+    /// UDP.
+    Udp {
+        /// Source port.
+        source: u16,
+        /// Destination port.
+        destination: u16,
+    },
+    /// SCTP.
+    Sctp {
+        /// Source port.
+        source: u16,
+        /// Destination port.
+        destination: u16,
+    },
+    /// ICMP over IPv4, ICMPv6 over IPv6.
+    Icmp {
+        /// Type.
+        kind: u8,
+        /// Code.
+        code: u8,
+    },
+    /// Another protocol, by number. A protocol above, too, in a later fragment.
+    Other(u8),
+}
+
+impl PacketText {
+    /// A packet with nothing said of it but addresses and kind.
+    #[must_use]
+    pub fn new(src: IpAddr, dst: IpAddr, kind: Kind) -> Self {
+        Self {
+            src,
+            dst,
+            kind,
+            ttl: None,
+            dscp: 0,
+            vlans: Vec::new(),
+            length: None,
+            fragment: fragment::WHOLE,
+            options: false,
+            ingress: Ingress::Anywhere,
+        }
+    }
+
+    /// The IP protocol number; 0 for ARP.
+    #[must_use]
+    pub fn proto(&self) -> u8 {
+        match self.kind {
+            Kind::Arp => 0,
+            Kind::Tcp { .. } => 6,
+            Kind::Udp { .. } => 17,
+            Kind::Sctp { .. } => 132,
+            Kind::Icmp { .. } if self.dst.is_ipv6() => 58,
+            Kind::Icmp { .. } => 1,
+            Kind::Other(number) => number,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! From [`PacketText`] back to text, and from what the parser found to [`PacketText`].
+
+use super::{Ingress, Kind, PacketText};
+use crate::validate::words;
+use firewall_common::field::Field;
+use firewall_common::key::{Family, PacketKey};
+use firewall_common::parse::fragment;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+impl PacketText {
+    /// What the parser found in a packet that came in on an interface of zone `zone`, as text
+    /// would say it. A field without value is left out.
+    #[must_use]
+    pub fn of_key(key: &PacketKey, zones: &[String]) -> Self {
+        let (src, dst): (IpAddr, IpAddr) = match key.family() {
+            Family::V4 => (
+                Ipv4Addr::from(key.src_lo as u32).into(),
+                Ipv4Addr::from(key.dst_lo as u32).into(),
+            ),
+            Family::V6 => (
+                Ipv6Addr::from(key.src()).into(),
+                Ipv6Addr::from(key.dst()).into(),
+            ),
+        };
+        let value = |field: Field| Some(key.field(field)).filter(|&value| value < field.none());
+        let proto = value(Field::Proto).unwrap_or(0) as u8;
+        let ports = value(Field::SourcePort).zip(value(Field::DestinationPort));
+        let kind = match (proto, ports, value(Field::Icmp)) {
+            (6, Some((source, destination)), _) => Kind::Tcp {
+                source: source as u16,
+                destination: destination as u16,
+                flags: value(Field::TcpFlags).unwrap_or(0) as u8,
+            },
+            (17, Some((source, destination)), _) => Kind::Udp {
+                source: source as u16,
+                destination: destination as u16,
+            },
+            (132, Some((source, destination)), _) => Kind::Sctp {
+                source: source as u16,
+                destination: destination as u16,
+            },
+            (1 | 58, _, Some(icmp)) => Kind::Icmp {
+                kind: (icmp >> 8) as u8,
+                code: icmp as u8,
+            },
+            _ => Kind::Other(proto),
+        };
+        let zone = value(Field::Zone).and_then(|zone| zones.get(zone as usize));
+        Self {
+            ttl: value(Field::Ttl).map(|ttl| ttl as u8),
+            dscp: value(Field::Dscp).unwrap_or(0) as u8,
+            vlans: value(Field::Vlan).map(|id| id as u16).into_iter().collect(),
+            length: value(Field::Length).map(|length| length as u16),
+            fragment: value(Field::Fragment).unwrap_or(fragment::WHOLE),
+            ingress: match zone {
+                Some(zone) if !zone.is_empty() => Ingress::Zone(zone.clone()),
+                _ => Ingress::Anywhere,
+            },
+            ..Self::new(src, dst, kind)
+        }
+    }
+}
+
+/// The line that reads back as this value.
+impl fmt::Display for PacketText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let proto = self.proto();
+        match (self.kind, words::name(words::PROTOCOLS, proto.into())) {
+            (Kind::Arp, _) => f.write_str("arp")?,
+            (_, Some(name)) => f.write_str(name)?,
+            _ => write!(f, "proto {proto}")?,
+        }
+        let (source, destination) = match self.kind {
+            Kind::Tcp {
+                source,
+                destination,
+                ..
+            }
+            | Kind::Udp {
+                source,
+                destination,
+            }
+            | Kind::Sctp {
+                source,
+                destination,
+            } => (Some(source), Some(destination)),
+            _ => (None, None),
+        };
+        write!(
+            f,
+            " {} > {}",
+            endpoint(self.src, source),
+            endpoint(self.dst, destination)
+        )?;
+        match self.kind {
+            Kind::Tcp { flags, .. } => write!(f, " {}", flag_words(flags))?,
+            Kind::Icmp { kind, code } => {
+                write!(f, " {}", icmp_words(self.dst.is_ipv6(), kind))?;
+                if code != 0 {
+                    write!(f, " code {code}")?;
+                }
+            }
+            _ => {}
+        }
+        match self.fragment {
+            fragment::FIRST => f.write_str(" fragment first")?,
+            fragment::LATER => f.write_str(" fragment later")?,
+            _ => {}
+        }
+        if self.options {
+            f.write_str(" options")?;
+        }
+        for vlan in &self.vlans {
+            write!(f, " vlan {vlan}")?;
+        }
+        if self.dscp != 0 {
+            write!(f, " dscp {}", self.dscp)?;
+        }
+        if let Some(ttl) = self.ttl {
+            write!(f, " ttl {ttl}")?;
+        }
+        if let Some(length) = self.length {
+            write!(f, " length {length}")?;
+        }
+        match &self.ingress {
+            Ingress::Anywhere => Ok(()),
+            Ingress::Zone(zone) => write!(f, " in zone {zone}"),
+            Ingress::Interface(name) => write!(f, " on {name}"),
+        }
+    }
+}
+
+fn endpoint(address: IpAddr, port: Option<u16>) -> String {
+    match (address, port) {
+        (_, None) => address.to_string(),
+        (IpAddr::V4(v4), Some(port)) => format!("{v4}:{port}"),
+        (IpAddr::V6(v6), Some(port)) => format!("[{v6}]:{port}"),
+    }
+}
+
+/// TCP flags as `syn+ack`, or `none`.
+#[must_use]
+pub(crate) fn flag_words(flags: u8) -> String {
+    let set: Vec<&str> = words::FLAGS
+        .iter()
+        .filter(|&&(_, bit)| u32::from(flags) & bit != 0)
+        .map(|&(name, _)| name)
+        .collect();
+    if set.is_empty() {
+        "none".into()
+    } else {
+        set.join("+")
+    }
+}
+
+/// An ICMP type as a word, or as `type 42`.
+#[must_use]
+pub(crate) fn icmp_words(v6: bool, kind: u8) -> String {
+    let table = if v6 {
+        words::ICMPV6_TYPES
+    } else {
+        words::ICMP_TYPES
+    };
+    words::name(table, kind.into()).map_or(format!("type {kind}"), Into::into)
+}

@@ -1,0 +1,436 @@
+//! From text to [`PacketText`]. Strict, as the policy reader: an unknown word is an error with its
+//! place and the nearest word that is known.
+
+use super::{Ingress, Kind, PacketText, SOURCE_PORT};
+use crate::ast::Span;
+use crate::diag::{Diagnostics, Severity, Sink, codes, show, suggest};
+use crate::services;
+use crate::validate::words;
+use firewall_common::parse::fragment;
+use std::net::{IpAddr, Ipv6Addr};
+use std::ops::Range;
+
+/// The form that help shows.
+const EXAMPLE: &str = "write `tcp 203.0.113.9:5000 > 198.51.100.80:22 syn`";
+
+/// SYN: what a `tcp` without flags is taken for, a new connection.
+const SYN: u8 = 2;
+
+/// What is wrong with the text.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct TextError {
+    /// Where, in bytes of the text.
+    pub at: Range<usize>,
+    /// What.
+    pub message: String,
+    /// What to write instead.
+    pub help: String,
+}
+
+/// Reads a packet, for a caller whose text is the whole input.
+///
+/// # Errors
+/// One finding with the text and a caret.
+pub fn read(text: &str) -> Result<PacketText, Diagnostics> {
+    parse(text).map_err(|error| {
+        let mut sink = Sink::new("packet", text);
+        let span = Span::at(text, error.at.start, error.at.end);
+        sink.error(&codes::PACKET_TEXT, span, error.message)
+            .help(error.help);
+        sink.finish(Severity::Error)
+    })
+}
+
+/// Reads a packet.
+///
+/// # Errors
+/// The first thing that is wrong, and where.
+pub fn parse(text: &str) -> Result<PacketText, TextError> {
+    let mut words = Words::of(text);
+    let (proto, proto_at) = protocol(&mut words)?;
+    let (src, src_port) = endpoint(words.need("the source address")?)?;
+    let arrow = words.need("`>` and the destination")?;
+    if !matches!(arrow.text, ">" | "->" | "to") {
+        return Err(arrow.error("`>` stands between source and destination", EXAMPLE));
+    }
+    let dst_word = words.need("the destination address")?;
+    let (dst, dst_port) = endpoint(dst_word)?;
+    if src.is_ipv4() != dst.is_ipv4() {
+        return Err(dst_word.error(
+            "source and destination are of different address families",
+            "write both as IPv4 or both as IPv6 addresses",
+        ));
+    }
+    let mut packet = PacketText::new(src, dst, Kind::Other(0));
+    let extras = Extras::read(&mut words, &mut packet, proto)?;
+    packet.kind = kind(
+        &packet,
+        proto,
+        &proto_at,
+        dst_word,
+        (src_port, dst_port),
+        &extras,
+    )?;
+    if let Some((length, at)) = extras.length {
+        let shortest = packet.shortest();
+        if usize::from(length) < shortest {
+            return Err(at.error(
+                format!("length {length} is shorter than the packet's headers"),
+                format!("`length` is that of the IP packet: {shortest} to 65535 here"),
+            ));
+        }
+        packet.length = Some(length);
+    }
+    Ok(packet)
+}
+
+/// A word and where it stands.
+#[derive(Clone, Copy)]
+struct Word<'t> {
+    text: &'t str,
+    start: usize,
+}
+
+impl Word<'_> {
+    fn error(&self, message: impl Into<String>, help: impl Into<String>) -> TextError {
+        TextError {
+            at: self.start..self.start + self.text.len(),
+            message: message.into(),
+            help: help.into(),
+        }
+    }
+
+    /// A number of a field.
+    fn number(&self, what: &str, last: u32) -> Result<u32, TextError> {
+        let digits = self.text.bytes().all(|byte| byte.is_ascii_digit());
+        match self.text.parse::<u32>() {
+            Ok(number) if digits && number <= last => Ok(number),
+            _ => Err(self.error(
+                format!("`{}` is not a number for {what}", show(self.text)),
+                format!("{what} is a number from 0 to {last}"),
+            )),
+        }
+    }
+}
+
+/// The words that are left.
+struct Words<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+impl<'t> Words<'t> {
+    fn of(text: &'t str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    fn next(&mut self) -> Option<Word<'t>> {
+        let rest = &self.text[self.at..];
+        let start = self.at + rest.len() - rest.trim_start().len();
+        let word = self.text[start..].split_whitespace().next()?;
+        self.at = start + word.len();
+        Some(Word { text: word, start })
+    }
+
+    /// The next word, which must be there.
+    fn need(&mut self, what: &str) -> Result<Word<'t>, TextError> {
+        let end = self.text.trim_end().len();
+        self.next().ok_or_else(|| TextError {
+            at: end..end,
+            message: format!("the packet ends where {what} should stand"),
+            help: EXAMPLE.into(),
+        })
+    }
+}
+
+/// The protocol's number, `None` for ARP.
+fn protocol<'t>(words: &mut Words<'t>) -> Result<(Option<u8>, Word<'t>), TextError> {
+    let word = words.need("a protocol")?;
+    if word.text == "arp" {
+        return Ok((None, word));
+    }
+    if word.text == "proto" {
+        let word = words.need("a protocol number")?;
+        return Ok((Some(word.number("`proto`", 255)? as u8), word));
+    }
+    if let Some(number) = words::number(words::PROTOCOLS, word.text) {
+        return Ok((Some(number as u8), word));
+    }
+    let mut known: Vec<&str> = words::PROTOCOLS.iter().map(|&(name, _)| name).collect();
+    known.extend(["arp", "proto"]);
+    let help = match suggest::nearest(word.text, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("{EXAMPLE}; other protocols: `proto 47`"),
+    };
+    Err(word.error(format!("`{}` is not a protocol", show(word.text)), help))
+}
+
+/// An address, and the port behind it: `192.0.2.1:22`, `[2001:db8::1]:ssh`, `2001:db8::1`.
+fn endpoint<'t>(word: Word<'t>) -> Result<(IpAddr, Option<Word<'t>>), TextError> {
+    let bad = |part: &str| {
+        word.error(
+            format!("`{}` is not an address", show(part)),
+            "write 203.0.113.9:5000 or [2001:db8::1]:443, and without port 203.0.113.9 or \
+             2001:db8::1",
+        )
+    };
+    let port = |text: &'t str, offset: usize| Word {
+        text,
+        start: word.start + offset,
+    };
+    if let Some(inner) = word.text.strip_prefix('[') {
+        let (address, rest) = inner.split_once(']').ok_or_else(|| bad(word.text))?;
+        let address: Ipv6Addr = address.parse().map_err(|_| bad(address))?;
+        return match rest.strip_prefix(':') {
+            Some(text) => {
+                let offset = word.text.len() - text.len();
+                Ok((address.into(), Some(port(text, offset))))
+            }
+            None if rest.is_empty() => Ok((address.into(), None)),
+            None => Err(bad(word.text)),
+        };
+    }
+    if let Ok(address) = word.text.parse::<IpAddr>() {
+        return Ok((address, None));
+    }
+    let (address, text) = word.text.rsplit_once(':').ok_or_else(|| bad(word.text))?;
+    match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(v4)) => Ok((v4.into(), Some(port(text, address.len() + 1)))),
+        Ok(IpAddr::V6(_)) => Err(word.error(
+            "an IPv6 address before a port stands in brackets",
+            format!("write [{}]:{}", show(address), show(text)),
+        )),
+        Err(_) => Err(bad(address)),
+    }
+}
+
+/// A port's number: digits, or the name of a service.
+fn port(word: Word<'_>) -> Result<u16, TextError> {
+    if let Some((port, _)) = services::find(word.text) {
+        return Ok(port);
+    }
+    let digits = !word.text.is_empty() && word.text.bytes().all(|byte| byte.is_ascii_digit());
+    match word.text.parse::<u16>() {
+        Ok(port) if digits => Ok(port),
+        _ => Err(word.error(
+            format!("`{}` is not a port", show(word.text)),
+            match suggest::nearest(word.text, services::names()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "write a number from 0 to 65535, or the name of a service".into(),
+            },
+        )),
+    }
+}
+
+/// What is said behind the addresses and cannot be put into the packet at once.
+#[derive(Default)]
+struct Extras<'t> {
+    flags: Option<u8>,
+    icmp: Option<(u8, u8, Word<'t>)>,
+    length: Option<(u16, Word<'t>)>,
+}
+
+impl<'t> Extras<'t> {
+    fn read(
+        words: &mut Words<'t>,
+        packet: &mut PacketText,
+        proto: Option<u8>,
+    ) -> Result<Self, TextError> {
+        let mut extras = Self::default();
+        while let Some(word) = words.next() {
+            match word.text {
+                "ttl" => {
+                    packet.ttl = Some(words.need("a number of hops")?.number("`ttl`", 255)? as u8);
+                }
+                "length" => {
+                    let word = words.need("a number of bytes")?;
+                    extras.length = Some((word.number("`length`", 65_535)? as u16, word));
+                }
+                "vlan" => {
+                    let id = words.need("a VLAN id")?.number("`vlan`", 4_095)?;
+                    packet.vlans.push(id as u16);
+                }
+                "dscp" => {
+                    let word = words.need("a code point")?;
+                    packet.dscp = match words::number(words::DSCP, word.text) {
+                        Some(number) => number as u8,
+                        None => word.number("`dscp`", 63)? as u8,
+                    };
+                }
+                "fragment" => {
+                    let word = words.need("`first` or `later`")?;
+                    packet.fragment = match word.text {
+                        "first" => fragment::FIRST,
+                        "later" => fragment::LATER,
+                        other => {
+                            return Err(word.error(
+                                format!("unknown fragment `{}`", show(other)),
+                                "write `fragment first` or `fragment later`",
+                            ));
+                        }
+                    };
+                }
+                "options" if packet.dst.is_ipv4() => packet.options = true,
+                "in" | "zone" => {
+                    let mut name = words.need("a zone")?;
+                    if word.text == "in" && name.text == "zone" {
+                        name = words.need("a zone")?;
+                    }
+                    packet.ingress = Ingress::Zone(name.text.into());
+                }
+                "on" => {
+                    packet.ingress = Ingress::Interface(words.need("an interface")?.text.into());
+                }
+                "type" | "code" => extras.icmp_part(word, words)?,
+                _ => extras.other(word, packet, proto)?,
+            }
+        }
+        Ok(extras)
+    }
+
+    fn icmp_part(&mut self, word: Word<'t>, words: &mut Words<'t>) -> Result<(), TextError> {
+        let number = words
+            .need("a number")?
+            .number(&format!("`{}`", word.text), 255)? as u8;
+        let (kind, code) = self.icmp.map_or((0, 0), |(kind, code, _)| (kind, code));
+        self.icmp = Some(if word.text == "type" {
+            (number, code, word)
+        } else {
+            (kind, number, word)
+        });
+        Ok(())
+    }
+
+    /// A flag of TCP or the name of an ICMP type.
+    fn other(
+        &mut self,
+        word: Word<'t>,
+        packet: &PacketText,
+        proto: Option<u8>,
+    ) -> Result<(), TextError> {
+        let types = if packet.dst.is_ipv6() {
+            words::ICMPV6_TYPES
+        } else {
+            words::ICMP_TYPES
+        };
+        match proto {
+            Some(6) => {
+                let mut bits = self.flags.unwrap_or(0);
+                for part in word.text.split([',', '+']) {
+                    if part == "none" {
+                        continue;
+                    }
+                    match words::number(words::FLAGS, part) {
+                        Some(bit) => bits |= bit as u8,
+                        None => return Err(unknown(word, part, words::FLAGS)),
+                    }
+                }
+                self.flags = Some(bits);
+                Ok(())
+            }
+            Some(1 | 58) => match words::number(types, word.text) {
+                Some(kind) => {
+                    let code = self.icmp.map_or(0, |(_, code, _)| code);
+                    self.icmp = Some((kind as u8, code, word));
+                    Ok(())
+                }
+                None => Err(unknown(word, word.text, types)),
+            },
+            _ => Err(unknown(word, word.text, &[])),
+        }
+    }
+}
+
+/// An error for a word that means nothing here.
+fn unknown(word: Word<'_>, part: &str, table: &[(&'static str, u32)]) -> TextError {
+    const WORDS: [&str; 8] = [
+        "ttl", "length", "vlan", "dscp", "fragment", "options", "in", "on",
+    ];
+    let known: Vec<&str> = table.iter().map(|&(name, _)| name).chain(WORDS).collect();
+    word.error(
+        format!("unknown word `{}`", show(part)),
+        match suggest::nearest(part, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known here: {}", known.join(", ")),
+        },
+    )
+}
+
+fn kind(
+    packet: &PacketText,
+    proto: Option<u8>,
+    proto_at: &Word<'_>,
+    dst: Word<'_>,
+    ports: (Option<Word<'_>>, Option<Word<'_>>),
+    extras: &Extras<'_>,
+) -> Result<Kind, TextError> {
+    let v6 = packet.dst.is_ipv6();
+    if let (Some((_, _, at)), false) = (extras.icmp, matches!(proto, Some(1 | 58))) {
+        return Err(at.error("this is not an ICMP packet", "leave `type` and `code` out"));
+    }
+    let later = packet.fragment == fragment::LATER;
+    let has_ports = matches!(proto, Some(6 | 17 | 132)) && !later;
+    if let Some(port) = ports.0.or(ports.1).filter(|_| !has_ports) {
+        return Err(port.error(
+            if later {
+                "a later fragment has no ports"
+            } else {
+                "this protocol has no ports"
+            },
+            "leave the port out",
+        ));
+    }
+    let Some(proto) = proto else {
+        return if v6 {
+            Err(proto_at.error(
+                "ARP is for IPv4",
+                "write `icmpv6 ... neighbour-solicitation`",
+            ))
+        } else {
+            Ok(Kind::Arp)
+        };
+    };
+    if later {
+        return Ok(Kind::Other(proto));
+    }
+    if has_ports {
+        let Some(destination) = ports.1 else {
+            return Err(dst.error(
+                "the destination has no port",
+                "write it behind a colon: 198.51.100.80:22, [2001:db8::1]:22",
+            ));
+        };
+        let source = ports.0.map_or(Ok(SOURCE_PORT), port)?;
+        let destination = port(destination)?;
+        return Ok(match proto {
+            6 => Kind::Tcp {
+                source,
+                destination,
+                flags: extras.flags.unwrap_or(SYN),
+            },
+            17 => Kind::Udp {
+                source,
+                destination,
+            },
+            _ => Kind::Sctp {
+                source,
+                destination,
+            },
+        });
+    }
+    match (proto, v6) {
+        (1, true) => Err(proto_at.error("ICMP does not run over IPv6", "write `icmpv6`")),
+        (58, false) => Err(proto_at.error("ICMPv6 does not run over IPv4", "write `icmp`")),
+        (1 | 58, _) => {
+            // An echo request, unless said otherwise.
+            let (kind, code) = extras
+                .icmp
+                .map_or((if v6 { 128 } else { 8 }, 0), |(kind, code, _)| {
+                    (kind, code)
+                });
+            Ok(Kind::Icmp { kind, code })
+        }
+        _ => Ok(Kind::Other(proto)),
+    }
+}

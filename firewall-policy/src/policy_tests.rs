@@ -1,0 +1,161 @@
+//! The tests of a policy (`tests:`): packets, and what must become of them.
+//!
+//! Run on the host build of the program, here, and on the loaded candidate, by the engine. Both
+//! give their results to [`findings`], so that a failure reads the same. May not import `validate`.
+
+use crate::ast::Span;
+use crate::diag::{Diagnostics, Severity, Sink, codes};
+use crate::explain::{Explained, explain};
+use crate::packet_text::PacketText;
+use crate::rule::{Place, Policy};
+use crate::tables::Tables;
+use firewall_common::reason::Reason;
+use firewall_common::verdict::Verdict;
+
+/// Near misses in the help of a failure.
+const NEAR: usize = 2;
+
+/// One test of a policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PolicyTest {
+    /// Unique among the tests.
+    pub name: String,
+    /// Where it is written.
+    pub place: Place,
+    /// The packet.
+    pub packet: PacketText,
+    /// Number of the zone that it comes in from.
+    pub zone: u32,
+    /// What must become of it.
+    pub expect: Verdict,
+    /// Who must decide so; `None`: whoever.
+    pub by: Option<By>,
+    /// The value of `expect`, for the caret.
+    pub(crate) span: Span,
+}
+
+/// Who decides about a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    /// A rule, by its index.
+    Rule(usize),
+    /// No rule, but this reason.
+    Reason(Reason),
+}
+
+/// What became of the packet of a test, by the host build or by the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Judged {
+    /// Pass or drop.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// The rule that decided, by its index.
+    pub rule: Option<usize>,
+}
+
+impl PolicyTest {
+    /// Whether this is what the test expects.
+    #[must_use]
+    pub fn holds(&self, judged: Judged) -> bool {
+        self.expect == judged.verdict
+            && match self.by {
+                None => true,
+                Some(By::Rule(rule)) => judged.rule == Some(rule),
+                Some(By::Reason(reason)) => judged.reason == reason,
+            }
+    }
+
+    /// What the host build does with the packet. `tables` are those of `policy`, in which rule `i`
+    /// counts in slot `i`.
+    #[must_use]
+    pub fn on_host(&self, policy: &Policy, tables: &Tables) -> Judged {
+        judged(&self.explain(policy, tables))
+    }
+
+    fn explain(&self, policy: &Policy, tables: &Tables) -> Explained {
+        explain(policy, tables, &self.packet.frame(), self.zone, NEAR)
+    }
+}
+
+fn judged(explained: &Explained) -> Judged {
+    Judged {
+        verdict: explained.outcome.verdict,
+        reason: explained.outcome.reason,
+        rule: explained.rule,
+    }
+}
+
+/// Runs the tests on the host build; the failing ones, each with what became of its packet.
+#[must_use]
+pub fn failing<'t>(
+    tests: &'t [PolicyTest],
+    policy: &Policy,
+    tables: &Tables,
+) -> Vec<(&'t PolicyTest, Judged)> {
+    tests
+        .iter()
+        .map(|test| (test, test.on_host(policy, tables)))
+        .filter(|(test, judged)| !test.holds(*judged))
+        .collect()
+}
+
+/// Failing tests as errors of the policy file `name` with the text `text`.
+#[must_use]
+pub fn findings(
+    name: &str,
+    text: &str,
+    policy: &Policy,
+    tables: &Tables,
+    failing: &[(&PolicyTest, Judged)],
+) -> Diagnostics {
+    let mut sink = Sink::new(name, text);
+    for (test, judged) in failing {
+        let wanted = match test.by {
+            None => String::new(),
+            Some(By::Rule(rule)) => format!(" by the rule `{}`", policy.rules[rule].name),
+            Some(By::Reason(reason)) => format!(" as {reason}"),
+        };
+        let actual = match judged.rule {
+            Some(rule) => format!(" by the rule `{}`", policy.rules[rule].name),
+            None => format!(" as {}", judged.reason),
+        };
+        let message = format!(
+            "the test `{}` fails: the packet is {}{actual}, not {}{wanted}",
+            test.name,
+            done(judged.verdict),
+            done(test.expect),
+        );
+        let help = help(test, policy, tables);
+        let error = sink.error(&codes::TEST_FAILED, test.span, message);
+        error.label(test.packet.to_string()).help(help);
+        if let Some(rule) = judged.rule {
+            let place = &policy.rules[rule].place;
+            let span = Span::of_line(text, place.line, place.column);
+            error.also(span, "this rule decides");
+        }
+    }
+    sink.finish(Severity::Error)
+}
+
+fn done(verdict: Verdict) -> &'static str {
+    if verdict == Verdict::PASS {
+        "passed"
+    } else {
+        "dropped"
+    }
+}
+
+fn help(test: &PolicyTest, policy: &Policy, tables: &Tables) -> String {
+    let explained = test.explain(policy, tables);
+    let missed: Vec<String> = explained
+        .near
+        .iter()
+        .map(|near| format!("`{}` ({})", policy.rules[near.rule].name, near.found))
+        .collect();
+    if missed.is_empty() {
+        format!("ask for more: firewall-ctl test -f FILE '{}'", test.packet)
+    } else {
+        format!("rules that missed by one field: {}", missed.join(", "))
+    }
+}
