@@ -1,25 +1,19 @@
-//! Random policies: compiler and walk against the oracle, on random headers and on the boundaries
-//! of every range of every rule.
-//!
-//! A case is a seed, a number of rules and a style. Rule `i` does not depend on how many follow,
-//! so that a failing case shrinks to its shortest failing policy.
+//! Random policies, and headers for them: inside rules, and at and beside the ends of every range.
+//! Everything follows from a seed. Rule `i` does not depend on how many follow, so that a failing
+//! case shrinks to its shortest failing policy. Shared with the kernel tests.
 
 use firewall_common::abi::PacketConfig;
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::verdict::{Action, Verdict};
-use firewall_policy::compile::compile;
 use firewall_policy::range::{Number, RangeSet};
 use firewall_policy::rule::{AddrSet, Match, Place, Policy, Rule};
-use firewall_policy::tables::Tables;
-use firewall_policy::{host, oracle};
-use proptest::prelude::*;
 
-/// SplitMix64.
-struct Random(u64);
+/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -27,38 +21,60 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
     }
 }
 
 /// What a policy is like.
 #[derive(Clone, Copy, Debug)]
-struct Style {
+pub(crate) struct Style {
     /// One address set in so many is everything.
-    wildcards: u64,
+    pub(crate) wildcards: u64,
     /// One small field in so many is named by a rule.
-    fields: u64,
-    /// One rule in so many is `next`; 0: none.
-    next: u64,
+    pub(crate) fields: u64,
+    /// One rule in so many is `next`; 0: none; 1: all, and no packet is decided.
+    pub(crate) next: u64,
     /// How many different address neighbourhoods there are: few make ranges nest and touch.
-    places: u64,
+    pub(crate) places: u64,
     /// How many small fields rules name at all. Many rules that name many fields need more lanes
     /// than there are.
-    kinds: usize,
+    pub(crate) kinds: usize,
     /// Whether port sets are drawn from all ports, which keeps the ports in lanes of their own.
-    many_ports: bool,
+    pub(crate) many_ports: bool,
+    /// Whether every rule is enabled and can match packets of both families, so that the tables
+    /// have as many rules as the policy.
+    pub(crate) exact: bool,
 }
 
 impl Style {
+    /// A style at random for a policy of `rules` rules.
+    pub(crate) fn random(random: &mut Random, rules: usize) -> Self {
+        // Of large policies with many fields, most would be refused.
+        let kinds = if rules < 1_000 || random.one_in(8) {
+            Field::COUNT
+        } else {
+            4
+        };
+        Self {
+            wildcards: 1 + random.below(5),
+            fields: 1 + random.below(11),
+            next: random.below(4),
+            places: 1 + random.below(2_000),
+            kinds: 1 + random.below(kinds as u64) as usize,
+            many_ports: random.one_in(2),
+            exact: random.one_in(2),
+        }
+    }
+
     /// The small fields that rules of the policy with this seed name.
     fn fields(self, seed: u64) -> Vec<Field> {
         let mut random = Random(seed);
@@ -68,27 +84,6 @@ impl Style {
         }
         fields
     }
-}
-
-fn style(kinds: usize) -> impl Strategy<Value = Style> {
-    (
-        1u64..6,
-        1u64..12,
-        0u64..4,
-        1u64..2_000,
-        1..=kinds,
-        any::<bool>(),
-    )
-        .prop_map(
-            |(wildcards, fields, next, places, kinds, many_ports)| Style {
-                wildcards,
-                fields,
-                next,
-                places,
-                kinds,
-                many_ports,
-            },
-        )
 }
 
 /// An address near one of the style's places: bits differ at one random position, high or low.
@@ -147,14 +142,19 @@ fn set<T: Number>(
     if random.one_in(style.wildcards) {
         return RangeSet::full();
     }
-    if random.one_in(20) {
+    if random.one_in(20) && !style.exact {
         return RangeSet::empty();
     }
-    let ranges = ranges(random, style, bits)
-        .into_iter()
-        .map(|(a, b)| (number(a), number(b)));
-    let set = RangeSet::from_ranges(ranges.collect());
-    if random.one_in(6) {
+    let max = u128::MAX >> (128 - bits);
+    let mut ranges = ranges(random, style, bits);
+    if random.one_in(40) {
+        // Everything, from two halves that touch.
+        let at = address(random, style, bits);
+        ranges = vec![(at, max), (0, at.saturating_sub(1))];
+    }
+    let numbers = ranges.into_iter().map(|(a, b)| (number(a), number(b)));
+    let set = RangeSet::from_ranges(numbers.collect());
+    if random.one_in(6) && !set.is_full() {
         set.complement()
     } else {
         set
@@ -177,17 +177,23 @@ fn field_set(random: &mut Random, style: Style, field: Field) -> RangeSet<u32> {
     });
     let set = RangeSet::from_ranges(ranges.collect());
     match random.below(40) {
-        0 => RangeSet::empty(),
+        0 if !style.exact => RangeSet::empty(),
         1 => RangeSet::of(0, field.none() - 1),
         2 => RangeSet::of(field.none(), field.none()),
         3..8 => set
             .complement()
             .intersection(&RangeSet::of(0, field.none())),
+        // All but "not there", from two halves that touch.
+        8 => RangeSet::from_ranges(vec![
+            (0, domain as u32),
+            (domain as u32 + 1, field.none() - 1),
+        ]),
         _ => set,
     }
 }
 
-fn policy(seed: u64, rules: usize, style: Style) -> Policy {
+/// The policy with this seed.
+pub(crate) fn policy(seed: u64, rules: usize, style: Style) -> Policy {
     let mut random = Random(seed);
     let rules = (0..rules)
         .map(|index| {
@@ -211,7 +217,7 @@ fn policy(seed: u64, rules: usize, style: Style) -> Policy {
             Rule {
                 name: format!("r{index}"),
                 place: Place::default(),
-                enabled: !random.one_in(15),
+                enabled: !random.one_in(15) || style.exact,
                 comment: None,
                 summary: String::new(),
                 matches,
@@ -291,119 +297,62 @@ fn boundaries<T: Copy + Into<u128>>(ranges: &[(T, T)], max: u128) -> Vec<u128> {
     values
 }
 
-fn check(policy: &Policy, slots: &[u32], tables: &Tables, key: &PacketKey) {
-    let found = host::lookup(tables, key);
-    let expected = oracle::evaluate(policy, key);
-    assert_eq!(
-        found.hit.map(|hit| (hit.slot, hit.action)),
-        expected.decided.map(|i| (slots[i], policy.rules[i].action)),
-        "deciding rule of {key:?}"
-    );
-    let counted: Vec<u32> = expected.counted.iter().map(|&i| slots[i]).collect();
-    assert_eq!(found.counted, counted, "next rules of {key:?}");
-}
-
-/// Whether there are more small fields to combine than four lanes can take one by one.
-fn many_fields(policy: &Policy) -> bool {
-    let named = |field| policy.rules.iter().any(|rule| !rule.matches.is_any(field));
-    Field::ALL.into_iter().filter(|&field| named(field)).count() > 4
-}
-
-/// Compares on `headers` random headers, and on all boundaries of `rules` rules.
-fn agrees(policy: &Policy, seed: u64, headers: usize, rules: usize) {
-    let slots: Vec<u32> = (0..policy.rules.len() as u32).map(|i| i * 5 + 2).collect();
-    let tables = match compile(policy, &slots) {
-        Ok(tables) => tables,
-        // The one limit that a policy of this size can meet.
-        Err(limit) if many_fields(policy) && limit.what.contains("match fields") => return,
-        Err(limit) => panic!("{limit}"),
-    };
-    assert_eq!(tables.config.tables_size as usize, tables.bytes.len());
+/// Headers for a policy: `random` of them inside rules, and those at and beside the ends of every
+/// range in every field of `rules` rules (all of them if there are no more).
+pub(crate) fn headers(policy: &Policy, seed: u64, count: usize, rules: usize) -> Vec<PacketKey> {
     let mut random = Random(seed ^ 0x5eed);
-    let random_rule = |random: &mut Random| random.below(policy.rules.len() as u64) as usize;
+    let mut keys = Vec::new();
+    let any_rule = |random: &mut Random| random.below(policy.rules.len() as u64) as usize;
     let family = |random: &mut Random| random.pick(&[Family::V4, Family::V6]);
-    for _ in 0..headers {
+    for _ in 0..count {
         let family = family(&mut random);
         // From one rule, with the source of another as often as not.
-        let rule = random_rule(&mut random);
+        let rule = any_rule(&mut random);
         let mut key = inside(&mut random, &policy.rules[rule].matches, family);
         if random.one_in(2) {
-            let other = random_rule(&mut random);
+            let other = any_rule(&mut random);
             let src = pair(&mut random, &policy.rules[other].matches.src, family);
             (key.src_hi, key.src_lo) = halves(src);
         }
-        check(policy, &slots, &tables, &key);
+        keys.push(key);
     }
-    for i in 0..rules {
-        let all = rules == policy.rules.len();
-        let rule = if all { i } else { random_rule(&mut random) };
-        let rule = &policy.rules[rule].matches;
+    for i in 0..rules.min(policy.rules.len()) {
+        let all = rules >= policy.rules.len();
+        let rule = if all { i } else { any_rule(&mut random) };
         let family = family(&mut random);
-        let key = inside(&mut random, rule, family);
-        let max = if family == Family::V6 {
-            u128::MAX
-        } else {
-            u32::MAX.into()
-        };
-        let ends = |set: &AddrSet| match family {
-            Family::V4 => boundaries(set.v4.ranges(), max),
-            Family::V6 => boundaries(set.v6.ranges(), max),
-        };
-        for value in ends(&rule.src) {
-            let (src_hi, src_lo) = halves(value);
-            check(
-                policy,
-                &slots,
-                &tables,
-                &PacketKey {
-                    src_hi,
-                    src_lo,
-                    ..key
-                },
-            );
-        }
-        for value in ends(&rule.dst) {
-            let (dst_hi, dst_lo) = halves(value);
-            check(
-                policy,
-                &slots,
-                &tables,
-                &PacketKey {
-                    dst_hi,
-                    dst_lo,
-                    ..key
-                },
-            );
-        }
-        for field in Field::ALL {
-            for value in boundaries(rule.field(field).ranges(), field.none().into()) {
-                let mut key = key;
-                key.fields[field as usize] = value as u32;
-                check(policy, &slots, &tables, &key);
-            }
-        }
+        beside(&mut random, &policy.rules[rule].matches, family, &mut keys);
     }
+    keys
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
-
-    #[test]
-    fn up_to_64_rules(seed: u64, rules in 1usize..=64, style in style(Field::COUNT)) {
-        agrees(&policy(seed, rules, style), seed, 500, rules);
+/// A header inside the rule in every field but one, which stands at or beside an end of a range.
+fn beside(random: &mut Random, rule: &Match, family: Family, keys: &mut Vec<PacketKey>) {
+    let key = inside(random, rule, family);
+    let ends = |set: &AddrSet| match family {
+        Family::V4 => boundaries(set.v4.ranges(), u32::MAX.into()),
+        Family::V6 => boundaries(set.v6.ranges(), u128::MAX),
+    };
+    for value in ends(&rule.src) {
+        let (src_hi, src_lo) = halves(value);
+        keys.push(PacketKey {
+            src_hi,
+            src_lo,
+            ..key
+        });
     }
-
-    #[test]
-    fn up_to_300_rules(seed: u64, rules in 65usize..=300, style in style(Field::COUNT)) {
-        agrees(&policy(seed, rules, style), seed, 500, rules);
+    for value in ends(&rule.dst) {
+        let (dst_hi, dst_lo) = halves(value);
+        keys.push(PacketKey {
+            dst_hi,
+            dst_lo,
+            ..key
+        });
     }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
-
-    #[test]
-    fn three_levels(seed: u64, rules in 4_090usize..=6_000, style in style(Field::COUNT)) {
-        agrees(&policy(seed, rules, style), seed, 300, 20);
+    for field in Field::ALL {
+        for value in boundaries(rule.field(field).ranges(), field.none().into()) {
+            let mut key = key;
+            key.fields[field as usize] = value as u32;
+            keys.push(key);
+        }
     }
 }

@@ -189,13 +189,7 @@ fn the_edges_of_the_v6_space() {
 
 #[test]
 fn limits_are_errors_that_name_them() {
-    let port = |index: usize| {
-        let mut matches = Match::any();
-        let port = index as u32 & 0xffff;
-        matches.fields[Field::SourcePort as usize] = RangeSet::of(port, port);
-        matches
-    };
-    let mut policy = policy((0..=MAX_RULES).map(port));
+    let mut policy = policy((0..=MAX_RULES).map(|_| Match::any()));
     let slots = vec![0; policy.rules.len()];
     let error = compile(&policy, &slots).expect_err("one rule too many");
     assert_eq!(
