@@ -7,6 +7,8 @@
 pub mod ctl;
 pub mod evasion;
 pub mod frames;
+pub mod keyed;
 pub mod netns;
 pub mod policies;
 pub mod random;
+pub mod trial;

@@ -63,6 +63,11 @@ impl CounterMaps {
             rules: self.rules.read(),
         }
     }
+
+    /// One rule counter, if there is one with this slot. No system calls.
+    pub(crate) fn rule(&self, slot: u32) -> Option<Counter> {
+        self.rules.one(slot)
+    }
 }
 
 /// The map `fw_rules`, mapped for reading.
@@ -92,6 +97,18 @@ impl RuleCounters {
             .into_iter()
             .map(|[counter]| counter)
             .collect()
+    }
+
+    /// The counter of one slot, carried total included.
+    fn one(&self, slot: u32) -> Option<Counter> {
+        let start = slot as usize * COUNTER_WORDS;
+        let mut sum = Counter::default();
+        for region in self.map.words().chunks_exact(self.stride / 8) {
+            let counter = region.get(start..)?.first_chunk::<COUNTER_WORDS>()?;
+            sum.packets = sum.packets.wrapping_add(counter[0].load(Ordering::Relaxed));
+            sum.bytes = sum.bytes.wrapping_add(counter[1].load(Ordering::Relaxed));
+        }
+        Some(sum)
     }
 }
 

@@ -4,7 +4,7 @@ use super::counters::{self, CounterMaps, Sums};
 use super::maps::{self, BigMap};
 use super::object::{self, Prepared};
 use super::{KernelError, host, sys};
-use firewall_common::abi::{ABI_VERSION, Config, InterfaceEntry};
+use firewall_common::abi::{ABI_VERSION, Config, Counter, InterfaceEntry};
 use firewall_common::verdict::Verdict;
 use firewall_policy::tables::Tables;
 use std::fs::OpenOptions;
@@ -262,6 +262,13 @@ impl Loaded {
     #[must_use]
     pub fn counters(&self) -> Sums {
         self.counters.read()
+    }
+
+    /// What the program has counted so far for one rule slot, if there is such a slot. Cheap enough
+    /// to be asked after every frame.
+    #[must_use]
+    pub fn rule_counter(&self, slot: u32) -> Option<Counter> {
+        self.counters.rule(slot)
     }
 
     /// Instructions that the verifier processed.
