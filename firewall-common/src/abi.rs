@@ -8,7 +8,7 @@ use crate::field::Field;
 use crate::reason::Reason;
 
 /// Version of the map layouts. A daemon reuses pinned maps of the same version only.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// How many interfaces one host can filter. Slot 0 belongs to interfaces that are not listed.
 pub const INTERFACES: usize = 64;
@@ -134,7 +134,16 @@ pub mod addr_form {
     pub const TREE: u32 = 1;
     /// A root by the upper 16 of 32 bits, and buckets that are searched by the lower 16.
     pub const ROOT: u32 = 2;
+    /// A root by some of the upper 64 of 128 bits, and a B+-tree below each entry.
+    pub const BRANCH: u32 = 3;
 }
+
+/// How many nodes can stand above a leaf of a [`addr_form::BRANCH`] lookup.
+pub const BRANCH_LEVELS: u32 = 8;
+
+/// First of the six bits of an [`addr_form::BRANCH`] reference that hold its length: above them the
+/// mark of a low block, below them room for every multiple of 8 in the largest tables (256 MiB).
+pub const BRANCH_LENGTH: u32 = 25;
 
 /// How many levels an address tree can have.
 pub const TREE_LEVELS: usize = 8;
@@ -145,20 +154,31 @@ pub const TREE_LEVELS: usize = 8;
 pub struct AddrConfig {
     /// One of [`addr_form`].
     pub form: u32,
-    /// 1 if row references are `u32`, 0 if they are `u16`.
+    /// 1 if row references are `u32`, 0 if they are `u16`. ([`addr_form::BRANCH`]: always `u32`.)
     pub wide: u32,
     /// [`addr_form::TREE`]: number of levels.
     pub depth: u32,
     /// [`addr_form::TREE`]: byte offset of every level, the root first.
-    /// [`addr_form::ROOT`]: the first is the root's.
+    /// [`addr_form::ROOT`] and [`addr_form::BRANCH`]: the first is the root's.
     pub levels: [u32; TREE_LEVELS],
     /// [`addr_form::TREE`]: byte offset of the row references, by interval.
     pub values: u32,
-    /// [`addr_form::TREE`]: 1 if some references lead to a search over the lower 64 bits.
+    /// IPv6: 1 if some references lead to a search over the lower 64 bits.
     pub has_low: u32,
+    /// [`addr_form::BRANCH`]: upper 32 bits of the key at which the root begins.
+    pub base_high: u32,
+    /// [`addr_form::BRANCH`]: its lower 32 bits.
+    pub base_low: u32,
+    /// [`addr_form::BRANCH`]: how many bits of a key the root does not look at, 0 to 63.
+    pub shift: u32,
+    /// [`addr_form::BRANCH`]: the root's last index.
+    pub last: u32,
     /// Byte offset of the rows.
     pub rows: u32,
 }
+
+/// Set in the head of a low block that is about one prefix: see [`crate::classify`].
+pub const LOW_PREFIX: u32 = 1 << 31;
 
 /// One family's classifier.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -259,6 +279,10 @@ impl Config {
             levels: [0; TREE_LEVELS],
             values: 0,
             has_low: 0,
+            base_high: 0,
+            base_low: 0,
+            shift: 0,
+            last: 0,
             rows: 0,
         };
         const FIELD: FieldConfig = FieldConfig {

@@ -46,6 +46,11 @@ impl Blob {
         }
     }
 
+    /// Appends bytes.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
     /// Appends a number.
     pub(super) fn u16(&mut self, value: u16) {
         self.extend(&value.to_ne_bytes());

@@ -70,16 +70,20 @@ fn from_v6(set: RangeSet<u128>) -> Match {
     }
 }
 
+/// Whether `tables` drop packets from an IPv6 source.
+fn drops(tables: &Tables, address: u128) -> bool {
+    let mut key = PacketKey::empty(Family::V6);
+    (key.src_hi, key.src_lo) = ((address >> 64) as u64, address as u64);
+    decided(tables, &key).is_some()
+}
+
 /// Whether `tables` drop exactly the IPv6 sources in `set`, at the boundaries of every `step`th
 /// range.
 fn drops_v6(tables: &Tables, set: &RangeSet<u128>, step: usize) {
     for &(first, last) in set.ranges().iter().step_by(step) {
-        let around = [first.wrapping_sub(1), first, last, last.wrapping_add(1)];
-        for address in around {
-            let mut key = PacketKey::empty(Family::V6);
-            (key.src_hi, key.src_lo) = ((address >> 64) as u64, address as u64);
+        for address in [first.wrapping_sub(1), first, last, last.wrapping_add(1)] {
             assert_eq!(
-                decided(tables, &key).is_some(),
+                drops(tables, address),
                 set.contains(address),
                 "{address:032x}"
             );
@@ -182,6 +186,61 @@ fn the_edges_of_the_v6_space() {
             if !set.is_empty() {
                 let policy = policy([from_v6(set.clone())].into_iter());
                 drops_v6(&compiled(&policy), &set, 1);
+            }
+        }
+    }
+}
+
+/// The same edges among so many prefixes that the lookup takes its form for large sets, wherever
+/// the prefixes crowd.
+#[test]
+fn the_edges_of_the_v6_space_in_large_sets() {
+    let crowds: [fn(u64) -> u128; 4] = [
+        |i| u128::from(scattered(i)) << 64,
+        |i| u128::from(scattered(i) >> 40) << 64,
+        |i| !(u128::from(scattered(i) >> 50) << 64),
+        |i| u128::from(0x2001_0db8_0000_0000 | scattered(i) >> 34) << 64 | 0xffff << (i % 5 * 24),
+    ];
+    let ends = [
+        0,
+        1 << 64,
+        1 << 127,
+        (1 << 127) - 1,
+        u128::MAX - 1,
+        u128::MAX,
+    ];
+    for crowd in crowds {
+        let prefixes: Vec<(u128, u128)> = (0..3_000)
+            .map(|i| (crowd(i), [128, 64, 120, 49][i as usize % 4]))
+            .map(|(at, length)| {
+                let hosts = u128::MAX.checked_shr(length).unwrap_or(0);
+                (at & !hosts, at | hosts)
+            })
+            .collect();
+        for first in ends {
+            for last in ends {
+                let mut all = prefixes.clone();
+                // Not the whole space: there would be nothing left to search.
+                if last.wrapping_sub(first) < 1 << 120 {
+                    all.push((first, last));
+                }
+                let set = RangeSet::from_ranges(all);
+                let policy = policy([from_v6(set.clone())].into_iter());
+                let tables = compiled(&policy);
+                drops_v6(&tables, &set, 7);
+                let outside = set.complement();
+                for &(first, last) in outside.ranges().iter().step_by(5) {
+                    for address in [first, last, first + (last - first) / 2] {
+                        assert!(!drops(&tables, address), "{address:032x}");
+                    }
+                }
+                for address in ends {
+                    assert_eq!(
+                        drops(&tables, address),
+                        set.contains(address),
+                        "{address:032x}"
+                    );
+                }
             }
         }
     }
