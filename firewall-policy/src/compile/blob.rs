@@ -39,31 +39,27 @@ impl Blob {
         self.length
     }
 
-    fn extend(&mut self, bytes: &[u8]) {
+    /// Appends bytes.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.length += bytes.len();
         if self.length <= MAX_TABLES {
             self.bytes.extend_from_slice(bytes);
         }
     }
 
-    /// Appends bytes.
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-
     /// Appends a number.
     pub(super) fn u16(&mut self, value: u16) {
-        self.extend(&value.to_ne_bytes());
+        self.bytes(&value.to_ne_bytes());
     }
 
     /// Appends a number.
     pub(super) fn u32(&mut self, value: u32) {
-        self.extend(&value.to_ne_bytes());
+        self.bytes(&value.to_ne_bytes());
     }
 
     /// Appends a number.
     pub(super) fn u64(&mut self, value: u64) {
-        self.extend(&value.to_ne_bytes());
+        self.bytes(&value.to_ne_bytes());
     }
 
     /// Appends a row reference or class: `u32` if `wide`, else `u16`.
