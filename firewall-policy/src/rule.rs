@@ -10,6 +10,7 @@ use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::verdict::{Action, Verdict};
 use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
 
 /// A policy that can be compiled.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -188,14 +189,15 @@ pub struct Match {
 }
 
 impl Match {
-    /// Matches every IP packet.
+    /// Matches every IP packet. All of them share their sets.
     #[must_use]
     pub fn any() -> Self {
-        Self {
+        static ANY: LazyLock<Match> = LazyLock::new(|| Match {
             src: AddrSet::any(),
             dst: AddrSet::any(),
             fields: Field::ALL.map(|field| RangeSet::of(0, field.none())),
-        }
+        });
+        ANY.clone()
     }
 
     /// One small field's accepted values.

@@ -17,19 +17,29 @@ pub(super) fn carry_over(survey: &Survey, newest: &Folder) -> Result<(), KernelE
     let Some(in_force) = survey.in_force() else {
         return Ok(());
     };
-    let mut chain: Vec<(u32, Record, BigMap)> = Vec::new();
     let folders = survey
         .generations
         .iter()
         .filter(|generation| generation.number <= in_force.number)
         .map(|generation| &generation.folder)
         .chain([newest]);
+    let mut found: Vec<(u32, &Folder, BigMap)> = Vec::new();
     for folder in folders {
-        // One that another version made, or that is half removed: it has nothing to carry.
-        let (Ok(record), Ok(rules)) = (folder.read_record(), folder.rules()) else {
+        // One that is half removed has nothing to carry.
+        if let Ok(rules) = folder.rules() {
+            found.push((rules.id()?, folder, rules));
+        }
+    }
+    // Most changes leave the map as it is; records are long, and need not be read then.
+    if found.windows(2).all(|pair| pair[0].0 == pair[1].0) {
+        return Ok(());
+    }
+    let mut chain: Vec<(u32, Record, BigMap)> = Vec::new();
+    for (id, folder, rules) in found {
+        // One that another version made.
+        let Ok(record) = folder.read_record() else {
             continue;
         };
-        let id = rules.id()?;
         match chain.last_mut() {
             // The same map: its newest record says who counts where now.
             Some(last) if last.0 == id => last.1 = record,

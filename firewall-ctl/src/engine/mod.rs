@@ -138,8 +138,9 @@ impl Engine {
         remove_unused(&mut survey)?;
         let record = survey
             .in_force()
-            .and_then(|generation| generation.folder.read_record().ok());
-        if let Some(record) = &record {
+            .map(|generation| generation.folder.read_record());
+        let known = record.as_ref().and_then(|record| record.as_ref().ok());
+        if let Some(record) = known {
             require_namespace(record, &survey)?;
         }
         let filtered = survey.filtered();
@@ -150,11 +151,11 @@ impl Engine {
             source,
             targets: &targets,
             object: &self.object,
+            record: record.as_ref(),
         };
         let modes = transaction::check_modes(&survey, &desired)?;
-        if let Some(record) = record
-            && is_in_force(&record, &survey, source, &targets)
-        {
+        if let Some(record) = known.filter(|known| is_in_force(known, &survey, source, &targets)) {
+            let record = record.clone();
             return Ok((Done { record, warnings }, false));
         }
         trial::run_tests(&self.object, request, source)?;

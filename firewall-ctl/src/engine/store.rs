@@ -274,17 +274,26 @@ impl Folder {
                 pin.display()
             ))
         };
-        let version: RecordVersion = serde_json::from_slice(&json).map_err(unreadable)?;
-        if version.abi_version != ABI_VERSION {
+        let answer: Result<Record, _> = serde_json::from_slice(&json);
+        let version = match &answer {
+            Ok(record) => record.abi_version,
+            // Another version's record may have another form.
+            Err(_) => {
+                serde_json::from_slice::<RecordVersion>(&json)
+                    .map_err(unreadable)?
+                    .abi_version
+            }
+        };
+        if version != ABI_VERSION {
             return Err(KernelError::State(format!(
                 "{} was made by another version of firewall-ctl (map layout {}, this one has \
                  {ABI_VERSION}); it keeps filtering. `apply` or `load` replaces it, with counters \
                  from zero",
                 self.path.display(),
-                version.abi_version
+                version
             )));
         }
-        serde_json::from_slice(&json).map_err(unreadable)
+        answer.map_err(unreadable)
     }
 
     /// Opens its reason counters.

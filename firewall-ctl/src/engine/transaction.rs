@@ -37,6 +37,8 @@ pub(super) struct Desired<'a> {
     pub(super) source: &'a Source,
     pub(super) targets: &'a [Target],
     pub(super) object: &'a [u8],
+    /// What is on record about the generation in force, or why that cannot be read.
+    pub(super) record: Option<&'a Result<Record, KernelError>>,
 }
 
 /// What is in force now.
@@ -229,7 +231,7 @@ fn stage_and_switch(
     journal: &mut Journal,
 ) -> Result<(Done, Staged), EngineError> {
     let mut warnings = Vec::new();
-    let kept = Kept::open(survey, &mut warnings);
+    let kept = Kept::open(survey, desired, &mut warnings);
     let counters = Counters::obtain(&kept, desired)?;
     let tables = files::compile(&desired.source.policy, &counters.rule_slots.slots)?;
 
@@ -295,6 +297,7 @@ fn stage_and_switch(
             program,
         });
     }
+    let hoped_for = record.interfaces.clone();
     attach_new(store, survey, desired, &program, &mut record, journal)?;
     for interface in record.interfaces.iter().filter(|i| i.fallback.is_some()) {
         if let Some(reason) = &interface.fallback
@@ -307,7 +310,9 @@ fn stage_and_switch(
         }
     }
     // Only now the modes are known. Readers between the two find the modes that were hoped for.
-    folder.write_record(&record)?;
+    if record.interfaces != hoped_for {
+        folder.write_record(&record)?;
+    }
 
     for pinned in desired
         .targets
@@ -418,35 +423,29 @@ fn commit(survey: &Survey, desired: &Desired<'_>, staged: &Staged, done: &mut Do
 
 /// The counters of the generation in force, if they can be used on.
 #[derive(Debug)]
-struct Kept {
-    found: Option<(Record, BigMap, BigMap, BigMap)>,
+struct Kept<'a> {
+    found: Option<(&'a Record, BigMap, BigMap, BigMap)>,
 }
 
-impl Kept {
-    fn open(survey: &Survey, warnings: &mut Vec<String>) -> Self {
-        let Some(generation) = survey.in_force() else {
+impl<'a> Kept<'a> {
+    fn open(survey: &Survey, desired: &Desired<'a>, warnings: &mut Vec<String>) -> Self {
+        let (Some(generation), Some(record)) = (survey.in_force(), desired.record) else {
             return Self { found: None };
         };
         let folder = &generation.folder;
-        let open = || -> Result<_, KernelError> {
-            Ok((
-                folder.read_record()?,
-                folder.reasons()?,
-                folder.ports()?,
-                folder.rules()?,
-            ))
+        let maps = || Ok((folder.reasons()?, folder.ports()?, folder.rules()?));
+        let found = match record {
+            Ok(record) => maps()
+                .map(|(reasons, ports, rules)| (record, reasons, ports, rules))
+                .map_err(|error: KernelError| error.to_string()),
+            Err(error) => Err(error.to_string()),
         };
-        match open() {
-            Ok(found) => Self { found: Some(found) },
-            Err(error) => {
-                warnings.push(format!("counters start from zero: {error}"));
-                Self { found: None }
-            }
-        }
+        let found = found
+            .map_err(|error| warnings.push(format!("counters start from zero: {error}")))
+            .ok();
+        Self { found }
     }
-}
 
-impl Kept {
     /// Why an interface that stays was attached in generic mode.
     fn fallback_of(&self, ifindex: u32) -> Option<String> {
         let (record, ..) = self.found.as_ref()?;
@@ -471,7 +470,7 @@ struct Counters {
 
 impl Counters {
     /// Those of the generation before, as far as there are any and they are large enough.
-    fn obtain(kept: &Kept, desired: &Desired<'_>) -> Result<Self, EngineError> {
+    fn obtain(kept: &Kept<'_>, desired: &Desired<'_>) -> Result<Self, EngineError> {
         let rules: Vec<&str> = desired
             .source
             .policy
@@ -563,7 +562,7 @@ fn draft_record(
         request,
         source,
         targets,
-        object: _,
+        ..
     } = desired;
     let mut interfaces = Vec::with_capacity(targets.len());
     for (target, &slot) in targets.iter().zip(&counters.interface_slots.slots) {
