@@ -6,9 +6,11 @@
 
 pub mod ctl;
 pub mod evasion;
+pub mod features;
 pub mod frames;
 pub mod keyed;
 pub mod netns;
 pub mod policies;
 pub mod random;
 pub mod trial;
+pub mod verifier;

@@ -17,6 +17,7 @@ mod process;
 mod run;
 mod setup;
 mod test;
+mod verify;
 mod workspace;
 
 /// Set-up, builds, demo and tests of the firewall.
@@ -39,6 +40,8 @@ enum Command {
     Demo(demo::Args),
     /// Run every test, also those that need root and the kernel
     Test(test::Args),
+    /// What the kernel's verifier needs for every feature, held against docs/verifier.md
+    Verify(verify::Args),
     /// Format all crates
     Fmt,
     /// Formatting, clippy, borders between crates, licences and sources of dependencies
@@ -63,6 +66,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Run(args) => run::command(&workspace, &args),
         Command::Demo(args) => demo::command(&workspace, &args),
         Command::Test(args) => test::command(&workspace, &args),
+        Command::Verify(args) => verify::command(&workspace, &args),
         Command::Fmt => lint::format(&workspace),
         Command::Lint => lint::command(&workspace),
     }

@@ -22,6 +22,7 @@ pub(crate) mod pins;
 pub mod counters;
 pub mod log;
 pub mod program;
+pub mod verify;
 
 pub use error::KernelError;
 

@@ -3,6 +3,7 @@
 use super::counters::{self, CounterMaps, Sums};
 use super::maps::{self, BigMap};
 use super::object::{self, Prepared};
+use super::sys::LogLevel;
 use super::{KernelError, host, sys};
 use firewall_common::abi::{ABI_VERSION, Config, Counter, InterfaceEntry};
 use firewall_common::verdict::Verdict;
@@ -47,6 +48,19 @@ impl Program {
         config: &Config,
         maps: &ProgramMaps<'_>,
     ) -> Result<Self, KernelError> {
+        let fd = load_or_explain(&Self::prepare(object, config, maps)?)?;
+        let id = sys::program_info(fd.as_fd())
+            .map_err(KernelError::call("read the program's id"))?
+            .id;
+        Ok(Self { fd, id })
+    }
+
+    /// The program with all that belongs to a policy, to this machine and to the maps filled in.
+    pub(super) fn prepare(
+        object: &[u8],
+        config: &Config,
+        maps: &ProgramMaps<'_>,
+    ) -> Result<Prepared, KernelError> {
         let mut config = *config;
         config.abi_version = ABI_VERSION;
         config.debug = u32::from(super::log::wanted());
@@ -61,12 +75,7 @@ impl Program {
             maps.rules,
         ];
         let maps = maps.map(|map| (map.name(), map.fd()));
-        let prepared = object::prepare(object, &config, &maps)?;
-        let fd = load_or_explain(&prepared)?;
-        let id = sys::program_info(fd.as_fd())
-            .map_err(KernelError::call("read the program's id"))?
-            .id;
-        Ok(Self { fd, id })
+        object::prepare(object, &config, &maps)
     }
 
     /// Opens a pinned program.
@@ -101,7 +110,7 @@ impl Program {
 /// Loads without a log, which is faster; loads once more with it to explain a refusal.
 fn load_or_explain(prepared: &Prepared) -> Result<OwnedFd, KernelError> {
     let program = prepared.program();
-    let error = match sys::program_load(&program, &mut []) {
+    let error = match sys::program_load(&program, LogLevel::Steps, &mut []) {
         Ok(fd) => return Ok(fd),
         Err(error) => error,
     };
@@ -113,7 +122,7 @@ fn load_or_explain(prepared: &Prepared) -> Result<OwnedFd, KernelError> {
         });
     }
     let mut log = vec![0; LOG_SIZE];
-    if let Ok(fd) = sys::program_load(&program, &mut log) {
+    if let Ok(fd) = sys::program_load(&program, LogLevel::Steps, &mut log) {
         return Ok(fd);
     }
     let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());

@@ -170,6 +170,10 @@ pub(crate) struct ProgramFacts {
     pub(crate) name: String,
     /// Instructions that the verifier processed.
     pub(crate) verified: u32,
+    /// Bytes of the program as the verifier left it.
+    pub(crate) translated: u32,
+    /// Bytes of the machine code.
+    pub(crate) compiled: u32,
 }
 
 /// A program's facts.
@@ -179,6 +183,8 @@ pub(crate) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramFacts> 
         id: info.id,
         name: get_name(&info.name),
         verified: info.verified_insns,
+        translated: info.xlated_prog_len,
+        compiled: info.jited_prog_len,
     })
 }
 
@@ -294,8 +300,21 @@ pub(crate) struct XdpProgram<'a> {
     pub(crate) btf: Option<&'a BtfInfo>,
 }
 
-/// BPF_PROG_LOAD. With a `log` that is not empty, the verifier writes there what it thinks.
-pub(crate) fn program_load(program: &XdpProgram<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
+/// What the verifier writes into its log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LogLevel {
+    /// What it does, instruction by instruction (BPF_LOG_LEVEL1).
+    Steps = 1,
+    /// What it needed, in a few lines (BPF_LOG_STATS).
+    Statistics = 4,
+}
+
+/// BPF_PROG_LOAD. With a `log` that is not empty, the verifier writes into it.
+pub(crate) fn program_load(
+    program: &XdpProgram<'_>,
+    level: LogLevel,
+    log: &mut [u8],
+) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     // SAFETY: the union's arm for this command; all arms are integers.
     let arm = unsafe { &mut attr.__bindgen_anon_3 };
@@ -316,7 +335,7 @@ pub(crate) fn program_load(program: &XdpProgram<'_>, log: &mut [u8]) -> io::Resu
             (bytes.as_ptr() as u64, *size, *count);
     }
     if !log.is_empty() {
-        arm.log_level = 1;
+        arm.log_level = level as u32;
         arm.log_buf = log.as_mut_ptr() as u64;
         arm.log_size = log.len() as u32;
     }

@@ -1,0 +1,167 @@
+//! Policies that between them use every feature of the kernel program, alone and together: what
+//! the table in docs/verifier.md has rows for.
+
+use crate::policies;
+use crate::random::Random;
+use anyhow::{Context, Result};
+use firewall_policy::compile::compile;
+use firewall_policy::rule::Policy;
+use firewall_policy::tables::Tables;
+
+/// One row: what the policy uses, and the policy.
+pub type Case = (String, Policy);
+
+/// Match fields alone: the key and a value.
+const FIELDS: &[(&str, &str)] = &[
+    ("from, IPv4", "from: 198.51.100.0/24"),
+    ("to, IPv4", "to: 198.51.100.0/24"),
+    ("from, IPv6", "from: \"2001:db8::/32\""),
+    ("from, IPv6 below /64", "from: \"2001:db8::1\""),
+    ("to, IPv6", "to: \"2001:db8::/32\""),
+    ("proto", "proto: udp"),
+    ("port", "proto: tcp, port: 8000-8010"),
+    ("source_port", "proto: udp, source_port: 123"),
+    ("icmp", "proto: icmp, icmp: {type: 8}"),
+    ("flags", "proto: tcp, flags: {set: [syn], clear: [ack]}"),
+    ("zone", "zone: lan"),
+    ("vlan", "vlan: 10"),
+    ("dscp", "dscp: ef"),
+    ("ttl", "ttl: 0-4"),
+    ("length", "length: 1400-65535"),
+];
+
+/// Every match field in one rule, so that no lane can be left out.
+const ALL: &str = "vlan: 10, dscp: ef, ttl: 1-64, length: 60-1500, zone: lan";
+
+const HEAD: &str = "version: 1\n\
+                    interfaces: [{match: eth0, zone: lan}, {match: eth1, zone: wan}]\n";
+
+/// All rows, in the order of the table.
+///
+/// # Errors
+/// A policy of this list that does not read.
+pub fn all() -> Result<Vec<Case>> {
+    let mut cases = vec![
+        case("no rule", "pass", &[])?,
+        case("no rule, default drop", "drop", &[])?,
+    ];
+    for (name, field) in FIELDS {
+        cases.push(case(name, "pass", &[format!("{field}, action: drop")])?);
+    }
+    let sizes = [64, 4_096, 10_000];
+    for size in sizes {
+        let rules = five_fields(size, Addresses::V4, "drop");
+        cases.push(case(&format!("{size} rules, IPv4"), "drop", &rules)?);
+    }
+    for size in sizes {
+        let rules = five_fields(size, Addresses::V6, "drop");
+        cases.push(case(&format!("{size} rules, IPv6"), "drop", &rules)?);
+    }
+    for size in sizes {
+        let rules = five_fields(size, Addresses::Both, "next");
+        cases.push(case(
+            &format!("{size} rules, `action: next`"),
+            "drop",
+            &rules,
+        )?);
+    }
+    cases.push(case("every field at once", "drop", &every_field(1))?);
+    cases.push(case(
+        "every field at once, 10000 rules",
+        "drop",
+        &every_field(10_000),
+    )?);
+    for (name, policy) in policies::shipped()? {
+        cases.push((format!("rules/{name}"), policy));
+    }
+    Ok(cases)
+}
+
+/// The tables of a row's policy.
+///
+/// # Errors
+/// A limit that it exceeds.
+pub fn tables(policy: &Policy) -> Result<Tables> {
+    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+    Ok(compile(policy, &slots)?)
+}
+
+fn case(name: &str, default: &str, rules: &[String]) -> Result<Case> {
+    let mut text = format!("{HEAD}default: {{in: {default}}}\nrules:\n");
+    if rules.is_empty() {
+        text.push_str("  []\n");
+    }
+    for (number, rule) in rules.iter().enumerate() {
+        text.push_str(&format!("  - {{name: r{number}, {rule}}}\n"));
+    }
+    let policy = policies::parse(&text).with_context(|| name.to_owned())?;
+    Ok((name.to_owned(), policy))
+}
+
+#[derive(Clone, Copy)]
+enum Addresses {
+    V4,
+    V6,
+    Both,
+}
+
+/// Rules on addresses, protocol and ports; the last one decides.
+fn five_fields(count: usize, addresses: Addresses, action: &str) -> Vec<String> {
+    let mut random = Random::new(count as u64);
+    let rule = |number: usize| {
+        let v4 = match addresses {
+            Addresses::V4 => true,
+            Addresses::V6 => false,
+            Addresses::Both => number % 2 == 0,
+        };
+        let from = if v4 {
+            network_v4(&mut random)
+        } else {
+            network_v6(&mut random)
+        };
+        let to = if v4 {
+            network_v4(&mut random)
+        } else {
+            network_v6(&mut random)
+        };
+        let port = random.below(60_000) + 1;
+        let source = random.below(1_000) + 1;
+        let action = if number + 1 == count { "drop" } else { action };
+        format!(
+            "from: {from}, to: {to}, proto: {}, port: {port}-{}, source_port: {source}-65535, \
+             action: {action}",
+            if number % 3 == 0 { "udp" } else { "tcp" },
+            port + random.below(5_000),
+        )
+    };
+    (0..count).map(rule).collect()
+}
+
+/// Every match field that exists, both families, `next`, and hosts below a /64.
+fn every_field(count: usize) -> Vec<String> {
+    let mut rules = five_fields(count, Addresses::Both, "next");
+    for (number, rule) in rules.iter_mut().enumerate() {
+        let more = if number % 5 == 0 { ALL } else { "zone: wan" };
+        *rule = format!("{more}, {rule}");
+    }
+    let alone = FIELDS
+        .iter()
+        .map(|(_, field)| format!("{field}, action: next"));
+    rules.extend(alone);
+    rules.push("proto: icmpv6, icmp: {type: 128}, action: drop".into());
+    rules
+}
+
+fn network_v4(random: &mut Random) -> String {
+    let [_, b, c, _] = (random.below(1 << 31) as u32).to_be_bytes();
+    format!("10.{b}.{c}.0/24")
+}
+
+fn network_v6(random: &mut Random) -> String {
+    let (a, b) = (random.below(1 << 16), random.below(1 << 16));
+    match random.below(3) {
+        0 => format!("\"2001:db8:{a:x}:{b:x}::{:x}\"", b + 1),
+        1 => format!("\"2001:db8:{a:x}:{b:x}::/64\""),
+        _ => format!("\"2001:db8:{a:x}::/48\""),
+    }
+}
