@@ -112,7 +112,7 @@ fn five_fields(count: usize, addresses: Addresses, action: &str) -> Vec<String> 
         let v4 = match addresses {
             Addresses::V4 => true,
             Addresses::V6 => false,
-            Addresses::Both => number % 2 == 0,
+            Addresses::Both => number.is_multiple_of(2),
         };
         let from = if v4 {
             network_v4(&mut random)
@@ -130,7 +130,11 @@ fn five_fields(count: usize, addresses: Addresses, action: &str) -> Vec<String> 
         format!(
             "from: {from}, to: {to}, proto: {}, port: {port}-{}, source_port: {source}-65535, \
              action: {action}",
-            if number % 3 == 0 { "udp" } else { "tcp" },
+            if number.is_multiple_of(3) {
+                "udp"
+            } else {
+                "tcp"
+            },
             port + random.below(5_000),
         )
     };
@@ -141,7 +145,11 @@ fn five_fields(count: usize, addresses: Addresses, action: &str) -> Vec<String> 
 fn every_field(count: usize) -> Vec<String> {
     let mut rules = five_fields(count, Addresses::Both, "next");
     for (number, rule) in rules.iter_mut().enumerate() {
-        let more = if number % 5 == 0 { ALL } else { "zone: wan" };
+        let more = if number.is_multiple_of(5) {
+            ALL
+        } else {
+            "zone: wan"
+        };
         *rule = format!("{more}, {rule}");
     }
     let alone = FIELDS
