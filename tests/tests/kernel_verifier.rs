@@ -1,8 +1,6 @@
 //! The verifier's bar holds for every feature, alone and together, and docs/verifier.md says what
 //! this kernel says.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use firewall_tests::verifier::{self, Row};
 
 #[test]
