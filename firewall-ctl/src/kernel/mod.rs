@@ -19,6 +19,8 @@ pub(crate) mod link;
 pub(crate) mod maps;
 pub(crate) mod pins;
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod counters;
 pub mod log;
 pub mod program;

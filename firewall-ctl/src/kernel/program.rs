@@ -267,6 +267,12 @@ impl Loaded {
         })
     }
 
+    /// The program itself.
+    #[cfg(feature = "bench")]
+    pub(super) fn program(&self) -> &Program {
+        &self.program
+    }
+
     /// What the program has counted so far.
     #[must_use]
     pub fn counters(&self) -> Sums {
