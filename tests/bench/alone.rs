@@ -98,8 +98,7 @@ impl Contender {
     }
 
     fn sample(&mut self, base: bool) -> Result<f64> {
-        self.bed
-            .aim(if base { &self.base } else { &self.target })?;
+        self.bed.aim(if base { &self.base } else { &self.target })?;
         self.bed.rewind()?;
         let (_, nanoseconds) = self.bed.run(self.repeat)?;
         Ok(nanoseconds)

@@ -12,11 +12,17 @@
 
 mod alone;
 mod cases;
+mod child;
+#[cfg(test)]
+mod golden;
 mod live;
 mod machine;
 mod measure;
 mod peers;
+mod plot;
 mod prefixes;
+mod private;
+mod publish;
 mod report;
 mod sets;
 mod stop;
@@ -50,6 +56,12 @@ struct Args {
     /// Write all results to FILE as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draw cost against number of rules into FILE.svg, and FILE.png where rsvg-convert is there
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Put tables and picture into README.md and docs/ below DIR
+    #[arg(long, value_name = "DIR")]
+    publish: Option<PathBuf>,
     /// The benchmark's BPF object
     #[arg(long, value_name = "FILE", env = "FIREWALL_BENCH_OBJECT", hide = true)]
     object: PathBuf,
@@ -64,13 +76,27 @@ type Case = fn(&Context, &mut Report) -> Result<()>;
 const CASES: &[(&str, Case)] = &[
     ("P1", cases::one_rule::p1),
     ("P2", cases::rule_sets::p2),
+    ("P3", cases::frames::p3),
+    ("P4", cases::frames::p4),
     ("P5", cases::rule_sets::p5),
     ("P6", cases::large_sets::p6),
+    ("P7", cases::control::p7),
     ("P8", cases::large_sets::p8),
+    ("P9", cases::control::p9),
+    ("P10", cases::p10),
+    ("P11", cases::frames::p11),
+    ("P12", cases::control::p12),
 ];
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    if let Some(code) = child::answer() {
+        return code;
+    }
+    let args = Args::parse();
+    if let Some(code) = private::enter_or_wait(args.ctl.as_deref()) {
+        return code;
+    }
+    match run(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -83,11 +109,12 @@ fn main() -> ExitCode {
 /// Whether every bar holds that was judged.
 fn run(args: &Args) -> Result<bool> {
     for name in &args.only {
-        let known = CASES.iter().any(|(case, _)| case.eq_ignore_ascii_case(name));
+        let known = CASES
+            .iter()
+            .any(|(case, _)| case.eq_ignore_ascii_case(name));
         ensure!(known, "there is no case {name}");
     }
     stop::catch_signals()?;
-    machine::stay_on_one_cpu()?;
     let context = Context {
         object: fs::read(&args.object).with_context(|| args.object.display().to_string())?,
         sets: sets::Sets {
@@ -95,7 +122,6 @@ fn run(args: &Args) -> Result<bool> {
         },
         rounds: args.rounds.unwrap_or(if args.quick { 3 } else { 11 }),
         quick: args.quick,
-        ctl: args.ctl.clone(),
     };
     let mut report = Report {
         machine: machine::describe()?,
@@ -115,8 +141,13 @@ fn run(args: &Args) -> Result<bool> {
     }
     print!("{}", report.text());
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report)? + "\n";
-        fs::write(path, text).with_context(|| path.display().to_string())?;
+        publish::json(&report, path)?;
+    }
+    if let Some(path) = &args.plot {
+        publish::picture(&report, path)?;
+    }
+    if let Some(root) = &args.publish {
+        publish::documents(&report, root)?;
     }
     Ok(report.is_good())
 }

@@ -3,7 +3,7 @@
 //! All subjects of a contest run once in each round, one after the other, so that what disturbs
 //! the machine for a while disturbs all of them. Ratios are taken inside a round.
 
-use crate::stop;
+use crate::{machine, stop};
 use anyhow::Result;
 
 /// The values of one subject, one for each round.
@@ -68,6 +68,7 @@ pub(crate) fn rounds(
     mut sample: impl FnMut(usize) -> Result<f64>,
 ) -> Result<Vec<Series>> {
     let mut series = vec![Series::default(); subjects];
+    let _one_cpu = machine::OneCpu::enter()?;
     for round in 0..=rounds {
         eprint!("\r  {what}: round {round} of {rounds} ");
         for step in 0..subjects {

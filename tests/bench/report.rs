@@ -203,11 +203,7 @@ impl Report {
             Some(false) => "no",
         };
         let judged = |answer| {
-            if self.quick {
-                "-"
-            } else {
-                word(answer)
-            }
+            if self.quick { "-" } else { word(answer) }
         };
         for bar in &self.bars {
             let (value, spread, what) = match &bar.outcome {
@@ -267,6 +263,32 @@ impl Report {
     /// The table of bars for a document.
     pub(crate) fn bars_markdown(&self) -> String {
         markdown(&self.bar_cells())
+    }
+
+    /// The plot as a table for a document: a row for each line, a column for each number of rules.
+    pub(crate) fn points_markdown(&self) -> String {
+        let mut rules: Vec<f64> = self.points.iter().map(|point| point.rules).collect();
+        rules.sort_by(f64::total_cmp);
+        rules.dedup();
+        let mut lines: Vec<&str> = Vec::new();
+        for point in &self.points {
+            if !lines.contains(&point.line.as_str()) {
+                lines.push(&point.line);
+            }
+        }
+        let mut cells = vec![vec!["rules".to_owned()]];
+        cells[0].extend(rules.iter().map(|&count| whole(count)));
+        for line in lines {
+            let mut row = vec![line.to_owned()];
+            row.extend(rules.iter().map(|&count| {
+                self.points
+                    .iter()
+                    .find(|point| point.line == line && point.rules == count)
+                    .map_or(String::new(), |point| whole(point.nanoseconds))
+            }));
+            cells.push(row);
+        }
+        markdown(&cells)
     }
 
     /// The table of measurements for a document.
@@ -342,18 +364,21 @@ pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         v if v < 9.995 => format!("{value:.2}"),
         v if v < 99.95 => format!("{value:.1}"),
-        _ => {
-            let digits = format!("{:.0}", value.abs());
-            let mut text = if value < 0.0 { "-" } else { "" }.to_owned();
-            for (index, digit) in digits.chars().enumerate() {
-                if index > 0 && (digits.len() - index).is_multiple_of(3) {
-                    text.push(',');
-                }
-                text.push(digit);
-            }
-            text
-        }
+        _ => whole(value),
     }
+}
+
+/// Without decimals; thousands with commas.
+pub(crate) fn whole(value: f64) -> String {
+    let text = format!("{:.0}", value.abs());
+    let mut grouped = if value < 0.0 { "-" } else { "" }.to_owned();
+    for (index, digit) in text.chars().enumerate() {
+        if index > 0 && (text.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
 }
 
 fn with_unit(value: f64, unit: &str) -> String {

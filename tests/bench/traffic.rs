@@ -60,7 +60,7 @@ impl Traffic {
 }
 
 /// The nearest key that a frame can have.
-fn normal(mut key: PacketKey) -> PacketKey {
+pub(crate) fn normal(mut key: PacketKey) -> PacketKey {
     let proto = key.field(Field::Proto);
     let ports = [Field::SourcePort, Field::DestinationPort];
     let proto = match proto {

@@ -53,14 +53,35 @@ pub(crate) fn all(workspace: &Workspace, tools: &Toolchain, release: bool) -> Re
     process::run(&mut cargo)
 }
 
-/// Builds `firewall-ebpf` for the BPF target into [`Workspace::bpf_object`].
+/// Builds the kernel program of the product into [`Workspace::bpf_object`].
 pub(crate) fn object(workspace: &Workspace, tools: &Toolchain) -> Result<()> {
+    kernel_program(workspace, tools, "firewall-ebpf", &workspace.bpf_object())
+}
+
+/// Builds the programs of the benchmark into [`Workspace::bench_object`].
+pub(crate) fn bench_object(workspace: &Workspace, tools: &Toolchain) -> Result<()> {
+    kernel_program(
+        workspace,
+        tools,
+        "firewall-bench",
+        &workspace.bench_object(),
+    )
+}
+
+/// Builds a program of the package `firewall-ebpf` for the BPF target into `object`.
+fn kernel_program(
+    workspace: &Workspace,
+    tools: &Toolchain,
+    name: &str,
+    object: &Path,
+) -> Result<()> {
     let package = workspace.root.join("firewall-ebpf");
     let build = workspace.target.join("bpf").join(tools.compiler.name());
     let mut cargo = tools.compiler.cargo();
     cargo
         .current_dir(&package)
         .args(["build", "--release", "--locked", "-Z", "build-std=core"])
+        .args(["--bin", name])
         .args(["--target", "bpfel-unknown-none", "--target-dir"])
         .arg(&build)
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &tools.linker)
@@ -68,19 +89,15 @@ pub(crate) fn object(workspace: &Workspace, tools: &Toolchain) -> Result<()> {
             "CARGO_ENCODED_RUSTFLAGS",
             rustflags(workspace, tools).join("\x1f"),
         );
-    process::run(&mut cargo).context("building the eBPF object")?;
+    process::run(&mut cargo).with_context(|| format!("building the eBPF object {name}"))?;
 
-    publish(
-        workspace,
-        tools,
-        &build.join("bpfel-unknown-none/release/firewall-ebpf"),
-    )
+    let built = build.join("bpfel-unknown-none/release").join(name);
+    publish(tools, &built, object)
 }
 
-/// Makes [`Workspace::bpf_object`] of what the linker left. BTF stays; DWARF has done its service,
-/// is ten times as large as the rest, and holds hashes of source paths, as some symbols do.
-fn publish(workspace: &Workspace, tools: &Toolchain, built: &Path) -> Result<()> {
-    let object = workspace.bpf_object();
+/// Makes `object` of what the linker left. BTF stays; DWARF has done its service, is ten times as
+/// large as the rest, and holds hashes of source paths, as some symbols do.
+fn publish(tools: &Toolchain, built: &Path, object: &Path) -> Result<()> {
     let names = object.with_extension("symbols");
     let renamed: String =
         process::capture(Command::new(&tools.nm).arg("--just-symbol-name").arg(built))?
@@ -102,10 +119,10 @@ fn publish(workspace: &Workspace, tools: &Toolchain, built: &Path) -> Result<()>
     process::run_quietly(&mut strip)?;
     let read =
         |path: &Path| std::fs::read(path).with_context(|| format!("reading {}", path.display()));
-    if object.exists() && read(&object)? == read(&fresh)? {
+    if object.exists() && read(object)? == read(&fresh)? {
         return std::fs::remove_file(&fresh).with_context(|| fresh.display().to_string());
     }
-    std::fs::rename(&fresh, &object).with_context(|| format!("writing {}", object.display()))
+    std::fs::rename(&fresh, object).with_context(|| format!("writing {}", object.display()))
 }
 
 /// A mangled name without the crates' disambiguators, which hash where the sources are:

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+mod bench;
 mod build;
 mod demo;
 #[cfg(test)]
@@ -42,6 +43,8 @@ enum Command {
     Test(test::Args),
     /// What the kernel's verifier needs for every feature, held against docs/verifier.md
     Verify(verify::Args),
+    /// Measure the firewall against its bars and against other packet filters
+    Bench(bench::Args),
     /// Format all crates
     Fmt,
     /// Formatting, clippy, borders between crates, licences and sources of dependencies
@@ -67,6 +70,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Demo(args) => demo::command(&workspace, &args),
         Command::Test(args) => test::command(&workspace, &args),
         Command::Verify(args) => verify::command(&workspace, &args),
+        Command::Bench(args) => bench::command(&workspace, &args),
         Command::Fmt => lint::format(&workspace),
         Command::Lint => lint::command(&workspace),
     }

@@ -44,7 +44,9 @@ impl Tally {
 pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     if !args.rootless {
         let tools = setup::ensure(workspace, Need::Test)?;
-        build::all(workspace, &tools, false)?;
+        // The programs themselves are built with the tests, below.
+        build::object(workspace, &tools)?;
+        build::bench_object(workspace, &tools)?;
     }
     let targets = targets(workspace)?;
     let (kernel, rootless): (Vec<_>, Vec<_>) =
@@ -149,6 +151,7 @@ fn run_kernel(workspace: &Workspace, targets: &[String], args: &Args) -> Result<
             "FIREWALL_CTL",
             workspace.programs(false).join("firewall-ctl"),
         ),
+        ("FIREWALL_BENCH_OBJECT", workspace.bench_object()),
     ];
     let mut command = cargo_test(workspace);
     for name in targets {

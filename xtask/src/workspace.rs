@@ -38,6 +38,11 @@ impl Workspace {
         self.target.join("bpf/firewall-ebpf.o")
     }
 
+    /// The finished eBPF object of the benchmark.
+    pub(crate) fn bench_object(&self) -> PathBuf {
+        self.target.join("bpf/firewall-bench.o")
+    }
+
     /// Tools that set-up built for this project alone.
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")

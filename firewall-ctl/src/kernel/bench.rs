@@ -193,8 +193,7 @@ impl Bed {
             .ok_or_else(|| error()(&"it is gone"))?
             .fd()
             .map_err(|e| error()(&e))?;
-        let mut map =
-            ProgramArray::try_from(self.map("TARGET")?).map_err(|e| error()(&e))?;
+        let mut map = ProgramArray::try_from(self.map("TARGET")?).map_err(|e| error()(&e))?;
         map.set(0, &fd, 0).map_err(|e| error()(&e))
     }
 
@@ -327,7 +326,8 @@ pub fn wait_measured(child: &Child) -> io::Result<(ExitStatus, u64)> {
     // SAFETY: a struct of integers, valid when zero.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: a child of ours that nobody has waited for, and two places to write to.
-    let answer = unsafe { libc::wait4(child.id().cast_signed(), &raw mut status, 0, &raw mut usage) };
+    let answer =
+        unsafe { libc::wait4(child.id().cast_signed(), &raw mut status, 0, &raw mut usage) };
     if answer < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -36,8 +36,8 @@ pub(crate) fn p1(context: &Context, report: &mut Report) -> Result<()> {
         ("a bare drop", bed.program("bench_drop")?),
         ("ours, one rule", Subject::ours(&loaded)?),
     ];
-    let mark = Mark::at_most("P1", "one rule, hot packet: ours over xdp-filter", "x", 0.8)
-        .moonshot(0.5);
+    let mark =
+        Mark::at_most("P1", "one rule, hot packet: ours over xdp-filter", "x", 0.8).moonshot(0.5);
     let xdp_filter = match peers::xdp_filter::load(PORT) {
         Ok(peer) => {
             subjects.push(("xdp-filter, all features, one port", peer.subject()?));

@@ -28,7 +28,11 @@ pub(crate) fn p2(context: &Context, report: &mut Report) -> Result<()> {
         for &size in &sizes {
             contenders.push(prepare(context, profile, size)?.contender);
         }
-        let costs = contest(&format!("P2 {}", profile.name()), context.rounds, &mut contenders)?;
+        let costs = contest(
+            &format!("P2 {}", profile.name()),
+            context.rounds,
+            &mut contenders,
+        )?;
         for (size, cost) in sizes.iter().zip(&costs) {
             report.row(
                 "P2",

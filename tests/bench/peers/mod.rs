@@ -1,6 +1,8 @@
 //! The other packet filters, as Debian packages them. One file each; every one lives in network
 //! namespaces of its own and is gone when its value is dropped.
 
+pub(crate) mod five;
+pub(crate) mod netfilter;
 pub(crate) mod xdp_filter;
 
 use anyhow::{Context, Result, bail};

@@ -138,6 +138,24 @@ pub(crate) fn ensure(workspace: &Workspace, need: Need) -> Result<Toolchain> {
     }
 }
 
+/// Installs the Debian packages of programs that are missing: pairs of program and package. What
+/// cannot be installed is said, and is no error: the caller can do without.
+pub(crate) fn offer(wanted: &[(&str, &str)]) {
+    let missing: Vec<String> = wanted
+        .iter()
+        .filter(|(program, _)| process::find(program).is_none())
+        .map(|(_, package)| (*package).to_owned())
+        .collect();
+    if missing.is_empty() {
+        return;
+    }
+    if !apt::is_present() {
+        println!("not installed, and no apt here: {}", missing.join(" "));
+    } else if let Err(error) = apt::install(&missing) {
+        println!("cannot install {}: {error:#}", missing.join(" "));
+    }
+}
+
 /// Remedies what is missing, one round after the other: a package may be what the next needs.
 fn install(workspace: &Workspace, need: Need) -> Result<()> {
     const ROUNDS: usize = 4;
