@@ -49,7 +49,14 @@ pub(crate) fn documents(report: &Report, root: &Path) -> Result<()> {
     replace(&root.join("README.md"), &[("compare", &compare)])?;
     replace(
         &root.join("docs/performance.md"),
-        &[("bars", &bars), ("rows", &report.rows_markdown())],
+        &[
+            (
+                "picture",
+                "![Cost of a dropped packet against number of rules](images/performance.svg)\n",
+            ),
+            ("bars", &bars),
+            ("rows", &report.rows_markdown()),
+        ],
     )
 }
 
