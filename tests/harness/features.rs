@@ -5,7 +5,8 @@ use crate::policies;
 use crate::random::Random;
 use anyhow::{Context, Result};
 use firewall_policy::compile::compile;
-use firewall_policy::rule::Policy;
+use firewall_policy::range::RangeSet;
+use firewall_policy::rule::{AddrSet, Policy};
 use firewall_policy::tables::Tables;
 
 /// One row: what the policy uses, and the policy.
@@ -71,6 +72,8 @@ pub fn all() -> Result<Vec<Case>> {
         "drop",
         &every_field(10_000),
     )?);
+    cases.push(large_set("set of 100000 prefixes, IPv4", true)?);
+    cases.push(large_set("set of 100000 prefixes, IPv6", false)?);
     for (name, policy) in policies::shipped()? {
         cases.push((format!("rules/{name}"), policy));
     }
@@ -96,6 +99,29 @@ fn case(name: &str, default: &str, rules: &[String]) -> Result<Case> {
     }
     let policy = policies::parse(&text).with_context(|| name.to_owned())?;
     Ok((name.to_owned(), policy))
+}
+
+/// One rule on the source and the destination, each a set that needs the lookup form for many.
+fn large_set(name: &str, v4: bool) -> Result<Case> {
+    let (name, mut policy) = case(name, "pass", &["action: drop".into()])?;
+    let mut random = Random::new(7);
+    let mut set = || {
+        let (mut set, count) = (AddrSet::none(), 100_000);
+        if v4 {
+            let ranges = (0..count).map(|_| random.bits() as u32 & !0xff);
+            set.v4 = RangeSet::from_ranges(ranges.map(|at| (at, at | 0xff)).collect());
+        } else {
+            let ranges = (0..count).map(|n| (u128::from(random.bits() >> 3) << 64, n % 2));
+            // Networks of /64, and hosts.
+            let ranges = ranges.map(|(at, odd)| (at, at | (u128::from(u64::MAX) * odd)));
+            set.v6 = RangeSet::from_ranges(ranges.collect());
+        }
+        set
+    };
+    for rule in &mut policy.rules {
+        (rule.matches.src, rule.matches.dst) = (set(), set());
+    }
+    Ok((name, policy))
 }
 
 #[derive(Clone, Copy)]
