@@ -133,7 +133,11 @@ fn icmp_error<F: Frame>(frame: &F, packet: &Packet) -> Option<Reason> {
         return None;
     }
     let inner = frame.header::<20>(packet.l4 + ICMP_HEADER)?;
-    (inner.u8::<0>() >> 4 == 4 && u64::from(inner.be32::<12>()) == packet.key.dst_lo)
+    let inner_len = (inner.u8::<0>() & 15) * 4;
+    (inner.u8::<0>() >> 4 == 4
+        && inner_len >= 20
+        && packet.l4 + ICMP_HEADER + inner_len + 8 <= packet.end
+        && u64::from(inner.be32::<12>()) == packet.key.dst_lo)
         .then_some(Reason::ICMP_ERROR)
 }
 

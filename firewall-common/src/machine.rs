@@ -57,6 +57,12 @@ pub trait Machine: Copy {
 /// number only if the number fills eight bytes of the stack, so every field is a `u64` or a pointer
 /// (kernel/bpf/verifier.c, `widen_imprecise_scalars`).
 pub trait Step {
+    /// Gives every number that a round can change to [`Machine::forget`]. Kernels before 6.8 lose
+    /// track of why they know a number that is read through the callback's pointer: Linux 6.1 takes
+    /// a value known before the first round for the value in all rounds, and removes the branches
+    /// that only another value reaches. Called before the first round in the kernel.
+    fn forget(&mut self);
+
     /// One round; false ends the loop.
     fn step(&mut self) -> bool;
 }

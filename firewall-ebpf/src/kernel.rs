@@ -119,6 +119,7 @@ impl Machine for Kernel {
 
     #[inline(always)]
     fn repeat<S: Step>(&self, max: u32, state: &mut S) {
+        state.forget();
         // SAFETY: the callback gets the pointer that is handed in, and the loop ends before this
         // function does.
         unsafe {

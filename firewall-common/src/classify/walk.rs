@@ -148,6 +148,20 @@ impl<M: Machine, F: Family> Walk<M, F> {
 
 impl<M: Machine, F: Family> Step for Walk<M, F> {
     #[inline(always)]
+    fn forget(&mut self) {
+        for number in [
+            &mut self.nodes_left,
+            &mut self.leaves_left,
+            &mut self.rules_left,
+            &mut self.first_leaf,
+            &mut self.first_rule,
+            &mut self.found,
+        ] {
+            *number = self.machine.forget(*number);
+        }
+    }
+
+    #[inline(always)]
     fn step(&mut self) -> bool {
         let levels = self.machine.constant(|c| &F::of(c).levels);
         if self.rules_left == 0 && levels > 1 {

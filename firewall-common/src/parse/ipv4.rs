@@ -75,7 +75,7 @@ fn options<M: Machine, F: Frame>(machine: &M, frame: &F, from: u32, to: u32) -> 
     let mut walk = OptionWalk {
         machine: *machine,
         frame: *frame,
-        at: machine.forget(u64::from(from)),
+        at: u64::from(from),
         to: u64::from(to),
         bad: NOTHING_BAD,
     };
@@ -118,6 +118,9 @@ impl<M: Machine, F: Frame> OptionWalk<M, F> {
             }
             _ => {}
         }
+        if self.at + 2 > self.to {
+            return Some(Err(Reason::BAD_HEADER_LEN));
+        }
         let Some(header) = self.frame.header::<2>(self.at as u32) else {
             return Some(Err(Reason::TRUNCATED));
         };
@@ -130,6 +133,12 @@ impl<M: Machine, F: Frame> OptionWalk<M, F> {
 }
 
 impl<M: Machine, F: Frame> Step for OptionWalk<M, F> {
+    #[inline(always)]
+    fn forget(&mut self) {
+        self.at = self.machine.forget(self.at);
+        self.bad = self.machine.forget(self.bad);
+    }
+
     #[inline(always)]
     fn step(&mut self) -> bool {
         match self.option() {
@@ -164,7 +173,9 @@ fn fragmented<M: Machine>(
 ) -> Result<(), Reason> {
     let offset = (flags_offset & OFFSET_MASK) * 8;
     let more = flags_offset & MORE_FRAGMENTS != 0;
-    check(packet.key.field(Field::Proto), offset, more, payload)?;
+    // Total length after reassembly: options need not be in every fragment.
+    let whole = HEADER + offset + payload;
+    check(packet.key.field(Field::Proto), offset, more, payload, whole)?;
     packet.key.fields[Field::Fragment as usize] = if offset == 0 {
         fragment::FIRST
     } else {
@@ -178,14 +189,20 @@ fn fragmented<M: Machine>(
     }
 }
 
-/// What every fragment must keep, whatever the policy says. `offset` and `payload` are bytes.
+/// What every fragment must keep, whatever the policy says. `offset` and `payload` are bytes;
+/// `whole` is what the length field of the reassembled packet would have to hold.
 #[inline(always)]
-pub(super) fn check(next: u32, offset: u32, more: bool, payload: u32) -> Result<(), Reason> {
+pub(super) fn check(
+    next: u32,
+    offset: u32,
+    more: bool,
+    payload: u32,
+    whole: u32,
+) -> Result<(), Reason> {
     if (more && payload & 7 != 0) || payload == 0 {
         return Err(Reason::BAD_LENGTH);
     }
-    // 20 bytes of header are in the total length of the packet that comes out of reassembly.
-    if offset + payload + HEADER > 65_535 {
+    if whole > 65_535 {
         return Err(Reason::FRAG_OVERSIZE);
     }
     if offset == 8 && next == proto::TCP {

@@ -93,20 +93,19 @@ fn extensions<M: Machine, F: Frame>(
     let mut walk = ExtensionWalk {
         machine: *machine,
         frame: *frame,
-        at: machine.forget(u64::from(packet.l4)),
+        at: u64::from(packet.l4),
         end: u64::from(packet.end),
+        body: u64::from(packet.end - packet.l4),
         next: u64::from(packet.key.field(Field::Proto)),
-        first: 1,
+        count: 0,
         fragment_header: 0,
         fragment: u64::from(fragment::WHOLE),
-        result: UNFINISHED,
+        result: u64::from(Reason::EXT_CHAIN.0),
     };
     // One round more than there may be headers: it finds what follows the last one.
     machine.repeat(knob(machine, |k| &k.ipv6_ext_max) + 1, &mut walk);
-    match walk.result {
-        FINISHED => {}
-        UNFINISHED => return Err(Reason::EXT_CHAIN),
-        reason => return Err(Reason(reason as u8)),
+    if walk.result != FINISHED {
+        return Err(Reason(walk.result as u8));
     }
     packet.l4 = walk.at as u32;
     packet.fragment_header = walk.fragment_header as u32;
@@ -118,10 +117,8 @@ fn extensions<M: Machine, F: Frame>(
     Ok(())
 }
 
-/// [`ExtensionWalk::result`] while there is more to see. No reason has a code this large.
-const UNFINISHED: u64 = 1 << 32;
-/// [`ExtensionWalk::result`] at the end of the chain.
-const FINISHED: u64 = 2 << 32;
+/// [`ExtensionWalk::result`] at the end of the chain. No reason has a code this large.
+const FINISHED: u64 = 1 << 32;
 
 /// One extension header a step.
 struct ExtensionWalk<M, F> {
@@ -131,15 +128,17 @@ struct ExtensionWalk<M, F> {
     at: u64,
     /// Byte offset of the end of the packet.
     end: u64,
+    /// Bytes of all that follows the fixed header.
+    body: u64,
     /// What the next header is.
     next: u64,
-    /// 1 in the first step.
-    first: u64,
+    /// Extension headers so far.
+    count: u64,
     /// 1 after a fragment header.
     fragment_header: u64,
     /// As `Field::Fragment`.
     fragment: u64,
-    /// [`UNFINISHED`], [`FINISHED`], or the code of the reason against the packet.
+    /// [`FINISHED`], or the code of the reason against the packet.
     result: u64,
 }
 
@@ -150,6 +149,9 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
         let current = self.next as u32;
         if !is_extension(current) {
             return Ok(true);
+        }
+        if self.count == u64::from(knob(&self.machine, |k| &k.ipv6_ext_max)) {
+            return Err(Reason::EXT_CHAIN);
         }
         // RFC 7112: the first fragment holds the whole chain.
         let cut = if self.fragment_header != 0 {
@@ -164,19 +166,19 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
             AUTHENTICATION => (units + 2) * 4,
             _ => (units + 1) * 8,
         };
-        if current == HOP_BY_HOP && self.first == 0 {
-            return Err(Reason::EXT_ORDER);
-        }
-        if current == ROUTING && header.u8::<2>() == 0 {
-            return Err(Reason::SOURCE_ROUTE);
-        }
-        self.first = 0;
-        self.next = u64::from(header.u8::<0>());
         let at = self.at + len;
         self.at = self.machine.forget(at);
         if at > self.end {
             return Err(cut);
         }
+        if current == HOP_BY_HOP && self.count != 0 {
+            return Err(Reason::EXT_ORDER);
+        }
+        if current == ROUTING && header.u8::<2>() == 0 {
+            return Err(Reason::SOURCE_ROUTE);
+        }
+        self.count = self.machine.forget(self.count + 1);
+        self.next = u64::from(header.u8::<0>());
         if current == FRAGMENT {
             if self.fragment_header != 0 {
                 return Err(Reason::EXT_ORDER);
@@ -185,7 +187,11 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
             let offset_flags = header.be16::<2>();
             let (offset, more) = (offset_flags & 0xfff8, offset_flags & 1 != 0);
             if offset != 0 || more {
-                ipv4::check(self.next as u32, offset, more, (self.end - at) as u32)?;
+                // Payload length after reassembly: what is in front of the fragment header, and
+                // the data up to the end of this fragment.
+                let whole = (self.body - len) as u32 + offset;
+                let payload = (self.end - at) as u32;
+                ipv4::check(self.next as u32, offset, more, payload, whole)?;
                 self.fragment = u64::from(if offset == 0 {
                     fragment::FIRST
                 } else {
@@ -200,6 +206,20 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
 }
 
 impl<M: Machine, F: Frame> Step for ExtensionWalk<M, F> {
+    #[inline(always)]
+    fn forget(&mut self) {
+        for number in [
+            &mut self.at,
+            &mut self.next,
+            &mut self.count,
+            &mut self.fragment_header,
+            &mut self.fragment,
+            &mut self.result,
+        ] {
+            *number = self.machine.forget(*number);
+        }
+    }
+
     #[inline(always)]
     fn step(&mut self) -> bool {
         match self.take() {

@@ -1,0 +1,157 @@
+//! Differential fuzzing of frames: where to get them, under which policies, and what to do with one
+//! about which two evaluators disagree.
+//!
+//! The product's parser and the oracle are compared by what users see: verdict, reason, the rule
+//! that decided and the rules that counted. Equal seeds give equal frames.
+
+mod generate;
+mod minimise;
+mod policies;
+
+pub use generate::Generator;
+pub use minimise::minimise;
+pub use policies::policies;
+
+use crate::frames::Frame;
+use crate::oracle::{self, Judgement};
+use anyhow::{Context, Result, bail};
+use firewall_common::pipeline::NO_RULE;
+use firewall_policy::compile::compile;
+use firewall_policy::host;
+use firewall_policy::rule::Policy;
+use firewall_policy::tables::Tables;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// A policy with its tables; counter slot `i` belongs to rule `i`.
+#[derive(Debug)]
+pub struct Case {
+    /// Name for messages.
+    pub name: String,
+    /// The policy.
+    pub policy: Policy,
+    /// What it compiles to.
+    pub tables: Tables,
+}
+
+impl Case {
+    /// Compiles a policy.
+    ///
+    /// # Errors
+    /// It is beyond a limit.
+    pub fn new(name: impl Into<String>, policy: Policy) -> Result<Self> {
+        let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+        let tables = compile(&policy, &slots).context("the policy does not compile")?;
+        Ok(Self {
+            name: name.into(),
+            policy,
+            tables,
+        })
+    }
+
+    /// What the oracle says about a frame.
+    #[must_use]
+    pub fn oracle(&self, frame: &[u8]) -> Judgement {
+        oracle::judge(&self.policy, frame, 0)
+    }
+
+    /// What the host build of the product says.
+    #[must_use]
+    pub fn host(&self, frame: &[u8]) -> Judgement {
+        let answer = host::decide(&self.tables, frame, 0);
+        let outcome = answer.outcome;
+        Judgement {
+            passes: outcome.verdict.name() == "pass",
+            reason: outcome.reason.name(),
+            rule: (outcome.rule != NO_RULE).then_some(outcome.rule as usize),
+            counted: answer.counted.iter().map(|&slot| slot as usize).collect(),
+        }
+    }
+
+    /// Where oracle and host disagree about a frame: a message with the smallest such frame.
+    #[must_use]
+    pub fn disagreement(&self, frame: &[u8]) -> Option<String> {
+        if self.oracle(frame) == self.host(frame) {
+            return None;
+        }
+        let small = minimise(frame, |frame| self.oracle(frame) != self.host(frame));
+        Some(format!(
+            "under {}:\n  oracle {:?}\n  host   {:?}\n  frame  {}",
+            self.name,
+            self.oracle(&small),
+            self.host(&small),
+            hex(&small)
+        ))
+    }
+}
+
+/// How many frames to go through: the environment variable `FIREWALL_FRAMES`, or `default`.
+///
+/// # Errors
+/// The variable is not a number.
+pub fn budget(default: u64) -> Result<u64> {
+    match std::env::var("FIREWALL_FRAMES") {
+        Ok(text) => text
+            .replace('_', "")
+            .parse()
+            .with_context(|| format!("FIREWALL_FRAMES={text} is not a number")),
+        Err(_) => Ok(default),
+    }
+}
+
+/// Two digits a byte.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The folder of frames that were worth keeping.
+#[must_use]
+pub fn corpus_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")
+}
+
+/// Every kept frame, with its place: files of lines of hexadecimal digits, `#` before comments.
+///
+/// # Errors
+/// A file that does not read, or an empty corpus.
+pub fn corpus() -> Result<Vec<(String, Frame)>> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(corpus_folder())?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.sort();
+    let mut frames = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file)?;
+        for (number, line) in text.lines().enumerate() {
+            let digits = line.split('#').next().unwrap_or_default().trim();
+            if digits.is_empty() {
+                continue;
+            }
+            let place = format!("{}:{}", file.display(), number + 1);
+            let frame = from_hex(digits).with_context(|| place.clone())?;
+            frames.push((place, frame));
+        }
+    }
+    if frames.is_empty() {
+        bail!("the corpus is empty");
+    }
+    Ok(frames)
+}
+
+fn from_hex(digits: &str) -> Result<Frame> {
+    let digits: Vec<u8> = digits.bytes().filter(|byte| *byte != b' ').collect();
+    if !digits.len().is_multiple_of(2) {
+        bail!("an odd number of digits");
+    }
+    digits
+        .chunks(2)
+        .map(|pair| {
+            let text = std::str::from_utf8(pair)?;
+            Ok(u8::from_str_radix(text, 16)?)
+        })
+        .collect()
+}

@@ -1,0 +1,78 @@
+//! Policies that make every knob and every match field matter.
+
+use super::Case;
+use crate::evasion::{POLICY_A, POLICY_B};
+use crate::policies::parse;
+use anyhow::Result;
+use firewall_common::field::Field;
+use firewall_policy::range::RangeSet;
+
+/// Rules that look at every field, so that a field read wrongly changes what decides.
+const FIELDS: &str = "\
+rules:
+  - {name: seen, proto: [tcp, udp], port: [22, 80], action: next}
+  - {name: tag, vlan: 100, dscp: 0, action: drop}
+  - {name: low, ttl: 0-63, proto: tcp, action: next}
+  - {name: near, from: [192.0.2.0/24, 2001:db8::/64], to: [198.51.100.80, '2001:db8::2'], length: 0-99, action: next}
+  - {name: first, action: next}
+  - {name: later, from: 192.0.2.0/24, action: drop}
+  - {name: echo, proto: icmp, icmp: {type: echo-request}, action: pass}
+  - {name: solicit, proto: icmpv6, icmp: {type: neighbour-solicitation}, action: next}
+  - {name: back, proto: [tcp, udp, sctp], source_port: [53, 443, 40000], port: 1024-65535, action: pass}
+  - {name: syn, proto: tcp, flags: {set: [syn], clear: [ack]}, port: 80, action: pass}
+  - {name: acks, proto: tcp, flags: {set: [ack]}, action: pass}
+  - {name: tunnel, proto: [gre, 4, 41], action: drop}
+";
+
+/// A and B of the packet contract; then everything that `packet:` and `essential:` can say, over
+/// rules that look at every field.
+///
+/// # Errors
+/// A policy here that does not read.
+pub fn policies() -> Result<Vec<Case>> {
+    let mut cases = vec![
+        Case::new("A", parse(POLICY_A)?)?,
+        Case::new("B", parse(POLICY_B)?)?,
+    ];
+    let variants = [
+        ("drop", "{}"),
+        ("pass", "{}"),
+        ("drop", "{fragments: pass, ip_options: pass}"),
+        (
+            "drop",
+            "{malformed: pass, fragments: pass, ip_options: pass}",
+        ),
+        (
+            "pass",
+            "{malformed: pass, fragments: drop, ip_options: drop}",
+        ),
+        ("pass", "{vlan_depth: 0, ipv6_ext_max: 0, ip_options: pass}"),
+        (
+            "drop",
+            "{vlan_depth: 1, ipv6_ext_max: 1, fragments: pass, malformed: pass}",
+        ),
+        ("pass", "{vlan_depth: 8, ipv6_ext_max: 16}"),
+    ];
+    for (default, packet) in variants {
+        let text = format!("version: 1\ndefault: {{in: {default}}}\npacket: {packet}\n{FIELDS}");
+        let mut policy = parse(&text)?;
+        // The language cannot say it, and the tables can.
+        for rule in &mut policy.rules {
+            let part = match rule.name.as_str() {
+                "first" => 1,
+                "later" => 2,
+                _ => continue,
+            };
+            rule.matches.fields[Field::Fragment as usize] = RangeSet::of(part, part);
+        }
+        cases.push(Case::new(format!("{default} {packet}"), policy)?);
+    }
+    for off in ["arp", "neighbour", "multicast", "icmp_error", "dhcp"] {
+        let text = format!(
+            "version: 1\ndefault: {{in: drop, essential: {{{off}: false}}}}\n\
+             packet: {{fragments: pass}}\nrules: []\n"
+        );
+        cases.push(Case::new(format!("without {off}"), parse(&text)?)?);
+    }
+    Ok(cases)
+}

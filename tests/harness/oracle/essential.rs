@@ -1,0 +1,96 @@
+//! What a default-drop host cannot do without, and forgeries of it: ARP (RFC 826), neighbour
+//! discovery (RFC 4861, RFC 6980), multicast listeners (RFC 2710, RFC 3810), ICMP errors (RFC 792,
+//! RFC 4443), DHCP (RFC 2131, RFC 8415).
+
+use super::{Anomaly, Knobs, Packet, Part, be16};
+use std::net::IpAddr;
+
+/// The reason for which a frame that is not IP passes, if it is essential.
+pub(super) fn other(
+    ethertype: u16,
+    payload: &[u8],
+    knobs: &Knobs,
+) -> Result<Option<&'static str>, Anomaly> {
+    if ethertype != 0x0806 || !knobs.arp {
+        return Ok(None);
+    }
+    if payload.len() < 28 {
+        return Err("truncated");
+    }
+    // Ethernet addresses of 6 bytes, IPv4 addresses of 4.
+    let is_ours = be16(payload, 0) == 1 && be16(payload, 2) == 0x0800 && payload[4..6] == [6, 4];
+    Ok(is_ours.then_some("arp"))
+}
+
+/// The reason for which a packet passes, if it is essential.
+pub(super) fn packet(packet: &Packet, knobs: &Knobs) -> Result<Option<&'static str>, Anomaly> {
+    match (packet.source, packet.destination) {
+        (IpAddr::V4(_), _) => Ok(v4(packet, knobs)),
+        (IpAddr::V6(source), _) => {
+            // RFC 4861, 4862, 3590: what a host sends before it has an address.
+            let kind = packet.icmp.map(|(kind, _)| kind);
+            if source.is_unspecified() && !matches!(kind, Some(131 | 132 | 133 | 135 | 143)) {
+                return Err("bogon");
+            }
+            v6(packet, knobs)
+        }
+    }
+}
+
+fn v4(packet: &Packet, knobs: &Knobs) -> Option<&'static str> {
+    if packet.proto == 17 && packet.ports == Some((67, 68)) && knobs.dhcp {
+        return Some("dhcp");
+    }
+    let (kind, _) = packet.icmp?;
+    if ![3, 11, 12].contains(&kind) || packet.part != Part::Whole || !knobs.icmp_error {
+        return None;
+    }
+    // Behind the ICMP header stands the packet that the error is about: its header, and at least
+    // 8 bytes more. We must have sent it.
+    let quoted = &packet.payload[8..];
+    let header_length = usize::from(quoted.first()? % 16) * 4;
+    let is_whole = quoted[0] / 16 == 4 && header_length >= 20 && quoted.len() >= header_length + 8;
+    let is_ours =
+        is_whole && IpAddr::from(<[u8; 4]>::try_from(&quoted[12..16]).ok()?) == packet.destination;
+    is_ours.then_some("icmp-error")
+}
+
+fn v6(packet: &Packet, knobs: &Knobs) -> Result<Option<&'static str>, Anomaly> {
+    if packet.proto == 17 && packet.ports == Some((547, 546)) && knobs.dhcp {
+        return Ok(Some("dhcp"));
+    }
+    let Some((kind, _)) = packet.icmp else {
+        return Ok(None);
+    };
+    let message = packet.payload.as_slice();
+    match kind {
+        133..=137 => {
+            // Any other hop limit means that it comes from another network.
+            if packet.ttl != 255 || packet.has_fragment_header {
+                return Err("nd-spoof");
+            }
+            let shortest = [8, 16, 24, 24, 40][usize::from(kind - 133)];
+            if message.len() < shortest {
+                return Err("truncated");
+            }
+            let is_essential = kind != 137 && knobs.neighbour;
+            Ok(is_essential.then_some("neighbour"))
+        }
+        130..=132 | 143 => {
+            let shortest = if kind == 143 { 8 } else { 24 };
+            let is_sane = packet.ttl == 1 && message.len() >= shortest;
+            Ok((is_sane && knobs.multicast).then_some("multicast-listener"))
+        }
+        1..=4 => {
+            let is_whole = packet.part == Part::Whole && message.len() >= 8 + 40 + 8;
+            if !is_whole || !knobs.icmp_error {
+                return Ok(None);
+            }
+            let quoted = &message[8..];
+            let sender: [u8; 16] = quoted[8..24].try_into().expect("16 bytes");
+            let is_ours = quoted[0] / 16 == 6 && IpAddr::from(sender) == packet.destination;
+            Ok(is_ours.then_some("icmp-error"))
+        }
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,244 @@
+//! IPv4 (RFC 791, RFC 1122, RFC 1858, RFC 3128) and IPv6 with its extension headers (RFC 8200,
+//! RFC 2675, RFC 4302, RFC 5095, RFC 5722, RFC 6946, RFC 7112).
+
+use super::{Anomaly, Knobs, Packet, Part, be16};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The packet that `bytes` begin with; behind it there may be padding.
+pub(super) fn v4(bytes: &[u8], knobs: &Knobs) -> Result<Packet, Anomaly> {
+    if bytes.len() < 20 {
+        return Err("truncated");
+    }
+    if bytes[0] / 16 != 4 {
+        return Err("bad-version");
+    }
+    let header_length = usize::from(bytes[0] % 16) * 4;
+    if header_length < 20 {
+        return Err("bad-header-len");
+    }
+    let length = usize::from(be16(bytes, 2));
+    if length < header_length {
+        return Err("bad-length");
+    }
+    if length > bytes.len() {
+        return Err("truncated");
+    }
+    let payload = &bytes[header_length..length];
+
+    if header_length > 20 {
+        options(&bytes[20..header_length])?;
+        if !knobs.options_pass {
+            return Err("ip-options");
+        }
+    }
+    let source = Ipv4Addr::new(bytes[12], bytes[13], bytes[14], bytes[15]);
+    let destination = Ipv4Addr::new(bytes[16], bytes[17], bytes[18], bytes[19]);
+    let reserved_source = source.is_loopback()
+        || source.is_multicast()
+        || source.octets()[0] >= 240
+        || (source.octets()[0] == 0 && !source.is_unspecified());
+    if reserved_source || destination.is_loopback() || source == destination {
+        return Err("bogon");
+    }
+
+    let proto = bytes[9];
+    let fragment = be16(bytes, 6);
+    let more = fragment & 0x2000 != 0;
+    let offset = usize::from(fragment & 0x1fff) * 8;
+    // Total length after reassembly: options need not be in every fragment.
+    let whole = 20 + offset + payload.len();
+    let part = part(proto, offset, more, payload.len(), whole)?;
+    if part == Part::Later && !knobs.fragments_pass {
+        return Err("fragment");
+    }
+    Ok(Packet {
+        vlan: None,
+        source: IpAddr::V4(source),
+        destination: IpAddr::V4(destination),
+        proto,
+        ttl: bytes[8],
+        dscp: bytes[1] / 4,
+        length,
+        part,
+        has_fragment_header: false,
+        payload: payload.to_vec(),
+        ports: None,
+        tcp_flags: None,
+        icmp: None,
+    })
+}
+
+/// Options must fill their place one by one, and must not say where the packet goes.
+fn options(options: &[u8]) -> Result<(), Anomaly> {
+    match *options {
+        // The end, or the end-of-list option, behind which nothing counts.
+        [] | [0, ..] => Ok(()),
+        [1, ref rest @ ..] => self::options(rest),
+        [131 | 137, ..] => Err("source-route"),
+        [_, length, ..] if length >= 2 && usize::from(length) <= options.len() => {
+            self::options(&options[usize::from(length)..])
+        }
+        _ => Err("bad-header-len"),
+    }
+}
+
+/// Which part of a datagram it is, if it can be one. `whole` is what the datagram's length field
+/// would have to hold.
+fn part(
+    proto: u8,
+    offset: usize,
+    more: bool,
+    payload: usize,
+    whole: usize,
+) -> Result<Part, Anomaly> {
+    if offset == 0 && !more {
+        return Ok(Part::Whole);
+    }
+    if payload == 0 || (more && !payload.is_multiple_of(8)) {
+        return Err("bad-length");
+    }
+    if whole > 65_535 {
+        return Err("frag-oversize");
+    }
+    // RFC 3128: it would write over the flags of the TCP header in the first one.
+    if offset == 8 && proto == 6 {
+        return Err("frag-overlap");
+    }
+    Ok(if offset == 0 {
+        Part::First
+    } else {
+        Part::Later
+    })
+}
+
+/// The packet that `bytes` begin with; behind it there may be padding.
+pub(super) fn v6(bytes: &[u8], knobs: &Knobs) -> Result<Packet, Anomaly> {
+    if bytes.len() < 40 {
+        return Err("truncated");
+    }
+    if bytes[0] / 16 != 6 {
+        return Err("bad-version");
+    }
+    let payload_length = usize::from(be16(bytes, 4));
+    let next = bytes[6];
+    if payload_length == 0 && next != 59 {
+        return Err("jumbogram");
+    }
+    if 40 + payload_length > bytes.len() {
+        return Err("truncated");
+    }
+    let address = |at: usize| {
+        let octets: [u8; 16] = bytes[at..at + 16].try_into().expect("16 bytes");
+        Ipv6Addr::from(octets)
+    };
+    let (source, destination) = (address(8), address(24));
+    let body = &bytes[40..40 + payload_length];
+    let chain = Chain {
+        body,
+        count: 0,
+        part: None,
+    }
+    .follow(next, body, knobs)?;
+    if chain.part == Part::Later && !knobs.fragments_pass {
+        return Err("fragment");
+    }
+
+    let never = |address: Ipv6Addr| address.is_loopback() || address.to_ipv4_mapped().is_some();
+    if source.is_multicast() || never(source) || never(destination) || source == destination {
+        return Err("bogon");
+    }
+    Ok(Packet {
+        vlan: None,
+        source: IpAddr::V6(source),
+        destination: IpAddr::V6(destination),
+        proto: chain.proto,
+        ttl: bytes[7],
+        // Version, traffic class and flow label: 4, 8 and 20 bits. The class begins with the DSCP.
+        dscp: (be16(bytes, 0) >> 6 & 63) as u8,
+        length: (40 + payload_length).min(65_535),
+        part: chain.part,
+        has_fragment_header: chain.has_fragment_header,
+        payload: chain.payload.to_vec(),
+        ports: None,
+        tcp_flags: None,
+        icmp: None,
+    })
+}
+
+/// A chain of extension headers on the way.
+#[derive(Clone, Copy)]
+struct Chain<'a> {
+    /// All that follows the fixed header.
+    body: &'a [u8],
+    /// Extension headers so far.
+    count: usize,
+    /// What the fragment header said, if there was one.
+    part: Option<Part>,
+}
+
+/// What is behind a chain of extension headers.
+struct Payload<'a> {
+    proto: u8,
+    payload: &'a [u8],
+    part: Part,
+    has_fragment_header: bool,
+}
+
+impl<'a> Chain<'a> {
+    /// Follows the chain from the header `rest` begins with, which is of kind `kind`.
+    fn follow(self, kind: u8, rest: &'a [u8], knobs: &Knobs) -> Result<Payload<'a>, Anomaly> {
+        // A chain that does not end in the first fragment is cut on purpose (RFC 7112).
+        let cut = match self.part {
+            None => "truncated",
+            Some(_) => "frag-tiny",
+        };
+        let length = match (kind, rest) {
+            (0 | 43 | 60, [_, units, ..]) => 8 + 8 * usize::from(*units),
+            (51, [_, units, ..]) => 8 + 4 * usize::from(*units),
+            (0 | 43 | 44 | 51 | 60, _) => 8,
+            _ => {
+                return Ok(Payload {
+                    proto: kind,
+                    payload: rest,
+                    part: self.part.unwrap_or(Part::Whole),
+                    has_fragment_header: self.part.is_some(),
+                });
+            }
+        };
+        if self.count == knobs.ipv6_ext_max {
+            return Err("ext-chain");
+        }
+        if rest.len() < 8 || rest.len() < length {
+            return Err(cut);
+        }
+        let (header, behind) = rest.split_at(length);
+        let mut chain = Self {
+            count: self.count + 1,
+            ..self
+        };
+        match kind {
+            0 if self.count > 0 => return Err("ext-order"),
+            43 if header[2] == 0 => return Err("source-route"),
+            44 if self.part.is_some() => return Err("ext-order"),
+            44 => {
+                let offset = usize::from(be16(header, 2) / 8 * 8);
+                let more = header[3] % 2 == 1;
+                // Payload length after reassembly: the headers in front, and the data up to here.
+                let before = self.body.len() - rest.len();
+                let whole = before + offset + behind.len();
+                let part = part(header[0], offset, more, behind.len(), whole)?;
+                chain.part = Some(part);
+                if part == Part::Later {
+                    return Ok(Payload {
+                        proto: header[0],
+                        payload: behind,
+                        part,
+                        has_fragment_header: true,
+                    });
+                }
+            }
+            _ => {}
+        }
+        chain.follow(header[0], behind, knobs)
+    }
+}

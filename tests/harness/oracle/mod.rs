@@ -1,0 +1,183 @@
+//! A second parser, written from the RFCs for obviousness: it slices, allocates and recurses, and
+//! is slow. With the rule oracle of `firewall-policy` it says what must become of any frame, and
+//! is what the product's parser is compared with.
+//!
+//! Shares nothing with the product's parser: no code, no constant, no type; a reason is the name
+//! that users read. Of the product it sees the validated policy alone, and in `key.rs` the form in
+//! which the rule oracle takes a packet.
+//!
+//! **Which reason**, where a frame breaks more than one rule: layers are judged from the outside
+//! in, and in a layer first whether its header is there, then what it says, in the order of this
+//! code. Within IPv6 the addresses are judged behind the extension headers.
+
+mod essential;
+mod ip;
+mod key;
+mod link;
+mod transport;
+
+use firewall_policy::oracle::evaluate;
+use firewall_policy::rule::Policy;
+use std::net::IpAddr;
+
+/// What must become of a frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Judgement {
+    /// Whether it passes.
+    pub passes: bool,
+    /// The name of the one reason.
+    pub reason: &'static str,
+    /// The deciding rule, as an index into the policy's rules.
+    pub rule: Option<usize>,
+    /// The `next` rules that count it, in order.
+    pub counted: Vec<usize>,
+}
+
+/// Why a frame is not a packet that rules decide about: the name of a reason.
+type Anomaly = &'static str;
+
+/// The policy's `packet:` and `default:`, in this module's own terms.
+#[derive(Clone, Copy, Debug)]
+struct Knobs {
+    drops_by_default: bool,
+    malformed_passes: bool,
+    fragments_pass: bool,
+    options_pass: bool,
+    vlan_depth: usize,
+    ipv6_ext_max: usize,
+    arp: bool,
+    neighbour: bool,
+    multicast: bool,
+    icmp_error: bool,
+    dhcp: bool,
+}
+
+impl Knobs {
+    fn of(policy: &Policy) -> Self {
+        // The numbers of the policy's form, as its documentation gives them.
+        let essential = |bit: u32| policy.essential >> bit & 1 == 1;
+        Self {
+            drops_by_default: policy.default_verdict.name() == "drop",
+            malformed_passes: policy.packet.malformed == 0,
+            fragments_pass: policy.packet.fragments == 1,
+            options_pass: policy.packet.drop_ip_options == 0,
+            vlan_depth: policy.packet.vlan_depth as usize,
+            ipv6_ext_max: policy.packet.ipv6_ext_max as usize,
+            arp: essential(0),
+            neighbour: essential(1),
+            multicast: essential(2),
+            icmp_error: essential(3),
+            dhcp: essential(4),
+        }
+    }
+}
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    Whole,
+    /// The first fragment, with the transport header.
+    First,
+    /// Any other fragment: data, whatever it looks like.
+    Later,
+}
+
+/// An IP packet that is in order.
+#[derive(Clone, Debug)]
+struct Packet {
+    /// VLAN id, unless the frame is untagged or has priority tags only.
+    vlan: Option<u16>,
+    source: IpAddr,
+    destination: IpAddr,
+    /// Protocol of `payload`.
+    proto: u8,
+    /// Time to live or hop limit.
+    ttl: u8,
+    dscp: u8,
+    /// Bytes of the packet, its header included.
+    length: usize,
+    part: Part,
+    /// Whether there was an IPv6 fragment header.
+    has_fragment_header: bool,
+    /// From the transport header to the end of the packet: no padding.
+    payload: Vec<u8>,
+    ports: Option<(u16, u16)>,
+    tcp_flags: Option<u8>,
+    /// Type and code of ICMP or ICMPv6.
+    icmp: Option<(u8, u8)>,
+}
+
+/// What a frame holds.
+enum Content {
+    Ip(Packet),
+    /// EtherType and what follows it.
+    Other(u16, Vec<u8>),
+}
+
+/// Says what `policy` must do with a frame (of 14 to 32,767 bytes) from an interface of zone
+/// `zone`.
+#[must_use]
+pub fn judge(policy: &Policy, frame: &[u8], zone: u32) -> Judgement {
+    let knobs = Knobs::of(policy);
+    let without_rule = |passes, reason| Judgement {
+        passes,
+        reason,
+        rule: None,
+        counted: Vec::new(),
+    };
+    let packet = match parse(frame, &knobs) {
+        Err(anomaly) => return without_rule(anomaly_passes(anomaly, &knobs), anomaly),
+        Ok(Content::Other(ethertype, payload)) => {
+            return match essential::other(ethertype, &payload, &knobs) {
+                Err(anomaly) => without_rule(anomaly_passes(anomaly, &knobs), anomaly),
+                Ok(Some(reason)) => without_rule(true, reason),
+                Ok(None) => without_rule(!knobs.drops_by_default, "non-ip"),
+            };
+        }
+        Ok(Content::Ip(packet)) => packet,
+    };
+    match essential::packet(&packet, &knobs) {
+        Err(anomaly) => return without_rule(anomaly_passes(anomaly, &knobs), anomaly),
+        Ok(Some(reason)) => return without_rule(true, reason),
+        Ok(None) => {}
+    }
+    let rules = evaluate(policy, &key::of(&packet, zone));
+    let (passes, reason) = match rules.decided {
+        Some(rule) => (policy.rules[rule].action.name() == "pass", "rule"),
+        None if packet.part == Part::Later => (true, "fragment"),
+        None => (!knobs.drops_by_default, "no-match"),
+    };
+    Judgement {
+        passes,
+        reason,
+        rule: rules.decided,
+        counted: rules.counted,
+    }
+}
+
+fn parse(frame: &[u8], knobs: &Knobs) -> Result<Content, Anomaly> {
+    let (vlan, ethertype, payload) = link::untag(frame, knobs)?;
+    let mut packet = match ethertype {
+        0x0800 => ip::v4(payload, knobs)?,
+        0x86dd => ip::v6(payload, knobs)?,
+        other => return Ok(Content::Other(other, payload.to_vec())),
+    };
+    packet.vlan = vlan;
+    transport::read(&mut packet)?;
+    if packet.part == Part::First && !knobs.fragments_pass {
+        return Err("fragment");
+    }
+    Ok(Content::Ip(packet))
+}
+
+/// `packet.malformed: pass` is about what is wrong by the standards; what another knob forbids
+/// never passes.
+fn anomaly_passes(anomaly: Anomaly, knobs: &Knobs) -> bool {
+    let has_knob = ["vlan-depth", "ip-options", "ext-chain", "fragment"].contains(&anomaly);
+    knobs.malformed_passes && !has_knob
+}
+
+/// The 16-bit number at `at`. The caller has seen that it is there.
+fn be16(bytes: &[u8], at: usize) -> u16 {
+    u16::from(bytes[at]) << 8 | u16::from(bytes[at + 1])
+}
