@@ -15,6 +15,7 @@ pub mod compile;
 pub mod diag;
 pub mod explain;
 pub mod host;
+pub mod lint;
 pub mod oracle;
 pub mod packet_text;
 pub mod policy_tests;
@@ -22,6 +23,7 @@ pub mod range;
 pub mod rule;
 pub mod services;
 pub mod source;
+mod space;
 pub mod tables;
 
 mod ast;

@@ -67,6 +67,24 @@ fn a_policy_that_fails_its_tests_is_never_attached() {
 
 #[test]
 #[ignore = "needs root"]
+fn check_has_the_verifier_take_a_policy_and_attaches_nothing() {
+    let pair = Pair::new().unwrap();
+    let ctl = Ctl::new(&pair.inside).unwrap();
+    let path = ctl.policy(POLICY).unwrap();
+    let report = ctl
+        .json(&["check", "--kernel", path.to_str().unwrap()])
+        .unwrap();
+    let verified = report["files"][0]["verified_instructions"]
+        .as_u64()
+        .unwrap();
+    assert!(verified > 1_000, "{verified}");
+    let (code, text) = answer(&ctl, &["status"]);
+    assert_eq!(code, 5, "{text}");
+    assert!(!ctl.pins().exists());
+}
+
+#[test]
+#[ignore = "needs root"]
 fn live_answers_are_those_of_the_host_and_count_nothing() {
     let pair = Pair::new().unwrap();
     let ctl = Ctl::new(&pair.inside).unwrap();

@@ -4,10 +4,13 @@ use super::context::Context;
 use super::help::after;
 use super::policy;
 use super::table::Table;
-use crate::engine::Compiled;
+use crate::engine::{Compiled, Engine};
 use crate::failure::{Exit, Failure};
 use crate::format::bytes;
+use crate::policy_file::PolicyFile;
 use crate::view::SCHEMA;
+use firewall_policy::diag::Diagnostics;
+use firewall_policy::lint::lint;
 use firewall_policy::rule::SetSize;
 use serde::Serialize;
 
@@ -17,13 +20,21 @@ pub(super) struct Args {
     /// Policies; - for the standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
+    /// Look for rules that do nothing too: shadowed, repeated, contradicted, unreachable or
+    /// never matching ones, and an SSH port that nobody reaches. A finding is exit code 1
+    #[arg(long)]
+    lint: bool,
+    /// Load each policy into the kernel's verifier too, without attaching it, and run its tests
+    /// there; needs root
+    #[arg(long)]
+    kernel: bool,
 }
 
 pub(super) fn help() -> String {
     after(
         &[
             "firewall-ctl check /etc/firewall/firewall.yaml",
-            "firewall-ctl check -v rules/*.yaml",
+            "firewall-ctl check --lint rules/*.yaml",
             "generate-policy | firewall-ctl check -",
         ],
         &[
@@ -32,6 +43,8 @@ pub(super) fn help() -> String {
             Exit::Usage,
             Exit::Config,
             Exit::Privilege,
+            Exit::Unsupported,
+            Exit::Refused,
         ],
     )
 }
@@ -53,24 +66,60 @@ struct FileReport {
     warnings: serde_json::Value,
     error: Option<Failure>,
     sets: Vec<SetSize>,
+    lint: Option<serde_json::Value>,
+    verified_instructions: Option<u32>,
+}
+
+/// A valid policy, and what else was asked for.
+struct Checked {
+    compiled: Compiled,
+    lint: Option<Diagnostics>,
+    verified: Option<u32>,
+}
+
+/// Reads, compiles and tests a policy, and what else was asked for.
+fn check(name: &str, args: &Args, context: &Context) -> Result<Checked, Failure> {
+    let file = PolicyFile::read(name)?;
+    let (shown, text) = (file.name.clone(), file.text.clone());
+    let compiled = policy::compile_text(file, context)?;
+    let lint = args
+        .lint
+        .then(|| lint(&shown, &text, &compiled.policy, &compiled.tables).findings);
+    let verified = if args.kernel {
+        let engine = Engine::new(&context.root);
+        let verified = engine
+            .verify(&shown, &text, &compiled)
+            .map_err(|error| Failure::engine(&error, context.color_errors))?;
+        Some(verified)
+    } else {
+        None
+    };
+    Ok(Checked {
+        compiled,
+        lint,
+        verified,
+    })
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let mut exit = Exit::Ok;
     let mut files = Vec::new();
     for name in &args.files {
-        let result = policy::compile(name, context);
-        if let Err(failure) = &result {
-            // Of several, the first failure's code.
-            exit = if exit == Exit::Ok {
-                failure.exit_code
-            } else {
-                exit
-            };
+        let result = check(name, args, context);
+        let code = match &result {
+            Err(failure) => failure.exit_code,
+            Ok(Checked { lint, .. }) if lint.as_ref().is_some_and(|f| !f.is_empty()) => {
+                Exit::Failed
+            }
+            Ok(_) => Exit::Ok,
+        };
+        // Of several, the first failure's code.
+        if exit == Exit::Ok {
+            exit = code;
         }
         if context.format.is_text() {
             match result {
-                Ok(compiled) => show(name, &compiled, context)?,
+                Ok(checked) => show(name, &checked, context)?,
                 Err(failure) => context.complain(&failure),
             }
         } else {
@@ -89,9 +138,15 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn show(name: &str, compiled: &Compiled, context: &Context) -> Result<(), Failure> {
+fn show(name: &str, checked: &Checked, context: &Context) -> Result<(), Failure> {
+    let compiled = &checked.compiled;
     if !context.quiet && !compiled.warnings.list.is_empty() {
         context.complain_about(&compiled.warnings);
+    }
+    if let Some(findings) = &checked.lint
+        && !findings.is_empty()
+    {
+        context.complain_about(findings);
     }
     let rules = compiled
         .policy
@@ -105,8 +160,18 @@ fn show(name: &str, compiled: &Compiled, context: &Context) -> Result<(), Failur
         1 => ", 1 test holds".to_owned(),
         n => format!(", {n} tests hold"),
     };
+    let lint = match checked.lint.as_ref().map(Diagnostics::count) {
+        None => String::new(),
+        Some(0) => ", lint finds nothing".to_owned(),
+        Some(1) => ", lint: 1 finding".to_owned(),
+        Some(n) => format!(", lint: {n} findings"),
+    };
+    let verified = match checked.verified {
+        Some(n) => format!(", the kernel takes it ({n} instructions verified)"),
+        None => String::new(),
+    };
     context.say(&format!(
-        "{name}: valid, {rules} {}, default {}, tables {size}{tests}",
+        "{name}: valid, {rules} {}, default {}, tables {size}{tests}{lint}{verified}",
         if rules == 1 { "rule" } else { "rules" },
         compiled.policy.default_verdict
     ))?;
@@ -140,9 +205,13 @@ fn set_line(set: &SetSize) -> String {
     )
 }
 
-fn report(name: &str, result: Result<Compiled, Failure>) -> FileReport {
+fn report(name: &str, result: Result<Checked, Failure>) -> FileReport {
     match result {
-        Ok(compiled) => FileReport {
+        Ok(Checked {
+            compiled,
+            lint,
+            verified,
+        }) => FileReport {
             policy: name.to_owned(),
             valid: true,
             rules: Some(
@@ -158,6 +227,8 @@ fn report(name: &str, result: Result<Compiled, Failure>) -> FileReport {
             warnings: serde_json::to_value(&compiled.warnings).unwrap_or_default(),
             error: None,
             sets: compiled.sets,
+            lint: lint.map(|findings| serde_json::to_value(findings).unwrap_or_default()),
+            verified_instructions: verified,
         },
         Err(failure) => FileReport {
             policy: name.to_owned(),
@@ -168,6 +239,8 @@ fn report(name: &str, result: Result<Compiled, Failure>) -> FileReport {
             warnings: serde_json::Value::Array(Vec::new()),
             error: Some(failure),
             sets: Vec::new(),
+            lint: None,
+            verified_instructions: None,
         },
     }
 }

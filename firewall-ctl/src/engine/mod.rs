@@ -93,6 +93,18 @@ impl Engine {
         Trial::new(&self.object, &compiled.policy, &compiled.tables)
     }
 
+    /// Has the kernel's verifier take a compiled policy, without attaching it, and runs its tests
+    /// there. `name` and `text` are the policy file's. Gives the number of instructions verified.
+    ///
+    /// # Errors
+    /// A missing privilege, the verifier's refusal, a test that fails in the kernel.
+    pub fn verify(&self, name: &str, text: &str, compiled: &Compiled) -> Result<u32, EngineError> {
+        let mut trial = self.trial(compiled);
+        let instructions = trial.load()?;
+        trial.run_tests(name, text, &compiled.tests)?;
+        Ok(instructions)
+    }
+
     /// Puts a policy in force. Idempotent: the same policy on the same interfaces changes nothing.
     ///
     /// The interfaces are those that `request.interfaces` names in addition to those that are

@@ -119,6 +119,42 @@ impl<'a> Trial<'a> {
     }
 }
 
+impl Trial<'_> {
+    /// Runs a policy's tests on the candidate. `name` and `text` are the policy file's.
+    ///
+    /// # Errors
+    /// Tests that fail; what a load can fail with.
+    pub(super) fn run_tests(
+        &mut self,
+        name: &str,
+        text: &str,
+        tests: &[PolicyTest],
+    ) -> Result<(), EngineError> {
+        let mut failing: Vec<(&PolicyTest, Judged)> = Vec::new();
+        for test in tests {
+            let outcome = self.judge(&test.packet.frame(), test.zone)?;
+            let judged = Judged {
+                verdict: outcome.verdict,
+                reason: outcome.reason,
+                rule: outcome.rule,
+            };
+            if !test.holds(judged) {
+                failing.push((test, judged));
+            }
+        }
+        if failing.is_empty() {
+            return Ok(());
+        }
+        Err(EngineError::Candidate(policy_tests::findings(
+            name,
+            text,
+            self.policy,
+            self.tables,
+            &failing,
+        )))
+    }
+}
+
 /// Runs a policy's tests, on the host build and then on a candidate in the kernel.
 ///
 /// # Errors
@@ -134,30 +170,11 @@ pub(super) fn run_tests(
     let slots: Vec<u32> = (0..source.policy.rules.len() as u32).collect();
     let tables = files::compile(&source.policy, &slots)?;
     files::test(request, source, &tables)?;
-    let mut trial = Trial::new(object, &source.policy, &tables);
-    let mut failing: Vec<(&PolicyTest, Judged)> = Vec::new();
-    for test in &source.tests {
-        let outcome = trial.judge(&test.packet.frame(), test.zone)?;
-        let judged = Judged {
-            verdict: outcome.verdict,
-            reason: outcome.reason,
-            rule: outcome.rule,
-        };
-        if !test.holds(judged) {
-            failing.push((test, judged));
-        }
-    }
-    if failing.is_empty() {
-        return Ok(());
-    }
-    let (name, text) = (&request.policy_path, &request.policy_text);
-    Err(EngineError::Candidate(policy_tests::findings(
-        name,
-        text,
-        &source.policy,
-        &tables,
-        &failing,
-    )))
+    Trial::new(object, &source.policy, &tables).run_tests(
+        &request.policy_path,
+        &request.policy_text,
+        &source.tests,
+    )
 }
 
 fn of_reason(sums: &Sums, reason: Reason, verdict: Verdict) -> u64 {

@@ -197,3 +197,38 @@ tests:
     }
     insta::assert_snapshot!(screens);
 }
+
+#[test]
+fn lint_names_both_places_and_is_exit_1() {
+    let folder = router("lint");
+    folder.write(
+        "poor.yaml",
+        "\
+version: 1
+default: {in: drop}
+rules:
+  - {name: block, from: 203.0.113.0/24, action: drop}
+  - {name: admin, from: 203.0.113.9, proto: tcp, port: ssh, action: pass}
+  - {name: web, proto: tcp, port: [80, 443], action: pass}
+  - {name: https, proto: tcp, port: 443, action: pass}
+  - {name: web-again, proto: tcp, port: [443, 80], action: pass}
+  - {name: tiny, length: 0-19, action: drop}
+  - {name: low, proto: udp, port: 1-99, action: drop}
+  - {name: high, proto: udp, port: \"100-\", action: drop}
+  - {name: dns, proto: udp, port: [53, 5353], action: pass}
+",
+    );
+    let mut screens = String::new();
+    for (words, exit) in [
+        (&["poor.yaml"][..], 1),
+        (&["router.yaml"], 0),
+        (&["poor.yaml", "router.yaml", "-o", "json", "-q"], 1),
+    ] {
+        let mut args = vec!["check", "--lint"];
+        args.extend(words);
+        let text = transcript(&folder.0, &args);
+        assert!(text.ends_with(&format!("--- exit {exit}\n")), "{text}");
+        screens.push_str(&text);
+    }
+    insta::assert_snapshot!(screens);
+}

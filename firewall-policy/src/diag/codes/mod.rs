@@ -7,13 +7,16 @@
 //! warnings.
 
 mod fields;
+mod lint;
 mod reading;
 mod sets;
 mod shape;
 mod tests_of_policy;
 mod warnings;
 
-pub(crate) use {fields::*, reading::*, sets::*, shape::*, tests_of_policy::*, warnings::*};
+pub(crate) use {
+    fields::*, lint::*, reading::*, sets::*, shape::*, tests_of_policy::*, warnings::*,
+};
 
 /// One code.
 #[derive(PartialEq, Eq, Debug)]
@@ -55,7 +58,7 @@ impl Code {
 
 /// Every code, in order.
 pub fn all() -> impl Iterator<Item = &'static Code> {
-    [READING, SHAPE, SETS, FIELDS, TESTS, WARNINGS]
+    [READING, SHAPE, SETS, FIELDS, TESTS, WARNINGS, LINT]
         .into_iter()
         .flatten()
         .copied()

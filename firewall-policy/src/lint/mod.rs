@@ -1,0 +1,258 @@
+//! Lint: rules that are valid and do nothing, found by calculating with the sets of packets that
+//! rules match, not by comparing their text.
+//!
+//! May not import `oracle`: tests hold it against that. Invariant: a finding is a fact about every
+//! packet; what could not be decided is said, never left out.
+
+mod cover;
+
+pub use cover::Standing;
+
+use crate::ast::Span;
+use crate::diag::{Diagnostics, Severity, Sink, codes};
+use crate::range::RangeSet;
+use crate::rule::{Policy, Rule};
+use crate::space::Space;
+use crate::space::reach::{Carried, Doors};
+use crate::tables::Tables;
+use cover::{Boxes, Search};
+use firewall_common::field::Field;
+use firewall_common::parse::{flag, proto};
+use firewall_common::verdict::Action;
+
+/// Steps of one search: a fraction of a second.
+const BUDGET: u32 = 20_000;
+
+/// Rules that a message names before it counts the rest.
+const NAMED: usize = 3;
+
+/// What lint found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lint {
+    /// The findings, as warnings.
+    pub findings: Diagnostics,
+    /// How each rule stands, in policy order.
+    pub standings: Vec<Standing>,
+}
+
+/// Looks for rules that do nothing in the policy that `text` of the file `name` holds. `tables`
+/// are the policy's, in which rule `i` counts in slot `i`.
+#[must_use]
+pub fn lint(name: &str, text: &str, policy: &Policy, tables: &Tables) -> Lint {
+    lint_within(name, text, policy, tables, BUDGET)
+}
+
+/// As [`lint`]; a search for one rule is given up after `budget` steps.
+#[must_use]
+pub fn lint_within(name: &str, text: &str, policy: &Policy, tables: &Tables, budget: u32) -> Lint {
+    let doors = Doors::of(policy);
+    let v4 = Boxes::<u32>::new(policy, tables, doors.boxes(), budget);
+    let v6 = Boxes::<u128>::new(policy, tables, doors.boxes(), budget);
+    let standings: Vec<Standing> = (0..policy.rules.len())
+        .map(|rule| match v4.standing(rule) {
+            reached @ Standing::Reached(_) => reached,
+            standing => standing.or(v6.standing(rule)),
+        })
+        .collect();
+    let mut sink = Sink::new(name, text);
+    let mut report = Report {
+        lines: Lines::of(text),
+        sink: &mut sink,
+        policy,
+    };
+    for (rule, standing) in policy.rules.iter().zip(&standings) {
+        report.rule(rule, standing);
+    }
+    match (v4.can_pass(&ssh()), v6.can_pass(&ssh())) {
+        (Search::Free(_), _) | (_, Search::Free(_)) => {}
+        (Search::Covered, Search::Covered) => report.ssh(),
+        _ => report.ssh_undecided(),
+    }
+    Lint {
+        findings: sink.finish(Severity::Warning),
+        standings,
+    }
+}
+
+/// The first packets of SSH connections.
+fn ssh<T: Carried>() -> Space<T> {
+    let one = |value| RangeSet::of(value, value);
+    Space::everything()
+        .with(Field::Proto, one(proto::TCP))
+        .with(Field::DestinationPort, one(22))
+        .with(Field::TcpFlags, one(flag::SYN))
+}
+
+/// Byte offsets of the lines, so that a place is found without counting from the top.
+struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    fn of(text: &'t str) -> Self {
+        let behind = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self {
+            text,
+            starts: std::iter::once(0).chain(behind).collect(),
+        }
+    }
+
+    /// The name of a rule at its place, or what stands there.
+    fn span(&self, rule: &Rule) -> Span {
+        let (line, column) = (rule.place.line, rule.place.column);
+        let Some(&start) = self.starts.get(line.saturating_sub(1) as usize) else {
+            return Span::default();
+        };
+        let rest = self.text[start..].lines().next().unwrap_or_default();
+        let span = Span::of_line(rest, 1, column);
+        Span {
+            start: span.start + start as u32,
+            end: span.end + start as u32,
+            line,
+            ..span
+        }
+    }
+
+    /// The line that begins with `key`.
+    fn key(&self, key: &str) -> Span {
+        let found = self
+            .starts
+            .iter()
+            .position(|&start| self.text[start..].starts_with(key));
+        let line = found.unwrap_or(0);
+        let start = self.starts[line];
+        let length = if found.is_some() { key.len() } else { 1 };
+        Span {
+            source: 0,
+            start: start as u32,
+            end: (start + length) as u32,
+            line: line as u32 + 1,
+            column: 1,
+        }
+    }
+}
+
+/// Turns facts into findings.
+struct Report<'r, 't> {
+    lines: Lines<'t>,
+    sink: &'r mut Sink<'t>,
+    policy: &'r Policy,
+}
+
+impl Report<'_, '_> {
+    fn rule(&mut self, rule: &Rule, standing: &Standing) {
+        let span = self.lines.span(rule);
+        let name = &rule.name;
+        let does = match rule.action {
+            Action::NEXT => "counts",
+            _ => "decides",
+        };
+        match standing {
+            Standing::Disabled | Standing::Reached(_) => {}
+            Standing::Never => {
+                self.sink
+                    .warning(
+                        &codes::LINT_NEVER,
+                        span,
+                        format!("the rule `{name}` never {does}: no packet that reaches the rules matches it"),
+                    )
+                    .help("its values leave nothing that `packet` and the essential group let through to the rules; remove it, or widen it");
+            }
+            Standing::Undecided => {
+                self.sink
+                    .warning(
+                        &codes::LINT_UNDECIDED,
+                        span,
+                        format!("whether the rule `{name}` ever {does} was not decided: it overlaps too many others"),
+                    )
+                    .help("nothing is wrong with it as far as is known; `firewall-ctl test` says what becomes of one packet");
+            }
+            Standing::Covered(by) => {
+                let others: Vec<&Rule> = by.iter().map(|&rule| &self.policy.rules[rule]).collect();
+                self.covered(rule, span, does, &others);
+            }
+        }
+    }
+
+    fn covered(&mut self, rule: &Rule, span: Span, does: &str, others: &[&Rule]) {
+        let Some(&first) = others.first() else {
+            return;
+        };
+        let (name, earlier) = (&rule.name, &first.name);
+        let related = self.lines.span(first);
+        let verb = match first.action {
+            Action::PASS => "passes",
+            _ => "drops",
+        };
+        let (code, message, help) = if others.len() > 1 {
+            let mut names: Vec<String> = others
+                .iter()
+                .take(NAMED)
+                .map(|other| format!("`{}` ({})", other.name, other.action))
+                .collect();
+            if others.len() > NAMED {
+                names.push(format!("{} more", others.len() - NAMED));
+            }
+            (
+                &codes::LINT_UNREACHABLE,
+                format!(
+                    "the rule `{name}` never {does}: the rules before it take all of its packets together"
+                ),
+                format!("they are: {}", names.join(", ")),
+            )
+        } else if first.action == rule.action && first.matches == rule.matches {
+            (
+                &codes::LINT_DUPLICATE,
+                format!("the rule `{name}` repeats `{earlier}`"),
+                "remove one of them".to_owned(),
+            )
+        } else if first.action == rule.action || rule.action == Action::NEXT {
+            (
+                &codes::LINT_SHADOWED,
+                format!(
+                    "the rule `{name}` never {does}: `{earlier}` takes all of its packets before it"
+                ),
+                "remove it, or move it up if its counter matters".to_owned(),
+            )
+        } else {
+            (
+                &codes::LINT_CONTRADICTED,
+                format!(
+                    "the rule `{name}` never {does}: `{earlier}` {verb} all of its packets before it"
+                ),
+                format!("move `{name}` up, above `{earlier}`, or remove it"),
+            )
+        };
+        self.sink
+            .warning(code, span, message)
+            .label(format!("never {does}"))
+            .also(related, format!("{verb} them first"))
+            .help(help);
+    }
+
+    fn ssh(&mut self) {
+        let span = self.lines.key("default");
+        self.sink
+            .warning(
+                &codes::LINT_SSH,
+                span,
+                "nobody can open an SSH connection: no packet to tcp/22 with SYN passes",
+            )
+            .help("add `- {name: ssh, proto: tcp, port: ssh, from: YOUR-ADDRESS, action: pass}`; a console is the only way in otherwise");
+    }
+
+    fn ssh_undecided(&mut self) {
+        let span = self.lines.key("default");
+        self.sink
+            .warning(
+                &codes::LINT_UNDECIDED,
+                span,
+                "whether anybody can open an SSH connection was not decided: too many rules overlap there",
+            )
+            .help("ask: firewall-ctl test -f FILE 'tcp YOUR-ADDRESS > HOST:22 syn'");
+    }
+}
+
+#[cfg(test)]
+mod tests;

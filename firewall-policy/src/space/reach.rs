@@ -1,0 +1,245 @@
+//! Which packets reach the rules at all: the boxes of what the parser can find in a frame that
+//! neither an anomaly nor the essential group has ended before.
+//!
+//! Where a condition is no box (source equal to destination, what an ICMP error quotes), the boxes
+//! hold more than there is, never less.
+
+use super::{Address, Space};
+use crate::range::RangeSet;
+use crate::rule::Policy;
+use firewall_common::abi::{PacketConfig, essential_bit, fragments};
+use firewall_common::field::Field;
+use firewall_common::key::Family;
+use firewall_common::parse::{flag, fragment, proto};
+use std::rc::Rc;
+
+/// Addresses that packets can carry, in the two families.
+pub(crate) trait Carried: Address {
+    /// Source addresses of ordinary packets, and of hosts without an address if they are set apart.
+    fn sources() -> (RangeSet<Self>, Option<RangeSet<Self>>);
+    /// Destination addresses.
+    fn destinations() -> RangeSet<Self>;
+    /// Bytes of the shortest IP header.
+    const HEADER: u32;
+}
+
+impl Carried for u32 {
+    const HEADER: u32 = 20;
+
+    fn sources() -> (RangeSet<Self>, Option<RangeSet<Self>>) {
+        // 0.0.0.0 is a source, the rest of 0/8 is not, nor 127/8, nor what is above 224/4.
+        let ranges = vec![
+            (0, 0),
+            (0x0100_0000, 0x7eff_ffff),
+            (0x8000_0000, 0xdfff_ffff),
+        ];
+        (RangeSet::from_ranges(ranges), None)
+    }
+
+    fn destinations() -> RangeSet<Self> {
+        RangeSet::of(0x7f00_0000, 0x7fff_ffff).complement()
+    }
+}
+
+impl Carried for u128 {
+    const HEADER: u32 = 40;
+
+    fn sources() -> (RangeSet<Self>, Option<RangeSet<Self>>) {
+        let never = vec![
+            (0, 1),
+            (0xffff_0000_0000, 0xffff_ffff_ffff),
+            (0xff << 120, u128::MAX),
+        ];
+        (
+            RangeSet::from_ranges(never).complement(),
+            Some(RangeSet::of(0, 0)),
+        )
+    }
+
+    fn destinations() -> RangeSet<Self> {
+        let never = vec![(1, 1), (0xffff_0000_0000, 0xffff_ffff_ffff)];
+        RangeSet::from_ranges(never).complement()
+    }
+}
+
+/// What decides which packets reach the rules.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doors {
+    packet: PacketConfig,
+    essential: u32,
+    zones: u32,
+}
+
+impl Doors {
+    /// Those of a policy.
+    pub(crate) fn of(policy: &Policy) -> Self {
+        Self {
+            packet: policy.packet,
+            essential: policy.essential,
+            zones: policy.zones.len() as u32,
+        }
+    }
+
+    /// The boxes of one family, disjoint.
+    pub(crate) fn boxes<T: Carried>(&self) -> Vec<Space<T>> {
+        let (sources, nowhere) = T::sources();
+        let mut any = Space::<T>::everything();
+        any.addresses = [Rc::new(sources), Rc::new(T::destinations())];
+        let vlan = if self.packet.vlan_depth == 0 {
+            RangeSet::empty()
+        } else {
+            RangeSet::of(1, 4_095)
+        };
+        any = any
+            .with(Field::Proto, RangeSet::of(0, 255))
+            .with(Field::Zone, RangeSet::of(0, self.zones.saturating_sub(1)))
+            .with(Field::Dscp, RangeSet::of(0, 63))
+            .with(Field::Ttl, RangeSet::of(0, 255))
+            .with(Field::Vlan, vlan.union(&one(Field::Vlan.none())));
+        let mut boxes = self.transports(&any);
+        if let Some(nowhere) = nowhere {
+            boxes.push(self.addressless(&any, nowhere));
+        }
+        if self.packet.fragments != fragments::DROP {
+            let later = no_transport(&any)
+                .with(Field::Fragment, one(fragment::LATER))
+                .with(Field::Length, RangeSet::of(T::HEADER + 1, 65_535));
+            boxes.push(later);
+        }
+        boxes
+    }
+
+    /// Packets with a transport header, and whole ones of protocols without.
+    fn transports<T: Carried>(&self, any: &Space<T>) -> Vec<Space<T>> {
+        let whole = if self.packet.fragments == fragments::DROP {
+            one(fragment::WHOLE)
+        } else {
+            RangeSet::of(fragment::WHOLE, fragment::FIRST)
+        };
+        let with_header = |proto: u32, bytes: u32| {
+            no_transport(any)
+                .with(Field::Proto, one(proto))
+                .with(Field::Fragment, whole.clone())
+                .with(Field::Length, RangeSet::of(T::HEADER + bytes, 65_535))
+        };
+        let ports = |space: Space<T>, source: RangeSet<u32>, destination: RangeSet<u32>| {
+            space
+                .with(Field::SourcePort, source)
+                .with(Field::DestinationPort, destination)
+        };
+        let used = || RangeSet::of(1, 65_535);
+        let all = || RangeSet::of(0, 65_535);
+        let mut boxes = vec![
+            ports(with_header(proto::TCP, 20), used(), used()).with(Field::TcpFlags, sane_flags()),
+            ports(with_header(proto::SCTP, 12), all(), all()),
+        ];
+        let udp = ports(with_header(proto::UDP, 8), all(), used());
+        if self.essential & essential_bit::DHCP == 0 {
+            boxes.push(udp);
+        } else {
+            let (server, client) = match T::FAMILY {
+                Family::V4 => (67, 68),
+                Family::V6 => (547, 546),
+            };
+            let answers = ports(udp.clone(), one(server), one(client));
+            boxes.extend(udp.less(&answers));
+        }
+        let (icmp, headerless) = match T::FAMILY {
+            Family::V4 => (
+                proto::ICMP,
+                [proto::ICMP, proto::TCP, proto::UDP, proto::SCTP],
+            ),
+            Family::V6 => (
+                proto::ICMPV6,
+                [proto::ICMPV6, proto::TCP, proto::UDP, proto::SCTP],
+            ),
+        };
+        let icmp = with_header(icmp, 8).with(Field::Icmp, all());
+        match T::FAMILY {
+            Family::V4 => boxes.push(icmp),
+            Family::V6 => boxes.extend(self.icmpv6(&icmp)),
+        }
+        let others = RangeSet::from_ranges(headerless.map(|p| (p, p)).to_vec())
+            .complement()
+            .intersection(&RangeSet::of(0, 255));
+        // IPv6 extension headers are not what a packet carries.
+        let others = match T::FAMILY {
+            Family::V4 => others,
+            Family::V6 => {
+                let chain = [0, 43, 44, 51, 60].map(|p| (p, p)).to_vec();
+                others.intersection(&RangeSet::from_ranges(chain).complement())
+            }
+        };
+        boxes.push(
+            no_transport(any)
+                .with(Field::Proto, others)
+                .with(Field::Fragment, whole)
+                .with(Field::Length, RangeSet::of(T::HEADER, 65_535)),
+        );
+        boxes
+    }
+
+    /// Neighbour discovery reaches the rules with hop limit 255 only, and most of it is essential.
+    fn icmpv6<T: Carried>(&self, icmp: &Space<T>) -> Vec<Space<T>> {
+        let types = |first: u32, last: u32| RangeSet::of(first << 8, last << 8 | 255);
+        let discovery = types(133, 137);
+        let rest = icmp
+            .field(Field::Icmp)
+            .intersection(&discovery.complement());
+        let left = if self.essential & essential_bit::NEIGHBOUR == 0 {
+            discovery
+        } else {
+            types(137, 137)
+        };
+        vec![
+            icmp.clone().with(Field::Icmp, rest),
+            icmp.clone()
+                .with(Field::Icmp, left)
+                .with(Field::Ttl, one(255)),
+        ]
+    }
+
+    /// What hosts without an address may send: listener reports, and discovery if it is not
+    /// essential.
+    fn addressless<T: Carried>(&self, any: &Space<T>, nowhere: RangeSet<T>) -> Space<T> {
+        let mut types = vec![131, 132, 143];
+        if self.essential & essential_bit::NEIGHBOUR == 0 {
+            types.extend([133, 135]);
+        }
+        let types = types.iter().map(|kind| (kind << 8, kind << 8 | 255));
+        let mut space = no_transport(any)
+            .with(Field::Proto, one(proto::ICMPV6))
+            .with(Field::Icmp, RangeSet::from_ranges(types.collect()))
+            .with(Field::Fragment, one(fragment::WHOLE))
+            .with(Field::Length, RangeSet::of(T::HEADER + 8, 65_535));
+        space.addresses[0] = Rc::new(nowhere);
+        space
+    }
+}
+
+fn one(value: u32) -> RangeSet<u32> {
+    RangeSet::of(value, value)
+}
+
+fn no_transport<T: Address>(any: &Space<T>) -> Space<T> {
+    [
+        Field::SourcePort,
+        Field::DestinationPort,
+        Field::Icmp,
+        Field::TcpFlags,
+    ]
+    .into_iter()
+    .fold(any.clone(), |space, field| {
+        space.with(field, one(field.none()))
+    })
+}
+
+/// The flags that the parser lets through.
+fn sane_flags() -> RangeSet<u32> {
+    let sane = |flags: &u32| {
+        let of = flags & (flag::FIN | flag::SYN | flag::RST | flag::ACK);
+        let clash = of & flag::SYN != 0 && of & (flag::FIN | flag::RST) != 0;
+        of != 0 && !clash && of & (flag::FIN | flag::ACK) != flag::FIN
+    };
+    RangeSet::from_ranges((0..256).filter(sane).map(|flags| (flags, flags)).collect())
+}
