@@ -22,7 +22,8 @@ fn rule(index: usize, matches: Match) -> Rule {
     }
 }
 
-fn policy(matches: impl Iterator<Item = Match>) -> Policy {
+/// A policy that drops what one of these matches, and passes everything else.
+pub(crate) fn policy(matches: impl Iterator<Item = Match>) -> Policy {
     Policy {
         interfaces: Vec::new(),
         zones: Vec::new(),

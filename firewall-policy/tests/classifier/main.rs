@@ -7,6 +7,7 @@
 //! This target alone must find any change to the compiler or the walk that matters: `cargo mutants`
 //! runs it and nothing else.
 
+mod addresses;
 mod large;
 mod random;
 mod ranges;
@@ -27,6 +28,7 @@ const CASES: usize = 600_000;
 /// Headers in a thousand of which the oracle is asked without short cuts too.
 const WITHOUT_SHORT_CUTS: usize = 10;
 
+/// A number from the environment.
 fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |text| {
         text.parse()

@@ -260,7 +260,7 @@ fn pair(random: &mut Random, set: &AddrSet, family: Family) -> u128 {
     }
 }
 
-fn halves(address: u128) -> (u64, u64) {
+pub(crate) fn halves(address: u128) -> (u64, u64) {
     ((address >> 64) as u64, address as u64)
 }
 
@@ -285,7 +285,7 @@ fn point<T: Copy + Into<u128>>(random: &mut Random, ranges: &[(T, T)], max: u128
 }
 
 /// The values at and beside both ends of every range, and the ends of the domain.
-fn boundaries<T: Copy + Into<u128>>(ranges: &[(T, T)], max: u128) -> Vec<u128> {
+pub(crate) fn boundaries<T: Copy + Into<u128>>(ranges: &[(T, T)], max: u128) -> Vec<u128> {
     let mut values = vec![0, max];
     for &(first, last) in ranges {
         for end in [first.into(), last.into()] {
