@@ -65,7 +65,7 @@ fn transcript(folder: &Path, args: &[&str]) -> String {
 
 const GOOD: &str = "version: 1\ndefault: {in: drop}\nrules: []\n";
 
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 15] = [
     "daemon",
     "apply",
     "reload",
@@ -77,6 +77,7 @@ const VERBS: [&str; 14] = [
     "unload",
     "check",
     "test",
+    "diff",
     "explain",
     "version",
     "completions",

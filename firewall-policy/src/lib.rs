@@ -13,6 +13,7 @@
 pub mod classbench;
 pub mod compile;
 pub mod diag;
+pub mod diff;
 pub mod explain;
 pub mod host;
 pub mod lint;

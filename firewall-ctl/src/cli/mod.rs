@@ -11,6 +11,7 @@ mod check;
 mod completions;
 mod context;
 mod daemon;
+mod diff;
 mod explain;
 mod get;
 mod help;
@@ -83,6 +84,8 @@ enum Verb {
     Check(check::Args),
     #[command(after_long_help = test::help())]
     Test(test::Args),
+    #[command(after_long_help = diff::help())]
+    Diff(diff::Args),
     #[command(after_long_help = explain::help())]
     Explain(explain::Args),
     #[command(after_long_help = version::help())]
@@ -129,6 +132,7 @@ fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Unload(args) => unload::run(args, context),
         Verb::Check(args) => check::run(args, context),
         Verb::Test(args) => test::run(args, context),
+        Verb::Diff(args) => diff::run(args, context),
         Verb::Explain(args) => explain::run(args, context),
         Verb::Version(args) => version::run(args, context),
         Verb::Completions(args) => completions::run(args, context),

@@ -40,19 +40,24 @@ pub(super) fn in_force(source: &Source) -> Result<PolicyReport, Failure> {
 }
 
 /// The policy in force, compiled again, and its generation. The files that it names are read as
-/// they are now; that one of them has changed is warned about.
-pub(super) fn compile_in_force(context: &Context) -> Result<(Compiled, u64), Failure> {
+/// they are now; that one of them has changed is warned about. `instead` says how the verb does
+/// without a policy in force.
+pub(super) fn compile_in_force(
+    context: &Context,
+    instead: &str,
+) -> Result<(Compiled, u64), Failure> {
     let source = Source::open(context, None)
         .and_then(|source| source.require_loaded().map(|()| source))
-        .map_err(|failure| failure.help("name a policy: -f FILE"))?;
+        .map_err(|failure| failure.help(instead))?;
     let report = in_force(&source)?;
     let file = PolicyFile {
         base: folder_of(&report.policy),
         name: report.policy,
         text: report.text,
     };
-    let compiled = compile_text(file, context)
-        .map_err(|failure| failure.help("the files that it names have changed; use -f FILE"))?;
+    let compiled = compile_text(file, context).map_err(|failure| {
+        failure.help(format!("the files that it names have changed; {instead}"))
+    })?;
     if !report.fingerprint.is_empty() && compiled.fingerprint != report.fingerprint {
         context.warn(&[format!(
             "a file that the policy names has changed since generation {} was applied, or this \

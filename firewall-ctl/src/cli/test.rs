@@ -105,7 +105,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let hex = args.hex.as_deref().map(frame_of_hex).transpose()?;
     let compiled = match &args.file {
         Some(name) => policy::compile(name, context)?,
-        None => policy::compile_in_force(context)?.0,
+        None => policy::compile_in_force(context, "name a policy: -f FILE")?.0,
     };
     let given = match &args.zone {
         Some(name) => Ingress::Zone(name.clone()),

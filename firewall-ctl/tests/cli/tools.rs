@@ -232,3 +232,58 @@ rules:
     }
     insta::assert_snapshot!(screens);
 }
+
+#[test]
+fn a_difference_is_told_in_packets_and_is_exit_8() {
+    let folder = router("diff");
+    folder.write(
+        "old.yaml",
+        "\
+version: 1
+default: {in: drop}
+rules:
+  - {name: web, proto: tcp, port: [80, 443], action: pass}
+  - {name: ping, proto: icmp, icmp: {type: echo-request}, action: pass}
+",
+    );
+    folder.write(
+        "new.yaml",
+        "\
+version: 1
+default: {in: drop, essential: {dhcp: false}}
+rules:
+  - {name: block, from: [198.51.100.0/24, \"2001:db8:bad::/48\"], action: drop}
+  - {name: https, proto: tcp, port: 443, action: pass}
+  - {name: alt, proto: tcp, port: 8080, from: 203.0.113.0/24, action: pass}
+  - {name: ping, proto: icmp, icmp: {type: echo-request}, action: pass}
+",
+    );
+    folder.write(
+        "same.yaml",
+        "\
+version: 1
+default: {in: drop}
+rules:
+  - {name: ping, proto: icmp, icmp: {type: 8}, action: pass}
+  - {name: http, proto: tcp, port: 80, action: pass}
+  - {name: https, proto: tcp, port: 443, action: pass}
+",
+    );
+    let mut screens = String::new();
+    for (words, exit) in [
+        (&["old.yaml", "new.yaml"][..], 8),
+        (&["new.yaml", "old.yaml", "-o", "json"], 8),
+        (&["old.yaml", "same.yaml"], 0),
+        (&["old.yaml", "same.yaml", "-o", "json"], 0),
+        (&["router.yaml", "router.yaml"], 0),
+        (&["old.yaml"], 5),
+        (&["old.yaml", "missing.yaml"], 3),
+    ] {
+        let mut args = vec!["diff"];
+        args.extend(words);
+        let text = transcript(&folder.0, &args);
+        assert!(text.ends_with(&format!("--- exit {exit}\n")), "{text}");
+        screens.push_str(&text);
+    }
+    insta::assert_snapshot!(screens);
+}

@@ -68,6 +68,8 @@ impl fmt::Display for PacketText {
         let proto = self.proto();
         match (self.kind, words::name(words::PROTOCOLS, proto.into())) {
             (Kind::Arp, _) => f.write_str("arp")?,
+            (Kind::Other(1), _) if self.dst.is_ipv6() => f.write_str("proto 1")?,
+            (Kind::Other(58), _) if self.dst.is_ipv4() => f.write_str("proto 58")?,
             (_, Some(name)) => f.write_str(name)?,
             _ => write!(f, "proto {proto}")?,
         }

@@ -419,7 +419,10 @@ fn kind(
             },
         });
     }
+    // By number it is what it is, whether hosts send it or not.
+    let by_number = proto_at.text.starts_with(|c: char| c.is_ascii_digit());
     match (proto, v6) {
+        (1, true) | (58, false) if by_number => Ok(Kind::Other(proto)),
         (1, true) => Err(proto_at.error("ICMP does not run over IPv6", "write `icmpv6`")),
         (58, false) => Err(proto_at.error("ICMPv6 does not run over IPv4", "write `icmp`")),
         (1 | 58, _) => {

@@ -70,6 +70,10 @@ fn what_is_written_is_what_the_parser_finds() {
             "proto 200 2001:db8::1 > 2001:db8::2 dscp 63 ttl 0 length 48",
         ),
         (
+            "proto 1 2001:db8::1 > 2001:db8::2",
+            "proto 1 2001:db8::1 > 2001:db8::2 ttl 64 length 48",
+        ),
+        (
             "tcp 203.0.113.9:5000 > 198.51.100.80:22 fragment first",
             "tcp 203.0.113.9:5000 > 198.51.100.80:22 syn fragment first ttl 64 length 44",
         ),

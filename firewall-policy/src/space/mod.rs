@@ -23,16 +23,21 @@ pub(crate) type Values<T> = Rc<RangeSet<T>>;
 pub(crate) trait Address: Number {
     /// The family.
     const FAMILY: Family;
+    /// A source and a destination for examples (RFC 5737, RFC 3849).
+    const EXAMPLE: (Self, Self);
     /// This family's half of a set.
     fn half(set: &AddrSet) -> &RangeSet<Self>;
     /// Writes addresses into a key.
     fn put(key: &mut PacketKey, src: Self, dst: Self);
+    /// The addresses of a key.
+    fn get(key: &PacketKey) -> (Self, Self);
     /// The number of values from `first` to `last`, less one, and the value so far behind `first`.
     fn offset(first: Self, last: Self, random: u128) -> Self;
 }
 
 impl Address for u32 {
     const FAMILY: Family = Family::V4;
+    const EXAMPLE: (Self, Self) = (0xcb00_7109, 0xc633_6450);
 
     fn half(set: &AddrSet) -> &RangeSet<Self> {
         &set.v4
@@ -40,6 +45,10 @@ impl Address for u32 {
 
     fn put(key: &mut PacketKey, src: Self, dst: Self) {
         (key.src_lo, key.dst_lo) = (src.into(), dst.into());
+    }
+
+    fn get(key: &PacketKey) -> (Self, Self) {
+        (key.src_lo as Self, key.dst_lo as Self)
     }
 
     fn offset(first: Self, last: Self, random: u128) -> Self {
@@ -50,6 +59,7 @@ impl Address for u32 {
 
 impl Address for u128 {
     const FAMILY: Family = Family::V6;
+    const EXAMPLE: (Self, Self) = (0x2001_0db8 << 96 | 9, 0x2001_0db8 << 96 | 1);
 
     fn half(set: &AddrSet) -> &RangeSet<Self> {
         &set.v6
@@ -58,6 +68,10 @@ impl Address for u128 {
     fn put(key: &mut PacketKey, src: Self, dst: Self) {
         (key.src_hi, key.src_lo) = ((src >> 64) as u64, src as u64);
         (key.dst_hi, key.dst_lo) = ((dst >> 64) as u64, dst as u64);
+    }
+
+    fn get(key: &PacketKey) -> (Self, Self) {
+        (key.src(), key.dst())
     }
 
     fn offset(first: Self, last: Self, random: u128) -> Self {
@@ -69,7 +83,7 @@ impl Address for u128 {
 }
 
 /// A product of sets, none of which is empty.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Space<T> {
     /// Source and destination addresses.
     pub(crate) addresses: [Values<T>; 2],
@@ -239,6 +253,37 @@ impl<T: Address> Space<T> {
         parts
     }
 
+    /// Whether a packet, which must be of this family, is in the box.
+    pub(crate) fn contains(&self, key: &PacketKey) -> bool {
+        let fields = self.fields.iter().zip(&key.fields);
+        let mut fields = fields.map(|(values, &value)| values.contains(value));
+        let (src, dst) = T::get(key);
+        fields.all(|accepted| accepted)
+            && self.addresses[0].contains(src)
+            && self.addresses[1].contains(dst)
+    }
+
+    /// A packet of the box as people would write one, as far as the box allows it.
+    pub(crate) fn typical(&self) -> PacketKey {
+        let mut key = PacketKey::empty(T::FAMILY);
+        for field in Field::ALL {
+            let wish = match field {
+                Field::SourcePort => 40_000,
+                Field::Icmp if T::FAMILY == Family::V4 => 8 << 8,
+                Field::Icmp => 128 << 8,
+                Field::TcpFlags => 2,
+                Field::Vlan => field.none(),
+                Field::Ttl => 64,
+                _ => 0,
+            };
+            key.fields[field as usize] = nearest(self.field(field), wish);
+        }
+        let (src, dst) = T::EXAMPLE;
+        let [sources, destinations] = &self.addresses;
+        T::put(&mut key, nearest(sources, src), nearest(destinations, dst));
+        key
+    }
+
     /// A packet of the box, chosen by `random`, which gives the next random number: the ends of
     /// ranges as often as what is between them.
     pub(crate) fn sample(&self, random: &mut impl FnMut() -> u128) -> PacketKey {
@@ -250,6 +295,14 @@ impl<T: Address> Space<T> {
         T::put(&mut key, pick(src, random), pick(dst, random));
         key
     }
+}
+
+/// A value if it is in the set, or else the first one of the set.
+fn nearest<T: Number>(values: &RangeSet<T>, wish: T) -> T {
+    if values.contains(wish) {
+        return wish;
+    }
+    values.ranges().first().map_or(wish, |&(first, _)| first)
 }
 
 /// One value of a set that is not empty.

@@ -80,6 +80,20 @@ impl Doors {
         }
     }
 
+    /// What both policies let through. `zones` counts those of both.
+    pub(crate) fn of_both(a: &Policy, b: &Policy, zones: u32) -> Self {
+        let (mut packet, other) = (a.packet, b.packet);
+        if other.fragments == fragments::DROP {
+            packet.fragments = fragments::DROP;
+        }
+        packet.vlan_depth = packet.vlan_depth.min(other.vlan_depth);
+        Self {
+            packet,
+            essential: a.essential | b.essential,
+            zones,
+        }
+    }
+
     /// The boxes of one family, disjoint.
     pub(crate) fn boxes<T: Carried>(&self) -> Vec<Space<T>> {
         let (sources, nowhere) = T::sources();

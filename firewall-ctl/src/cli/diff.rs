@@ -1,0 +1,178 @@
+//! `diff`: what a change of policy means, as sets of packets.
+
+use super::context::Context;
+use super::help::after;
+use super::policy;
+use crate::failure::{Exit, Failure};
+use crate::view::SCHEMA;
+use firewall_common::verdict::Verdict;
+use firewall_policy::diff::{Decided, Difference, Region, diff};
+use firewall_policy::rule::Policy;
+use serde::Serialize;
+
+/// Regions that are shown without -v.
+const SHOWN: usize = 20;
+
+/// Say what a change of policy means: which packets newly pass, and which are newly dropped
+///
+/// Lines are not compared, but the sets of packets that the rules decide about. Policies that mean
+/// the same have no difference, however they are written.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The old policy and the new one; with one name, the old one is the policy in force
+    #[arg(value_name = "FILE", required = true, num_args = 1..=2)]
+    files: Vec<String>,
+}
+
+pub(super) fn help() -> String {
+    after(
+        &[
+            "firewall-ctl diff old.yaml new.yaml",
+            "sudo firewall-ctl diff changed.yaml",
+            "firewall-ctl diff old.yaml new.yaml -o json",
+        ],
+        &[
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Config,
+            Exit::Privilege,
+            Exit::Unreachable,
+            Exit::Changes,
+        ],
+    )
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let (old, new) = match args.files.as_slice() {
+        [old, new] => (
+            policy::compile(old, context)?,
+            policy::compile(new, context)?,
+        ),
+        [new, ..] => {
+            let new = policy::compile(new, context)?;
+            (
+                policy::compile_in_force(context, "name both: firewall-ctl diff OLD NEW")?.0,
+                new,
+            )
+        }
+        [] => return Err(Failure::new(Exit::Usage, "no policy")),
+    };
+    let (old, new) = (old.policy, new.policy);
+    let difference = diff(&old, &new);
+    let report = Report::of(&difference, &old, &new, context.verbose > 0);
+    if context.format.is_text() {
+        let text = text(&report);
+        if text.is_empty() {
+            context.say("no difference: the two policies mean the same")?;
+        } else {
+            context.print(&text)?;
+        }
+    } else {
+        context.print(&context.format.document(&report, false)?)?;
+    }
+    Ok(if difference.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Changes
+    })
+}
+
+/// `diff -o json`.
+#[derive(Serialize)]
+struct Report {
+    schema: &'static str,
+    equal: bool,
+    complete: bool,
+    settings: Vec<String>,
+    regions: Vec<Line>,
+    more: usize,
+}
+
+#[derive(Serialize)]
+struct Line {
+    change: &'static str,
+    packets: String,
+    example: String,
+    was: By,
+    becomes: By,
+}
+
+#[derive(Serialize)]
+struct By {
+    verdict: &'static str,
+    rule: Option<String>,
+    place: Option<String>,
+}
+
+impl By {
+    fn of(decided: &Decided, policy: &Policy) -> Self {
+        let rule = decided.rule.map(|rule| &policy.rules[rule]);
+        Self {
+            verdict: decided.verdict.name(),
+            rule: rule.map(|rule| rule.name.clone()),
+            place: rule.map(|rule| format!("{}:{}", rule.place.file, rule.place.line)),
+        }
+    }
+
+    /// `rule web (old.yaml:4)`.
+    fn words(&self) -> String {
+        match (&self.rule, &self.place) {
+            (Some(rule), Some(place)) => format!("rule {rule} ({place})"),
+            _ => "the default".to_owned(),
+        }
+    }
+}
+
+impl Report {
+    fn of(difference: &Difference, old: &Policy, new: &Policy, all: bool) -> Self {
+        let most = if all { usize::MAX } else { SHOWN };
+        let line = |region: &Region| Line {
+            change: if region.becomes.verdict == Verdict::PASS {
+                "newly-passes"
+            } else {
+                "newly-drops"
+            },
+            packets: region.packets.clone(),
+            example: region.example.to_string(),
+            was: By::of(&region.was, old),
+            becomes: By::of(&region.becomes, new),
+        };
+        Self {
+            schema: SCHEMA,
+            equal: difference.is_empty(),
+            complete: difference.complete,
+            settings: difference.settings.clone(),
+            regions: difference.regions.iter().take(most).map(line).collect(),
+            more: difference.regions.len().saturating_sub(most),
+        }
+    }
+}
+
+/// The difference for people; empty if there is none.
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    for setting in &report.settings {
+        text.push_str(&format!("~ {setting}\n"));
+    }
+    for line in &report.regions {
+        let (sign, does, did) = match line.change {
+            "newly-passes" => ("+", "newly passes", "dropped"),
+            _ => ("-", "newly drops", "passed"),
+        };
+        text.push_str(&format!(
+            "{sign} {does}  {}\n    by {}; was {did} by {}\n    such as: {}\n",
+            line.packets,
+            line.becomes.words(),
+            line.was.words(),
+            line.example
+        ));
+    }
+    if report.more > 0 {
+        text.push_str(&format!("and {} more; -v shows all\n", report.more));
+    }
+    if !report.complete {
+        text.push_str("The policies differ in too many ways to list: there is more than this.\n");
+    }
+    text
+}

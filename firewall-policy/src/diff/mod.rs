@@ -1,0 +1,300 @@
+//! The difference of two policies as sets of packets: what is newly passed and newly dropped, and
+//! by which rules. Never a difference of lines: policies that mean the same have none.
+//!
+//! ```text
+//! rules that only one of the two has ─► their boxes ─► taken apart by both lists of rules
+//!                                                       └─► boxes with two verdicts ─► merged
+//! ```
+//!
+//! A packet that matches no rule but common ones, in common order, has the same verdict in both;
+//! so only the boxes of the others are looked at. May not import `oracle` nor `host`: tests hold it
+//! against them.
+
+mod regions;
+mod words;
+
+use crate::packet_text::PacketText;
+use crate::range::RangeSet;
+use crate::rule::{Policy, Rule};
+use crate::space::reach::{Carried, Doors};
+use crate::space::{Space, random};
+use firewall_common::abi::{essential_bit, fragments};
+use firewall_common::field::Field;
+use firewall_common::key::{Family, PacketKey};
+use firewall_common::verdict::Verdict;
+use regions::Found;
+
+/// What differs.
+#[derive(Clone, Debug, Default)]
+pub struct Difference {
+    /// Settings outside of the rules: `packet.fragments: pass -> drop`.
+    pub settings: Vec<String>,
+    /// Packets whose verdict the rules change, in the order of the new policy's rules. They reach
+    /// the rules under both policies' settings.
+    pub regions: Vec<Region>,
+    /// False if the search was given up: there may be more regions.
+    pub complete: bool,
+    /// Zone names of both policies; the index is the zone number in the regions' packets.
+    pub zones: Vec<String>,
+}
+
+/// Who decides, and how.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Decided {
+    /// Pass or drop.
+    pub verdict: Verdict,
+    /// The rule, by its index in its policy; `None`: the default.
+    pub rule: Option<usize>,
+}
+
+/// Packets that one rule decides about in the old policy and another in the new one.
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// By the old policy.
+    pub was: Decided,
+    /// By the new policy.
+    pub becomes: Decided,
+    /// The packets, in words: `tcp port 8080 from 203.0.113.0/24`.
+    pub packets: String,
+    /// One of them.
+    pub example: PacketText,
+    v4: Vec<Space<u32>>,
+    v6: Vec<Space<u128>>,
+}
+
+impl Difference {
+    /// Whether the two policies mean the same.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.settings.is_empty() && self.regions.is_empty() && self.complete
+    }
+}
+
+impl Region {
+    /// Packets of the region, drawn at random from `seed`. Zones count as in
+    /// [`Difference::zones`].
+    #[must_use]
+    pub fn draw(&self, count: usize, seed: u64) -> Vec<PacketKey> {
+        let mut random = random(seed);
+        let (four, six) = (self.v4.len(), self.v6.len());
+        (0..count)
+            .map(|_| {
+                let at = (random() % (four + six) as u128) as usize;
+                match self.v4.get(at) {
+                    Some(space) => space.sample(&mut random),
+                    None => self.v6[at - four].sample(&mut random),
+                }
+            })
+            .collect()
+    }
+
+    /// Whether a packet is in the region.
+    #[must_use]
+    pub fn contains(&self, key: &PacketKey) -> bool {
+        match key.family() {
+            Family::V4 => self.v4.iter().any(|space| space.contains(key)),
+            Family::V6 => self.v6.iter().any(|space| space.contains(key)),
+        }
+    }
+}
+
+/// What becomes different when `new` takes the place of `old`.
+#[must_use]
+pub fn diff(old: &Policy, new: &Policy) -> Difference {
+    let mut zones = old.zones.clone();
+    for zone in &new.zones {
+        if !zones.contains(zone) {
+            zones.push(zone.clone());
+        }
+    }
+    let doors = Doors::of_both(old, new, zones.len() as u32);
+    let mut difference = Difference {
+        settings: settings(old, new),
+        complete: true,
+        zones,
+        ..Difference::default()
+    };
+    let v4 = family::<u32>(old, new, &doors, &mut difference);
+    let v6 = family::<u128>(old, new, &doors, &mut difference);
+    let mut regions: Vec<Region> = Vec::new();
+    for found in v4 {
+        let key = found.parts[0].typical();
+        regions.push(Region {
+            was: found.was,
+            becomes: found.becomes,
+            packets: found.words,
+            example: PacketText::of_key(&key, &difference.zones),
+            v4: found.parts,
+            v6: Vec::new(),
+        });
+    }
+    for found in v6 {
+        // What is said in the same words of both families is one region.
+        let twin = regions.iter_mut().find(|region| {
+            region.v6.is_empty()
+                && (&region.was, &region.becomes, &region.packets)
+                    == (&found.was, &found.becomes, &found.words)
+        });
+        if let Some(region) = twin {
+            region.v6 = found.parts;
+            continue;
+        }
+        let key = found.parts[0].typical();
+        regions.push(Region {
+            was: found.was,
+            becomes: found.becomes,
+            packets: found.words,
+            example: PacketText::of_key(&key, &difference.zones),
+            v4: Vec::new(),
+            v6: found.parts,
+        });
+    }
+    for region in &mut regions {
+        // Where addresses are named, they tell the family.
+        if region.v4.is_empty() != region.v6.is_empty()
+            && !region.packets.contains("from ")
+            && !region.packets.contains("to ")
+        {
+            let family = if region.v6.is_empty() { "IPv4" } else { "IPv6" };
+            region.packets = format!("{family} {}", region.packets);
+        }
+    }
+    let end = |rule: Option<usize>| rule.unwrap_or(usize::MAX);
+    regions.sort_by_key(|region| (end(region.becomes.rule), end(region.was.rule)));
+    difference.regions = regions;
+    difference
+}
+
+fn family<T: Carried + std::hash::Hash>(
+    old: &Policy,
+    new: &Policy,
+    doors: &Doors,
+    difference: &mut Difference,
+) -> Vec<Found<T>> {
+    let zones = &difference.zones;
+    let side = |policy: &Policy| regions::Side {
+        rules: policy
+            .rules
+            .iter()
+            .enumerate()
+            .filter(|(_, rule)| rule.enabled)
+            .filter_map(|(index, rule)| {
+                regions::Deciding::of(index, rule, zone_map(policy, zones, rule))
+            })
+            .collect(),
+        default: policy.default_verdict,
+    };
+    let doors = doors.boxes::<T>();
+    let (found, complete) = regions::find(&side(old), &side(new), &doors);
+    difference.complete &= complete;
+    let mut found = regions::merge(found);
+    for region in &mut found {
+        region.words = words::of(&region.space, &doors, zones);
+        region.parts = doors
+            .iter()
+            .filter_map(|door| region.space.and(door))
+            .collect();
+    }
+    found
+}
+
+/// The zones that a rule accepts, by their numbers in `zones`. A zone that the policy does not have
+/// is no zone to it.
+fn zone_map(policy: &Policy, zones: &[String], rule: &Rule) -> RangeSet<u32> {
+    let accepted = rule.matches.field(Field::Zone);
+    if rule.matches.is_any(Field::Zone) {
+        return accepted.clone();
+    }
+    let ranges = zones.iter().enumerate().filter_map(|(number, name)| {
+        let own = policy.zones.iter().position(|zone| zone == name);
+        accepted
+            .contains(own.unwrap_or(0) as u32)
+            .then_some((number as u32, number as u32))
+    });
+    RangeSet::from_ranges(ranges.collect())
+}
+
+/// Differences outside of the rules, in words.
+fn settings(old: &Policy, new: &Policy) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = |what: &str, old: String, new: String| {
+        if old != new {
+            lines.push(format!("{what}: {old} -> {new}"));
+        }
+    };
+    let verdict = |number: u32| Verdict(number as u8).to_string();
+    line(
+        "default (what no rule decides, and frames that are not IP)",
+        old.default_verdict.to_string(),
+        new.default_verdict.to_string(),
+    );
+    for (name, bit) in [
+        ("arp", essential_bit::ARP),
+        ("neighbour", essential_bit::NEIGHBOUR),
+        ("multicast", essential_bit::MULTICAST),
+        ("icmp_error", essential_bit::ICMP_ERROR),
+        ("dhcp", essential_bit::DHCP),
+    ] {
+        let on = |policy: &Policy| (policy.essential & bit != 0).to_string();
+        line(&format!("essential.{name}"), on(old), on(new));
+    }
+    let (a, b) = (&old.packet, &new.packet);
+    line(
+        "packet.malformed",
+        verdict(a.malformed),
+        verdict(b.malformed),
+    );
+    let fragments = |number: u32| {
+        let word = if number == fragments::DROP {
+            "drop"
+        } else {
+            "pass"
+        };
+        word.to_owned()
+    };
+    line(
+        "packet.fragments",
+        fragments(a.fragments),
+        fragments(b.fragments),
+    );
+    line(
+        "packet.ip_options",
+        verdict(a.drop_ip_options),
+        verdict(b.drop_ip_options),
+    );
+    line(
+        "packet.ipv6_ext_max",
+        a.ipv6_ext_max.to_string(),
+        b.ipv6_ext_max.to_string(),
+    );
+    line(
+        "packet.vlan_depth",
+        a.vlan_depth.to_string(),
+        b.vlan_depth.to_string(),
+    );
+    line("interfaces", interfaces(old), interfaces(new));
+    lines
+}
+
+/// The interfaces in one line.
+fn interfaces(policy: &Policy) -> String {
+    let list: Vec<String> = policy
+        .interfaces
+        .iter()
+        .map(|interface| {
+            let mut text = interface.matches.join(",");
+            if interface.zone != 0 {
+                text.push_str(&format!(" in {}", policy.zones[interface.zone as usize]));
+            }
+            text
+        })
+        .collect();
+    if list.is_empty() {
+        "(not named)".into()
+    } else {
+        list.join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests;
