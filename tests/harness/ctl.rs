@@ -194,7 +194,7 @@ impl<'a> Ctl<'a> {
             .spawn()?;
         let pid = child.id();
         self.daemon = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + crate::patience(Duration::from_secs(30));
         loop {
             if let Ok(status) = self.json(&["status"])
                 && !status["daemon_pid"].is_null()

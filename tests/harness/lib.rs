@@ -16,3 +16,14 @@ pub mod policies;
 pub mod random;
 pub mod trial;
 pub mod verifier;
+
+/// How long to wait for what takes `time` at most: longer in a guest that `cargo xtask vm`
+/// emulates, which sets `FIREWALL_EMULATED`.
+#[must_use]
+pub fn patience(time: std::time::Duration) -> std::time::Duration {
+    if std::env::var_os("FIREWALL_EMULATED").is_some() {
+        time * 30
+    } else {
+        time
+    }
+}

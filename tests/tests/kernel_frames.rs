@@ -81,13 +81,7 @@ fn disagreements(loaded: &Loaded, case: &Case, frames: &[Frame]) -> Vec<String> 
 }
 
 fn load(case: &Case) -> Loaded {
-    let loaded = Loaded::load(&case.tables, case.policy.rules.len() as u32, &[]).unwrap();
-    println!(
-        "verified {}: {}",
-        case.name,
-        loaded.verified_instructions().unwrap()
-    );
-    loaded
+    Loaded::load(&case.tables, case.policy.rules.len() as u32, &[]).unwrap()
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 use firewall_tests::ctl::Ctl;
 use firewall_tests::netns::{INSIDE_V4, INTERFACE, OUTSIDE_V4, Pair};
+use firewall_tests::patience;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write;
@@ -161,7 +162,7 @@ impl Story {
         let start = Instant::now();
         let output = ctl.run_under(&["prlimit", MEMORY], arguments).unwrap();
         let took = start.elapsed();
-        assert!(took < PATIENCE, "{arguments:?} took {took:?}");
+        assert!(took < patience(PATIENCE), "{arguments:?} took {took:?}");
         self.note(ctl, ROOT, arguments, &output, code);
     }
 
@@ -414,7 +415,11 @@ fn check_needs_no_privilege() {
     ];
     let start = Instant::now();
     let output = ctl.run_under(&pipe, &["check", "-"]).unwrap();
-    assert!(start.elapsed() < 2 * PATIENCE, "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < patience(2 * PATIENCE),
+        "{:?}",
+        start.elapsed()
+    );
     story.note(&ctl, ROOT, &["check", "-"], &output, CONFIG);
     assert!(Kernel::now(&pair, &ctl).is_untouched());
     snapshot("check", &story);

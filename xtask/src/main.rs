@@ -19,6 +19,7 @@ mod run;
 mod setup;
 mod test;
 mod verify;
+mod vm;
 mod workspace;
 
 /// Set-up, builds, demo and tests of the firewall.
@@ -45,6 +46,8 @@ enum Command {
     Verify(verify::Args),
     /// Measure the firewall against its bars and against other packet filters
     Bench(bench::Args),
+    /// Run the kernel tests on other kernels, in virtual machines
+    Vm(vm::Args),
     /// Format all crates
     Fmt,
     /// Formatting, clippy, borders between crates, licences and sources of dependencies
@@ -71,6 +74,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Test(args) => test::command(&workspace, &args),
         Command::Verify(args) => verify::command(&workspace, &args),
         Command::Bench(args) => bench::command(&workspace, &args),
+        Command::Vm(args) => vm::command(&workspace, &args),
         Command::Fmt => lint::format(&workspace),
         Command::Lint => lint::command(&workspace),
     }

@@ -26,10 +26,10 @@ pub(crate) struct Args {
 
 /// Sums over the `test result:` lines of test programs.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Tally {
-    passed: u64,
-    failed: u64,
-    ignored: u64,
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
 }
 
 impl Tally {
@@ -87,11 +87,13 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     })
 }
 
-fn needs_root(target: &str) -> bool {
+/// Whether a test target loads programs into the kernel.
+pub(crate) fn needs_root(target: &str) -> bool {
     target.starts_with("kernel_") || target.starts_with("net_")
 }
 
-fn list(names: &[String]) -> String {
+/// Names in a sentence.
+pub(crate) fn list(names: &[String]) -> String {
     if names.is_empty() {
         "none".to_owned()
     } else {
@@ -100,7 +102,7 @@ fn list(names: &[String]) -> String {
 }
 
 /// Names of all integration test targets of the workspace.
-fn targets(workspace: &Workspace) -> Result<Vec<String>> {
+pub(crate) fn targets(workspace: &Workspace) -> Result<Vec<String>> {
     let text = process::capture(process::host_cargo().current_dir(&workspace.root).args([
         "metadata",
         "--no-deps",
@@ -230,7 +232,7 @@ fn run(command: &mut Command) -> Result<Tally> {
 }
 
 /// Reads `test result: ok. 5 passed; 0 failed; 1 ignored; ...`.
-fn parse_result(line: &str) -> Option<Tally> {
+pub(crate) fn parse_result(line: &str) -> Option<Tally> {
     let rest = line.trim_start().strip_prefix("test result: ")?;
     let (_, counts) = rest.split_once(". ")?;
     let count = |what: &str| {

@@ -24,7 +24,8 @@ pub(crate) struct Args {
     /// Report only; exit code 1 if something is missing
     #[arg(long)]
     check: bool,
-    /// Install cargo-deny too, which `cargo xtask lint` uses where it is present (takes minutes)
+    /// Install cargo-deny too, which `cargo xtask lint` uses where it is present (takes minutes),
+    /// and qemu for `cargo xtask vm`
     #[arg(long)]
     all: bool,
 }
@@ -38,6 +39,8 @@ pub(crate) enum Need {
     Kernel,
     /// That, and what the tests drive.
     Test,
+    /// That, and virtual machines with other kernels.
+    Vm,
     /// That, and optional tools.
     All,
 }
@@ -238,6 +241,10 @@ fn survey(workspace: &Workspace, need: Need) -> Result<Vec<Item>> {
     }
     if need >= Need::Test {
         items.push(program("tmux", "tmux"));
+    }
+    if need >= Need::Vm {
+        items.push(program("qemu-system-x86_64", "qemu-system-x86"));
+        items.push(program("xz", "xz-utils"));
     }
     if need >= Need::All {
         items.push(cargo_deny());

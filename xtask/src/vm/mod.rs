@@ -1,0 +1,308 @@
+//! `cargo xtask vm`: the kernel tests on other kernels than this machine's. Debian's own kernels,
+//! each booted by qemu with the test programs in its initramfs.
+//!
+//! Software emulation by default, because it works everywhere; it takes a few minutes a kernel.
+//! Writes below `target/vm` only, installs nothing but qemu, and the guest has no disk and no
+//! network.
+//!
+//! Invariant: success means that every test ran on every kernel that was asked for, and passed.
+
+mod archive;
+mod guest;
+mod initramfs;
+
+use crate::setup::{self, Need};
+use crate::{build, process, test, workspace::Workspace};
+use anyhow::{Context, Result, bail};
+use guest::Report;
+use initramfs::Program;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+/// Arguments of `cargo xtask vm`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which kernel to boot
+    #[arg(long, value_enum, default_value_t = Choice::All)]
+    kernel: Choice,
+    /// The oldest kernel, evasion and fuzzed frames only: a few minutes, downloads included
+    #[arg(long, conflicts_with_all = ["kernel", "long"])]
+    short: bool,
+    /// Also the tests that take very long in emulation, and those that open sockets
+    #[arg(long)]
+    long: bool,
+    /// Download the kernels anew, to get those of today
+    #[arg(long)]
+    fetch: bool,
+    /// Use the processor's virtualisation (/dev/kvm) in place of software emulation
+    #[arg(long)]
+    kvm: bool,
+    /// How long one kernel may take, in minutes
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..600))]
+    minutes: u64,
+    /// Only tests whose name contains this
+    filter: Option<String>,
+}
+
+/// The kernels by name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Choice {
+    /// Debian 12: the oldest kernel that the firewall supports
+    #[value(name = "6.1")]
+    Oldest,
+    /// Debian 13
+    #[value(name = "6.12")]
+    Stable,
+    /// The newest that Debian carries in any of its suites
+    Newest,
+    /// All three
+    All,
+}
+
+impl Choice {
+    /// Debian's suites in which the kernel is looked for; the highest version is taken.
+    const fn suites(self) -> &'static [&'static str] {
+        match self {
+            Self::Oldest => &["bookworm"],
+            Self::Stable => &["trixie"],
+            Self::Newest | Self::All => &["stable", "stable-backports", "sid"],
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Oldest => "6.1",
+            Self::Stable => "6.12",
+            Self::Newest | Self::All => "newest",
+        }
+    }
+}
+
+/// Programs of this machine that the tests call. (The rest comes from busybox.)
+const TOOLS: [&str; 5] = ["ip", "nsenter", "prlimit", "setpriv", "unshare"];
+
+/// Files that tests read where they were compiled, below the source tree.
+const DATA: [&str; 4] = [
+    "docs/verifier.md",
+    "rules",
+    "tests/corpus",
+    "tests/tests/snapshots",
+];
+
+/// The tests of `--short`.
+const SHORT: [&str; 2] = ["kernel_evasion", "kernel_frames"];
+
+/// Tests of speed and of very large sets, for which emulation is too slow; and one that
+/// [`VERIFIER`] stands for.
+const LONG: [&str; 5] = [
+    "kernel_bench",
+    "kernel_classbench",
+    "kernel_large_sets",
+    "kernel_random",
+    "kernel_verifier",
+];
+
+/// The example that prints what the verifier needs for every feature; here it counts as a test.
+const VERIFIER: &str = "verifier_table";
+
+/// How many frames a test goes through in a guest, which is ten to thirty times slower than this
+/// machine. Tests read it from `FIREWALL_FRAMES`.
+const FRAMES: &str = "2000";
+
+/// Boots the kernels, and prints what became of the tests on each.
+pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
+    if std::env::consts::ARCH != "x86_64" {
+        bail!("cargo xtask vm boots x86-64 kernels only, and runs this machine's programs in them");
+    }
+    let tools = setup::ensure(workspace, Need::Vm)?;
+    build::all(workspace, &tools, false)?;
+    let tests = build_tests(workspace, args)?;
+    let mut data: Vec<PathBuf> = DATA.iter().map(|name| workspace.root.join(name)).collect();
+    data.push(tests.object);
+    let tests = tests.programs;
+
+    let choices = match (args.short, args.kernel) {
+        (true, _) => vec![Choice::Oldest],
+        (false, Choice::All) => vec![Choice::Oldest, Choice::Stable, Choice::Newest],
+        (false, one) => vec![one],
+    };
+    let folder = workspace.target.join("vm");
+    let mut reports = Vec::new();
+    for choice in choices {
+        let kernel = archive::kernel(&folder.join(choice.name()), choice.suites(), args.fetch)
+            .with_context(|| format!("getting the {} kernel", choice.name()))?;
+        println!("{}: Debian's {}", choice.name(), kernel.version);
+        let image = kernel.folder.join("initramfs.cpio");
+        let mut programs = tests.clone();
+        programs.push(Program::new(
+            "/host/firewall-ctl",
+            workspace.programs(false).join("firewall-ctl"),
+        ));
+        for name in TOOLS {
+            let path = process::find(name).with_context(|| format!("{name} is not installed"))?;
+            programs.push(Program::new(format!("/host/{name}"), path));
+        }
+        initramfs::Content {
+            init: guest::init(
+                &workspace.root,
+                &test_names(&tests),
+                FRAMES,
+                args.filter.as_deref(),
+            ),
+            busybox: &kernel.busybox,
+            programs: &programs,
+            modules: &kernel.modules(guest::MODULES)?,
+            data: &data,
+            objcopy: &tools.objcopy,
+        }
+        .write(&image)
+        .with_context(|| format!("writing {}", image.display()))?;
+        let report = guest::boot(
+            &kernel.image,
+            &image,
+            args.kvm,
+            Duration::from_secs(args.minutes * 60),
+        )?;
+        reports.push((choice.name(), kernel.version, report));
+    }
+    print(&reports);
+    Ok(if reports.iter().all(|(_, _, report)| report.is_good()) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What was built to run in the guest.
+struct Tests {
+    programs: Vec<Program>,
+    /// Folder of the BPF object that is inside the programs: some tests read it.
+    object: PathBuf,
+}
+
+/// Builds the test programs that need root, and finds them.
+fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
+    let is_wanted = |name: &str| match (args.short, args.long) {
+        (true, _) => SHORT.contains(&name),
+        (_, true) => true,
+        _ => name.starts_with("kernel_") && !LONG.contains(&name),
+    };
+    let (names, left_out): (Vec<String>, Vec<String>) = test::targets(workspace)?
+        .into_iter()
+        .filter(|name| test::needs_root(name))
+        .partition(|name| is_wanted(name));
+    println!("left out: {}", test::list(&left_out));
+    let mut cargo = process::host_cargo();
+    cargo
+        .current_dir(&workspace.root)
+        .args(["test", "--workspace", "--no-run"])
+        .args(["--message-format", "json-render-diagnostics"]);
+    for name in &names {
+        cargo.args(["--test", name]);
+    }
+    if !args.short && args.filter.is_none() {
+        cargo.args(["--example", VERIFIER]);
+    }
+    println!("+ {}", process::display(&cargo));
+    let output = cargo
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("the tests do not build ({})", output.status);
+    }
+    let mut programs = Vec::new();
+    let mut object = None;
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let message: serde_json::Value =
+            serde_json::from_str(line).context("what cargo says about a build")?;
+        if message["reason"] == "build-script-executed"
+            && message["package_id"]
+                .as_str()
+                .is_some_and(|id| id.contains("firewall-ctl"))
+        {
+            object = message["out_dir"].as_str().map(PathBuf::from);
+        }
+        if let (Some(path), Some(name)) = (
+            message["executable"].as_str(),
+            message["target"]["name"].as_str(),
+        ) && (test::needs_root(name) || name == VERIFIER)
+        {
+            programs.push(Program::new(format!("/tests/{name}"), path.into()));
+        }
+    }
+    programs.sort_by(|a, b| a.to.cmp(&b.to));
+    if programs.is_empty() {
+        bail!("no kernel test was built");
+    }
+    Ok(Tests {
+        programs,
+        object: object.context("cargo names no output folder of firewall-ctl")?,
+    })
+}
+
+fn test_names(tests: &[Program]) -> Vec<&str> {
+    tests
+        .iter()
+        .filter_map(|program| program.to.rsplit('/').next())
+        .collect()
+}
+
+/// The table: a row for each kernel and test program, and what did not pass.
+fn print(reports: &[(&str, String, Report)]) {
+    let mut rows = Vec::new();
+    for (name, version, report) in reports {
+        for run in &report.runs {
+            let seconds = run.seconds.map_or("-".to_owned(), |s| format!("{s} s"));
+            rows.push([
+                (*name).to_owned(),
+                run.name.clone(),
+                run.passed.to_string(),
+                run.failed.len().to_string(),
+                seconds,
+            ]);
+        }
+        rows.push([
+            (*name).to_owned(),
+            format!("all, on {version}"),
+            report.passed().to_string(),
+            report.failed().to_string(),
+            format!("{} s", report.seconds),
+        ]);
+    }
+    println!();
+    setup::print_table(["KERNEL", "TESTS", "PASSED", "FAILED", "TIME"], &rows);
+
+    let mut verified: Vec<[String; 3]> = Vec::new();
+    for (name, _, report) in reports {
+        for (what, instructions) in &report.verified {
+            verified.push([(*name).to_owned(), what.clone(), instructions.clone()]);
+        }
+    }
+    if !verified.is_empty() {
+        println!();
+        setup::print_table(["KERNEL", "POLICY", "INSTRUCTIONS VERIFIED"], &verified);
+    }
+    for (name, _, report) in reports {
+        for complaint in report.complaints() {
+            println!("error: {name}: {complaint}");
+        }
+    }
+    let passed: u64 = reports.iter().map(|(_, _, report)| report.passed()).sum();
+    let failed: u64 = reports.iter().map(|(_, _, report)| report.failed()).sum();
+    println!("{passed} passed, {failed} failed");
+}
+
+/// A folder that is there and empty.
+fn empty_folder(path: &std::path::Path) -> Result<()> {
+    if path.exists() {
+        std::fs::remove_dir_all(path).with_context(|| path.display().to_string())?;
+    }
+    std::fs::create_dir_all(path).with_context(|| path.display().to_string())
+}
+
+/// `dpkg-deb`, `xz` and the like: run quietly, with an error that says what was run.
+fn quietly(program: &str, arguments: &[&std::ffi::OsStr]) -> Result<()> {
+    process::capture(Command::new(program).args(arguments)).map(drop)
+}
