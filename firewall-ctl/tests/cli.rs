@@ -65,7 +65,7 @@ fn transcript(folder: &Path, args: &[&str]) -> String {
 
 const GOOD: &str = "version: 1\ndefault: {in: drop}\nrules: []\n";
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 16] = [
     "daemon",
     "apply",
     "reload",
@@ -78,6 +78,7 @@ const VERBS: [&str; 15] = [
     "check",
     "test",
     "diff",
+    "fmt",
     "explain",
     "version",
     "completions",

@@ -15,6 +15,7 @@ pub mod compile;
 pub mod diag;
 pub mod diff;
 pub mod explain;
+pub mod fmt;
 pub mod host;
 pub mod lint;
 pub mod oracle;

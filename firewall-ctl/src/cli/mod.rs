@@ -13,6 +13,7 @@ mod context;
 mod daemon;
 mod diff;
 mod explain;
+mod fmt;
 mod get;
 mod help;
 mod interval;
@@ -86,6 +87,8 @@ enum Verb {
     Test(test::Args),
     #[command(after_long_help = diff::help())]
     Diff(diff::Args),
+    #[command(after_long_help = fmt::help())]
+    Fmt(fmt::Args),
     #[command(after_long_help = explain::help())]
     Explain(explain::Args),
     #[command(after_long_help = version::help())]
@@ -133,6 +136,7 @@ fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Check(args) => check::run(args, context),
         Verb::Test(args) => test::run(args, context),
         Verb::Diff(args) => diff::run(args, context),
+        Verb::Fmt(args) => fmt::run(args, context),
         Verb::Explain(args) => explain::run(args, context),
         Verb::Version(args) => version::run(args, context),
         Verb::Completions(args) => completions::run(args, context),

@@ -287,3 +287,31 @@ rules:
     }
     insta::assert_snapshot!(screens);
 }
+
+#[test]
+fn the_canonical_form_is_printed_checked_and_written() {
+    let folder = router("fmt");
+    folder.write(
+        "odd.yaml",
+        "# Mine.\n\ndefault: drop\nversion: 1\nrules:\n- {action: pass, port: 22, proto: tcp, name: ssh} # in\n",
+    );
+    folder.write("bad.yaml", "version: 1\ndefault: dorp\n");
+    let mut screens = String::new();
+    for (words, exit) in [
+        (&["odd.yaml"][..], 0),
+        (&["odd.yaml", "--check"], 8),
+        (&["odd.yaml", "--write"], 0),
+        (&["odd.yaml", "--check"], 0),
+        (&["odd.yaml", "--write"], 0),
+        (&["router.yaml"], 0),
+        (&["bad.yaml"], 3),
+        (&["-", "--write"], 2),
+    ] {
+        let mut args = vec!["fmt"];
+        args.extend(words);
+        let text = transcript(&folder.0, &args);
+        assert!(text.ends_with(&format!("--- exit {exit}\n")), "{text}");
+        screens.push_str(&text);
+    }
+    insta::assert_snapshot!(screens);
+}

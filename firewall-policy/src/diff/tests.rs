@@ -107,7 +107,11 @@ fn pair(seed: u64) -> Option<(Policy, Policy)> {
         0 => zones,
         _ => "{match: b, zone: lan}, {match: a, zone: wan}",
     };
-    let default = if random().is_multiple_of(4) { "pass" } else { "drop" };
+    let default = if random().is_multiple_of(4) {
+        "pass"
+    } else {
+        "drop"
+    };
     Some((old, policy(&lines, zones, default)?))
 }
 

@@ -1,0 +1,106 @@
+//! `fmt`: a policy in its canonical form.
+
+use super::context::Context;
+use super::help::after;
+use super::policy;
+use crate::failure::{Exit, Failure};
+use crate::policy_file::{PolicyFile, STDIN};
+use firewall_policy::fmt::canonical;
+
+/// Write a policy in its canonical form, with its comments
+///
+/// Sections and keys get one order, entries that fit go on one line. The meaning stays: a file
+/// that is not valid is refused.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The policy; - for the standard input
+    #[arg(value_name = "FILE")]
+    file: String,
+    /// Replace the file instead of printing
+    #[arg(short, long, conflicts_with = "check")]
+    write: bool,
+    /// Print nothing; exit code 8 if the file is not in canonical form
+    #[arg(long)]
+    check: bool,
+}
+
+pub(super) fn help() -> String {
+    after(
+        &[
+            "firewall-ctl fmt rules/web-server.yaml",
+            "firewall-ctl fmt --write /etc/firewall/firewall.yaml",
+            "sudo firewall-ctl get policy | firewall-ctl fmt -",
+        ],
+        &[
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Config,
+            Exit::Privilege,
+            Exit::Changes,
+        ],
+    )
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    if args.write && args.file == STDIN {
+        return Err(
+            Failure::new(Exit::Usage, "the standard input cannot be replaced")
+                .help("leave --write out: the result goes to the standard output"),
+        );
+    }
+    let file = PolicyFile::read(&args.file)?;
+    let (name, text) = (file.name.clone(), file.text.clone());
+    let before = policy::compile_text(file.clone(), context)?;
+    let written = canonical(&name, &text)
+        .map_err(|findings| Failure::policy(&findings, context.color_errors))?;
+    // Nobody's policy is replaced by another one, whatever was wrong here.
+    let again = PolicyFile {
+        text: written.clone(),
+        ..file
+    };
+    if policy::compile_text(again, context)?.tables.bytes != before.tables.bytes {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("{name}: the canonical form would mean something else"),
+        )
+        .help("this is a bug of the firewall: please report it with the policy")
+        .outcome("nothing written"));
+    }
+    if args.check {
+        return Ok(if written == text {
+            Exit::Ok
+        } else {
+            Exit::Changes
+        });
+    }
+    if !args.write {
+        context.print(&written)?;
+    } else if written != text {
+        replace(&args.file, &written)?;
+        context.say(&format!("{name}: written"))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Replaces a file whole: by a new one beside it that takes its name and its permissions.
+fn replace(path: &str, text: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        let exit = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Exit::Privilege,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, format!("cannot write {path}: {error}"))
+    };
+    let path = std::fs::canonicalize(path).map_err(failed)?;
+    let mut beside = path.clone().into_os_string();
+    beside.push(format!(".{}.new", std::process::id()));
+    let permissions = std::fs::metadata(&path).map_err(failed)?.permissions();
+    let written = std::fs::write(&beside, text)
+        .and_then(|()| std::fs::set_permissions(&beside, permissions))
+        .and_then(|()| std::fs::rename(&beside, &path));
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&beside);
+        failed(error)
+    })
+}
