@@ -224,6 +224,14 @@ pub mod fragments {
     pub const PASS: u32 = 1;
 }
 
+/// Values of [`PacketConfig::tunnels`].
+pub mod tunnels {
+    /// Rules see the outer packet only.
+    pub const OUTER: u32 = 0;
+    /// A packet that passes by its outer headers is judged by its inner ones, too.
+    pub const INNER: u32 = 1;
+}
+
 /// The `packet:` section of a policy. Verdicts are [`crate::verdict::Verdict`] as numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[repr(C)]
@@ -238,6 +246,8 @@ pub struct PacketConfig {
     pub vlan_depth: u32,
     /// IPv6 extension headers that the parser takes off, 0 to 16.
     pub ipv6_ext_max: u32,
+    /// One of [`tunnels`].
+    pub tunnels: u32,
 }
 
 /// The constants of one generation, in the program's `.rodata`. The verifier knows their values
@@ -317,6 +327,7 @@ impl Config {
                 drop_ip_options: 0,
                 vlan_depth: 0,
                 ipv6_ext_max: 0,
+                tunnels: 0,
             },
             v4: FAMILY,
             v6: FAMILY,

@@ -3,7 +3,7 @@
 //! Network byte order becomes host byte order here and nowhere else.
 
 use crate::machine::Machine;
-use crate::parse::{Packet, Parsed, parse};
+use crate::parse::{Packet, Parsed, parse, parse_inner};
 
 /// A frame to read from, starting with the Ethernet header. A handle: small and `Copy`.
 pub trait Frame: Copy {
@@ -21,6 +21,12 @@ pub trait Frame: Copy {
     #[inline(always)]
     fn parse<M: Machine>(&self, machine: &M, packet: &mut Packet) -> Parsed {
         parse(machine, self, packet)
+    }
+
+    /// [`crate::parse::parse_inner`], likewise.
+    #[inline(always)]
+    fn parse_inner<M: Machine>(&self, machine: &M, packet: &mut Packet) -> Parsed {
+        parse_inner(machine, self, packet)
     }
 
     /// Whether there is no byte to read.

@@ -4,12 +4,13 @@
 //!
 //! Invariant: every frame gets exactly one verdict and one reason.
 
+use crate::abi::tunnels;
 use crate::classify::classify;
 use crate::essential;
 use crate::field::Field;
 use crate::frame::Frame;
 use crate::machine::Machine;
-use crate::parse::{Packet, Parsed, fragment, proto};
+use crate::parse::{Packet, Parsed, fragment, is_tunnel, proto};
 use crate::reason::{Governs, Reason};
 use crate::verdict::{Action, Verdict};
 
@@ -52,7 +53,7 @@ pub fn decide<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) -> Outcom
     match frame.parse(machine, &mut packet) {
         Parsed::Ip => {
             packet.key.fields[Field::Zone as usize] = zone;
-            ip(machine, frame, &packet)
+            ip(machine, frame, &mut packet)
         }
         Parsed::Other { ethertype, offset } => other(machine, frame, ethertype, offset),
         Parsed::Bad(reason) => bad(machine, reason),
@@ -89,13 +90,49 @@ fn other<M: Machine, F: Frame>(machine: &M, frame: &F, ethertype: u32, offset: u
 }
 
 #[inline(always)]
-fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> Outcome {
+fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
     let port = counted_port(packet);
     match essential::check_ip(machine, frame, packet) {
         Ok(None) => {}
         Ok(Some(reason)) => return Outcome::without_rule(Verdict::PASS, reason, port),
         Err(reason) => return bad(machine, reason),
     }
+    let outcome = by_rules(machine, packet);
+    if machine.constant(|config| &config.packet.tunnels) == tunnels::INNER
+        && outcome.verdict.0 == Verdict::PASS.0
+        && is_tunnel(&packet.key)
+    {
+        return tunnelled(machine, frame, packet, outcome);
+    }
+    outcome
+}
+
+/// The outcome for a tunnel that passed by its outer headers: that of the packet inside. Its outer
+/// rule is counted like a `next` rule.
+#[inline(always)]
+fn tunnelled<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    packet: &mut Packet,
+    outer: Outcome,
+) -> Outcome {
+    if outer.rule != NO_RULE {
+        machine.count_rule(outer.rule);
+    }
+    match frame.parse_inner(machine, packet) {
+        Parsed::Ip => by_rules(machine, packet),
+        // Nothing in a tunnel is essential.
+        Parsed::Other { .. } => {
+            Outcome::without_rule(default_verdict(machine), Reason::NON_IP, NO_PORT)
+        }
+        Parsed::Bad(reason) => bad(machine, reason),
+    }
+}
+
+/// What the rules say, or the default.
+#[inline(always)]
+fn by_rules<M: Machine>(machine: &M, packet: &Packet) -> Outcome {
+    let port = counted_port(packet);
     if let Some(hit) = classify(machine, &packet.key) {
         let verdict = if hit.action.0 == Action::PASS.0 {
             Verdict::PASS

@@ -11,7 +11,7 @@ use aya_ebpf::programs::XdpContext;
 use core::arch::asm;
 use firewall_common::frame::{Frame, Header, MAX_OFFSET};
 use firewall_common::machine::Machine;
-use firewall_common::parse::{Packet, Parsed, parse};
+use firewall_common::parse::{Packet, Parsed, parse, parse_inner};
 use firewall_common::reason::Reason;
 
 /// The linear part of a frame.
@@ -47,6 +47,11 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn parse_inner<M: Machine>(&self, _machine: &M, packet: &mut Packet) -> Parsed {
+        Parsed::from_word(fw_parse_inner(self.ctx, packet))
+    }
+
+    #[inline(always)]
     fn header<const N: usize>(&self, offset: u32) -> Option<Checked<N>> {
         let offset = pin(u64::from(offset));
         if offset > u64::from(MAX_OFFSET) {
@@ -69,6 +74,18 @@ pub extern "C" fn fw_parse(ctx: *mut xdp_md, packet: *mut Packet) -> u64 {
     // SAFETY: the verifier lets only writable memory of this type through, or null.
     match unsafe { packet.as_mut() } {
         Some(packet) => parse(&Kernel::uncounted(frame.len()), &frame, packet).to_word(),
+        None => Parsed::Bad(Reason::INTERNAL).to_word(),
+    }
+}
+
+/// As [`fw_parse`], for the packet inside the tunnel `packet`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_parse_inner(ctx: *mut xdp_md, packet: *mut Packet) -> u64 {
+    let frame = XdpFrame::new(&XdpContext::new(ctx));
+    // SAFETY: as above.
+    match unsafe { packet.as_mut() } {
+        Some(packet) => parse_inner(&Kernel::uncounted(frame.len()), &frame, packet).to_word(),
         None => Parsed::Bad(Reason::INTERNAL).to_word(),
     }
 }

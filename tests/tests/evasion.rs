@@ -7,7 +7,7 @@ use firewall_common::verdict::Verdict;
 use firewall_policy::compile::compile;
 use firewall_policy::host;
 use firewall_policy::tables::Tables;
-use firewall_tests::evasion::{End, POLICY_A, POLICY_B, base4, base6, rows};
+use firewall_tests::evasion::{End, POLICY_A, POLICY_B, Row, base4, base6, rows};
 use firewall_tests::policies;
 use std::collections::BTreeSet;
 
@@ -52,6 +52,54 @@ fn every_reason_is_reached() {
         .collect();
     // No frame may reach it: it stands for a bug.
     assert_eq!(missing, [&Reason::INTERNAL]);
+}
+
+#[test]
+fn tunnels_are_looked_into_on_request() {
+    let rules = "rules:\n\
+                 - {name: tunnel, proto: [4, 41, gre], action: pass}\n\
+                 - {name: vxlan, proto: udp, port: 4789, action: pass}\n\
+                 - {name: web, proto: tcp, port: 80, action: pass}\n";
+    let policy = |knob| {
+        tables(&format!(
+            "version: 1\ndefault: {{in: drop}}\npacket: {{tunnels: {knob}}}\n{rules}"
+        ))
+    };
+    let (outer, inner) = (policy("outer"), policy("inner"));
+    // Each kind of tunnel is in the table with a packet for port 22 inside, then for port 80.
+    let tunnels: Vec<Row> = rows().into_iter().filter(|row| row.id == "E33").collect();
+    assert_eq!(tunnels.len(), 12);
+    for row in &tunnels {
+        let result = host::decide(&inner, &row.frame, 0);
+        let is_web = result.outcome.port == 80 * 2;
+        let want = if is_web {
+            (Verdict::PASS, Reason::RULE)
+        } else {
+            (Verdict::DROP, Reason::NO_MATCH)
+        };
+        assert_eq!(
+            result.outcome.port,
+            if is_web { 160 } else { 44 },
+            "{}",
+            row.what
+        );
+        assert_eq!(
+            (result.outcome.verdict, result.outcome.reason),
+            want,
+            "{}",
+            row.what
+        );
+        // The tunnel's own rule, 0 or 1, has counted it.
+        assert_eq!(result.counted.len(), 1, "{}", row.what);
+        assert_eq!(
+            end(&outer, &row.frame),
+            (Verdict::PASS, Reason::RULE),
+            "{}",
+            row.what
+        );
+    }
+    let passed = |row: &&Row| host::decide(&inner, &row.frame, 0).outcome.port == 160;
+    assert_eq!(tunnels.iter().filter(passed).count(), 6);
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn random_policies() -> Result<()> {
             drop_ip_options: 0,
             vlan_depth: 2,
             ipv6_ext_max: 4,
+            tunnels: 0,
         };
         policies += 1;
         // Some random policies need more lanes than there are.

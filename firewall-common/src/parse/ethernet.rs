@@ -29,12 +29,47 @@ const fn is_tag(ethertype: u32) -> bool {
     matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
 }
 
+/// The header that the frame begins with.
 #[inline(always)]
 pub(super) fn parse<M: Machine, F: Frame>(machine: &M, frame: &F) -> Result<Ethernet, Reason> {
-    let header = frame.header::<14>(0).ok_or(Reason::TRUNCATED)?;
+    headers::<M, F, false>(machine, frame, 0, 0)
+}
+
+/// The header of a frame inside the frame, between byte offsets `start` and `limit`.
+#[inline(always)]
+pub(super) fn parse_inner<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    start: u32,
+    limit: u32,
+) -> Result<Ethernet, Reason> {
+    headers::<M, F, true>(machine, frame, start, limit)
+}
+
+/// `N` bytes at `at`. Inside another packet, what follows its end is not part of it.
+#[inline(always)]
+fn read<F: Frame, const N: usize, const INNER: bool>(
+    frame: &F,
+    at: u32,
+    limit: u32,
+) -> Result<F::Header<N>, Reason> {
+    if INNER && at + N as u32 > limit {
+        return Err(Reason::TRUNCATED);
+    }
+    frame.header::<N>(at).ok_or(Reason::TRUNCATED)
+}
+
+#[inline(always)]
+fn headers<M: Machine, F: Frame, const INNER: bool>(
+    machine: &M,
+    frame: &F,
+    start: u32,
+    limit: u32,
+) -> Result<Ethernet, Reason> {
+    let header = read::<F, 14, INNER>(frame, start, limit)?;
     let mut ethernet = Ethernet {
         ethertype: header.be16::<12>(),
-        payload: HEADER,
+        payload: start + HEADER,
         vlan: Field::Vlan.none(),
     };
     if !is_tag(ethernet.ethertype) {
@@ -45,9 +80,7 @@ pub(super) fn parse<M: Machine, F: Frame>(machine: &M, frame: &F) -> Result<Ethe
         if tag >= depth {
             break;
         }
-        let header = frame
-            .header::<4>(ethernet.payload)
-            .ok_or(Reason::TRUNCATED)?;
+        let header = read::<F, 4, INNER>(frame, ethernet.payload, limit)?;
         // A priority tag (VID 0) names no VLAN; Linux looks at the tag behind it.
         let vid = header.be16::<0>() & 0x0fff;
         if vid != 0 && ethernet.vlan == Field::Vlan.none() {
@@ -56,7 +89,8 @@ pub(super) fn parse<M: Machine, F: Frame>(machine: &M, frame: &F) -> Result<Ethe
         ethernet.ethertype = header.be16::<2>();
         ethernet.payload += 4;
         if !is_tag(ethernet.ethertype) {
-            ethernet.payload = machine.forget(u64::from(ethernet.payload)) as u32 & 63;
+            let payload = machine.forget(u64::from(ethernet.payload)) as u32;
+            ethernet.payload = if INNER { payload } else { payload & 63 };
             return Ok(ethernet);
         }
     }

@@ -15,12 +15,14 @@ const OPTION_STRICT_SOURCE_ROUTE: u32 = 137;
 const MORE_FRAGMENTS: u32 = 0x2000;
 const OFFSET_MASK: u32 = 0x1fff;
 
-/// Parses the header at byte offset `l3`. Leaves the transport fields to `transport`.
+/// Parses the header at byte offset `l3`; the packet must end at byte offset `limit` or before.
+/// Leaves the transport fields to `transport`.
 #[inline(always)]
 pub(super) fn parse<M: Machine, F: Frame>(
     machine: &M,
     frame: &F,
     l3: u32,
+    limit: u32,
     packet: &mut Packet,
 ) -> Result<(), Reason> {
     let header = frame.header::<20>(l3).ok_or(Reason::TRUNCATED)?;
@@ -37,7 +39,7 @@ pub(super) fn parse<M: Machine, F: Frame>(
         return Err(Reason::BAD_LENGTH);
     }
     let end = l3 + total_len;
-    if end > frame.len() {
+    if end > limit {
         return Err(Reason::TRUNCATED);
     }
 

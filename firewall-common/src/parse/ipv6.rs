@@ -14,13 +14,14 @@ const FRAGMENT: u32 = 44;
 const AUTHENTICATION: u32 = 51;
 const DESTINATION_OPTIONS: u32 = 60;
 
-/// Parses the header at byte offset `l3` and all extension headers. Leaves the transport fields to
-/// `transport`.
+/// Parses the header at byte offset `l3` and all extension headers; the packet must end at byte
+/// offset `limit` or before. Leaves the transport fields to `transport`.
 #[inline(always)]
 pub(super) fn parse<M: Machine, F: Frame>(
     machine: &M,
     frame: &F,
     l3: u32,
+    limit: u32,
     packet: &mut Packet,
 ) -> Result<(), Reason> {
     let header = frame.header::<40>(l3).ok_or(Reason::TRUNCATED)?;
@@ -34,7 +35,7 @@ pub(super) fn parse<M: Machine, F: Frame>(
         return Err(Reason::JUMBOGRAM);
     }
     let end = l3 + HEADER + payload_len;
-    if end > frame.len() {
+    if end > limit {
         return Err(Reason::TRUNCATED);
     }
 

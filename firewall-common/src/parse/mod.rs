@@ -16,8 +16,10 @@ mod ethernet;
 mod ipv4;
 mod ipv6;
 mod transport;
+mod tunnel;
 
 pub use transport::flag;
+pub use tunnel::{is_tunnel, parse_inner};
 
 use crate::abi::{Config, PacketConfig};
 use crate::field::Field;
@@ -38,6 +40,8 @@ pub mod fragment {
 
 /// EtherTypes that the parser knows.
 pub mod ethertype {
+    /// An Ethernet frame, in GRE (RFC 7637).
+    pub const ETHERNET: u32 = 0x6558;
     /// IPv4.
     pub const IPV4: u32 = 0x0800;
     /// ARP.
@@ -50,10 +54,16 @@ pub mod ethertype {
 pub mod proto {
     /// ICMP.
     pub const ICMP: u32 = 1;
+    /// IPv4 in IP (RFC 2003).
+    pub const IPIP: u32 = 4;
     /// TCP.
     pub const TCP: u32 = 6;
     /// UDP.
     pub const UDP: u32 = 17;
+    /// IPv6 in IP (RFC 4213, RFC 2473).
+    pub const IPV6: u32 = 41;
+    /// Generic routing encapsulation (RFC 2784).
+    pub const GRE: u32 = 47;
     /// ICMPv6.
     pub const ICMPV6: u32 = 58;
     /// IPv6 no next header.
@@ -161,16 +171,27 @@ fn parse_ip<M: Machine, F: Frame>(
     let ethernet = ethernet::parse(machine, frame)?;
     packet.key.fields[Field::Vlan as usize] = ethernet.vlan;
     match ethernet.ethertype {
-        ethertype::IPV4 => ipv4::parse(machine, frame, ethernet.payload, packet)?,
-        ethertype::IPV6 => ipv6::parse(machine, frame, ethernet.payload, packet)?,
+        ethertype::IPV4 => ipv4::parse(machine, frame, ethernet.payload, frame.len(), packet)?,
+        ethertype::IPV6 => ipv6::parse(machine, frame, ethernet.payload, frame.len(), packet)?,
         other => return Ok(Some((other, ethernet.payload))),
     }
+    transport_layer(machine, frame, packet)?;
+    Ok(None)
+}
+
+/// The transport header, and whether the policy allows the fragment that the packet may be.
+#[inline(always)]
+fn transport_layer<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    packet: &mut Packet,
+) -> Result<(), Reason> {
     transport::parse(frame, packet)?;
     // Judged after its transport header, because a tiny first fragment has a reason of its own.
     if packet.key.field(Field::Fragment) == fragment::FIRST {
         fragment_allowed(machine)?;
     }
-    Ok(None)
+    Ok(())
 }
 
 /// The reason for a fragment that is in order, under a policy that drops fragments.

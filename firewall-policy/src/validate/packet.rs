@@ -3,7 +3,7 @@
 use super::shape::{Cx, Keys, Table, boolean, integer, word};
 use crate::ast::{Node, Value};
 use crate::diag::codes;
-use firewall_common::abi::{PacketConfig, essential_bit, fragments};
+use firewall_common::abi::{PacketConfig, essential_bit, fragments, tunnels};
 use firewall_common::verdict::Verdict;
 
 const VERDICTS: &[(&str, Verdict)] = &[("pass", Verdict::PASS), ("drop", Verdict::DROP)];
@@ -129,6 +129,7 @@ pub(super) fn knobs(cx: &mut Cx<'_>, node: Option<&Node<'_>>, drops: bool) -> Pa
         drop_ip_options: u32::from(drops),
         vlan_depth: 4,
         ipv6_ext_max: 8,
+        tunnels: tunnels::OUTER,
     };
     let Some(node) = node else { return config };
     let Some(table) = Table::read(cx, node, &PACKET) else {
@@ -161,7 +162,10 @@ pub(super) fn knobs(cx: &mut Cx<'_>, node: Option<&Node<'_>>, drops: bool) -> Pa
         config.vlan_depth = number as u32;
     }
     if let Some(node) = table.get("tunnels") {
-        let _outer: Option<()> = word(cx, node, "tunnels", &[("outer", ())], &["inner"]);
+        let words = [("outer", tunnels::OUTER), ("inner", tunnels::INNER)];
+        if let Some(choice) = word(cx, node, "tunnels", &words, &[]) {
+            config.tunnels = choice;
+        }
     }
     config
 }

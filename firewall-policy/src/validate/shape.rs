@@ -186,7 +186,6 @@ fn instead(what: &str) -> &'static str {
         "owner" | "reason" => "write it into `comment`",
         "expires" => "set `enabled: false` when the time has come",
         "follow-first" => "use `drop` or `pass`",
-        "inner" => "remove it; tunnels are judged by their outer header",
         "@self" => "write this host's addresses, or make a set of them",
         "fragment" | "fragments" => "use `packet: {fragments: drop}` or `pass`",
         "include" => "put everything into one file",

@@ -185,6 +185,7 @@ impl Generator {
                 (1, message)
             }
             4 => (132, frames::tcp(40_000, port, 0, &data)),
+            5 if self.random.one_in(2) => self.tunnel(),
             _ => (self.random.pick(&[47, 4, 41, 50, 255]), data),
         };
         let mut frame = if v6 {
@@ -224,6 +225,46 @@ impl Generator {
             frame = frames::tagged(&frame, &vec![tag; depth]);
         }
         frame
+    }
+
+    /// A tunnel with a packet inside, and something wrong in any part of it by chance.
+    fn tunnel(&mut self) -> (u8, Vec<u8>) {
+        let base = self.random.below(self.bases.len() as u64) as usize;
+        let mut inside = self.bases[base].clone();
+        if self.random.one_in(3) {
+            self.mutate(&mut inside);
+        }
+        if self.random.one_in(8) {
+            let length = self.random.below(inside.len() as u64 + 1) as usize;
+            inside.truncate(length);
+        }
+        let packet = inside.get(14..).unwrap_or_default().to_vec();
+        let kind = inside.get(12..14).unwrap_or(&[8, 0]).to_vec();
+        match self.random.below(4) {
+            0 => (if kind == [0x86, 0xdd] { 41 } else { 4 }, packet),
+            1 => {
+                let mut vxlan = vec![self.random.pick(&[8, 8, 8, 0, 255]), 0, 0, 0, 0, 0, 1, 0];
+                vxlan.extend(inside);
+                let mut datagram = frames::udp(40_000, 4789, &vxlan);
+                if self.random.one_in(8) {
+                    let length = self.random.below(40) as u16;
+                    put(&mut datagram, 4, &length.to_be_bytes());
+                }
+                (17, datagram)
+            }
+            _ => {
+                let flags = self
+                    .random
+                    .pick(&[0u16, 0, 0x8000, 0x2000, 0x1000, 0xb000, 0x4000, 1]);
+                let mut gre = flags.to_be_bytes().to_vec();
+                let whole = self.random.one_in(3);
+                gre.extend(if whole { vec![0x65, 0x58] } else { kind });
+                let options = (flags & 0xb000).count_ones() as usize;
+                gre.resize(4 + 4 * options, 0);
+                gre.extend(if whole { inside } else { packet });
+                (47, gre)
+            }
+        }
     }
 
     /// IPv4 options that fill `length` bytes, or nearly.

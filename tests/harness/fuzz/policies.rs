@@ -52,9 +52,18 @@ pub fn policies() -> Result<Vec<Case>> {
             "{vlan_depth: 1, ipv6_ext_max: 1, fragments: pass, malformed: pass}",
         ),
         ("pass", "{vlan_depth: 8, ipv6_ext_max: 16}"),
+        ("drop", "{tunnels: inner}"),
+        (
+            "pass",
+            "{tunnels: inner, malformed: pass, fragments: pass, ip_options: pass}",
+        ),
     ];
     for (default, packet) in variants {
-        let text = format!("version: 1\ndefault: {{in: {default}}}\npacket: {packet}\n{FIELDS}");
+        let mut text =
+            format!("version: 1\ndefault: {{in: {default}}}\npacket: {packet}\n{FIELDS}");
+        if packet.contains("tunnels: inner") {
+            text = text.replace("[gre, 4, 41], action: drop", "[gre, 4, 41], action: pass");
+        }
         let mut policy = parse(&text)?;
         // The language cannot say it, and the tables can.
         for rule in &mut policy.rules {

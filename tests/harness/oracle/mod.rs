@@ -15,6 +15,7 @@ mod ip;
 mod key;
 mod link;
 mod transport;
+mod tunnel;
 
 use firewall_policy::oracle::evaluate;
 use firewall_policy::rule::Policy;
@@ -45,6 +46,7 @@ struct Knobs {
     options_pass: bool,
     vlan_depth: usize,
     ipv6_ext_max: usize,
+    looks_into_tunnels: bool,
     arp: bool,
     neighbour: bool,
     multicast: bool,
@@ -63,6 +65,7 @@ impl Knobs {
             options_pass: policy.packet.drop_ip_options == 0,
             vlan_depth: policy.packet.vlan_depth as usize,
             ipv6_ext_max: policy.packet.ipv6_ext_max as usize,
+            looks_into_tunnels: policy.packet.tunnels == 1,
             arp: essential(0),
             neighbour: essential(1),
             multicast: essential(2),
@@ -141,7 +144,27 @@ pub fn judge(policy: &Policy, frame: &[u8], zone: u32) -> Judgement {
         Ok(Some(reason)) => return without_rule(true, reason),
         Ok(None) => {}
     }
-    let rules = evaluate(policy, &key::of(&packet, zone));
+    let outer = by_rules(policy, &knobs, &packet, zone);
+    if !outer.passes || !knobs.looks_into_tunnels {
+        return outer;
+    }
+    // Who is judged inside has been counted outside.
+    let counted: Vec<usize> = outer.counted.iter().copied().chain(outer.rule).collect();
+    let inside = match tunnel::content(&packet, &knobs) {
+        Ok(None) => return outer,
+        Err(anomaly) => without_rule(anomaly_passes(anomaly, &knobs), anomaly),
+        Ok(Some(Content::Other(..))) => without_rule(!knobs.drops_by_default, "non-ip"),
+        Ok(Some(Content::Ip(inner))) => by_rules(policy, &knobs, &inner, zone),
+    };
+    // A fragment of a tunnel is refused before anything inside is looked at.
+    Judgement {
+        counted: counted.into_iter().chain(inside.counted).collect(),
+        ..inside
+    }
+}
+
+fn by_rules(policy: &Policy, knobs: &Knobs, packet: &Packet, zone: u32) -> Judgement {
+    let rules = evaluate(policy, &key::of(packet, zone));
     let (passes, reason) = match rules.decided {
         Some(rule) => (policy.rules[rule].action.name() == "pass", "rule"),
         None if packet.part == Part::Later => (true, "fragment"),
@@ -163,6 +186,10 @@ fn parse(frame: &[u8], knobs: &Knobs) -> Result<Content, Anomaly> {
         other => return Ok(Content::Other(other, payload.to_vec())),
     };
     packet.vlan = vlan;
+    with_transport(packet, knobs)
+}
+
+fn with_transport(mut packet: Packet, knobs: &Knobs) -> Result<Content, Anomaly> {
     transport::read(&mut packet)?;
     if packet.part == Part::First && !knobs.fragments_pass {
         return Err("fragment");

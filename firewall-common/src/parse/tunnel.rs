@@ -1,0 +1,153 @@
+//! Packets inside packets: IP in IP (RFC 2003, RFC 4213, RFC 2473), GRE (RFC 2784, RFC 2890) and
+//! VXLAN (RFC 7348), for policies with `tunnels: inner`.
+//!
+//! One level: a tunnel inside a tunnel is a packet like any other. An inner packet has to lie inside
+//! the outer one, as a transport header has to.
+
+use super::{Packet, Parsed, ethernet, ethertype, fragment, ipv4, ipv6, proto, transport_layer};
+use crate::field::Field;
+use crate::frame::{Frame, Header as _};
+use crate::key::PacketKey;
+use crate::machine::Machine;
+use crate::reason::Reason;
+
+/// UDP port of VXLAN.
+const VXLAN_PORT: u32 = 4789;
+/// Bytes of the UDP header and the VXLAN header behind it.
+const VXLAN: u32 = 16;
+/// VXLAN: the network identifier is valid. RFC 7348 has the receiver ignore what lacks it.
+const VXLAN_VALID: u32 = 0x08;
+/// GRE: optional fields of four bytes each.
+const GRE_CHECKSUM: u32 = 0x8000;
+/// As [`GRE_CHECKSUM`].
+const GRE_KEY: u32 = 0x2000;
+/// As [`GRE_CHECKSUM`].
+const GRE_SEQUENCE: u32 = 0x1000;
+/// GRE: source routes of RFC 1701, which RFC 2784 abolished.
+const GRE_ROUTING: u32 = 0x4000;
+/// GRE: version. 0, or 1 in PPTP.
+const GRE_VERSION: u32 = 7;
+
+/// Where the content of a tunnel begins, and what it is.
+#[derive(Clone, Copy)]
+struct Content {
+    /// EtherType of the content; 0 if it is neither IP nor Ethernet.
+    ethertype: u32,
+    /// Byte offset of its first header in the frame.
+    start: u32,
+    /// Byte offset at which it ends, at the latest.
+    limit: u32,
+}
+
+/// Whether a packet is one of the tunnels that [`parse_inner`] looks into.
+#[inline(always)]
+#[must_use]
+pub const fn is_tunnel(key: &PacketKey) -> bool {
+    match key.field(Field::Proto) {
+        proto::IPIP | proto::IPV6 | proto::GRE => true,
+        proto::UDP => key.field(Field::DestinationPort) == VXLAN_PORT,
+        _ => false,
+    }
+}
+
+/// Parses the content of the tunnel `packet` and puts it in the packet's place. Zone and VLAN stay;
+/// a content that begins with an Ethernet header has the VLAN that is written there.
+#[inline(always)]
+pub fn parse_inner<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Parsed {
+    match parse_content(machine, frame, packet) {
+        Ok(None) => Parsed::Ip,
+        Ok(Some((ethertype, offset))) => Parsed::Other { ethertype, offset },
+        Err(reason) => Parsed::Bad(reason),
+    }
+}
+
+#[inline(always)]
+fn parse_content<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    packet: &mut Packet,
+) -> Result<Option<(u32, u32)>, Reason> {
+    let Content {
+        mut ethertype,
+        mut start,
+        limit,
+    } = content(frame, packet)?;
+    let zone = packet.key.field(Field::Zone);
+    let mut vlan = packet.key.field(Field::Vlan);
+    // In the same place, because the kernel's stack has no room for two.
+    *packet = Packet::EMPTY;
+    if ethertype == ethertype::ETHERNET {
+        let ethernet = ethernet::parse_inner(machine, frame, start, limit)?;
+        vlan = ethernet.vlan;
+        (ethertype, start) = (ethernet.ethertype, ethernet.payload);
+    }
+    packet.key.fields[Field::Zone as usize] = zone;
+    packet.key.fields[Field::Vlan as usize] = vlan;
+    match ethertype {
+        ethertype::IPV4 if start + 20 > limit => return Err(Reason::TRUNCATED),
+        ethertype::IPV4 => ipv4::parse(machine, frame, start, limit, packet)?,
+        ethertype::IPV6 if start + 40 > limit => return Err(Reason::TRUNCATED),
+        ethertype::IPV6 => ipv6::parse(machine, frame, start, limit, packet)?,
+        other => return Ok(Some((other, start))),
+    }
+    transport_layer(machine, frame, packet)?;
+    // Only neighbour discovery comes from `::`, and never through a tunnel.
+    if packet.key.is_v6 != 0 && packet.key.src_hi == 0 && packet.key.src_lo == 0 {
+        return Err(Reason::BOGON);
+    }
+    Ok(None)
+}
+
+/// Where the content of a tunnel is. A fragment has none: what it carries is not whole.
+#[inline(always)]
+fn content<F: Frame>(frame: &F, packet: &Packet) -> Result<Content, Reason> {
+    let key = &packet.key;
+    if key.field(Field::Fragment) != fragment::WHOLE {
+        return Err(Reason::FRAGMENT);
+    }
+    let mut content = Content {
+        ethertype: ethertype::IPV4,
+        start: packet.l4,
+        limit: packet.end,
+    };
+    match key.field(Field::Proto) {
+        proto::IPIP => {}
+        proto::IPV6 => content.ethertype = ethertype::IPV6,
+        proto::GRE => {
+            if content.start + 4 > content.limit {
+                return Err(Reason::TRUNCATED);
+            }
+            let header = frame.header::<4>(packet.l4).ok_or(Reason::TRUNCATED)?;
+            let flags = header.be16::<0>();
+            if flags & GRE_ROUTING != 0 {
+                return Err(Reason::SOURCE_ROUTE);
+            }
+            let option = |bit: u32| if flags & bit != 0 { 4 } else { 0 };
+            content.start += 4 + option(GRE_CHECKSUM) + option(GRE_KEY) + option(GRE_SEQUENCE);
+            content.ethertype = if flags & GRE_VERSION == 0 {
+                header.be16::<2>()
+            } else {
+                0
+            };
+        }
+        _ => {
+            if packet.l4 + VXLAN > packet.end {
+                return Err(Reason::TRUNCATED);
+            }
+            let header = frame.header::<16>(packet.l4).ok_or(Reason::TRUNCATED)?;
+            content.start += VXLAN;
+            // What follows the datagram is padding, though it lies inside the IP packet. The length
+            // has been compared with the packet's.
+            content.limit = packet.l4 + header.be16::<4>();
+            if content.start > content.limit {
+                return Err(Reason::TRUNCATED);
+            }
+            content.ethertype = if header.u8::<8>() & VXLAN_VALID != 0 {
+                ethertype::ETHERNET
+            } else {
+                0
+            };
+        }
+    }
+    Ok(content)
+}
