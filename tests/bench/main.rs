@@ -136,7 +136,11 @@ fn run(args: &Args) -> Result<bool> {
         let wanted = args.only.is_empty() || args.only.iter().any(|o| o.eq_ignore_ascii_case(name));
         if wanted {
             eprintln!("{name}");
-            case(&context, &mut report).with_context(|| (*name).to_owned())?;
+            if let Err(error) = case(&context, &mut report) {
+                // What was measured before is not lost.
+                print!("{}", report.text());
+                return Err(error.context(*name));
+            }
         }
     }
     print!("{}", report.text());
