@@ -78,8 +78,8 @@ fn check_has_the_verifier_take_a_policy_and_attaches_nothing() {
         .as_u64()
         .unwrap();
     assert!(verified > 1_000, "{verified}");
-    let (code, text) = answer(&ctl, &["status"]);
-    assert_eq!(code, 5, "{text}");
+    let (_, text) = answer(&ctl, &["status"]);
+    assert!(text.contains("No policy is loaded"), "{text}");
     assert!(!ctl.pins().exists());
 }
 
