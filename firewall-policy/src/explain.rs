@@ -11,9 +11,10 @@ use crate::rule::{DEFAULT_ROUTE, Policy, Rule, glob};
 use crate::services;
 use crate::tables::Tables;
 use crate::validate::words;
+use firewall_common::abi::tunnels;
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
-use firewall_common::parse::{Packet, Parsed, fragment};
+use firewall_common::parse::{Packet, Parsed, fragment, is_tunnel};
 use firewall_common::pipeline::{NO_RULE, Outcome};
 use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
@@ -71,7 +72,12 @@ pub fn explain(
         near: Vec::new(),
         hidden: None,
     };
-    let Some(key) = key_of(tables, frame, zone) else {
+    let Some(outer) = key_of(tables, frame, zone) else {
+        return explained;
+    };
+    // Of a tunnel that passed by its outer headers, the packet inside was judged last.
+    let Some(key) = judged_key(policy, tables, frame, outer) else {
+        explained.packet = Some(PacketText::of_key(&outer, &policy.zones));
         return explained;
     };
     explained.packet = Some(PacketText::of_key(&key, &policy.zones));
@@ -107,14 +113,45 @@ pub fn explain(
 /// What the classifier looks up, if the frame is an IP packet.
 #[must_use]
 pub fn key_of(tables: &Tables, frame: &[u8], zone: u32) -> Option<PacketKey> {
+    parsed(tables, frame, zone).map(|packet| packet.key)
+}
+
+fn parsed(tables: &Tables, frame: &[u8], zone: u32) -> Option<Packet> {
     let counted = RefCell::new(Vec::new());
     let machine = host::HostMachine::new(tables, &counted);
     let mut packet = Packet::EMPTY;
     match firewall_common::parse::parse(&machine, &frame, &mut packet) {
         Parsed::Ip => {
             packet.key.fields[Field::Zone as usize] = zone;
-            Some(packet.key)
+            Some(packet)
         }
+        Parsed::Other { .. } | Parsed::Bad(_) => None,
+    }
+}
+
+/// The headers that the last verdict is about: the inner ones of a tunnel that passed by its outer
+/// ones, under `tunnels: inner`. `None` if what is inside never came to the rules.
+fn judged_key(
+    policy: &Policy,
+    tables: &Tables,
+    frame: &[u8],
+    outer: PacketKey,
+) -> Option<PacketKey> {
+    if policy.packet.tunnels != tunnels::INNER || !is_tunnel(&outer) {
+        return Some(outer);
+    }
+    let verdict = host::lookup(tables, &outer)
+        .hit
+        .and_then(|hit| leads_to(hit.action))
+        .unwrap_or(policy.default_verdict);
+    if verdict == Verdict::DROP {
+        return Some(outer);
+    }
+    let mut packet = parsed(tables, frame, outer.field(Field::Zone))?;
+    let counted = RefCell::new(Vec::new());
+    let machine = host::HostMachine::new(tables, &counted);
+    match firewall_common::parse::parse_inner(&machine, &frame, &mut packet) {
+        Parsed::Ip => Some(packet.key),
         Parsed::Other { .. } | Parsed::Bad(_) => None,
     }
 }
@@ -267,4 +304,47 @@ fn found(policy: &Policy, key: &PacketKey, missed: Missed) -> String {
         Field::Vlan | Field::Dscp | Field::Ttl | Field::Length => value.to_string(),
     };
     format!("{name} is {value}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::explain;
+    use crate::compile::compile;
+    use crate::packet_text::parse;
+    use crate::source::{NoFiles, read_policy};
+
+    #[test]
+    fn of_a_tunnel_the_packet_inside_is_explained() {
+        let policy = "version: 1\ndefault: {in: drop}\npacket: {tunnels: inner}\nrules:\n\
+                      - {name: tunnel, proto: ipip, action: pass}\n\
+                      - {name: web, proto: tcp, port: 443, action: pass}\n";
+        let policy = read_policy("x.yaml", policy, &NoFiles).unwrap().policy;
+        let tables = compile(&policy, &[0, 1]).unwrap();
+        let inner = |port: u16| {
+            let text = format!("tcp 203.0.113.9:5000 > 198.51.100.80:{port} syn");
+            parse(&text).unwrap().frame()[14..].to_vec()
+        };
+        let wrapped = |port: u16| {
+            let outer = parse("ipip 192.0.2.1 > 192.0.2.2 length 60").unwrap();
+            let mut frame = outer.frame();
+            frame.truncate(34);
+            frame.extend(inner(port));
+            explain(&policy, &tables, &frame, 0, 3)
+        };
+        let found = wrapped(443);
+        assert_eq!((found.rule, found.counted), (Some(1), vec![0]));
+        let found = wrapped(22);
+        assert_eq!(found.rule, None);
+        let text = found.packet.unwrap().to_string();
+        assert!(
+            text.starts_with("tcp 203.0.113.9:5000 > 198.51.100.80:22"),
+            "{text}"
+        );
+        assert!(
+            found
+                .near
+                .iter()
+                .any(|near| near.found == "port is 22 (ssh)")
+        );
+    }
 }

@@ -12,6 +12,7 @@ use crate::kernel::program::Loaded;
 use firewall_common::abi::InterfaceEntry;
 use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
+use firewall_policy::host;
 use firewall_policy::policy_tests::{self, Judged, PolicyTest};
 use firewall_policy::rule::Policy;
 use firewall_policy::tables::Tables;
@@ -92,7 +93,7 @@ impl<'a> Trial<'a> {
     /// # Errors
     /// As [`Trial::verdict`].
     pub fn judge(&mut self, frame: &[u8], zone: u32) -> Result<TrialOutcome, EngineError> {
-        let rules = &self.policy.rules;
+        let (rules, tables) = (&self.policy.rules, self.tables);
         let loaded = self.zone(zone)?;
         let before = loaded.counters();
         let verdict = loaded.run(frame, 1, None)?.verdict;
@@ -110,10 +111,18 @@ impl<'a> Trial<'a> {
         let (counted, decided): (Vec<usize>, Vec<usize>) = grown
             .into_iter()
             .partition(|&rule| rules[rule].action == Action::NEXT);
+        // A tunnel that passed by its outer headers is counted by the rule for those too. Which of
+        // two rules was the last one, the counters do not tell: the host build's, if it is one.
+        let expected = host::decide(tables, frame, zone).outcome.rule as usize;
+        let rule = match decided.as_slice() {
+            _ if reason != Reason::RULE => None,
+            rules if rules.contains(&expected) => Some(expected),
+            rules => rules.last().copied(),
+        };
         Ok(TrialOutcome {
             verdict,
             reason,
-            rule: decided.first().copied(),
+            rule,
             counted,
         })
     }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A packet that matches no rule but common ones, in common order, has the same verdict in both;
-//! so only the boxes of the others are looked at. May not import `oracle` nor `host`: tests hold it
+//! so only the boxes of the others are looked at. Under `tunnels: inner` that holds of the outer
+//! headers and of the inner ones alike. May not import `oracle` nor `host`: tests hold it
 //! against them.
 
 mod regions;
@@ -18,7 +19,7 @@ use crate::range::RangeSet;
 use crate::rule::{Policy, Rule};
 use crate::space::reach::{Carried, Doors};
 use crate::space::{Space, random};
-use firewall_common::abi::{essential_bit, fragments};
+use firewall_common::abi::{essential_bit, fragments, tunnels};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::verdict::Verdict;
@@ -272,6 +273,15 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
         a.vlan_depth.to_string(),
         b.vlan_depth.to_string(),
     );
+    let tunnels = |number: u32| {
+        let word = if number == tunnels::INNER {
+            "inner"
+        } else {
+            "outer"
+        };
+        word.to_owned()
+    };
+    line("packet.tunnels", tunnels(a.tunnels), tunnels(b.tunnels));
     line("interfaces", interfaces(old), interfaces(new));
     lines
 }

@@ -1,13 +1,14 @@
 //! Which packets reach the rules at all: the boxes of what the parser can find in a frame that
 //! neither an anomaly nor the essential group has ended before.
 //!
-//! Where a condition is no box (source equal to destination, what an ICMP error quotes), the boxes
+//! Under `tunnels: inner` the packets inside of tunnels reach the rules too, of which none is
+//! essential. Where a condition is no box (source equal to destination, what an ICMP error quotes), the boxes
 //! hold more than there is, never less.
 
 use super::{Address, Space};
 use crate::range::RangeSet;
 use crate::rule::Policy;
-use firewall_common::abi::{PacketConfig, essential_bit, fragments};
+use firewall_common::abi::{PacketConfig, essential_bit, fragments, tunnels};
 use firewall_common::field::Field;
 use firewall_common::key::Family;
 use firewall_common::parse::{flag, fragment, proto};
@@ -68,6 +69,8 @@ pub(crate) struct Doors {
     packet: PacketConfig,
     essential: u32,
     zones: u32,
+    /// Whether packets inside of tunnels come to the rules.
+    inner: bool,
 }
 
 impl Doors {
@@ -77,6 +80,7 @@ impl Doors {
             packet: policy.packet,
             essential: policy.essential,
             zones: policy.zones.len() as u32,
+            inner: looks_inside(policy),
         }
     }
 
@@ -91,6 +95,7 @@ impl Doors {
             packet,
             essential: a.essential | b.essential,
             zones,
+            inner: looks_inside(a) || looks_inside(b),
         }
     }
 
@@ -148,7 +153,7 @@ impl Doors {
             ports(with_header(proto::SCTP, 12), all(), all()),
         ];
         let udp = ports(with_header(proto::UDP, 8), all(), used());
-        if self.essential & essential_bit::DHCP == 0 {
+        if self.inner || self.essential & essential_bit::DHCP == 0 {
             boxes.push(udp);
         } else {
             let (server, client) = match T::FAMILY {
@@ -195,6 +200,9 @@ impl Doors {
 
     /// Neighbour discovery reaches the rules with hop limit 255 only, and most of it is essential.
     fn icmpv6<T: Carried>(&self, icmp: &Space<T>) -> Vec<Space<T>> {
+        if self.inner {
+            return vec![icmp.clone()];
+        }
         let types = |first: u32, last: u32| RangeSet::of(first << 8, last << 8 | 255);
         let discovery = types(133, 137);
         let rest = icmp
@@ -229,6 +237,10 @@ impl Doors {
         space.addresses[0] = Rc::new(nowhere);
         space
     }
+}
+
+fn looks_inside(policy: &Policy) -> bool {
+    policy.packet.tunnels == tunnels::INNER
 }
 
 fn one(value: u32) -> RangeSet<u32> {
