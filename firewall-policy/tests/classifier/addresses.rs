@@ -7,8 +7,9 @@ use crate::random::{Random, boundaries, halves};
 use firewall_common::abi::addr_form;
 use firewall_common::key::{Family, PacketKey};
 use firewall_policy::compile::compile;
-use firewall_policy::range::RangeSet;
+use firewall_policy::range::{Number, RangeSet};
 use firewall_policy::rule::{AddrSet, Match, Policy};
+use firewall_policy::tables::Tables;
 use firewall_policy::{host, oracle};
 use std::collections::BTreeSet;
 
@@ -107,6 +108,12 @@ fn keys(random: &mut Random, policy: &Policy) -> Vec<PacketKey> {
             let mut key = PacketKey::empty(family);
             (key.src_hi, key.src_lo) = halves(value);
             keys.push(key);
+            // As far away as can be.
+            if family == Family::V6 && random.one_in(4) {
+                key.src_hi ^= 1 << 63;
+                keys.push(key);
+                key.src_hi ^= 1 << 63;
+            }
             // The same upper half with other lower ones.
             if family == Family::V6 && random.one_in(4) {
                 let bit = 1 << random.below(64);
@@ -116,6 +123,34 @@ fn keys(random: &mut Random, policy: &Policy) -> Vec<PacketKey> {
         }
     }
     keys
+}
+
+/// The form for few intervals goes up to 512 of them.
+fn check_forms(src: &AddrSet, tables: &Tables) {
+    fn intervals<T: Number>(ranges: &[(T, T)]) -> usize {
+        let starts = ranges
+            .iter()
+            .flat_map(|&(first, last)| [Some(first), last.next()]);
+        starts
+            .flatten()
+            .chain([T::MIN])
+            .collect::<BTreeSet<T>>()
+            .len()
+    }
+    let (v4, v6) = (&tables.config.v4.src, &tables.config.v6.src);
+    if v4.form != addr_form::UNUSED {
+        assert_eq!(
+            v4.form == addr_form::TREE,
+            intervals(src.v4.ranges()) <= 512
+        );
+    }
+    // Elsewhere, some of them stand in low blocks.
+    if v6.form != addr_form::UNUSED && v6.has_low == 0 {
+        assert_eq!(
+            v6.form == addr_form::TREE,
+            intervals(src.v6.ranges()) <= 512
+        );
+    }
 }
 
 #[test]
@@ -133,6 +168,9 @@ fn crowds_of_addresses() {
         let tables = compile(&policy, &slots).expect("within the limits");
         for (family, config) in [(4, &tables.config.v4), (6, &tables.config.v6)] {
             forms.insert((family, config.src.form, config.src.has_low));
+        }
+        if let [rule] = policy.rules.as_slice() {
+            check_forms(&rule.matches.src, &tables);
         }
         let keys = keys(&mut random, &policy);
         let answers = oracle::evaluate_all(&policy, &keys);

@@ -1,6 +1,6 @@
 //! Large sets and the limits: what random small policies do not reach.
 
-use firewall_common::abi::PacketConfig;
+use firewall_common::abi::{PacketConfig, RuleEntry};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::verdict::{Action, Verdict};
@@ -245,6 +245,78 @@ fn the_edges_of_the_v6_space_in_large_sets() {
             }
         }
     }
+}
+
+#[test]
+fn fields_that_cannot_be_combined() {
+    // Five fields with so many different values that each needs a lane of its own.
+    let fields = [
+        Field::SourcePort,
+        Field::DestinationPort,
+        Field::Icmp,
+        Field::Vlan,
+        Field::Length,
+    ];
+    let rule = |index: u32| {
+        let mut matches = Match::any();
+        for field in fields {
+            let value = index % field.none();
+            matches.fields[field as usize] = RangeSet::of(value, value);
+        }
+        matches
+    };
+    let mut policy = policy((0..5_000).map(rule));
+    policy.rules[4_999].matches.src.v4 = RangeSet::of(7, 9);
+    let tables = compiled(&policy);
+    assert_eq!((tables.config.v4.lanes, tables.config.v6.lanes), (6, 5));
+    for index in 0..5_000 {
+        let mut key = PacketKey::empty(Family::V4);
+        for field in fields {
+            key.fields[field as usize] = index % field.none();
+        }
+        assert_eq!(decided(&tables, &key), (index < 4_999).then_some(index));
+        key.src_lo = 8;
+        assert_eq!(decided(&tables, &key), Some(index));
+        // Each lane counts.
+        for field in fields {
+            let mut key = key;
+            key.fields[field as usize] = field.none();
+            assert_eq!(decided(&tables, &key), None);
+        }
+    }
+    // With both addresses there is one lane too few.
+    policy.rules[4_999].matches.dst.v4 = RangeSet::of(7, 9);
+    let slots: Vec<u32> = (0..5_000).collect();
+    let error = compile(&policy, &slots).expect_err("a lane too many");
+    assert_eq!(
+        error.to_string(),
+        "the number of match fields with too many different values to be combined has 5, the \
+         limit is 4"
+    );
+}
+
+#[test]
+fn the_report_says_where_the_bytes_go() {
+    // Three networks with an address each inside.
+    let set = (1..=3).map(|i| (i << 64 | 5, i << 64 | 5)).collect();
+    let policy = policy([from_v6(RangeSet::from_ranges(set)), Match::any()].into_iter());
+    let tables = compiled(&policy);
+    let entries = |what: &str| {
+        let line = tables.report.iter().find(|line| line.what == what);
+        line.map(|line| line.entries)
+    };
+    assert_eq!(entries("ipv4 rules"), Some(1));
+    assert_eq!(entries("ipv6 rules"), Some(2));
+    assert_eq!(entries("ipv6 source address: low blocks"), Some(3));
+    let rules = tables.report.iter().find(|line| line.what == "ipv6 rules");
+    assert_eq!(
+        rules.map(|line| line.bytes),
+        Some(2 * size_of::<RuleEntry>())
+    );
+    // Together nearly all of the tables, which are padded to a power of two.
+    let bytes: usize = tables.report.iter().map(|line| line.bytes).sum();
+    let all = tables.bytes.len();
+    assert!(bytes < all && bytes * 4 > all, "{bytes} of {all}");
 }
 
 #[test]

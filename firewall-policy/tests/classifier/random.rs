@@ -2,7 +2,7 @@
 //! Everything follows from a seed. Rule `i` does not depend on how many follow, so that a failing
 //! case shrinks to its shortest failing policy. Shared with the kernel tests.
 
-use firewall_common::abi::PacketConfig;
+use firewall_common::abi::{PacketConfig, fragments};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::verdict::{Action, Verdict};
@@ -232,9 +232,16 @@ pub(crate) fn policy(seed: u64, rules: usize, style: Style) -> Policy {
     Policy {
         interfaces: Vec::new(),
         zones: Vec::new(),
-        default_verdict: Verdict::DROP,
-        essential: 0,
-        packet: PacketConfig::default(),
+        default_verdict: random.pick(&[Verdict::PASS, Verdict::DROP]),
+        essential: random.below(32) as u32,
+        packet: PacketConfig {
+            malformed: random.below(2) as u32,
+            fragments: fragments::PASS,
+            drop_ip_options: random.below(2) as u32,
+            vlan_depth: 2,
+            ipv6_ext_max: 4,
+            ..PacketConfig::default()
+        },
         rules,
     }
 }
