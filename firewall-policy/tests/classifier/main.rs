@@ -8,6 +8,7 @@
 //! runs it and nothing else.
 
 mod addresses;
+mod lanes;
 mod large;
 mod random;
 mod ranges;

@@ -1,0 +1,156 @@
+//! How small fields are put together into lanes, and what is stored once: what no single answer
+//! shows, but every packet pays for.
+
+use crate::large::{compiled, decided, policy};
+use firewall_common::field::Field;
+use firewall_common::key::{Family, PacketKey};
+use firewall_policy::compile::compile;
+use firewall_policy::range::RangeSet;
+use firewall_policy::rule::Match;
+
+const TOO_MANY: &str = "the number of match fields with too many different values to be combined \
+                        has 5, the limit is 4";
+
+fn only(field: Field, set: RangeSet<u32>) -> Match {
+    let mut matches = Match::any();
+    matches.fields[field as usize] = set;
+    matches
+}
+
+fn value(field: Field, value: u32) -> Match {
+    only(field, RangeSet::of(value, value))
+}
+
+/// Some lanes of the IPv4 tables.
+fn lanes(matches: &[Match]) -> u32 {
+    let tables = compiled(&policy(matches.iter().cloned()));
+    tables.config.v4.lanes
+}
+
+#[test]
+fn there_are_no_more_lanes_than_needed() {
+    let mut from = Match::any();
+    from.src.v4 = RangeSet::of(1, 2);
+    let mut both = from.clone();
+    both.dst.v4 = RangeSet::of(1, 2);
+    let (port, proto) = (value(Field::SourcePort, 5), value(Field::Proto, 6));
+    // Without any, there is one to start from.
+    assert_eq!(lanes(&[Match::any()]), 1);
+    assert_eq!(lanes(std::slice::from_ref(&from)), 1);
+    assert_eq!(lanes(std::slice::from_ref(&both)), 2);
+    assert_eq!(lanes(std::slice::from_ref(&proto)), 1);
+    assert_eq!(lanes(&[proto.clone(), port.clone()]), 1);
+    assert_eq!(lanes(&[from, proto.clone()]), 2);
+    assert_eq!(lanes(&[both, proto, port]), 3);
+}
+
+#[test]
+fn fields_that_cannot_be_combined() {
+    // Five fields with so many different values that each needs a lane of its own.
+    let fields = [
+        Field::SourcePort,
+        Field::DestinationPort,
+        Field::Icmp,
+        Field::Vlan,
+        Field::Length,
+    ];
+    let rule = |index: u32| {
+        let mut matches = Match::any();
+        for field in fields {
+            let value = index % field.none();
+            matches.fields[field as usize] = RangeSet::of(value, value);
+        }
+        matches
+    };
+    let mut policy = policy((0..5_000).map(rule));
+    policy.rules[4_999].matches.src.v4 = RangeSet::of(7, 9);
+    let tables = compiled(&policy);
+    assert_eq!((tables.config.v4.lanes, tables.config.v6.lanes), (6, 5));
+    for index in 0..5_000 {
+        let mut key = PacketKey::empty(Family::V4);
+        for field in fields {
+            key.fields[field as usize] = index % field.none();
+        }
+        assert_eq!(decided(&tables, &key), (index < 4_999).then_some(index));
+        key.src_lo = 8;
+        assert_eq!(decided(&tables, &key), Some(index));
+        // Each lane counts.
+        for field in fields {
+            let mut key = key;
+            key.fields[field as usize] = field.none();
+            assert_eq!(decided(&tables, &key), None);
+        }
+    }
+    // With both addresses there is one lane too few.
+    policy.rules[4_999].matches.dst.v4 = RangeSet::of(7, 9);
+    let slots: Vec<u32> = (0..5_000).collect();
+    let error = compile(&policy, &slots).expect_err("a lane too many");
+    assert_eq!(error.to_string(), TOO_MANY);
+}
+
+/// Ports by both of their bytes, one for TCP and one for UDP: nearly every port is a class of its
+/// own, but together with the protocol there are few. Three other fields and the addresses take up
+/// so many lanes that it has to be combined. `ports` of them are named.
+fn ports_by_byte(ports: u32) -> firewall_policy::rule::Policy {
+    let byte = |proto: u32, accepts: &dyn Fn(u32) -> bool| {
+        let numbers = (0..ports).filter(|&port| accepts(port));
+        let set = RangeSet::from_ranges(numbers.map(|port| (port, port)).collect());
+        let mut matches = only(Field::DestinationPort, set);
+        matches.fields[Field::Proto as usize] = RangeSet::of(proto, proto);
+        matches
+    };
+    let high = (0..256).map(|byte_value| byte(6, &move |port| port >> 8 == byte_value));
+    let low = (0..256).map(|byte_value| byte(17, &move |port| port & 255 == byte_value));
+    let many = (0..5_000).map(|index| {
+        let mut matches = Match::any();
+        for field in [Field::Icmp, Field::Vlan, Field::Length] {
+            let value = index % field.none();
+            matches.fields[field as usize] = RangeSet::of(value, value);
+        }
+        (matches.src.v4, matches.dst.v4) = (RangeSet::of(1, 1), RangeSet::of(2, 2));
+        matches
+    });
+    policy(high.chain(low).chain(many))
+}
+
+#[test]
+fn a_field_with_too_many_classes_is_not_combined() {
+    // 65,536 ports and "no port": one class too many for 16 bits.
+    let policy = ports_by_byte(65_536);
+    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+    let error = compile(&policy, &slots).expect_err("too many classes");
+    assert_eq!(error.to_string(), TOO_MANY);
+
+    // The last port is named by no rule, as is "no port": one class less, and that fits.
+    let tables = compiled(&ports_by_byte(65_535));
+    assert_eq!(tables.config.v4.lanes, 6);
+    for port in 0..=65_536 {
+        let mut key = PacketKey::empty(Family::V4);
+        key.fields[Field::DestinationPort as usize] = port;
+        for (proto, rule) in [(6, port >> 8), (17, 256 + (port & 255)), (1, 512)] {
+            key.fields[Field::Proto as usize] = proto;
+            let expected = (port < 65_535 && rule < 512).then_some(rule);
+            assert_eq!(decided(&tables, &key), expected, "{proto} {port}");
+        }
+    }
+}
+
+#[test]
+fn equal_nodes_and_rows_are_stored_once() {
+    // Even and odd rules, by the lowest bit of the port: two rows of two nodes each.
+    let tables = compiled(&policy((0..4_224).map(|rule| {
+        let ports = (0..100).filter(|port| port % 2 == rule % 2);
+        only(
+            Field::DestinationPort,
+            RangeSet::from_ranges(ports.map(|port| (port, port)).collect()),
+        )
+    })));
+    let line = |what: &str| {
+        let line = tables.report.iter().find(|line| line.what == what);
+        line.map(|line| (line.entries, line.bytes))
+    };
+    let (full, short) = (8 + 64 * 8, 8 + 2 * 8);
+    assert_eq!(line("ipv4 port: nodes"), Some((4, 2 * full + 2 * short)));
+    // And an empty row, for other ports.
+    assert_eq!(line("ipv4 port: rows"), Some((3, 2 * (8 + 2 * 4) + 8)));
+}
