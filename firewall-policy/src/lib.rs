@@ -14,6 +14,7 @@ pub mod classbench;
 pub mod compile;
 pub mod diag;
 pub mod diff;
+pub mod evasion;
 pub mod explain;
 pub mod fmt;
 pub mod host;

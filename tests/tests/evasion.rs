@@ -40,6 +40,61 @@ fn every_packet_meets_its_end() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Policies that turn every knob, besides those that are shipped.
+const KNOBS: &[&str] = &[
+    POLICY_A,
+    POLICY_B,
+    "version: 1\ndefault: {in: drop, essential: false}\nrules: []\n",
+    "version: 1\ndefault: {in: pass}\npacket: {malformed: pass, fragments: drop}\nrules: []\n",
+    "version: 1\ndefault: {in: drop}\npacket: {fragments: pass, ip_options: pass}\nrules:\n\
+     \x20 - {name: a, proto: tcp, port: 80, action: pass}\n\
+     \x20 - {name: b, vlan: 100, action: pass}\n\
+     \x20 - {name: c, length: 0-80, proto: tcp, action: pass}\n",
+    "version: 1\ndefault: {in: pass}\npacket: {tunnels: inner}\nrules:\n\
+     \x20 - {name: a, proto: tcp, port: 22, length: 60-80, action: drop}\n",
+    "version: 1\ndefault: {in: pass}\npacket: {vlan_depth: 0, ipv6_ext_max: 0}\nrules: []\n",
+    "version: 1\ndefault: {in: pass}\npacket: {vlan_depth: 1, ipv6_ext_max: 1}\nrules: []\n",
+    "version: 1\ndefault: {in: drop}\npacket: {vlan_depth: 8, ipv6_ext_max: 16}\nrules:\n\
+     \x20 - {name: a, from: 192.0.2.0/24, action: pass}\n\
+     \x20 - {name: b, from: \"2001:db8::/64\", ttl: 64, dscp: 0, action: pass}\n",
+];
+
+/// What the product expects of the frames on its users' machines is what these tests expect, and
+/// what the program does under any policy.
+#[test]
+fn the_meaning_of_every_packet_tells_its_end() {
+    for row in rows() {
+        let ends = [(POLICY_A, row.under_a), (POLICY_B, row.under_b)];
+        for (text, want) in ends {
+            let policy = policies::parse(text).unwrap();
+            assert_eq!(row.meaning.end(&policy, 0), want, "{} {}", row.id, row.what);
+        }
+    }
+    let shipped = policies::shipped().unwrap();
+    let knobs = KNOBS
+        .iter()
+        .map(|text| (text.to_string(), policies::parse(text).unwrap()));
+    let mut wrong = Vec::new();
+    for (name, policy) in shipped.into_iter().chain(knobs) {
+        let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+        let tables = compile(&policy, &slots).unwrap();
+        for zone in 0..policy.zones.len() as u32 {
+            for row in rows() {
+                let outcome = host::decide(&tables, &row.frame, zone).outcome;
+                let (got, want) = (
+                    (outcome.verdict, outcome.reason),
+                    row.meaning.end(&policy, zone),
+                );
+                if got != want {
+                    let (id, what) = (row.id, row.what);
+                    wrong.push(format!("{id} {what} under {name}: {got:?}, not {want:?}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn every_reason_is_reached() {
     let reached: BTreeSet<Reason> = rows()

@@ -1,34 +1,41 @@
 //! Oddities of IPv6: lengths, extension headers, fragments (RFC 8200, RFC 5095, RFC 5722, RFC 6946,
 //! RFC 7112).
 
-use super::{
-    FIRST_FRAGMENT_SSH, FRAGMENT, Table, address6, after6, anomaly, base6, fragment6, joined,
-    patched, syn,
-};
+use super::{Meaning, Table, address6, after6, base6, fragment6, joined, patched, syn};
+use firewall_common::parse::fragment;
 use firewall_common::reason::Reason;
 
 pub(super) fn headers(table: &mut Table) {
-    table.seen_through("E19", "hop-by-hop and destination options", |port| {
+    let behind = |extensions| Meaning::v6(6).extensions(extensions);
+    let what = "hop-by-hop and destination options";
+    table.seen_through("E19", what, behind(2), |port| {
         after6(0, &joined(&[&extension(60), &extension(6), &syn(port)]))
     });
     for left in [0, 1] {
         for port in [22, 80] {
             let frame = after6(43, &joined(&[&routing(6, 0, left), &syn(port)]));
             let what = format!("routing header type 0, {left} left");
-            table.add("E20", what, frame, anomaly(Reason::SOURCE_ROUTE));
+            let meaning = Meaning::anomaly(Reason::SOURCE_ROUTE).extensions(1);
+            table.add("E20", what, frame, meaning);
         }
     }
     for (kind, left) in [(2, 1), (4, 0)] {
-        table.seen_through("E20", &format!("routing header type {kind}"), |port| {
+        let what = format!("routing header type {kind}");
+        table.seen_through("E20", &what, behind(1), |port| {
             after6(43, &joined(&[&routing(6, kind, left), &syn(port)]))
         });
     }
-    table.seen_through("E21", "authentication header of 24 bytes", |port| {
-        let mut header = vec![6, 4];
-        header.resize(24, 0);
-        after6(51, &joined(&[&header, &syn(port)]))
-    });
-    table.seen_through("E22", "chain of four", |port| {
+    table.seen_through(
+        "E21",
+        "authentication header of 24 bytes",
+        behind(1),
+        |port| {
+            let mut header = vec![6, 4];
+            header.resize(24, 0);
+            after6(51, &joined(&[&header, &syn(port)]))
+        },
+    );
+    table.seen_through("E22", "chain of four", behind(4), |port| {
         let chain: [&[u8]; 5] = [
             &extension(60),
             &extension(43),
@@ -44,16 +51,13 @@ pub(super) fn headers(table: &mut Table) {
         payload.extend(syn(port));
         after6(60, &payload)
     };
-    for count in [7, 8] {
-        table.seen_through("E22", &format!("{count} headers"), |port| {
-            chain(count, port)
+    for count in [7, 8, 9, 40] {
+        let what = format!("{count} headers");
+        table.seen_through("E22", &what, behind(count), |port| {
+            chain(count as usize, port)
         });
     }
-    for (count, port) in [(9, 22), (9, 80), (40, 80)] {
-        let what = format!("{count} headers");
-        table.add("E22", what, chain(count, port), anomaly(Reason::EXT_CHAIN));
-    }
-    table.seen_through("E22", "a header of 168 bytes", |port| {
+    table.seen_through("E22", "a header of 168 bytes", behind(1), |port| {
         let mut header = vec![6, 20];
         header.resize(168, 0);
         after6(60, &joined(&[&header, &syn(port)]))
@@ -64,16 +68,21 @@ pub(super) fn headers(table: &mut Table) {
             "E23",
             "hop-by-hop not first",
             frame,
-            anomaly(Reason::EXT_ORDER),
+            Meaning::anomaly(Reason::EXT_ORDER).extensions(2),
         );
         let none = patched(base6(port), 18, &[0, 0]);
-        table.add("E29", "payload length 0", none, anomaly(Reason::JUMBOGRAM));
+        table.add(
+            "E29",
+            "payload length 0",
+            none,
+            Meaning::anomaly(Reason::JUMBOGRAM),
+        );
         let past = patched(base6(port), 18, &u16::to_be_bytes(1400));
         table.add(
             "E29",
             "payload length past the frame",
             past,
-            anomaly(Reason::TRUNCATED),
+            Meaning::anomaly(Reason::TRUNCATED),
         );
         let jumbo = [6, 0, 0xc2, 4, 0, 0, 0, 48];
         let frame = after6(0, &joined(&[&jumbo, &syn(port)]));
@@ -82,15 +91,16 @@ pub(super) fn headers(table: &mut Table) {
             "E29",
             "jumbo payload option",
             frame,
-            anomaly(Reason::JUMBOGRAM),
+            Meaning::anomaly(Reason::JUMBOGRAM),
         );
     }
 }
 
 pub(super) fn fragments(table: &mut Table) {
+    let later_of = |proto| Meaning::v6(proto).extensions(1).fragment(fragment::LATER);
     for (id, reserved) in [("E24", 0), ("E25", 4), ("E25", 255)] {
         let what = format!("atomic fragment, reserved {reserved}");
-        table.seen_through(id, &what, |port| {
+        table.seen_through(id, &what, Meaning::v6(6).extensions(1), |port| {
             let mut segment = syn(port);
             segment[6..8].copy_from_slice(&[0, 0x50]);
             after6(44, &joined(&[&fragment6(6, reserved, 0, false), &segment]))
@@ -102,7 +112,7 @@ pub(super) fn fragments(table: &mut Table) {
             "E26",
             "first fragment, 8 bytes of TCP",
             after6(44, &tiny),
-            anomaly(Reason::FRAG_TINY),
+            Meaning::anomaly(Reason::FRAG_TINY).extensions(1),
         );
         // RFC 7112: 16 bytes of options announced, 8 there.
         let cut = joined(&[&fragment6(60, 0, 0, true), &[6, 1, 1, 12, 0, 0, 0, 0]]);
@@ -110,35 +120,35 @@ pub(super) fn fragments(table: &mut Table) {
             "E26",
             "first fragment cut in its options",
             after6(44, &cut),
-            anomaly(Reason::FRAG_TINY),
+            Meaning::anomaly(Reason::FRAG_TINY).extensions(2),
         );
         let options_only = joined(&[&fragment6(60, 0, 0, true), &extension(6)]);
         table.add(
             "E26",
             "first fragment without transport",
             after6(44, &options_only),
-            anomaly(Reason::FRAG_TINY),
+            Meaning::anomaly(Reason::FRAG_TINY).extensions(2),
         );
         let overlap = joined(&[&fragment6(6, 0, 8, false), &syn(port)[..24]]);
         table.add(
             "E27",
             "offset 8 rewrites the header",
             after6(44, &overlap),
-            anomaly(Reason::FRAG_OVERLAP),
+            Meaning::anomaly(Reason::FRAG_OVERLAP).extensions(1),
         );
         let later = joined(&[&fragment6(6, 0, 1440, false), &syn(port)]);
         table.add(
             "E27",
             "later fragment that looks like TCP",
             after6(44, &later),
-            FRAGMENT,
+            later_of(6),
         );
         let later = joined(&[&fragment6(60, 0, 1440, false), &extension(6), &syn(port)]);
         table.add(
             "E27",
             "later fragment that looks like options",
             after6(44, &later),
-            FRAGMENT,
+            later_of(60),
         );
         for more in [false, true] {
             let twice = [
@@ -150,7 +160,7 @@ pub(super) fn fragments(table: &mut Table) {
                 "E27",
                 "two fragment headers",
                 after6(44, &joined(&twice)),
-                anomaly(Reason::EXT_ORDER),
+                Meaning::anomaly(Reason::EXT_ORDER).extensions(2),
             );
         }
     }
@@ -159,7 +169,10 @@ pub(super) fn fragments(table: &mut Table) {
         "E27",
         "first fragment with options",
         after6(44, &first),
-        FIRST_FRAGMENT_SSH,
+        Meaning::v6(6)
+            .extensions(2)
+            .syn(22)
+            .fragment(fragment::FIRST),
     );
 }
 

@@ -1,44 +1,27 @@
-//! Hostile and essential packets by hand, each with what must become of it: one table for the host
-//! and for the kernel.
+//! Hostile and essential packets by hand, each with what it is under its disguise: one table for
+//! tests on the host and in the kernel, and for `doctor --selftest`.
 //!
 //! Numbers `E..` name kinds of evasion; each frame varies one thing of a sane TCP packet over IPv4
-//! or IPv6. Expectations come from the standards named and from two policies, never from the
-//! parser.
+//! or IPv6. What a frame is comes from the standards named, by hand, never from the parser; what
+//! must become of it comes from that and from the policy, by the oracle ([`Meaning::end`]). May not
+//! import `compile`, `host` or `packet_text`.
 //!
 //! Invariant: a packet that hides where it goes never passes under a policy that drops by default,
 //! nor where a rule drops what it really is.
 
 mod essential;
+pub mod frames;
 mod ipv4;
 mod ipv6;
 mod link;
+mod meaning;
 mod source;
 mod transport;
 
-use crate::frames::{Frame, Ipv4, ethernet, ipv6, tcp};
-use firewall_common::reason::Reason;
-use firewall_common::verdict::Verdict;
+use frames::{Frame, Ipv4, ethernet, ipv6, tcp};
+pub use meaning::{End, Kind, Meaning};
 
-/// Drops by default; lets TCP port 80 in.
-pub const POLICY_A: &str = "\
-version: 1
-default: {in: drop}
-rules:
-  - {name: web, proto: tcp, port: 80, action: pass}
-";
-
-/// Passes by default; keeps TCP port 22 out.
-pub const POLICY_B: &str = "\
-version: 1
-default: {in: pass}
-rules:
-  - {name: ssh, proto: tcp, port: 22, action: drop}
-";
-
-/// Verdict and reason.
-pub type End = (Verdict, Reason);
-
-/// A frame, and its end under both policies.
+/// A frame, and what it is.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// Kind of evasion.
@@ -47,47 +30,8 @@ pub struct Row {
     pub what: String,
     /// The frame.
     pub frame: Frame,
-    /// Under [`POLICY_A`].
-    pub under_a: End,
-    /// Under [`POLICY_B`].
-    pub under_b: End,
-}
-
-const fn pass(reason: Reason) -> End {
-    (Verdict::PASS, reason)
-}
-
-const fn drop(reason: Reason) -> End {
-    (Verdict::DROP, reason)
-}
-
-/// An anomaly that both policies drop.
-const fn anomaly(reason: Reason) -> [End; 2] {
-    [drop(reason), drop(reason)]
-}
-
-/// Seen through, to TCP port 22.
-const SSH: [End; 2] = [drop(Reason::NO_MATCH), drop(Reason::RULE)];
-
-/// Seen through, to TCP port 80.
-const WEB: [End; 2] = [pass(Reason::RULE), pass(Reason::NO_MATCH)];
-
-/// Some other packet, which the defaults decide about.
-const OTHER: [End; 2] = [drop(Reason::NO_MATCH), pass(Reason::NO_MATCH)];
-
-/// Not IP: the defaults decide.
-const NON_IP: [End; 2] = [drop(Reason::NON_IP), pass(Reason::NON_IP)];
-
-/// A fragment in order that matches no rule: `packet.fragments` decides, by default as
-/// `default.in`.
-const FRAGMENT: [End; 2] = [drop(Reason::FRAGMENT), pass(Reason::FRAGMENT)];
-
-/// The first fragment of a packet to TCP port 22.
-const FIRST_FRAGMENT_SSH: [End; 2] = [drop(Reason::FRAGMENT), drop(Reason::RULE)];
-
-/// Essential traffic: policy A passes it by name; policy B has no need to.
-const fn essential(reason: Reason) -> [End; 2] {
-    [pass(reason), pass(Reason::NO_MATCH)]
+    /// What it is.
+    pub meaning: Meaning,
 }
 
 const SRC4: [u8; 4] = [192, 0, 2, 1];
@@ -166,19 +110,26 @@ pub fn rows() -> Vec<Row> {
 struct Table(Vec<Row>);
 
 impl Table {
-    fn add(&mut self, id: &'static str, what: impl Into<String>, frame: Frame, ends: [End; 2]) {
+    fn add(&mut self, id: &'static str, what: impl Into<String>, frame: Frame, meaning: Meaning) {
         self.0.push(Row {
             id,
             what: what.into(),
+            meaning: meaning.of_length(frame.len()),
             frame,
-            under_a: ends[0],
-            under_b: ends[1],
         });
     }
 
     /// The same oddity on the way to port 22 and to port 80.
-    fn seen_through(&mut self, id: &'static str, what: &str, frame: impl Fn(u16) -> Frame) {
-        self.add(id, format!("{what}, port 22"), frame(22), SSH);
-        self.add(id, format!("{what}, port 80"), frame(80), WEB);
+    fn seen_through(
+        &mut self,
+        id: &'static str,
+        what: &str,
+        meaning: Meaning,
+        frame: impl Fn(u16) -> Frame,
+    ) {
+        for port in [22, 80] {
+            let what = format!("{what}, port {port}");
+            self.add(id, what, frame(port), meaning.syn(port));
+        }
     }
 }

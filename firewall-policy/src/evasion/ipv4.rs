@@ -1,18 +1,17 @@
 //! Oddities of IPv4: lengths, options, fragments (RFC 791, RFC 1858, RFC 3128).
 
-use super::{
-    FIRST_FRAGMENT_SSH, FRAGMENT, MORE, SYN, Table, anomaly, base4, base6, drop, header4, patched,
-    syn,
-};
-use crate::frames::{Frame, ethernet};
+use super::frames::{Frame, ethernet};
+use super::{MORE, Meaning, SYN, Table, base4, base6, header4, patched, syn};
+use firewall_common::parse::fragment;
 use firewall_common::reason::Reason;
 
 pub(super) fn headers(table: &mut Table) {
     for nops in [4, 40] {
         let what = format!("{nops} bytes of no-operation");
         let options = vec![1; nops];
-        let ends = [drop(Reason::IP_OPTIONS), drop(Reason::RULE)];
-        table.add("E06", what, options4(&options, 22), ends);
+        table.seen_through("E06", &what, Meaning::v4(6).options(), |port| {
+            options4(&options, port)
+        });
     }
     for option in [131, 137] {
         let what = format!("source route, option {option}");
@@ -21,7 +20,7 @@ pub(super) fn headers(table: &mut Table) {
             "E07",
             what,
             options4(&options, 22),
-            anomaly(Reason::SOURCE_ROUTE),
+            Meaning::anomaly(Reason::SOURCE_ROUTE),
         );
         let hidden = [1, 7, 3, 4, option, 3, 4, 0];
         let what = format!("option {option} behind others");
@@ -29,7 +28,7 @@ pub(super) fn headers(table: &mut Table) {
             "E07",
             what,
             options4(&hidden, 80),
-            anomaly(Reason::SOURCE_ROUTE),
+            Meaning::anomaly(Reason::SOURCE_ROUTE),
         );
     }
     let short = patched(patched(base4(22), 14, &[0x44]), 32, &[0, 80]);
@@ -37,7 +36,7 @@ pub(super) fn headers(table: &mut Table) {
         "E08",
         "header length 16",
         short,
-        anomaly(Reason::BAD_HEADER_LEN),
+        Meaning::anomaly(Reason::BAD_HEADER_LEN),
     );
     let frames = [
         ("header length 0", base4(80), 0x40, Reason::BAD_HEADER_LEN),
@@ -51,7 +50,12 @@ pub(super) fn headers(table: &mut Table) {
         ("version 4 in 86ddh", base6(80), 0x40, Reason::BAD_VERSION),
     ];
     for (what, frame, first, reason) in frames {
-        table.add("E09", what, patched(frame, 14, &[first]), anomaly(reason));
+        table.add(
+            "E09",
+            what,
+            patched(frame, 14, &[first]),
+            Meaning::anomaly(reason),
+        );
     }
     let mut past = header4().packet(&[]);
     past[0] = 0x4f;
@@ -60,7 +64,7 @@ pub(super) fn headers(table: &mut Table) {
         "E09",
         "header longer than the packet",
         past,
-        anomaly(Reason::BAD_LENGTH),
+        Meaning::anomaly(Reason::BAD_LENGTH),
     );
     let lengths = [
         ("E10", 19, Reason::BAD_LENGTH),
@@ -71,7 +75,12 @@ pub(super) fn headers(table: &mut Table) {
     for (id, length, reason) in lengths {
         for port in [22, 80] {
             let frame = patched(base4(port), 16, &u16::to_be_bytes(length));
-            table.add(id, format!("total length {length}"), frame, anomaly(reason));
+            table.add(
+                id,
+                format!("total length {length}"),
+                frame,
+                Meaning::anomaly(reason),
+            );
         }
     }
 }
@@ -82,7 +91,7 @@ pub(super) fn fragments(table: &mut Table) {
             let what = format!("first fragment with {bytes} bytes of TCP");
             let id = if bytes == 8 { "E12" } else { "E13" };
             let frame = fragment4(MORE, &syn(port)[..bytes]);
-            table.add(id, what, frame, anomaly(Reason::FRAG_TINY));
+            table.add(id, what, frame, Meaning::anomaly(Reason::FRAG_TINY));
         }
     }
     let first = fragment4(MORE, &syn(22)[..24]);
@@ -90,16 +99,16 @@ pub(super) fn fragments(table: &mut Table) {
         "E13",
         "first fragment with the whole header",
         first,
-        FIRST_FRAGMENT_SSH,
+        Meaning::v4(6).syn(22).fragment(fragment::FIRST),
     );
     let like_ports = [0x9c, 0x40, 0, 0x50, 0, 0, 0, 0, 0x50, SYN, 4, 0, 0, 0, 0, 0];
-    for fragment in [1, 1 | MORE] {
-        let frame = fragment4(fragment, &like_ports);
+    for field in [1, 1 | MORE] {
+        let frame = fragment4(field, &like_ports);
         table.add(
             "E14",
             "offset 8 rewrites the header",
             frame,
-            anomaly(Reason::FRAG_OVERLAP),
+            Meaning::anomaly(Reason::FRAG_OVERLAP),
         );
     }
     let whole = [&like_ports[..], &[0; 8]].concat();
@@ -107,30 +116,30 @@ pub(super) fn fragments(table: &mut Table) {
         "E16",
         "later fragment that looks like port 80",
         fragment4(185, &whole),
-        FRAGMENT,
+        Meaning::v4(6).fragment(fragment::LATER),
     );
     let like_ssh = patched(whole.clone(), 2, &[0, 22]);
     table.add(
         "E16",
         "later fragment that looks like port 22",
         fragment4(185, &like_ssh),
-        FRAGMENT,
+        Meaning::v4(6).fragment(fragment::LATER),
     );
-    for fragment in [8189, 0x1fff] {
-        let frame = fragment4(fragment, &whole);
+    for field in [8189, 0x1fff] {
+        let frame = fragment4(field, &whole);
         table.add(
             "E17",
             "past 65,535 bytes",
             frame,
-            anomaly(Reason::FRAG_OVERSIZE),
+            Meaning::anomaly(Reason::FRAG_OVERSIZE),
         );
     }
 }
 
-/// An IPv4 packet with this payload, with fragment field `fragment`.
-fn fragment4(fragment: u16, payload: &[u8]) -> Frame {
+/// An IPv4 packet with this payload, with these flags and offset.
+fn fragment4(field: u16, payload: &[u8]) -> Frame {
     let mut header = header4();
-    header.fragment = fragment;
+    header.fragment = field;
     ethernet(0x0800, &header.packet(payload))
 }
 

@@ -1,7 +1,7 @@
 //! Addresses that no packet from a network can have.
 
-use super::{DST4, SRC4, Table, address6, anomaly, syn};
-use crate::frames::{Frame, Ipv4, ethernet, ipv6};
+use super::frames::{Frame, Ipv4, ethernet, ipv6};
+use super::{DST4, Meaning, SRC4, Table, address6, syn};
 use firewall_common::reason::Reason;
 
 pub(super) fn bogons(table: &mut Table) {
@@ -19,11 +19,16 @@ pub(super) fn bogons(table: &mut Table) {
             "E34",
             what,
             with_source4(source, DST4),
-            anomaly(Reason::BOGON),
+            Meaning::anomaly(Reason::BOGON),
         );
     }
     let loopback = with_source4(SRC4, [127, 0, 0, 1]);
-    table.add("E34", "to 127.0.0.1", loopback, anomaly(Reason::BOGON));
+    table.add(
+        "E34",
+        "to 127.0.0.1",
+        loopback,
+        Meaning::anomaly(Reason::BOGON),
+    );
     let mut mapped = [0; 16];
     mapped[10..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 1]);
     let mut own = [0; 16];
@@ -36,7 +41,7 @@ pub(super) fn bogons(table: &mut Table) {
             "E34",
             what,
             with_source6(source, address6(2)),
-            anomaly(Reason::BOGON),
+            Meaning::anomaly(Reason::BOGON),
         );
     }
     for destination in [own, mapped] {
@@ -45,7 +50,7 @@ pub(super) fn bogons(table: &mut Table) {
             "E34",
             what,
             with_source6(address6(1), destination),
-            anomaly(Reason::BOGON),
+            Meaning::anomaly(Reason::BOGON),
         );
     }
     let echo = ipv6([0; 16], address6(2), 58, 64, &[128, 0, 0, 0, 0, 1, 0, 1]);
@@ -53,7 +58,7 @@ pub(super) fn bogons(table: &mut Table) {
         "E34",
         "echo request from ::",
         ethernet(0x86dd, &echo),
-        anomaly(Reason::BOGON),
+        Meaning::anomaly(Reason::BOGON),
     );
 }
 

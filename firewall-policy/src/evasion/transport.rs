@@ -1,10 +1,10 @@
 //! Oddities of transport headers, packets that end in them, and packets in packets.
 
+use super::frames::{Ipv4, ethernet, ipv6, udp};
 use super::{
-    DST4, OTHER, SRC4, Table, address6, after6, anomaly, base4, base6, header4, joined, patched,
-    syn,
+    DST4, Meaning, SRC4, Table, address6, after6, base4, base6, header4, joined, patched, syn,
 };
-use crate::frames::{Ipv4, ethernet, ipv6, udp};
+use firewall_common::key::Family;
 use firewall_common::reason::Reason;
 
 pub(super) fn truncated(table: &mut Table) {
@@ -14,7 +14,7 @@ pub(super) fn truncated(table: &mut Table) {
             "E30",
             "nothing behind the EtherType",
             frame,
-            anomaly(Reason::TRUNCATED),
+            Meaning::anomaly(Reason::TRUNCATED),
         );
     }
     for (what, mut frame, keep) in [
@@ -22,18 +22,18 @@ pub(super) fn truncated(table: &mut Table) {
         ("IPv6 cut at 39", base6(80), 53),
     ] {
         frame.truncate(keep);
-        table.add("E30", what, frame, anomaly(Reason::TRUNCATED));
+        table.add("E30", what, frame, Meaning::anomaly(Reason::TRUNCATED));
     }
     for keep in [0, 4, 19] {
         let what = format!("TCP cut at {keep}");
         let v4 = ethernet(0x0800, &header4().packet(&syn(80)[..keep]));
-        table.add("E30", &*what, v4, anomaly(Reason::TRUNCATED));
+        table.add("E30", &*what, v4, Meaning::anomaly(Reason::TRUNCATED));
         if keep > 0 {
             table.add(
                 "E30",
                 what,
                 after6(6, &syn(80)[..keep]),
-                anomaly(Reason::TRUNCATED),
+                Meaning::anomaly(Reason::TRUNCATED),
             );
         }
     }
@@ -51,7 +51,7 @@ pub(super) fn transport(table: &mut Table) {
                 "E31",
                 what,
                 patched(base, at, &[byte]),
-                anomaly(Reason::BAD_HEADER_LEN),
+                Meaning::anomaly(Reason::BAD_HEADER_LEN),
             );
         }
     }
@@ -63,7 +63,7 @@ pub(super) fn transport(table: &mut Table) {
                 "E32",
                 what,
                 patched(base, at, &[flags]),
-                anomaly(Reason::TCP_FLAGS),
+                Meaning::anomaly(Reason::TCP_FLAGS),
             );
         }
     }
@@ -72,7 +72,7 @@ pub(super) fn transport(table: &mut Table) {
             "E32",
             "TCP port 0",
             patched(base4(80), at, &[0, 0]),
-            anomaly(Reason::PORT_ZERO),
+            Meaning::anomaly(Reason::PORT_ZERO),
         );
     }
     let datagram = |length: u16| {
@@ -82,13 +82,23 @@ pub(super) fn transport(table: &mut Table) {
     };
     for length in [0, 7, 29] {
         let what = format!("UDP length {length}");
-        table.add("E35", what, datagram(length), anomaly(Reason::BAD_LENGTH));
+        table.add(
+            "E35",
+            what,
+            datagram(length),
+            Meaning::anomaly(Reason::BAD_LENGTH),
+        );
     }
     let zero = ethernet(
         0x0800,
         &Ipv4::new(SRC4, DST4, 17).packet(&udp(40_000, 0, &[])),
     );
-    table.add("E32", "UDP port 0", zero, anomaly(Reason::PORT_ZERO));
+    table.add(
+        "E32",
+        "UDP port 0",
+        zero,
+        Meaning::anomaly(Reason::PORT_ZERO),
+    );
 }
 
 pub(super) fn tunnels(table: &mut Table) {
@@ -97,17 +107,40 @@ pub(super) fn tunnels(table: &mut Table) {
         let inner6 = ipv6(address6(1), address6(2), 6, 64, &syn(port));
         let in4 =
             |proto, payload: &[u8]| ethernet(0x0800, &Ipv4::new(SRC4, DST4, proto).packet(payload));
-        table.add("E33", "IP in IP", in4(4, &inner4), OTHER);
-        table.add("E33", "IPv6 in IPv4", in4(41, &inner6), OTHER);
-        table.add("E33", "IPv4 in IPv6", after6(4, &inner4), OTHER);
-        table.add("E33", "IPv6 in IPv6", after6(41, &inner6), OTHER);
+        table.add(
+            "E33",
+            "IP in IP",
+            in4(4, &inner4),
+            Meaning::v4(4).carrying(Family::V4, port),
+        );
+        table.add(
+            "E33",
+            "IPv6 in IPv4",
+            in4(41, &inner6),
+            Meaning::v4(41).carrying(Family::V6, port),
+        );
+        table.add(
+            "E33",
+            "IPv4 in IPv6",
+            after6(4, &inner4),
+            Meaning::v6(4).carrying(Family::V4, port),
+        );
+        table.add(
+            "E33",
+            "IPv6 in IPv6",
+            after6(41, &inner6),
+            Meaning::v6(41).carrying(Family::V6, port),
+        );
         table.add(
             "E33",
             "GRE",
             in4(47, &joined(&[&[0, 0, 8, 0], &inner4])),
-            OTHER,
+            Meaning::v4(47).carrying(Family::V4, port),
         );
         let vxlan = joined(&[&[8, 0, 0, 0, 0, 0, 1, 0], &base4(port)]);
-        table.add("E33", "VXLAN", in4(17, &udp(40_000, 4789, &vxlan)), OTHER);
+        let meaning = Meaning::v4(17)
+            .ports(40_000, 4789)
+            .carrying(Family::V4, port);
+        table.add("E33", "VXLAN", in4(17, &udp(40_000, 4789, &vxlan)), meaning);
     }
 }
