@@ -8,7 +8,7 @@ use crate::field::Field;
 use crate::reason::Reason;
 
 /// Version of the map layouts. A daemon reuses pinned maps of the same version only.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// How many interfaces one host can filter. Slot 0 belongs to interfaces that are not listed.
 pub const INTERFACES: usize = 64;
@@ -81,6 +81,13 @@ pub const fn interface_hash(ifindex: u32) -> u32 {
 /// Bytes at the end of the tables that nothing starts in: an offset modulo the size before them can
 /// be read from without going past the end.
 pub const TABLES_SPARE: u32 = 64;
+
+/// Bytes of one CPU's region of the map `fw_scratch`: a shadow of a frame in several buffers. A header
+/// that lies beyond the first buffer is copied to its own offset, so two headers never share bytes.
+pub const SCRATCH_STRIDE: u32 = crate::frame::MAX_OFFSET + 1 + SCRATCH_SPARE;
+
+/// Bytes at the end of a region of `fw_scratch` that no header starts in: no header is longer.
+pub const SCRATCH_SPARE: u32 = 64;
 
 /// What a match of a rule leads to, in the tables: `RuleEntry` number `i` belongs to rule `i` of
 /// its family.
@@ -271,6 +278,9 @@ pub struct Config {
     pub has_next: u32,
     /// 1 if verdicts are logged by `aya-log` (a debugging aid, never on by default).
     pub debug: u32,
+    /// 1 if frames may come in several buffers (multi-buffer XDP, for jumbo frames). The program is
+    /// loaded with BPF_F_XDP_HAS_FRAGS then.
+    pub frags: u32,
     /// The parser's knobs.
     pub packet: PacketConfig,
     /// IPv4 classifier.
@@ -321,6 +331,7 @@ impl Config {
             essential: 0,
             has_next: 0,
             debug: 0,
+            frags: 0,
             packet: PacketConfig {
                 malformed: 0,
                 fragments: 0,

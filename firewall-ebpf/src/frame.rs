@@ -1,20 +1,27 @@
-//! Reading a frame between `data` and `data_end`.
+//! Reading a frame: between `data` and `data_end`, which is all of it or its first buffer.
+//!
+//! In generations with `frags`, a header that does not lie in the first buffer is copied into this
+//! CPU's scratch memory. In all others the verifier sees a constant 0 and takes that code out.
 //!
 //! The verifier accepts a read only if it sees, on the very register that is read through, a
 //! comparison of `pointer + N` with `data_end`. So the pointer is made by [`add`], which the
 //! optimiser can neither repeat nor take apart.
 
 use crate::kernel::Kernel;
-use crate::maps::{add, pin};
+use crate::maps::{add, constant, pin, scratch};
 use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
 use core::arch::asm;
+use core::ffi::c_void;
+use firewall_common::abi::{SCRATCH_SPARE, SCRATCH_STRIDE};
 use firewall_common::frame::{Frame, Header, MAX_OFFSET};
 use firewall_common::machine::Machine;
 use firewall_common::parse::{Packet, Parsed, parse, parse_inner};
 use firewall_common::reason::Reason;
 
-/// The linear part of a frame.
+/// A frame, by its first buffer.
 #[derive(Clone, Copy)]
 pub(crate) struct XdpFrame {
     ctx: *mut xdp_md,
@@ -38,7 +45,12 @@ impl Frame for XdpFrame {
 
     #[inline(always)]
     fn len(&self) -> u32 {
-        (self.end - self.data) as u32
+        if in_buffers() {
+            // SAFETY: the context that the program was called with.
+            unsafe { bpf_xdp_get_buff_len(self.ctx) as u32 }
+        } else {
+            (self.end - self.data) as u32
+        }
     }
 
     #[inline(always)]
@@ -59,10 +71,58 @@ impl Frame for XdpFrame {
         }
         let pointer = add(self.data, offset);
         if pointer + N > self.end {
-            return None;
+            const { assert!(N <= SCRATCH_SPARE as usize) };
+            if !in_buffers() {
+                return None;
+            }
+            let at = pin(fw_copy(self.ctx, offset, N as u32));
+            if at > scratch_size() - u64::from(SCRATCH_SPARE) {
+                return None;
+            }
+            let pointer = add(scratch(), at);
+            return Some(Checked { pointer });
         }
         Some(Checked { pointer })
     }
+}
+
+/// Whether frames may come in several buffers.
+#[inline(always)]
+fn in_buffers() -> bool {
+    constant(|c| &c.frags) != 0
+}
+
+/// Copies `bytes` bytes of the frame from `offset`, at most [`MAX_OFFSET`], wherever its buffers end,
+/// to the same offset of this CPU's scratch memory. Nothing else writes there while this packet is
+/// looked at, just as nothing else counts in this CPU's counters. Returns where they are in
+/// `fw_scratch`; a number past its end if the frame is shorter.
+///
+/// A global function, which the verifier proves once: inlined, it would follow every header twice
+/// as often, and as a local function it gives up.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_copy(ctx: *mut xdp_md, offset: u64, bytes: u32) -> u64 {
+    if !in_buffers() || bytes == 0 || bytes > SCRATCH_SPARE {
+        return u64::MAX;
+    }
+    // SAFETY: a helper without arguments.
+    let cpu = u64::from(unsafe { bpf_get_smp_processor_id() });
+    let at = pin(cpu * u64::from(SCRATCH_STRIDE) + offset);
+    if at > scratch_size() - u64::from(SCRATCH_SPARE) {
+        return u64::MAX;
+    }
+    let to = add(scratch(), at) as *mut c_void;
+    // SAFETY: inside the map: no more than what is spare is written.
+    match unsafe { bpf_xdp_load_bytes(ctx, offset as u32, to, bytes) } {
+        0 => at,
+        _ => u64::MAX,
+    }
+}
+
+/// Bytes of the map `fw_scratch`.
+#[inline(always)]
+fn scratch_size() -> u64 {
+    u64::from(constant(|c| &c.cpus)) * u64::from(SCRATCH_STRIDE)
 }
 
 /// The parser as a global function: the verifier proves it once, and forgets after the call by

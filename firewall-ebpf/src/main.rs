@@ -27,7 +27,7 @@ pub fn fw_xdp(ctx: XdpContext) -> u32 {
     let interface = maps::interface(ctx.ingress_ifindex() as u32);
     let kernel = Kernel::new(frame.len());
     let outcome = decide(&kernel, &frame, u32::from(interface.zone));
-    log(&ctx, &outcome);
+    log(&ctx, frame.len(), &outcome);
     account::count(&kernel, u32::from(interface.slot), &outcome);
     if outcome.verdict.0 == Verdict::PASS.0 {
         xdp_action::XDP_PASS
@@ -39,7 +39,7 @@ pub fn fw_xdp(ctx: XdpContext) -> u32 {
 /// Writes the outcome to the kernel log ring, in generations that are loaded for debugging. In all
 /// others the verifier sees a constant 0 and takes the code out.
 #[inline(always)]
-fn log(ctx: &XdpContext, outcome: &Outcome) {
+fn log(ctx: &XdpContext, bytes: u32, outcome: &Outcome) {
     if maps::constant(|c| &c.debug) != 0 {
         aya_log_ebpf::info!(
             ctx,
@@ -48,7 +48,7 @@ fn log(ctx: &XdpContext, outcome: &Outcome) {
             outcome.reason.0,
             outcome.rule,
             outcome.port,
-            ctx.data_end() - ctx.data()
+            bytes
         );
     }
 }

@@ -78,6 +78,11 @@ section!(
     /// `[InterfaceEntry; 256]`.
     FW_INTERFACES, ".data.fw_interfaces", interfaces
 );
+section!(
+    /// `[cpu][SCRATCH_STRIDE]` bytes: where headers beyond a frame's first buffer are copied to. One
+    /// word in generations without such frames.
+    FW_SCRATCH, ".data.fw_scratch", scratch
+);
 
 /// The entry of an interface; slot 0 and zone 0 if it has none.
 #[inline(always)]

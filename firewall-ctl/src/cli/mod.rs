@@ -12,6 +12,7 @@ mod completions;
 mod context;
 mod daemon;
 mod diff;
+mod doctor;
 mod explain;
 mod fmt;
 mod get;
@@ -89,6 +90,8 @@ enum Verb {
     Diff(diff::Args),
     #[command(after_long_help = fmt::help())]
     Fmt(fmt::Args),
+    #[command(after_long_help = doctor::help())]
+    Doctor(doctor::Args),
     #[command(after_long_help = explain::help())]
     Explain(explain::Args),
     #[command(after_long_help = version::help())]
@@ -137,6 +140,7 @@ fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Test(args) => test::run(args, context),
         Verb::Diff(args) => diff::run(args, context),
         Verb::Fmt(args) => fmt::run(args, context),
+        Verb::Doctor(args) => doctor::run(args, context),
         Verb::Explain(args) => explain::run(args, context),
         Verb::Version(args) => version::run(args, context),
         Verb::Completions(args) => completions::run(args, context),

@@ -2,8 +2,9 @@
 
 use super::context::When;
 use super::output::Format;
-use super::{Cli, get, stats, status};
+use super::{Cli, doctor, get, stats, status};
 use crate::api::report::{ReasonsReport, RulesReport, State, StatusReport};
+use crate::failure::Exit;
 use crate::format::Numbers;
 use crate::view::{
     Count, Flow, GenerationView, InterfaceView, OtherPorts, PortView, Rate, ReasonView, RuleView,
@@ -333,4 +334,77 @@ fn global_options_stand_before_and_after_the_verb() {
             "{noun}"
         );
     }
+}
+
+fn doctor_report() -> doctor::Report {
+    let check = |what: &str, found: &str, advice: Option<&str>| doctor::CheckLine {
+        what: what.into(),
+        ok: advice.is_none(),
+        found: found.into(),
+        advice: advice.map(str::to_owned),
+    };
+    let row = |row, frame: &str, expected, got, reason, why| doctor::RowLine {
+        row,
+        frame: frame.into(),
+        zone: String::new(),
+        expected,
+        expected_reason: why,
+        got,
+        reason,
+        ok: (expected, why) == (got, reason),
+    };
+    doctor::Report {
+        schema: SCHEMA,
+        checks: vec![
+            check("kernel", "6.12.38-amd64", None),
+            check(
+                "BPF compiler",
+                "off: programs are interpreted, many times slower",
+                Some("sysctl -w net.core.bpf_jit_enable=1"),
+            ),
+        ],
+        selftest: Some(doctor::Selftest {
+            milliseconds: 41.3,
+            failed: 1,
+            rows: vec![
+                row(
+                    "E01",
+                    "one VLAN tag, port 80",
+                    "pass",
+                    "pass",
+                    "rule",
+                    "rule",
+                ),
+                row(
+                    "E12",
+                    "first fragment",
+                    "drop",
+                    "pass",
+                    "no-match",
+                    "frag-tiny",
+                ),
+            ],
+        }),
+    }
+}
+
+#[test]
+fn doctor_with_something_wrong() {
+    let report = doctor_report();
+    insta::assert_snapshot!(doctor::text(&report, false));
+    assert_eq!(doctor::exit(&report), Exit::Failed);
+}
+
+#[test]
+fn doctor_fails_for_a_check_or_a_packet() {
+    let mut report = doctor_report();
+    report.checks.truncate(1);
+    assert_eq!(doctor::exit(&report), Exit::Failed);
+    if let Some(test) = &mut report.selftest {
+        test.failed = 0;
+    }
+    assert_eq!(doctor::exit(&report), Exit::Ok);
+    report = doctor_report();
+    report.selftest = None;
+    assert_eq!(doctor::exit(&report), Exit::Failed);
 }

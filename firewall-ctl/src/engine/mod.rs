@@ -9,6 +9,8 @@
 
 mod carry;
 mod files;
+mod health;
+mod media;
 mod resolve;
 mod slots;
 mod store;
@@ -16,6 +18,7 @@ mod transaction;
 mod trial;
 mod types;
 
+pub use health::Check;
 pub use trial::{Trial, TrialOutcome};
 pub use types::{
     Applied, Compiled, Counters, EngineError, InterfaceRecord, Observed, ObservedLink, Record,
@@ -163,10 +166,15 @@ impl Engine {
             source,
             targets: &targets,
             object: &self.object,
+            frags: media::in_buffers(&targets)?,
             record: record.as_ref(),
         };
+        warnings.extend(media::check_vlans(&source.policy, &targets)?);
         let modes = transaction::check_modes(&survey, &desired)?;
-        if let Some(record) = known.filter(|known| is_in_force(known, &survey, source, &targets)) {
+        let same = |known: &&Record| {
+            known.frags == desired.frags && is_in_force(known, &survey, source, &targets)
+        };
+        if let Some(record) = known.filter(same) {
             let record = record.clone();
             return Ok((Done { record, warnings }, false));
         }

@@ -40,7 +40,7 @@ impl Present {
     }
 
     /// The interfaces of a pattern. A pattern without wildcards must match.
-    fn matching(&self, pattern: &str) -> Result<Vec<&(String, u32)>, EngineError> {
+    pub(super) fn matching(&self, pattern: &str) -> Result<Vec<&(String, u32)>, EngineError> {
         if pattern == DEFAULT_ROUTE {
             let found: Vec<_> = self
                 .interfaces

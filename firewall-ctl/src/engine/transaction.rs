@@ -24,7 +24,7 @@ use crate::kernel::link::{self, Link, NewLink, TakenOff};
 use crate::kernel::maps::{self, BigMap, rule_slots};
 use crate::kernel::program::{Program, ProgramMaps};
 use crate::kernel::{KernelError, host};
-use firewall_common::abi::{ABI_VERSION, INTERFACES, InterfaceEntry};
+use firewall_common::abi::{ABI_VERSION, Config, INTERFACES, InterfaceEntry};
 use firewall_policy::rule::{Mode, Policy};
 use std::fs;
 use std::path::PathBuf;
@@ -37,6 +37,8 @@ pub(super) struct Desired<'a> {
     pub(super) source: &'a Source,
     pub(super) targets: &'a [Target],
     pub(super) object: &'a [u8],
+    /// Whether frames may come in several buffers.
+    pub(super) frags: bool,
     /// What is on record about the generation in force, or why that cannot be read.
     pub(super) record: Option<&'a Result<Record, KernelError>>,
 }
@@ -276,7 +278,11 @@ fn stage_and_switch(
     ] {
         folder.pin_map(map)?;
     }
-    let program = Program::load(desired.object, &tables.config, &all)?;
+    let config = Config {
+        frags: u32::from(desired.frags),
+        ..tables.config
+    };
+    let program = Program::load(desired.object, &config, &all)?;
     folder.pin_program(&program)?;
     folder.write_record(&record)?;
 
@@ -593,6 +599,7 @@ fn draft_record(
         namespace: host::network_namespace()?,
         applied: now.as_secs_f64(),
         default: source.policy.default_verdict.name().into(),
+        frags: desired.frags,
         table_bytes,
         rules: rule_records(&source.policy, &counters.rule_slots.slots),
         interfaces,

@@ -88,6 +88,23 @@ impl<'a> Trial<'a> {
         Ok(self.zone(zone)?.run(frame, 1, None)?.verdict)
     }
 
+    /// As [`Trial::verdict`], with the reason, which is read from the counters of its own.
+    ///
+    /// # Errors
+    /// As [`Trial::verdict`].
+    pub fn end(&mut self, frame: &[u8], zone: u32) -> Result<(Verdict, Reason), EngineError> {
+        let loaded = self.zone(zone)?;
+        let before = loaded.reasons(SLOT);
+        let verdict = loaded.run(frame, 1, None)?.verdict;
+        let after = loaded.reasons(SLOT);
+        let counted = |reason: &Reason| {
+            let at = (usize::from(reason.0), usize::from(verdict.0));
+            after[at.0][at.1].packets > before[at.0][at.1].packets
+        };
+        let reason = Reason::ALL.iter().copied().find(counted);
+        Ok((verdict, reason.unwrap_or(Reason::INTERNAL)))
+    }
+
     /// As [`Trial::verdict`], with the reason and the rules, which are read from the counters.
     ///
     /// # Errors

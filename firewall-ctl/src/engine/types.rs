@@ -39,6 +39,9 @@ pub struct Record {
     pub applied: f64,
     /// `pass` or `drop`.
     pub default: String,
+    /// Whether the program takes frames in several buffers.
+    #[serde(default)]
+    pub frags: bool,
     /// Bytes of the classifier tables.
     pub table_bytes: u64,
     /// Rules in policy order.

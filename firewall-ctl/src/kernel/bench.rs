@@ -82,7 +82,7 @@ impl Subject {
     /// # Errors
     /// What the system says.
     pub fn run(&self, frame: &[u8], repeat: u32) -> Result<(u32, f64), KernelError> {
-        let (value, nanoseconds) = sys::test_run(self.fd.as_fd(), frame, repeat, None)
+        let (value, nanoseconds) = sys::test_run(self.fd.as_fd(), frame, repeat, None, None)
             .map_err(KernelError::call("test run"))?;
         Ok((value, f64::from(nanoseconds)))
     }
@@ -217,7 +217,7 @@ impl Bed {
         let frame = self.frame([0; 12]);
         let program = xdp(&mut self.programs, "bench_headers")?;
         let fd = program.fd().map_err(|e| bench_error("bench_headers")(&e))?;
-        let (value, nanoseconds) = sys::test_run(fd.as_fd(), &frame, repeat, None)
+        let (value, nanoseconds) = sys::test_run(fd.as_fd(), &frame, repeat, None, None)
             .map_err(KernelError::call("test run behind the headers"))?;
         Ok((value, f64::from(nanoseconds)))
     }

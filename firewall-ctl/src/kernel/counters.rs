@@ -64,6 +64,21 @@ impl CounterMaps {
         }
     }
 
+    /// The counters of one interface slot, by reason. No system calls.
+    pub(crate) fn reasons(&self, slot: usize) -> Vec<[Counter; 2]> {
+        let words = Reason::CAPACITY * 2 * COUNTER_WORDS;
+        let mut sums = vec![[Counter::default(); 2]; Reason::CAPACITY];
+        let regions = self
+            .reasons
+            .words()
+            .chunks_exact(REASONS_STRIDE as usize / 8);
+        for region in regions.take(self.cpus) {
+            let slot = region.chunks_exact(words).nth(slot).unwrap_or_default();
+            add_group(&mut sums, slot);
+        }
+        sums
+    }
+
     /// One rule counter, if there is one with this slot. No system calls.
     pub(crate) fn rule(&self, slot: u32) -> Option<Counter> {
         self.rules.one(slot)
@@ -126,14 +141,19 @@ fn sum_groups<const N: usize>(
 ) -> Vec<[Counter; N]> {
     let mut sums = vec![[Counter::default(); N]; groups];
     for region in words.chunks_exact(stride / 8).take(regions) {
-        for (sum, group) in sums.iter_mut().zip(region.chunks_exact(N * COUNTER_WORDS)) {
-            for (sum, counter) in sum.iter_mut().zip(group.chunks_exact(COUNTER_WORDS)) {
-                sum.packets = sum.packets.wrapping_add(counter[0].load(Ordering::Relaxed));
-                sum.bytes = sum.bytes.wrapping_add(counter[1].load(Ordering::Relaxed));
-            }
-        }
+        add_group(&mut sums, region);
     }
     sums
+}
+
+/// Adds the counters that `words` begins with.
+fn add_group<const N: usize>(sums: &mut [[Counter; N]], words: &[AtomicU64]) {
+    for (sum, group) in sums.iter_mut().zip(words.chunks_exact(N * COUNTER_WORDS)) {
+        for (sum, counter) in sum.iter_mut().zip(group.chunks_exact(COUNTER_WORDS)) {
+            sum.packets = sum.packets.wrapping_add(counter[0].load(Ordering::Relaxed));
+            sum.bytes = sum.bytes.wrapping_add(counter[1].load(Ordering::Relaxed));
+        }
+    }
 }
 
 /// Sets rule counters that no running program uses to zero.

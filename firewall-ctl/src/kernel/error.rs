@@ -67,6 +67,15 @@ pub enum KernelError {
         /// The system's answer, explained.
         reason: String,
     },
+    /// The driver takes VLAN tags off that the policy asks for (exit code 6).
+    #[error(
+        "the policy matches `vlan`, but {interface} takes VLAN tags off frames before the filter \
+         sees them. Turn that off first: ethtool -K {interface} rxvlan off"
+    )]
+    VlanOffload {
+        /// Interface name.
+        interface: String,
+    },
     /// The kernel's verifier refuses the program (exit code 6).
     #[error("the kernel refuses the program: {summary} (full log: {log})", log = .log.display())]
     Verifier {
@@ -111,7 +120,10 @@ impl KernelError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Privilege { .. } => 4,
-            Self::ForeignProgram { .. } | Self::Attach { .. } | Self::Verifier { .. } => 6,
+            Self::ForeignProgram { .. }
+            | Self::Attach { .. }
+            | Self::VlanOffload { .. }
+            | Self::Verifier { .. } => 6,
             Self::Call { error, .. } => match error.raw_os_error() {
                 Some(libc::EPERM | libc::EACCES) => 4,
                 _ => 1,

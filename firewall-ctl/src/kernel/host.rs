@@ -48,6 +48,12 @@ const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
+/// The kernel's version, as `uname -r` says it.
+pub(crate) fn kernel_release() -> String {
+    let name = rustix::system::uname();
+    name.release().to_string_lossy().into_owned()
+}
+
 /// Checks up front that this thread may load and attach programs.
 pub(crate) fn require_privilege() -> Result<(), KernelError> {
     const STATUS: &str = "/proc/thread-self/status";

@@ -217,6 +217,21 @@ pub(crate) fn take_off(
     })
 }
 
+/// The largest MTU whose frames fit into one buffer of any driver: 2 KiB, the least that drivers use,
+/// less Ethernet header and two VLAN tags.
+const ONE_BUFFER_MTU: u32 = 2048 - 14 - 8;
+
+/// Whether the frames of an interface may come in several buffers. Drivers that split them refuse a
+/// program that is not loaded for it.
+pub(crate) fn in_buffers(interface: &str, ifindex: u32) -> Result<bool, KernelError> {
+    Ok(mtu(interface, ifindex)? > ONE_BUFFER_MTU)
+}
+
+/// The longest IP packet, in bytes, that an interface takes.
+pub(crate) fn mtu(interface: &str, ifindex: u32) -> Result<u32, KernelError> {
+    netlink::mtu(ifindex).map_err(KernelError::call(format!("read the MTU of {interface}")))
+}
+
 /// The programs that an interface carries.
 pub(crate) fn programs_on(interface: &str, ifindex: u32) -> Result<Vec<Attached>, KernelError> {
     netlink::attached(ifindex).map_err(KernelError::call(format!(

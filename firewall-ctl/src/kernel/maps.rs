@@ -12,8 +12,8 @@ use super::sys::{self, MapShape};
 use super::{KernelError, host};
 use aya_obj::generated::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG};
 use firewall_common::abi::{
-    COUNTER_SIZE, INTERFACE_PROBES, INTERFACE_TABLE, InterfaceEntry, PORTS_STRIDE, REASONS_STRIDE,
-    interface_hash,
+    COUNTER_SIZE, Config, INTERFACE_PROBES, INTERFACE_TABLE, InterfaceEntry, PORTS_STRIDE,
+    REASONS_STRIDE, SCRATCH_STRIDE, interface_hash,
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -28,6 +28,8 @@ pub(crate) const REASONS: &str = "fw_reasons";
 pub(crate) const PORTS: &str = "fw_ports";
 /// Counters by rule slot.
 pub(crate) const RULES: &str = "fw_rules";
+/// Where the program copies headers beyond a frame's first buffer to.
+const SCRATCH: &str = "fw_scratch";
 /// What user space knows about a generation; the program does not touch it.
 pub(crate) const RECORD: &str = "fw_record";
 
@@ -119,6 +121,15 @@ impl BigMap {
             u64::from(rules_stride(slots)) * (u64::from(host::cpus()?) + 1),
             0,
         )
+    }
+
+    /// Scratch memory for headers beyond a frame's first buffer, if there are such frames.
+    pub(super) fn scratch(config: &Config) -> Result<Self, KernelError> {
+        let size = match config.frags {
+            0 => 8,
+            _ => u64::from(SCRATCH_STRIDE) * u64::from(config.cpus),
+        };
+        Self::create(SCRATCH, size, 0)
     }
 
     /// Opens a pinned map and checks its shape: `expected_size` bytes, or any size for `None`.
@@ -218,6 +229,11 @@ impl BigMap {
             self.name
         )))?;
         Ok(Self { fd, ..*self })
+    }
+
+    /// Its descriptor, to keep.
+    pub(super) fn into_fd(self) -> OwnedFd {
+        self.fd
     }
 
     /// Pins it at `path`.

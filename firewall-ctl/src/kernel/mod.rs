@@ -14,6 +14,7 @@ mod netlink;
 mod object;
 mod sys;
 
+pub(crate) mod ethtool;
 pub(crate) mod host;
 pub(crate) mod link;
 pub(crate) mod maps;

@@ -1,5 +1,5 @@
-//! The two rtnetlink requests about XDP: which programs an interface carries, and taking one off
-//! (or putting it back) that was attached by netlink, not by a link.
+//! The rtnetlink requests about XDP: which programs an interface carries, how large its frames can
+//! be, and taking a program off (or putting it back) that was attached by netlink, not by a link.
 //!
 //! Message format: rtnetlink(7), netlink(7); attributes of `IFLA_XDP`: `linux/if_link.h`.
 
@@ -17,6 +17,7 @@ const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLA_F_NESTED: u16 = 1 << 15;
 const NLA_TYPE_MASK: u16 = !(3 << 14);
+const IFLA_MTU: u16 = 4;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_FD: u16 = 1;
 const IFLA_XDP_FLAGS: u16 = 3;
@@ -53,12 +54,27 @@ impl Attached {
     }
 }
 
-/// The XDP programs that an interface of this namespace carries.
-pub(crate) fn attached(ifindex: u32) -> io::Result<Vec<Attached>> {
+/// What the kernel says about an interface of this namespace: a message about a link.
+fn link(ifindex: u32) -> io::Result<Vec<u8>> {
     let answer = request(RTM_GETLINK, 0, ifindex, &[])?;
     if answer.len() < HEADER + IFINFO || u16_at(&answer, 4) != RTM_NEWLINK {
         return Err(io::ErrorKind::InvalidData.into());
     }
+    Ok(answer)
+}
+
+/// The longest IP packet, in bytes, that an interface of this namespace takes.
+pub(crate) fn mtu(ifindex: u32) -> io::Result<u32> {
+    attributes(&link(ifindex)?[HEADER + IFINFO..])
+        .find(|(kind, _)| *kind == IFLA_MTU)
+        .and_then(|(_, value)| value.first_chunk::<4>())
+        .map(|mtu| u32::from_ne_bytes(*mtu))
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The XDP programs that an interface of this namespace carries.
+pub(crate) fn attached(ifindex: u32) -> io::Result<Vec<Attached>> {
+    let answer = link(ifindex)?;
     let mut found: Vec<Attached> = Vec::new();
     for (kind, value) in attributes(&answer[HEADER + IFINFO..]) {
         if kind != IFLA_XDP {

@@ -28,8 +28,8 @@ const SECTION_PREFIX: &str = ".data.";
 pub(crate) static BUILT_IN: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf.o"));
 
-/// A program ready for BPF_PROG_LOAD. Holds the small maps that the object brings along
-/// (constants, the debug log), which live as long as a program refers to them.
+/// A program ready for BPF_PROG_LOAD. Holds the maps that belong to it alone (constants, the debug
+/// log, scratch memory), which live as long as a program refers to them.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     instructions: Vec<aya_obj::generated::bpf_insn>,
@@ -37,10 +37,15 @@ pub(crate) struct Prepared {
     frags: bool,
     btf: Option<BtfInfo>,
     /// Kept open until the program is loaded.
-    _small_maps: Vec<OwnedFd>,
+    kept: Vec<OwnedFd>,
 }
 
 impl Prepared {
+    /// Keeps a map open that nobody else does.
+    pub(super) fn keep(&mut self, map: OwnedFd) {
+        self.kept.push(map);
+    }
+
     /// What BPF_PROG_LOAD takes.
     pub(crate) fn program(&self) -> XdpProgram<'_> {
         XdpProgram {
@@ -75,7 +80,7 @@ pub(crate) fn prepare(
         .map_err(|e| unusable(&e))?;
     let btf = load_btf(&mut object)?;
 
-    let mut small_maps = Vec::new();
+    let mut kept = Vec::new();
     let mut sections: Vec<(String, i32, Map)> = Vec::new();
     for (name, mut map) in std::mem::take(&mut object.maps) {
         let big = name
@@ -96,7 +101,7 @@ pub(crate) fn prepare(
         } else {
             let fd = create_small(&name, &map)?;
             let number = fd.as_raw_fd();
-            small_maps.push(fd);
+            kept.push(fd);
             number
         };
         sections.push((name, fd, map));
@@ -122,7 +127,7 @@ pub(crate) fn prepare(
         .programs
         .get(PROGRAM)
         .ok_or_else(|| KernelError::Object(format!("it has no program {PROGRAM}")))?;
-    let ProgramSection::Xdp { frags, .. } = program.section else {
+    let ProgramSection::Xdp { .. } = program.section else {
         return Err(KernelError::Object(format!(
             "{PROGRAM} is not an XDP program"
         )));
@@ -147,9 +152,9 @@ pub(crate) fn prepare(
     Ok(Prepared {
         instructions: function.instructions.clone(),
         license: program.license.clone(),
-        frags,
+        frags: config.frags != 0,
         btf,
-        _small_maps: small_maps,
+        kept,
     })
 }
 

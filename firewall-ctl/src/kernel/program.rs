@@ -74,8 +74,12 @@ impl Program {
             maps.ports,
             maps.rules,
         ];
-        let maps = maps.map(|map| (map.name(), map.fd()));
-        object::prepare(object, &config, &maps)
+        let scratch = BigMap::scratch(&config)?;
+        let mut maps = maps.map(|map| (map.name(), map.fd())).to_vec();
+        maps.push((scratch.name(), scratch.fd()));
+        let mut prepared = object::prepare(object, &config, &maps)?;
+        prepared.keep(scratch.into_fd());
+        Ok(prepared)
     }
 
     /// Opens a pinned program.
@@ -248,10 +252,30 @@ impl Loaded {
     /// # Errors
     /// What the system says, and a return value that is neither pass nor drop.
     pub fn run(&self, frame: &[u8], repeat: u32, ifindex: Option<u32>) -> Result<Run, KernelError> {
+        self.run_frame(frame, repeat, ifindex, None)
+    }
+
+    /// As [`Loaded::run`] once, with a frame whose first buffer ends after `first` bytes (at least
+    /// 14). Kernels before 6.18 do that only where they must: after a page less the room that they
+    /// need around a frame.
+    ///
+    /// # Errors
+    /// As [`Loaded::run`].
+    pub fn run_in_buffers(&self, frame: &[u8], first: u32) -> Result<Run, KernelError> {
+        self.run_frame(frame, 1, None, Some(first))
+    }
+
+    fn run_frame(
+        &self,
+        frame: &[u8],
+        repeat: u32,
+        ifindex: Option<u32>,
+        first: Option<u32>,
+    ) -> Result<Run, KernelError> {
         let (value, nanoseconds) =
-            sys::test_run(self.program.fd(), frame, repeat, ifindex).map_err(KernelError::call(
-                format!("test run with {} bytes", frame.len()),
-            ))?;
+            sys::test_run(self.program.fd(), frame, repeat, ifindex, first).map_err(
+                KernelError::call(format!("test run with {} bytes", frame.len())),
+            )?;
         let verdict = match value {
             XDP_DROP => Verdict::DROP,
             XDP_PASS => Verdict::PASS,
@@ -277,6 +301,13 @@ impl Loaded {
     #[must_use]
     pub fn counters(&self) -> Sums {
         self.counters.read()
+    }
+
+    /// What the program has counted so far on one interface slot, by reason and verdict. Cheap
+    /// enough to be asked after every frame.
+    #[must_use]
+    pub fn reasons(&self, slot: usize) -> Vec<[Counter; 2]> {
+        self.counters.reasons(slot)
     }
 
     /// What the program has counted so far for one rule slot, if there is such a slot. Cheap enough

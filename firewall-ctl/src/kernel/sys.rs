@@ -387,16 +387,18 @@ struct XdpContext {
     egress_ifindex: u32,
 }
 
-/// BPF_PROG_TEST_RUN. Returns the program's return value and the mean nanoseconds of a run.
+/// BPF_PROG_TEST_RUN. `first` is how many bytes the first buffer holds; `None` for as many as fit.
+/// Returns the program's return value and the mean nanoseconds of a run.
 pub(crate) fn test_run(
     program: BorrowedFd<'_>,
     frame: &[u8],
     repeat: u32,
     ifindex: Option<u32>,
+    first: Option<u32>,
 ) -> io::Result<(u32, u32)> {
     let context = XdpContext {
         data: 0,
-        data_end: frame.len() as u32,
+        data_end: first.unwrap_or(frame.len() as u32),
         data_meta: 0,
         ingress_ifindex: ifindex.unwrap_or(0),
         rx_queue_index: 0,
@@ -409,7 +411,7 @@ pub(crate) fn test_run(
     arm.data_in = frame.as_ptr() as u64;
     arm.data_size_in = frame.len() as u32;
     arm.repeat = repeat;
-    if ifindex.is_some() {
+    if ifindex.is_some() || first.is_some() {
         arm.ctx_in = std::ptr::from_ref(&context) as u64;
         arm.ctx_size_in = size_of::<XdpContext>() as u32;
     }

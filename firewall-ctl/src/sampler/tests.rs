@@ -27,6 +27,7 @@ fn record(generation: u64, rules: Vec<RuleRecord>) -> Record {
         namespace: 0,
         applied: 1000.0,
         default: "drop".to_owned(),
+        frags: false,
         table_bytes: 4096,
         rules,
         interfaces: vec![InterfaceRecord {

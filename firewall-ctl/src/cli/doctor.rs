@@ -1,0 +1,221 @@
+//! `doctor`: whether this machine can filter, and what to do where it cannot; with `--selftest`,
+//! whether the program does what the policy says with packets that try to get past it.
+
+use super::context::Context;
+use super::help::after;
+use super::policy;
+use super::table::Table;
+use crate::engine::{Compiled, Engine};
+use crate::failure::{Exit, Failure};
+use crate::view::SCHEMA;
+use firewall_policy::evasion;
+use serde::Serialize;
+use std::time::Instant;
+
+/// Say what of this machine matters to the filter, and how to mend what is in its way
+///
+/// With --selftest, sends every packet of the evasion table through the program in the kernel, under
+/// the policy in force (or FILE): a second load of the same program and tables with counters of its
+/// own, so no traffic and no counter is touched. What must become of a packet is worked out from what
+/// it really is and from the rules, without the parser and the tables that are tested.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Interface to look at; may be repeated [default: those that are filtered, or all]
+    #[arg(short, long, value_name = "IF")]
+    interface: Vec<String>,
+    /// Try the program in the kernel with packets that hide what they are
+    #[arg(long)]
+    selftest: bool,
+    /// With --selftest: the policy; - for the standard input [default: the policy in force]
+    #[arg(short, long, value_name = "FILE", requires = "selftest")]
+    file: Option<String>,
+}
+
+pub(super) fn help() -> String {
+    after(
+        &[
+            "sudo firewall-ctl doctor",
+            "sudo firewall-ctl doctor -i eth0 -o json",
+            "sudo firewall-ctl doctor --selftest -f rules/web-server.yaml",
+        ],
+        &[
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Config,
+            Exit::Privilege,
+            Exit::Unreachable,
+        ],
+    )
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let engine = Engine::new(&context.root);
+    let failed = |error| Failure::engine(&error, context.color_errors);
+    let checks = engine
+        .health(&args.interface)
+        .map_err(failed)?
+        .into_iter()
+        .map(|check| CheckLine {
+            what: check.what,
+            ok: check.ok,
+            found: check.found,
+            advice: check.advice,
+        })
+        .collect();
+    let compiled = match (args.selftest, &args.file) {
+        (false, _) => None,
+        (true, Some(name)) => Some(policy::compile(name, context)?),
+        (true, None) => Some(policy::compile_in_force(context, "name a policy: -f FILE")?.0),
+    };
+    let selftest = compiled.map(|compiled| selftest(&engine, &compiled));
+    let report = Report {
+        schema: SCHEMA,
+        checks,
+        selftest: selftest.transpose().map_err(failed)?,
+    };
+    if context.format.is_text() {
+        context.print(&text(&report, context.color))?;
+    } else {
+        context.print(&context.format.document(&report, false)?)?;
+    }
+    Ok(exit(&report))
+}
+
+/// Runs the evasion table in every zone that an interface of the policy can have.
+fn selftest(engine: &Engine, compiled: &Compiled) -> Result<Selftest, crate::engine::EngineError> {
+    let started = Instant::now();
+    let policy = &compiled.policy;
+    let mut zones: Vec<u32> = policy.interfaces.iter().map(|entry| entry.zone).collect();
+    zones.sort_unstable();
+    zones.dedup();
+    if zones.is_empty() {
+        zones.push(0);
+    }
+    let table = evasion::rows();
+    let mut trial = engine.trial(compiled);
+    let mut rows = Vec::new();
+    for zone in zones {
+        for row in &table {
+            let (verdict, reason) = trial.end(&row.frame, zone)?;
+            let (want, why) = row.meaning.end(policy, zone);
+            rows.push(RowLine {
+                row: row.id,
+                frame: row.what.clone(),
+                zone: policy.zones[zone as usize].clone(),
+                expected: want.name(),
+                expected_reason: why.name(),
+                got: verdict.name(),
+                reason: reason.name(),
+                ok: (verdict, reason) == (want, why),
+            });
+        }
+    }
+    Ok(Selftest {
+        milliseconds: started.elapsed().as_secs_f64() * 1000.0,
+        failed: rows.iter().filter(|row| !row.ok).count(),
+        rows,
+    })
+}
+
+/// `doctor -o json`.
+#[derive(Serialize)]
+pub(super) struct Report {
+    pub(super) schema: &'static str,
+    pub(super) checks: Vec<CheckLine>,
+    pub(super) selftest: Option<Selftest>,
+}
+
+/// One thing about the machine.
+#[derive(Serialize)]
+pub(super) struct CheckLine {
+    pub(super) what: String,
+    pub(super) ok: bool,
+    pub(super) found: String,
+    pub(super) advice: Option<String>,
+}
+
+/// `doctor --selftest`.
+#[derive(Serialize)]
+pub(super) struct Selftest {
+    pub(super) milliseconds: f64,
+    pub(super) failed: usize,
+    pub(super) rows: Vec<RowLine>,
+}
+
+/// What became of one packet.
+#[derive(Serialize)]
+pub(super) struct RowLine {
+    pub(super) row: &'static str,
+    pub(super) frame: String,
+    pub(super) zone: String,
+    pub(super) expected: &'static str,
+    pub(super) expected_reason: &'static str,
+    pub(super) got: &'static str,
+    pub(super) reason: &'static str,
+    pub(super) ok: bool,
+}
+
+/// Failed if anything is in the way of the filter, or gets past it.
+pub(super) fn exit(report: &Report) -> Exit {
+    let tested = report.selftest.as_ref().is_none_or(|test| test.failed == 0);
+    if tested && report.checks.iter().all(|check| check.ok) {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    }
+}
+
+/// The answer for people.
+pub(super) fn text(report: &Report, color: bool) -> String {
+    let mark = |ok: bool| match (ok, color) {
+        (true, true) => "\x1b[1;32mok\x1b[0m  ",
+        (true, false) => "ok  ",
+        (false, true) => "\x1b[1;31mFAIL\x1b[0m",
+        (false, false) => "FAIL",
+    };
+    let mut text = String::new();
+    let width = report.checks.iter().map(|check| check.what.chars().count());
+    let width = width.max().unwrap_or(0);
+    for check in &report.checks {
+        let (what, found) = (&check.what, check.found.replace(char::is_control, "?"));
+        text.push_str(&format!("{}  {what:width$}  {found}\n", mark(check.ok)));
+        if let Some(advice) = &check.advice {
+            text.push_str(&format!("      {:width$}  {advice}\n", ""));
+        }
+    }
+    let Some(test) = &report.selftest else {
+        return text;
+    };
+    let zones = test.rows.iter().any(|row| !row.zone.is_empty());
+    let mut columns = vec!["ROW", "FRAME", "EXPECTED", "GOT", "REASON", "OK"];
+    if zones {
+        columns.insert(1, "ZONE");
+    }
+    let mut table = Table::new(&columns);
+    for row in &test.rows {
+        let mut cells = vec![
+            row.row.to_owned(),
+            row.frame.clone(),
+            row.expected.to_owned(),
+            row.got.to_owned(),
+            row.reason.to_owned(),
+            match row.ok {
+                true => "ok".to_owned(),
+                false => format!("FAIL: not {}", row.expected_reason),
+            },
+        ];
+        if zones {
+            cells.insert(1, row.zone.clone());
+        }
+        table.row(cells);
+    }
+    let all = test.rows.len();
+    text.push_str(&format!("\n{}", table.render()));
+    text.push_str(&format!(
+        "{} of {all} packets met their end in {:.0} ms; no traffic and no counter was touched\n",
+        all - test.failed,
+        test.milliseconds
+    ));
+    text
+}

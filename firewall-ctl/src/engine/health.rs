@@ -1,0 +1,200 @@
+//! What of this machine matters to the filter, and the command that mends what is in its way.
+//!
+//! Looks only: changes nothing, loads nothing.
+
+use super::media::Tags;
+use super::resolve::Present;
+use super::{Engine, EngineError};
+use crate::kernel::{KernelError, ethtool, host, link};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// The oldest kernel that is supported.
+const KERNEL_FLOOR: (u32, u32) = (6, 1);
+
+/// One thing that was looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Check {
+    /// What was looked at.
+    pub what: String,
+    /// Whether the filter can work with it.
+    pub ok: bool,
+    /// What was found.
+    pub found: String,
+    /// What to do about it.
+    pub advice: Option<String>,
+}
+
+impl Check {
+    fn good(what: &str, found: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            ok: true,
+            found: found.into(),
+            advice: None,
+        }
+    }
+
+    fn bad(what: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            ok: false,
+            advice: Some(advice.into()),
+            ..Self::good(what, found)
+        }
+    }
+}
+
+impl Engine {
+    /// Looks at the machine and at interfaces: `named`, or those that are filtered, or all but the
+    /// loopback interface.
+    ///
+    /// # Errors
+    /// An interface that is not there, and what the system says.
+    pub fn health(&self, named: &[String]) -> Result<Vec<Check>, EngineError> {
+        let mut checks = vec![
+            kernel(),
+            type_information(),
+            self.bpf_file_system(),
+            compiler(),
+            privilege(),
+        ];
+        let present = Present::now()?;
+        // Without privilege nobody knows what is filtered; that is said above.
+        let observed = self.observe().ok().flatten();
+        let filtered: Vec<String> = observed
+            .iter()
+            .flat_map(|observed| &observed.links)
+            .map(|link| link.name.clone())
+            .collect();
+        let names = match (named.is_empty(), filtered.is_empty()) {
+            (false, _) => named.to_vec(),
+            (true, false) => filtered,
+            (true, true) => vec!["*".to_owned()],
+        };
+        for name in names {
+            for (name, ifindex) in present.matching(&name)? {
+                let ours = observed.iter().flat_map(|observed| &observed.links);
+                let ours: Vec<u32> = ours
+                    .filter(|link| link.ifindex == *ifindex)
+                    .map(|link| link.program_id)
+                    .collect();
+                checks.push(interface(name, *ifindex, &ours)?);
+            }
+        }
+        Ok(checks)
+    }
+
+    fn bpf_file_system(&self) -> Check {
+        const WHAT: &str = "BPF file system";
+        match host::require_bpffs(self.root()) {
+            Ok(()) => Check::good(WHAT, format!("pins go to {}", self.root().display())),
+            Err(error) => {
+                let mount = self.root().parent().unwrap_or(self.root());
+                let advice = format!("mount -t bpf bpf {}", mount.display());
+                Check::bad(WHAT, error.to_string(), advice)
+            }
+        }
+    }
+}
+
+fn kernel() -> Check {
+    let release = host::kernel_release();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|number| number.parse().ok());
+    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= KERNEL_FLOOR {
+        Check::good("kernel", release)
+    } else {
+        let (major, minor) = KERNEL_FLOOR;
+        let advice = format!("boot Linux {major}.{minor} or newer (apt install linux-image-amd64)");
+        Check::bad("kernel", release, advice)
+    }
+}
+
+fn type_information() -> Check {
+    const FILE: &str = "/sys/kernel/btf/vmlinux";
+    let found = if Path::new(FILE).exists() {
+        "the kernel describes its types (BTF)"
+    } else {
+        "the kernel does not describe its types; the filter does without"
+    };
+    Check::good("type information", found)
+}
+
+fn compiler() -> Check {
+    const FILE: &str = "/proc/sys/net/core/bpf_jit_enable";
+    const WHAT: &str = "BPF compiler";
+    match fs::read_to_string(FILE).as_deref().map(str::trim) {
+        Ok("0") => Check::bad(
+            WHAT,
+            "off: programs are interpreted, many times slower",
+            "sysctl -w net.core.bpf_jit_enable=1",
+        ),
+        Ok(_) => Check::good(WHAT, "programs run as machine code"),
+        // Kernels that always compile have no such switch.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Check::good(WHAT, "the kernel has no switch for it")
+        }
+        Err(error) => Check::good(WHAT, format!("cannot look: {error}")),
+    }
+}
+
+fn privilege() -> Check {
+    match host::require_privilege() {
+        Ok(()) => Check::good(
+            "capabilities",
+            "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are there",
+        ),
+        Err(KernelError::Privilege {
+            needed,
+            have,
+            advice,
+        }) => Check::bad(
+            "capabilities",
+            format!("needs {needed}; this process has {have}"),
+            advice,
+        ),
+        Err(error) => Check::bad(
+            "capabilities",
+            error.to_string(),
+            "mount -t proc proc /proc",
+        ),
+    }
+}
+
+/// Driver, mode, MTU, VLAN tags, and programs of others. `ours` are the ids of our programs on it.
+fn interface(name: &str, ifindex: u32, ours: &[u32]) -> Result<Check, EngineError> {
+    let programs = link::programs_on(name, ifindex)?;
+    let mode = match programs.iter().find(|p| ours.contains(&p.program_id)) {
+        Some(program) if program.is_generic() => "filtered in generic mode",
+        Some(_) => "filtered in native mode",
+        None => "not filtered",
+    };
+    // Some drivers have no name.
+    let driver = ethtool::driver(name).unwrap_or_else(|_| "none".into());
+    let mtu = link::mtu(name, ifindex)?;
+    let buffers = if link::in_buffers(name, ifindex)? {
+        " (frames in several buffers)"
+    } else {
+        ""
+    };
+    let tags = match Tags::of(name) {
+        Tags::Seen => "seen".to_owned(),
+        Tags::SeenIfSent => "seen, unless the other end offloads them".to_owned(),
+        Tags::TakenOff => {
+            format!("taken off before the filter (ethtool -K {name} rxvlan off)")
+        }
+    };
+    let found = format!("{mode}; driver {driver}; MTU {mtu}{buffers}; VLAN tags {tags}");
+    let what = format!("interface {name}");
+    let foreign = programs.iter().find(|p| !ours.contains(&p.program_id));
+    Ok(match foreign {
+        None => Check::good(&what, found),
+        Some(program) => {
+            let error = link::foreign_program(name, ifindex, program);
+            Check::bad(&what, found, error.to_string())
+        }
+    })
+}

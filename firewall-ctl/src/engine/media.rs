@@ -1,0 +1,109 @@
+//! What drivers do with frames before the filter sees them, and what follows for a policy: frames in
+//! several buffers, and VLAN tags that are gone.
+
+use super::EngineError;
+use super::resolve::Target;
+use crate::kernel::{KernelError, ethtool, link};
+use firewall_common::field::Field;
+use firewall_policy::rule::Policy;
+
+/// The driver of virtual Ethernet cables. It has the offload switch and takes nothing off: a tag is
+/// in the frame, or it has never been there, because the sender's end was to put it in.
+const VETH: &str = "veth";
+
+/// Whether frames of one of the interfaces may come in several buffers.
+pub(super) fn in_buffers(targets: &[Target]) -> Result<bool, EngineError> {
+    for target in targets {
+        if link::in_buffers(&target.name, target.ifindex)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What becomes of VLAN tags before the filter sees a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tags {
+    /// They are in the frame.
+    Seen,
+    /// They are, unless the other end of the cable has left them to its driver.
+    SeenIfSent,
+    /// The driver takes them off.
+    TakenOff,
+}
+
+impl Tags {
+    /// Asks the driver of an interface. One that cannot be asked has no such offload.
+    pub(super) fn of(interface: &str) -> Self {
+        let strips = ethtool::strips_vlan_tags(interface).unwrap_or(false);
+        Self::judge(strips, ethtool::driver(interface).ok().as_deref())
+    }
+
+    fn judge(strips: bool, driver: Option<&str>) -> Self {
+        match (strips, driver) {
+            (false, _) => Self::Seen,
+            (true, Some(VETH)) => Self::SeenIfSent,
+            (true, _) => Self::TakenOff,
+        }
+    }
+
+    /// Refuses a policy that matches `vlan` where its rules would never match; gives a warning
+    /// where they may not see all.
+    fn check(self, interface: &str) -> Result<Option<String>, KernelError> {
+        match self {
+            Self::Seen => Ok(None),
+            Self::SeenIfSent => Ok(Some(format!(
+                "rules that match `vlan` do not see tags that the other end of {interface} leaves to \
+                 its driver; turn that off there (ethtool -K PEER txvlan off), then say so here \
+                 (ethtool -K {interface} rxvlan off)"
+            ))),
+            Self::TakenOff => Err(KernelError::VlanOffload {
+                interface: interface.into(),
+            }),
+        }
+    }
+}
+
+/// Whether a policy that matches `vlan` can hold on these interfaces; what to warn about.
+pub(super) fn check_vlans(policy: &Policy, targets: &[Target]) -> Result<Vec<String>, EngineError> {
+    let mut warnings = Vec::new();
+    if matches_vlan(policy) {
+        for Target { name, .. } in targets {
+            warnings.extend(Tags::of(name).check(name)?);
+        }
+    }
+    Ok(warnings)
+}
+
+/// Whether an enabled rule asks for VLANs.
+fn matches_vlan(policy: &Policy) -> bool {
+    policy
+        .rules
+        .iter()
+        .any(|rule| rule.enabled && !rule.matches.is_any(Field::Vlan))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_that_takes_tags_off_refuses_vlan_rules() {
+        let tags = Tags::judge(true, Some("ixgbe"));
+        assert_eq!(tags, Tags::TakenOff);
+        let error = tags.check("eth0").unwrap_err();
+        assert_eq!(error.exit_code(), 6);
+        assert_eq!(
+            error.to_string(),
+            "the policy matches `vlan`, but eth0 takes VLAN tags off frames before the filter sees \
+             them. Turn that off first: ethtool -K eth0 rxvlan off"
+        );
+        assert_eq!(Tags::judge(true, None), Tags::TakenOff);
+        assert_eq!(
+            Tags::judge(false, Some("ixgbe")).check("eth0").unwrap(),
+            None
+        );
+        let cable = Tags::judge(true, Some(VETH)).check("eth0").unwrap();
+        assert!(cable.is_some_and(|warning| warning.contains("ethtool -K eth0 rxvlan off")));
+    }
+}
