@@ -66,7 +66,7 @@ impl Choice {
         match self {
             Self::Oldest => &["bookworm"],
             Self::Stable => &["trixie"],
-            Self::Newest | Self::All => &["stable", "stable-backports", "sid"],
+            Self::Newest | Self::All => &["trixie-backports", "stable-backports", "sid"],
         }
     }
 
