@@ -23,11 +23,11 @@ use std::time::Duration;
 /// Arguments of `cargo xtask vm`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which kernel to boot
-    #[arg(long, value_enum, default_value_t = Choice::All)]
-    kernel: Choice,
-    /// The oldest kernel, evasion and fuzzed frames only: a few minutes, downloads included
-    #[arg(long, conflicts_with_all = ["kernel", "long"])]
+    /// Which kernel to boot: all, if nothing is said, with --short 6.1
+    #[arg(long, value_enum)]
+    kernel: Option<Choice>,
+    /// Evasion and fuzzed frames only: a few minutes, downloads included
+    #[arg(long, conflicts_with = "long")]
     short: bool,
     /// Also the tests that take very long in emulation, and those that open sockets
     #[arg(long)]
@@ -123,9 +123,11 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     let tests = tests.programs;
 
     let choices = match (args.short, args.kernel) {
-        (true, _) => vec![Choice::Oldest],
-        (false, Choice::All) => vec![Choice::Oldest, Choice::Stable, Choice::Newest],
-        (false, one) => vec![one],
+        (true, None) => vec![Choice::Oldest],
+        (false, None) | (_, Some(Choice::All)) => {
+            vec![Choice::Oldest, Choice::Stable, Choice::Newest]
+        }
+        (_, Some(one)) => vec![one],
     };
     let folder = workspace.target.join("vm");
     let mut reports = Vec::new();
@@ -158,12 +160,8 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         }
         .write(&image)
         .with_context(|| format!("writing {}", image.display()))?;
-        let report = guest::boot(
-            &kernel.image,
-            &image,
-            args.kvm,
-            Duration::from_secs(args.minutes * 60),
-        )?;
+        let limit = Duration::from_secs(args.minutes * 60);
+        let report = guest::boot(&kernel.image, &image, args.kvm, limit)?;
         reports.push((choice.name(), kernel.version, report));
     }
     print(&reports);
@@ -201,9 +199,6 @@ fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
     for name in &names {
         cargo.args(["--test", name]);
     }
-    if !args.short && args.filter.is_none() {
-        cargo.args(["--example", VERIFIER]);
-    }
     println!("+ {}", process::display(&cargo));
     let output = cargo
         .stderr(std::process::Stdio::inherit())
@@ -227,12 +222,27 @@ fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
         if let (Some(path), Some(name)) = (
             message["executable"].as_str(),
             message["target"]["name"].as_str(),
-        ) && (test::needs_root(name) || name == VERIFIER)
+        ) && test::needs_root(name)
         {
             programs.push(Program::new(format!("/tests/{name}"), path.into()));
         }
     }
     programs.sort_by(|a, b| a.to.cmp(&b.to));
+    if !args.short && args.filter.is_none() {
+        let mut cargo = process::host_cargo();
+        cargo.current_dir(&workspace.root);
+        process::run(cargo.args([
+            "build",
+            "--package",
+            "firewall-tests",
+            "--example",
+            VERIFIER,
+        ]))?;
+        programs.push(Program::new(
+            format!("/tests/{VERIFIER}"),
+            workspace.programs(false).join("examples").join(VERIFIER),
+        ));
+    }
     if programs.is_empty() {
         bail!("no kernel test was built");
     }
