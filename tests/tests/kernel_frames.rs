@@ -81,7 +81,8 @@ fn disagreements(loaded: &Loaded, case: &Case, frames: &[Frame]) -> Vec<String> 
 }
 
 fn load(case: &Case) -> Loaded {
-    Loaded::load(&case.tables, case.policy.rules.len() as u32, &[]).unwrap()
+    Loaded::load(&case.tables, case.policy.rules.len() as u32, &[])
+        .unwrap_or_else(|error| panic!("{}: {error}", case.name))
 }
 
 #[test]

@@ -195,6 +195,11 @@ for name in {tests}; do
     /tests/$name --include-ignored --test-threads=1 --show-output {filter} 2>&1
   fi
   status=$?
+  for log in $(ls /tmp/firewall-verifier-*.log 2>/dev/null | head -n 3); do
+    echo \"the end of $log:\"
+    tail -n 12 $log | cut -c1-600
+  done
+  rm -f /tmp/firewall-verifier-*.log
   end=$(cut -d. -f1 /proc/uptime)
   echo
   echo \"{MARK}end $status $((end - start))\"
