@@ -207,6 +207,23 @@ pub struct FamilyConfig {
     pub fields: [FieldConfig; Field::COUNT],
 }
 
+/// Sets of the table of fragmented datagrams, in the map `fw_fragments`: a power of two.
+pub const FRAGMENT_SETS: u32 = 4_096;
+
+/// Entries of a set.
+pub const FRAGMENT_WAYS: u32 = 4;
+
+/// Bytes of an entry: see [`crate::fragments`].
+pub const FRAGMENT_ENTRY: u32 = 128;
+
+/// Bytes of the map `fw_fragments`: 16,384 datagrams.
+pub const FRAGMENTS_SIZE: u32 = FRAGMENT_SETS * FRAGMENT_WAYS * FRAGMENT_ENTRY;
+const _: () = assert!(FRAGMENTS_SIZE.is_power_of_two());
+
+/// How long a fragmented datagram is remembered, in milliseconds: as long as Linux waits for the
+/// rest of one (net.ipv4.ipfrag_time).
+pub const FRAGMENT_MS: u32 = 30_000;
+
 /// Bits of [`Config::essential`].
 pub mod essential_bit {
     /// ARP.
@@ -229,6 +246,8 @@ pub mod fragments {
     pub const DROP: u32 = 0;
     /// Classify first fragments as packets and later ones without ports; pass what no rule matches.
     pub const PASS: u32 = 1;
+    /// Classify first fragments as packets; later ones follow theirs: see [`crate::fragments`].
+    pub const FOLLOW_FIRST: u32 = 2;
 }
 
 /// Values of [`PacketConfig::tunnels`].
@@ -281,6 +300,10 @@ pub struct Config {
     /// 1 if frames may come in several buffers (multi-buffer XDP, for jumbo frames). The program is
     /// loaded with BPF_F_XDP_HAS_FRAGS then.
     pub frags: u32,
+    /// Where the hash of a fragmented datagram starts: a secret of the generation.
+    pub fragment_seed: u32,
+    /// Milliseconds for which a fragmented datagram is remembered.
+    pub fragment_ms: u32,
     /// The parser's knobs.
     pub packet: PacketConfig,
     /// IPv4 classifier.
@@ -332,6 +355,8 @@ impl Config {
             has_next: 0,
             debug: 0,
             frags: 0,
+            fragment_seed: 0,
+            fragment_ms: 0,
             packet: PacketConfig {
                 malformed: 0,
                 fragments: 0,

@@ -2,8 +2,9 @@
 //! tables, reads from the frame, loops. The kernel program and the host each implement it.
 
 use crate::abi::Config;
-use crate::classify;
 use crate::key::PacketKey;
+use crate::parse::Packet;
+use crate::{classify, fragments};
 
 /// A place to run in. Implementations are small and `Copy`: they are handed into loop callbacks.
 pub trait Machine: Copy {
@@ -46,6 +47,28 @@ pub trait Machine: Copy {
             classify::walk_v4(self, key)
         }
     }
+
+    /// [`fragments::judge`], in the way that suits this place.
+    #[inline(always)]
+    fn judge_fragment(&self, packet: &Packet, passes: bool) -> u64 {
+        fragments::judge(self, packet, passes)
+    }
+
+    /// Nanoseconds of a clock that never goes back; never 0.
+    fn now(&self) -> u64;
+
+    /// The word at byte `offset` of the table of fragmented datagrams, a multiple of 8; some other
+    /// word of it if that is past the end.
+    fn fragments_read(&self, offset: u64) -> u64;
+
+    /// Sets the word that [`Machine::fragments_read`] reads.
+    fn fragments_write(&self, offset: u64, word: u64);
+
+    /// Takes the lock in the word at byte `offset` of that table, if it is free.
+    fn fragments_try_lock(&self, offset: u64) -> bool;
+
+    /// Gives a lock back that was taken.
+    fn fragments_unlock(&self, offset: u64);
 
     /// Counts a packet for the rule with counter slot `slot`.
     fn count_rule(&self, slot: u32);

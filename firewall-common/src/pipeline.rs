@@ -4,10 +4,11 @@
 //!
 //! Invariant: every frame gets exactly one verdict and one reason.
 
-use crate::abi::tunnels;
+use crate::abi::{self, tunnels};
 use crate::classify::classify;
 use crate::essential;
 use crate::field::Field;
+use crate::fragments::GOES_ON;
 use crate::frame::Frame;
 use crate::machine::Machine;
 use crate::parse::{Packet, Parsed, fragment, is_tunnel, proto};
@@ -92,11 +93,32 @@ fn other<M: Machine, F: Frame>(machine: &M, frame: &F, ethertype: u32, offset: u
 #[inline(always)]
 fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
     let port = counted_port(packet);
-    match essential::check_ip(machine, frame, packet) {
-        Ok(None) => {}
-        Ok(Some(reason)) => return Outcome::without_rule(Verdict::PASS, reason, port),
+    let essential = match essential::check_ip(machine, frame, packet) {
+        Ok(essential) => essential,
         Err(reason) => return bad(machine, reason),
+    };
+    let part = packet.key.field(Field::Fragment);
+    let follows =
+        machine.constant(|config| &config.packet.fragments) == abi::fragments::FOLLOW_FIRST;
+    let outcome = if let Some(reason) = essential {
+        Outcome::without_rule(Verdict::PASS, reason, port)
+    } else if follows && part == fragment::LATER {
+        Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, NO_PORT)
+    } else {
+        by_headers(machine, frame, packet)
+    };
+    if !follows || part == fragment::WHOLE {
+        return outcome;
     }
+    match machine.judge_fragment(packet, outcome.verdict.0 == Verdict::PASS.0) {
+        GOES_ON => outcome,
+        reason => bad(machine, Reason(reason as u8)),
+    }
+}
+
+/// What the rules say about the packet, and where the policy looks into tunnels, about its content.
+#[inline(always)]
+fn by_headers<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
     let outcome = by_rules(machine, packet);
     if machine.constant(|config| &config.packet.tunnels) == tunnels::INNER
         && outcome.verdict.0 == Verdict::PASS.0
@@ -146,8 +168,8 @@ fn by_rules<M: Machine>(machine: &M, packet: &Packet) -> Outcome {
             port,
         };
     }
-    // A policy that lets fragments through means their rest too: without the first fragment, on
-    // which the rules did decide, the rest is of no use to anyone.
+    // `fragments: pass`: a policy that lets fragments through means their rest too: without the
+    // first fragment, on which the rules did decide, the rest is of no use to anyone.
     if packet.key.field(Field::Fragment) == fragment::LATER {
         return Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, NO_PORT);
     }

@@ -96,6 +96,10 @@ reasons! {
     24 BOGON           "bogon"            Malformed "Source address that cannot come from a network: loopback, multicast, broadcast, equal to the destination, or :: outside of neighbour discovery.";
     25 ND_SPOOF        "nd-spoof"         Malformed "Neighbour discovery with a hop limit other than 255, or in a fragment (RFC 6980).";
     26 INTERNAL        "internal"         Malformed "The program reached a state that its compiler excludes. Always dropped; a bug report is welcome.";
+    27 FRAG_ORPHAN     "frag-orphan"      Fragments "A later fragment whose first fragment has not passed: dropped, not seen yet, or forgotten (follow-first).";
+    28 FRAG_CLASH      "frag-clash"       Fragments "A fragment that claims bytes twice (RFC 5722), is a second first one (RFC 3128) or a second last one; and all that follow of its datagram (follow-first).";
+    29 FRAG_SCATTERED  "frag-scattered"   Fragments "A fragment of a datagram that has come in more than 8 pieces apart from each other; and all that follow of it (follow-first).";
+    30 FRAG_BUSY       "frag-busy"        Fragments "A fragment that found its place in the table in use by another processor for too long (follow-first).";
 }
 
 impl Reason {

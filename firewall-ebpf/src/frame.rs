@@ -102,7 +102,10 @@ fn in_buffers() -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn fw_copy(ctx: *mut xdp_md, offset: u64, bytes: u32) -> u64 {
-    if !in_buffers() || bytes == 0 || bytes > SCRATCH_SPARE {
+    // Pinned: the register that is compared is the one that the helper gets. Linux 6.1 does not
+    // carry what it knows from one to another.
+    let bytes = pin(u64::from(bytes));
+    if !in_buffers() || bytes == 0 || bytes > u64::from(SCRATCH_SPARE) {
         return u64::MAX;
     }
     // SAFETY: a helper without arguments.
@@ -113,7 +116,7 @@ pub extern "C" fn fw_copy(ctx: *mut xdp_md, offset: u64, bytes: u32) -> u64 {
     }
     let to = add(scratch(), at) as *mut c_void;
     // SAFETY: inside the map: no more than what is spare is written.
-    match unsafe { bpf_xdp_load_bytes(ctx, offset as u32, to, bytes) } {
+    match unsafe { bpf_xdp_load_bytes(ctx, offset as u32, to, bytes as u32) } {
         0 => at,
         _ => u64::MAX,
     }

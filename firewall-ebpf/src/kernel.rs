@@ -1,13 +1,15 @@
 //! The kernel as a [`Machine`].
 
 use crate::maps;
-use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_loop};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_loop};
 use core::arch::asm;
 use core::ffi::c_void;
-use firewall_common::abi::{COUNTER_SIZE, Config, Counter, TABLES_SPARE};
-use firewall_common::classify;
+use firewall_common::abi::{self, COUNTER_SIZE, Config, Counter, FRAGMENTS_SIZE, TABLES_SPARE};
 use firewall_common::key::PacketKey;
 use firewall_common::machine::{Machine, Step};
+use firewall_common::parse::Packet;
+use firewall_common::reason::Reason;
+use firewall_common::{classify, fragments};
 
 /// What one packet's walk needs.
 #[derive(Clone, Copy)]
@@ -63,6 +65,13 @@ impl Kernel {
 fn table(offset: u64) -> usize {
     let mask = u64::from(maps::constant(|c| &c.tables_size)) - u64::from(TABLES_SPARE) - 1;
     maps::add(maps::tables(), maps::pin(offset) & mask)
+}
+
+/// A word of the table of fragmented datagrams: offsets wrap round at its size.
+#[inline(always)]
+fn fragment_word(offset: u64) -> *mut u64 {
+    let mask = u64::from(FRAGMENTS_SIZE) - 8;
+    maps::add(maps::fragments(), maps::pin(offset) & mask) as *mut u64
 }
 
 /// Reads a number of type `$type` from the tables.
@@ -142,6 +151,50 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn judge_fragment(&self, packet: &Packet, passes: bool) -> u64 {
+        fw_fragment(packet, self.bytes, u64::from(passes))
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn fragments_read(&self, offset: u64) -> u64 {
+        // SAFETY: inside the map, and aligned. Volatile: other processors write to it.
+        unsafe { core::ptr::read_volatile(fragment_word(offset)) }
+    }
+
+    #[inline(always)]
+    fn fragments_write(&self, offset: u64, word: u64) {
+        // SAFETY: as above; the caller holds the lock of the set.
+        unsafe { core::ptr::write_volatile(fragment_word(offset), word) }
+    }
+
+    #[inline(always)]
+    fn fragments_try_lock(&self, offset: u64) -> bool {
+        let before: u64;
+        // SAFETY: inside the map, and aligned. By `asm!`, because the language has no atomic
+        // exchange for this machine. A full barrier, as the next one.
+        unsafe {
+            asm!("r0 = cmpxchg_64({0} + 0, r0, {1})", in(reg) fragment_word(offset),
+                in(reg) 1u64, inout("r0") 0u64 => before, options(nostack));
+        }
+        before == 0
+    }
+
+    #[inline(always)]
+    fn fragments_unlock(&self, offset: u64) {
+        // SAFETY: as above. An exchange, because a store is no barrier.
+        unsafe {
+            asm!("{1} = xchg_64({0} + 0, {1})", in(reg) fragment_word(offset),
+                inout(reg) 0u64 => _, options(nostack));
+        }
+    }
+
+    #[inline(always)]
     fn count_rule(&self, slot: u32) {
         let stride = u64::from(maps::constant(|c| &c.rules_stride));
         let offset = u64::from(slot) * u64::from(COUNTER_SIZE);
@@ -172,6 +225,21 @@ pub extern "C" fn fw_walk_v6(key: *const PacketKey, bytes: u64, cpu: u64) -> u64
     match unsafe { key.as_ref() } {
         Some(key) => classify::walk_v6(&Kernel { bytes, cpu }, key),
         None => 0,
+    }
+}
+
+/// The table of fragmented datagrams as a global function: proved once, like the walk. Under a
+/// policy that does not follow fragments the verifier finds nothing in it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_fragment(packet: *const Packet, bytes: u64, passes: u64) -> u64 {
+    if maps::constant(|c| &c.packet.fragments) != abi::fragments::FOLLOW_FIRST {
+        return fragments::GOES_ON;
+    }
+    // SAFETY: the verifier lets only readable memory of this type through, or null.
+    match unsafe { packet.as_ref() } {
+        Some(packet) => fragments::judge(&Kernel { bytes, cpu: 0 }, packet, passes != 0),
+        None => u64::from(Reason::INTERNAL.0),
     }
 }
 

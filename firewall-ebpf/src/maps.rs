@@ -84,6 +84,12 @@ section!(
     FW_SCRATCH, ".data.fw_scratch", scratch
 );
 
+section!(
+    /// The table of fragmented datagrams. User space makes it large only for a policy that follows
+    /// fragments; no other one reaches it.
+    FW_FRAGMENTS, ".data.fw_fragments", fragments
+);
+
 /// The entry of an interface; slot 0 and zone 0 if it has none.
 #[inline(always)]
 pub(crate) fn interface(ifindex: u32) -> InterfaceEntry {

@@ -161,4 +161,16 @@ impl Machine for Tracing<'_> {
         }
     }
     fn count_rule(&self, _slot: u32) {}
+    // Lookups know no fragments.
+    fn now(&self) -> u64 {
+        1
+    }
+    fn fragments_read(&self, _offset: u64) -> u64 {
+        0
+    }
+    fn fragments_write(&self, _offset: u64, _word: u64) {}
+    fn fragments_try_lock(&self, _offset: u64) -> bool {
+        false
+    }
+    fn fragments_unlock(&self, _offset: u64) {}
 }

@@ -3,12 +3,12 @@
 //! Reads behave as in the kernel: offsets wrap round at the end of the tables. Nothing here panics.
 
 use crate::tables::Tables;
-use firewall_common::abi::{Config, TABLES_SPARE};
+use firewall_common::abi::{Config, FRAGMENTS_SIZE, TABLES_SPARE};
 use firewall_common::classify::{Hit, classify};
 use firewall_common::key::PacketKey;
 use firewall_common::machine::{Machine, Step};
 use firewall_common::pipeline::{self, Outcome};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// What the classifier says about a packet.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -39,14 +39,70 @@ pub struct HostOutcome {
     pub counted: Vec<u32>,
 }
 
-/// Decides about a frame that came in on an interface of zone `zone`, as the kernel program does.
+/// Decides about a frame that came in on an interface of zone `zone`, as the kernel program does
+/// that has seen nothing before it.
 #[must_use]
 pub fn decide(tables: &Tables, frame: &[u8], zone: u32) -> HostOutcome {
+    decide_after(tables, &Fragments::default(), frame, zone)
+}
+
+/// As [`decide`], after the frames that left their traces in `fragments`.
+#[must_use]
+pub fn decide_after(
+    tables: &Tables,
+    fragments: &Fragments,
+    frame: &[u8],
+    zone: u32,
+) -> HostOutcome {
     let counted = RefCell::new(Vec::new());
-    let outcome = pipeline::decide(&HostMachine::new(tables, &counted), &frame, zone);
+    let machine = HostMachine {
+        fragments: Some(fragments),
+        ..HostMachine::new(tables, &counted)
+    };
+    let outcome = pipeline::decide(&machine, &frame, zone);
     HostOutcome {
         outcome,
         counted: counted.into_inner(),
+    }
+}
+
+/// The table of fragmented datagrams, and the clock by which its entries age.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fragments {
+    /// Nanoseconds. It stands still until somebody sets it.
+    pub now: Cell<u64>,
+    /// Empty until the first write.
+    words: RefCell<Vec<u64>>,
+}
+
+impl Default for Fragments {
+    fn default() -> Self {
+        Self {
+            now: Cell::new(1),
+            words: RefCell::default(),
+        }
+    }
+}
+
+impl Fragments {
+    /// The index of the word at a byte offset, which wraps round as in the kernel.
+    const fn index(offset: u64) -> usize {
+        (offset & (FRAGMENTS_SIZE as u64 - 8)) as usize / 8
+    }
+
+    fn read(&self, offset: u64) -> u64 {
+        let words = self.words.borrow();
+        words.get(Self::index(offset)).copied().unwrap_or(0)
+    }
+
+    fn write(&self, offset: u64, word: u64) {
+        let mut words = self.words.borrow_mut();
+        if words.is_empty() {
+            *words = vec![0; FRAGMENTS_SIZE as usize / 8];
+        }
+        if let Some(place) = words.get_mut(Self::index(offset)) {
+            *place = word;
+        }
     }
 }
 
@@ -55,13 +111,19 @@ pub fn decide(tables: &Tables, frame: &[u8], zone: u32) -> HostOutcome {
 pub struct HostMachine<'a> {
     tables: &'a Tables,
     counted: &'a RefCell<Vec<u32>>,
+    /// `None`: a table that stays empty.
+    fragments: Option<&'a Fragments>,
 }
 
 impl<'a> HostMachine<'a> {
     /// A machine that appends to `counted` the slot of every rule that is counted.
     #[must_use]
     pub fn new(tables: &'a Tables, counted: &'a RefCell<Vec<u32>>) -> Self {
-        Self { tables, counted }
+        Self {
+            tables,
+            counted,
+            fragments: None,
+        }
     }
 
     #[inline(always)]
@@ -115,6 +177,27 @@ impl Machine for HostMachine<'_> {
             }
         }
     }
+
+    fn now(&self) -> u64 {
+        self.fragments.map_or(1, |fragments| fragments.now.get())
+    }
+
+    fn fragments_read(&self, offset: u64) -> u64 {
+        self.fragments.map_or(0, |fragments| fragments.read(offset))
+    }
+
+    fn fragments_write(&self, offset: u64, word: u64) {
+        if let Some(fragments) = self.fragments {
+            fragments.write(offset, word);
+        }
+    }
+
+    /// There is one thread.
+    fn fragments_try_lock(&self, _offset: u64) -> bool {
+        true
+    }
+
+    fn fragments_unlock(&self, _offset: u64) {}
 
     fn count_rule(&self, slot: u32) {
         self.counted.borrow_mut().push(slot);

@@ -126,7 +126,7 @@ version: 1
 interfaces:
   - {match: wan0, zone: WAN, mode: turbo}
 default: {in: dorp, log: 5/s}
-packet: {fragments: follow-first, ipv6_ext_max: 17, vlan_depth: -1, tunnels: both}
+packet: {fragments: folow-first, ipv6_ext_max: 17, vlan_depth: -1, tunnels: both}
 sets:
   admins: {type: cidr, elements: [203.0.113.1/24, 2001:db8::/129]}
 rules:
@@ -161,7 +161,6 @@ fn what_is_not_supported_yet_is_refused_with_a_way_round() {
     let sections: &[&str] = &[
         "default: {in: pass, log: 5/s}\n",
         "default: reject\n",
-        "packet: {fragments: follow-first}\n",
         "interfaces: [{match: eth0, priority: 50}]\n",
         "alerts: []\n",
         "notify: {}\n",

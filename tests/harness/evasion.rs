@@ -2,6 +2,10 @@
 //! ends for these two by a table of its own: what the product expects of a frame under a policy is
 //! checked against it.
 
+mod sequences;
+
+pub use sequences::{POLICY_FOLLOW, Sequence, sequences};
+
 use firewall_common::field::Field;
 use firewall_common::parse::fragment;
 use firewall_common::reason::Reason;

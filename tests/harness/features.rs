@@ -49,6 +49,9 @@ pub fn all() -> Result<Vec<Case>> {
     for (name, field) in FIELDS {
         cases.push(case(name, "pass", &[format!("{field}, action: drop")])?);
     }
+    let follows =
+        format!("{HEAD}default: {{in: drop}}\npacket: {{fragments: follow-first}}\nrules: []\n");
+    cases.push(("fragments: follow-first".into(), policies::parse(&follows)?));
     let sizes = [64, 4_096, 10_000];
     for size in sizes {
         let rules = five_fields(size, Addresses::V4, "drop");

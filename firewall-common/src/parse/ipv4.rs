@@ -2,6 +2,7 @@
 
 use super::{Packet, fragment, fragment_allowed, knob, proto};
 use crate::field::Field;
+use crate::fragments::Span;
 use crate::frame::{Frame, Header as _};
 use crate::machine::{Machine, Step};
 use crate::reason::Reason;
@@ -66,6 +67,7 @@ pub(super) fn parse<M: Machine, F: Frame>(
     }
     let flags_offset = header.be16::<6>();
     if flags_offset & (MORE_FRAGMENTS | OFFSET_MASK) != 0 {
+        packet.fragment_id = header.be16::<4>();
         fragmented(machine, packet, flags_offset, total_len - header_len)?;
     }
     Ok(())
@@ -178,6 +180,7 @@ fn fragmented<M: Machine>(
     // Total length after reassembly: options need not be in every fragment.
     let whole = HEADER + offset + payload;
     check(packet.key.field(Field::Proto), offset, more, payload, whole)?;
+    packet.fragment_span = Span::pack(offset, payload, more);
     packet.key.fields[Field::Fragment as usize] = if offset == 0 {
         fragment::FIRST
     } else {

@@ -2,6 +2,7 @@
 
 use super::{Packet, fragment, fragment_allowed, ipv4, knob, proto};
 use crate::field::Field;
+use crate::fragments::Span;
 use crate::frame::{Frame, Header as _};
 use crate::machine::{Machine, Step};
 use crate::reason::Reason;
@@ -101,6 +102,7 @@ fn extensions<M: Machine, F: Frame>(
         count: 0,
         fragment_header: 0,
         fragment: u64::from(fragment::WHOLE),
+        datagram: 0,
         result: u64::from(Reason::EXT_CHAIN.0),
     };
     // One round more than there may be headers: it finds what follows the last one.
@@ -110,6 +112,8 @@ fn extensions<M: Machine, F: Frame>(
     }
     packet.l4 = walk.at as u32;
     packet.fragment_header = walk.fragment_header as u32;
+    packet.fragment_id = (walk.datagram >> 32) as u32;
+    packet.fragment_span = walk.datagram as u32;
     packet.key.fields[Field::Proto as usize] = walk.next as u32;
     packet.key.fields[Field::Fragment as usize] = walk.fragment as u32;
     if packet.key.field(Field::Fragment) == fragment::LATER {
@@ -139,6 +143,8 @@ struct ExtensionWalk<M, F> {
     fragment_header: u64,
     /// As `Field::Fragment`.
     fragment: u64,
+    /// Identification in the upper half, packed [`Span`] in the lower.
+    datagram: u64,
     /// [`FINISHED`], or the code of the reason against the packet.
     result: u64,
 }
@@ -193,6 +199,8 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
                 let whole = (self.body - len) as u32 + offset;
                 let payload = (self.end - at) as u32;
                 ipv4::check(self.next as u32, offset, more, payload, whole)?;
+                self.datagram = u64::from(header.be32::<4>()) << 32
+                    | u64::from(Span::pack(offset, payload, more));
                 self.fragment = u64::from(if offset == 0 {
                     fragment::FIRST
                 } else {
@@ -215,6 +223,7 @@ impl<M: Machine, F: Frame> Step for ExtensionWalk<M, F> {
             &mut self.count,
             &mut self.fragment_header,
             &mut self.fragment,
+            &mut self.datagram,
             &mut self.result,
         ] {
             *number = self.machine.forget(*number);

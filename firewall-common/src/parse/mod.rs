@@ -23,6 +23,8 @@ pub use tunnel::{is_tunnel, parse_inner};
 
 use crate::abi::{Config, PacketConfig};
 use crate::field::Field;
+#[cfg(doc)]
+use crate::fragments::Span;
 use crate::frame::Frame;
 use crate::key::{Family, PacketKey};
 use crate::machine::Machine;
@@ -84,10 +86,14 @@ pub struct Packet {
     pub end: u32,
     /// 1 if there was an IPv6 fragment header, be it an atomic one.
     pub fragment_header: u32,
+    /// Identification of the datagram of a fragment ; 0 for a whole packet.
+    pub fragment_id: u32,
+    /// Where a fragment belongs in its datagram: a packed [`Span`]; 0 for a whole packet.
+    pub fragment_span: u32,
     /// Fills the struct up to a multiple of its alignment: the verifier wants every byte written.
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<Packet>() == 96);
+const _: () = assert!(size_of::<Packet>() == 104);
 
 impl Packet {
     /// A packet with no addresses, of which nothing is known.
@@ -96,6 +102,8 @@ impl Packet {
         l4: 0,
         end: 0,
         fragment_header: 0,
+        fragment_id: 0,
+        fragment_span: 0,
         reserved: 0,
     };
 }

@@ -37,6 +37,11 @@ struct Content {
     start: u32,
     /// Byte offset at which it ends, at the latest.
     limit: u32,
+    /// Code of the reason against the packet; 0 for none (which no packet is refused for).
+    ///
+    /// In place of a `Result`: the numbers beside an error would be unwritten registers, which the
+    /// compiler may move about and the verifier does not let it.
+    refused: u8,
 }
 
 /// Whether a packet is one of the tunnels that [`parse_inner`] looks into.
@@ -67,11 +72,16 @@ fn parse_content<M: Machine, F: Frame>(
     frame: &F,
     packet: &mut Packet,
 ) -> Result<Option<(u32, u32)>, Reason> {
+    let content = content(frame, packet);
+    if content.refused != NOT_REFUSED {
+        return Err(Reason(content.refused));
+    }
     let Content {
         mut ethertype,
         mut start,
         limit,
-    } = content(frame, packet)?;
+        ..
+    } = content;
     let zone = packet.key.field(Field::Zone);
     let mut vlan = packet.key.field(Field::Vlan);
     // In the same place, because the kernel's stack has no room for two.
@@ -98,56 +108,78 @@ fn parse_content<M: Machine, F: Frame>(
     Ok(None)
 }
 
+/// [`Content::refused`] of a packet that is in order.
+const NOT_REFUSED: u8 = Reason::RULE.0;
+
 /// Where the content of a tunnel is. A fragment has none: what it carries is not whole.
 #[inline(always)]
-fn content<F: Frame>(frame: &F, packet: &Packet) -> Result<Content, Reason> {
+fn content<F: Frame>(frame: &F, packet: &Packet) -> Content {
     let key = &packet.key;
-    if key.field(Field::Fragment) != fragment::WHOLE {
-        return Err(Reason::FRAGMENT);
-    }
     let mut content = Content {
         ethertype: ethertype::IPV4,
         start: packet.l4,
         limit: packet.end,
+        refused: NOT_REFUSED,
     };
+    if key.field(Field::Fragment) != fragment::WHOLE {
+        content.refused = Reason::FRAGMENT.0;
+        return content;
+    }
     match key.field(Field::Proto) {
         proto::IPIP => {}
         proto::IPV6 => content.ethertype = ethertype::IPV6,
-        proto::GRE => {
-            if content.start + 4 > content.limit {
-                return Err(Reason::TRUNCATED);
-            }
-            let header = frame.header::<4>(packet.l4).ok_or(Reason::TRUNCATED)?;
-            let flags = header.be16::<0>();
-            if flags & GRE_ROUTING != 0 {
-                return Err(Reason::SOURCE_ROUTE);
-            }
-            let option = |bit: u32| if flags & bit != 0 { 4 } else { 0 };
-            content.start += 4 + option(GRE_CHECKSUM) + option(GRE_KEY) + option(GRE_SEQUENCE);
-            content.ethertype = if flags & GRE_VERSION == 0 {
-                header.be16::<2>()
-            } else {
-                0
-            };
-        }
-        _ => {
-            if packet.l4 + VXLAN > packet.end {
-                return Err(Reason::TRUNCATED);
-            }
-            let header = frame.header::<16>(packet.l4).ok_or(Reason::TRUNCATED)?;
-            content.start += VXLAN;
-            // What follows the datagram is padding, though it lies inside the IP packet. The length
-            // has been compared with the packet's.
-            content.limit = packet.l4 + header.be16::<4>();
-            if content.start > content.limit {
-                return Err(Reason::TRUNCATED);
-            }
-            content.ethertype = if header.u8::<8>() & VXLAN_VALID != 0 {
-                ethertype::ETHERNET
-            } else {
-                0
-            };
-        }
+        proto::GRE => gre(frame, &mut content),
+        _ => vxlan(frame, &mut content),
     }
-    Ok(content)
+    content
+}
+
+/// A GRE header at `content.start`.
+#[inline(always)]
+fn gre<F: Frame>(frame: &F, content: &mut Content) {
+    let Some(header) = within::<F, 4>(frame, content) else {
+        content.refused = Reason::TRUNCATED.0;
+        return;
+    };
+    let flags = header.be16::<0>();
+    if flags & GRE_ROUTING != 0 {
+        content.refused = Reason::SOURCE_ROUTE.0;
+    }
+    let option = |bit: u32| if flags & bit != 0 { 4 } else { 0 };
+    content.start += 4 + option(GRE_CHECKSUM) + option(GRE_KEY) + option(GRE_SEQUENCE);
+    content.ethertype = if flags & GRE_VERSION == 0 {
+        header.be16::<2>()
+    } else {
+        0
+    };
+}
+
+/// A UDP header and a VXLAN header at `content.start`.
+#[inline(always)]
+fn vxlan<F: Frame>(frame: &F, content: &mut Content) {
+    let Some(header) = within::<F, { VXLAN as usize }>(frame, content) else {
+        content.refused = Reason::TRUNCATED.0;
+        return;
+    };
+    // What follows the datagram is padding, though it lies inside the IP packet. The length has
+    // been compared with the packet's.
+    content.limit = content.start + header.be16::<4>();
+    content.start += VXLAN;
+    if content.start > content.limit {
+        content.refused = Reason::TRUNCATED.0;
+    }
+    content.ethertype = if header.u8::<8>() & VXLAN_VALID != 0 {
+        ethertype::ETHERNET
+    } else {
+        0
+    };
+}
+
+/// The first `N` bytes of the content, if it has as many.
+#[inline(always)]
+fn within<F: Frame, const N: usize>(frame: &F, content: &Content) -> Option<F::Header<N>> {
+    if content.start + N as u32 > content.limit {
+        return None;
+    }
+    frame.header::<N>(content.start)
 }

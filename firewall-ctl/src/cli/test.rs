@@ -279,13 +279,16 @@ impl Case<'_> {
             Failure::new(exit, format!("{name}: {error}"))
         })?;
         let mut capture = Capture::open(BufReader::new(file)).map_err(failed)?;
+        let fragments = host::Fragments::default();
         let mut trial = self.args.live.then(|| self.engine.trial(self.compiled));
         let mut rows: BTreeMap<(u32, u8, u8), Row> = BTreeMap::new();
         let (mut frames, mut cut, mut differing, mut unexpected) = (0, 0, 0, 0);
         while let Some(captured) = capture.next_frame().map_err(failed)? {
             frames += 1;
             cut += u64::from(captured.cut);
-            let outcome = host::decide(&self.compiled.tables, &captured.frame, self.zone).outcome;
+            let tables = &self.compiled.tables;
+            let outcome =
+                host::decide_after(tables, &fragments, &captured.frame, self.zone).outcome;
             if let Some(trial) = &mut trial {
                 let verdict = trial
                     .verdict(&captured.frame, self.zone)

@@ -27,6 +27,7 @@ use crate::kernel::{KernelError, host};
 use firewall_common::abi::{ABI_VERSION, Config, INTERFACES, InterfaceEntry};
 use firewall_policy::rule::{Mode, Policy};
 use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -268,6 +269,7 @@ fn stage_and_switch(
         reasons,
         ports,
         rules,
+        fragments: &BigMap::new_fragments(&tables.config)?,
     };
     for map in [
         all.tables,
@@ -280,6 +282,7 @@ fn stage_and_switch(
     }
     let config = Config {
         frags: u32::from(desired.frags),
+        fragment_seed: RandomState::new().hash_one(number) as u32,
         ..tables.config
     };
     let program = Program::load(desired.object, &config, &all)?;

@@ -9,7 +9,7 @@ use super::files::{self, Source};
 use super::types::Request;
 use crate::kernel::counters::Sums;
 use crate::kernel::program::Loaded;
-use firewall_common::abi::InterfaceEntry;
+use firewall_common::abi::{InterfaceEntry, fragments};
 use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
 use firewall_policy::host;
@@ -80,7 +80,7 @@ impl<'a> Trial<'a> {
         Ok(self.zone(0)?.verified_instructions()?)
     }
 
-    /// The verdict on a frame that comes in on an interface of zone `zone`.
+    /// The verdict on a frame that comes in on an interface of zone `zone`, after those before it.
     ///
     /// # Errors
     /// A missing privilege, the verifier's refusal, a frame that the kernel takes no test run of.
@@ -88,12 +88,17 @@ impl<'a> Trial<'a> {
         Ok(self.zone(zone)?.run(frame, 1, None)?.verdict)
     }
 
-    /// As [`Trial::verdict`], with the reason, which is read from the counters of its own.
+    /// As [`Trial::verdict`], with the reason, which is read from the counters of its own. Each
+    /// frame by itself.
     ///
     /// # Errors
     /// As [`Trial::verdict`].
     pub fn end(&mut self, frame: &[u8], zone: u32) -> Result<(Verdict, Reason), EngineError> {
+        let follows = self.tables.config.packet.fragments == fragments::FOLLOW_FIRST;
         let loaded = self.zone(zone)?;
+        if follows {
+            loaded.forget_fragments()?;
+        }
         let before = loaded.reasons(SLOT);
         let verdict = loaded.run(frame, 1, None)?.verdict;
         let after = loaded.reasons(SLOT);
@@ -105,13 +110,18 @@ impl<'a> Trial<'a> {
         Ok((verdict, reason.unwrap_or(Reason::INTERNAL)))
     }
 
-    /// As [`Trial::verdict`], with the reason and the rules, which are read from the counters.
+    /// As [`Trial::verdict`], with the reason and the rules, which are read from the counters. Each
+    /// frame by itself: what was remembered of fragments before it is forgotten.
     ///
     /// # Errors
     /// As [`Trial::verdict`].
     pub fn judge(&mut self, frame: &[u8], zone: u32) -> Result<TrialOutcome, EngineError> {
         let (rules, tables) = (&self.policy.rules, self.tables);
+        let follows = self.tables.config.packet.fragments == fragments::FOLLOW_FIRST;
         let loaded = self.zone(zone)?;
+        if follows {
+            loaded.forget_fragments()?;
+        }
         let before = loaded.counters();
         let verdict = loaded.run(frame, 1, None)?.verdict;
         let after = loaded.counters();

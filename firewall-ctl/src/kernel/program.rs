@@ -31,6 +31,7 @@ pub(crate) struct ProgramMaps<'a> {
     pub(crate) reasons: &'a BigMap,
     pub(crate) ports: &'a BigMap,
     pub(crate) rules: &'a BigMap,
+    pub(crate) fragments: &'a BigMap,
 }
 
 /// A program in the kernel.
@@ -73,6 +74,7 @@ impl Program {
             maps.reasons,
             maps.ports,
             maps.rules,
+            maps.fragments,
         ];
         let scratch = BigMap::scratch(&config)?;
         let mut maps = maps.map(|map| (map.name(), map.fd())).to_vec();
@@ -194,6 +196,7 @@ fn save_log(log: &str) -> io::Result<PathBuf> {
 pub struct Loaded {
     program: Program,
     counters: CounterMaps,
+    fragments: BigMap,
 }
 
 /// The answer of a test run.
@@ -231,17 +234,20 @@ impl Loaded {
     ) -> Result<Self, KernelError> {
         host::require_privilege()?;
         let (reasons, ports, rules) = counters::create(rule_slots.max(1).next_power_of_two())?;
+        let fragments = BigMap::new_fragments(&tables.config)?;
         let maps = ProgramMaps {
             tables: &BigMap::constant(maps::TABLES, &tables.bytes)?,
             interfaces: &BigMap::interfaces(interfaces)?,
             reasons: &reasons,
             ports: &ports,
             rules: &rules,
+            fragments: &fragments,
         };
         let program = Program::load(object, &tables.config, &maps)?;
         Ok(Self {
             program,
             counters: CounterMaps::new(&reasons, &ports, &rules)?,
+            fragments,
         })
     }
 
@@ -289,6 +295,16 @@ impl Loaded {
             verdict,
             duration: Duration::from_nanos(nanoseconds.into()),
         })
+    }
+
+    /// Makes the program forget all fragmented datagrams, so that the next frame meets a program
+    /// that has seen nothing. Not while it runs.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn forget_fragments(&self) -> Result<(), KernelError> {
+        sys::map_set(self.fragments.fd(), &vec![0; self.fragments.size()])
+            .map_err(KernelError::call("empty the table of fragments"))
     }
 
     /// The program itself.

@@ -43,6 +43,7 @@ pub fn verify(tables: &Tables, rules: usize) -> Result<Verified, KernelError> {
         reasons: &reasons,
         ports: &ports,
         rules: &rules,
+        fragments: &BigMap::new_fragments(&tables.config)?,
     };
     let prepared = Program::prepare(BUILT_IN, &tables.config, &maps)?;
     let mut log = vec![0; LOG_SIZE];

@@ -22,7 +22,7 @@ use crate::rule::{AddrSet, Policy, Rule};
 use crate::tables::Tables;
 use blob::Blob;
 use encode::Encoder;
-use firewall_common::abi::{ABI_VERSION, AddrConfig, Config, FamilyConfig, RuleEntry};
+use firewall_common::abi::{ABI_VERSION, AddrConfig, Config, FRAGMENT_MS, FamilyConfig, RuleEntry};
 use firewall_common::classify::LANES;
 use firewall_common::field::Field;
 use firewall_common::verdict::Action;
@@ -79,6 +79,7 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         essential: policy.essential,
         has_next: u32::from(has_next),
         packet: policy.packet,
+        fragment_ms: FRAGMENT_MS,
         v4,
         v6,
         ..Config::default()

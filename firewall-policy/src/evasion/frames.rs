@@ -49,6 +49,8 @@ pub struct Ipv4 {
     pub proto: u8,
     /// Time to live.
     pub ttl: u8,
+    /// Identification.
+    pub id: u16,
     /// Flags and fragment offset, as on the wire.
     pub fragment: u16,
     /// Options; padded to four bytes.
@@ -64,6 +66,7 @@ impl Ipv4 {
             dst,
             proto,
             ttl: 64,
+            id: 0x1234,
             fragment: 0,
             options: Vec::new(),
         }
@@ -77,7 +80,7 @@ impl Ipv4 {
         let header_len = 20 + options.len();
         let mut packet = vec![0x40 | (header_len / 4) as u8, 0];
         packet.extend(((header_len + payload.len()) as u16).to_be_bytes());
-        packet.extend([0x12, 0x34]);
+        packet.extend(self.id.to_be_bytes());
         packet.extend(self.fragment.to_be_bytes());
         packet.extend([self.ttl, self.proto, 0, 0]);
         packet.extend(self.src);

@@ -241,6 +241,10 @@ fn packet(policy: &Policy, zone: u32, key: &PacketKey, essential: Option<Reason>
     if state != fragment::WHOLE && policy.packet.fragments == fragments::DROP {
         return (Verdict::DROP, Reason::FRAGMENT);
     }
+    // Each frame by itself: no first fragment has been seen.
+    if state == fragment::LATER && policy.packet.fragments == fragments::FOLLOW_FIRST {
+        return (Verdict::DROP, Reason::FRAG_ORPHAN);
+    }
     if let Some(group) = essential
         && policy.essential & bit(group) != 0
     {

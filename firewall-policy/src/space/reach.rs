@@ -119,7 +119,7 @@ impl Doors {
         if let Some(nowhere) = nowhere {
             boxes.push(self.addressless(&any, nowhere));
         }
-        if self.packet.fragments != fragments::DROP {
+        if self.packet.fragments == fragments::PASS {
             let later = no_transport(&any)
                 .with(Field::Fragment, one(fragment::LATER))
                 .with(Field::Length, RangeSet::of(T::HEADER + 1, 65_535));

@@ -141,8 +141,12 @@ pub(super) fn knobs(cx: &mut Cx<'_>, node: Option<&Node<'_>>, drops: bool) -> Pa
         config.malformed = u32::from(verdict.0);
     }
     if let Some(node) = table.get("fragments") {
-        let words = [("drop", fragments::DROP), ("pass", fragments::PASS)];
-        if let Some(choice) = word(cx, node, "fragments", &words, &["follow-first"]) {
+        let words = [
+            ("drop", fragments::DROP),
+            ("pass", fragments::PASS),
+            ("follow-first", fragments::FOLLOW_FIRST),
+        ];
+        if let Some(choice) = word(cx, node, "fragments", &words, &[]) {
             config.fragments = choice;
         }
     }

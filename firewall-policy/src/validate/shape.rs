@@ -185,9 +185,8 @@ fn instead(what: &str) -> &'static str {
         "audit" => "use `action: next`, which counts and goes on",
         "owner" | "reason" => "write it into `comment`",
         "expires" => "set `enabled: false` when the time has come",
-        "follow-first" => "use `drop` or `pass`",
         "@self" => "write this host's addresses, or make a set of them",
-        "fragment" | "fragments" => "use `packet: {fragments: drop}` or `pass`",
+        "fragment" | "fragments" => "use `packet: {fragments: drop}`, `pass` or `follow-first`",
         "include" => "put everything into one file",
         _ => "remove it; it is never silently ignored",
     }

@@ -4,17 +4,20 @@
 //! The product's parser and the oracle are compared by what users see: verdict, reason, the rule
 //! that decided and the rules that counted. Equal seeds give equal frames.
 
+mod datagrams;
 mod generate;
 mod minimise;
 mod policies;
 
+pub use datagrams::{Datagrams, Piece, fragment};
 pub use generate::Generator;
 pub use minimise::minimise;
 pub use policies::policies;
 
 use crate::frames::Frame;
-use crate::oracle::{self, Judgement};
+use crate::oracle::{self, Judgement, Seen};
 use anyhow::{Context, Result, bail};
+use firewall_common::abi::fragments;
 use firewall_common::pipeline::NO_RULE;
 use firewall_policy::compile::compile;
 use firewall_policy::host;
@@ -49,6 +52,12 @@ impl Case {
         })
     }
 
+    /// Whether what becomes of a frame depends on those before it.
+    #[must_use]
+    pub fn follows_fragments(&self) -> bool {
+        self.policy.packet.fragments == fragments::FOLLOW_FIRST
+    }
+
     /// What the oracle says about a frame.
     #[must_use]
     pub fn oracle(&self, frame: &[u8]) -> Judgement {
@@ -58,7 +67,19 @@ impl Case {
     /// What the host build of the product says.
     #[must_use]
     pub fn host(&self, frame: &[u8]) -> Judgement {
-        let answer = host::decide(&self.tables, frame, 0);
+        self.host_after(&host::Fragments::default(), frame)
+    }
+
+    /// What the oracle says about a frame after those that left their traces in `seen`.
+    #[must_use]
+    pub fn oracle_after(&self, seen: &mut Seen, frame: &[u8]) -> Judgement {
+        oracle::judge_after(&self.policy, seen, frame, 0)
+    }
+
+    /// What the host build says after the frames that left their traces in `fragments`.
+    #[must_use]
+    pub fn host_after(&self, fragments: &host::Fragments, frame: &[u8]) -> Judgement {
+        let answer = host::decide_after(&self.tables, fragments, frame, 0);
         let outcome = answer.outcome;
         Judgement {
             passes: outcome.verdict.name() == "pass",

@@ -57,6 +57,8 @@ pub fn policies() -> Result<Vec<Case>> {
             "pass",
             "{tunnels: inner, malformed: pass, fragments: pass, ip_options: pass}",
         ),
+        ("drop", "{fragments: follow-first}"),
+        ("pass", "{fragments: follow-first, malformed: pass}"),
     ];
     for (default, packet) in variants {
         let mut text =

@@ -1,7 +1,7 @@
 //! IPv4 (RFC 791, RFC 1122, RFC 1858, RFC 3128) and IPv6 with its extension headers (RFC 8200,
 //! RFC 2675, RFC 4302, RFC 5095, RFC 5722, RFC 6946, RFC 7112).
 
-use super::{Anomaly, Knobs, Packet, Part, be16};
+use super::{Anomaly, Fragment, Knobs, Packet, Part, be16};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The packet that `bytes` begin with; behind it there may be padding.
@@ -42,15 +42,21 @@ pub(super) fn v4(bytes: &[u8], knobs: &Knobs) -> Result<Packet, Anomaly> {
     }
 
     let proto = bytes[9];
-    let fragment = be16(bytes, 6);
-    let more = fragment & 0x2000 != 0;
-    let offset = usize::from(fragment & 0x1fff) * 8;
+    let flags = be16(bytes, 6);
+    let more = flags & 0x2000 != 0;
+    let offset = usize::from(flags & 0x1fff) * 8;
     // Total length after reassembly: options need not be in every fragment.
     let whole = 20 + offset + payload.len();
     let part = part(proto, offset, more, payload.len(), whole)?;
     if part == Part::Later && !knobs.fragments_pass {
         return Err("fragment");
     }
+    let fragment = Fragment {
+        id: be16(bytes, 4).into(),
+        offset,
+        length: payload.len(),
+        more,
+    };
     Ok(Packet {
         vlan: None,
         source: IpAddr::V4(source),
@@ -61,6 +67,7 @@ pub(super) fn v4(bytes: &[u8], knobs: &Knobs) -> Result<Packet, Anomaly> {
         length,
         part,
         has_fragment_header: false,
+        fragment: (part != Part::Whole).then_some(fragment),
         payload: payload.to_vec(),
         ports: None,
         tcp_flags: None,
@@ -137,6 +144,7 @@ pub(super) fn v6(bytes: &[u8], knobs: &Knobs) -> Result<Packet, Anomaly> {
         body,
         count: 0,
         part: None,
+        fragment: None,
     }
     .follow(next, body, knobs)?;
     if chain.part == Part::Later && !knobs.fragments_pass {
@@ -158,6 +166,7 @@ pub(super) fn v6(bytes: &[u8], knobs: &Knobs) -> Result<Packet, Anomaly> {
         length: (40 + payload_length).min(65_535),
         part: chain.part,
         has_fragment_header: chain.has_fragment_header,
+        fragment: chain.fragment,
         payload: chain.payload.to_vec(),
         ports: None,
         tcp_flags: None,
@@ -174,6 +183,7 @@ struct Chain<'a> {
     count: usize,
     /// What the fragment header said, if there was one.
     part: Option<Part>,
+    fragment: Option<Fragment>,
 }
 
 /// What is behind a chain of extension headers.
@@ -182,6 +192,7 @@ struct Payload<'a> {
     payload: &'a [u8],
     part: Part,
     has_fragment_header: bool,
+    fragment: Option<Fragment>,
 }
 
 impl<'a> Chain<'a> {
@@ -202,6 +213,7 @@ impl<'a> Chain<'a> {
                     payload: rest,
                     part: self.part.unwrap_or(Part::Whole),
                     has_fragment_header: self.part.is_some(),
+                    fragment: self.fragment,
                 });
             }
         };
@@ -228,12 +240,21 @@ impl<'a> Chain<'a> {
                 let whole = before + offset + behind.len();
                 let part = part(header[0], offset, more, behind.len(), whole)?;
                 chain.part = Some(part);
+                if part != Part::Whole {
+                    chain.fragment = Some(Fragment {
+                        id: u32::from(be16(header, 4)) << 16 | u32::from(be16(header, 6)),
+                        offset,
+                        length: behind.len(),
+                        more,
+                    });
+                }
                 if part == Part::Later {
                     return Ok(Payload {
                         proto: header[0],
                         payload: behind,
                         part,
                         has_fragment_header: true,
+                        fragment: chain.fragment,
                     });
                 }
             }

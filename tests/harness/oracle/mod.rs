@@ -11,11 +11,14 @@
 //! code. Within IPv6 the addresses are judged behind the extension headers.
 
 mod essential;
+mod fragments;
 mod ip;
 mod key;
 mod link;
 mod transport;
 mod tunnel;
+
+pub use fragments::Seen;
 
 use firewall_policy::oracle::evaluate;
 use firewall_policy::rule::Policy;
@@ -34,6 +37,18 @@ pub struct Judgement {
     pub counted: Vec<usize>,
 }
 
+impl Judgement {
+    /// For a frame that no rule decides about.
+    const fn without_rule(passes: bool, reason: &'static str) -> Self {
+        Self {
+            passes,
+            reason,
+            rule: None,
+            counted: Vec::new(),
+        }
+    }
+}
+
 /// Why a frame is not a packet that rules decide about: the name of a reason.
 type Anomaly = &'static str;
 
@@ -43,6 +58,7 @@ struct Knobs {
     drops_by_default: bool,
     malformed_passes: bool,
     fragments_pass: bool,
+    fragments_follow: bool,
     options_pass: bool,
     vlan_depth: usize,
     ipv6_ext_max: usize,
@@ -61,7 +77,8 @@ impl Knobs {
         Self {
             drops_by_default: policy.default_verdict.name() == "drop",
             malformed_passes: policy.packet.malformed == 0,
-            fragments_pass: policy.packet.fragments == 1,
+            fragments_pass: policy.packet.fragments != 0,
+            fragments_follow: policy.packet.fragments == 2,
             options_pass: policy.packet.drop_ip_options == 0,
             vlan_depth: policy.packet.vlan_depth as usize,
             ipv6_ext_max: policy.packet.ipv6_ext_max as usize,
@@ -102,12 +119,27 @@ struct Packet {
     part: Part,
     /// Whether there was an IPv6 fragment header.
     has_fragment_header: bool,
+    /// Of which datagram it is a fragment, and where it belongs there.
+    fragment: Option<Fragment>,
     /// From the transport header to the end of the packet: no padding.
     payload: Vec<u8>,
     ports: Option<(u16, u16)>,
     tcp_flags: Option<u8>,
     /// Type and code of ICMP or ICMPv6.
     icmp: Option<(u8, u8)>,
+}
+
+/// A fragment of a datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Fragment {
+    /// Identification.
+    id: u32,
+    /// Bytes in front of it.
+    offset: usize,
+    /// Bytes of it.
+    length: usize,
+    /// Whether more follow.
+    more: bool,
 }
 
 /// What a frame holds.
@@ -118,16 +150,17 @@ enum Content {
 }
 
 /// Says what `policy` must do with a frame (of 14 to 32,767 bytes) from an interface of zone
-/// `zone`.
+/// `zone`, before which there was none.
 #[must_use]
 pub fn judge(policy: &Policy, frame: &[u8], zone: u32) -> Judgement {
+    judge_after(policy, &mut Seen::default(), frame, zone)
+}
+
+/// As [`judge`], after the frames that left their traces in `seen`.
+#[must_use]
+pub fn judge_after(policy: &Policy, seen: &mut Seen, frame: &[u8], zone: u32) -> Judgement {
     let knobs = Knobs::of(policy);
-    let without_rule = |passes, reason| Judgement {
-        passes,
-        reason,
-        rule: None,
-        counted: Vec::new(),
-    };
+    let without_rule = Judgement::without_rule;
     let packet = match parse(frame, &knobs) {
         Err(anomaly) => return without_rule(anomaly_passes(anomaly, &knobs), anomaly),
         Ok(Content::Other(ethertype, payload)) => {
@@ -139,22 +172,38 @@ pub fn judge(policy: &Policy, frame: &[u8], zone: u32) -> Judgement {
         }
         Ok(Content::Ip(packet)) => packet,
     };
-    match essential::packet(&packet, &knobs) {
+    let judgement = match essential::packet(&packet, &knobs) {
         Err(anomaly) => return without_rule(anomaly_passes(anomaly, &knobs), anomaly),
-        Ok(Some(reason)) => return without_rule(true, reason),
-        Ok(None) => {}
+        Ok(Some(reason)) => without_rule(true, reason),
+        Ok(None) if packet.part == Part::Later && knobs.fragments_follow => {
+            without_rule(true, "fragment")
+        }
+        Ok(None) => by_headers(policy, &knobs, &packet, zone),
+    };
+    if knobs.fragments_follow
+        && let Some(objection) = seen.objection(&packet, zone, judgement.passes)
+    {
+        return Judgement {
+            counted: judgement.counted,
+            ..without_rule(false, objection)
+        };
     }
-    let outer = by_rules(policy, &knobs, &packet, zone);
+    judgement
+}
+
+/// By the outer headers, and where the policy looks into tunnels, by the inner ones, too.
+fn by_headers(policy: &Policy, knobs: &Knobs, packet: &Packet, zone: u32) -> Judgement {
+    let outer = by_rules(policy, knobs, packet, zone);
     if !outer.passes || !knobs.looks_into_tunnels {
         return outer;
     }
     // Who is judged inside has been counted outside.
     let counted: Vec<usize> = outer.counted.iter().copied().chain(outer.rule).collect();
-    let inside = match tunnel::content(&packet, &knobs) {
+    let inside = match tunnel::content(packet, knobs) {
         Ok(None) => return outer,
-        Err(anomaly) => without_rule(anomaly_passes(anomaly, &knobs), anomaly),
-        Ok(Some(Content::Other(..))) => without_rule(!knobs.drops_by_default, "non-ip"),
-        Ok(Some(Content::Ip(inner))) => by_rules(policy, &knobs, &inner, zone),
+        Err(anomaly) => Judgement::without_rule(anomaly_passes(anomaly, knobs), anomaly),
+        Ok(Some(Content::Other(..))) => Judgement::without_rule(!knobs.drops_by_default, "non-ip"),
+        Ok(Some(Content::Ip(inner))) => by_rules(policy, knobs, &inner, zone),
     };
     // A fragment of a tunnel is refused before anything inside is looked at.
     Judgement {
