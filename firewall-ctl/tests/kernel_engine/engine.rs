@@ -323,15 +323,18 @@ fn refused_object() -> Vec<u8> {
         u16::from_le_bytes([object[60], object[61]]),
     );
     const EXECUTABLE: usize = 4;
-    let (offset, size) = (0..usize::from(count))
+    let code: Vec<usize> = (0..usize::from(count))
         .map(|section| table + section * 64)
         .filter(|&header| u64_at(&object, header + 8) & EXECUTABLE != 0)
-        .map(|header| (u64_at(&object, header + 24), u64_at(&object, header + 32)))
-        .max_by_key(|&(_, size)| size)
-        .unwrap();
-    assert!(size > 8);
-    // r0 = *(u64 *)(r9 + 0), with r9 never written.
-    object[offset..offset + 8].copy_from_slice(&[0x79, 0x90, 0, 0, 0, 0, 0, 0]);
+        .filter(|&header| u64_at(&object, header + 32) > 8)
+        .map(|header| u64_at(&object, header + 24))
+        .collect();
+    assert!(!code.is_empty());
+    for offset in code {
+        // r0 = *(u64 *)(r9 + 0), with r9 never written. In every section, because the function
+        // that another one begins with may not be part of the program.
+        object[offset..offset + 8].copy_from_slice(&[0x79, 0x90, 0, 0, 0, 0, 0, 0]);
+    }
     object
 }
 
