@@ -100,7 +100,7 @@ fn keys(random: &mut Random, policy: &Policy) -> Vec<PacketKey> {
     let mut keys = Vec::new();
     for (family, values) in addresses {
         // Of many, some, but those at the ends of the address space always.
-        let (count, one_in) = (values.len(), values.len() as u64 / 2_000 + 1);
+        let (count, one_in) = (values.len(), values.len() as u64 / 500 + 1);
         for (i, value) in values.into_iter().enumerate() {
             if i > 40 && i + 40 < count && !random.one_in(one_in) {
                 continue;
