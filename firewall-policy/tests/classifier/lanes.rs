@@ -135,6 +135,48 @@ fn a_field_with_too_many_classes_is_not_combined() {
     }
 }
 
+/// `values` rules for a source port each and as many for a destination port: together the two ports
+/// have (`values` + 1)^2 classes.
+fn two_ports(values: u32) -> Vec<Match> {
+    let rules = |field| (1..=values).map(move |port| value(field, port));
+    rules(Field::SourcePort)
+        .chain(rules(Field::DestinationPort))
+        .collect()
+}
+
+#[test]
+fn a_lane_with_too_many_classes_is_not_made() {
+    // As many classes as 16 bits number.
+    let tables = compiled(&policy(two_ports(255).into_iter()));
+    assert_eq!((tables.config.v4.lanes, tables.config.v6.lanes), (1, 1));
+    let mut key = PacketKey::empty(Family::V6);
+    for port in 0..=300 {
+        key.fields[Field::SourcePort as usize] = 301 - port;
+        key.fields[Field::DestinationPort as usize] = port;
+        let source = (1..=255).contains(&(301 - port)).then_some(300 - port);
+        let destination = (1..=255).contains(&port).then(|| 254 + port);
+        assert_eq!(decided(&tables, &key), source.or(destination), "{port}");
+    }
+    // More of them, where there are too few lanes to keep the ports apart.
+    let others = ports_by_byte(0).rules.into_iter().skip(512);
+    let others = others.map(|rule| rule.matches);
+    let policy = policy(two_ports(300).into_iter().chain(others));
+    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+    let error = compile(&policy, &slots).expect_err("too many classes");
+    assert_eq!(error.to_string(), TOO_MANY);
+}
+
+#[test]
+fn references_are_as_short_as_they_can_be() {
+    let mut from = value(Field::Proto, 6);
+    from.src.v4 = RangeSet::of(1, 2);
+    from.src.v6 = RangeSet::of(1 << 64, (2 << 64) - 1);
+    let config = compiled(&policy([from].into_iter())).config;
+    let proto = Field::Proto as usize;
+    assert_eq!((config.v4.src.wide, config.v4.fields[proto].wide), (0, 0));
+    assert_eq!((config.v6.src.wide, config.v6.fields[proto].wide), (0, 0));
+}
+
 #[test]
 fn equal_nodes_and_rows_are_stored_once() {
     // Even and odd rules, by the lowest bit of the port: two rows of two nodes each.
