@@ -48,12 +48,18 @@ fn crowd(random: &mut Random, bits: u32, count: u64) -> Vec<(u128, u128)> {
 
 fn set(random: &mut Random, bits: u32) -> Vec<(u128, u128)> {
     let crowds = 1 + random.below(4);
-    (0..crowds)
+    let mut ranges: Vec<(u128, u128)> = (0..crowds)
         .flat_map(|_| {
             let count = random.pick(&[1, 2, 5, 30, 200, 600, 3_000]);
             crowd(random, bits, count)
         })
-        .collect()
+        .collect();
+    // Sometimes all that is between two of them.
+    if random.one_in(2) {
+        let (a, b) = (random.pick(&ranges).0, random.pick(&ranges).0);
+        ranges.push((a.min(b), a.max(b)));
+    }
+    ranges
 }
 
 /// A few rules by source address alone. Later rules have larger sets, as often as not.

@@ -196,3 +196,27 @@ fn equal_nodes_and_rows_are_stored_once() {
     // And an empty row, for other ports.
     assert_eq!(line("ipv4 port: rows"), Some((3, 2 * (8 + 2 * 4) + 8)));
 }
+
+#[test]
+fn what_two_fields_leave_is_known_from_a_third() {
+    // The protocol with the port, and the source address by itself, tell even rules from odd ones.
+    let tables = compiled(&policy((0..4_224).map(|rule| {
+        let odd = rule % 2;
+        let mut matches = value(Field::DestinationPort, 80 + odd);
+        let protocols = if odd == 0 {
+            vec![(6, 6)]
+        } else {
+            vec![(6, 6), (17, 17)]
+        };
+        matches.fields[Field::Proto as usize] = RangeSet::from_ranges(protocols);
+        matches.src.v4 = RangeSet::of(odd, odd);
+        matches
+    })));
+    let nodes = |what: &str| {
+        let what = format!("ipv4 {what}: nodes");
+        let line = tables.report.iter().find(|line| line.what == what);
+        line.map(|line| line.entries)
+    };
+    assert_eq!(nodes("source address"), Some(4));
+    assert_eq!(nodes("proto + port"), Some(0));
+}

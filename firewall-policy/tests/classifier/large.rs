@@ -248,6 +248,31 @@ fn the_edges_of_the_v6_space_in_large_sets() {
 }
 
 #[test]
+fn long_ranges_between_many_short_ones() {
+    // Stretches of the address space without a start inside, all in or all out.
+    let network = |i: u128| {
+        (
+            0x2001 << 112 | i << 96,
+            0x2001 << 112 | i << 96 | u128::from(u64::MAX),
+        )
+    };
+    let mut ranges: Vec<(u128, u128)> = (0..2_000).map(|i| network(i * 3)).collect();
+    for i in [7_000, 9_000, 20_000] {
+        ranges.push((network(i).0, network(i + 1_500).1));
+    }
+    let set = RangeSet::from_ranges(ranges);
+    let tables = compiled(&policy([from_v6(set.clone())].into_iter()));
+    for i in 0..65_536 {
+        let mut key = PacketKey::empty(Family::V6);
+        for address in [network(i).0, network(i).1, network(i).1 + 1] {
+            (key.src_hi, key.src_lo) = ((address >> 64) as u64, address as u64);
+            let expected = set.contains(address).then_some(0);
+            assert_eq!(decided(&tables, &key), expected, "{address:032x}");
+        }
+    }
+}
+
+#[test]
 fn half_the_v6_space_away() {
     // The distance to the last network's start is the one number that is its own negative.
     let networks = (1..=600).map(|i| (i << 66, i << 66 | u128::from(u64::MAX)));
