@@ -8,7 +8,7 @@ use crate::field::Field;
 use crate::reason::Reason;
 
 /// Version of the map layouts. A daemon reuses pinned maps of the same version only.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// How many interfaces one host can filter. Slot 0 belongs to interfaces that are not listed.
 pub const INTERFACES: usize = 64;
@@ -304,6 +304,19 @@ pub struct Config {
     pub fragment_seed: u32,
     /// Milliseconds for which a fragmented datagram is remembered.
     pub fragment_ms: u32,
+    /// Bytes of the region [`crate::region::Region::Flows`]: a power of two, or 0 if the policy
+    /// does not use it. (The loader writes the size of the map, which is never 0.)
+    pub flows_size: u32,
+    /// Secret of that region; lives as long as its content. The lower half first.
+    pub flows_seed: [u32; 2],
+    /// As `flows_size`, of [`crate::region::Region::Buckets`].
+    pub buckets_size: u32,
+    /// As `flows_seed`.
+    pub buckets_seed: [u32; 2],
+    /// As `flows_size`, of [`crate::region::Region::Bans`].
+    pub bans_size: u32,
+    /// As `flows_seed`.
+    pub bans_seed: [u32; 2],
     /// The parser's knobs.
     pub packet: PacketConfig,
     /// IPv4 classifier.
@@ -357,6 +370,12 @@ impl Config {
             frags: 0,
             fragment_seed: 0,
             fragment_ms: 0,
+            flows_size: 0,
+            flows_seed: [0; 2],
+            buckets_size: 0,
+            buckets_seed: [0; 2],
+            bans_size: 0,
+            bans_seed: [0; 2],
             packet: PacketConfig {
                 malformed: 0,
                 fragments: 0,

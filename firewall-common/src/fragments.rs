@@ -21,6 +21,7 @@ use crate::field::Field;
 use crate::machine::{Machine, Step};
 use crate::parse::{Packet, fragment};
 use crate::reason::Reason;
+use crate::region::Region;
 
 /// How many ranges of a datagram can be apart from each other before the last gap is filled.
 pub const RANGES: u32 = 8;
@@ -163,7 +164,7 @@ pub fn judge<M: Machine>(machine: &M, packet: &Packet, passes: bool) -> u64 {
         return u64::from(Reason::FRAG_BUSY.0);
     }
     let result = in_set(machine, set, packet, passes);
-    machine.fragments_unlock(set + LOCK);
+    machine.unlock(Region::Fragments, set + LOCK);
     result
 }
 
@@ -195,7 +196,7 @@ fn in_set<M: Machine>(machine: &M, set: u64, packet: &Packet, passes: bool) -> u
         };
     }
     let entry = search.found;
-    let state = State::from_word(machine.fragments_read(entry + STATE));
+    let state = State::from_word(machine.read(Region::Fragments, entry + STATE));
     if state.reason != GOES_ON {
         return state.reason;
     }
@@ -209,8 +210,8 @@ fn in_set<M: Machine>(machine: &M, set: u64, packet: &Packet, passes: bool) -> u
             reason: verdict,
             ..state
         };
-        machine.fragments_write(entry + STATE, condemned.to_word());
-        machine.fragments_write(entry + TIME, now);
+        machine.write(Region::Fragments, entry + STATE, condemned.to_word());
+        machine.write(Region::Fragments, entry + TIME, now);
     }
     verdict
 }
@@ -219,22 +220,22 @@ fn in_set<M: Machine>(machine: &M, set: u64, packet: &Packet, passes: bool) -> u
 #[inline(always)]
 fn remember<M: Machine>(machine: &M, entry: u64, packet: &Packet, span: &Span, now: u64) {
     let key = &packet.key;
-    machine.fragments_write(entry + SOURCE, key.src_hi);
-    machine.fragments_write(entry + SOURCE + 8, key.src_lo);
-    machine.fragments_write(entry + DESTINATION, key.dst_hi);
-    machine.fragments_write(entry + DESTINATION + 8, key.dst_lo);
-    machine.fragments_write(entry + IDENTITY, identity(packet));
-    machine.fragments_write(entry + TIME, now);
+    machine.write(Region::Fragments, entry + SOURCE, key.src_hi);
+    machine.write(Region::Fragments, entry + SOURCE + 8, key.src_lo);
+    machine.write(Region::Fragments, entry + DESTINATION, key.dst_hi);
+    machine.write(Region::Fragments, entry + DESTINATION + 8, key.dst_lo);
+    machine.write(Region::Fragments, entry + IDENTITY, identity(packet));
+    machine.write(Region::Fragments, entry + TIME, now);
     let state = State {
         covered: span.end,
         highest: span.end,
         total: 0,
         reason: GOES_ON,
     };
-    machine.fragments_write(entry + STATE, state.to_word());
-    machine.fragments_write(entry + SPANS, span.end);
+    machine.write(Region::Fragments, entry + STATE, state.to_word());
+    machine.write(Region::Fragments, entry + SPANS, span.end);
     for range in 1..u64::from(RANGES) {
-        machine.fragments_write(entry + SPANS + 8 * range, 0);
+        machine.write(Region::Fragments, entry + SPANS + 8 * range, 0);
     }
 }
 
@@ -272,7 +273,7 @@ fn add<M: Machine>(machine: &M, entry: u64, span: &Span, mut state: State) -> u6
     }
     let place = if fit.before != NOWHERE {
         if fit.behind != NOWHERE {
-            machine.fragments_write(fit.behind, 0);
+            machine.write(Region::Fragments, fit.behind, 0);
         }
         fit.before
     } else if fit.behind != NOWHERE {
@@ -283,16 +284,16 @@ fn add<M: Machine>(machine: &M, entry: u64, span: &Span, mut state: State) -> u6
     if place == NOWHERE {
         return u64::from(Reason::FRAG_SCATTERED.0);
     }
-    machine.fragments_write(place, fit.new_start << 32 | fit.new_end);
+    machine.write(Region::Fragments, place, fit.new_start << 32 | fit.new_end);
     state.covered += span.end - span.start;
     if span.end > state.highest {
         state.highest = span.end;
     }
     if state.covered == state.total {
         // Complete: the entry is free.
-        machine.fragments_write(entry + TIME, 0);
+        machine.write(Region::Fragments, entry + TIME, 0);
     } else {
-        machine.fragments_write(entry + STATE, state.to_word());
+        machine.write(Region::Fragments, entry + STATE, state.to_word());
     }
     GOES_ON
 }
@@ -315,7 +316,7 @@ impl<M: Machine> Step for Locking<M> {
 
     #[inline(always)]
     fn step(&mut self) -> bool {
-        self.is_mine = u64::from(self.machine.fragments_try_lock(self.at));
+        self.is_mine = u64::from(self.machine.try_lock(Region::Fragments, self.at));
         self.is_mine == 0
     }
 }
@@ -336,7 +337,7 @@ impl<M: Machine> Search<'_, M> {
     #[inline(always)]
     fn is_it(&self) -> bool {
         let key = &self.packet.key;
-        let read = |at: u64| self.machine.fragments_read(self.at + at);
+        let read = |at: u64| self.machine.read(Region::Fragments, self.at + at);
         let differs = read(SOURCE) ^ key.src_hi
             | read(SOURCE + 8) ^ key.src_lo
             | read(DESTINATION) ^ key.dst_hi
@@ -361,7 +362,7 @@ impl<M: Machine> Step for Search<'_, M> {
 
     #[inline(always)]
     fn step(&mut self) -> bool {
-        let mut time = self.machine.fragments_read(self.at + TIME);
+        let mut time = self.machine.read(Region::Fragments, self.at + TIME);
         // Clocks of two processors may differ a little: an entry from the future is a new one.
         let age = self.now.saturating_sub(time);
         let lifetime = u64::from(self.machine.constant(|config| &config.fragment_ms)) * MILLISECOND;
@@ -417,7 +418,7 @@ impl<M: Machine> Step for Fit<M> {
 
     #[inline(always)]
     fn step(&mut self) -> bool {
-        let range = self.machine.fragments_read(self.at);
+        let range = self.machine.read(Region::Fragments, self.at);
         let (start, end) = (range >> 32, range & 0xffff_ffff);
         if range == 0 {
             self.free = self.at;

@@ -21,4 +21,5 @@ pub mod machine;
 pub mod parse;
 pub mod pipeline;
 pub mod reason;
+pub mod region;
 pub mod verdict;

@@ -4,6 +4,7 @@
 use crate::abi::Config;
 use crate::key::PacketKey;
 use crate::parse::Packet;
+use crate::region::Region;
 use crate::{classify, fragments};
 
 /// A place to run in. Implementations are small and `Copy`: they are handed into loop callbacks.
@@ -57,18 +58,24 @@ pub trait Machine: Copy {
     /// Nanoseconds of a clock that never goes back; never 0.
     fn now(&self) -> u64;
 
-    /// The word at byte `offset` of the table of fragmented datagrams, a multiple of 8; some other
-    /// word of it if that is past the end.
-    fn fragments_read(&self, offset: u64) -> u64;
+    /// The word at byte `offset` of a region, a multiple of 8; some other word of it if that is past
+    /// the end. `region` must be known when the code is compiled.
+    fn read(&self, region: Region, offset: u64) -> u64;
 
-    /// Sets the word that [`Machine::fragments_read`] reads.
-    fn fragments_write(&self, offset: u64, word: u64);
+    /// Sets the word that [`Machine::read`] reads. Of one word no reader sees a half.
+    fn write(&self, region: Region, offset: u64, word: u64);
 
-    /// Takes the lock in the word at byte `offset` of that table, if it is free.
-    fn fragments_try_lock(&self, offset: u64) -> bool;
+    /// Sets that word to `new` if it is `old`, at once, and says whether it was. A full barrier.
+    fn exchange_if(&self, region: Region, offset: u64, old: u64, new: u64) -> bool;
 
-    /// Gives a lock back that was taken.
-    fn fragments_unlock(&self, offset: u64);
+    /// Takes the lock in the word at byte `offset` of a region, if it is free (0; taken: 1).
+    #[inline(always)]
+    fn try_lock(&self, region: Region, offset: u64) -> bool {
+        self.exchange_if(region, offset, 0, 1)
+    }
+
+    /// Gives a lock back that was taken: everything written before is seen by whoever takes it next.
+    fn unlock(&self, region: Region, offset: u64);
 
     /// Counts a packet for the rule with counter slot `slot`.
     fn count_rule(&self, slot: u32);

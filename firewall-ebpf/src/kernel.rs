@@ -4,11 +4,12 @@ use crate::maps;
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_loop};
 use core::arch::asm;
 use core::ffi::c_void;
-use firewall_common::abi::{self, COUNTER_SIZE, Config, Counter, FRAGMENTS_SIZE, TABLES_SPARE};
+use firewall_common::abi::{self, COUNTER_SIZE, Config, Counter, TABLES_SPARE};
 use firewall_common::key::PacketKey;
 use firewall_common::machine::{Machine, Step};
 use firewall_common::parse::Packet;
 use firewall_common::reason::Reason;
+use firewall_common::region::Region;
 use firewall_common::{classify, fragments};
 
 /// What one packet's walk needs.
@@ -67,11 +68,11 @@ fn table(offset: u64) -> usize {
     maps::add(maps::tables(), maps::pin(offset) & mask)
 }
 
-/// A word of the table of fragmented datagrams: offsets wrap round at its size.
+/// A word of a region: offsets wrap round at its size.
 #[inline(always)]
-fn fragment_word(offset: u64) -> *mut u64 {
-    let mask = u64::from(FRAGMENTS_SIZE) - 8;
-    maps::add(maps::fragments(), maps::pin(offset) & mask) as *mut u64
+fn word(region: Region, offset: u64) -> *mut u64 {
+    let (base, size) = maps::region(region);
+    maps::add(base, maps::pin(offset) & (size - 8)) as *mut u64
 }
 
 /// Reads a number of type `$type` from the tables.
@@ -162,34 +163,34 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
-    fn fragments_read(&self, offset: u64) -> u64 {
+    fn read(&self, region: Region, offset: u64) -> u64 {
         // SAFETY: inside the map, and aligned. Volatile: other processors write to it.
-        unsafe { core::ptr::read_volatile(fragment_word(offset)) }
+        unsafe { core::ptr::read_volatile(word(region, offset)) }
     }
 
     #[inline(always)]
-    fn fragments_write(&self, offset: u64, word: u64) {
-        // SAFETY: as above; the caller holds the lock of the set.
-        unsafe { core::ptr::write_volatile(fragment_word(offset), word) }
+    fn write(&self, region: Region, offset: u64, new: u64) {
+        // SAFETY: as above; the caller holds the lock of what the word belongs to.
+        unsafe { core::ptr::write_volatile(word(region, offset), new) }
     }
 
     #[inline(always)]
-    fn fragments_try_lock(&self, offset: u64) -> bool {
+    fn exchange_if(&self, region: Region, offset: u64, old: u64, new: u64) -> bool {
         let before: u64;
         // SAFETY: inside the map, and aligned. By `asm!`, because the language has no atomic
         // exchange for this machine. A full barrier, as the next one.
         unsafe {
-            asm!("r0 = cmpxchg_64({0} + 0, r0, {1})", in(reg) fragment_word(offset),
-                in(reg) 1u64, inout("r0") 0u64 => before, options(nostack));
+            asm!("r0 = cmpxchg_64({0} + 0, r0, {1})", in(reg) word(region, offset),
+                in(reg) new, inout("r0") old => before, options(nostack));
         }
-        before == 0
+        before == old
     }
 
     #[inline(always)]
-    fn fragments_unlock(&self, offset: u64) {
+    fn unlock(&self, region: Region, offset: u64) {
         // SAFETY: as above. An exchange, because a store is no barrier.
         unsafe {
-            asm!("{1} = xchg_64({0} + 0, {1})", in(reg) fragment_word(offset),
+            asm!("{1} = xchg_64({0} + 0, {1})", in(reg) word(region, offset),
                 inout(reg) 0u64 => _, options(nostack));
         }
     }

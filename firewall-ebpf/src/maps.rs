@@ -7,8 +7,9 @@
 
 use core::arch::asm;
 use firewall_common::abi::{
-    Config, INTERFACE_PROBES, INTERFACE_TABLE, InterfaceEntry, interface_hash,
+    Config, FRAGMENTS_SIZE, INTERFACE_PROBES, INTERFACE_TABLE, InterfaceEntry, interface_hash,
 };
+use firewall_common::region::Region;
 
 /// The generation's constants; user space writes them before the program is loaded.
 #[unsafe(link_section = ".rodata")]
@@ -89,6 +90,34 @@ section!(
     /// fragments; no other one reaches it.
     FW_FRAGMENTS, ".data.fw_fragments", fragments
 );
+section!(
+    /// Connections. One word unless a rule looks at state.
+    FW_FLOWS, ".data.fw_flows", flows
+);
+section!(
+    /// What rate limits have left. One word unless the policy has some.
+    FW_BUCKETS, ".data.fw_buckets", buckets
+);
+section!(
+    /// Banned addresses. One word unless the policy bans.
+    FW_BANS, ".data.fw_bans", bans
+);
+
+/// The address of a region and its size in bytes, of which the verifier knows both.
+#[inline(always)]
+pub(crate) fn region(region: Region) -> (usize, u64) {
+    let address = match region {
+        Region::Fragments => fragments(),
+        Region::Flows => flows(),
+        Region::Buckets => buckets(),
+        Region::Bans => bans(),
+    };
+    let size = match region {
+        Region::Fragments => FRAGMENTS_SIZE,
+        _ => constant(|config| region.size(config)),
+    };
+    (address, u64::from(size))
+}
 
 /// The entry of an interface; slot 0 and zone 0 if it has none.
 #[inline(always)]

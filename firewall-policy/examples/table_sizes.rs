@@ -5,6 +5,7 @@
 use firewall_common::abi::Config;
 use firewall_common::classify::classify;
 use firewall_common::machine::{Machine, Step};
+use firewall_common::region::Region;
 use firewall_policy::tables::Tables;
 use firewall_policy::{classbench, compile::compile, host, oracle};
 use std::cell::RefCell;
@@ -118,7 +119,7 @@ struct Tracing<'a> {
 }
 
 impl Tracing<'_> {
-    fn read<const N: usize>(&self, offset: u64) -> [u8; N] {
+    fn bytes<const N: usize>(&self, offset: u64) -> [u8; N] {
         let mut trace = self.trace.borrow_mut();
         trace.reads += 1;
         trace.lines.insert(offset / 64);
@@ -134,17 +135,17 @@ impl Machine for Tracing<'_> {
         *pick(&self.tables.config)
     }
     fn table_u16(&self, offset: u64) -> u32 {
-        u32::from(u16::from_ne_bytes(self.read(offset)))
+        u32::from(u16::from_ne_bytes(self.bytes(offset)))
     }
     fn table_u32(&self, offset: u64) -> u32 {
-        u32::from_ne_bytes(self.read(offset))
+        u32::from_ne_bytes(self.bytes(offset))
     }
     fn table_u64(&self, offset: u64) -> u64 {
         self.trace.borrow_mut().words += 1;
-        u64::from_ne_bytes(self.read(offset))
+        u64::from_ne_bytes(self.bytes(offset))
     }
     fn table_line(&self, offset: u64) -> [u64; 8] {
-        let bytes: [u8; 64] = self.read(offset);
+        let bytes: [u8; 64] = self.bytes(offset);
         bytemuck::cast(bytes)
     }
     fn opaque(&self, value: u64) -> u64 {
@@ -161,16 +162,16 @@ impl Machine for Tracing<'_> {
         }
     }
     fn count_rule(&self, _slot: u32) {}
-    // Lookups know no fragments.
+    // Lookups remember nothing.
     fn now(&self) -> u64 {
         1
     }
-    fn fragments_read(&self, _offset: u64) -> u64 {
+    fn read(&self, _region: Region, _offset: u64) -> u64 {
         0
     }
-    fn fragments_write(&self, _offset: u64, _word: u64) {}
-    fn fragments_try_lock(&self, _offset: u64) -> bool {
+    fn write(&self, _region: Region, _offset: u64, _word: u64) {}
+    fn exchange_if(&self, _region: Region, _offset: u64, _old: u64, _new: u64) -> bool {
         false
     }
-    fn fragments_unlock(&self, _offset: u64) {}
+    fn unlock(&self, _region: Region, _offset: u64) {}
 }

@@ -3,11 +3,12 @@
 //! Reads behave as in the kernel: offsets wrap round at the end of the tables. Nothing here panics.
 
 use crate::tables::Tables;
-use firewall_common::abi::{Config, FRAGMENTS_SIZE, TABLES_SPARE};
+use firewall_common::abi::{Config, TABLES_SPARE};
 use firewall_common::classify::{Hit, classify};
 use firewall_common::key::PacketKey;
 use firewall_common::machine::{Machine, Step};
 use firewall_common::pipeline::{self, Outcome};
+use firewall_common::region::Region;
 use std::cell::{Cell, RefCell};
 
 /// What the classifier says about a packet.
@@ -43,20 +44,15 @@ pub struct HostOutcome {
 /// that has seen nothing before it.
 #[must_use]
 pub fn decide(tables: &Tables, frame: &[u8], zone: u32) -> HostOutcome {
-    decide_after(tables, &Fragments::default(), frame, zone)
+    decide_after(tables, &Memory::default(), frame, zone)
 }
 
-/// As [`decide`], after the frames that left their traces in `fragments`.
+/// As [`decide`], after the frames that left their traces in `memory`.
 #[must_use]
-pub fn decide_after(
-    tables: &Tables,
-    fragments: &Fragments,
-    frame: &[u8],
-    zone: u32,
-) -> HostOutcome {
+pub fn decide_after(tables: &Tables, memory: &Memory, frame: &[u8], zone: u32) -> HostOutcome {
     let counted = RefCell::new(Vec::new());
     let machine = HostMachine {
-        fragments: Some(fragments),
+        memory: Some(memory),
         ..HostMachine::new(tables, &counted)
     };
     let outcome = pipeline::decide(&machine, &frame, zone);
@@ -66,44 +62,51 @@ pub fn decide_after(
     }
 }
 
-/// The table of fragmented datagrams, and the clock by which its entries age.
+/// What the program remembers from packet to packet, and the clock by which it ages. Belongs to one
+/// compiled policy: the sizes of the regions are in its constants.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Fragments {
+pub struct Memory {
     /// Nanoseconds. It stands still until somebody sets it.
     pub now: Cell<u64>,
-    /// Empty until the first write.
-    words: RefCell<Vec<u64>>,
+    /// The words of each region; none until the first write.
+    regions: [RefCell<Vec<u64>>; Region::COUNT],
 }
 
-impl Default for Fragments {
+impl Default for Memory {
     fn default() -> Self {
         Self {
             now: Cell::new(1),
-            words: RefCell::default(),
+            regions: Default::default(),
         }
     }
 }
 
-impl Fragments {
-    /// The index of the word at a byte offset, which wraps round as in the kernel.
-    const fn index(offset: u64) -> usize {
-        (offset & (FRAGMENTS_SIZE as u64 - 8)) as usize / 8
+impl Memory {
+    /// The words of a region so far: all of them, or none if nobody has written to it.
+    #[must_use]
+    pub fn words(&self, region: Region) -> Vec<u64> {
+        self.regions[region as usize].borrow().clone()
     }
 
-    fn read(&self, offset: u64) -> u64 {
-        let words = self.words.borrow();
-        words.get(Self::index(offset)).copied().unwrap_or(0)
+    fn read(&self, region: Region, offset: u64, size: u32) -> u64 {
+        let words = self.regions[region as usize].borrow();
+        words.get(index(offset, size)).copied().unwrap_or(0)
     }
 
-    fn write(&self, offset: u64, word: u64) {
-        let mut words = self.words.borrow_mut();
+    fn write(&self, region: Region, offset: u64, size: u32, word: u64) {
+        let mut words = self.regions[region as usize].borrow_mut();
         if words.is_empty() {
-            *words = vec![0; FRAGMENTS_SIZE as usize / 8];
+            *words = vec![0; size as usize / 8];
         }
-        if let Some(place) = words.get_mut(Self::index(offset)) {
+        if let Some(place) = words.get_mut(index(offset, size)) {
             *place = word;
         }
     }
+}
+
+/// The index of the word at a byte offset of a region, which wraps round as in the kernel.
+const fn index(offset: u64, size: u32) -> usize {
+    (offset & (size as u64).saturating_sub(8)) as usize / 8
 }
 
 /// Tables in memory, and a list for the slots of the rules that are counted.
@@ -111,8 +114,8 @@ impl Fragments {
 pub struct HostMachine<'a> {
     tables: &'a Tables,
     counted: &'a RefCell<Vec<u32>>,
-    /// `None`: a table that stays empty.
-    fragments: Option<&'a Fragments>,
+    /// `None`: it remembers nothing.
+    memory: Option<&'a Memory>,
 }
 
 impl<'a> HostMachine<'a> {
@@ -122,12 +125,12 @@ impl<'a> HostMachine<'a> {
         Self {
             tables,
             counted,
-            fragments: None,
+            memory: None,
         }
     }
 
     #[inline(always)]
-    fn read<const N: usize>(&self, offset: u64) -> [u8; N] {
+    fn table<const N: usize>(&self, offset: u64) -> [u8; N] {
         let bytes = &self.tables.bytes;
         let size = bytes.len().saturating_sub(TABLES_SPARE as usize);
         let start = offset as usize & size.saturating_sub(1);
@@ -147,17 +150,17 @@ impl Machine for HostMachine<'_> {
 
     #[inline(always)]
     fn table_u16(&self, offset: u64) -> u32 {
-        u32::from(u16::from_ne_bytes(self.read(offset)))
+        u32::from(u16::from_ne_bytes(self.table(offset)))
     }
 
     #[inline(always)]
     fn table_u32(&self, offset: u64) -> u32 {
-        u32::from_ne_bytes(self.read(offset))
+        u32::from_ne_bytes(self.table(offset))
     }
 
     #[inline(always)]
     fn table_u64(&self, offset: u64) -> u64 {
-        u64::from_ne_bytes(self.read(offset))
+        u64::from_ne_bytes(self.table(offset))
     }
 
     #[inline(always)]
@@ -179,25 +182,32 @@ impl Machine for HostMachine<'_> {
     }
 
     fn now(&self) -> u64 {
-        self.fragments.map_or(1, |fragments| fragments.now.get())
+        self.memory.map_or(1, |memory| memory.now.get())
     }
 
-    fn fragments_read(&self, offset: u64) -> u64 {
-        self.fragments.map_or(0, |fragments| fragments.read(offset))
+    fn read(&self, region: Region, offset: u64) -> u64 {
+        let size = *region.size(&self.tables.config);
+        self.memory
+            .map_or(0, |memory| memory.read(region, offset, size))
     }
 
-    fn fragments_write(&self, offset: u64, word: u64) {
-        if let Some(fragments) = self.fragments {
-            fragments.write(offset, word);
+    fn write(&self, region: Region, offset: u64, word: u64) {
+        if let Some(memory) = self.memory {
+            memory.write(region, offset, *region.size(&self.tables.config), word);
         }
     }
 
-    /// There is one thread.
-    fn fragments_try_lock(&self, _offset: u64) -> bool {
-        true
+    fn exchange_if(&self, region: Region, offset: u64, old: u64, new: u64) -> bool {
+        let is_old = self.read(region, offset) == old;
+        if is_old {
+            self.write(region, offset, new);
+        }
+        is_old
     }
 
-    fn fragments_unlock(&self, _offset: u64) {}
+    fn unlock(&self, region: Region, offset: u64) {
+        self.write(region, offset, 0);
+    }
 
     fn count_rule(&self, slot: u32) {
         self.counted.borrow_mut().push(slot);

@@ -102,7 +102,7 @@ fn every_sequence_of_fragments_meets_its_ends() {
     let tables = tables(POLICY_FOLLOW);
     let mut wrong = Vec::new();
     for sequence in sequences() {
-        let fragments = host::Fragments::default();
+        let fragments = host::Memory::default();
         for (step, (frame, want)) in sequence.steps.iter().enumerate() {
             let outcome = host::decide_after(&tables, &fragments, frame, 0).outcome;
             let got = (outcome.verdict, outcome.reason);

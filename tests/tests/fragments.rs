@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use firewall_common::reason::Reason;
-use firewall_policy::host::{Fragments, decide_after};
+use firewall_policy::host::{Memory, decide_after};
 use firewall_tests::evasion::POLICY_FOLLOW;
 use firewall_tests::frames::{Frame, udp};
 use firewall_tests::fuzz::{Case, Datagrams, Piece, budget, fragment, hex};
@@ -48,7 +48,7 @@ fn host_and_oracle_agree_on_sequences() {
     .enumerate()
     {
         let case = Case::new("follow-first", parse(text).unwrap()).unwrap();
-        let (fragments, mut seen) = (Fragments::default(), Seen::default());
+        let (fragments, mut seen) = (Memory::default(), Seen::default());
         let mut generator = Datagrams::new(seed as u64);
         for number in 0..frames / 2 {
             // Every datagram lives through a few hundred frames.
@@ -81,7 +81,7 @@ fn host_and_oracle_agree_on_sequences() {
 fn a_datagram_is_forgotten_after_its_time() {
     let case = case();
     for (wait, reason) in [(30 * SECOND - 1, "fragment"), (30 * SECOND, "frag-orphan")] {
-        let fragments = Fragments::default();
+        let fragments = Memory::default();
         assert_eq!(case.host_after(&fragments, &half(7, false)).reason, "rule");
         fragments.now.set(1 + wait);
         assert_eq!(case.host_after(&fragments, &half(7, true)).reason, reason);
@@ -91,7 +91,7 @@ fn a_datagram_is_forgotten_after_its_time() {
 #[test]
 fn a_full_table_forgets_the_oldest_and_nothing_else_changes() {
     let case = case();
-    let fragments = Fragments::default();
+    let fragments = Memory::default();
     let sprayed: u32 = 60_000;
     for id in 0..sprayed {
         fragments.now.set(u64::from(id) + 1);
@@ -117,7 +117,7 @@ fn a_full_table_forgets_the_oldest_and_nothing_else_changes() {
 #[test]
 fn a_datagram_does_not_change_zones() {
     let case = case();
-    let fragments = Fragments::default();
+    let fragments = Memory::default();
     let run = |frame: Frame, zone| decide_after(&case.tables, &fragments, &frame, zone).outcome;
     assert_eq!(run(half(7, false), 1).reason, Reason::RULE);
     assert_eq!(run(half(7, true), 2).reason, Reason::FRAG_ORPHAN);

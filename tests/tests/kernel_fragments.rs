@@ -6,7 +6,7 @@
 
 use firewall_common::reason::Reason;
 use firewall_ctl::kernel::program::Loaded;
-use firewall_policy::host::Fragments;
+use firewall_policy::host::Memory;
 use firewall_policy::tables::Tables;
 use firewall_tests::evasion::{POLICY_FOLLOW, sequences};
 use firewall_tests::frames::{Frame, udp};
@@ -81,7 +81,7 @@ fn program_host_and_oracle_agree_on_sequences() {
     let case = case();
     for seed in 0..2 {
         let loaded = load(&case.tables);
-        let (fragments, mut seen) = (Fragments::default(), Seen::default());
+        let (fragments, mut seen) = (Memory::default(), Seen::default());
         let mut generator = Datagrams::new(100 + seed);
         let mut want = counted(&loaded);
         let start = Instant::now();
@@ -130,7 +130,7 @@ fn a_datagram_is_forgotten_after_its_time_in_the_kernel() {
 fn a_full_table_gives_way_as_on_the_host() {
     let case = case();
     let loaded = load(&case.tables);
-    let fragments = Fragments::default();
+    let fragments = Memory::default();
     let sprayed: u32 = 24_000;
     for id in 0..sprayed {
         fragments.now.set(u64::from(id) + 1);

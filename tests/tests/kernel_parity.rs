@@ -42,7 +42,7 @@ fn add(ledger: &mut Ledger, key: (&'static str, usize, usize), bytes: u64) {
 fn expect(
     ledger: &mut Ledger,
     tables: &Tables,
-    fragments: &host::Fragments,
+    fragments: &host::Memory,
     frame: &[u8],
     zone: u32,
 ) -> host::HostOutcome {
@@ -145,7 +145,7 @@ fn host_and_kernel_agree_on_random_frames() {
             let mut random = Random::new(u64::from(zone) + 1);
             let mut ledger = Ledger::new();
             // The clock stands still: nothing lives as long as the program remembers fragments.
-            let fragments = host::Fragments::default();
+            let fragments = host::Memory::default();
             for _ in 0..frames / BATCH {
                 let batch: Vec<Frame> = (0..BATCH)
                     .map(|_| frames::random(&mut random, &taste))

@@ -279,7 +279,7 @@ impl Case<'_> {
             Failure::new(exit, format!("{name}: {error}"))
         })?;
         let mut capture = Capture::open(BufReader::new(file)).map_err(failed)?;
-        let fragments = host::Fragments::default();
+        let fragments = host::Memory::default();
         let mut trial = self.args.live.then(|| self.engine.trial(self.compiled));
         let mut rows: BTreeMap<(u32, u8, u8), Row> = BTreeMap::new();
         let (mut frames, mut cut, mut differing, mut unexpected) = (0, 0, 0, 0);

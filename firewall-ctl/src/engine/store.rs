@@ -6,6 +6,7 @@
 //!            record                fw_record: the JSON of `Record`
 //!            fw_tables, fw_interfaces                 of this generation alone
 //!            fw_reasons, fw_ports, fw_rules           shared with the generation before
+//!            fw_flows, fw_buckets, fw_bans            the same; only where the policy uses them
 //! ```
 //!
 //! A generation's folder holds everything that belongs to it, and is complete before a link runs
@@ -21,6 +22,7 @@ use crate::kernel::maps::{self, BigMap};
 use crate::kernel::program::Program;
 use crate::kernel::{KernelError, host};
 use firewall_common::abi::ABI_VERSION;
+use firewall_common::region::Region;
 use serde::Deserialize;
 use std::fs;
 use std::io;
@@ -309,6 +311,15 @@ impl Folder {
     /// Opens its rule counters.
     pub(super) fn rules(&self) -> Result<BigMap, KernelError> {
         BigMap::open_rules(&self.path.join(maps::RULES))
+    }
+
+    /// Opens a region of memory that is handed on, if this generation uses it.
+    pub(super) fn region(&self, region: Region) -> Option<BigMap> {
+        let pin = self.path.join(region.name());
+        // One that is not there is not in use; one of a strange shape is not used on.
+        (region.is_handed_on() && pin.exists())
+            .then(|| BigMap::open(region.name(), &pin, None).ok())
+            .flatten()
     }
 
     /// Opens all its counters for reading.

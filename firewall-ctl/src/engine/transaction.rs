@@ -23,8 +23,10 @@ use crate::kernel::counters::{clear_interfaces, clear_rules, create, rule_capaci
 use crate::kernel::link::{self, Link, NewLink, TakenOff};
 use crate::kernel::maps::{self, BigMap, rule_slots};
 use crate::kernel::program::{Program, ProgramMaps};
+use crate::kernel::shared::Regions;
 use crate::kernel::{KernelError, host};
 use firewall_common::abi::{ABI_VERSION, Config, INTERFACES, InterfaceEntry};
+use firewall_common::region::Region;
 use firewall_policy::rule::{Mode, Policy};
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
@@ -263,28 +265,31 @@ fn stage_and_switch(
         .collect();
     let interfaces = BigMap::interfaces(&entries)?;
     let (reasons, ports, rules) = (&counters.reasons, &counters.ports, &counters.rules);
+    let regions = Regions::obtain(&tables.config, |region| kept.region(region))?;
     let all = ProgramMaps {
         tables: &tables_map,
         interfaces: &interfaces,
         reasons,
         ports,
         rules,
-        fragments: &BigMap::new_fragments(&tables.config)?,
+        regions: &regions,
     };
-    for map in [
+    let own = [
         all.tables,
         all.interfaces,
         all.reasons,
         all.ports,
         all.rules,
-    ] {
+    ];
+    for map in own.into_iter().chain(regions.pinned(&tables.config)) {
         folder.pin_map(map)?;
     }
-    let config = Config {
+    let mut config = Config {
         frags: u32::from(desired.frags),
         fragment_seed: RandomState::new().hash_one(number) as u32,
         ..tables.config
     };
+    regions.seed(&mut config)?;
     let program = Program::load(desired.object, &config, &all)?;
     folder.pin_program(&program)?;
     folder.write_record(&record)?;
@@ -434,12 +439,17 @@ fn commit(survey: &Survey, desired: &Desired<'_>, staged: &Staged, done: &mut Do
 #[derive(Debug)]
 struct Kept<'a> {
     found: Option<(&'a Record, BigMap, BigMap, BigMap)>,
+    /// The folder of that generation, if its record is of this version.
+    folder: Option<Folder>,
 }
 
 impl<'a> Kept<'a> {
     fn open(survey: &Survey, desired: &Desired<'a>, warnings: &mut Vec<String>) -> Self {
         let (Some(generation), Some(record)) = (survey.in_force(), desired.record) else {
-            return Self { found: None };
+            return Self {
+                found: None,
+                folder: None,
+            };
         };
         let folder = &generation.folder;
         let maps = || Ok((folder.reasons()?, folder.ports()?, folder.rules()?));
@@ -452,7 +462,13 @@ impl<'a> Kept<'a> {
         let found = found
             .map_err(|error| warnings.push(format!("counters start from zero: {error}")))
             .ok();
-        Self { found }
+        let folder = record.is_ok().then(|| folder.clone());
+        Self { found, folder }
+    }
+
+    /// What its programs remember, where that is handed on.
+    fn region(&self, region: Region) -> Option<BigMap> {
+        self.folder.as_ref()?.region(region)
     }
 
     /// Why an interface that stays was attached in generic mode.

@@ -12,8 +12,8 @@ use super::sys::{self, MapShape};
 use super::{KernelError, host};
 use aya_obj::generated::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG};
 use firewall_common::abi::{
-    COUNTER_SIZE, Config, FRAGMENTS_SIZE, INTERFACE_PROBES, INTERFACE_TABLE, InterfaceEntry,
-    PORTS_STRIDE, REASONS_STRIDE, SCRATCH_STRIDE, fragments, interface_hash,
+    COUNTER_SIZE, Config, INTERFACE_PROBES, INTERFACE_TABLE, InterfaceEntry, PORTS_STRIDE,
+    REASONS_STRIDE, SCRATCH_STRIDE, interface_hash,
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -30,9 +30,6 @@ pub(crate) const PORTS: &str = "fw_ports";
 pub(crate) const RULES: &str = "fw_rules";
 /// Where the program copies headers beyond a frame's first buffer to.
 const SCRATCH: &str = "fw_scratch";
-/// Fragmented datagrams. Of a generation alone, and not pinned: verdicts of an older policy do not
-/// outlive it, and it goes with its program.
-pub(crate) const FRAGMENTS: &str = "fw_fragments";
 /// What user space knows about a generation; the program does not touch it.
 pub(crate) const RECORD: &str = "fw_record";
 
@@ -103,15 +100,9 @@ impl BigMap {
         Self::constant(INTERFACES, bytemuck::cast_slice(&interface_table(entries)?))
     }
 
-    /// An empty table of fragmented datagrams, if the policy follows fragments; otherwise as little
-    /// as a map can be.
-    pub(crate) fn new_fragments(config: &Config) -> Result<Self, KernelError> {
-        let size = if config.packet.fragments == fragments::FOLLOW_FIRST {
-            FRAGMENTS_SIZE
-        } else {
-            8
-        };
-        Self::create(FRAGMENTS, size.into(), 0)
+    /// A region of memory that programs keep, all zero.
+    pub(super) fn region(name: &'static str, size: u32) -> Result<Self, KernelError> {
+        Self::create(name, size.into(), 0)
     }
 
     /// New counters by interface and reason.

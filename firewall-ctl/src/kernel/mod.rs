@@ -19,6 +19,7 @@ pub(crate) mod host;
 pub(crate) mod link;
 pub(crate) mod maps;
 pub(crate) mod pins;
+pub(crate) mod shared;
 
 #[cfg(feature = "bench")]
 pub mod bench;

@@ -3,9 +3,11 @@
 use super::counters::{self, CounterMaps, Sums};
 use super::maps::{self, BigMap};
 use super::object::{self, Prepared};
+use super::shared::Regions;
 use super::sys::LogLevel;
 use super::{KernelError, host, sys};
 use firewall_common::abi::{ABI_VERSION, Config, Counter, InterfaceEntry};
+use firewall_common::region::Region;
 use firewall_common::verdict::Verdict;
 use firewall_policy::tables::Tables;
 use std::fs::OpenOptions;
@@ -31,7 +33,7 @@ pub(crate) struct ProgramMaps<'a> {
     pub(crate) reasons: &'a BigMap,
     pub(crate) ports: &'a BigMap,
     pub(crate) rules: &'a BigMap,
-    pub(crate) fragments: &'a BigMap,
+    pub(crate) regions: &'a Regions,
 }
 
 /// A program in the kernel.
@@ -68,17 +70,20 @@ impl Program {
         config.cpus = host::cpus()?;
         config.tables_size = maps.tables.size() as u32;
         config.rules_stride = counters::stride_of(maps.rules)?;
-        let maps = [
+        maps.regions.sizes(&mut config);
+        let scratch = BigMap::scratch(&config)?;
+        let maps: Vec<_> = [
             maps.tables,
             maps.interfaces,
             maps.reasons,
             maps.ports,
             maps.rules,
-            maps.fragments,
-        ];
-        let scratch = BigMap::scratch(&config)?;
-        let mut maps = maps.map(|map| (map.name(), map.fd())).to_vec();
-        maps.push((scratch.name(), scratch.fd()));
+            &scratch,
+        ]
+        .into_iter()
+        .chain(maps.regions.maps())
+        .map(|map| (map.name(), map.fd()))
+        .collect();
         let mut prepared = object::prepare(object, &config, &maps)?;
         prepared.keep(scratch.into_fd());
         Ok(prepared)
@@ -196,7 +201,7 @@ fn save_log(log: &str) -> io::Result<PathBuf> {
 pub struct Loaded {
     program: Program,
     counters: CounterMaps,
-    fragments: BigMap,
+    regions: Regions,
 }
 
 /// The answer of a test run.
@@ -234,20 +239,20 @@ impl Loaded {
     ) -> Result<Self, KernelError> {
         host::require_privilege()?;
         let (reasons, ports, rules) = counters::create(rule_slots.max(1).next_power_of_two())?;
-        let fragments = BigMap::new_fragments(&tables.config)?;
+        let regions = Regions::new(&tables.config)?;
         let maps = ProgramMaps {
             tables: &BigMap::constant(maps::TABLES, &tables.bytes)?,
             interfaces: &BigMap::interfaces(interfaces)?,
             reasons: &reasons,
             ports: &ports,
             rules: &rules,
-            fragments: &fragments,
+            regions: &regions,
         };
         let program = Program::load(object, &tables.config, &maps)?;
         Ok(Self {
             program,
             counters: CounterMaps::new(&reasons, &ports, &rules)?,
-            fragments,
+            regions,
         })
     }
 
@@ -303,7 +308,8 @@ impl Loaded {
     /// # Errors
     /// What the system says.
     pub fn forget_fragments(&self) -> Result<(), KernelError> {
-        sys::map_set(self.fragments.fd(), &vec![0; self.fragments.size()])
+        let fragments = self.regions.map(Region::Fragments);
+        sys::map_set(fragments.fd(), &vec![0; fragments.size()])
             .map_err(KernelError::call("empty the table of fragments"))
     }
 

@@ -5,6 +5,7 @@ use super::counters;
 use super::maps::{self, BigMap};
 use super::object::BUILT_IN;
 use super::program::{Program, ProgramMaps};
+use super::shared::Regions;
 use super::sys::LogLevel;
 use super::{KernelError, host, sys};
 use firewall_policy::tables::Tables;
@@ -43,7 +44,7 @@ pub fn verify(tables: &Tables, rules: usize) -> Result<Verified, KernelError> {
         reasons: &reasons,
         ports: &ports,
         rules: &rules,
-        fragments: &BigMap::new_fragments(&tables.config)?,
+        regions: &Regions::new(&tables.config)?,
     };
     let prepared = Program::prepare(BUILT_IN, &tables.config, &maps)?;
     let mut log = vec![0; LOG_SIZE];

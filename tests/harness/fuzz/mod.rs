@@ -67,7 +67,7 @@ impl Case {
     /// What the host build of the product says.
     #[must_use]
     pub fn host(&self, frame: &[u8]) -> Judgement {
-        self.host_after(&host::Fragments::default(), frame)
+        self.host_after(&host::Memory::default(), frame)
     }
 
     /// What the oracle says about a frame after those that left their traces in `seen`.
@@ -78,7 +78,7 @@ impl Case {
 
     /// What the host build says after the frames that left their traces in `fragments`.
     #[must_use]
-    pub fn host_after(&self, fragments: &host::Fragments, frame: &[u8]) -> Judgement {
+    pub fn host_after(&self, fragments: &host::Memory, frame: &[u8]) -> Judgement {
         let answer = host::decide_after(&self.tables, fragments, frame, 0);
         let outcome = answer.outcome;
         Judgement {

@@ -1,0 +1,73 @@
+//! Memory that the program keeps from packet to packet, in regions: which there are, how large
+//! each one is. Every region is a map of its own, of words of eight bytes; offsets wrap round at its
+//! size.
+//!
+//! A region is used through [`crate::machine::Machine`] in the program, and through memory-mapped
+//! words in user space, by one protocol: whoever changes what more than one word says holds the
+//! lock that belongs to them; whoever reads without it checks what was read.
+//!
+//! May not import anything of the host or the kernel. Invariant: a region's size is a constant of
+//! the generation and a power of two, so an offset is masked and never compared.
+
+use crate::abi::{Config, FRAGMENTS_SIZE};
+
+/// One region. Known when the code is compiled, wherever it is used: each one has an address of its
+/// own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Region {
+    /// Datagrams whose first fragment has passed: [`crate::fragments`]. Of a generation alone.
+    Fragments = 0,
+    /// Connections that this host has opened or accepted. Handed on from generation to generation.
+    Flows = 1,
+    /// How much each rate limit has left. Handed on.
+    Buckets = 2,
+    /// Addresses that are banned. Handed on.
+    Bans = 3,
+}
+
+/// Bytes of a region that no policy uses. Nothing reaches it; a map cannot be smaller.
+pub const UNUSED_SIZE: u32 = 8;
+
+/// Bytes behind a region that is handed on, for user space alone: what must live as long as the
+/// region's content. The first two words of 4 bytes are the secret with which its hashes begin, which the
+/// engine copies into the constants of each generation.
+pub const REGION_HEADER: u32 = 64;
+
+impl Region {
+    /// How many regions there are.
+    pub const COUNT: usize = 4;
+
+    /// All regions, in index order.
+    pub const ALL: [Self; Self::COUNT] = [Self::Fragments, Self::Flows, Self::Buckets, Self::Bans];
+
+    /// Name of its map.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fragments => "fw_fragments",
+            Self::Flows => "fw_flows",
+            Self::Buckets => "fw_buckets",
+            Self::Bans => "fw_bans",
+        }
+    }
+
+    /// Whether it outlives its generation.
+    #[must_use]
+    pub const fn is_handed_on(self) -> bool {
+        !matches!(self, Self::Fragments)
+    }
+
+    /// Its size in bytes under a policy, as the constants say it: a power of two. The size of
+    /// fragments does not depend on the policy; where none are followed nothing reaches them.
+    #[must_use]
+    #[inline(always)]
+    pub const fn size(self, config: &Config) -> &u32 {
+        match self {
+            Self::Fragments => &FRAGMENTS_SIZE,
+            Self::Flows => &config.flows_size,
+            Self::Buckets => &config.buckets_size,
+            Self::Bans => &config.bans_size,
+        }
+    }
+}

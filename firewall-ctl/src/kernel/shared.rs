@@ -1,0 +1,199 @@
+//! The regions of memory that programs keep from packet to packet ([`Region`]): making their maps,
+//! handing them on from generation to generation, and using them from here while a program does.
+//!
+//! A region that is handed on has a header behind it, which no program reaches. It holds the secret
+//! with which the region's hashes begin; every generation that uses the region gets it as constants.
+//!
+//! Invariant: a region that is found is used on only if it has exactly the size that the new
+//! generation would have made.
+
+use super::KernelError;
+use super::mapping::Mapping;
+use super::maps::BigMap;
+use firewall_common::abi::Config;
+use firewall_common::region::{REGION_HEADER, Region, UNUSED_SIZE};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::Ordering;
+
+/// The maps of all regions, in index order.
+#[derive(Debug)]
+pub(crate) struct Regions {
+    maps: [BigMap; Region::COUNT],
+}
+
+/// Bytes of a region's map under these constants, header included.
+fn map_size(region: Region, config: &Config) -> u32 {
+    match *region.size(config) {
+        0 => UNUSED_SIZE,
+        _ if !is_used(region, config) => UNUSED_SIZE,
+        size if region.is_handed_on() => size + REGION_HEADER,
+        size => size,
+    }
+}
+
+/// Whether the policy of these constants uses a region.
+pub(crate) fn is_used(region: Region, config: &Config) -> bool {
+    match region {
+        Region::Fragments => {
+            config.packet.fragments == firewall_common::abi::fragments::FOLLOW_FIRST
+        }
+        _ => *region.size(config) > UNUSED_SIZE,
+    }
+}
+
+impl Regions {
+    /// New ones, all zero: as large as the constants say, and as little as a map can be where the
+    /// policy has no use for one. Their secrets are those of `config`.
+    pub(crate) fn new(config: &Config) -> Result<Self, KernelError> {
+        Self::obtain(config, |_| None)
+    }
+
+    /// As [`Regions::new`], but a region that `found` gives is used on, if it fits.
+    pub(crate) fn obtain(
+        config: &Config,
+        found: impl Fn(Region) -> Option<BigMap>,
+    ) -> Result<Self, KernelError> {
+        let obtain = |region: Region| {
+            let size = map_size(region, config);
+            let fits = |map: &BigMap| map.size() == size as usize && is_used(region, config);
+            match found(region).filter(fits) {
+                Some(map) => Ok(map),
+                None => BigMap::region(region.name(), size),
+            }
+        };
+        let [fragments, flows, buckets, bans] = Region::ALL.map(obtain);
+        Ok(Self {
+            maps: [fragments?, flows?, buckets?, bans?],
+        })
+    }
+
+    /// One region's map.
+    pub(crate) fn map(&self, region: Region) -> &BigMap {
+        &self.maps[region as usize]
+    }
+
+    /// All maps.
+    pub(crate) fn maps(&self) -> impl Iterator<Item = &BigMap> {
+        self.maps.iter()
+    }
+
+    /// The regions that a generation's folder holds: those that are in use and handed on.
+    pub(crate) fn pinned<'a>(&'a self, config: &'a Config) -> impl Iterator<Item = &'a BigMap> {
+        Region::ALL
+            .into_iter()
+            .filter(|&region| region.is_handed_on() && is_used(region, config))
+            .map(|region| self.map(region))
+    }
+
+    /// Writes the secrets of the regions in use to `config`. A region that has none yet gets one.
+    pub(crate) fn seed(&self, config: &mut Config) -> Result<(), KernelError> {
+        for region in [Region::Flows, Region::Buckets, Region::Bans] {
+            if !is_used(region, config) {
+                continue;
+            }
+            let seed = Shared::of(self.map(region))?.seed();
+            match region {
+                Region::Fragments => {}
+                Region::Flows => config.flows_seed = seed,
+                Region::Buckets => config.buckets_seed = seed,
+                Region::Bans => config.bans_seed = seed,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what the program must know of the maps as they are to `config`.
+    pub(super) fn sizes(&self, config: &mut Config) {
+        let size = |region: Region| {
+            let size = self.map(region).size() as u32;
+            match size {
+                UNUSED_SIZE => size,
+                size => size - REGION_HEADER,
+            }
+        };
+        config.flows_size = size(Region::Flows);
+        config.buckets_size = size(Region::Buckets);
+        config.bans_size = size(Region::Bans);
+    }
+}
+
+/// A region that is handed on, memory-mapped: used while programs use it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    memory: Mapping,
+}
+
+impl Shared {
+    /// Maps a region that is in use.
+    pub(crate) fn of(map: &BigMap) -> Result<Self, KernelError> {
+        if map.size() <= REGION_HEADER as usize {
+            return Err(KernelError::State(format!(
+                "map {} has {} bytes, which is no region in use; it was made by another version",
+                map.name(),
+                map.size()
+            )));
+        }
+        Ok(Self {
+            memory: map.map_writable()?,
+        })
+    }
+
+    /// The secret in the header, made now if there is none. Needs the lock on the store.
+    fn seed(&self) -> [u32; 2] {
+        let word = &self.memory.words()[self.words()];
+        let mut seed = word.load(Ordering::Acquire);
+        if seed == 0 {
+            seed = RandomState::new().hash_one("region") | 1;
+            word.store(seed, Ordering::Release);
+        }
+        [seed as u32, (seed >> 32) as u32]
+    }
+}
+
+#[expect(
+    dead_code,
+    reason = "for the verbs that list and change what programs remember"
+)]
+impl Shared {
+    /// How many words the region has, header excluded: a power of two.
+    pub(crate) fn words(&self) -> usize {
+        self.memory.words().len() - REGION_HEADER as usize / 8
+    }
+
+    /// Reads word `index`. Without its lock, the next word may be of another moment.
+    pub(crate) fn read(&self, index: usize) -> u64 {
+        self.memory.words()[index].load(Ordering::Acquire)
+    }
+
+    /// Sets word `index`. The caller holds the lock of what it belongs to.
+    pub(crate) fn write(&self, index: usize, word: u64) {
+        self.memory.words()[index].store(word, Ordering::Release);
+    }
+
+    /// Sets word `index` to `new` if it is `old`, and says whether it was.
+    pub(crate) fn exchange_if(&self, index: usize, old: u64, new: u64) -> bool {
+        self.memory.words()[index]
+            .compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+
+    /// Takes the lock in word `index`, waiting for programs that hold it, and runs `change`. A
+    /// program holds a lock for less than a microsecond, and never sleeps; one that is gone with
+    /// its lock is a broken kernel, and is not waited for longer than `TRIES`.
+    pub(crate) fn locked<T>(&self, index: usize, change: impl FnOnce() -> T) -> Option<T> {
+        /// Attempts, with a pause between two: a tenth of a second.
+        const TRIES: u32 = 1_000_000;
+        let taken = (0..TRIES).any(|_| {
+            let taken = self.exchange_if(index, 0, 1);
+            if !taken {
+                std::hint::spin_loop();
+            }
+            taken
+        });
+        taken.then(|| {
+            let answer = change();
+            self.write(index, 0);
+            answer
+        })
+    }
+}
