@@ -65,7 +65,7 @@ fn transcript(folder: &Path, args: &[&str]) -> String {
 
 const GOOD: &str = "version: 1\ndefault: {in: drop}\nrules: []\n";
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "daemon",
     "apply",
     "reload",
@@ -79,6 +79,7 @@ const VERBS: [&str; 17] = [
     "test",
     "diff",
     "fmt",
+    "import",
     "doctor",
     "explain",
     "version",

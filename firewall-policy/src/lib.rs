@@ -18,6 +18,7 @@ pub mod evasion;
 pub mod explain;
 pub mod fmt;
 pub mod host;
+pub mod import;
 pub mod lint;
 pub mod oracle;
 pub mod packet_text;

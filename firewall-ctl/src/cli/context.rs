@@ -166,6 +166,13 @@ impl Context {
         }
     }
 
+    /// Writes what people should know to the standard error, unless `-q`.
+    pub(super) fn note(&self, text: &str) {
+        if !self.quiet {
+            self.error_text(text);
+        }
+    }
+
     /// Writes a failure to the standard error, in the format of the output.
     pub(super) fn complain(&self, failure: &Failure) {
         let text = failure.to_text(self.color_errors);

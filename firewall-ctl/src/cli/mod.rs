@@ -17,6 +17,7 @@ mod explain;
 mod fmt;
 mod get;
 mod help;
+mod import;
 mod interval;
 mod load;
 mod output;
@@ -90,6 +91,8 @@ enum Verb {
     Diff(diff::Args),
     #[command(after_long_help = fmt::help())]
     Fmt(fmt::Args),
+    #[command(after_long_help = import::help())]
+    Import(import::Args),
     #[command(after_long_help = doctor::help())]
     Doctor(doctor::Args),
     #[command(after_long_help = explain::help())]
@@ -140,6 +143,7 @@ fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Test(args) => test::run(args, context),
         Verb::Diff(args) => diff::run(args, context),
         Verb::Fmt(args) => fmt::run(args, context),
+        Verb::Import(args) => import::run(args, context),
         Verb::Doctor(args) => doctor::run(args, context),
         Verb::Explain(args) => explain::run(args, context),
         Verb::Version(args) => version::run(args, context),

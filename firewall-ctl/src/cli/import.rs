@@ -1,0 +1,215 @@
+//! `import`: the rules of another firewall as a policy.
+
+use super::context::Context;
+use super::help::after;
+use super::policy;
+use crate::failure::{Exit, Failure};
+use crate::policy_file::{PolicyFile, STDIN};
+use crate::view::SCHEMA;
+use clap::ValueEnum;
+use firewall_policy::import::{self, Effect, ImportError, Imported, LeftOut, Options};
+use serde::Serialize;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+/// Largest text of rules, in bytes.
+const LIMIT: u64 = 64 << 20;
+
+/// Carry the rules of another firewall over into a policy
+///
+/// The policy goes to the standard output, what could not be carried over exactly to the standard
+/// error and into comments at the policy's end, each with the reason. Nothing is guessed, and
+/// nothing is changed on this machine.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Whose rules they are
+    #[arg(value_enum, value_name = "FIREWALL")]
+    from: From,
+    /// The rules; - for the standard input
+    #[arg(value_name = "FILE", required_unless_present = "ip6")]
+    file: Option<String>,
+    /// The rules for IPv6, where they stand in a text of their own
+    #[arg(long, value_name = "FILE")]
+    ip6: Option<String>,
+    /// The output of `ipset save`, for sets that iptables rules name
+    #[arg(long, value_name = "FILE")]
+    ipset: Option<String>,
+    /// Only what is for this interface
+    #[arg(short, long, value_name = "IFACE")]
+    interface: Option<String>,
+    /// An address of this host, with the length of its network (192.0.2.10/24); may be repeated.
+    /// With them, forwarded packets are told apart, and rules for them are carried over
+    #[arg(long, value_name = "ADDRESS")]
+    local: Vec<String>,
+    /// Write the policy into this file, which must not exist
+    #[arg(short = 'O', long, value_name = "OUT.yaml")]
+    out: Option<PathBuf>,
+}
+
+/// Firewalls whose rules are understood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum From {
+    /// The output of iptables-save, and of ip6tables-save with --ip6
+    Iptables,
+}
+
+pub(super) fn help() -> String {
+    after(
+        &[
+            "sudo iptables-save | firewall-ctl import iptables - -O policy.yaml",
+            "firewall-ctl import iptables v4.rules --ip6 v6.rules --ipset sets.save -i eth0",
+            "firewall-ctl import iptables v4.rules --local 192.0.2.10/24 -o json",
+        ],
+        &[
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Config,
+            Exit::Privilege,
+            Exit::Changes,
+        ],
+    )
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let inputs = [&args.file, &args.ip6, &args.ipset];
+    let stdin = inputs.iter().filter(|name| name.as_deref() == Some(STDIN));
+    if stdin.count() > 1 {
+        return Err(
+            Failure::new(Exit::Usage, "the standard input can be read once")
+                .help("save the rules into files and name those"),
+        );
+    }
+    let [file, ip6, ipset] = inputs.map(|name| name.as_deref().map(read).transpose());
+    let options = Options {
+        interface: args.interface.clone(),
+        local: args.local.clone(),
+        ipset: ipset?,
+        ..Options::default()
+    };
+    let (file, ip6) = (file?, ip6?);
+    let imported = match args.from {
+        From::Iptables => import::iptables(file.as_deref(), ip6.as_deref(), &options),
+    };
+    let imported = imported.map_err(|error| failure(&error))?;
+    // What is handed out is a policy, whatever was wrong here.
+    policy::compile_text(
+        PolicyFile {
+            name: "imported policy".into(),
+            text: imported.yaml.clone(),
+            base: PathBuf::from("/"),
+        },
+        context,
+    )?;
+    if let Some(out) = &args.out {
+        write(out, &imported.yaml)?;
+    }
+    show(&imported, args.out.is_none(), context)?;
+    Ok(if imported.left_out.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Changes
+    })
+}
+
+fn failure(error: &ImportError) -> Failure {
+    Failure::new(Exit::Config, error.to_string()).help(&error.help)
+}
+
+/// Reads a text of rules.
+fn read(name: &str) -> Result<String, Failure> {
+    let failed = |error: io::Error| {
+        let exit = match error.kind() {
+            io::ErrorKind::PermissionDenied => Exit::Privilege,
+            _ => Exit::Config,
+        };
+        Failure::new(exit, format!("cannot read {name}: {error}"))
+    };
+    let mut bytes = Vec::new();
+    let size = if name == STDIN {
+        io::stdin().lock().take(LIMIT + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(name).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes))
+    };
+    if size.map_err(failed)? as u64 > LIMIT {
+        return Err(Failure::new(
+            Exit::Config,
+            format!("{name} is larger than 64 MiB"),
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        Failure::new(Exit::Config, format!("{name} is not UTF-8 text: {error}"))
+            .help("give the rules as their own program writes them")
+    })
+}
+
+/// Writes the policy into a new file.
+fn write(path: &PathBuf, text: &str) -> Result<(), Failure> {
+    let failed = |error: io::Error| {
+        let exit = match error.kind() {
+            io::ErrorKind::PermissionDenied => Exit::Privilege,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, format!("cannot write {}: {error}", path.display()))
+            .help("nothing is written over: name a file that does not exist")
+    };
+    let mut file = std::fs::File::create_new(path).map_err(failed)?;
+    io::Write::write_all(&mut file, text.as_bytes()).map_err(failed)
+}
+
+/// `import -o json`.
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: &'static str,
+    policy: &'a str,
+    left_out: &'a [LeftOut],
+}
+
+fn show(imported: &Imported, print: bool, context: &Context) -> Result<(), Failure> {
+    if !context.format.is_text() {
+        let report = Report {
+            schema: SCHEMA,
+            policy: &imported.yaml,
+            left_out: &imported.left_out,
+        };
+        return context.print(&context.format.document(&report, false)?);
+    }
+    if print {
+        context.print(&imported.yaml)?;
+    }
+    let list = list(&imported.left_out);
+    if !list.is_empty() {
+        context.note(&list);
+    }
+    Ok(())
+}
+
+/// What was left out, for people: by effect and reason, the worst first.
+fn list(left_out: &[LeftOut]) -> String {
+    let mut groups: Vec<(Effect, &str, Vec<&LeftOut>)> = Vec::new();
+    for entry in left_out {
+        let same = |group: &&mut (Effect, &str, Vec<&LeftOut>)| {
+            group.0 == entry.effect && group.1 == entry.reason
+        };
+        match groups.iter_mut().find(same) {
+            Some((.., entries)) => entries.push(entry),
+            None => groups.push((entry.effect, &entry.reason, vec![entry])),
+        }
+    }
+    groups.sort_by_key(|(effect, ..)| *effect);
+    let mut text = String::new();
+    for (effect, reason, entries) in groups {
+        text.push_str(&format!("not exactly: {reason}\n  = {}\n", effect.words()));
+        for entry in entries {
+            text.push_str(&format!("    {}: {}\n", entry.place, entry.text));
+        }
+    }
+    if !left_out.is_empty() {
+        let count = left_out.len();
+        let noun = if count == 1 { "thing" } else { "things" };
+        text.push_str(&format!(
+            "{count} {noun} not carried over exactly; the policy's comments list them, too.\n"
+        ));
+    }
+    text
+}

@@ -1,0 +1,100 @@
+//! Rules of other firewalls, carried over: every set of rules in `tests/data/import` against its
+//! golden policy, which must be valid.
+
+use firewall_policy::import::{self, Imported, Language, Options};
+use firewall_policy::source::{NoFiles, read_policy};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+fn folder(kind: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/import")
+        .join(kind)
+}
+
+/// The files of a kind with one of these ends, without their ends.
+fn names(kind: &str, ends: &[&str]) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder(kind))
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").file_name())
+        .filter_map(|name| {
+            let name = name.into_string().ok()?;
+            let (stem, end) = name.rsplit_once('.')?;
+            ends.contains(&end).then(|| stem.to_owned())
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn text(kind: &str, name: &str) -> Option<String> {
+    std::fs::read_to_string(folder(kind).join(name)).ok()
+}
+
+/// Options as a file beside the rules says them: words of the command line.
+fn options(kind: &str, name: &str) -> Options {
+    let mut options = Options {
+        language: Language { state: true },
+        ipset: text(kind, &format!("{name}.ipset")),
+        ..Options::default()
+    };
+    let words = text(kind, &format!("{name}.options")).unwrap_or_default();
+    let words: Vec<&str> = words.split_whitespace().collect();
+    for pair in words.chunks(2) {
+        match pair {
+            ["-i", interface] => options.interface = Some((*interface).to_owned()),
+            ["--local", address] => options.local.push((*address).to_owned()),
+            other => panic!("{name}.options: {other:?}"),
+        }
+    }
+    options
+}
+
+/// The policy, and what was left out.
+fn golden(imported: &Imported) -> String {
+    let mut out = imported.yaml.clone();
+    writeln!(out, "=== left out: {}", imported.left_out.len()).expect("a string");
+    for left in &imported.left_out {
+        writeln!(
+            out,
+            "{} [{:?}]\n    {}\n    {}",
+            left.place, left.effect, left.text, left.reason
+        )
+        .expect("a string");
+    }
+    out
+}
+
+/// Valid, and its own canonical form.
+fn check(name: &str, imported: &Imported) {
+    let canonical = firewall_policy::fmt::canonical(name, &imported.yaml).expect("YAML");
+    assert_eq!(canonical, imported.yaml, "{name} is not in canonical form");
+    let readable = Language::default().state || !imported.yaml.contains("state:");
+    if let Err(faults) = read_policy(name, &imported.yaml, &NoFiles)
+        && readable
+    {
+        panic!("{name}: {}\n{}", faults.render(false), imported.yaml);
+    }
+}
+
+#[test]
+fn iptables_rules_become_policies() {
+    let names = names("iptables", &["v4", "v6"]);
+    assert!(names.len() >= 10, "{names:?}");
+    for name in names {
+        let (v4, v6) = (
+            text("iptables", &format!("{name}.v4")),
+            text("iptables", &format!("{name}.v6")),
+        );
+        let mut options = options("iptables", &name);
+        let imported = import::iptables(v4.as_deref(), v6.as_deref(), &options);
+        let imported = imported.unwrap_or_else(|error| panic!("{name}: {error}"));
+        check(&name, &imported);
+        insta::assert_snapshot!(format!("iptables_{name}"), golden(&imported));
+        // As this version of the language would have it.
+        options.language = Language::default();
+        let now = import::iptables(v4.as_deref(), v6.as_deref(), &options).expect("read before");
+        check(&name, &now);
+    }
+}
