@@ -304,6 +304,8 @@ pub struct Config {
     pub fragment_seed: u32,
     /// Milliseconds for which a fragmented datagram is remembered.
     pub fragment_ms: u32,
+    /// 1 if some rule looks at the state of a packet.
+    pub flows: u32,
     /// Bytes of the region [`crate::region::Region::Flows`]: a power of two, or 0 if the policy
     /// does not use it. (The loader writes the size of the map, which is never 0.)
     pub flows_size: u32,
@@ -370,6 +372,7 @@ impl Config {
             frags: 0,
             fragment_seed: 0,
             fragment_ms: 0,
+            flows: 0,
             flows_size: 0,
             flows_seed: [0; 2],
             buckets_size: 0,

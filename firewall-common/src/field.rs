@@ -31,11 +31,13 @@ pub enum Field {
     Length = 9,
     /// 0 whole packet, 1 first fragment, 2 later fragment.
     Fragment = 10,
+    /// 0 new, 1 established: see [`crate::flows`].
+    State = 11,
 }
 
 impl Field {
     /// How many fields there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
 
     /// All fields, in index order.
     pub const ALL: [Self; Self::COUNT] = [
@@ -50,6 +52,7 @@ impl Field {
         Self::Ttl,
         Self::Length,
         Self::Fragment,
+        Self::State,
     ];
 
     /// The value that stands for "the packet has no such field". Values run from 0 to this one.
@@ -62,6 +65,7 @@ impl Field {
             Self::Vlan => 4_096,
             Self::Dscp => 64,
             Self::Fragment => 3,
+            Self::State => 2,
             Self::Proto | Self::TcpFlags | Self::Ttl => 256,
             Self::Zone => 255,
         }
@@ -82,6 +86,7 @@ impl Field {
             Self::Ttl => "ttl",
             Self::Length => "length",
             Self::Fragment => "fragment",
+            Self::State => "state",
         }
     }
 }

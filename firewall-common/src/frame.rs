@@ -2,6 +2,7 @@
 //!
 //! Network byte order becomes host byte order here and nowhere else.
 
+use crate::flows;
 use crate::machine::Machine;
 use crate::parse::{Packet, Parsed, parse, parse_inner};
 
@@ -27,6 +28,18 @@ pub trait Frame: Copy {
     #[inline(always)]
     fn parse_inner<M: Machine>(&self, machine: &M, packet: &mut Packet) -> Parsed {
         parse_inner(machine, self, packet)
+    }
+
+    /// [`crate::flows::state_of`], likewise.
+    #[inline(always)]
+    fn state<M: Machine>(&self, machine: &M, packet: &Packet) -> u32 {
+        flows::state_of(machine, self, packet)
+    }
+
+    /// [`crate::flows::record_packet`], likewise.
+    #[inline(always)]
+    fn record<M: Machine>(&self, machine: &M, packet: &Packet) {
+        flows::record_packet(machine, self, packet);
     }
 
     /// Whether there is no byte to read.

@@ -1,6 +1,7 @@
 //! What the parser finds in a packet and the classifier looks up.
 
 use crate::field::Field;
+use crate::flows::state_field::NEW;
 
 /// IP family of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -26,12 +27,13 @@ pub struct PacketKey {
     pub dst_lo: u64,
     /// Small fields by [`Field`] index.
     pub fields: [u32; Field::COUNT],
-    /// 1 for IPv6, 0 for IPv4. (A number, so that the struct has no invalid bit pattern.)
-    pub is_v6: u32,
+    /// 1 for IPv6, 0 for IPv4. (A number, so that the struct has no invalid bit pattern, and as wide
+    /// as it is, so that the struct has no padding.)
+    pub is_v6: u64,
 }
 
 impl PacketKey {
-    /// A key with no addresses and every field set to "not there".
+    /// A key with no addresses, every field set to "not there", and of no connection.
     #[must_use]
     #[inline(always)]
     pub const fn empty(family: Family) -> Self {
@@ -43,9 +45,10 @@ impl PacketKey {
                 fields[i] = Field::ALL[i].none();
                 i += 1;
             }
+            fields[Field::State as usize] = NEW;
             fields
         };
-        let is_v6 = matches!(family, Family::V6) as u32;
+        let is_v6 = matches!(family, Family::V6) as u64;
         Self {
             src_hi: 0,
             src_lo: 0,

@@ -14,6 +14,7 @@ pub mod abi;
 pub mod classify;
 pub mod essential;
 pub mod field;
+pub mod flows;
 pub mod fragments;
 pub mod frame;
 pub mod key;

@@ -2,6 +2,7 @@
 //! tables, reads from the frame, loops. The kernel program and the host each implement it.
 
 use crate::abi::Config;
+use crate::flows::TICK_SHIFT;
 use crate::key::PacketKey;
 use crate::parse::Packet;
 use crate::region::Region;
@@ -57,6 +58,13 @@ pub trait Machine: Copy {
 
     /// Nanoseconds of a clock that never goes back; never 0.
     fn now(&self) -> u64;
+
+    /// The same clock in ticks of 2^30 nanoseconds ([`crate::flows::TICK_SHIFT`]); it may be some
+    /// milliseconds late.
+    #[inline(always)]
+    fn ticks(&self) -> u64 {
+        self.now() >> TICK_SHIFT
+    }
 
     /// The word at byte `offset` of a region, a multiple of 8; some other word of it if that is past
     /// the end. `region` must be known when the code is compiled.

@@ -119,6 +119,9 @@ fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outc
 /// What the rules say about the packet, and where the policy looks into tunnels, about its content.
 #[inline(always)]
 fn by_headers<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
+    if machine.constant(|config| &config.flows) != 0 {
+        packet.key.fields[Field::State as usize] = frame.state(machine, packet);
+    }
     let outcome = by_rules(machine, packet);
     if machine.constant(|config| &config.packet.tunnels) == tunnels::INNER
         && outcome.verdict.0 == Verdict::PASS.0

@@ -16,6 +16,7 @@ use aya_ebpf::programs::XdpContext;
 use core::arch::asm;
 use core::ffi::c_void;
 use firewall_common::abi::{SCRATCH_SPARE, SCRATCH_STRIDE};
+use firewall_common::flows::{self, state_field};
 use firewall_common::frame::{Frame, Header, MAX_OFFSET};
 use firewall_common::machine::Machine;
 use firewall_common::parse::{Packet, Parsed, parse, parse_inner};
@@ -61,6 +62,11 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn parse_inner<M: Machine>(&self, _machine: &M, packet: &mut Packet) -> Parsed {
         Parsed::from_word(fw_parse_inner(self.ctx, packet))
+    }
+
+    #[inline(always)]
+    fn state<M: Machine>(&self, _machine: &M, packet: &Packet) -> u32 {
+        fw_state(self.ctx, packet) as u32
     }
 
     #[inline(always)]
@@ -153,10 +159,34 @@ pub extern "C" fn fw_parse_inner(ctx: *mut xdp_md, packet: *mut Packet) -> u64 {
     }
 }
 
+/// The search for a packet's connection as a global function, proved once. Under a policy that does
+/// not look at state the verifier finds nothing in it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_state(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
+    if constant(|c| &c.flows) == 0 {
+        return u64::from(state_field::NEW);
+    }
+    let frame = XdpFrame::new(&XdpContext::new(ctx));
+    // SAFETY: the verifier lets only readable memory of this type through, or null.
+    match unsafe { packet.as_ref() } {
+        Some(packet) => flows::state_of(&Kernel::uncounted(frame.len()), &frame, packet).into(),
+        None => u64::from(state_field::NEW),
+    }
+}
+
 /// `N` bytes of the frame that the verifier has seen checked.
 #[derive(Clone, Copy)]
 pub(crate) struct Checked<const N: usize> {
     pointer: usize,
+}
+
+impl<const N: usize> Checked<N> {
+    /// `N` bytes that have just been compared with the frame's end.
+    #[inline(always)]
+    pub(crate) const fn at(pointer: usize) -> Self {
+        Self { pointer }
+    }
 }
 
 impl<const N: usize> Header for Checked<N> {

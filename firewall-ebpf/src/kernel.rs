@@ -1,10 +1,12 @@
 //! The kernel as a [`Machine`].
 
 use crate::maps;
-use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_loop};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_loop};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use core::arch::asm;
 use core::ffi::c_void;
 use firewall_common::abi::{self, COUNTER_SIZE, Config, Counter, TABLES_SPARE};
+use firewall_common::flows::TICK_SHIFT;
 use firewall_common::key::PacketKey;
 use firewall_common::machine::{Machine, Step};
 use firewall_common::parse::Packet;
@@ -37,6 +39,18 @@ impl Kernel {
     pub(crate) const fn uncounted(bytes: u32) -> Self {
         Self {
             bytes: bytes as u64,
+            cpu: 0,
+        }
+    }
+
+    /// For frames that go out. Their length is a number of 32 bits, of which the verifier knows
+    /// more with every comparison; what [`Machine::forget`] adds and takes away must be a number of
+    /// which it knows nothing.
+    #[inline(always)]
+    pub(crate) fn outgoing() -> Self {
+        Self {
+            // SAFETY: a helper without arguments.
+            bytes: unsafe { bpf_ktime_get_coarse_ns() },
             cpu: 0,
         }
     }
@@ -160,6 +174,12 @@ impl Machine for Kernel {
     fn now(&self) -> u64 {
         // SAFETY: a helper without arguments.
         unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn ticks(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_coarse_ns() >> TICK_SHIFT }
     }
 
     #[inline(always)]

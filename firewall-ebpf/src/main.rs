@@ -1,5 +1,5 @@
-//! The kernel program `fw_xdp`: decides about each frame that a NIC receives, before the kernel
-//! allocates a packet buffer for it.
+//! The kernel programs. `fw_xdp` decides about each frame that a NIC receives, before the kernel
+//! allocates a packet buffer for it; `fw_egress` remembers what this host sends.
 //!
 //! Everything that decides is in `firewall-common`; here is only what the kernel side adds: reading
 //! frames and tables by checked pointers, and counting.
@@ -11,10 +11,12 @@ mod account;
 mod frame;
 mod kernel;
 mod maps;
+mod skb;
 
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use firewall_common::flows;
 use firewall_common::frame::Frame as _;
 use firewall_common::pipeline::{Outcome, decide};
 use firewall_common::verdict::Verdict;
@@ -34,6 +36,18 @@ pub fn fw_xdp(ctx: XdpContext) -> u32 {
     } else {
         xdp_action::XDP_DROP
     }
+}
+
+/// What a TC program returns that leaves the packet to whoever comes next (TC_ACT_UNSPEC, TCX_NEXT).
+const NEXT: i32 = -1;
+
+/// TC egress entry point: takes note of what this host sends, in generations that look at state. It
+/// never stops a packet.
+#[classifier]
+pub fn fw_egress(ctx: TcContext) -> i32 {
+    let frame = skb::SkbFrame::new(ctx.skb.skb);
+    flows::record(&Kernel::outgoing(), &frame);
+    NEXT
 }
 
 /// Writes the outcome to the kernel log ring, in generations that are loaded for debugging. In all

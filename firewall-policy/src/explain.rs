@@ -4,7 +4,7 @@
 //! The verdict is that of the host build ([`crate::host`]); the near misses are found by going
 //! through the rules, which only text and tests do. Does no I/O.
 
-use crate::host;
+use crate::host::{self, Memory};
 use crate::packet_text::{Ingress, Kind, PacketText, flag_words, icmp_words};
 use crate::range::RangeSet;
 use crate::rule::{DEFAULT_ROUTE, Policy, Rule, glob};
@@ -13,6 +13,7 @@ use crate::tables::Tables;
 use crate::validate::words;
 use firewall_common::abi::tunnels;
 use firewall_common::field::Field;
+use firewall_common::flows::{self, state_field};
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::parse::{Packet, Parsed, fragment, is_tunnel};
 use firewall_common::pipeline::{NO_RULE, Outcome};
@@ -51,16 +52,17 @@ pub struct NearMiss {
 }
 
 /// Judges a frame that came in on an interface of zone `zone`. `tables` are those of `policy`, in
-/// which rule `i` counts in slot `i`. At most `most` near misses are looked for.
+/// which rule `i` counts in slot `i`; `memory` is what the program remembers. At most `most` near misses are looked for.
 #[must_use]
 pub fn explain(
     policy: &Policy,
     tables: &Tables,
+    memory: &Memory,
     frame: &[u8],
     zone: u32,
     most: usize,
 ) -> Explained {
-    let judged = host::decide(tables, frame, zone);
+    let judged = host::decide_after(tables, memory, frame, zone);
     let index = |slot: u32| slot as usize;
     let outcome = judged.outcome;
     let rule = (outcome.rule != NO_RULE).then(|| index(outcome.rule));
@@ -72,7 +74,7 @@ pub fn explain(
         near: Vec::new(),
         hidden: None,
     };
-    let Some(outer) = key_of(tables, frame, zone) else {
+    let Some(outer) = parsed(tables, memory, frame, zone).map(|packet| packet.key) else {
         return explained;
     };
     // Of a tunnel that passed by its outer headers, the packet inside was judged last.
@@ -110,19 +112,23 @@ pub fn explain(
     explained
 }
 
-/// What the classifier looks up, if the frame is an IP packet.
+/// What the classifier looks up, if the frame is an IP packet and the program remembers nothing.
 #[must_use]
 pub fn key_of(tables: &Tables, frame: &[u8], zone: u32) -> Option<PacketKey> {
-    parsed(tables, frame, zone).map(|packet| packet.key)
+    parsed(tables, &Memory::default(), frame, zone).map(|packet| packet.key)
 }
 
-fn parsed(tables: &Tables, frame: &[u8], zone: u32) -> Option<Packet> {
+fn parsed(tables: &Tables, memory: &Memory, frame: &[u8], zone: u32) -> Option<Packet> {
     let counted = RefCell::new(Vec::new());
-    let machine = host::HostMachine::new(tables, &counted);
+    let machine = host::HostMachine::with_memory(tables, &counted, memory);
     let mut packet = Packet::EMPTY;
     match firewall_common::parse::parse(&machine, &frame, &mut packet) {
         Parsed::Ip => {
             packet.key.fields[Field::Zone as usize] = zone;
+            if tables.config.flows != 0 {
+                packet.key.fields[Field::State as usize] =
+                    flows::state_of(&machine, &frame, &packet);
+            }
             Some(packet)
         }
         Parsed::Other { .. } | Parsed::Bad(_) => None,
@@ -147,7 +153,7 @@ fn judged_key(
     if verdict == Verdict::DROP {
         return Some(outer);
     }
-    let mut packet = parsed(tables, frame, outer.field(Field::Zone))?;
+    let mut packet = parsed(tables, &Memory::default(), frame, outer.field(Field::Zone))?;
     let counted = RefCell::new(Vec::new());
     let machine = host::HostMachine::new(tables, &counted);
     match firewall_common::parse::parse_inner(&machine, &frame, &mut packet) {
@@ -294,6 +300,8 @@ fn found(policy: &Policy, key: &PacketKey, missed: Missed) -> String {
             }
             _ => value.to_string(),
         },
+        Field::State if value == state_field::ESTABLISHED => "established".into(),
+        Field::State => "new".into(),
         Field::Zone if value == 0 => return "no zone".into(),
         Field::Zone => policy.zones[value as usize].clone(),
         Field::Fragment => match value {
@@ -310,6 +318,7 @@ fn found(policy: &Policy, key: &PacketKey, missed: Missed) -> String {
 mod tests {
     use super::explain;
     use crate::compile::compile;
+    use crate::host::Memory;
     use crate::packet_text::parse;
     use crate::source::{NoFiles, read_policy};
 
@@ -329,7 +338,7 @@ mod tests {
             let mut frame = outer.frame();
             frame.truncate(34);
             frame.extend(inner(port));
-            explain(&policy, &tables, &frame, 0, 3)
+            explain(&policy, &tables, &Memory::default(), &frame, 0, 3)
         };
         let found = wrapped(443);
         assert_eq!((found.rule, found.counted), (Some(1), vec![0]));

@@ -51,15 +51,40 @@ pub fn decide(tables: &Tables, frame: &[u8], zone: u32) -> HostOutcome {
 #[must_use]
 pub fn decide_after(tables: &Tables, memory: &Memory, frame: &[u8], zone: u32) -> HostOutcome {
     let counted = RefCell::new(Vec::new());
-    let machine = HostMachine {
-        memory: Some(memory),
-        ..HostMachine::new(tables, &counted)
-    };
+    let machine = HostMachine::with_memory(tables, &counted, memory);
     let outcome = pipeline::decide(&machine, &frame, zone);
     HostOutcome {
         outcome,
         counted: counted.into_inner(),
     }
+}
+
+/// What the egress program makes of a frame that goes out: traces in `memory`.
+///
+/// Nothing, if no rule of the policy looks at state: there is no such program then.
+pub fn record(tables: &Tables, memory: &Memory, frame: &[u8]) {
+    if tables.config.flows == 0 {
+        return;
+    }
+    let counted = RefCell::new(Vec::new());
+    let config = firewall_common::flows::egress_config(&tables.config);
+    let tables = Tables {
+        bytes: Vec::new(),
+        config,
+        report: Vec::new(),
+    };
+    let machine = HostMachine::with_memory(&tables, &counted, memory);
+    firewall_common::flows::record(&machine, &frame);
+}
+
+/// What the program remembers of one frame that has gone out, if there is one.
+#[must_use]
+pub fn memory_of(tables: &Tables, before: Option<&[u8]>) -> Memory {
+    let memory = Memory::default();
+    if let Some(frame) = before {
+        record(tables, &memory, frame);
+    }
+    memory
 }
 
 /// What the program remembers from packet to packet, and the clock by which it ages. Belongs to one
@@ -126,6 +151,19 @@ impl<'a> HostMachine<'a> {
             tables,
             counted,
             memory: None,
+        }
+    }
+
+    /// A machine that remembers.
+    #[must_use]
+    pub fn with_memory(
+        tables: &'a Tables,
+        counted: &'a RefCell<Vec<u32>>,
+        memory: &'a Memory,
+    ) -> Self {
+        Self {
+            memory: Some(memory),
+            ..Self::new(tables, counted)
         }
     }
 

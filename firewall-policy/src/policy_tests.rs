@@ -6,6 +6,7 @@
 use crate::ast::Span;
 use crate::diag::{Diagnostics, Severity, Sink, codes};
 use crate::explain::{Explained, explain};
+use crate::host::memory_of;
 use crate::packet_text::PacketText;
 use crate::rule::{Place, Policy};
 use crate::tables::Tables;
@@ -74,7 +75,15 @@ impl PolicyTest {
     }
 
     fn explain(&self, policy: &Policy, tables: &Tables) -> Explained {
-        explain(policy, tables, &self.packet.frame(), self.zone, NEAR)
+        let memory = memory_of(tables, self.packet.before().as_deref());
+        explain(
+            policy,
+            tables,
+            &memory,
+            &self.packet.frame(),
+            self.zone,
+            NEAR,
+        )
     }
 }
 

@@ -144,7 +144,6 @@ rules:
 #[test]
 fn what_is_not_supported_yet_is_refused_with_a_way_round() {
     let rules: &[&str] = &[
-        "state: established",
         "limit: {rate: 200/s, per: source}",
         "over: drop",
         "ban: 10m",

@@ -29,6 +29,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("dscp", "dscp: ef"),
     ("ttl", "ttl: 0-4"),
     ("length", "length: 1400-65535"),
+    ("state", "state: established"),
 ];
 
 /// Every match field in one rule, so that no lane can be left out.

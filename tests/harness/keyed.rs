@@ -46,6 +46,8 @@ pub fn frame(wish: &PacketKey) -> Option<(Frame, PacketKey)> {
     let ttl = or_else(Field::Ttl, |_| false, 64) as u8;
     let dscp = or_else(Field::Dscp, |_| false, 0) as u8;
     let vlan = or_else(Field::Vlan, |id| id == 0, Field::Vlan.none());
+    // Of no connection: nothing has gone out.
+    or_else(Field::State, |state| state != 0, 0);
     let fragment = or_else(Field::Fragment, |_| false, 0);
     let length = wish.field(Field::Length) as usize;
 

@@ -28,7 +28,7 @@ macro_rules! walk_order {
 }
 
 walk_order! {
-    SourcePort Proto DestinationPort Icmp TcpFlags Zone Fragment Vlan Dscp Ttl Length
+    SourcePort Proto DestinationPort Icmp TcpFlags State Zone Fragment Vlan Dscp Ttl Length
 }
 
 /// The rows found so far.

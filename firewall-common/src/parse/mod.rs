@@ -93,7 +93,7 @@ pub struct Packet {
     /// Fills the struct up to a multiple of its alignment: the verifier wants every byte written.
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<Packet>() == 104);
+const _: () = assert!(size_of::<Packet>() == 112);
 
 impl Packet {
     /// A packet with no addresses, of which nothing is known.

@@ -126,8 +126,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         context,
     };
     match (&packet, hex, &args.pcap) {
-        (Some(packet), _, _) => case.one(&packet.frame()),
-        (_, Some(frame), _) => case.one(&frame),
+        (Some(packet), _, _) => case.one(&packet.frame(), packet.before().as_deref()),
+        (_, Some(frame), _) => case.one(&frame, None),
         (_, _, Some(file)) => case.capture(file),
         _ => Err(Failure::new(Exit::Usage, "no packet")),
     }
@@ -190,19 +190,22 @@ impl Case<'_> {
         Failure::engine(error, self.context.color_errors)
     }
 
-    fn one(&self, frame: &[u8]) -> Result<Exit, Failure> {
+    /// `before` has gone out before the frame comes.
+    fn one(&self, frame: &[u8], before: Option<&[u8]>) -> Result<Exit, Failure> {
         let near = if self.context.verbose > 0 {
             NEAR_VERBOSE
         } else {
             NEAR
         };
         let policy = &self.compiled.policy;
-        let found = explain(policy, &self.compiled.tables, frame, self.zone, near);
+        let tables = &self.compiled.tables;
+        let memory = host::memory_of(tables, before);
+        let found = explain(policy, tables, &memory, frame, self.zone, near);
         let live = if self.args.live {
             let outcome = self
                 .engine
                 .trial(self.compiled)
-                .judge(frame, self.zone)
+                .judge(before, frame, self.zone)
                 .map_err(|error| self.engine_failure(&error))?;
             Some(Live {
                 verdict: outcome.verdict.name(),

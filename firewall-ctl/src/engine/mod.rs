@@ -8,6 +8,7 @@
 //! is read from the pins each time, so any number of processes can take turns.
 
 mod carry;
+mod egress;
 mod files;
 mod health;
 mod media;
@@ -317,6 +318,7 @@ impl Engine {
             .partition(|pinned| interfaces.is_none_or(|names| names.contains(&name_of(pinned))));
 
         let mut unloaded = Vec::new();
+        // First what decides by flows, then what takes note of them.
         for pinned in &go {
             pinned.link.detach(&pinned.name)?;
             fs::remove_file(&pinned.path).map_err(KernelError::call(format!(
@@ -324,6 +326,13 @@ impl Engine {
                 pinned.path.display()
             )))?;
             unloaded.push(name_of(pinned));
+        }
+        let stays = |pinned: &PinnedLink| {
+            let on = |link: &&PinnedLink| link.link.facts().ifindex == pinned.link.facts().ifindex;
+            pinned.is_alive() && stay.iter().any(on)
+        };
+        for pinned in survey.egress.iter().filter(|pinned| !stays(pinned)) {
+            egress::remove(pinned)?;
         }
         if stay.iter().any(|pinned| pinned.is_alive()) {
             if let Some(in_force) = survey.in_force()
@@ -399,6 +408,7 @@ fn is_in_force(
         && targets
             .iter()
             .all(|target| survey.link_on(target.ifindex).is_some() && recorded(target))
+        && egress::is_complete(survey, targets)
 }
 
 /// The counters of one generation, memory-mapped: reading costs no system call. Open a new one

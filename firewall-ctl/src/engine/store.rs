@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! ROOT/links/IFNAME                the link of each interface (`.` written as `:`)
+//! ROOT/egress/IFNAME               where the policy looks at state, the link of what leaves by it
 //! ROOT/gen-N/prog                  the program of generation N
+//!            egress                its egress program, where the policy looks at state
 //!            record                fw_record: the JSON of `Record`
 //!            fw_tables, fw_interfaces                 of this generation alone
 //!            fw_reasons, fw_ports, fw_rules           shared with the generation before
@@ -30,6 +32,8 @@ use std::path::{Path, PathBuf};
 
 /// Name of the program's pin.
 const PROGRAM: &str = "prog";
+/// Name of the egress program's pin.
+const EGRESS: &str = "egress";
 /// Name of the record's pin.
 const RECORD: &str = "record";
 /// The record while it is being replaced.
@@ -48,6 +52,8 @@ pub(super) struct Generation {
     pub(super) folder: Folder,
     /// `None` in a folder that was being made or removed when its owner died.
     pub(super) program: Option<Program>,
+    /// Where its policy looks at state.
+    pub(super) egress: Option<Program>,
 }
 
 /// A pinned link.
@@ -72,6 +78,8 @@ pub(super) struct Survey {
     /// Oldest first.
     pub(super) generations: Vec<Generation>,
     pub(super) links: Vec<PinnedLink>,
+    /// The links of egress programs. What is in force does not depend on them.
+    pub(super) egress: Vec<PinnedLink>,
 }
 
 impl Survey {
@@ -146,6 +154,16 @@ impl Store {
         self.root.join("links")
     }
 
+    /// The folder of links of egress programs.
+    pub(super) fn egress_folder(&self) -> PathBuf {
+        self.root.join("egress")
+    }
+
+    /// Where the egress link of an interface is pinned.
+    pub(super) fn egress_path(&self, interface: &str) -> PathBuf {
+        self.egress_folder().join(interface.replace('.', ":"))
+    }
+
     /// Where the link of an interface is pinned. A BPF file system takes no dots in names, and an
     /// interface has no colon in its name.
     pub(super) fn link_path(&self, interface: &str) -> PathBuf {
@@ -163,38 +181,48 @@ impl Store {
                 continue;
             };
             let folder = self.folder(number);
-            let pin = folder.path.join(PROGRAM);
-            let program = if pin.exists() {
-                Some(Program::open(&pin)?)
-            } else {
-                None
+            let open = |name: &str| {
+                let pin = folder.path.join(name);
+                pin.exists().then(|| Program::open(&pin)).transpose()
             };
+            let (program, egress) = (open(PROGRAM)?, open(EGRESS)?);
             generations.push(Generation {
                 number,
                 folder,
                 program,
+                egress,
             });
         }
         generations.sort_by_key(|generation| generation.number);
-        let mut links = Vec::new();
-        for name in names_in(&self.links_folder())? {
-            let path = self.links_folder().join(&name);
-            let link = Link::open(&path)?;
-            links.push(PinnedLink {
-                name: name.replace(':', "."),
-                path,
-                link,
-            });
-        }
-        links.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Survey { generations, links })
+        Ok(Survey {
+            generations,
+            links: links_in(&self.links_folder())?,
+            egress: links_in(&self.egress_folder())?,
+        })
     }
 
     /// Removes the root folder if nothing is left in it.
     pub(super) fn remove_if_empty(&self) {
         let _ = fs::remove_dir(self.links_folder());
+        let _ = fs::remove_dir(self.egress_folder());
         let _ = fs::remove_dir(&self.root);
     }
+}
+
+/// The links in a folder, by name.
+fn links_in(folder: &Path) -> Result<Vec<PinnedLink>, KernelError> {
+    let mut links = Vec::new();
+    for name in names_in(folder)? {
+        let path = folder.join(&name);
+        let link = Link::open(&path)?;
+        links.push(PinnedLink {
+            name: name.replace(':', "."),
+            path,
+            link,
+        });
+    }
+    links.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(links)
 }
 
 /// The names in a folder; none if the folder is not there.
@@ -252,6 +280,11 @@ impl Folder {
     /// Pins the program.
     pub(super) fn pin_program(&self, program: &Program) -> Result<(), KernelError> {
         program.pin(&self.path.join(PROGRAM))
+    }
+
+    /// Pins the egress program.
+    pub(super) fn pin_egress(&self, program: &Program) -> Result<(), KernelError> {
+        program.pin(&self.path.join(EGRESS))
     }
 
     /// Writes the record, in one step if there is one already.

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | make the generation's folder; pin its maps, program and record there | remove the folder |
 //! | take a foreign program off (only if asked to) | put it back |
+//! | attach the new egress program where there is none, switch it where there is one | detach, unpin; switch back |
 //! | attach the new program to interfaces that carry none | detach, unpin |
 //! | switch each link of our own to the new program (BPF_LINK_UPDATE) | switch it back |
 //!
@@ -14,17 +15,18 @@
 //! are warnings. See [`super::store`] for what a crash leaves behind between any two steps.
 
 use super::carry::carry_over;
+use super::egress;
 use super::files::{self, Source};
 use super::resolve::Target;
 use super::slots::{self, Assignment};
-use super::store::{Folder, Generation, PinnedLink, Store, Survey};
+use super::store::{Folder, PinnedLink, Store, Survey};
 use super::types::{EngineError, InterfaceRecord, Record, Request, RuleRecord};
 use crate::kernel::counters::{clear_interfaces, clear_rules, create, rule_capacity};
 use crate::kernel::link::{self, Link, NewLink, TakenOff};
 use crate::kernel::maps::{self, BigMap, rule_slots};
 use crate::kernel::program::{Program, ProgramMaps};
 use crate::kernel::shared::Regions;
-use crate::kernel::{KernelError, host};
+use crate::kernel::{Hook, KernelError, host};
 use firewall_common::abi::{ABI_VERSION, Config, INTERFACES, InterfaceEntry};
 use firewall_common::region::Region;
 use firewall_policy::rule::{Mode, Policy};
@@ -55,7 +57,7 @@ pub(super) struct Done {
 
 /// How to take one step back.
 #[derive(Debug)]
-enum Undo {
+pub(super) enum Undo {
     RemoveFolder(Folder),
     PutBack {
         interface: String,
@@ -67,6 +69,7 @@ enum Undo {
         pin: PathBuf,
     },
     SwitchBack {
+        hook: Hook,
         interface: String,
         pin: PathBuf,
         generation: u64,
@@ -75,8 +78,8 @@ enum Undo {
 
 /// The steps taken so far.
 #[derive(Debug, Default)]
-struct Journal {
-    steps: Vec<Undo>,
+pub(super) struct Journal {
+    pub(super) steps: Vec<Undo>,
 }
 
 impl Journal {
@@ -100,20 +103,22 @@ impl Journal {
                     detached
                 }
                 Undo::SwitchBack {
+                    hook,
                     interface,
                     pin,
                     generation,
                 } => {
-                    match survey
-                        .generations
-                        .iter()
-                        .find(|old| old.number == generation)
-                    {
-                        Some(Generation {
-                            program: Some(program),
-                            ..
-                        }) => Link::open(&pin).and_then(|link| link.update(program, &interface)),
-                        _ => Err(KernelError::State(format!(
+                    let generations = &survey.generations;
+                    let old = generations.iter().find(|old| old.number == generation);
+                    let program = old.and_then(|old| match hook {
+                        Hook::Xdp => old.program.as_ref(),
+                        Hook::Egress => old.egress.as_ref(),
+                    });
+                    match program {
+                        Some(program) => {
+                            Link::open(&pin).and_then(|link| link.update(program, &interface))
+                        }
+                        None => Err(KernelError::State(format!(
                             "generation {generation} is gone"
                         ))),
                     }
@@ -225,6 +230,7 @@ fn foreign_programs(
 struct Staged {
     folder: Folder,
     program: Program,
+    egress: Option<Program>,
 }
 
 fn stage_and_switch(
@@ -290,8 +296,15 @@ fn stage_and_switch(
         ..tables.config
     };
     regions.seed(&mut config)?;
-    let program = Program::load(desired.object, &config, &all)?;
+    let program = Program::load(desired.object, Hook::Xdp, &config, &all)?;
     folder.pin_program(&program)?;
+    let egress = match config.flows {
+        0 => None,
+        _ => Some(Program::load(desired.object, Hook::Egress, &config, &all)?),
+    };
+    if let Some(egress) = &egress {
+        folder.pin_egress(egress)?;
+    }
     folder.write_record(&record)?;
 
     clear_rules(rules, &counters.rule_slots.fresh)?;
@@ -299,6 +312,11 @@ fn stage_and_switch(
     // Totals that a larger map takes over are there before the first packet counts in it, so that
     // nobody sees them go back. The commit brings in what is counted until the switch.
     carry_over(survey, &folder)?;
+
+    // Before the rules that look at state are in force, what leaves is taken note of.
+    if let Some(program) = &egress {
+        egress::attach(store, survey, desired.targets, program, journal)?;
+    }
 
     for (target, found) in foreign {
         let program = link::take_off(&target.name, target.ifindex, found)?;
@@ -336,13 +354,19 @@ fn stage_and_switch(
         pinned.link.update(&program, &pinned.name)?;
         if let Some(generation) = survey.generation_of(pinned) {
             journal.steps.push(Undo::SwitchBack {
+                hook: Hook::Xdp,
                 interface: pinned.name.clone(),
                 pin: pinned.path.clone(),
                 generation,
             });
         }
     }
-    Ok((Done { record, warnings }, Staged { folder, program }))
+    let staged = Staged {
+        folder,
+        program,
+        egress,
+    };
+    Ok((Done { record, warnings }, staged))
 }
 
 /// Attaches the program to every wanted interface that we have no link on.
@@ -428,6 +452,9 @@ fn commit(survey: &Survey, desired: &Desired<'_>, staged: &Staged, done: &mut Do
                 pinned.path.display()
             ))));
         }
+    }
+    for gone in egress::remove_others(survey, desired.targets, staged.egress.as_ref()) {
+        warn(gone);
     }
     warn(carry_over(survey, &staged.folder));
     for generation in &survey.generations {

@@ -111,36 +111,51 @@ impl<'a> Trial<'a> {
     }
 
     /// As [`Trial::verdict`], with the reason and the rules, which are read from the counters. Each
-    /// frame by itself: what was remembered of fragments before it is forgotten.
+    /// frame by itself: what was remembered before it is forgotten, but for the frame `before`, which
+    /// goes out first.
     ///
     /// # Errors
     /// As [`Trial::verdict`].
-    pub fn judge(&mut self, frame: &[u8], zone: u32) -> Result<TrialOutcome, EngineError> {
+    pub fn judge(
+        &mut self,
+        before: Option<&[u8]>,
+        frame: &[u8],
+        zone: u32,
+    ) -> Result<TrialOutcome, EngineError> {
         let (rules, tables) = (&self.policy.rules, self.tables);
         let follows = self.tables.config.packet.fragments == fragments::FOLLOW_FIRST;
         let loaded = self.zone(zone)?;
         if follows {
             loaded.forget_fragments()?;
         }
-        let before = loaded.counters();
+        if let Some(sent) = before {
+            loaded.send(sent, 1)?;
+        }
+        let old = loaded.counters();
         let verdict = loaded.run(frame, 1, None)?.verdict;
-        let after = loaded.counters();
+        let new = loaded.counters();
+        if before.is_some()
+            && let Some(flows) = loaded.flows()?
+        {
+            flows.clear();
+        }
         let reason = Reason::ALL
             .iter()
             .copied()
-            .find(|&reason| {
-                of_reason(&after, reason, verdict) > of_reason(&before, reason, verdict)
-            })
+            .find(|&reason| of_reason(&new, reason, verdict) > of_reason(&old, reason, verdict))
             .unwrap_or(Reason::INTERNAL);
         let grown: Vec<usize> = (0..rules.len())
-            .filter(|&rule| after.rules[rule].packets > before.rules[rule].packets)
+            .filter(|&rule| new.rules[rule].packets > old.rules[rule].packets)
             .collect();
         let (counted, decided): (Vec<usize>, Vec<usize>) = grown
             .into_iter()
             .partition(|&rule| rules[rule].action == Action::NEXT);
         // A tunnel that passed by its outer headers is counted by the rule for those too. Which of
         // two rules was the last one, the counters do not tell: the host build's, if it is one.
-        let expected = host::decide(tables, frame, zone).outcome.rule as usize;
+        let memory = host::memory_of(tables, before);
+        let expected = host::decide_after(tables, &memory, frame, zone)
+            .outcome
+            .rule as usize;
         let rule = match decided.as_slice() {
             _ if reason != Reason::RULE => None,
             rules if rules.contains(&expected) => Some(expected),
@@ -168,7 +183,8 @@ impl Trial<'_> {
     ) -> Result<(), EngineError> {
         let mut failing: Vec<(&PolicyTest, Judged)> = Vec::new();
         for test in tests {
-            let outcome = self.judge(&test.packet.frame(), test.zone)?;
+            let before = test.packet.before();
+            let outcome = self.judge(before.as_deref(), &test.packet.frame(), test.zone)?;
             let judged = Judged {
                 verdict: outcome.verdict,
                 reason: outcome.reason,

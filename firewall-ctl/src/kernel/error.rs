@@ -67,6 +67,18 @@ pub enum KernelError {
         /// The system's answer, explained.
         reason: String,
     },
+    /// What leaves by the interface cannot be taken note of (exit code 6).
+    #[error(
+        "the policy looks at `state`, which needs a program on what leaves by {interface}: \
+         {reason}. Nothing was changed; leave `state` out of the rules, and let replies in by their \
+         form: `flags: {{set: [ack]}}` for TCP, `source_port` for UDP"
+    )]
+    Egress {
+        /// Interface name.
+        interface: String,
+        /// The system's answer, explained.
+        reason: String,
+    },
     /// The driver takes VLAN tags off that the policy asks for (exit code 6).
     #[error(
         "the policy matches `vlan`, but {interface} takes VLAN tags off frames before the filter \
@@ -122,6 +134,7 @@ impl KernelError {
             Self::Privilege { .. } => 4,
             Self::ForeignProgram { .. }
             | Self::Attach { .. }
+            | Self::Egress { .. }
             | Self::VlanOffload { .. }
             | Self::Verifier { .. } => 6,
             Self::Call { error, .. } => match error.raw_os_error() {

@@ -1,4 +1,4 @@
-//! Attaching: XDP links of our own, and what to say about programs of others.
+//! Attaching: XDP and TCX egress links of our own, and what to say about programs of others.
 //!
 //! Invariant: a program is attached by a BPF link or not at all. A link belongs to its pin: it
 //! outlives every process, and no netlink request can take it off.
@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// An open XDP link.
+/// An open link of one of our programs.
 #[derive(Debug)]
 pub(crate) struct Link {
     fd: OwnedFd,
@@ -30,7 +30,10 @@ impl Link {
             _ => None,
         };
         let facts = facts.ok_or_else(|| {
-            KernelError::State(format!("{} is not an XDP link; remove it", pin.display()))
+            KernelError::State(format!(
+                "{} is not a link of this firewall; remove it",
+                pin.display()
+            ))
         })?;
         Ok(Self { fd, facts })
     }
@@ -130,6 +133,29 @@ pub(crate) fn attach(
         link,
         mode: Mode::Generic,
         fallback,
+    })
+}
+
+/// Attaches `program` to what leaves by an interface, beside all other programs there.
+pub(crate) fn attach_egress(
+    program: &Program,
+    interface: &str,
+    ifindex: u32,
+) -> Result<Link, KernelError> {
+    let create = || -> io::Result<Link> {
+        let fd = sys::link_create_egress(program.fd(), ifindex)?;
+        let facts = sys::link_info(fd.as_fd())?.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Link { fd, facts })
+    };
+    create().map_err(|error| KernelError::Egress {
+        interface: interface.into(),
+        reason: match error.raw_os_error() {
+            // Linux before 6.6 does not know the attach type.
+            Some(libc::EINVAL) => {
+                format!("this kernel has no TCX, which is in Linux 6.6 ({error})")
+            }
+            _ => error.to_string(),
+        },
     })
 }
 

@@ -24,6 +24,7 @@ pub(crate) mod shared;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod counters;
+pub mod flows;
 pub mod log;
 pub mod program;
 pub mod verify;
@@ -31,4 +32,4 @@ pub mod verify;
 pub use error::KernelError;
 
 pub(crate) use object::BUILT_IN;
-pub(crate) use sys::wait_for_running_programs;
+pub(crate) use sys::{Hook, wait_for_running_programs};

@@ -9,7 +9,7 @@
 //! without data it relocates as a map pointer, not as a value (aya-obj 0.3, `relocate_maps`). So
 //! this uses `aya-obj`, the half of aya that knows ELF and BTF.
 
-use super::sys::{self, BtfInfo, MapShape, XdpProgram};
+use super::sys::{self, BtfInfo, Hook, MapShape, ProgramText};
 use super::{KernelError, maps};
 use aya_obj::obj::EbpfSectionKind;
 use aya_obj::{Map, Object, ProgramSection};
@@ -18,8 +18,13 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// Name of the program in the object, and of the program in the kernel.
-pub(crate) const PROGRAM: &str = "fw_xdp";
+/// Name of a program in the object, and of the program in the kernel.
+pub(crate) const fn name_of(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Xdp => "fw_xdp",
+        Hook::Egress => "fw_egress",
+    }
+}
 
 /// What the sections of the big maps are called: `.data.fw_ports` holds the map `fw_ports`.
 const SECTION_PREFIX: &str = ".data.";
@@ -32,6 +37,7 @@ pub(crate) static BUILT_IN: &[u8] =
 /// log, scratch memory), which live as long as a program refers to them.
 #[derive(Debug)]
 pub(crate) struct Prepared {
+    hook: Hook,
     instructions: Vec<aya_obj::generated::bpf_insn>,
     license: CString,
     frags: bool,
@@ -47,12 +53,13 @@ impl Prepared {
     }
 
     /// What BPF_PROG_LOAD takes.
-    pub(crate) fn program(&self) -> XdpProgram<'_> {
-        XdpProgram {
-            name: PROGRAM,
+    pub(crate) fn program(&self) -> ProgramText<'_> {
+        ProgramText {
+            hook: self.hook,
+            name: name_of(self.hook),
             instructions: &self.instructions,
             license: &self.license,
-            flags: if self.frags {
+            flags: if self.frags && self.hook == Hook::Xdp {
                 sys::BPF_F_XDP_HAS_FRAGS
             } else {
                 0
@@ -62,10 +69,11 @@ impl Prepared {
     }
 }
 
-/// Prepares the program of `object` with the constants `config`. `big_maps` gives the descriptor
+/// Prepares a program of `object` with the constants `config`. `big_maps` gives the descriptor
 /// of each data section's map, by map name.
 pub(crate) fn prepare(
     object: &[u8],
+    hook: Hook,
     config: &Config,
     big_maps: &[(&str, BorrowedFd<'_>)],
 ) -> Result<Prepared, KernelError> {
@@ -123,19 +131,24 @@ pub(crate) fn prepare(
     object.relocate_calls(&text).map_err(|e| unusable(&e))?;
     object.sanitize_functions(aya::features());
 
+    let name = name_of(hook);
     let program = object
         .programs
-        .get(PROGRAM)
-        .ok_or_else(|| KernelError::Object(format!("it has no program {PROGRAM}")))?;
-    let ProgramSection::Xdp { .. } = program.section else {
-        return Err(KernelError::Object(format!(
-            "{PROGRAM} is not an XDP program"
-        )));
+        .get(name)
+        .ok_or_else(|| KernelError::Object(format!("it has no program {name}")))?;
+    let fits = match hook {
+        Hook::Xdp => matches!(program.section, ProgramSection::Xdp { .. }),
+        Hook::Egress => matches!(program.section, ProgramSection::SchedClassifier),
     };
+    if !fits {
+        return Err(KernelError::Object(format!(
+            "{name} is a program for another hook"
+        )));
+    }
     let function = object
         .functions
         .get(&program.function_key())
-        .ok_or_else(|| KernelError::Object(format!("{PROGRAM} has no code")))?;
+        .ok_or_else(|| KernelError::Object(format!("{name} has no code")))?;
     let btf = btf.map(|btf| BtfInfo {
         btf,
         functions: (
@@ -150,6 +163,7 @@ pub(crate) fn prepare(
         ),
     });
     Ok(Prepared {
+        hook,
         instructions: function.instructions.clone(),
         license: program.license.clone(),
         frags: config.frags != 0,

@@ -1,12 +1,14 @@
 //! A loaded program: what the verifier accepted, with its maps.
 
 use super::counters::{self, CounterMaps, Sums};
+use super::flows::FlowTable;
 use super::maps::{self, BigMap};
 use super::object::{self, Prepared};
 use super::shared::Regions;
-use super::sys::LogLevel;
+use super::sys::{Hook, LogLevel};
 use super::{KernelError, host, sys};
 use firewall_common::abi::{ABI_VERSION, Config, Counter, InterfaceEntry};
+use firewall_common::flows;
 use firewall_common::region::Region;
 use firewall_common::verdict::Verdict;
 use firewall_policy::tables::Tables;
@@ -19,6 +21,8 @@ use std::time::{Duration, SystemTime};
 
 /// Return values of an XDP program.
 const XDP_DROP: u32 = 1;
+/// What an egress program returns that leaves a packet alone: TC_ACT_UNSPEC, TCX_NEXT.
+const NEXT: u32 = u32::MAX;
 /// Hand to the stack.
 const XDP_PASS: u32 = 2;
 
@@ -44,14 +48,15 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Loads the program of `object` with the constants of a compiled policy. What belongs to
-    /// this machine and to the maps is filled in here.
+    /// Loads a program of `object` with the constants of a compiled policy. What belongs to this
+    /// machine and to the maps is filled in here.
     pub(crate) fn load(
         object: &[u8],
+        hook: Hook,
         config: &Config,
         maps: &ProgramMaps<'_>,
     ) -> Result<Self, KernelError> {
-        let fd = load_or_explain(&Self::prepare(object, config, maps)?)?;
+        let fd = load_or_explain(&Self::prepare(object, hook, config, maps)?)?;
         let id = sys::program_info(fd.as_fd())
             .map_err(KernelError::call("read the program's id"))?
             .id;
@@ -61,10 +66,14 @@ impl Program {
     /// The program with all that belongs to a policy, to this machine and to the maps filled in.
     pub(super) fn prepare(
         object: &[u8],
+        hook: Hook,
         config: &Config,
         maps: &ProgramMaps<'_>,
     ) -> Result<Prepared, KernelError> {
-        let mut config = *config;
+        let mut config = match hook {
+            Hook::Xdp => *config,
+            Hook::Egress => flows::egress_config(config),
+        };
         config.abi_version = ABI_VERSION;
         config.debug = u32::from(super::log::wanted());
         config.cpus = host::cpus()?;
@@ -84,7 +93,7 @@ impl Program {
         .chain(maps.regions.maps())
         .map(|map| (map.name(), map.fd()))
         .collect();
-        let mut prepared = object::prepare(object, &config, &maps)?;
+        let mut prepared = object::prepare(object, hook, &config, &maps)?;
         prepared.keep(scratch.into_fd());
         Ok(prepared)
     }
@@ -200,6 +209,8 @@ fn save_log(log: &str) -> io::Result<PathBuf> {
 #[derive(Debug)]
 pub struct Loaded {
     program: Program,
+    /// Where the policy looks at state.
+    egress: Option<Program>,
     counters: CounterMaps,
     regions: Regions,
 }
@@ -248,9 +259,14 @@ impl Loaded {
             rules: &rules,
             regions: &regions,
         };
-        let program = Program::load(object, &tables.config, &maps)?;
+        let program = Program::load(object, Hook::Xdp, &tables.config, &maps)?;
+        let egress = match tables.config.flows {
+            0 => None,
+            _ => Some(Program::load(object, Hook::Egress, &tables.config, &maps)?),
+        };
         Ok(Self {
             program,
+            egress,
             counters: CounterMaps::new(&reasons, &ports, &rules)?,
             regions,
         })
@@ -300,6 +316,37 @@ impl Loaded {
             verdict,
             duration: Duration::from_nanos(nanoseconds.into()),
         })
+    }
+
+    /// Runs the egress program `repeat` times on a frame that goes out, if the policy looks at state,
+    /// and gives the mean time of one run.
+    ///
+    /// # Errors
+    /// What the system says, and an answer that is not the one that leaves the packet alone.
+    pub fn send(&self, frame: &[u8], repeat: u32) -> Result<Duration, KernelError> {
+        let Some(egress) = &self.egress else {
+            return Ok(Duration::ZERO);
+        };
+        let (value, nanoseconds) = sys::test_run_egress(egress.fd(), frame, repeat).map_err(
+            KernelError::call(format!("egress test run with {} bytes", frame.len())),
+        )?;
+        if value != NEXT {
+            return Err(KernelError::State(format!(
+                "the egress program returned {value}, and may only leave packets alone"
+            )));
+        }
+        Ok(Duration::from_nanos(nanoseconds.into()))
+    }
+
+    /// The table of flows as the programs use it, if the policy looks at state.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn flows(&self) -> Result<Option<FlowTable>, KernelError> {
+        self.egress
+            .as_ref()
+            .map(|_| FlowTable::of(self.regions.map(Region::Flows)))
+            .transpose()
     }
 
     /// Makes the program forget all fragmented datagrams, so that the next frame meets a program

@@ -20,6 +20,8 @@ use std::path::Path;
 
 /// `enum bpf_attach_type`: XDP.
 const BPF_XDP: u32 = 37;
+/// `enum bpf_attach_type`: TCX, egress.
+const BPF_TCX_EGRESS: u32 = 47;
 /// The program accepts frames in several buffers.
 pub(crate) const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 /// Longest name of a program or map, without the terminating zero.
@@ -188,9 +190,11 @@ pub(crate) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramFacts> 
     })
 }
 
-/// What the kernel tells about an XDP link.
+/// What the kernel tells about a link of one of our programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct LinkFacts {
+    /// What it attaches to.
+    pub(crate) hook: Hook,
     /// Id.
     pub(crate) id: u32,
     /// Id of the program that it runs.
@@ -199,15 +203,24 @@ pub(crate) struct LinkFacts {
     pub(crate) ifindex: u32,
 }
 
-/// An XDP link's facts; `None` if it is a link of another type.
+/// The facts of an XDP or TCX egress link; `None` if it is a link of another type.
 pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<Option<LinkFacts>> {
     let info: bpf_link_info = info(link)?;
-    if info.type_ != bpf_link_type::BPF_LINK_TYPE_XDP as u32 {
+    let (hook, ifindex) = if info.type_ == bpf_link_type::BPF_LINK_TYPE_XDP as u32 {
+        // SAFETY: `type_` says which arm of the union is in use; all arms are integers.
+        (Hook::Xdp, unsafe { info.__bindgen_anon_1.xdp.ifindex })
+    } else if info.type_ == bpf_link_type::BPF_LINK_TYPE_TCX as u32 {
+        // SAFETY: as above.
+        let tcx = unsafe { info.__bindgen_anon_1.tcx };
+        if tcx.attach_type != BPF_TCX_EGRESS {
+            return Ok(None);
+        }
+        (Hook::Egress, tcx.ifindex)
+    } else {
         return Ok(None);
-    }
-    // SAFETY: `type_` says which arm of the union is in use; all arms are integers.
-    let ifindex = unsafe { info.__bindgen_anon_1.xdp.ifindex };
+    };
     Ok(Some(LinkFacts {
+        hook,
         id: info.id,
         program_id: info.prog_id,
         ifindex,
@@ -285,9 +298,20 @@ pub(crate) struct BtfInfo {
     pub(crate) lines: (Vec<u8>, u32, u32),
 }
 
-/// An XDP program to load.
+/// Where a program runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hook {
+    /// XDP: frames that come in.
+    Xdp,
+    /// TC egress: frames that go out.
+    Egress,
+}
+
+/// A program to load.
 #[derive(Debug)]
-pub(crate) struct XdpProgram<'a> {
+pub(crate) struct ProgramText<'a> {
+    /// Where it will run.
+    pub(crate) hook: Hook,
     /// Name, cut to 15 characters.
     pub(crate) name: &'a str,
     /// Instructions, relocated.
@@ -311,15 +335,18 @@ pub(crate) enum LogLevel {
 
 /// BPF_PROG_LOAD. With a `log` that is not empty, the verifier writes into it.
 pub(crate) fn program_load(
-    program: &XdpProgram<'_>,
+    program: &ProgramText<'_>,
     level: LogLevel,
     log: &mut [u8],
 ) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     // SAFETY: the union's arm for this command; all arms are integers.
     let arm = unsafe { &mut attr.__bindgen_anon_3 };
-    arm.prog_type = bpf_prog_type::BPF_PROG_TYPE_XDP as u32;
-    arm.expected_attach_type = BPF_XDP;
+    // A program for TC runs where it is attached to; the kernel does not want to know before.
+    (arm.prog_type, arm.expected_attach_type) = match program.hook {
+        Hook::Xdp => (bpf_prog_type::BPF_PROG_TYPE_XDP as u32, BPF_XDP),
+        Hook::Egress => (bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32, 0),
+    };
     arm.prog_flags = program.flags;
     arm.insns = program.instructions.as_ptr() as u64;
     arm.insn_cnt = program.instructions.len() as u32;
@@ -348,12 +375,26 @@ pub(crate) fn link_create(
     ifindex: u32,
     flags: u32,
 ) -> io::Result<OwnedFd> {
+    link_create_at(program, ifindex, BPF_XDP, flags)
+}
+
+/// BPF_LINK_CREATE of a TCX egress link, behind all that are there. Linux 6.6 and later.
+pub(crate) fn link_create_egress(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+    link_create_at(program, ifindex, BPF_TCX_EGRESS, 0)
+}
+
+fn link_create_at(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     // SAFETY: the union's arm for this command; all arms are integers.
     let arm = unsafe { &mut attr.link_create };
     arm.__bindgen_anon_1.prog_fd = raw(program);
     arm.__bindgen_anon_2.target_ifindex = ifindex;
-    arm.attach_type = BPF_XDP;
+    arm.attach_type = attach_type;
     arm.flags = flags;
     bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }
@@ -415,6 +456,24 @@ pub(crate) fn test_run(
         arm.ctx_in = std::ptr::from_ref(&context) as u64;
         arm.ctx_size_in = size_of::<XdpContext>() as u32;
     }
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
+    // SAFETY: the kernel wrote the arm that it belongs to.
+    Ok(unsafe { (attr.test.retval, attr.test.duration) })
+}
+
+/// BPF_PROG_TEST_RUN of a program for TC. Returns what it returned, and the mean nanoseconds of a run.
+pub(crate) fn test_run_egress(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    repeat: u32,
+) -> io::Result<(u32, u32)> {
+    let mut attr = zeroed();
+    // SAFETY: the union's arm for this command; all arms are integers.
+    let arm = unsafe { &mut attr.test };
+    arm.prog_fd = raw(program);
+    arm.data_in = frame.as_ptr() as u64;
+    arm.data_size_in = frame.len() as u32;
+    arm.repeat = repeat;
     bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
     // SAFETY: the kernel wrote the arm that it belongs to.
     Ok(unsafe { (attr.test.retval, attr.test.duration) })

@@ -6,7 +6,7 @@ use super::maps::{self, BigMap};
 use super::object::BUILT_IN;
 use super::program::{Program, ProgramMaps};
 use super::shared::Regions;
-use super::sys::LogLevel;
+use super::sys::{Hook, LogLevel};
 use super::{KernelError, host, sys};
 use firewall_policy::tables::Tables;
 use rustix::time::{ClockId, clock_gettime};
@@ -46,7 +46,7 @@ pub fn verify(tables: &Tables, rules: usize) -> Result<Verified, KernelError> {
         rules: &rules,
         regions: &Regions::new(&tables.config)?,
     };
-    let prepared = Program::prepare(BUILT_IN, &tables.config, &maps)?;
+    let prepared = Program::prepare(BUILT_IN, Hook::Xdp, &tables.config, &maps)?;
     let mut log = vec![0; LOG_SIZE];
     let start = cpu_time();
     let loaded = sys::program_load(&prepared.program(), LogLevel::Statistics, &mut log);
@@ -55,7 +55,7 @@ pub fn verify(tables: &Tables, rules: usize) -> Result<Verified, KernelError> {
         Ok(program) => program,
         Err(error) => {
             // Once more, to explain it.
-            Program::load(BUILT_IN, &tables.config, &maps)?;
+            Program::load(BUILT_IN, Hook::Xdp, &tables.config, &maps)?;
             return Err(KernelError::call("load the program with statistics")(error));
         }
     };

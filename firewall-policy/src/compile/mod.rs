@@ -25,6 +25,7 @@ use encode::Encoder;
 use firewall_common::abi::{ABI_VERSION, AddrConfig, Config, FRAGMENT_MS, FamilyConfig, RuleEntry};
 use firewall_common::classify::LANES;
 use firewall_common::field::Field;
+use firewall_common::flows::FLOWS_SIZE;
 use firewall_common::verdict::Action;
 use rows::{RowId, Rows};
 
@@ -72,7 +73,13 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         .rules
         .iter()
         .any(|rule| rule.enabled && rule.action == Action::NEXT);
+    let looks_at_state = policy
+        .rules
+        .iter()
+        .any(|rule| rule.enabled && !rule.matches.is_any(Field::State));
     let config = Config {
+        flows: u32::from(looks_at_state),
+        flows_size: if looks_at_state { FLOWS_SIZE } else { 0 },
         abi_version: ABI_VERSION,
         tables_size: bytes.len() as u32,
         default_verdict: u32::from(policy.default_verdict.0),

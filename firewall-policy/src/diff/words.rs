@@ -10,14 +10,18 @@ use firewall_common::field::Field;
 use firewall_common::key::Family;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+/// Values of [`Field::State`] in words.
+const STATE_WORDS: [&str; 3] = ["new", "established", "none"];
+
 /// Values of a field that are named before the rest is counted.
 const SHOWN: usize = 4;
 
 /// Small fields in reading order, and the word in front of each.
-const FIELDS: [(Field, &str); 9] = [
+const FIELDS: [(Field, &str); 10] = [
     (Field::DestinationPort, "port"),
     (Field::SourcePort, "source port"),
     (Field::TcpFlags, "flags"),
+    (Field::State, "state"),
     (Field::Zone, "in zone"),
     (Field::Vlan, "vlan"),
     (Field::Dscp, "dscp"),
@@ -67,6 +71,7 @@ pub(super) fn of<T: Address>(space: &Space<T>, doors: &[Space<T>], zones: &[Stri
                     Some(zone) if !zone.is_empty() => zone.clone(),
                     _ => "(none)".into(),
                 },
+                Field::State => STATE_WORDS[value.min(2) as usize].into(),
                 Field::Fragment => {
                     ["whole", "first", "later", "none"][value.min(3) as usize].into()
                 }

@@ -135,7 +135,9 @@ impl PacketText {
                 flags,
             } => {
                 bytes = ports(source, destination);
-                bytes.extend([0, 0, 0, 1]);
+                // A SYN has byte 0; the first byte behind it is 1, for either side.
+                let opens = u32::from(flags) & flag::SYN != 0;
+                bytes.extend(u32::from(!opens).to_be_bytes());
                 let ack = u32::from(flags) & flag::ACK != 0;
                 bytes.extend(u32::from(ack).to_be_bytes());
                 bytes.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
@@ -182,7 +184,7 @@ impl PacketText {
         let quote = || {
             let kind = Kind::Udp {
                 source: super::SOURCE_PORT,
-                destination: 53,
+                destination: super::before::QUOTED_PORT,
             };
             let packet = Self::new(self.dst, self.src, kind);
             packet.ip(packet.shortest())

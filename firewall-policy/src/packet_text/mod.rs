@@ -10,6 +10,7 @@
 //!
 //! Invariant: what `Display` writes reads back as the same value.
 
+mod before;
 mod frame;
 mod print;
 mod read;
@@ -17,7 +18,7 @@ mod read;
 pub(crate) use print::{flag_words, icmp_words};
 pub use read::{TextError, parse, read};
 
-use firewall_common::parse::fragment;
+use firewall_common::parse::{flag, fragment};
 use std::net::IpAddr;
 
 /// Source port where the text names none: in the range that hosts take ports from.
@@ -44,6 +45,8 @@ pub struct PacketText {
     pub fragment: u32,
     /// Whether an IPv4 header carries options (four no-operations).
     pub options: bool,
+    /// Whether it belongs to a connection that this host has opened or accepted.
+    pub established: bool,
     /// Where it comes in.
     pub ingress: Ingress,
 }
@@ -112,7 +115,22 @@ impl PacketText {
             length: None,
             fragment: fragment::WHOLE,
             options: false,
+            established: false,
             ingress: Ingress::Anywhere,
+        }
+    }
+
+    /// Whether such a packet can belong to a connection: TCP but for the packet that opens one, UDP,
+    /// echo replies and ICMP errors.
+    #[must_use]
+    pub fn can_be_established(&self) -> bool {
+        let v6 = self.dst.is_ipv6();
+        match self.kind {
+            Kind::Tcp { flags, .. } => u32::from(flags) & (flag::SYN | flag::ACK) != flag::SYN,
+            Kind::Udp { .. } => true,
+            Kind::Icmp { kind, .. } if v6 => matches!(kind, 1..=4 | 129),
+            Kind::Icmp { kind, .. } => matches!(kind, 0 | 3 | 11 | 12),
+            Kind::Arp | Kind::Sctp { .. } | Kind::Other(_) => false,
         }
     }
 

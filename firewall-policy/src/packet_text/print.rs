@@ -3,6 +3,7 @@
 use super::{Ingress, Kind, PacketText};
 use crate::validate::words;
 use firewall_common::field::Field;
+use firewall_common::flows::state_field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::parse::fragment;
 use std::fmt;
@@ -53,6 +54,7 @@ impl PacketText {
             vlans: value(Field::Vlan).map(|id| id as u16).into_iter().collect(),
             length: value(Field::Length).map(|length| length as u16),
             fragment: value(Field::Fragment).unwrap_or(fragment::WHOLE),
+            established: value(Field::State) == Some(state_field::ESTABLISHED),
             ingress: match zone {
                 Some(zone) if !zone.is_empty() => Ingress::Zone(zone.clone()),
                 _ => Ingress::Anywhere,
@@ -109,6 +111,9 @@ impl fmt::Display for PacketText {
             fragment::FIRST => f.write_str(" fragment first")?,
             fragment::LATER => f.write_str(" fragment later")?,
             _ => {}
+        }
+        if self.established {
+            f.write_str(" established")?;
         }
         if self.options {
             f.write_str(" options")?;

@@ -72,6 +72,13 @@ pub fn parse(text: &str) -> Result<PacketText, TextError> {
         (src_port, dst_port),
         &extras,
     )?;
+    if let Some(at) = extras.established.filter(|_| !packet.can_be_established()) {
+        return Err(at.error(
+            "such a packet is never `established`",
+            "a TCP packet with ack, UDP, an echo-reply or an ICMP error can be; a syn opens a \
+             connection, and so is new",
+        ));
+    }
     if let Some((length, at)) = extras.length {
         let shortest = packet.shortest();
         if usize::from(length) < shortest {
@@ -229,6 +236,7 @@ struct Extras<'t> {
     flags: Option<u8>,
     icmp: Option<(u8, u8, Word<'t>)>,
     length: Option<(u16, Word<'t>)>,
+    established: Option<Word<'t>>,
 }
 
 impl<'t> Extras<'t> {
@@ -270,6 +278,10 @@ impl<'t> Extras<'t> {
                             ));
                         }
                     };
+                }
+                "established" => {
+                    packet.established = true;
+                    extras.established = Some(word);
                 }
                 "options" if packet.dst.is_ipv4() => packet.options = true,
                 "in" | "zone" => {
@@ -344,8 +356,16 @@ impl<'t> Extras<'t> {
 
 /// An error for a word that means nothing here.
 fn unknown(word: Word<'_>, part: &str, table: &[(&'static str, u32)]) -> TextError {
-    const WORDS: [&str; 8] = [
-        "ttl", "length", "vlan", "dscp", "fragment", "options", "in", "on",
+    const WORDS: [&str; 9] = [
+        "ttl",
+        "length",
+        "vlan",
+        "dscp",
+        "fragment",
+        "established",
+        "options",
+        "in",
+        "on",
     ];
     let known: Vec<&str> = table.iter().map(|&(name, _)| name).chain(WORDS).collect();
     word.error(

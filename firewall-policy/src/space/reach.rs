@@ -7,9 +7,10 @@
 
 use super::{Address, Space};
 use crate::range::RangeSet;
-use crate::rule::Policy;
+use crate::rule::{Policy, Rule};
 use firewall_common::abi::{PacketConfig, essential_bit, fragments, tunnels};
 use firewall_common::field::Field;
+use firewall_common::flows::state_field;
 use firewall_common::key::Family;
 use firewall_common::parse::{flag, fragment, proto};
 use std::rc::Rc;
@@ -71,6 +72,8 @@ pub(crate) struct Doors {
     zones: u32,
     /// Whether packets inside of tunnels come to the rules.
     inner: bool,
+    /// Whether some rule looks at state; else every packet is new.
+    flows: bool,
 }
 
 impl Doors {
@@ -81,6 +84,7 @@ impl Doors {
             essential: policy.essential,
             zones: policy.zones.len() as u32,
             inner: looks_inside(policy),
+            flows: looks_at_state(policy),
         }
     }
 
@@ -96,6 +100,7 @@ impl Doors {
             essential: a.essential | b.essential,
             zones,
             inner: looks_inside(a) || looks_inside(b),
+            flows: looks_at_state(a) || looks_at_state(b),
         }
     }
 
@@ -111,11 +116,16 @@ impl Doors {
         };
         any = any
             .with(Field::Proto, RangeSet::of(0, 255))
+            .with(Field::State, one(state_field::NEW))
             .with(Field::Zone, RangeSet::of(0, self.zones.saturating_sub(1)))
             .with(Field::Dscp, RangeSet::of(0, 63))
             .with(Field::Ttl, RangeSet::of(0, 255))
             .with(Field::Vlan, vlan.union(&one(Field::Vlan.none())));
         let mut boxes = self.transports(&any);
+        if self.flows {
+            let established: Vec<_> = boxes.iter().filter_map(established).collect();
+            boxes.extend(established);
+        }
         if let Some(nowhere) = nowhere {
             boxes.push(self.addressless(&any, nowhere));
         }
@@ -237,6 +247,41 @@ impl Doors {
         space.addresses[0] = Rc::new(nowhere);
         space
     }
+}
+
+fn looks_at_state(policy: &Policy) -> bool {
+    let looks = |rule: &Rule| rule.enabled && !rule.matches.is_any(Field::State);
+    policy.rules.iter().any(looks)
+}
+
+/// The packets of a box, all of one protocol, that can belong to a connection: see
+/// [`firewall_common::flows`].
+fn established<T: Carried>(space: &Space<T>) -> Option<Space<T>> {
+    let &[(protocol, last)] = space.field(Field::Proto).ranges() else {
+        return None;
+    };
+    let types = |types: &[(u32, u32)]| {
+        let ranges = types.iter().map(|&(a, b)| (a << 8, b << 8 | 255));
+        space
+            .field(Field::Icmp)
+            .intersection(&RangeSet::from_ranges(ranges.collect()))
+    };
+    let (field, values) = match (protocol, T::FAMILY) {
+        _ if protocol != last => return None,
+        (proto::TCP, _) => {
+            let opens = |flags: &u32| flags & (flag::SYN | flag::ACK) == flag::SYN;
+            let opening = (0..256).filter(opens).map(|flags| (flags, flags)).collect();
+            let others = RangeSet::from_ranges(opening).complement();
+            (Field::TcpFlags, sane_flags().intersection(&others))
+        }
+        (proto::UDP, _) => (Field::Proto, one(proto::UDP)),
+        (proto::ICMP, Family::V4) => (Field::Icmp, types(&[(0, 0), (3, 3), (11, 12)])),
+        (proto::ICMPV6, Family::V6) => (Field::Icmp, types(&[(1, 4), (129, 129)])),
+        _ => return None,
+    };
+    let space = space.clone().with(field, values);
+    let is_empty = space.field(field).is_empty();
+    (!is_empty).then(|| space.with(Field::State, one(state_field::ESTABLISHED)))
 }
 
 fn looks_inside(policy: &Policy) -> bool {

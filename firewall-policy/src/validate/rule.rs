@@ -9,6 +9,7 @@ use crate::diag::{codes, show};
 use crate::range::RangeSet;
 use crate::rule::{AddrSet, Match, Rule};
 use firewall_common::field::Field;
+use firewall_common::flows::state_field;
 use firewall_common::verdict::Action;
 use std::collections::HashMap;
 
@@ -24,6 +25,7 @@ const KEYS: Keys = Keys {
         "source_port",
         "icmp",
         "flags",
+        "state",
         "zone",
         "vlan",
         "dscp",
@@ -35,7 +37,6 @@ const KEYS: Keys = Keys {
         "to_port",
     ],
     reserved: &[
-        "state",
         "limit",
         "over",
         "ban",
@@ -54,6 +55,11 @@ const ACTIONS: &[(&str, Action)] = &[
     ("pass", Action::PASS),
     ("drop", Action::DROP),
     ("next", Action::NEXT),
+];
+
+pub(crate) const STATES: &[(&str, u32)] = &[
+    ("established", state_field::ESTABLISHED),
+    ("new", state_field::NEW),
 ];
 
 pub(crate) const DSCP: &[(&str, u32)] = &[
@@ -280,6 +286,10 @@ fn matches(
         if let Some(node) = table.get(domain.key) {
             put(*field, number::read(cx, node, domain, sets));
         }
+    }
+    if let Some(node) = table.get("state") {
+        let value = word(cx, node, "state", STATES, &[]);
+        put(Field::State, value.map(|state| RangeSet::of(state, state)));
     }
     if let Some(node) = table.get("zone") {
         let domain = Domain {

@@ -173,10 +173,6 @@ pub(super) fn not_supported(cx: &mut Cx<'_>, span: Span, what: &str, of: &str) {
 /// What to do until a construct is supported.
 fn instead(what: &str) -> &'static str {
     match what.trim_matches('`') {
-        "state" => {
-            "match replies by their form: `flags: {set: [ack]}` for TCP, `source_port` for UDP; \
-             see rules/web-server.yaml"
-        }
         "log" | "observe" => "remove it; every rule is counted without it",
         "limit" | "over" | "ban" => {
             "remove it, or drop what is too much by address, port or length"

@@ -14,6 +14,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("source_port", "source port"),
     ("from", "from"),
     ("to", "to"),
+    ("state", "state"),
     ("zone", "in zone"),
     ("flags", "flags"),
     ("vlan", "vlan"),

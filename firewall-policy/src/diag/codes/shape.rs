@@ -27,10 +27,10 @@ codes! { SHAPE:
         right "- {name: web, action: drop}\n";
     NOT_SUPPORTED "FW0119" "not supported yet"
         "The construct belongs to the policy language, but this version cannot enforce it. It is \
-         refused, because ignoring it would change what the policy means. The shipped examples \
-         show how to do without: replies, for instance, by `flags: {set: [ack]}`."
-        wrong "- {name: replies, state: established, action: pass}\n"
-        right "- {name: replies, proto: tcp, port: \"32768-\", flags: {set: [ack]}, action: pass}\n";
+         refused, because ignoring it would change what the policy means. The message \
+         says what to do without."
+        wrong "- {name: web, proto: tcp, port: 80, owner: ops, action: pass}\n"
+        right "- {name: web, proto: tcp, port: 80, comment: of ops, action: pass}\n";
     NUMBER "FW0120" "not a plain decimal number"
         "Numbers are plain decimal digits without sign, leading zeros, underscores, exponent or \
          base, so that nobody can read them in two ways."

@@ -1,0 +1,134 @@
+//! The egress program of a generation whose policy looks at state: one link for each interface,
+//! attached, switched and taken off with the generation.
+//!
+//! What is in force is said by the XDP links alone ([`super::store`]). A link here that runs the
+//! program of another generation does no harm: all of them write to the same table of flows.
+
+use super::resolve::Target;
+use super::store::{PinnedLink, Store, Survey};
+use super::transaction::{Journal, Undo};
+use crate::kernel::link::{self, Link};
+use crate::kernel::program::Program;
+use crate::kernel::{Hook, KernelError};
+use std::fs;
+use std::path::PathBuf;
+
+/// Attaches the program to what leaves by each of the interfaces, or switches the link that is
+/// there.
+pub(super) fn attach(
+    store: &Store,
+    survey: &Survey,
+    targets: &[Target],
+    program: &Program,
+    journal: &mut Journal,
+) -> Result<(), KernelError> {
+    let folder = store.egress_folder();
+    fs::create_dir_all(&folder).map_err(KernelError::call(format!(
+        "make folder {}",
+        folder.display()
+    )))?;
+    for target in targets {
+        let interface = target.name.clone();
+        if let Some(pinned) = link_on(survey, target.ifindex) {
+            pinned.link.update(program, &pinned.name)?;
+            let runs = pinned.link.facts().program_id;
+            let generation = survey.generations.iter().find(|generation| {
+                let egress = generation.egress.as_ref();
+                egress.is_some_and(|program| program.id() == runs)
+            });
+            if let Some(generation) = generation {
+                journal.steps.push(Undo::SwitchBack {
+                    hook: Hook::Egress,
+                    interface,
+                    pin: pinned.path.clone(),
+                    generation: generation.number,
+                });
+            }
+            continue;
+        }
+        let link = link::attach_egress(program, &target.name, target.ifindex)?;
+        let pin = free_pin(store, survey, target);
+        let pinned = link.pin(&pin);
+        journal.steps.push(Undo::Detach {
+            interface,
+            link,
+            pin,
+        });
+        pinned?;
+    }
+    Ok(())
+}
+
+/// Takes off what no longer belongs: links of interfaces that are not filtered any more, and all of
+/// them under a policy without `egress` program.
+pub(super) fn remove_others(
+    survey: &Survey,
+    targets: &[Target],
+    egress: Option<&Program>,
+) -> Vec<Result<(), KernelError>> {
+    let stays = |pinned: &&PinnedLink| {
+        let ifindex = pinned.link.facts().ifindex;
+        egress.is_some() && targets.iter().any(|target| target.ifindex == ifindex)
+    };
+    // A dead link's pin may have made room for a new link meanwhile.
+    let is_new = |pinned: &PinnedLink| {
+        let now = Link::open(&pinned.path).map(|link| link.facts());
+        now.is_ok_and(|now| egress.is_some_and(|program| program.id() == now.program_id))
+    };
+    survey
+        .egress
+        .iter()
+        .filter(|pinned| !stays(pinned) && !is_new(pinned))
+        .map(remove)
+        .collect()
+}
+
+/// Takes one off, and removes its pin.
+pub(super) fn remove(pinned: &PinnedLink) -> Result<(), KernelError> {
+    if pinned.is_alive() {
+        pinned.link.detach(&pinned.name)?;
+    }
+    fs::remove_file(&pinned.path).map_err(KernelError::call(format!(
+        "remove {}",
+        pinned.path.display()
+    )))
+}
+
+/// Whether what leaves by each interface goes through the egress program of the generation in
+/// force, if that has one, and nothing else is attached.
+pub(super) fn is_complete(survey: &Survey, targets: &[Target]) -> bool {
+    let Some(egress) = survey.in_force().map(|generation| &generation.egress) else {
+        return false;
+    };
+    match egress {
+        None => survey.egress.is_empty(),
+        Some(program) => {
+            survey.egress.len() == targets.len()
+                && targets.iter().all(|target| {
+                    link_on(survey, target.ifindex)
+                        .is_some_and(|pinned| pinned.link.facts().program_id == program.id())
+                })
+        }
+    }
+}
+
+/// The egress link of an interface.
+fn link_on(survey: &Survey, ifindex: u32) -> Option<&PinnedLink> {
+    let mut links = survey.egress.iter();
+    links.find(|pinned| pinned.link.facts().ifindex == ifindex)
+}
+
+/// Where to pin the link of an interface: as for XDP links.
+fn free_pin(store: &Store, survey: &Survey, target: &Target) -> PathBuf {
+    let path = store.egress_path(&target.name);
+    match survey.egress.iter().find(|pinned| pinned.path == path) {
+        Some(pinned) if pinned.is_alive() => {
+            store.egress_path(&format!("{}_{}", target.name, target.ifindex))
+        }
+        Some(_) => {
+            let _ = fs::remove_file(&path);
+            path
+        }
+        None => path,
+    }
+}

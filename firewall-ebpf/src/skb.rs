@@ -1,0 +1,109 @@
+//! Reading a frame that goes out: the linear part of its packet buffer, where headers are.
+//!
+//! A header that lies behind the linear part is brought there once, by `bpf_skb_pull_data`; nothing
+//! else changes a packet here.
+
+use crate::frame::Checked;
+use crate::kernel::Kernel;
+use crate::maps::{add, pin};
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::bpf_skb_pull_data;
+use firewall_common::flows;
+use firewall_common::frame::{Frame, MAX_OFFSET};
+use firewall_common::machine::Machine;
+use firewall_common::parse::{Packet, Parsed, parse};
+use firewall_common::reason::Reason;
+
+/// How many bytes of a packet are looked at, if its headers do not end before.
+const HEADERS: u32 = 512;
+
+/// A frame that goes out.
+#[derive(Clone, Copy)]
+pub(crate) struct SkbFrame {
+    ctx: *mut __sk_buff,
+    data: usize,
+    end: usize,
+}
+
+impl SkbFrame {
+    #[inline(always)]
+    pub(crate) fn new(ctx: *mut __sk_buff) -> Self {
+        // SAFETY: the context that the program was called with.
+        let (data, end) = unsafe { ((*ctx).data, (*ctx).data_end) };
+        Self {
+            ctx,
+            data: data as usize,
+            end: end as usize,
+        }
+    }
+}
+
+impl Frame for SkbFrame {
+    type Header<const N: usize> = Checked<N>;
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        // SAFETY: the context that the program was called with.
+        unsafe { (*self.ctx).len }
+    }
+
+    #[inline(always)]
+    fn parse<M: Machine>(&self, _machine: &M, packet: &mut Packet) -> Parsed {
+        let parsed = Parsed::from_word(fw_parse_out(self.ctx, packet));
+        if !matches!(parsed, Parsed::Bad(_)) {
+            return parsed;
+        }
+        // Perhaps only because a header lies behind the linear part.
+        let all = self.len();
+        let wanted = if all < HEADERS { all } else { HEADERS };
+        // SAFETY: the context that the program was called with; no pointer into the packet is used
+        // behind this call.
+        if unsafe { bpf_skb_pull_data(self.ctx, wanted) } != 0 {
+            return parsed;
+        }
+        *packet = Packet::EMPTY;
+        Parsed::from_word(fw_parse_out(self.ctx, packet))
+    }
+
+    #[inline(always)]
+    fn record<M: Machine>(&self, _machine: &M, packet: &Packet) {
+        fw_record(self.ctx, packet);
+    }
+
+    #[inline(always)]
+    fn header<const N: usize>(&self, offset: u32) -> Option<Checked<N>> {
+        let offset = pin(u64::from(offset));
+        if offset > u64::from(MAX_OFFSET) {
+            return None;
+        }
+        let pointer = add(self.data, offset);
+        if pointer + N > self.end {
+            return None;
+        }
+        Some(Checked::at(pointer))
+    }
+}
+
+/// The parser as a global function, proved once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_parse_out(ctx: *mut __sk_buff, packet: *mut Packet) -> u64 {
+    let frame = SkbFrame::new(ctx);
+    // SAFETY: the verifier lets only writable memory of this type through, or null.
+    match unsafe { packet.as_mut() } {
+        Some(packet) => parse(&Kernel::outgoing(), &frame, packet).to_word(),
+        None => Parsed::Bad(Reason::INTERNAL).to_word(),
+    }
+}
+
+/// What a parsed packet makes of its flow, as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_record(ctx: *mut __sk_buff, packet: *const Packet) -> u64 {
+    let frame = SkbFrame::new(ctx);
+    // SAFETY: the verifier lets only readable memory of this type through, or null.
+    if let Some(packet) = unsafe { packet.as_ref() } {
+        flows::record_packet(&Kernel::outgoing(), &frame, packet);
+    }
+    0
+}
