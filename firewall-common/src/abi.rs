@@ -36,7 +36,8 @@ pub const COUNTER_SIZE: u32 = 16;
 pub const REASONS_STRIDE: u32 = (INTERFACES * Reason::CAPACITY * 2) as u32 * COUNTER_SIZE;
 
 /// Bytes of one CPU's region of the map `fw_ports`:
-/// `[port; 65536][0 TCP, 1 UDP][verdict; 2]` of [`Counter`]: one cache line a port.
+/// `[0 TCP, 1 UDP][verdict; 2][port; 65536]` of [`Counter`]. Most traffic is of one protocol and has
+/// one fate: so four ports share a cache line, and a sweep over all ports touches a megabyte.
 pub const PORTS_STRIDE: u32 = PORTS as u32 * 4 * COUNTER_SIZE;
 
 /// Byte offset of a reason's counter inside one CPU's region of `fw_reasons`.
@@ -49,7 +50,7 @@ pub const fn reason_offset(interface_slot: u32, reason: Reason, verdict: u8) -> 
 /// Byte offset of a port's counter inside one CPU's region of `fw_ports`.
 #[must_use]
 pub const fn port_offset(port: u16, udp: bool, verdict: u8) -> u32 {
-    ((port as u32 * 2 + udp as u32) * 2 + verdict as u32) * COUNTER_SIZE
+    ((udp as u32 * 2 + verdict as u32) * PORTS as u32 + port as u32) * COUNTER_SIZE
 }
 
 /// Entries of the interface table in the map `fw_interfaces`: a power of two.

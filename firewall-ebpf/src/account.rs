@@ -3,7 +3,7 @@
 
 use crate::kernel::Kernel;
 use crate::maps;
-use firewall_common::abi::{COUNTER_SIZE, PORTS_STRIDE, REASONS_STRIDE, reason_offset};
+use firewall_common::abi::{PORTS_STRIDE, REASONS_STRIDE, port_offset, reason_offset};
 use firewall_common::machine::Machine as _;
 use firewall_common::pipeline::{NO_PORT, NO_RULE, Outcome};
 
@@ -19,11 +19,11 @@ pub(crate) fn count(kernel: &Kernel, interface_slot: u32, outcome: &Outcome) {
         kernel.count_rule(outcome.rule);
     }
     if outcome.port != NO_PORT {
-        let slot = u64::from(outcome.port * 2 + u32::from(verdict));
+        let (port, udp) = ((outcome.port >> 1) as u16, outcome.port & 1 != 0);
         kernel.count(
             maps::ports(),
             u64::from(PORTS_STRIDE),
-            slot * u64::from(COUNTER_SIZE),
+            u64::from(port_offset(port, udp, verdict)),
         );
     }
 }

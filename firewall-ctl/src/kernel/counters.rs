@@ -59,9 +59,22 @@ impl CounterMaps {
                 REASONS_STRIDE as usize,
                 INTERFACES * Reason::CAPACITY,
             ),
-            ports: sum_groups(self.ports.words(), self.cpus, PORTS_STRIDE as usize, PORTS),
+            ports: self.ports(),
             rules: self.rules.read(),
         }
+    }
+
+    fn ports(&self) -> Vec<[Counter; 4]> {
+        let mut sums = vec![[Counter::default(); 4]; PORTS];
+        let regions = self.ports.words().chunks_exact(PORTS_STRIDE as usize / 8);
+        for region in regions.take(self.cpus) {
+            for (number, plane) in region.chunks_exact(PORTS * COUNTER_WORDS).enumerate() {
+                for (sums, counter) in sums.iter_mut().zip(plane.chunks_exact(COUNTER_WORDS)) {
+                    add(&mut sums[number], counter);
+                }
+            }
+        }
+        sums
     }
 
     /// The counters of one interface slot, by reason. No system calls.
@@ -120,8 +133,7 @@ impl RuleCounters {
         let mut sum = Counter::default();
         for region in self.map.words().chunks_exact(self.stride / 8) {
             let counter = region.get(start..)?.first_chunk::<COUNTER_WORDS>()?;
-            sum.packets = sum.packets.wrapping_add(counter[0].load(Ordering::Relaxed));
-            sum.bytes = sum.bytes.wrapping_add(counter[1].load(Ordering::Relaxed));
+            add(&mut sum, counter);
         }
         Some(sum)
     }
@@ -150,10 +162,15 @@ fn sum_groups<const N: usize>(
 fn add_group<const N: usize>(sums: &mut [[Counter; N]], words: &[AtomicU64]) {
     for (sum, group) in sums.iter_mut().zip(words.chunks_exact(N * COUNTER_WORDS)) {
         for (sum, counter) in sum.iter_mut().zip(group.chunks_exact(COUNTER_WORDS)) {
-            sum.packets = sum.packets.wrapping_add(counter[0].load(Ordering::Relaxed));
-            sum.bytes = sum.bytes.wrapping_add(counter[1].load(Ordering::Relaxed));
+            add(sum, counter);
         }
     }
+}
+
+/// Adds the counter that is these two words.
+fn add(sum: &mut Counter, words: &[AtomicU64]) {
+    sum.packets = sum.packets.wrapping_add(words[0].load(Ordering::Relaxed));
+    sum.bytes = sum.bytes.wrapping_add(words[1].load(Ordering::Relaxed));
 }
 
 /// Sets rule counters that no running program uses to zero.
