@@ -181,9 +181,22 @@ pub struct AddrConfig {
     pub shift: u32,
     /// [`addr_form::BRANCH`]: the root's last index.
     pub last: u32,
-    /// Byte offset of the rows.
+    /// Byte offset of the rows, or of the blocks.
     pub rows: u32,
+    /// 1 if references lead to blocks and not to rows: see [`crate::classify`].
+    pub lists: u32,
 }
+
+/// How many rules a list has at most.
+pub const LIST_MAX: u32 = 8;
+
+/// Bytes of a list's entry for IPv4: the other address's prefix and mask as `u32`; the rule's
+/// number and that of its profile, as `u32`; its [`RuleEntry`].
+pub const LIST_ENTRY_V4: u32 = 24;
+
+/// Bytes of a list's entry for IPv6: upper half of the other address's prefix and mask, then the
+/// lower halves, as `u64`; the rest as for IPv4.
+pub const LIST_ENTRY_V6: u32 = 48;
 
 /// Set in the head of a low block that is about one prefix: see [`crate::classify`].
 pub const LOW_PREFIX: u32 = 1 << 31;
@@ -194,6 +207,10 @@ pub const LOW_PREFIX: u32 = 1 << 31;
 pub struct FamilyConfig {
     /// Number of rules. 0: nothing to look up.
     pub rules: u32,
+    /// 1 if some rules are in lists, and not in rows.
+    pub listed: u32,
+    /// If some rules are in lists: byte offset of the numbers (`u32`) of those that are in rows.
+    pub order: u32,
     /// Byte offset of the [`RuleEntry`] table.
     pub entries: u32,
     /// Depth of the bit trees: 1 up to 64 rules, 2 up to 4,096, 3 up to 262,144.
@@ -343,6 +360,7 @@ impl Config {
             shift: 0,
             last: 0,
             rows: 0,
+            lists: 0,
         };
         const FIELD: FieldConfig = FieldConfig {
             mode: 0,
@@ -354,6 +372,8 @@ impl Config {
         };
         const FAMILY: FamilyConfig = FamilyConfig {
             rules: 0,
+            listed: 0,
+            order: 0,
             entries: 0,
             levels: 0,
             lanes: 0,

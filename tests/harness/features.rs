@@ -76,6 +76,7 @@ pub fn all() -> Result<Vec<Case>> {
         "drop",
         &every_field(10_000),
     )?);
+    cases.push(case("10000 rules in lists", "drop", &listed(10_000))?);
     cases.push(large_set("set of 100000 prefixes, IPv4", true)?);
     cases.push(large_set("set of 100000 prefixes, IPv6", false)?);
     for (name, policy) in policies::shipped()? {
@@ -167,6 +168,25 @@ fn five_fields(count: usize, addresses: Addresses, action: &str) -> Vec<String> 
             },
             port + random.below(5_000),
         )
+    };
+    (0..count).map(rule).collect()
+}
+
+/// Rules that are about one source or destination each, and so go into lists; and among them, for the
+/// rows, `next` rules that are about all.
+fn listed(count: usize) -> Vec<String> {
+    let mut random = Random::new(count as u64);
+    let rule = |number: usize| {
+        let address = if number.is_multiple_of(3) {
+            network_v6(&mut random)
+        } else {
+            network_v4(&mut random)
+        };
+        let (side, port) = (["from", "to"][number % 2], number % 90 + 1);
+        match number % 8 {
+            0 => format!("proto: udp, source_port: {port}, action: next"),
+            _ => format!("{side}: {address}, proto: tcp, port: {port}-900, action: drop"),
+        }
     };
     (0..count).map(rule).collect()
 }

@@ -1,6 +1,7 @@
 //! Small fields to rows: direct arrays by value, and arrays by pair of classes that combine the
 //! fields of one lane.
 
+use super::lists::Lists;
 use super::{Family, addr, row_offset};
 use crate::abi::{addr_form, field_mode};
 use crate::field::Field;
@@ -42,12 +43,14 @@ struct Rows<'a> {
     class: u32,
 }
 
-/// Writes the byte offsets of the packet's rows, as many as the family has lanes.
+/// Writes the byte offsets of the packet's rows, as many as the family has lanes, and where its
+/// lists are.
 #[inline(always)]
 pub(super) fn rows<M: Machine, F: Family>(
     machine: &M,
     key: &PacketKey,
     offsets: &mut [u64; LANES],
+    lists: &mut Lists,
 ) {
     let mut rows = Rows {
         offsets,
@@ -55,10 +58,18 @@ pub(super) fn rows<M: Machine, F: Family>(
         class: 0,
     };
     if machine.constant(|c| &F::of(c).src.form) != addr_form::UNUSED {
-        rows.add(addr::row(machine, F::src(key), F::LONG, |c| &F::of(c).src));
+        let mut at = addr::row(machine, F::src(key), F::LONG, |c| &F::of(c).src);
+        if machine.constant(|c| &F::of(c).src.lists) != 0 {
+            at = lists.src.enter(machine, at);
+        }
+        rows.add(at);
     }
     if machine.constant(|c| &F::of(c).dst.form) != addr_form::UNUSED {
-        rows.add(addr::row(machine, F::dst(key), F::LONG, |c| &F::of(c).dst));
+        let mut at = addr::row(machine, F::dst(key), F::LONG, |c| &F::of(c).dst);
+        if machine.constant(|c| &F::of(c).dst.lists) != 0 {
+            at = lists.dst.enter(machine, at);
+        }
+        rows.add(at);
     }
     rows.add_fields::<M, F>(machine, key);
 }

@@ -15,16 +15,19 @@
 //!
 //! Equal rows of a lane and equal nodes of a family are stored once.
 //!
+//! Large policies keep most of their rules out of the rows: see [`lists`].
+//!
 //! Keeps these invariants: no recursion, no division, no slice that can panic, loops with constant
 //! bounds, so that the BPF verifier accepts it.
 
 mod addr;
 mod lanes;
+mod lists;
 mod walk;
 
 pub use lanes::{LANES, WALK_ORDER};
 
-use crate::abi::{Config, FamilyConfig};
+use crate::abi::{self, Config, FamilyConfig};
 use crate::key::PacketKey;
 use crate::machine::Machine;
 use crate::verdict::Action;
@@ -78,6 +81,12 @@ trait Family: Copy {
 
     /// The destination address, likewise.
     fn dst(key: &PacketKey) -> (u64, u64);
+
+    /// Bytes of a list's entry.
+    const LIST_ENTRY: u64;
+
+    /// 0 if the prefix in the list's entry at byte `offset` contains `address`.
+    fn outside<M: Machine>(machine: &M, offset: u64, address: (u64, u64)) -> u64;
 }
 
 /// IPv4.
@@ -101,6 +110,14 @@ impl Family for V4 {
     fn dst(key: &PacketKey) -> (u64, u64) {
         (key.dst_lo, 0)
     }
+
+    const LIST_ENTRY: u64 = abi::LIST_ENTRY_V4 as u64;
+
+    #[inline(always)]
+    fn outside<M: Machine>(machine: &M, offset: u64, (address, _): (u64, u64)) -> u64 {
+        let prefix = machine.table_u64(offset);
+        address & prefix >> 32 ^ prefix & 0xffff_ffff
+    }
 }
 
 /// IPv6.
@@ -123,6 +140,14 @@ impl Family for V6 {
     #[inline(always)]
     fn dst(key: &PacketKey) -> (u64, u64) {
         (key.dst_hi, key.dst_lo)
+    }
+
+    const LIST_ENTRY: u64 = abi::LIST_ENTRY_V6 as u64;
+
+    #[inline(always)]
+    fn outside<M: Machine>(machine: &M, offset: u64, (high, low): (u64, u64)) -> u64 {
+        let word = |number: u64| machine.table_u64(offset + number * 8);
+        high & word(1) ^ word(0) | low & word(3) ^ word(2)
     }
 }
 

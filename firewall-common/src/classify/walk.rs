@@ -2,6 +2,7 @@
 
 use super::Family;
 use super::lanes::{self, LANES};
+use super::lists::{self, Best, Lists, NONE};
 use crate::key::PacketKey;
 use crate::machine::{Machine, Step};
 use crate::verdict::Action;
@@ -25,26 +26,41 @@ pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -
     // goes byte by byte here.
     let zero = machine.opaque(0);
     let mut lanes = [zero; LANES];
-    lanes::rows::<M, F>(machine, key, &mut lanes);
+    let mut lists = Lists::empty(zero);
+    lanes::rows::<M, F>(machine, key, &mut lanes, &mut lists);
     let all = and::<M, F, _>(machine, &mut lanes, |lanes, lane| {
         machine.table_u64(lanes[lane])
     });
+    let listed = machine.constant(|c| &F::of(c).listed) != 0;
+    let best = if listed {
+        lists::first::<M, F>(machine, key, &lanes, &lists)
+    } else {
+        Best {
+            rule: NONE,
+            entry: 0,
+        }
+    };
     if all == 0 {
-        return 0;
+        return from_lists(best);
     }
     let levels = machine.constant(|c| &F::of(c).levels);
     if levels == 1 && machine.constant(|c| &c.has_next) == 0 {
-        return entry::<M, F>(machine, index(lowest(all))) | FOUND;
+        let rule = number::<M, F>(machine, index(lowest(all)));
+        if listed && rule > best.rule {
+            return from_lists(best);
+        }
+        return entry::<M, F>(machine, rule) | FOUND;
     }
     let mut walk = Walk::<M, F> {
         machine: *machine,
         family: PhantomData,
-        lanes,
+        lanes: &mut lanes,
         nodes_left: zero,
         leaves_left: zero,
         rules_left: zero,
         first_leaf: zero,
         first_rule: zero,
+        best: best.rule,
         found: zero,
     };
     match levels {
@@ -59,7 +75,28 @@ pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -
     if walk.step() {
         machine.repeat(ROUNDS, &mut walk);
     }
+    if listed && walk.found == 0 {
+        return from_lists(best);
+    }
     walk.found
+}
+
+/// What the walk returns if the rows have no rule before the one in the lists.
+#[inline(always)]
+const fn from_lists(best: Best) -> u64 {
+    if best.rule == NONE {
+        return 0;
+    }
+    best.entry | FOUND
+}
+
+/// The number of the rule that is bit `bit` of the rows.
+#[inline(always)]
+fn number<M: Machine, F: Family>(machine: &M, bit: u64) -> u64 {
+    if machine.constant(|c| &F::of(c).listed) == 0 {
+        return bit;
+    }
+    u64::from(machine.table_u32(u64::from(machine.constant(|c| &F::of(c).order)) + bit * 4))
 }
 
 /// The entry of rule `rule` of the family.
@@ -90,11 +127,12 @@ fn and<M: Machine, F: Family, S>(
 }
 
 /// Where the walk stands.
-struct Walk<M, F> {
+struct Walk<'a, M, F> {
     machine: M,
     family: PhantomData<F>,
-    /// For every lane the byte offsets of its row, and 32 bits up, of its present node.
-    lanes: [u64; LANES],
+    /// For every lane the byte offsets of its row, and 32 bits up, of its present node. By reference:
+    /// a copy would take a tenth of the stack that there is.
+    lanes: &'a mut [u64; LANES],
     /// Nodes not yet visited (levels 3).
     nodes_left: u64,
     /// Leaf words of the present nodes not yet visited.
@@ -105,11 +143,13 @@ struct Walk<M, F> {
     first_leaf: u64,
     /// Number of the present leaf word's first rule.
     first_rule: u64,
+    /// The number of the first matching rule in the lists, or [`NONE`].
+    best: u64,
     /// The deciding rule's entry and [`FOUND`], or 0.
     found: u64,
 }
 
-impl<M: Machine, F: Family> Walk<M, F> {
+impl<M: Machine, F: Family> Walk<'_, M, F> {
     #[inline(always)]
     fn row(&self, lane: usize) -> u64 {
         self.lanes[lane] & 0xffff_ffff
@@ -146,7 +186,7 @@ impl<M: Machine, F: Family> Walk<M, F> {
     }
 }
 
-impl<M: Machine, F: Family> Step for Walk<M, F> {
+impl<M: Machine, F: Family> Step for Walk<'_, M, F> {
     #[inline(always)]
     fn forget(&mut self) {
         for number in [
@@ -177,7 +217,10 @@ impl<M: Machine, F: Family> Step for Walk<M, F> {
         }
         if self.rules_left != 0 {
             let bit = lowest(self.rules_left);
-            let rule = self.first_rule + index(bit);
+            let rule = number::<M, F>(&self.machine, self.first_rule + index(bit));
+            if self.machine.constant(|c| &F::of(c).listed) != 0 && rule > self.best {
+                return false;
+            }
             let entry = entry::<M, F>(&self.machine, rule);
             if self.machine.constant(|c| &c.has_next) == 0 || (entry >> 32) as u8 != Action::NEXT.0
             {

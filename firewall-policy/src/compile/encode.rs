@@ -3,15 +3,25 @@
 use super::blob::Blob;
 use super::rows::{RowId, Rows};
 
+/// Which words of a row are what.
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    /// Rules, as many words as the levels reach over, from the first word on.
+    pub(super) rules: usize,
+    /// Words of profiles, behind the rules.
+    pub(super) profiles: usize,
+}
+
 /// Writes one family's rows, lane by lane.
 pub(super) struct Encoder<'a> {
     rows: &'a Rows,
     levels: u32,
+    layout: Layout,
     /// For levels 3: offset of every node in units of 8 bytes, 0 if it is not written yet.
     nodes: Vec<u32>,
 }
 
-/// One lane's rows in the blob.
+/// One lane's rows (or blocks) in the blob.
 pub(super) struct LaneRows {
     /// Byte offset of the first.
     pub(super) offset: u32,
@@ -22,31 +32,46 @@ pub(super) struct LaneRows {
 }
 
 impl LaneRows {
+    /// `bytes` bytes from `offset` on, in which row `i` is the one at `references[i]`.
+    pub(super) fn new(offset: u32, bytes: usize, references: Vec<u32>) -> Self {
+        Self {
+            offset,
+            wide: bytes / 8 > usize::from(u16::MAX) + 1,
+            references,
+        }
+    }
+
     /// The reference of a row of the lane.
     pub(super) fn reference(&self, row: RowId) -> u32 {
         self.references[row.0 as usize]
     }
 }
 
+/// Words of a node.
+pub(super) const NODE: usize = 64;
+
 /// A row that the lane does not have.
 const ABSENT: u32 = u32::MAX;
 
 impl<'a> Encoder<'a> {
     /// For rows of `levels` levels.
-    pub(super) fn new(rows: &'a Rows, levels: u32) -> Self {
+    pub(super) fn new(rows: &'a Rows, levels: u32, layout: Layout) -> Self {
         Self {
             rows,
             levels,
+            layout,
             nodes: vec![0; rows.nodes()],
         }
     }
 
-    /// Writes the rows of a lane, each once, in the order of their first use.
+    /// Writes the rows of a lane, each once, in the order of their first use. With `profiles`, the
+    /// words of the profiles stand before each row.
     pub(super) fn lane(
         &mut self,
         blob: &mut Blob,
         what: &str,
         used: impl Iterator<Item = RowId>,
+        profiles: bool,
     ) -> LaneRows {
         let mut references = vec![ABSENT; self.rows.len()];
         let mut order = Vec::new();
@@ -60,7 +85,8 @@ impl<'a> Encoder<'a> {
             let start = blob.align(8);
             let mut count = 0;
             for &row in &order {
-                for &node in self.rows.row(row) {
+                let nodes = &self.rows.row(row)[..self.layout.rules.div_ceil(NODE)];
+                for &node in nodes {
                     let words = self.rows.node(node);
                     if self.nodes[node as usize] == 0 && words.iter().any(|&word| word != 0) {
                         self.nodes[node as usize] = (blob.len() / 8) as u32;
@@ -73,11 +99,16 @@ impl<'a> Encoder<'a> {
         }
         let start = blob.align(8);
         for &row in &order {
-            references[row.0 as usize] = ((blob.align(8) - start) / 8) as u32;
-            let nodes = self.rows.row(row);
+            blob.align(8);
+            if profiles {
+                let words = self.layout.rules..self.layout.rules + self.layout.profiles;
+                words.rev().for_each(|word| blob.u64(self.word(row, word)));
+            }
+            references[row.0 as usize] = ((blob.len() - start) / 8) as u32;
+            let nodes = self.rule_nodes(row);
             match self.levels {
-                1 => blob.u64(self.rows.node(nodes[0])[0]),
-                2 => write_node(blob, self.rows.node(nodes[0])),
+                1 => blob.u64(self.word(row, 0)),
+                2 => write_node(blob, &self.rows.node(nodes[0])[..self.layout.rules]),
                 _ => {
                     let children = || nodes.iter().map(|&node| self.nodes[node as usize]);
                     let bits = children()
@@ -90,13 +121,17 @@ impl<'a> Encoder<'a> {
                 }
             }
         }
-        let wide = (blob.len() - start) / 8 > usize::from(u16::MAX) + 1;
         blob.report(format!("{what}: rows"), order.len(), start);
-        LaneRows {
-            offset: start as u32,
-            wide,
-            references,
-        }
+        LaneRows::new(start as u32, blob.len() - start, references)
+    }
+
+    /// The nodes of a row that are about rules.
+    fn rule_nodes(&self, row: RowId) -> &[u32] {
+        &self.rows.row(row)[..self.layout.rules.div_ceil(NODE)]
+    }
+
+    fn word(&self, row: RowId, word: usize) -> u64 {
+        self.rows.node(self.rows.row(row)[word / NODE])[word % NODE]
     }
 }
 

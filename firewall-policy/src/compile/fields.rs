@@ -180,7 +180,7 @@ impl Lane {
     ) {
         let names: Vec<&str> = self.fields.iter().map(|f| f.field.name()).collect();
         let what = format!("{family} {}", names.join(" + "));
-        let encoded = encoder.lane(blob, &what, self.rows.iter().copied());
+        let encoded = encoder.lane(blob, &what, self.rows.iter().copied(), true);
         // The lane's last table holds references to rows in place of classes.
         let finished = |class: u32| encoded.reference(self.rows[class as usize]);
         let last = self.fields.len() - 1;

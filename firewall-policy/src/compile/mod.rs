@@ -14,19 +14,22 @@ mod blob;
 mod encode;
 mod fields;
 mod hash;
+mod lists;
 mod rows;
 mod sweep;
 
 use crate::range::{Number, RangeSet};
 use crate::rule::{AddrSet, Policy, Rule};
 use crate::tables::Tables;
+use addr::Address;
 use blob::Blob;
-use encode::Encoder;
+use encode::{Encoder, Layout, NODE};
 use firewall_common::abi::{ABI_VERSION, AddrConfig, Config, FRAGMENT_MS, FamilyConfig, RuleEntry};
 use firewall_common::classify::LANES;
 use firewall_common::field::Field;
 use firewall_common::flows::FLOWS_SIZE;
 use firewall_common::verdict::Action;
+use lists::Side;
 use rows::{RowId, Rows};
 
 /// How many rules of one family a policy can have: three levels of 64.
@@ -157,10 +160,23 @@ impl<'a, T: Number> FamilyRules<'a, T> {
         }
         rules
     }
+
+    /// Some of the rules, by number, to be kept in rows.
+    fn some(&self, numbers: &[u32]) -> Self {
+        fn pick<V: Copy>(numbers: &[u32], list: &[V]) -> Vec<V> {
+            numbers.iter().map(|&i| list[i as usize]).collect()
+        }
+        Self {
+            src: pick(numbers, &self.src),
+            dst: pick(numbers, &self.dst),
+            fields: self.fields.each_ref().map(|sets| pick(numbers, sets)),
+            entries: pick(numbers, &self.entries),
+        }
+    }
 }
 
 /// Compiles one family's classifier.
-fn family<T: Number + std::hash::Hash + addr::Encode>(
+fn family<T: Address>(
     name: &str,
     rules: &FamilyRules<'_, T>,
     blob: &mut Blob,
@@ -175,52 +191,117 @@ fn family<T: Number + std::hash::Hash + addr::Encode>(
         MAX_RULES,
     )?;
 
-    let mut rows = Rows::new(count);
-    let src = intervals(&rules.src, &mut rows)?;
+    let listed = lists::divide(rules);
+    let everything = std::array::from_fn(|i| RangeSet::of(0, Field::ALL[i].none()));
+    let (in_rows, layout) = match &listed {
+        Some(listed) => in_rows(rules, &listed.rest, &listed.profiles, &everything),
+        None => (rules.some(&[]), Layout::of_rules(count)),
+    };
+    let in_rows = if listed.is_some() { &in_rows } else { rules };
+    let row_count = in_rows.src.len();
+
+    let mut rows = Rows::new((layout.rules + layout.profiles) * 64);
+    let [src_lists, dst_lists] = match &listed {
+        Some(listed) => [&listed.src, &listed.dst].map(|side| (!side.is_empty()).then_some(side)),
+        None => [None; 2],
+    };
+    let src = intervals(&in_rows.src, src_lists.is_some(), &mut rows)?;
     rows.check_written()?;
-    let dst = intervals(&rules.dst, &mut rows)?;
+    let dst = intervals(&in_rows.dst, dst_lists.is_some(), &mut rows)?;
     rows.check_written()?;
     // Without any lane there would be no row to start from.
     let addresses = usize::from(src.is_some()) + usize::from(dst.is_some());
-    let lanes = fields::plan(rules, &mut rows, addresses == 0, LANES - addresses)?;
+    let lanes = fields::plan(in_rows, &mut rows, addresses == 0, LANES - addresses)?;
 
-    let levels = match count {
+    let levels = match row_count {
         0..=64 => 1,
         65..=4_096 => 2,
         _ => 3,
     };
     let entries = blob.align(64);
-    for entry in &rules.entries {
-        blob.u32(entry.slot);
-        blob.u32(entry.action);
-    }
+    rules.entries.iter().for_each(|&entry| blob.rule(entry));
     blob.report(format!("{name} rules"), count, entries);
     let mut config = FamilyConfig {
         rules: count as u32,
+        listed: u32::from(listed.is_some()),
         entries: entries as u32,
         levels,
         lanes: (addresses + lanes.len()) as u32,
         ..FamilyConfig::default()
     };
-    let mut encoder = Encoder::new(&rows, levels);
-    let mut address = |intervals: Option<Vec<(T, RowId)>>, what: &str, blob: &mut Blob| {
-        intervals.map_or(AddrConfig::default(), |intervals| {
-            T::encode(&intervals, blob, &mut encoder, &format!("{name} {what}"))
-        })
-    };
-    config.src = address(src, "source address", blob);
-    config.dst = address(dst, "destination address", blob);
+    if let Some(listed) = &listed {
+        let order = blob.align(64);
+        config.order = order as u32;
+        listed.rest.iter().for_each(|&number| blob.u32(number));
+        blob.report(format!("{name} rules in rows"), listed.rest.len(), order);
+    }
+    let mut encoder = Encoder::new(&rows, levels, layout);
+    let mut address =
+        |intervals: Option<Vec<(T, RowId)>>, lists: Option<&Side<T>>, what, blob: &mut Blob| {
+            let Some(intervals) = intervals else {
+                return AddrConfig::default();
+            };
+            let what = format!("{name} {what}");
+            let used = intervals.iter().map(|&(_, row)| row);
+            let rows = encoder.lane(blob, &what, used, false);
+            let Some(lists) = lists else {
+                return T::encode(&intervals, rows, blob, &what);
+            };
+            let (intervals, blocks) = lists.write(&intervals, &rows, &rules.entries, blob, &what);
+            AddrConfig {
+                lists: 1,
+                ..T::encode(&intervals, blocks, blob, &what)
+            }
+        };
+    config.src = address(src, src_lists, "source address", blob);
+    config.dst = address(dst, dst_lists, "destination address", blob);
     for lane in lanes {
         lane.write(blob, &mut encoder, name, &mut config.fields);
     }
     Ok(config)
 }
 
-/// The intervals of an address field, if any rule looks at it.
+impl Layout {
+    /// `rules` rules and nothing else.
+    fn of_rules(rules: usize) -> Self {
+        Self {
+            rules: rules.div_ceil(64).max(1),
+            profiles: 0,
+        }
+    }
+}
+
+/// What the rows are about if some rules are in lists: the others, by number, and behind them the
+/// profiles, of each a rule that has it. Between the two, up to the end of a word (of a node, if
+/// there is more than one), is room that no address row reaches.
+fn in_rows<'a, T: Number>(
+    rules: &FamilyRules<'a, T>,
+    rest: &[u32],
+    profiles: &[u32],
+    everything: &'a [RangeSet<u32>; Field::COUNT],
+) -> (FamilyRules<'a, T>, Layout) {
+    let mut some = rules.some(rest);
+    let mut words = Layout::of_rules(rest.len()).rules;
+    if words > NODE {
+        words = words.next_multiple_of(NODE);
+    }
+    for ((sets, all), everything) in some.fields.iter_mut().zip(&rules.fields).zip(everything) {
+        sets.resize(words * 64, everything);
+        sets.extend(profiles.iter().map(|&rule| all[rule as usize]));
+    }
+    let layout = Layout {
+        rules: words,
+        profiles: profiles.len().div_ceil(64),
+    };
+    (some, layout)
+}
+
+/// The intervals of an address field, if any rule looks at it, or if it is `needed`.
 fn intervals<T: Number + std::hash::Hash>(
     sets: &[&RangeSet<T>],
+    needed: bool,
     rows: &mut Rows,
 ) -> Result<Option<Vec<(T, RowId)>>, LimitError> {
-    let looked_at = sets.iter().any(|set| !set.is_full());
+    let looked_at = needed || sets.iter().any(|set| !set.is_full());
     looked_at.then(|| sweep::intervals(sets, rows)).transpose()
 }

@@ -6,9 +6,11 @@ mod bucket;
 mod tree;
 
 use super::blob::Blob;
-use super::encode::Encoder;
+use super::encode::LaneRows;
 use super::rows::RowId;
-use firewall_common::abi::AddrConfig;
+use crate::range::Number;
+use firewall_common::abi::{AddrConfig, LIST_ENTRY_V4, LIST_ENTRY_V6};
+use std::hash::Hash;
 
 /// Up to so many interval starts, addresses get a tree: it stays in the nearest cache.
 const SMALL_TREE: usize = 512;
@@ -16,25 +18,48 @@ const SMALL_TREE: usize = 512;
 /// Marks a reference to a low block: see `classify::addr`.
 const LOW_BLOCK: u32 = 1 << 31;
 
-/// An address family's way to encode its intervals.
-pub(super) trait Encode: Copy {
-    /// Writes the lookup structure and the rows for `intervals`.
+/// An address of one family, and the family's way to encode its intervals.
+pub(super) trait Address: Number + Hash + Into<u128> {
+    /// How long an address is.
+    const BITS: u32;
+
+    /// Bytes of a list's entry.
+    const LIST_ENTRY: u32;
+
+    /// The lowest [`Self::BITS`] bits.
+    fn truncate(bits: u128) -> Self;
+
+    /// Writes prefix and mask of a list's entry.
+    fn write_prefix(prefix: (Self, Self), blob: &mut Blob);
+
+    /// Writes the lookup structure for `intervals`, whose rows (or blocks) are `rows`.
     fn encode(
         intervals: &[(Self, RowId)],
+        rows: LaneRows,
         blob: &mut Blob,
-        encoder: &mut Encoder<'_>,
         what: &str,
     ) -> AddrConfig;
 }
 
-impl Encode for u32 {
+impl Address for u32 {
+    const BITS: u32 = 32;
+    const LIST_ENTRY: u32 = LIST_ENTRY_V4;
+
+    fn truncate(bits: u128) -> Self {
+        bits as Self
+    }
+
+    fn write_prefix((prefix, mask): (Self, Self), blob: &mut Blob) {
+        blob.u32(prefix);
+        blob.u32(mask);
+    }
+
     fn encode(
         intervals: &[(Self, RowId)],
+        rows: LaneRows,
         blob: &mut Blob,
-        encoder: &mut Encoder<'_>,
         what: &str,
     ) -> AddrConfig {
-        let rows = encoder.lane(blob, what, intervals.iter().map(|&(_, row)| row));
         let mut config = AddrConfig {
             wide: u32::from(rows.wide),
             rows: rows.offset,
@@ -57,14 +82,26 @@ impl Encode for u32 {
     }
 }
 
-impl Encode for u128 {
+impl Address for u128 {
+    const BITS: u32 = 128;
+    const LIST_ENTRY: u32 = LIST_ENTRY_V6;
+
+    fn truncate(bits: u128) -> Self {
+        bits
+    }
+
+    fn write_prefix((prefix, mask): (Self, Self), blob: &mut Blob) {
+        for word in [prefix >> 64, mask >> 64, prefix, mask] {
+            blob.u64(word as u64);
+        }
+    }
+
     fn encode(
         intervals: &[(Self, RowId)],
+        mut rows: LaneRows,
         blob: &mut Blob,
-        encoder: &mut Encoder<'_>,
         what: &str,
     ) -> AddrConfig {
-        let mut rows = encoder.lane(blob, what, intervals.iter().map(|&(_, row)| row));
         let low_half = |start: u128| start as u64;
         // Marked references need 32 bits.
         let has_low = intervals.iter().any(|&(start, _)| low_half(start) != 0);
