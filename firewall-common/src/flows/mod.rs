@@ -158,12 +158,20 @@ pub const fn lifetime(identity: u64, state: u64) -> u64 {
     }
 }
 
-/// Whether a flow was forgotten by `now`, in ticks. A clock of another processor may be a little
-/// ahead: a time to come is now.
+/// How many ticks before `now` a packet was seen. The times go round after 146 years. A clock of
+/// another processor may be a little ahead: a time to come is now.
+#[must_use]
+#[inline(always)]
+pub const fn idle(seen: u64, now: u64) -> u64 {
+    let idle = now.wrapping_sub(seen) & 0xffff_ffff;
+    if idle > u32::MAX as u64 / 2 { 0 } else { idle }
+}
+
+/// Whether a flow was forgotten by `now`, in ticks.
 #[must_use]
 #[inline(always)]
 pub const fn is_expired(identity: u64, state: u64, seen: u64, now: u64) -> bool {
-    now.saturating_sub(seen) >= lifetime(identity, state)
+    idle(seen, now) >= lifetime(identity, state)
 }
 
 /// Tag and time of a head's word.

@@ -1,6 +1,6 @@
 //! The table itself: finding a flow, changing its words, making room for a new one.
 
-use super::{LINE, LOCK, SET, Tuple, WAYS, at, head, is_expired, lifetime, seen, state};
+use super::{LINE, LOCK, SET, Tuple, WAYS, at, head, idle, is_expired, lifetime, seen, state};
 use crate::machine::{Machine, Step};
 use crate::parse::proto;
 use crate::region::Region;
@@ -138,7 +138,7 @@ impl Found {
     /// Notes that a packet of the flow came at `now`. At most one write a tick.
     #[inline(always)]
     pub(super) fn touch<M: Machine>(&self, machine: &M, now: u64) {
-        if seen(self.head_word) != now {
+        if seen(self.head_word) != now & 0xffff_ffff {
             let new = head(self.head_word >> 32, now);
             // If it is another word by now, somebody else has touched it, or it is gone.
             machine.exchange_if(Region::Flows, self.head, self.head_word, new);
@@ -287,7 +287,7 @@ fn room<M: Machine>(machine: &M, set: u64, for_settled: bool, now: u64) -> u64 {
     search.found
 }
 
-/// Where the worth of a flow stands above its time.
+/// Where the worth of a flow stands above the other half.
 const WORTH_SHIFT: u32 = 32;
 const WORTH_CLOSING: u64 = 1;
 const WORTH_ONE_WAY: u64 = 2;
@@ -305,14 +305,15 @@ struct Room<M> {
 }
 
 impl<M: Machine> Room<M> {
-    /// The worth of a flow, and below it the time of its last packet; 0 if it is none.
+    /// The worth of a flow, and below it how new its last packet is; 0 if it is none.
     #[inline(always)]
     fn worth(&self) -> u64 {
         let head = self.machine.read(Region::Flows, self.set + self.way * 8);
         let line = self.set + (self.way + 1) * u64::from(LINE);
         let identity = self.machine.read(Region::Flows, line + at::IDENTITY);
         let state = self.machine.read(Region::Flows, line + at::STATE);
-        if head == 0 || self.now.saturating_sub(seen(head)) >= lifetime(identity, state) {
+        let idle = idle(seen(head), self.now);
+        if head == 0 || idle >= lifetime(identity, state) {
             return 0;
         }
         let worth = if is_settled(identity, state) {
@@ -324,7 +325,7 @@ impl<M: Machine> Room<M> {
         } else {
             WORTH_ANSWERED
         };
-        worth << WORTH_SHIFT | seen(head)
+        worth << WORTH_SHIFT | (0xffff_ffff - idle)
     }
 }
 

@@ -8,7 +8,7 @@ use super::maps::BigMap;
 use super::shared::Shared;
 use firewall_common::abi::Config;
 use firewall_common::flows::{
-    LINE, SET, TICK_SHIFT, Tuple, WAYS, at, is_expired, lifetime, seen, state,
+    LINE, SET, TICK_SHIFT, Tuple, WAYS, at, idle, is_expired, lifetime, seen, state,
 };
 use firewall_common::parse::proto;
 use rustix::time::{ClockId, clock_gettime};
@@ -152,7 +152,7 @@ impl FlowTable {
         if !same || is_expired(identity, bits, seen(head), now) {
             return None;
         }
-        let idle = now.saturating_sub(seen(head));
+        let idle = idle(seen(head), now);
         Some(Flow {
             proto: Tuple::proto_of(identity),
             local,
@@ -192,15 +192,15 @@ impl FlowTable {
         }
     }
 
-    /// Makes every flow `seconds` older: what a clock would do, for tests of a candidate. Not while
-    /// its programs run.
-    pub fn age(&self, seconds: u64) {
-        let ticks = (seconds * 1_000_000_000) >> TICK_SHIFT;
+    /// Makes every flow `ticks` older (or younger, if less than 0): what a clock would do, for tests
+    /// of a candidate. Not while its programs run.
+    pub fn age(&self, ticks: i64) {
         for set in (0..self.words.words()).step_by(SET_WORDS) {
             for way in 0..WAYS as usize {
                 let head = self.words.read(set + way);
                 if head != 0 {
-                    let older = head & !0xffff_ffff | seen(head).saturating_sub(ticks);
+                    let older = seen(head).wrapping_add_signed(-ticks) & 0xffff_ffff;
+                    let older = head & !0xffff_ffff | older;
                     self.words.write(set + way, older);
                 }
             }
@@ -215,8 +215,9 @@ pub fn capacity(config: &Config) -> usize {
 }
 
 /// The clock of the programs, in ticks.
-fn now() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
+#[must_use]
+pub fn now() -> u64 {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
     let nanoseconds = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
     nanoseconds >> TICK_SHIFT
 }

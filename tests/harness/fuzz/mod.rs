@@ -4,11 +4,13 @@
 //! The product's parser and the oracle are compared by what users see: verdict, reason, the rule
 //! that decided and the rules that counted. Equal seeds give equal frames.
 
+mod connections;
 mod datagrams;
 mod generate;
 mod minimise;
 mod policies;
 
+pub use connections::{Connections, Event, frame as connection_frame};
 pub use datagrams::{Datagrams, Piece, fragment};
 pub use generate::Generator;
 pub use minimise::minimise;

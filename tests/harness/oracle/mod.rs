@@ -11,6 +11,7 @@
 //! code. Within IPv6 the addresses are judged behind the extension headers.
 
 mod essential;
+pub mod flows;
 mod fragments;
 mod ip;
 mod key;

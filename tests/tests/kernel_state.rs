@@ -1,0 +1,299 @@
+//! `state: established` in the loaded programs: random traffic before model, host build and both
+//! programs; packets that nobody asked for; packets that try to close what is open; what the lookup
+//! costs.
+//!
+//! `FIREWALL_CASES=N` says how many packets nobody asked for are sent, `FIREWALL_SEED=N` picks other
+//! traffic.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use firewall_common::verdict::Verdict;
+use firewall_ctl::kernel::flows::{FlowState, FlowTable, now};
+use firewall_ctl::kernel::program::Loaded;
+use firewall_policy::host::{Memory, decide_after, record};
+use firewall_tests::fuzz::{Case, Connections, Event, connection_frame, hex};
+use firewall_tests::oracle::flows::{Flows, Message, Packet, Segment};
+use firewall_tests::policies::parse;
+use firewall_tests::random::Random;
+use std::net::Ipv4Addr;
+
+const POLICY: &str = "\
+version: 1
+default: {in: drop, essential: false}
+rules:
+  - {name: replies, state: established, action: pass}
+";
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.map_or(otherwise, |text| text.parse().unwrap())
+}
+
+fn load(policy: &str) -> (Case, Loaded) {
+    let case = Case::new("state", parse(policy).unwrap()).unwrap();
+    let loaded = Loaded::load(&case.tables, 2, &[]).unwrap();
+    (case, loaded)
+}
+
+fn passes(loaded: &Loaded, frame: &[u8]) -> bool {
+    loaded.run(frame, 1, None).unwrap().verdict == Verdict::PASS
+}
+
+/// The programs' clock runs; the model's stands still. What the clock has gone on since it was last
+/// looked at is taken back from every flow.
+struct Clock {
+    table: FlowTable,
+    last: u64,
+}
+
+impl Clock {
+    fn of(loaded: &Loaded) -> Self {
+        Self {
+            table: loaded.flows().unwrap().unwrap(),
+            last: now(),
+        }
+    }
+
+    fn stand_still(&mut self) {
+        let time = now();
+        if time != self.last {
+            self.table.age(-(time as i64 - self.last as i64));
+            self.last = time;
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn programs_host_and_model_agree_on_random_traffic() {
+    let (case, loaded) = load(POLICY);
+    let mut clock = Clock::of(&loaded);
+    let (memory, mut flows) = (Memory::default(), Flows::default());
+    flows.now = 1;
+    let mut traffic = Connections::new(number("FIREWALL_SEED", 7), 6);
+    for step in 0..60_000 {
+        memory.now.set(flows.now << 30);
+        clock.stand_still();
+        match traffic.event(&flows) {
+            Event::Wait(ticks) => {
+                flows.now += ticks;
+                clock.table.age(ticks as i64);
+            }
+            Event::Out(packet, frame) => {
+                flows.sends(&packet);
+                record(&case.tables, &memory, &frame);
+                loaded.send(&frame, 1).unwrap();
+            }
+            Event::In(packet, frame) => {
+                let belongs = flows.receives(&packet);
+                let host = decide_after(&case.tables, &memory, &frame, 0).outcome;
+                assert_eq!(host.verdict == Verdict::PASS, belongs, "host, step {step}");
+                assert_eq!(
+                    passes(&loaded, &frame),
+                    belongs,
+                    "step {step}: {packet:?} {}",
+                    hex(&frame)
+                );
+            }
+        }
+    }
+    assert_eq!(clock.table.count(), flows.len());
+    assert!(flows.len() > 50);
+}
+
+/// A packet of a TCP connection between port `local` here and port 443 of another host.
+fn segment(local: u16, edit: impl FnOnce(&mut Segment)) -> Packet {
+    let mut segment = Segment {
+        syn: false,
+        ack: true,
+        fin: false,
+        rst: false,
+        sequence: 1_000,
+        acknowledged: 5_000,
+        window: 0xffff,
+        scale: None,
+        data: 0,
+    };
+    edit(&mut segment);
+    Packet {
+        local: (Ipv4Addr::new(198, 51, 100, 1).into(), local),
+        remote: (Ipv4Addr::new(203, 0, 113, 5).into(), 443),
+        message: Message::Tcp(segment),
+    }
+}
+
+/// Opens a connection by a handshake: this host's next byte is 1,000, the other one's 5,000.
+fn open(loaded: &Loaded, local: u16) {
+    let syn = segment(local, |syn| {
+        (syn.syn, syn.ack, syn.sequence, syn.acknowledged) = (true, false, 999, 0);
+        syn.scale = Some(0);
+    });
+    loaded.send(&connection_frame(&syn, true), 1).unwrap();
+    let answer = segment(local, |answer| {
+        (answer.syn, answer.sequence, answer.acknowledged) = (true, 4_999, 1_000);
+    });
+    assert!(passes(loaded, &connection_frame(&answer, false)));
+    let ack = segment(local, |_| {});
+    loaded.send(&connection_frame(&ack, true), 1).unwrap();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_nobody_asked_for_never_passes() {
+    let (_, loaded) = load(POLICY);
+    let mut flows = Flows::default();
+    let mut clock = Clock::of(&loaded);
+    // Some thousand connections of this host, none of which is waited for here.
+    let mut traffic = Connections::new(number("FIREWALL_SEED", 3), 60);
+    let mut out = 0;
+    while out < 8_000 {
+        if let Event::Out(packet, frame) = traffic.event(&flows) {
+            flows.sends(&packet);
+            loaded.send(&frame, 1).unwrap();
+            out += 1;
+        }
+    }
+    let known = flows.len();
+    assert!(known > 3_000, "{known}");
+    let mut random = Random::new(number("FIREWALL_SEED", 3));
+    let (mut sent, mut asked) = (0, 0);
+    let cases = number("FIREWALL_CASES", 100_000);
+    while sent < cases {
+        clock.stand_still();
+        let (packet, frame) = match traffic.event(&flows) {
+            Event::In(packet, frame) => (packet, frame),
+            _ => {
+                // The ports of this host, from anywhere.
+                let mut packet = segment(random.bits() as u16 | 1, |segment| {
+                    segment.rst = random.one_in(5);
+                    segment.sequence = random.bits() as u32;
+                    segment.acknowledged = random.bits() as u32;
+                });
+                packet.remote.0 =
+                    Ipv4Addr::from_bits(0x0b00_0000 | random.bits() as u32 >> 8).into();
+                packet.message = random.pick(&[packet.message, Message::Udp, Message::EchoReply]);
+                (packet, connection_frame(&packet, false))
+            }
+        };
+        sent += 1;
+        let belongs = flows.receives(&packet);
+        asked += u64::from(belongs);
+        assert_eq!(
+            passes(&loaded, &frame),
+            belongs,
+            "{packet:?} {}",
+            hex(&frame)
+        );
+    }
+    assert!(asked > 100);
+    eprintln!("{known} flows, {sent} packets, {asked} belong to a flow, 0 others passed");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn out_of_its_window_nothing_closes_a_connection() {
+    let (_, loaded) = load(POLICY);
+    let table = loaded.flows().unwrap().unwrap();
+    open(&loaded, 40_000);
+    let mut random = Random::new(1);
+    for number in 0..1_000 {
+        let sequence = 5_000u32
+            .wrapping_add(65_536)
+            .wrapping_add(random.below((1 << 32) - 65_536) as u32);
+        let (rst, fin) = (number % 2 == 0, number % 2 == 1);
+        let forged = segment(40_000, |segment| {
+            (segment.rst, segment.fin, segment.sequence) = (rst, fin, sequence);
+            segment.acknowledged = random.bits() as u32;
+        });
+        assert!(
+            !passes(&loaded, &connection_frame(&forged, false)),
+            "{sequence}"
+        );
+        let flows = table.list();
+        assert_eq!((flows.len(), flows[0].state), (1, FlowState::Established));
+    }
+    let data = segment(40_000, |segment| {
+        (segment.sequence, segment.data) = (5_000, 100)
+    });
+    assert!(passes(&loaded, &connection_frame(&data, false)));
+    // The last byte of the window is inside.
+    let reset = segment(40_000, |segment| {
+        (segment.rst, segment.sequence) = (true, 5_000 + 65_535);
+    });
+    assert!(passes(&loaded, &connection_frame(&reset, false)));
+    assert_eq!(table.list()[0].state, FlowState::Reset);
+    assert!(passes(&loaded, &connection_frame(&data, false)));
+    table.age(10);
+    assert!(!passes(&loaded, &connection_frame(&data, false)));
+    assert!(table.list().is_empty());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_flood_takes_no_connection_away() {
+    let (mut case, _) = load(POLICY);
+    // 32 sets for TCP.
+    case.tables.config.flows_size = 32 << 10;
+    let loaded = Loaded::load(&case.tables, 2, &[]).unwrap();
+    let table = loaded.flows().unwrap().unwrap();
+    for port in 40_000..40_040 {
+        open(&loaded, port);
+    }
+    let settled = |table: &FlowTable| {
+        let flows = table.list();
+        let settled =
+            |flow: &&firewall_ctl::kernel::flows::Flow| flow.state == FlowState::Established;
+        flows
+            .iter()
+            .filter(settled)
+            .filter(|flow| flow.proto == 6)
+            .count()
+    };
+    let before = settled(&table);
+    assert!(before >= 38, "{before} of 40");
+    // Connections that this host tries to open, datagrams that it is made to send, and what it
+    // answers to SYNs from everywhere.
+    for number in 0..20_000u32 {
+        let mut packet = segment(1 + (number % 60_000) as u16, |segment| {
+            (segment.syn, segment.ack) = (true, number % 2 == 0);
+        });
+        packet.remote.0 = Ipv4Addr::from_bits(0x0b00_0000 + number * 77).into();
+        loaded.send(&connection_frame(&packet, true), 1).unwrap();
+        packet.message = Message::Udp;
+        loaded.send(&connection_frame(&packet, true), 1).unwrap();
+    }
+    assert_eq!(settled(&table), before);
+    assert!(table.count() <= table.capacity());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_lookup_costs_little() {
+    const BAR: u64 = 60;
+    const REPEAT: u32 = 200_000;
+    let stateless = POLICY.replace("state: established", "proto: tcp, flags: {set: [ack]}");
+    let ((_, with), (_, without)) = (load(POLICY), load(&stateless));
+    open(&with, 40_000);
+    // Company in the cache.
+    let mut traffic = Connections::new(1, 3_000);
+    for _ in 0..10_000 {
+        if let Event::Out(_, frame) = traffic.event(&Flows::default()) {
+            with.send(&frame, 1).unwrap();
+        }
+    }
+    let data = segment(40_000, |segment| {
+        (segment.sequence, segment.data) = (5_000, 100)
+    });
+    let out = connection_frame(&segment(40_000, |segment| segment.data = 100), true);
+    let frame = connection_frame(&data, false);
+    assert!(passes(&with, &frame) && passes(&without, &frame));
+    let best = |run: &dyn Fn() -> u64| (0..9).map(|_| run()).min().unwrap();
+    let of = |loaded: &Loaded| {
+        let time = loaded.run(&frame, REPEAT, None).unwrap().duration;
+        time.as_nanos() as u64
+    };
+    let (stateful, plain) = (best(&|| of(&with)), best(&|| of(&without)));
+    let egress = best(&|| with.send(&out, REPEAT).unwrap().as_nanos() as u64);
+    eprintln!("{stateful} ns with state, {plain} ns without, {egress} ns for a packet that leaves");
+    assert!(stateful <= plain + BAR, "{stateful} ns and {plain} ns");
+}
