@@ -65,13 +65,14 @@ fn transcript(folder: &Path, args: &[&str]) -> String {
 
 const GOOD: &str = "version: 1\ndefault: {in: drop}\nrules: []\n";
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 19] = [
     "daemon",
     "apply",
     "reload",
     "status",
     "stats",
     "get",
+    "flows",
     "top",
     "load",
     "unload",

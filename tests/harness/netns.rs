@@ -181,15 +181,15 @@ impl Pair {
     /// # Errors
     /// No packet socket.
     pub fn send(&self, frames: &[Vec<u8>]) -> Result<()> {
-        self.outside.run(|| {
-            let mut sender = packet_socket()?;
-            for frame in frames {
-                sender
-                    .send_to(frame, None)
-                    .context("the frame was not taken")??;
-            }
-            Ok(())
-        })
+        send_from(&self.outside, frames)
+    }
+
+    /// As [`Pair::send`], from inside.
+    ///
+    /// # Errors
+    /// No packet socket.
+    pub fn send_from_inside(&self, frames: &[Vec<u8>]) -> Result<()> {
+        send_from(&self.inside, frames)
     }
 
     /// Addresses of the cable's ends as a frame begins: to inside, from outside.
@@ -197,6 +197,18 @@ impl Pair {
     pub const fn macs() -> [u8; 12] {
         [2, 0, 0, 0, 0, 0x80, 2, 0, 0, 0, 0, 9]
     }
+}
+
+fn send_from(host: &Namespace, frames: &[Vec<u8>]) -> Result<()> {
+    host.run(|| {
+        let mut sender = packet_socket()?;
+        for frame in frames {
+            sender
+                .send_to(frame, None)
+                .context("the frame was not taken")??;
+        }
+        Ok(())
+    })
 }
 
 fn packet_socket() -> Result<Box<dyn DataLinkSender>> {

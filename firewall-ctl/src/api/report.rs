@@ -43,6 +43,18 @@ pub struct StatusReport {
     pub drop: Flow,
     /// What drops most: names of rules and reasons, busiest first, at most four.
     pub top_drops: Vec<Hits>,
+    /// The table of flows, where the policy looks at state and the asker may read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<FlowsUse>,
+}
+
+/// How full the table of flows is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FlowsUse {
+    /// Flows that have not expired.
+    pub count: usize,
+    /// How many there is room for.
+    pub capacity: usize,
 }
 
 /// A name and what it counted.
@@ -73,6 +85,7 @@ impl StatusReport {
             pass: snapshot.pass,
             drop: snapshot.drop,
             top_drops: top_drops(snapshot),
+            flows: None,
         }
     }
 }

@@ -14,6 +14,7 @@ mod daemon;
 mod diff;
 mod doctor;
 mod explain;
+mod flows;
 mod fmt;
 mod get;
 mod help;
@@ -77,6 +78,8 @@ enum Verb {
     Stats(stats::Args),
     #[command(after_long_help = get::help())]
     Get(get::Args),
+    #[command(after_long_help = flows::help())]
+    Flows(flows::Args),
     #[command(after_long_help = top::help())]
     Top(top::Args),
     #[command(after_long_help = load::help())]
@@ -136,6 +139,7 @@ fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Status(args) => status::run(args, context),
         Verb::Stats(args) => stats::run(args, context),
         Verb::Get(args) => get::run(args, context),
+        Verb::Flows(args) => flows::run(args, context),
         Verb::Top(args) => top::run(args, context),
         Verb::Load(args) => load::run(args, context),
         Verb::Unload(args) => unload::run(args, context),

@@ -4,7 +4,8 @@ use super::context::Context;
 use super::help::after;
 use super::source::Source;
 use super::table::Table;
-use crate::api::report::{State, StatusReport};
+use crate::api::report::{FlowsUse, State, StatusReport};
+use crate::engine::Engine;
 use crate::failure::{Exit, Failure};
 use crate::format::{Numbers, ago, bits, bytes, count, duration, percent, rate};
 use crate::sampler::mode_name;
@@ -42,10 +43,11 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let report = match Source::open(context, Some(PAUSE))? {
+    let mut report = match Source::open(context, Some(PAUSE))? {
         Source::Daemon(client) => client.status()?,
         pins @ Source::Pins(_) => StatusReport::of(&pins.snapshot(0)?),
     };
+    report.flows = flows(context);
     if !context.format.is_text() {
         context.print(&context.format.document(&report, false)?)?;
     } else if !context.quiet {
@@ -55,6 +57,15 @@ pub(super) fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
         Exit::Ok
     } else {
         Exit::Failed
+    })
+}
+
+/// How full the table of flows is. It is in the kernel: who may not read it there gets all else.
+fn flows(context: &Context) -> Option<FlowsUse> {
+    let table = Engine::new(&context.root).flows().ok().flatten()?;
+    Some(FlowsUse {
+        count: table.count(),
+        capacity: table.capacity(),
     })
 }
 
@@ -95,6 +106,10 @@ pub(super) fn screen(report: &StatusReport, numbers: Numbers, color: bool) -> St
             count(report.drop.total.packets, numbers),
             bits(report.pass.rate.bps + report.drop.rate.bps, numbers),
         ));
+        if let Some(flows) = &report.flows {
+            let [used, room] = [flows.count, flows.capacity].map(|n| count(n as u64, numbers));
+            text.push_str(&format!("Flows {used} of {room}\n"));
+        }
         text.push_str(&top_drops(report, numbers));
     } else {
         text.push_str("No policy is loaded: every packet passes.\n");

@@ -150,10 +150,6 @@ impl Shared {
     }
 }
 
-#[expect(
-    dead_code,
-    reason = "for the verbs that list and change what programs remember"
-)]
 impl Shared {
     /// How many words the region has, header excluded: a power of two.
     pub(crate) fn words(&self) -> usize {
@@ -180,6 +176,7 @@ impl Shared {
     /// Takes the lock in word `index`, waiting for programs that hold it, and runs `change`. A
     /// program holds a lock for less than a microsecond, and never sleeps; one that is gone with
     /// its lock is a broken kernel, and is not waited for longer than `TRIES`.
+    #[expect(dead_code, reason = "for what takes more than one word to change")]
     pub(crate) fn locked<T>(&self, index: usize, change: impl FnOnce() -> T) -> Option<T> {
         /// Attempts, with a pause between two: a tenth of a second.
         const TRIES: u32 = 1_000_000;
