@@ -213,7 +213,7 @@ fn out_of_its_window_nothing_closes_a_connection() {
         assert_eq!((flows.len(), flows[0].state), (1, FlowState::Established));
     }
     let data = segment(40_000, |segment| {
-        (segment.sequence, segment.data) = (5_000, 100)
+        (segment.sequence, segment.data) = (5_000, 100);
     });
     assert!(passes(&loaded, &connection_frame(&data, false)));
     // The last byte of the window is inside.
@@ -282,7 +282,7 @@ fn the_lookup_costs_little() {
         }
     }
     let data = segment(40_000, |segment| {
-        (segment.sequence, segment.data) = (5_000, 100)
+        (segment.sequence, segment.data) = (5_000, 100);
     });
     let out = connection_frame(&segment(40_000, |segment| segment.data = 100), true);
     let frame = connection_frame(&data, false);

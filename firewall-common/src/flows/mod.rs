@@ -138,7 +138,7 @@ pub mod timeout {
 pub const fn lifetime(identity: u64, state: u64) -> u64 {
     let replied = state & state::REPLIED != 0;
     let fins = state & (state::FIN_IN | state::FIN_OUT);
-    match Tuple::proto_of(identity) as u32 {
+    match Tuple::proto_of(identity) {
         crate::parse::proto::TCP => {
             if state & state::RESET != 0 {
                 ticks(timeout::TCP_RESET)
@@ -228,8 +228,8 @@ impl Tuple {
     /// The protocol number in an identity.
     #[must_use]
     #[inline(always)]
-    pub const fn proto_of(identity: u64) -> u8 {
-        (identity >> 32) as u8
+    pub const fn proto_of(identity: u64) -> u32 {
+        (identity >> 32) as u32 & 0xff
     }
 
     /// Whether an identity is of IPv6.

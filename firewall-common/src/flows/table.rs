@@ -39,7 +39,7 @@ impl Place {
         }
         // Half of the sets are for TCP.
         let half = u64::from(machine.constant(|config| &config.flows_size)) / 2;
-        let other = u64::from(Tuple::proto_of(tuple.identity) as u32 != proto::TCP);
+        let other = u64::from(Tuple::proto_of(tuple.identity) != proto::TCP);
         Self {
             set: (hash & (half / u64::from(SET) - 1)) * u64::from(SET) + other * half,
             tag: hash >> 32 | 1,
@@ -264,7 +264,7 @@ fn fill<M: Machine>(machine: &M, place: Place, way: u64, tuple: &Tuple, start: S
 /// Whether a flow is a TCP connection that both sides have used and that goes on.
 #[inline(always)]
 const fn is_settled(identity: u64, state: u64) -> bool {
-    Tuple::proto_of(identity) as u32 == proto::TCP
+    Tuple::proto_of(identity) == proto::TCP
         && state & (state::REPLIED | state::FIN_IN | state::FIN_OUT | state::RESET)
             == state::REPLIED
 }
@@ -320,7 +320,7 @@ impl<M: Machine> Room<M> {
             WORTH_SETTLED
         } else if state & state::REPLIED == 0 {
             WORTH_ONE_WAY
-        } else if Tuple::proto_of(identity) as u32 == proto::TCP {
+        } else if Tuple::proto_of(identity) == proto::TCP {
             WORTH_CLOSING
         } else {
             WORTH_ANSWERED

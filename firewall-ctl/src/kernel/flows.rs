@@ -154,7 +154,7 @@ impl FlowTable {
         }
         let idle = idle(seen(head), now);
         Some(Flow {
-            proto: Tuple::proto_of(identity),
+            proto: Tuple::proto_of(identity) as u8,
             local,
             local_port: Tuple::local_port_of(identity),
             remote,
