@@ -108,12 +108,13 @@ fn in_buffers() -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn fw_copy(ctx: *mut xdp_md, offset: u64, bytes: u32) -> u64 {
-    // Pinned: the register that is compared is the one that the helper gets. Linux 6.1 does not
-    // carry what it knows from one to another.
-    let bytes = pin(u64::from(bytes));
-    if !in_buffers() || bytes == 0 || bytes > u64::from(SCRATCH_SPARE) {
+    if !in_buffers() {
         return u64::MAX;
     }
+    // 1 to 64, by a mask and not by comparisons: Linux 6.1 does not carry what it knows from the
+    // register that is compared to the one that the helper gets.
+    const { assert!(SCRATCH_SPARE.is_power_of_two()) };
+    let bytes = (pin(u64::from(bytes).wrapping_sub(1)) & u64::from(SCRATCH_SPARE - 1)) + 1;
     // SAFETY: a helper without arguments.
     let cpu = u64::from(unsafe { bpf_get_smp_processor_id() });
     let at = pin(cpu * u64::from(SCRATCH_STRIDE) + offset);
