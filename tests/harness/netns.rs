@@ -41,12 +41,22 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    fn new(what: &str) -> Result<Self> {
+    /// A new one, with its loopback interface up.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn new(what: &str) -> Result<Self> {
         let name = unique(what);
         ip(&["netns", "add", &name])?;
         let namespace = Self { name };
         namespace.ip("link set lo up")?;
         Ok(namespace)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The file that holds the namespace open.
