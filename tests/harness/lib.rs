@@ -14,6 +14,7 @@ pub mod netns;
 pub mod oracle;
 pub mod policies;
 pub mod random;
+pub mod snapshot;
 pub mod trial;
 pub mod verifier;
 

@@ -1,11 +1,9 @@
 //! Fragmented datagrams between two hosts, cut by the sender's own stack: under `follow-first` they
 //! arrive whole at a port that is let in, and not at all at another.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use firewall_tests::ctl::Ctl;
 use firewall_tests::netns::{INSIDE_V4, INSIDE_V6, OUTSIDE_V4, OUTSIDE_V6, Pair};
-use serde_json::Value;
+use firewall_tests::snapshot::reason;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -20,14 +18,6 @@ rules:
 
 /// Datagrams to each port over each family: three fragments each over an MTU of 1,500 bytes.
 const DATAGRAMS: u64 = 20;
-
-fn reason(snapshot: &Value, name: &str, verdict: &str) -> u64 {
-    let reasons = snapshot["reasons"].as_array().unwrap();
-    let view = reasons
-        .iter()
-        .find(|view| view["name"] == name && view["verdict"] == verdict);
-    view.map_or(0, |view| view["hits"]["total"]["packets"].as_u64().unwrap())
-}
 
 #[test]
 #[ignore = "needs root"]
@@ -72,9 +62,9 @@ fn fragmented_datagrams_follow_their_first_fragment() {
         assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{inside}");
     }
     let snapshot = ctl.snapshot().unwrap();
-    assert_eq!(reason(&snapshot, "rule", "pass"), 2 * DATAGRAMS);
-    assert_eq!(reason(&snapshot, "fragment", "pass"), 4 * DATAGRAMS);
-    assert_eq!(reason(&snapshot, "no-match", "drop"), 2 * DATAGRAMS);
-    assert_eq!(reason(&snapshot, "frag-orphan", "drop"), 4 * DATAGRAMS);
-    assert_eq!(reason(&snapshot, "frag-clash", "drop"), 0);
+    assert_eq!(reason(&snapshot, "rule", "pass").0, 2 * DATAGRAMS);
+    assert_eq!(reason(&snapshot, "fragment", "pass").0, 4 * DATAGRAMS);
+    assert_eq!(reason(&snapshot, "no-match", "drop").0, 2 * DATAGRAMS);
+    assert_eq!(reason(&snapshot, "frag-orphan", "drop").0, 4 * DATAGRAMS);
+    assert_eq!(reason(&snapshot, "frag-clash", "drop").0, 0);
 }

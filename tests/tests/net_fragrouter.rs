@@ -200,7 +200,7 @@ impl Client {
             let mut packet = vec![0x45, 0];
             packet.extend((20 + bytes.len() as u16).to_be_bytes());
             packet.extend(self.id.to_be_bytes());
-            packet.extend((u16::from(more) << 13 | from as u16 / 8).to_be_bytes());
+            packet.extend((u16::from(more) << 13 | (from as u16 >> 3)).to_be_bytes());
             packet.extend([64, 6, 0, 0]);
             packet.extend(CLIENT.octets());
             packet.extend(INSIDE_V4.octets());

@@ -8,7 +8,7 @@ use firewall_tests::ctl::Ctl;
 use firewall_tests::netns::{
     INSIDE_V4, INSIDE_V6, INTERFACE, Namespace, OUTSIDE_V4, OUTSIDE_V6, Pair,
 };
-use serde_json::Value;
+use firewall_tests::snapshot::reason;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -102,15 +102,6 @@ impl Net {
 
 const INSIDE: [IpAddr; 2] = [IpAddr::V4(INSIDE_V4), IpAddr::V6(INSIDE_V6)];
 
-/// Packets that passed for a reason.
-fn passed(snapshot: &Value, name: &str) -> u64 {
-    let reasons = snapshot["reasons"].as_array().unwrap();
-    let view = reasons
-        .iter()
-        .find(|view| view["name"] == name && view["verdict"] == "pass");
-    view.map_or(0, |view| view["hits"]["total"]["packets"].as_u64().unwrap())
-}
-
 #[test]
 #[ignore = "needs root"]
 fn a_megabyte_crosses_a_narrow_path() {
@@ -138,7 +129,7 @@ fn a_megabyte_crosses_a_narrow_path() {
         assert!(page.iter().enumerate().all(|(i, &byte)| byte == i as u8));
     }
     // The router had to say how narrow the path is, once for each family at least.
-    assert!(passed(&ctl.snapshot().unwrap(), "icmp-error") >= 2);
+    assert!(reason(&ctl.snapshot().unwrap(), "icmp-error", "pass").0 >= 2);
 }
 
 #[test]
@@ -172,7 +163,10 @@ fn fragments_of_a_narrow_path_arrive_whole() {
         }
     }
     // Three fragments each, of which the first came in by its rule.
-    assert_eq!(passed(&ctl.snapshot().unwrap(), "fragment"), 2 * 10 * 2);
+    assert_eq!(
+        reason(&ctl.snapshot().unwrap(), "fragment", "pass").0,
+        2 * 10 * 2
+    );
 }
 
 /// `FIREWALL_SECONDS` says for how long; 10 by default.
@@ -224,6 +218,6 @@ fn connections_outlive_their_neighbour_entries() {
     println!("{exchanges} exchanges, {seconds} flushes, slowest {slowest:?}");
     let snapshot = ctl.snapshot().unwrap();
     for found in ["arp", "neighbour"] {
-        assert!(passed(&snapshot, found) >= seconds, "{found}");
+        assert!(reason(&snapshot, found, "pass").0 >= seconds, "{found}");
     }
 }
