@@ -12,6 +12,7 @@ pub mod fuzz;
 pub mod keyed;
 pub mod netns;
 pub mod oracle;
+pub mod original;
 pub mod policies;
 pub mod random;
 pub mod snapshot;

@@ -211,7 +211,7 @@ impl Pair {
 
 fn send_from(host: &Namespace, frames: &[Vec<u8>]) -> Result<()> {
     host.run(|| {
-        let mut sender = packet_socket()?;
+        let mut sender = packet_socket(INTERFACE)?;
         for frame in frames {
             sender
                 .send_to(frame, None)
@@ -221,10 +221,11 @@ fn send_from(host: &Namespace, frames: &[Vec<u8>]) -> Result<()> {
     })
 }
 
-fn packet_socket() -> Result<Box<dyn DataLinkSender>> {
+/// A socket that sends frames on an interface of this thread's namespace.
+pub(crate) fn packet_socket(name: &str) -> Result<Box<dyn DataLinkSender>> {
     let interface: NetworkInterface = pnet_datalink::interfaces()
         .into_iter()
-        .find(|interface| interface.name == INTERFACE)
+        .find(|interface| interface.name == name)
         .context("no interface")?;
     match pnet_datalink::channel(&interface, pnet_datalink::Config::default())? {
         Channel::Ethernet(sender, _) => Ok(sender),

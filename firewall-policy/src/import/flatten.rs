@@ -98,6 +98,7 @@ pub(super) fn flatten(ruleset: &Ruleset) -> Result<Flat, ImportError> {
                 text: origin.text.clone(),
                 reason: reason.to_string(),
                 effect: *effect,
+                in_part: false,
             }
         })
     });

@@ -81,6 +81,8 @@ pub struct LeftOut {
     pub reason: String,
     /// What that does to the packets that come in.
     pub effect: Effect,
+    /// Whether a part of it is in the policy.
+    pub in_part: bool,
 }
 
 /// How the policy differs for want of something that was left out.

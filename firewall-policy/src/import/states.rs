@@ -105,6 +105,7 @@ pub(super) fn map(
                      drops them where nobody listens"
                 .into(),
             effect: Effect::PassesMore,
+            in_part: false,
         });
     }
     mapped
@@ -126,6 +127,7 @@ fn note(left_out: &mut Vec<LeftOut>, step: &Step, origins: &[Origin], why: &str,
             text: origin.text.clone(),
             reason: why.to_owned(),
             effect,
+            in_part: false,
         };
         if !left_out.contains(&entry) {
             left_out.push(entry);

@@ -12,6 +12,7 @@ use super::packets::{Dim, Family, NONE, Packets, Values};
 use super::ruleset::Origin;
 use super::{ImportError, Imported, LeftOut, Options, states, values};
 use crate::range::RangeSet;
+use std::collections::BTreeSet;
 
 /// Lists of addresses that are longer become a set.
 const LONG_LIST: usize = 8;
@@ -56,6 +57,13 @@ pub(super) fn write(flat: Flat, given: &Given<'_>) -> Result<Imported, ImportErr
         &mut left_out,
     );
     let list = join::join(&steps, given.families);
+    let carried = list.steps.iter().flat_map(|joined| &joined.step.origins);
+    let carried: BTreeSet<&str> = carried
+        .map(|&origin| given.origins[origin].place.as_str())
+        .collect();
+    for entry in &mut left_out {
+        entry.in_part = carried.contains(entry.place.as_str());
+    }
     // As they stand in the texts; what is about a text as a whole comes last.
     left_out.sort_by_key(|entry| (entry.line == 0, entry.place.starts_with("ip6"), entry.line));
     let mut writer = Writer {
@@ -440,6 +448,7 @@ pub(super) fn unseen(
                 text: at.text.clone(),
                 reason,
                 effect,
+                in_part: false,
             });
         }
     }

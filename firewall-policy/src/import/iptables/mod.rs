@@ -27,6 +27,17 @@ struct Raw {
     family: Family,
 }
 
+impl Raw {
+    /// Whether it sends packets that come in elsewhere.
+    fn redirects(&self) -> bool {
+        let targets = ["DNAT", "REDIRECT", "NETMAP"];
+        let pairs = self.words.windows(2);
+        pairs
+            .into_iter()
+            .any(|pair| pair[0].text == "-j" && targets.contains(&pair[1].text.as_str()))
+    }
+}
+
 /// Chains and rules of one text.
 #[derive(Default)]
 struct Saved {
@@ -295,9 +306,14 @@ fn reasons(
         let roots = roots.get(&(raw.family, &*raw.table, &*raw.chain));
         let from = |name: &str| roots.is_some_and(|roots| roots.contains(name));
         Some(match raw.table.as_str() {
+            "nat" if raw.redirects() => (
+                "the policy sees the address and port that a packet comes with, the original's \
+                 other rules those that it is sent on to"
+                    .into(),
+                Effect::Differs,
+            ),
             "nat" => (
-                "addresses and ports are rewritten behind the filter, which sees packets as they \
-                 come in"
+                "addresses are not rewritten by a policy, and this does not change what comes in"
                     .into(),
                 Effect::None,
             ),
@@ -337,6 +353,7 @@ fn reasons(
                              (--local): they are judged by what is for the host"
                         .into(),
                     effect: Effect::Differs,
+                    in_part: false,
                 });
             }
         }
@@ -391,6 +408,7 @@ fn missing(families: &[Family], left_out: &mut Vec<LeftOut>) {
                     family.name()
                 ),
                 effect: Effect::Differs,
+                in_part: false,
             });
         }
     }
