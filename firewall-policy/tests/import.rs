@@ -98,3 +98,19 @@ fn iptables_rules_become_policies() {
         check(&name, &now);
     }
 }
+
+#[test]
+fn nft_rulesets_become_policies() {
+    let names = names("nft", &["json"]);
+    assert!(names.len() >= 10, "{names:?}");
+    for name in names {
+        let json = text("nft", &format!("{name}.json")).expect("found before");
+        let mut options = options("nft", &name);
+        let imported = import::nft(&json, &options);
+        let imported = imported.unwrap_or_else(|error| panic!("{name}: {error}"));
+        check(&name, &imported);
+        insta::assert_snapshot!(format!("nft_{name}"), golden(&imported));
+        options.language = Language::default();
+        check(&name, &import::nft(&json, &options).expect("read before"));
+    }
+}

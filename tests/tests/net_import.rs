@@ -386,6 +386,44 @@ impl Load for Saved {
     }
 }
 
+/// A ruleset of nft as JSON, which `nft` takes as it gives it.
+struct Listed {
+    json: String,
+}
+
+impl Load for Listed {
+    fn load(&self, host: &Original, out: &[&LeftOut]) {
+        let gone: BTreeSet<&str> = out.iter().map(|entry| entry.place.as_str()).collect();
+        let mut document: serde_json::Value = serde_json::from_str(&self.json).unwrap();
+        let objects = document["nftables"].as_array_mut().unwrap();
+        objects.retain(|object| {
+            let rule = &object["rule"];
+            let text = |key: &str| rule[key].as_str().unwrap_or_default();
+            let place = format!(
+                "{} {} {}, handle {}",
+                text("family"),
+                text("table"),
+                text("chain"),
+                rule["handle"].as_u64().unwrap_or_default()
+            );
+            !gone.contains(place.as_str())
+        });
+        // Maps go to chains, so chains come first.
+        let kinds = ["metainfo", "table", "chain", "set", "map", "rule"];
+        objects.sort_by_key(|object| kinds.iter().position(|kind| object.get(kind).is_some()));
+        host.feed("nft", &["-j", "-f", "-"], &document.to_string())
+            .unwrap();
+    }
+
+    fn texts(&self) -> Vec<&str> {
+        vec![&self.json]
+    }
+
+    fn families(&self) -> Vec<bool> {
+        vec![false, true]
+    }
+}
+
 /// The interfaces to send on: those that the policy names, and another one. With their zones.
 fn interfaces(policy: &Policy) -> Vec<(String, u32)> {
     let mut list: Vec<(String, u32)> = policy
@@ -524,6 +562,23 @@ fn policies_from_iptables_do_what_the_rules_do() {
         let imported =
             import::iptables(rules.v4.as_deref(), rules.v6.as_deref(), &options).unwrap();
         let outcome = compare(&name, &imported, &rules, &options.local);
+        passed += outcome.passed;
+    }
+    assert!(
+        passed > 1_000,
+        "too few frames pass to say anything: {passed}"
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn policies_from_nft_do_what_the_rules_do() {
+    let mut passed = 0;
+    for name in names("nft") {
+        let json = text("nft", &format!("{name}.json")).unwrap();
+        let options = options("nft", &name);
+        let imported = import::nft(&json, &options).unwrap();
+        let outcome = compare(&name, &imported, &Listed { json }, &options.local);
         passed += outcome.passed;
     }
     assert!(

@@ -51,6 +51,8 @@ pub(super) struct Args {
 enum From {
     /// The output of iptables-save, and of ip6tables-save with --ip6
     Iptables,
+    /// The output of `nft -j list ruleset`
+    Nft,
 }
 
 pub(super) fn help() -> String {
@@ -58,7 +60,7 @@ pub(super) fn help() -> String {
         &[
             "sudo iptables-save | firewall-ctl import iptables - -O policy.yaml",
             "firewall-ctl import iptables v4.rules --ip6 v6.rules --ipset sets.save -i eth0",
-            "firewall-ctl import iptables v4.rules --local 192.0.2.10/24 -o json",
+            "sudo nft -j list ruleset | firewall-ctl import nft - --local 192.0.2.10/24 -o json",
         ],
         &[
             Exit::Ok,
@@ -90,6 +92,17 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let (file, ip6) = (file?, ip6?);
     let imported = match args.from {
         From::Iptables => import::iptables(file.as_deref(), ip6.as_deref(), &options),
+        From::Nft => {
+            for (name, option) in [(&args.ip6, "--ip6"), (&args.ipset, "--ipset")] {
+                if name.is_some() {
+                    return Err(
+                        Failure::new(Exit::Usage, format!("{option} is for iptables"))
+                            .help("a ruleset of nft holds both families and its sets"),
+                    );
+                }
+            }
+            import::nft(file.as_deref().unwrap_or_default(), &options)
+        }
     };
     let imported = imported.map_err(|error| failure(&error))?;
     // What is handed out is a policy, whatever was wrong here.

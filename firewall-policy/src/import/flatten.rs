@@ -185,8 +185,8 @@ impl<'a> Walk<'a> {
                 break;
             }
             self.seen.insert(rule.origin);
-            if let Some(reason) = &rule.condition.aside {
-                self.note(rule, reason, Effect::None);
+            for (reason, effect) in &rule.condition.aside {
+                self.note(rule, reason, *effect);
             }
             let hit = meet(&here, &rule.condition)?;
             match &rule.verdict {

@@ -16,6 +16,7 @@ mod iptables;
 mod join;
 mod local;
 mod names;
+mod nft;
 mod packets;
 mod ruleset;
 mod states;
@@ -145,6 +146,14 @@ pub fn iptables(
     options: &Options,
 ) -> Result<Imported, ImportError> {
     iptables::import(v4, v6, options)
+}
+
+/// From `nft -j list ruleset`.
+///
+/// # Errors
+/// Text that is not the output of this command, with its place.
+pub fn nft(text: &str, options: &Options) -> Result<Imported, ImportError> {
+    nft::import(text, options)
 }
 
 #[cfg(test)]

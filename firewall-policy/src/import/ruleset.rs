@@ -4,6 +4,7 @@
 //! May not import a reader or the writer. Invariant: a condition's boxes hold every packet that the
 //! original matches; where they hold more, `unsure` says why.
 
+use super::Effect;
 use super::packets::{Dim, Family, Packets, Values, less_all};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -18,8 +19,8 @@ pub(super) struct Condition {
     pub(super) boxes: Vec<Packets>,
     /// What else the original asks that a policy cannot say: it matches fewer packets than `boxes`.
     pub(super) unsure: Vec<Rc<str>>,
-    /// What is lost without a change of what comes in.
-    pub(super) aside: Option<Rc<str>>,
+    /// What else is lost, with what that does to the packets that come in.
+    pub(super) aside: Vec<(Rc<str>, Effect)>,
 }
 
 impl Condition {
@@ -31,7 +32,7 @@ impl Condition {
                 .map(|&family| Packets::all(family))
                 .collect(),
             unsure: Vec::new(),
-            aside: None,
+            aside: Vec::new(),
         }
     }
 
@@ -42,6 +43,11 @@ impl Condition {
             .iter()
             .filter_map(|part| part.narrowed(dim, values))
             .collect();
+    }
+
+    /// Leaves one family.
+    pub(super) fn only(&mut self, family: Family) {
+        self.boxes.retain(|part| part.family == family);
     }
 
     /// Narrows to the packets that are in one of `others`, or in none of them.
@@ -60,6 +66,13 @@ impl Condition {
             self.unsure(&format!(
                 "it would take more than {MAX_BOXES} rules to say this"
             ));
+        }
+    }
+
+    /// Notes something that is lost beside.
+    pub(super) fn aside(&mut self, reason: &str, effect: Effect) {
+        if !self.aside.iter().any(|(known, _)| &**known == reason) {
+            self.aside.push((reason.into(), effect));
         }
     }
 
@@ -98,6 +111,14 @@ pub(super) struct Rule {
 }
 
 impl Verdict {
+    /// The chain that it goes to.
+    pub(super) fn target(&self) -> Option<&str> {
+        match self {
+            Self::Jump(to) | Self::Goto(to) => Some(to),
+            _ => None,
+        }
+    }
+
     /// With the chains it goes to under other names.
     pub(super) fn renamed(self, name: impl Fn(&str) -> String) -> Self {
         match self {

@@ -132,3 +132,35 @@ fn base_chains_that_follow_each_other_must_all_accept() {
         "{rules:?}"
     );
 }
+
+#[test]
+fn a_text_that_is_no_ruleset_of_nft_is_an_error_with_its_place() {
+    for (text, line, column) in [
+        ("", 1, 0),
+        ("table inet filter {}", 1, 2),
+        ("{\n  \"nftables\": [\n", 3, 0),
+        ("{}", 1, 1),
+        ("[]", 1, 1),
+    ] {
+        let error = nft(text, &Options::default()).expect_err(text);
+        assert_eq!(
+            (error.line, error.column),
+            (line, column),
+            "{text}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_chain_of_an_unknown_device_is_left_out() {
+    let text = r#"{"nftables": [
+        {"table": {"family": "netdev", "name": "t", "handle": 1}},
+        {"chain": {"family": "netdev", "table": "t", "name": "c", "handle": 1, "type": "filter",
+                   "hook": "ingress", "prio": 0, "policy": "accept"}},
+        {"rule": {"family": "netdev", "table": "t", "chain": "c", "handle": 2,
+                  "expr": [{"drop": null}]}}]}"#;
+    let imported = nft(text, &Options::default()).expect("a ruleset");
+    assert_eq!(imported.left_out.len(), 1);
+    assert_eq!(imported.left_out[0].effect, Effect::Differs);
+    assert!(imported.yaml.contains("in: pass"), "{}", imported.yaml);
+}

@@ -9,7 +9,7 @@ use super::super::ipset::Sets;
 use super::super::packets::{Dim, Family, Packets, Values, less_all, state};
 use super::super::ruleset::{Condition, Verdict};
 use super::super::words::Word;
-use super::super::{ImportError, local};
+use super::super::{Effect, ImportError, local};
 use super::{narrow_interface, numbers};
 use crate::range::RangeSet;
 
@@ -240,7 +240,7 @@ impl Reader<'_> {
                     Ok(meaning) => {
                         condition.within(&meaning.boxes, negated);
                         if let Some(note) = meaning.note {
-                            condition.aside = Some(note.into());
+                            condition.aside(note, Effect::None);
                         }
                     }
                     Err(reason) => condition.unsure(&reason),

@@ -424,7 +424,7 @@ fn narrow_interface(condition: &mut Condition, interfaces: &Interfaces, name: &s
         let reason = format!(
             "a policy is not attached to {name}, which is a bridge, a tunnel or a container's cable"
         );
-        condition.aside = Some(reason.into());
+        condition.aside(&reason, Effect::None);
     }
     condition.narrow(Dim::Interface, &meaning.values);
 }
