@@ -114,3 +114,79 @@ fn nft_rulesets_become_policies() {
         check(&name, &import::nft(&json, &options).expect("read before"));
     }
 }
+
+#[test]
+fn ufw_rules_become_policies() {
+    let names = names("ufw", &["rules"]);
+    assert!(names.len() >= 10, "{names:?}");
+    for name in names {
+        let file = |end: &str| text("ufw", &format!("{name}.{end}"));
+        let rules = file("rules").expect("found before");
+        let mut options = options("ufw", &name);
+        let imported = import::ufw(&rules, file("rules6").as_deref(), &options);
+        let imported = imported.unwrap_or_else(|error| panic!("{name}: {error}"));
+        check(&name, &imported);
+        insta::assert_snapshot!(format!("ufw_{name}"), golden(&imported));
+        options.language = Language::default();
+        let policy = |text: &str, v6: Option<&str>| {
+            let imported = import::ufw(text, v6, &options).expect("rules of ufw");
+            let read = read_policy(&name, &imported.yaml, &NoFiles);
+            read.unwrap_or_else(|faults| panic!("{}\n{}", faults.render(false), imported.yaml))
+                .policy
+        };
+        // The three kinds of text say the same.
+        let first = policy(&rules, file("rules6").as_deref());
+        for end in ["added", "status"] {
+            if let Some(text) = file(end) {
+                let difference = firewall_policy::diff::diff(&first, &policy(&text, None));
+                assert!(difference.is_empty(), "{name}.{end}: {difference:?}");
+            }
+        }
+    }
+}
+
+/// The examples of docs/migrating.md: rules in a block `text iptables` (or nft, ufw), and the policy
+/// in the next block. `FIREWALL_WRITE_DOCS=1` writes the policies anew.
+#[test]
+fn the_examples_of_the_documentation_are_what_comes_out() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/migrating.md");
+    let document = std::fs::read_to_string(&path).expect("docs/migrating.md is readable");
+    let mut written = String::new();
+    let mut parts = document.split("```text ");
+    written.push_str(parts.next().unwrap_or_default());
+    let mut count = 0;
+    for part in parts {
+        let (kind, rest) = part.split_once('\n').expect("the kind of rules");
+        let (rules, rest) = rest.split_once("```\n").expect("the end of the rules");
+        let (between, rest) = rest.split_once("```yaml\n").expect("a policy");
+        let (_, rest) = rest.split_once("```").expect("the end of the policy");
+        let options = Options {
+            language: Language { state: true },
+            ..Options::default()
+        };
+        let imported = match kind {
+            "iptables" => import::iptables(Some(rules), None, &options),
+            "nft" => import::nft(rules, &options),
+            "ufw" => import::ufw(rules, None, &options),
+            other => panic!("{other}"),
+        };
+        let imported = imported.unwrap_or_else(|error| panic!("{kind}: {error}"));
+        check(kind, &imported);
+        write!(
+            written,
+            "```text {kind}\n{rules}```\n{between}```yaml\n{}```{rest}",
+            imported.yaml
+        )
+        .expect("a string");
+        count += 1;
+    }
+    assert_eq!(count, 3);
+    if std::env::var_os("FIREWALL_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &written).expect("docs/migrating.md is writable");
+    } else {
+        assert!(
+            written == document,
+            "docs/migrating.md is old: run this test with FIREWALL_WRITE_DOCS=1"
+        );
+    }
+}

@@ -53,6 +53,9 @@ enum From {
     Iptables,
     /// The output of `nft -j list ruleset`
     Nft,
+    /// /etc/ufw/user.rules and with --ip6 user6.rules, or the output of `ufw show added` or
+    /// `ufw status verbose`
+    Ufw,
 }
 
 pub(super) fn help() -> String {
@@ -90,18 +93,24 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         ..Options::default()
     };
     let (file, ip6) = (file?, ip6?);
+    let only_for = |given: bool, option: &str, of: &str| {
+        if given {
+            let error = Failure::new(Exit::Usage, format!("{option} is for {of}"));
+            return Err(error.help("leave it out"));
+        }
+        Ok(())
+    };
+    let text = file.as_deref().unwrap_or_default();
     let imported = match args.from {
         From::Iptables => import::iptables(file.as_deref(), ip6.as_deref(), &options),
         From::Nft => {
-            for (name, option) in [(&args.ip6, "--ip6"), (&args.ipset, "--ipset")] {
-                if name.is_some() {
-                    return Err(
-                        Failure::new(Exit::Usage, format!("{option} is for iptables"))
-                            .help("a ruleset of nft holds both families and its sets"),
-                    );
-                }
-            }
-            import::nft(file.as_deref().unwrap_or_default(), &options)
+            only_for(ip6.is_some(), "--ip6", "iptables and ufw")?;
+            only_for(options.ipset.is_some(), "--ipset", "iptables")?;
+            import::nft(text, &options)
+        }
+        From::Ufw => {
+            only_for(options.ipset.is_some(), "--ipset", "iptables")?;
+            import::ufw(text, ip6.as_deref(), &options)
         }
     };
     let imported = imported.map_err(|error| failure(&error))?;

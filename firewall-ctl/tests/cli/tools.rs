@@ -315,3 +315,41 @@ fn the_canonical_form_is_printed_checked_and_written() {
     }
     insta::assert_snapshot!(screens);
 }
+
+const SAVED: &str = "\
+*filter
+:INPUT DROP [0:0]
+-A INPUT -i lo -j ACCEPT
+-A INPUT -p tcp -m tcp --dport 22 -m limit --limit 1/min -j LOG
+-A INPUT -p tcp -m multiport --dports 80,443 -m comment --comment \"the web\" -j ACCEPT
+-A INPUT -p tcp -m tcp --dport 8080 -m string --string x --algo bm -j DROP
+COMMIT
+";
+
+#[test]
+fn rules_of_another_firewall_become_a_policy_and_a_list() {
+    let folder = Folder::new("import");
+    folder.write("v4.rules", SAVED);
+    folder.write("none.rules", "hello\n");
+    let mut screens = String::new();
+    for (words, exit) in [
+        (&["v4.rules"][..], 8),
+        (&["v4.rules", "-q", "-O", "out.yaml"], 8),
+        (&["v4.rules", "-O", "out.yaml"], 1),
+        (&["v4.rules", "-i", "eth0", "-o", "json"], 8),
+        (&["none.rules"], 3),
+        (&["missing.rules"], 3),
+        (&["v4.rules", "--local", "here"], 3),
+        (&["-", "--ip6", "-"], 2),
+    ] {
+        let words = [&["import", "iptables"], words].concat();
+        let screen = transcript(&folder.0, &words);
+        assert!(screen.ends_with(&format!("--- exit {exit}\n")), "{screen}");
+        screens.push_str(&screen);
+    }
+    insta::assert_snapshot!("import", screens);
+    let written = std::fs::read_to_string(folder.0.join("out.yaml")).unwrap();
+    assert!(written.contains("name: the-web"), "{written}");
+    let checked = transcript(&folder.0, &["check", "out.yaml"]);
+    assert!(checked.ends_with("--- exit 0\n"), "{checked}");
+}

@@ -20,6 +20,7 @@ mod nft;
 mod packets;
 mod ruleset;
 mod states;
+mod ufw;
 mod values;
 mod words;
 mod write;
@@ -154,6 +155,15 @@ pub fn iptables(
 /// Text that is not the output of this command, with its place.
 pub fn nft(text: &str, options: &Options) -> Result<Imported, ImportError> {
     nft::import(text, options)
+}
+
+/// From ufw: `/etc/ufw/user.rules` (and `user6.rules` beside it), or the output of `ufw show added`
+/// or `ufw status`, which hold both families.
+///
+/// # Errors
+/// Text without rules of ufw, with its place.
+pub fn ufw(text: &str, v6: Option<&str>, options: &Options) -> Result<Imported, ImportError> {
+    ufw::import(text, v6, options)
 }
 
 #[cfg(test)]

@@ -14,18 +14,18 @@ use super::{narrow_interface, numbers};
 use crate::range::RangeSet;
 
 /// What the words say.
-pub(super) struct Understood {
-    pub(super) condition: Condition,
-    pub(super) verdict: Verdict,
-    pub(super) comment: Option<String>,
+pub(in crate::import) struct Understood {
+    pub(in crate::import) condition: Condition,
+    pub(in crate::import) verdict: Verdict,
+    pub(in crate::import) comment: Option<String>,
 }
 
 /// What rules are read with.
-pub(super) struct Reader<'a> {
-    pub(super) family: Family,
-    pub(super) interfaces: &'a Interfaces,
-    pub(super) sets: &'a Sets,
-    pub(super) local: &'a local::Addresses,
+pub(in crate::import) struct Reader<'a> {
+    pub(in crate::import) family: Family,
+    pub(in crate::import) interfaces: &'a Interfaces,
+    pub(in crate::import) sets: &'a Sets,
+    pub(in crate::import) local: &'a local::Addresses,
 }
 
 /// The words of a rule on the way.
@@ -73,7 +73,7 @@ impl<'w> Cursor<'w> {
 
 impl Reader<'_> {
     /// Reads the words behind the chain's name. `chains` says which chains there are.
-    pub(super) fn rule(
+    pub(in crate::import) fn rule(
         &self,
         words: &[Word],
         line: u32,
