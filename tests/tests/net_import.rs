@@ -622,8 +622,9 @@ fn compare(name: &str, imported: &Imported, rules: &dyn Load, local: &[String]) 
             continue;
         }
         outcome.differ += 1;
-        let explained = ours == without[number] || ours == without_whole[number];
-        if !explained && !(frame.odd && states) {
+        let explained =
+            ours == without[number] || ours == without_whole[number] || frame.odd && states;
+        if !explained {
             faults.push(format!(
                 "{}: the policy {}, the original {}",
                 frame.words,

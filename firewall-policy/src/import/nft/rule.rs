@@ -67,7 +67,7 @@ impl Reader<'_> {
                 }
                 "mangle" | "notrack" | "ct helper" | "ct timeout" | "ct expectation" | "flow"
                 | "secmark" | "dup" | "snat" | "masquerade" | "reset" => {
-                    condition.aside("packets are not marked, changed or copied", Effect::None)
+                    condition.aside("packets are not marked, changed or copied", Effect::None);
                 }
                 _ => match verdict(kind, body) {
                     Some(verdict) => rules.push((condition.clone(), verdict)),

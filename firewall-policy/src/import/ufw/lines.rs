@@ -264,7 +264,6 @@ fn command(mut line: Line, words: &[words::Word]) -> Line {
                 "in" => line.interface_in = value(),
                 _ => line.interface_out = value(),
             },
-            "log" | "log-all" => {}
             "from" => (side, line.from) = ("from", value()),
             "to" => (side, line.to) = ("to", value()),
             "port" | "app" => match side {
@@ -273,7 +272,7 @@ fn command(mut line: Line, words: &[words::Word]) -> Line {
             },
             "proto" => line.proto = value(),
             "comment" => line.comment = value(),
-            "any" | "Anywhere" => {}
+            "any" | "log" | "log-all" => {}
             simple => match simple.split_once('/') {
                 Some((port, proto)) => {
                     (line.port, line.proto) = (Some(port.into()), Some(proto.into()));
