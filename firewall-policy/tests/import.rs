@@ -190,3 +190,95 @@ fn the_examples_of_the_documentation_are_what_comes_out() {
         );
     }
 }
+
+/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+fn random(state: &mut u64) -> usize {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)) as usize >> 8
+}
+
+/// A text with some of it gone, doubled, or replaced by what is likely to be misread.
+fn broken(text: &str, state: &mut u64) -> String {
+    const ODD: [&str; 12] = [
+        "!",
+        "-",
+        "\"",
+        "999999999999999999999999999999999999999",
+        "/",
+        ":",
+        ",",
+        "0",
+        "{",
+        "]",
+        "@",
+        "\u{e9}",
+    ];
+    let mut chars: Vec<char> = text.chars().collect();
+    for _ in 0..=random(state) % 3 {
+        let at = random(state) % chars.len().max(1);
+        let end = (at + random(state) % 12).min(chars.len());
+        let cut: Vec<char> = chars[at.min(end)..end].to_vec();
+        match random(state) % 3 {
+            0 => drop(chars.drain(at.min(end)..end)),
+            1 => drop(chars.splice(end..end, cut)),
+            _ => {
+                let odd = ODD[random(state) % ODD.len()];
+                drop(chars.splice(at.min(end)..end, odd.chars()));
+            }
+        }
+    }
+    chars.into_iter().collect()
+}
+
+/// Neither panics nor hands out what is no policy. `FIREWALL_CASES` says how many texts are made of
+/// each file.
+#[test]
+fn broken_rules_are_errors_or_policies() {
+    let cases = std::env::var("FIREWALL_CASES").ok();
+    let cases = cases.and_then(|cases| cases.parse().ok()).unwrap_or(40);
+    let mut state = 0x5eed;
+    let (mut policies, mut errors) = (0, 0);
+    for (kind, end) in [
+        ("iptables", "v4"),
+        ("iptables", "v6"),
+        ("nft", "json"),
+        ("ufw", "rules"),
+        ("ufw", "added"),
+    ] {
+        for name in names(kind, &[end]) {
+            let sound = text(kind, &format!("{name}.{end}")).expect("found before");
+            for _ in 0..cases {
+                let rules = broken(&sound, &mut state);
+                let options = Options::default();
+                let imported = match (kind, end) {
+                    (_, "v4") => import::iptables(Some(&rules), None, &options),
+                    (_, "v6") => import::iptables(None, Some(&rules), &options),
+                    ("nft", _) => import::nft(&rules, &options),
+                    _ => import::ufw(&rules, None, &options),
+                };
+                match imported {
+                    Ok(imported) => {
+                        policies += 1;
+                        if let Err(faults) = read_policy(&name, &imported.yaml, &NoFiles) {
+                            panic!("{}\n{rules}\n{}", faults.render(false), imported.yaml);
+                        }
+                    }
+                    Err(error) => {
+                        errors += 1;
+                        assert!(
+                            !error.message.is_empty() && !error.help.is_empty(),
+                            "{error:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    assert!(
+        policies > 100 && errors > 100,
+        "{policies} policies, {errors} errors"
+    );
+}

@@ -29,6 +29,8 @@ const VIRTUAL: [&str; 16] = [
     "kube-",
 ];
 
+const VIRTUAL_WHY: &str = "which is a bridge, a tunnel or a container's cable";
+
 /// The interfaces of one import.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Interfaces {
@@ -43,8 +45,8 @@ pub(super) struct Interfaces {
 /// What an interface in a rule comes to.
 pub(super) struct Meaning {
     pub(super) values: Values,
-    /// It is an interface that the policy is not attached to.
-    pub(super) detached: bool,
+    /// Why it is an interface that the policy is not attached to.
+    pub(super) detached: Option<&'static str>,
 }
 
 impl Interfaces {
@@ -65,22 +67,28 @@ impl Interfaces {
     /// The packets that came in on what `pattern` names (`*` at the end for any rest).
     pub(super) fn named(&self, pattern: &str, negated: bool) -> Meaning {
         let full = || Dim::Interface.full(Family::V4);
-        let positive = |values: Values, detached| Meaning {
+        let positive = |values: Values, detached: Option<&'static str>| Meaning {
             values: if negated { values.complement() } else { values },
-            detached: detached && !negated,
+            detached: detached.filter(|_| !negated),
         };
         if pattern == "*" {
-            return positive(full(), false);
+            return positive(full(), None);
         }
         if let Some(only) = &self.only {
             let hit = glob(pattern, only);
-            return positive(if hit { full() } else { RangeSet::empty() }, false);
+            return positive(if hit { full() } else { RangeSet::empty() }, None);
         }
         if pattern == "lo" {
-            return positive(RangeSet::empty(), false);
+            return positive(RangeSet::empty(), None);
         }
         if is_virtual(pattern) {
-            return positive(RangeSet::empty(), true);
+            return positive(RangeSet::empty(), Some(VIRTUAL_WHY));
+        }
+        if !is_name(pattern) {
+            return positive(
+                RangeSet::empty(),
+                Some("which is no name that a policy takes"),
+            );
         }
         self.seen.borrow_mut().insert(pattern.to_owned());
         let numbers = self.known.iter().enumerate().filter_map(|(at, name)| {
@@ -89,7 +97,7 @@ impl Interfaces {
         });
         let values = RangeSet::from_ranges(numbers.collect());
         // The first round knows nothing yet, and its result is thrown away.
-        positive(values, false)
+        positive(values, None)
     }
 
     /// The patterns that the policy is attached to, with their numbers in order from 1.
@@ -101,6 +109,16 @@ impl Interfaces {
     pub(super) fn only(&self) -> Option<&str> {
         self.only.as_deref()
     }
+}
+
+/// Whether a policy takes the name: one of Linux, with `*` at its end at most.
+fn is_name(pattern: &str) -> bool {
+    let name = pattern.strip_suffix('*').unwrap_or(pattern);
+    let fits = |c: char| {
+        c.is_ascii_graphic() && !matches!(c, '/' | ':' | '[' | ']' | '!' | ',' | '*' | '?')
+    };
+    let special = matches!(name, "" | "." | ".." | "default-route");
+    pattern.len() <= 15 && !special && name.chars().all(fits)
 }
 
 fn is_pattern(name: &str) -> bool {
@@ -139,7 +157,8 @@ mod tests {
         assert_eq!(ranges("eth0", false).ranges(), [(1, 1)]);
         assert!(ranges("eth0", true).contains(0));
         assert!(ranges("lo", false).is_empty());
-        assert!(interfaces.named("docker0", false).detached);
+        assert!(interfaces.named("docker0", false).detached.is_some());
+        assert!(interfaces.named("a,b", false).detached.is_some());
         assert!(ranges("docker0", true).is_full());
     }
 

@@ -269,7 +269,7 @@ impl Reader<'_> {
                     "lt" => hops
                         .checked_sub(1)
                         .map_or_else(RangeSet::empty, |last| RangeSet::of(0, last)),
-                    _ => RangeSet::of(hops + 1, 255),
+                    _ => RangeSet::of(hops.saturating_add(1), 255),
                 };
                 put(condition, Dim::Ttl, &range);
             }

@@ -420,10 +420,8 @@ fn narrow_interface(condition: &mut Condition, interfaces: &Interfaces, name: &s
         .strip_suffix('+')
         .map_or_else(|| name.to_owned(), |start| format!("{start}*"));
     let meaning = interfaces.named(&pattern, negated);
-    if meaning.detached {
-        let reason = format!(
-            "a policy is not attached to {name}, which is a bridge, a tunnel or a container's cable"
-        );
+    if let Some(why) = meaning.detached {
+        let reason = format!("a policy is not attached to {name}, {why}");
         condition.aside(&reason, Effect::None);
     }
     condition.narrow(Dim::Interface, &meaning.values);

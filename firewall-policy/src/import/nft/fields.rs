@@ -156,10 +156,14 @@ pub(super) fn address(value: &Value) -> Option<(Family, (u128, u128))> {
 
 /// A number, a name, or a range of these.
 pub(super) fn numbers(value: &Value, named: &dyn Fn(&str) -> Option<u128>) -> Option<(u128, u128)> {
-    let one = |value: &Value| match value {
-        Value::Number(number) => number.as_u64().map(u128::from),
-        Value::String(text) => text.parse().ok().or_else(|| named(text)),
-        _ => None,
+    let one = |value: &Value| {
+        let number = match value {
+            Value::Number(number) => number.as_u64().map(u128::from),
+            Value::String(text) => text.parse().ok().or_else(|| named(text)),
+            _ => None,
+        };
+        // No field has more; so nothing overflows that is calculated from it.
+        number.filter(|&number| number <= u32::MAX.into())
     };
     match value
         .get("range")

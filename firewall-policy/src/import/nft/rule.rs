@@ -278,14 +278,9 @@ impl Reader<'_> {
             Left::Interface => {
                 let name = value.as_str().ok_or_else(unclear)?;
                 let meaning = self.interfaces.named(name, false);
-                if meaning.detached {
-                    condition.aside(
-                        &format!(
-                            "a policy is not attached to {name}, which is a bridge, a tunnel or a \
-                             container's cable"
-                        ),
-                        Effect::None,
-                    );
+                if let Some(why) = meaning.detached {
+                    let reason = format!("a policy is not attached to {name}, {why}");
+                    condition.aside(&reason, Effect::None);
                 }
                 Ok(Some((Dim::Interface, meaning.values)))
             }
