@@ -10,6 +10,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// The oldest kernel that can attach what takes note of leaving packets.
+const TCX_FLOOR: (u32, u32) = (6, 6);
+
 /// The oldest kernel that is supported.
 const KERNEL_FLOOR: (u32, u32) = (6, 1);
 
@@ -54,6 +57,7 @@ impl Engine {
     pub fn health(&self, named: &[String]) -> Result<Vec<Check>, EngineError> {
         let mut checks = vec![
             kernel(),
+            state(),
             type_information(),
             self.bpf_file_system(),
             compiler(),
@@ -98,12 +102,27 @@ impl Engine {
     }
 }
 
-fn kernel() -> Check {
-    let release = host::kernel_release();
+/// Major and minor number of a release.
+fn version(release: &str) -> (u32, u32) {
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
         .map_while(|number| number.parse().ok());
-    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Whether rules can look at `state`. No fault if not: other policies need no such kernel.
+fn state() -> Check {
+    let found = if version(&host::kernel_release()) >= TCX_FLOOR {
+        "rules can look at `state` (TCX)"
+    } else {
+        "rules cannot look at `state`: that needs TCX, which is in Linux 6.6"
+    };
+    Check::good("state", found)
+}
+
+fn kernel() -> Check {
+    let release = host::kernel_release();
+    let version = version(&release);
     if version >= KERNEL_FLOOR {
         Check::good("kernel", release)
     } else {
