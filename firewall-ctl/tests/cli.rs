@@ -65,7 +65,7 @@ fn transcript(folder: &Path, args: &[&str]) -> String {
 
 const GOOD: &str = "version: 1\ndefault: {in: drop}\nrules: []\n";
 
-const VERBS: [&str; 19] = [
+const VERBS: [&str; 20] = [
     "daemon",
     "apply",
     "reload",
@@ -84,6 +84,7 @@ const VERBS: [&str; 19] = [
     "doctor",
     "explain",
     "version",
+    "schema",
     "completions",
 ];
 

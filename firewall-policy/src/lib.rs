@@ -25,6 +25,7 @@ pub mod packet_text;
 pub mod policy_tests;
 pub mod range;
 pub mod rule;
+pub mod schema;
 pub mod services;
 pub mod source;
 mod space;

@@ -24,6 +24,7 @@ mod load;
 mod output;
 mod policy;
 mod reload;
+mod schema;
 mod source;
 mod stats;
 mod status;
@@ -102,6 +103,8 @@ enum Verb {
     Explain(explain::Args),
     #[command(after_long_help = version::help())]
     Version(version::Args),
+    #[command(after_long_help = schema::help())]
+    Schema(schema::Args),
     #[command(after_long_help = completions::help())]
     Completions(completions::Args),
 }
@@ -151,6 +154,7 @@ fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Doctor(args) => doctor::run(args, context),
         Verb::Explain(args) => explain::run(args, context),
         Verb::Version(args) => version::run(args, context),
+        Verb::Schema(args) => schema::run(args, context),
         Verb::Completions(args) => completions::run(args, context),
     }
 }

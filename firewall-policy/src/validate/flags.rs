@@ -16,7 +16,7 @@ pub(crate) const FLAGS: &[(&str, u32)] = &[
     ("cwr", 128),
 ];
 
-const KEYS: Keys = Keys {
+pub(super) const KEYS: Keys = Keys {
     of: "`flags`",
     known: &["set", "clear"],
     reserved: &[],

@@ -55,7 +55,7 @@ pub(crate) const V6_CODES: &[(&str, u32)] = &[
     ("port-unreachable", 4),
 ];
 
-const KEYS: Keys = Keys {
+pub(super) const KEYS: Keys = Keys {
     of: "`icmp`",
     known: &["type", "code"],
     reserved: &[],

@@ -6,7 +6,7 @@ use crate::diag::{codes, show};
 use crate::rule::{Interface, Mode};
 use firewall_common::field::Field;
 
-const KEYS: Keys = Keys {
+pub(super) const KEYS: Keys = Keys {
     of: "an interface",
     known: &["match", "mode", "zone"],
     reserved: &["priority"],

@@ -51,7 +51,9 @@ use crate::policy_tests::PolicyTest;
 use crate::rule::{Policy, SetSize};
 use crate::source::Files;
 use set::Sets;
-use shape::{Cx, Keys, Table};
+use shape::{Cx, Table};
+
+pub(crate) use shape::Keys;
 
 const KEYS: Keys = Keys {
     of: "the policy",
@@ -66,6 +68,22 @@ const KEYS: Keys = Keys {
     ],
     reserved: &["alerts", "notify", "services", "watch", "include"],
 };
+
+/// The keys of every kind of table in the language: see [`crate::schema`].
+pub(crate) fn key_tables() -> [&'static Keys; 10] {
+    [
+        &KEYS,
+        &interfaces::KEYS,
+        &packet::DEFAULT,
+        &packet::ESSENTIAL_KEYS,
+        &packet::PACKET,
+        &set::KEYS,
+        &rule::KEYS,
+        &flags::KEYS,
+        &icmp::KEYS,
+        &tests_section::KEYS,
+    ]
+}
 
 /// What a policy's text holds.
 pub(crate) struct Found {

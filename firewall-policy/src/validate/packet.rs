@@ -8,7 +8,7 @@ use firewall_common::verdict::Verdict;
 
 const VERDICTS: &[(&str, Verdict)] = &[("pass", Verdict::PASS), ("drop", Verdict::DROP)];
 
-const DEFAULT: Keys = Keys {
+pub(super) const DEFAULT: Keys = Keys {
     of: "`default`",
     known: &["in", "essential"],
     reserved: &["log", "out"],
@@ -22,13 +22,13 @@ const ESSENTIAL: &[(&str, u32)] = &[
     ("dhcp", essential_bit::DHCP),
 ];
 
-const ESSENTIAL_KEYS: Keys = Keys {
+pub(super) const ESSENTIAL_KEYS: Keys = Keys {
     of: "`essential`",
     known: &["arp", "neighbour", "multicast", "icmp_error", "dhcp"],
     reserved: &[],
 };
 
-const PACKET: Keys = Keys {
+pub(super) const PACKET: Keys = Keys {
     of: "`packet`",
     known: &[
         "malformed",

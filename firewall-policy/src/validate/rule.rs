@@ -13,7 +13,7 @@ use firewall_common::flows::state_field;
 use firewall_common::verdict::Action;
 use std::collections::HashMap;
 
-const KEYS: Keys = Keys {
+pub(super) const KEYS: Keys = Keys {
     of: "a rule",
     known: &[
         "name",

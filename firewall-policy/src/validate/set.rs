@@ -40,7 +40,7 @@ enum Kind {
     Port,
 }
 
-const KEYS: Keys = Keys {
+pub(super) const KEYS: Keys = Keys {
     of: "a set",
     known: &["type", "elements", "file", "max"],
     reserved: &["timeout", "url"],

@@ -61,13 +61,13 @@ impl<'a> Cx<'a> {
 }
 
 /// The keys of one kind of table.
-pub(super) struct Keys {
+pub(crate) struct Keys {
     /// For messages: `a rule`.
-    pub(super) of: &'static str,
+    pub(crate) of: &'static str,
     /// Keys that are read.
-    pub(super) known: &'static [&'static str],
+    pub(crate) known: &'static [&'static str],
     /// Keys of the language that this version refuses.
-    pub(super) reserved: &'static [&'static str],
+    pub(crate) reserved: &'static [&'static str],
 }
 
 /// A mapping whose keys have been checked.

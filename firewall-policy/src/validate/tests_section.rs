@@ -11,7 +11,7 @@ use firewall_common::reason::Reason;
 use firewall_common::verdict::Verdict;
 use std::collections::HashMap;
 
-const KEYS: Keys = Keys {
+pub(super) const KEYS: Keys = Keys {
     of: "a test",
     known: &["name", "packet", "expect", "by"],
     reserved: &[],

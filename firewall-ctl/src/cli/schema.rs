@@ -1,0 +1,26 @@
+//! `schema`: the policy language as a JSON Schema, for editors.
+
+use super::context::Context;
+use super::help::after;
+use crate::failure::{Exit, Failure};
+use firewall_policy::schema::schema;
+
+/// Print the policy language as a JSON Schema, for editors
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn help() -> String {
+    after(
+        &[
+            "firewall-ctl schema > firewall.schema.json",
+            "sed -i '1i # yaml-language-server: $schema=firewall.schema.json' policy.yaml",
+            "firewall-ctl schema | jq '.\"$defs\".rule.properties | keys'",
+        ],
+        &[Exit::Ok, Exit::Failed, Exit::Usage],
+    )
+}
+
+pub(super) fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
+    context.print(&format!("{:#}\n", schema()))?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,267 @@
+//! The policy language as a JSON Schema (draft 2020-12), for editors: completion, and an explanation
+//! of each key.
+//!
+//! Which keys there are comes from the tables by which the reader refuses all others; here stands
+//! what a key means and what shape its value has. A test fails if a key is missing here. A schema
+//! sees shapes only: `firewall-ctl check` says the rest.
+
+use crate::validate::{self, words};
+use serde_json::{Map, Value, json};
+
+/// Where the schema is found on the web and in packages.
+const ID: &str = "https://firewall.example/schema/v1.json";
+
+/// The schema of policy version 1.
+#[must_use]
+pub fn schema() -> Value {
+    let mut definitions = Map::new();
+    for keys in validate::key_tables() {
+        definitions.insert(definition(keys.of).to_owned(), table(keys.of, keys.known));
+    }
+    let mut root = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": ID,
+        "title": "firewall policy, version 1",
+    });
+    if let Some(object) = root.as_object_mut() {
+        object.insert("$ref".into(), json!("#/$defs/policy"));
+        object.insert("$defs".into(), Value::Object(definitions));
+    }
+    root
+}
+
+/// The name of a table among the schema's definitions, from its name in messages.
+fn definition(of: &str) -> &str {
+    let bare = of.trim_matches('`');
+    ["the ", "a ", "an "]
+        .iter()
+        .find_map(|article| bare.strip_prefix(article))
+        .unwrap_or(bare)
+}
+
+fn table(of: &str, known: &[&str]) -> Value {
+    let properties: Map<String, Value> = known
+        .iter()
+        .map(|&key| {
+            let mut value = shape(of, key).unwrap_or_else(|| json!({}));
+            if let (Some(object), Some(words)) = (value.as_object_mut(), meaning(of, key)) {
+                object.insert("description".into(), json!(words));
+            }
+            (key.to_owned(), value)
+        })
+        .collect();
+    let mut table = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": properties,
+    });
+    if let (Some(object), false) = (table.as_object_mut(), required(of).is_empty()) {
+        object.insert("required".into(), json!(required(of)));
+    }
+    table
+}
+
+fn required(of: &str) -> &'static [&'static str] {
+    match of {
+        "the policy" => &["version", "default"],
+        "an interface" => &["match"],
+        "`default`" => &["in"],
+        "a set" => &["type"],
+        "a rule" => &["name", "action"],
+        "a test" => &["name", "packet", "expect"],
+        "`icmp`" => &["type"],
+        _ => &[],
+    }
+}
+
+/// What a key means, in the words of docs/policy.md.
+fn meaning(of: &str, key: &str) -> Option<&'static str> {
+    Some(match (of, key) {
+        ("the policy", "version") => "Version of the policy language: 1.",
+        ("the policy", "interfaces") => {
+            "Which interfaces the policy is for, how to attach, and their zones. Without it, interfaces are named on the command line."
+        }
+        ("the policy", "default") => "What happens to packets that no rule decides about.",
+        ("the policy", "packet") => "What to do with malformed and unusual packets.",
+        ("the policy", "sets") => "Named lists of addresses and ports; rules name them as @name.",
+        ("the policy", "rules") => "The rules, in order: the first one that matches decides.",
+        ("the policy", "tests") => {
+            "Packets, and what must become of them. A policy whose tests fail is refused."
+        }
+        ("an interface", "match") => {
+            "A name, a pattern (* and ?), `default-route`, or a list of them."
+        }
+        ("an interface", "mode") => {
+            "How to attach: `native` in the driver, `generic` in the network stack, `auto` the better of the two."
+        }
+        ("an interface", "zone") => "A name that rules can match: `zone: wan`.",
+        ("`default`", "in") => "The verdict for packets that no rule decides about.",
+        ("`default`", "essential") => {
+            "Traffic that a default of drop lets through because a host does not work without it. true, false, or each kind by name."
+        }
+        ("`essential`", "arp") => "ARP for IPv4 over Ethernet.",
+        ("`essential`", "neighbour") => {
+            "IPv6 neighbour discovery and router advertisements with hop limit 255."
+        }
+        ("`essential`", "multicast") => "IPv6 multicast listener discovery.",
+        ("`essential`", "icmp_error") => {
+            "ICMP errors: unreachable, too big, time exceeded, parameter problem."
+        }
+        ("`essential`", "dhcp") => "Answers of a DHCP or DHCPv6 server to its client.",
+        ("`packet`", "malformed") => "Frames that break a protocol, or that no sane host sends.",
+        ("`packet`", "fragments") => {
+            "drop all; pass: later fragments are judged without ports; follow-first: later fragments go the way of their first."
+        }
+        ("`packet`", "ip_options") => "IPv4 packets with options: drop, or pass on to the rules.",
+        ("`packet`", "ipv6_ext_max") => "IPv6 extension headers that are allowed, 0 to 16.",
+        ("`packet`", "vlan_depth") => "VLAN tags that are allowed, 0 to 8.",
+        ("`packet`", "tunnels") => {
+            "outer: rules see the outer headers; inner: what passes is judged by its inner headers, too."
+        }
+        ("a set", "type") => "cidr: addresses, prefixes and ranges of both families; port: ports.",
+        ("a set", "elements") => "The entries.",
+        ("a set", "file") => "A file of entries, one a line, relative to the policy's folder.",
+        ("a set", "max") => "How many entries the set may have.",
+        ("a rule", "name") => "1 to 63 of a-z, 0-9 and -; unique. Counters and listings go by it.",
+        ("a rule", "action") => "pass, drop, or next: count and go on with the rules after it.",
+        ("a rule", "from") => "Source addresses: prefixes, ranges, @sets, or ! and one of them.",
+        ("a rule", "to") => "Destination addresses: prefixes, ranges, @sets, or ! and one of them.",
+        ("a rule", "proto") => "Protocol: tcp, udp, icmp, icmpv6, ... or its number.",
+        ("a rule", "port" | "to_port") => {
+            "Destination ports: numbers, ranges such as 8000-8010 or 1024-, service names, @sets."
+        }
+        ("a rule", "source_port") => "Source ports, as `port`.",
+        ("a rule", "icmp") => "ICMP types and codes; needs proto icmp or icmpv6.",
+        ("a rule", "flags") => {
+            "TCP flags that must be set and that must be clear; needs proto tcp."
+        }
+        ("a rule", "state") => "established: answers what this host has sent; new: all else.",
+        ("a rule", "zone") => "The zone of the interface that the packet came in on.",
+        ("a rule", "vlan") => "Id of the outermost VLAN tag, 1 to 4095.",
+        ("a rule", "dscp") => "Differentiated services code point, 0 to 63, or a name such as ef.",
+        ("a rule", "ttl") => "IPv4 time to live or IPv6 hop limit, 0 to 255.",
+        ("a rule", "length") => "Bytes of the IP packet, 0 to 65535.",
+        ("a rule", "enabled") => "false: the rule is listed and matches nothing.",
+        ("a rule", "comment") => "Free text.",
+        ("a rule", "mode") => "enforce: what the rule says happens.",
+        ("`flags`", "set") => "Flags that must be set.",
+        ("`flags`", "clear") => "Flags that must be clear.",
+        ("`icmp`", "type") => "Type: a name such as echo-request, or its number.",
+        ("`icmp`", "code") => {
+            "Code: a name such as port-unreachable, or its number. Without it, every code."
+        }
+        ("a test", "name") => "What the test is called.",
+        ("a test", "packet") => "A packet as text: tcp 203.0.113.9:5000 > 198.51.100.80:22 syn.",
+        ("a test", "expect") => "What must become of it.",
+        ("a test", "by") => "The rule, reason or default that must decide.",
+        _ => return None,
+    })
+}
+
+/// The shape of a key's value.
+fn shape(of: &str, key: &str) -> Option<Value> {
+    let reference = |name: &str| json!({"$ref": format!("#/$defs/{name}")});
+    let list = |name: &str| json!({"type": "array", "items": {"$ref": format!("#/$defs/{name}")}});
+    let verdict = || json!({"enum": ["pass", "drop"]});
+    let text = || json!({"type": "string", "minLength": 1});
+    Some(match (of, key) {
+        ("the policy", "version") => json!({"const": 1}),
+        ("the policy", "interfaces") => list("interface"),
+        ("the policy", "rules") => list("rule"),
+        ("the policy", "tests") => list("test"),
+        ("the policy", "sets") => json!({
+            "type": "object",
+            "propertyNames": {"pattern": NAME},
+            "additionalProperties": {"$ref": "#/$defs/set"},
+        }),
+        ("the policy", "default" | "packet") => reference(key),
+        ("an interface", "match") => one_or_more(text()),
+        ("an interface", "mode") => json!({"enum": ["auto", "native", "generic"]}),
+        ("an interface", "zone") => json!({"type": "string", "pattern": NAME}),
+        ("`default`", "in") => verdict(),
+        ("`default`", "essential") => {
+            json!({"anyOf": [{"type": "boolean"}, {"$ref": "#/$defs/essential"}]})
+        }
+        ("`essential`", _) => json!({"type": "boolean"}),
+        ("`packet`", "malformed" | "ip_options") => verdict(),
+        ("`packet`", "fragments") => json!({"enum": ["drop", "pass", "follow-first"]}),
+        ("`packet`", "ipv6_ext_max") => json!({"type": "integer", "minimum": 0, "maximum": 16}),
+        ("`packet`", "vlan_depth") => json!({"type": "integer", "minimum": 0, "maximum": 8}),
+        ("`packet`", "tunnels") => json!({"enum": ["outer", "inner"]}),
+        ("a set", "type") => json!({"enum": ["cidr", "port"]}),
+        ("a set", "elements") => json!({
+            "type": "array",
+            "items": {"anyOf": [text(), {"type": "integer", "minimum": 1, "maximum": 65_535}]},
+        }),
+        ("a set", "max") => json!({"type": "integer", "minimum": 1, "maximum": 10_000_000}),
+        ("a rule" | "a test", "name") => json!({"type": "string", "pattern": NAME}),
+        ("a rule", "action") => json!({"enum": ["pass", "drop", "next"]}),
+        ("a rule", "from" | "to") => one_or_more(text()),
+        ("a rule", "proto") => one_or_more(number(0, 255, words::PROTOCOLS)),
+        ("a rule", "port" | "to_port" | "source_port") => one_or_more(number(1, 65_535, &[])),
+        ("a rule", "icmp") => one_or_more(reference("icmp")),
+        ("a rule", "flags") => reference(key),
+        ("a rule", "state") => json!({"enum": ["established", "new"]}),
+        ("a rule", "zone") => {
+            one_or_more(json!({"type": "string", "pattern": "^!?[a-z0-9-]{1,63}$"}))
+        }
+        ("a rule", "vlan") => one_or_more(number(1, 4_095, &[])),
+        ("a rule", "dscp") => one_or_more(number(0, 63, words::DSCP)),
+        ("a rule", "ttl") => one_or_more(number(0, 255, &[])),
+        ("a rule", "length") => one_or_more(number(0, 65_535, &[])),
+        ("a rule", "enabled") => json!({"type": "boolean"}),
+        ("a rule", "mode") => json!({"enum": ["enforce"]}),
+        ("`flags`", _) => {
+            let names: Vec<&str> = words::FLAGS.iter().map(|&(name, _)| name).collect();
+            one_or_more(json!({"enum": names}))
+        }
+        ("`icmp`", _) => one_or_more(number(0, 255, &[])),
+        ("a test", "expect") => verdict(),
+        ("a set", "file") | ("a rule", "comment") | ("a test", "packet" | "by") => text(),
+        _ => return None,
+    })
+}
+
+/// What rules, sets and zones may be called.
+const NAME: &str = "^[a-z0-9-]{1,63}$";
+
+/// A value or a list of them.
+fn one_or_more(one: Value) -> Value {
+    json!({"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]})
+}
+
+/// A number, or text for a range, a name or a set. Names that the language has are suggested.
+fn number(first: u32, last: u32, names: &[(&str, u32)]) -> Value {
+    let mut text = json!({"type": "string", "minLength": 1});
+    if let (Some(object), false) = (text.as_object_mut(), names.is_empty()) {
+        let names: Vec<&str> = names.iter().map(|&(name, _)| name).collect();
+        object.insert("examples".into(), json!(names));
+    }
+    json!({"anyOf": [{"type": "integer", "minimum": first, "maximum": last}, text]})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every key that the reader knows has a meaning and a shape here, and no other key has.
+    #[test]
+    fn the_schema_knows_the_keys_that_the_reader_knows() {
+        for keys in validate::key_tables() {
+            for key in keys.known {
+                assert!(
+                    meaning(keys.of, key).is_some(),
+                    "{}: {key}: meaning",
+                    keys.of
+                );
+                assert!(shape(keys.of, key).is_some(), "{}: {key}: shape", keys.of);
+            }
+            for key in required(keys.of) {
+                assert!(keys.known.contains(key), "{}: {key}", keys.of);
+            }
+            for key in keys.reserved {
+                assert!(meaning(keys.of, key).is_none(), "{}: {key}", keys.of);
+            }
+        }
+    }
+}
