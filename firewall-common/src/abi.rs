@@ -8,7 +8,7 @@ use crate::field::Field;
 use crate::reason::Reason;
 
 /// Version of the map layouts. A daemon reuses pinned maps of the same version only.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// How many interfaces one host can filter. Slot 0 belongs to interfaces that are not listed.
 pub const INTERFACES: usize = 64;
@@ -101,6 +101,80 @@ pub struct RuleEntry {
     pub action: u32,
 }
 const _: () = assert!(size_of::<RuleEntry>() == 8);
+
+/// Set in [`RuleEntry::action`] if the rule has a rate limit.
+pub const LIMITED: u32 = 1 << 8;
+
+/// Where in [`RuleEntry::action`] the number of the rule's [`LimitEntry`] stands.
+pub const LIMIT_INDEX_SHIFT: u32 = 9;
+
+/// How many limits a policy can have.
+pub const LIMITS: usize = 1024;
+
+/// How many rules with a limit a policy can have behind which a packet can go on: because of
+/// `action: next` within the limit, or `over: next` over it. The walk stops at each of them.
+pub const LIMITS_PASSED: usize = 16;
+
+/// One rate limit, in the tables: see [`crate::limits`]. Times are nanoseconds with
+/// [`crate::limits::FRACTION`] binary places.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct LimitEntry {
+    /// Time between two packets at the rate.
+    pub interval: u64,
+    /// How much earlier than due a packet may come.
+    pub tolerance: u64,
+    /// The bits of an IPv4 address by which buckets are told apart.
+    pub v4_mask: u64,
+    /// The upper 64 bits of an IPv6 address, likewise.
+    pub v6_mask_hi: u64,
+    /// Its lower 64 bits.
+    pub v6_mask_lo: u64,
+    /// Byte offset of the limit's buckets in [`crate::region::Region::Buckets`].
+    pub base: u32,
+    /// Bytes of its buckets: by address, a power of two.
+    pub size: u32,
+    /// Counter slot of what is over the limit.
+    pub over_slot: u32,
+    /// What becomes of that: [`crate::verdict::Action`] `OVER` or `NEXT` as a number.
+    pub over_action: u32,
+    /// One of [`limit_per`].
+    pub per: u32,
+    /// Bits of [`limit_flag`].
+    pub flags: u32,
+}
+const _: () = assert!(size_of::<LimitEntry>() == LIMIT_ENTRY as usize);
+
+/// Bytes of a [`LimitEntry`].
+pub const LIMIT_ENTRY: u32 = 64;
+
+/// Values of [`LimitEntry::per`].
+pub mod limit_per {
+    /// One bucket.
+    pub const RULE: u32 = 0;
+    /// One for each interface.
+    pub const INTERFACE: u32 = 1;
+    /// One for each source prefix.
+    pub const SOURCE: u32 = 2;
+    /// One for each destination prefix.
+    pub const DESTINATION: u32 = 3;
+}
+
+/// Bits of [`LimitEntry::flags`].
+pub mod limit_flag {
+    /// Only packets that may open a connection count.
+    pub const NEW: u32 = 1;
+}
+
+/// Values of [`Config::has_limit`].
+pub mod has_limit {
+    /// No rule has a limit.
+    pub const NO: u32 = 0;
+    /// Some rule has one, none of them by interface.
+    pub const YES: u32 = 1;
+    /// Some limit is by interface.
+    pub const BY_INTERFACE: u32 = 2;
+}
 
 /// How a small field takes part in the walk: see [`FieldConfig::mode`].
 pub mod field_mode {
@@ -313,6 +387,12 @@ pub struct Config {
     pub essential: u32,
     /// 1 if some rule has `action: next`.
     pub has_next: u32,
+    /// One of [`has_limit`].
+    pub has_limit: u32,
+    /// Byte offset of the [`LimitEntry`] table.
+    pub limits: u32,
+    /// What the buckets mean: another number for other limits.
+    pub buckets_layout: u32,
     /// 1 if verdicts are logged by `aya-log` (a debugging aid, never on by default).
     pub debug: u32,
     /// 1 if frames may come in several buffers (multi-buffer XDP, for jumbo frames). The program is
@@ -389,6 +469,9 @@ impl Config {
             default_verdict: 0,
             essential: 0,
             has_next: 0,
+            has_limit: 0,
+            limits: 0,
+            buckets_layout: 0,
             debug: 0,
             frags: 0,
             fragment_seed: 0,
@@ -422,8 +505,8 @@ impl Config {
 )]
 mod user {
     use super::{
-        AddrConfig, Config, Counter, FamilyConfig, FieldConfig, InterfaceEntry, PacketConfig,
-        RuleEntry,
+        AddrConfig, Config, Counter, FamilyConfig, FieldConfig, InterfaceEntry, LimitEntry,
+        PacketConfig, RuleEntry,
     };
     use bytemuck::{Pod, Zeroable};
 
@@ -442,6 +525,7 @@ mod user {
         Counter,
         InterfaceEntry,
         RuleEntry,
+        LimitEntry,
         FieldConfig,
         AddrConfig,
         FamilyConfig,

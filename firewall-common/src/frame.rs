@@ -42,6 +42,12 @@ pub trait Frame: Copy {
         flows::record_packet(machine, self, packet);
     }
 
+    /// Counter slot of the interface that it came in on; 0 if there is none.
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        0
+    }
+
     /// Whether there is no byte to read.
     fn is_empty(&self) -> bool {
         self.len() == 0

@@ -27,9 +27,11 @@ pub struct PacketKey {
     pub dst_lo: u64,
     /// Small fields by [`Field`] index.
     pub fields: [u32; Field::COUNT],
-    /// 1 for IPv6, 0 for IPv4. (A number, so that the struct has no invalid bit pattern, and as wide
-    /// as it is, so that the struct has no padding.)
-    pub is_v6: u64,
+    /// 1 for IPv6, 0 for IPv4. (A number, so that the struct has no invalid bit pattern.)
+    pub is_v6: u32,
+    /// Counter slot of the interface that the packet came in on, where a rate limit looks at it;
+    /// otherwise 0.
+    pub interface: u32,
 }
 
 impl PacketKey {
@@ -48,7 +50,7 @@ impl PacketKey {
             fields[Field::State as usize] = NEW;
             fields
         };
-        let is_v6 = matches!(family, Family::V6) as u64;
+        let is_v6 = matches!(family, Family::V6) as u32;
         Self {
             src_hi: 0,
             src_lo: 0,
@@ -56,6 +58,7 @@ impl PacketKey {
             dst_lo: 0,
             fields: NONE,
             is_v6,
+            interface: 0,
         }
     }
 

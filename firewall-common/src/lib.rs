@@ -18,6 +18,7 @@ pub mod flows;
 pub mod fragments;
 pub mod frame;
 pub mod key;
+pub mod limits;
 pub mod machine;
 pub mod parse;
 pub mod pipeline;

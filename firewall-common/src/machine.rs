@@ -6,7 +6,7 @@ use crate::flows::TICK_SHIFT;
 use crate::key::PacketKey;
 use crate::parse::Packet;
 use crate::region::Region;
-use crate::{classify, fragments};
+use crate::{classify, fragments, limits};
 
 /// A place to run in. Implementations are small and `Copy`: they are handed into loop callbacks.
 pub trait Machine: Copy {
@@ -54,6 +54,12 @@ pub trait Machine: Copy {
     #[inline(always)]
     fn judge_fragment(&self, packet: &Packet, passes: bool) -> u64 {
         fragments::judge(self, packet, passes)
+    }
+
+    /// [`limits::judge`], in the way that suits this place.
+    #[inline(always)]
+    fn limit(&self, key: &PacketKey, rule: u64) -> u64 {
+        limits::judge(self, key, rule)
     }
 
     /// Nanoseconds of a clock that never goes back; never 0.

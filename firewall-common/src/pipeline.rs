@@ -4,7 +4,7 @@
 //!
 //! Invariant: every frame gets exactly one verdict and one reason.
 
-use crate::abi::{self, tunnels};
+use crate::abi::{self, has_limit, tunnels};
 use crate::classify::classify;
 use crate::essential;
 use crate::field::Field;
@@ -28,7 +28,7 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// Why.
     pub reason: Reason,
-    /// Counter slot of the rule that decided, or [`NO_RULE`].
+    /// Counter slot of the rule that decided, or of what is over its limit, or [`NO_RULE`].
     pub rule: u32,
     /// Destination port times two, plus one for UDP; or [`NO_PORT`].
     pub port: u32,
@@ -54,6 +54,9 @@ pub fn decide<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) -> Outcom
     match frame.parse(machine, &mut packet) {
         Parsed::Ip => {
             packet.key.fields[Field::Zone as usize] = zone;
+            if machine.constant(|config| &config.has_limit) == has_limit::BY_INTERFACE {
+                packet.key.interface = frame.interface();
+            }
             ip(machine, frame, &mut packet)
         }
         Parsed::Other { ethertype, offset } => other(machine, frame, ethertype, offset),
@@ -144,8 +147,14 @@ fn tunnelled<M: Machine, F: Frame>(
     if outer.rule != NO_RULE {
         machine.count_rule(outer.rule);
     }
+    let interface = packet.key.interface;
     match frame.parse_inner(machine, packet) {
-        Parsed::Ip => by_rules(machine, packet),
+        Parsed::Ip => {
+            if machine.constant(|config| &config.has_limit) == has_limit::BY_INTERFACE {
+                packet.key.interface = interface;
+            }
+            by_rules(machine, packet)
+        }
         // Nothing in a tunnel is essential.
         Parsed::Other { .. } => {
             Outcome::without_rule(default_verdict(machine), Reason::NON_IP, NO_PORT)
@@ -166,7 +175,11 @@ fn by_rules<M: Machine>(machine: &M, packet: &Packet) -> Outcome {
         };
         return Outcome {
             verdict,
-            reason: Reason::RULE,
+            reason: if hit.action.0 == Action::OVER.0 {
+                Reason::LIMIT
+            } else {
+                Reason::RULE
+            },
             rule: hit.slot,
             port,
         };

@@ -100,6 +100,7 @@ reasons! {
     28 FRAG_CLASH      "frag-clash"       Fragments "A fragment that claims bytes twice (RFC 5722), is a second first one (RFC 3128) or a second last one; and all that follow of its datagram (follow-first).";
     29 FRAG_SCATTERED  "frag-scattered"   Fragments "A fragment of a datagram that has come in more than 8 pieces apart from each other; and all that follow of it (follow-first).";
     30 FRAG_BUSY       "frag-busy"        Fragments "A fragment that found its place in the table in use by another processor for too long (follow-first).";
+    31 LIMIT           "limit"            Rules     "A rule matched whose rate limit is used up: more than `limit` allows.";
 }
 
 impl Reason {

@@ -42,6 +42,8 @@ impl Action {
     pub const DROP: Self = Self(1);
     /// Count, and go on with the rule after this one.
     pub const NEXT: Self = Self(2);
+    /// Drop what is over the rule's rate limit. No rule of a policy has this action.
+    pub const OVER: Self = Self(3);
 
     /// The word for listings and for YAML.
     #[must_use]
@@ -49,6 +51,7 @@ impl Action {
         match self {
             Self::PASS => "pass",
             Self::DROP => "drop",
+            Self::OVER => "over",
             _ => "next",
         }
     }

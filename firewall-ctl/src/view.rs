@@ -172,8 +172,11 @@ pub struct RuleView {
     pub place: String,
     /// False for `enabled: false`.
     pub enabled: bool,
-    /// Matched packets.
+    /// Matched packets; of a rule with a rate limit, those within it.
     pub hits: Flow,
+    /// Packets over the rule's rate limit, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<Flow>,
     /// Packets a second, oldest first, at most [`HISTORY`] of them.
     pub history: Vec<u64>,
 }

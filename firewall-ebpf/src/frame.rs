@@ -70,6 +70,13 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the context that the program was called with.
+        let index = unsafe { (*self.ctx).ingress_ifindex };
+        u32::from(crate::maps::interface(index).slot)
+    }
+
+    #[inline(always)]
     fn header<const N: usize>(&self, offset: u32) -> Option<Checked<N>> {
         let offset = pin(u64::from(offset));
         if offset > u64::from(MAX_OFFSET) {

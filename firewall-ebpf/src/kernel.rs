@@ -12,7 +12,7 @@ use firewall_common::machine::{Machine, Step};
 use firewall_common::parse::Packet;
 use firewall_common::reason::Reason;
 use firewall_common::region::Region;
-use firewall_common::{classify, fragments};
+use firewall_common::{classify, fragments, limits};
 
 /// What one packet's walk needs.
 #[derive(Clone, Copy)]
@@ -171,6 +171,11 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn limit(&self, key: &PacketKey, rule: u64) -> u64 {
+        fw_pay(fw_bucket(key, rule), rule)
+    }
+
+    #[inline(always)]
     fn now(&self) -> u64 {
         // SAFETY: a helper without arguments.
         unsafe { bpf_ktime_get_ns() }
@@ -262,6 +267,31 @@ pub extern "C" fn fw_fragment(packet: *const Packet, bytes: u64, passes: u64) ->
         Some(packet) => fragments::judge(&Kernel { bytes, cpu: 0 }, packet, passes != 0),
         None => u64::from(Reason::INTERNAL.0),
     }
+}
+
+/// The search for a packet's bucket as a global function: proved once. Under a policy without
+/// limits the verifier finds nothing in it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_bucket(key: *const PacketKey, rule: u64) -> u64 {
+    if maps::constant(|c| &c.has_limit) == abi::has_limit::NO {
+        return limits::EXEMPT;
+    }
+    // SAFETY: the verifier lets only readable memory of this type through, or null.
+    match unsafe { key.as_ref() } {
+        Some(key) => limits::find(&Kernel::uncounted(0), key, rule),
+        None => limits::NOWHERE,
+    }
+}
+
+/// Taking a packet from a bucket, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_pay(bucket: u64, rule: u64) -> u64 {
+    if maps::constant(|c| &c.has_limit) == abi::has_limit::NO {
+        return limits::WITHIN;
+    }
+    limits::pay(&Kernel::uncounted(0), bucket, rule)
 }
 
 /// The callback of `bpf_loop`: 0 goes on, 1 ends.

@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = arguments.next().ok_or("usage: table_sizes FILE [check]")?;
     let check = arguments.next().is_some();
     let policy = classbench::parse(&std::fs::read_to_string(&path)?)?;
-    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+    let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
 
     let start = cpu_nanoseconds()?;
     let tables = compile(&policy, &slots)?;

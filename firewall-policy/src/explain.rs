@@ -52,7 +52,7 @@ pub struct NearMiss {
 }
 
 /// Judges a frame that came in on an interface of zone `zone`. `tables` are those of `policy`, in
-/// which rule `i` counts in slot `i`; `memory` is what the program remembers. At most `most` near misses are looked for.
+/// which counter `i` has slot `i`; `memory` is what the program remembers. At most `most` near misses are looked for.
 #[must_use]
 pub fn explain(
     policy: &Policy,
@@ -63,13 +63,13 @@ pub fn explain(
     most: usize,
 ) -> Explained {
     let judged = host::decide_after(tables, memory, frame, zone);
-    let index = |slot: u32| slot as usize;
+    let index = |slot: u32| policy.rule_of_counter(slot as usize);
     let outcome = judged.outcome;
-    let rule = (outcome.rule != NO_RULE).then(|| index(outcome.rule));
+    let rule = index(outcome.rule).filter(|_| outcome.rule != NO_RULE);
     let mut explained = Explained {
         outcome,
         rule,
-        counted: judged.counted.into_iter().map(index).collect(),
+        counted: judged.counted.into_iter().filter_map(index).collect(),
         packet: None,
         near: Vec::new(),
         hidden: None,

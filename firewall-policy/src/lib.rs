@@ -19,6 +19,7 @@ pub mod explain;
 pub mod fmt;
 pub mod host;
 pub mod import;
+pub mod limit;
 pub mod lint;
 pub mod oracle;
 pub mod packet_text;

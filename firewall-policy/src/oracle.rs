@@ -2,10 +2,12 @@
 //!
 //! May not import `compile`, `host` or `firewall_common::classify`.
 
+use crate::limit::{Lengths, Limit, Per};
 use crate::rule::{Policy, Rule};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::verdict::Action;
+use std::collections::HashMap;
 
 /// What a policy says about a packet. Rules are indices into [`Policy::rules`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -31,6 +33,102 @@ pub fn evaluate(policy: &Policy, key: &PacketKey) -> OracleResult {
         result.counted.push(index);
     }
     result
+}
+
+/// What rate limits have left. [`evaluate`] sees every packet as within them; [`evaluate_at`] counts.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Allowances {
+    /// By rule, and by what its limit keeps apart: a prefix and its family, or the interface.
+    left: HashMap<(usize, (u128, bool)), Allowance>,
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Allowance {
+    /// Tokens times [`Limit::window`], so that they come in whole numbers: a packet costs as many as
+    /// the window has nanoseconds, and each nanosecond brings [`Limit::packets`].
+    credit: u128,
+    /// When that was.
+    time: u64,
+}
+
+impl Allowances {
+    /// Takes one packet from what the rule has left for packets like this one, if there is one.
+    fn take(&mut self, number: usize, limit: &Limit, key: &PacketKey, now: u64) -> bool {
+        const SYN: u32 = 2;
+        const ACK: u32 = 16;
+        if limit.new_only && key.field(Field::Proto) == 6 {
+            let flags = key.field(Field::TcpFlags);
+            if flags & SYN == 0 || flags & ACK != 0 {
+                return true;
+            }
+        }
+        let cost = u128::from(limit.window);
+        let full = u128::from(limit.burst) * cost;
+        let left = self
+            .left
+            .entry((number, apart(limit.per, key)))
+            .or_insert(Allowance {
+                credit: full,
+                time: now,
+            });
+        let come = u128::from(now - left.time) * u128::from(limit.packets);
+        left.credit = full.min(left.credit + come);
+        left.time = now;
+        let within = left.credit >= cost;
+        if within {
+            left.credit -= cost;
+        }
+        within
+    }
+}
+
+/// What a limit keeps apart, of one packet.
+fn apart(per: Per, key: &PacketKey) -> (u128, bool) {
+    let prefix = |address: u128, lengths: Lengths| match key.family() {
+        Family::V4 => (address >> (32 - lengths.v4), false),
+        Family::V6 => (address >> (128 - lengths.v6), true),
+    };
+    match per {
+        Per::Rule => (0, false),
+        Per::Interface => (key.interface.into(), false),
+        Per::Source(lengths) => prefix(key.src(), lengths),
+        Per::Destination(lengths) => prefix(key.dst(), lengths),
+    }
+}
+
+/// What a policy says about a packet that came at `now` (nanoseconds), after those that left their
+/// traces in `allowances`; and whether the deciding rule drops it because it is over its limit.
+/// Rules that match and are over a limit with `over: next` are not in the result. No rule of the
+/// policy looks at state.
+#[must_use]
+pub fn evaluate_at(
+    policy: &Policy,
+    key: &PacketKey,
+    now: u64,
+    allowances: &mut Allowances,
+) -> (OracleResult, bool) {
+    let mut result = OracleResult::default();
+    for (index, rule) in policy.rules.iter().enumerate() {
+        if !matches(rule, key) {
+            continue;
+        }
+        if let Some(limit) = &rule.limit
+            && !allowances.take(index, limit, key, now)
+        {
+            if limit.over_goes_on {
+                continue;
+            }
+            result.decided = Some(index);
+            return (result, true);
+        }
+        if rule.action != Action::NEXT {
+            result.decided = Some(index);
+            break;
+        }
+        result.counted.push(index);
+    }
+    (result, false)
 }
 
 /// Whether a rule is enabled and accepts the packet in every field.

@@ -4,6 +4,7 @@
 //! ranges are in their field's domain. The compiler, the oracle, lint and diff read this form and
 //! nothing before it.
 
+use crate::limit::Limit;
 use crate::range::RangeSet;
 use firewall_common::abi::PacketConfig;
 use firewall_common::field::Field;
@@ -123,8 +124,49 @@ pub struct Rule {
     pub summary: String,
     /// What it matches.
     pub matches: Match,
-    /// What it does.
+    /// What it does; with a limit, what it does with packets within it.
     pub action: Action,
+    /// How much of what it matches the action is for.
+    pub limit: Option<Limit>,
+}
+
+impl Rule {
+    /// Whether no packet that the rule matches gets to the rules behind it.
+    #[must_use]
+    pub fn always_decides(&self) -> bool {
+        self.action != Action::NEXT && self.limit.as_ref().is_none_or(|limit| !limit.over_goes_on)
+    }
+}
+
+impl Policy {
+    /// The rate limits, in rule order; those of disabled rules too.
+    pub fn limits(&self) -> impl Iterator<Item = &Limit> {
+        self.rules.iter().filter_map(|rule| rule.limit.as_ref())
+    }
+
+    /// Everything that has a rule counter, by name: each rule, then for each rule with a limit what
+    /// is over it. No rule has a name with a slash.
+    #[must_use]
+    pub fn counters(&self) -> Vec<String> {
+        let limited = self.rules.iter().filter(|rule| rule.limit.is_some());
+        let over = limited.map(|rule| format!("{}/over", rule.name));
+        self.rules
+            .iter()
+            .map(|rule| rule.name.clone())
+            .chain(over)
+            .collect()
+    }
+
+    /// The rule that counter `index` of [`Policy::counters`] belongs to, if there is such a counter.
+    #[must_use]
+    pub fn rule_of_counter(&self, index: usize) -> Option<usize> {
+        match index.checked_sub(self.rules.len()) {
+            None => Some(index),
+            Some(limit) => (0..self.rules.len())
+                .filter(|&rule| self.rules[rule].limit.is_some())
+                .nth(limit),
+        }
+    }
 }
 
 /// Source or destination addresses of both families.

@@ -1,6 +1,6 @@
 //! `Tables`: what the compiler makes and the kernel gets. Plain bytes and constants.
 
-use firewall_common::abi::Config;
+use firewall_common::abi::{Config, has_limit};
 
 /// A compiled policy.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,6 +13,16 @@ pub struct Tables {
     pub config: Config,
     /// Where the bytes went, for `check --verbose` and the limits.
     pub report: Vec<SizeLine>,
+}
+
+impl Tables {
+    /// The same policy, with every packet within its rate limits.
+    #[must_use]
+    pub fn without_limits(mut self) -> Self {
+        self.config.has_limit = has_limit::NO;
+        self.config.buckets_size = 0;
+        self
+    }
 }
 
 /// One line of the size report.

@@ -19,7 +19,9 @@ const WITHOUT_SHORT_CUTS: usize = 64;
 
 fn agrees(policy: &Policy) {
     // Slots in another order than the rules, so that the two cannot be taken for each other.
-    let slots: Vec<u32> = (0..policy.rules.len() as u32).map(|i| i * 7 + 3).collect();
+    let slots: Vec<u32> = (0..policy.counters().len() as u32)
+        .map(|i| i * 7 + 3)
+        .collect();
     let tables = compile(policy, &slots).expect("within the limits");
     let mut keys = headers(policy, HEADERS, 1);
     for i in 0..MIXED {

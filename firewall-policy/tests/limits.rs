@@ -43,6 +43,7 @@ fn refusal(matches: impl Iterator<Item = Match>) -> LimitError {
                 ..addresses
             },
             action: Action::DROP,
+            limit: None,
         })
         .collect();
     let policy = Policy {

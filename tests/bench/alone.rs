@@ -41,7 +41,7 @@ pub(crate) struct Cost {
 
 /// Compiles a policy whose rule `i` counts in slot `i`.
 pub(crate) fn compiled(policy: &Policy) -> Result<Tables> {
-    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+    let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
     Ok(compile(policy, &slots)?)
 }
 

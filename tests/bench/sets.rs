@@ -76,6 +76,7 @@ pub(crate) fn drops(index: usize, matches: Match) -> Rule {
         summary: String::new(),
         matches,
         action: Action::DROP,
+        limit: None,
     }
 }
 

@@ -30,6 +30,14 @@ const FIELDS: &[(&str, &str)] = &[
     ("ttl", "ttl: 0-4"),
     ("length", "length: 1400-65535"),
     ("state", "state: established"),
+    (
+        "limit",
+        "proto: udp, over: next, limit: {rate: 10/s, per: source}",
+    ),
+    (
+        "limit per interface",
+        "proto: udp, over: next, limit: {rate: 10/s, per: interface}",
+    ),
 ];
 
 /// Every match field in one rule, so that no lane can be left out.
@@ -90,7 +98,7 @@ pub fn all() -> Result<Vec<Case>> {
 /// # Errors
 /// A limit that it exceeds.
 pub fn tables(policy: &Policy) -> Result<Tables> {
-    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+    let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
     Ok(compile(policy, &slots)?)
 }
 

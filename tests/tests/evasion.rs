@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 fn tables(text: &str) -> Tables {
     let policy = policies::parse(text).unwrap();
-    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+    let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
     compile(&policy, &slots).unwrap()
 }
 
@@ -78,7 +78,7 @@ fn the_meaning_of_every_packet_tells_its_end() {
         .map(|text| (text.to_string(), policies::parse(text).unwrap()));
     let mut wrong = Vec::new();
     for (name, policy) in shipped.into_iter().chain(knobs) {
-        let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+        let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
         let tables = compile(&policy, &slots).unwrap();
         for zone in 0..policy.zones.len() as u32 {
             for row in rows() {
@@ -131,8 +131,12 @@ fn every_reason_is_reached() {
         .iter()
         .filter(|reason| !reached.contains(reason))
         .collect();
-    // No frame may reach the one: it stands for a bug. The other needs a second processor.
-    assert_eq!(missing, [&Reason::INTERNAL, &Reason::FRAG_BUSY]);
+    // No frame may reach the one: it stands for a bug. The others need a second processor,
+    // and a rate limit.
+    assert_eq!(
+        missing,
+        [&Reason::INTERNAL, &Reason::FRAG_BUSY, &Reason::LIMIT]
+    );
 }
 
 #[test]

@@ -56,7 +56,7 @@ type Ledger = Vec<[(u64, u64); 2]>;
 
 fn tables(text: &str) -> Tables {
     let policy = policies::parse(text).unwrap();
-    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+    let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
     compile(&policy, &slots).unwrap()
 }
 

@@ -120,7 +120,7 @@ fn taste(policy: &Policy) -> Taste {
 }
 
 fn load(policy: &Policy, zone: u32) -> (Tables, Loaded) {
-    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+    let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
     let tables = compile(policy, &slots).unwrap();
     let mut interfaces = vec![InterfaceEntry::default(); firewall_common::abi::INTERFACE_TABLE];
     interfaces[interface_hash(IFINDEX) as usize] = InterfaceEntry {

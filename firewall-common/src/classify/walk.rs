@@ -3,7 +3,9 @@
 use super::Family;
 use super::lanes::{self, LANES};
 use super::lists::{self, Best, Lists, NONE};
+use crate::abi::{LIMITED, LIMITS_PASSED, has_limit};
 use crate::key::PacketKey;
+use crate::limits::WITHIN;
 use crate::machine::{Machine, Step};
 use crate::verdict::Action;
 use core::marker::PhantomData;
@@ -49,7 +51,12 @@ pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -
         if listed && rule > best.rule {
             return from_lists(best);
         }
-        return entry::<M, F>(machine, rule) | FOUND;
+        let found = entry::<M, F>(machine, rule) | FOUND;
+        return if is_limited(machine, found) {
+            judged(machine, key, found) | FOUND
+        } else {
+            found
+        };
     }
     let mut walk = Walk::<M, F> {
         machine: *machine,
@@ -75,10 +82,54 @@ pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -
     if walk.step() {
         machine.repeat(ROUNDS, &mut walk);
     }
-    if listed && walk.found == 0 {
+    let found = if machine.constant(|c| &c.has_limit) == has_limit::NO {
+        walk.found
+    } else {
+        within_limits(key, &mut walk)
+    };
+    if listed && found == 0 {
         return from_lists(best);
     }
-    walk.found
+    found
+}
+
+/// Asks the rate limit of the rule that the walk has stopped at, and goes on with the walk if that
+/// says so. Here and not in a round of the walk: the kernel's stack has no room for one more call.
+#[inline(always)]
+fn within_limits<M: Machine, F: Family>(key: &PacketKey, walk: &mut Walk<'_, M, F>) -> u64 {
+    let machine = walk.machine;
+    for _ in 0..=LIMITS_PASSED {
+        if !is_limited(&machine, walk.found) {
+            return walk.found;
+        }
+        let judged = judged(&machine, key, walk.found);
+        if machine.constant(|c| &c.has_next) == 0 || (judged >> 32) as u8 != Action::NEXT.0 {
+            return judged | FOUND;
+        }
+        machine.count_rule(judged as u32);
+        walk.found = 0;
+        if walk.rules_left | walk.leaves_left | walk.nodes_left == 0 {
+            return 0;
+        }
+        machine.repeat(ROUNDS, walk);
+    }
+    // The compiler lets no policy get here.
+    u64::from(Action::DROP.0) << 32 | walk.found & 0xffff_ffff | FOUND
+}
+
+/// The entry of a rule with a limit, or what stands in its place if the packet is over the limit.
+#[inline(always)]
+fn judged<M: Machine>(machine: &M, key: &PacketKey, entry: u64) -> u64 {
+    match machine.limit(key, entry) {
+        WITHIN => entry,
+        over => over,
+    }
+}
+
+/// Whether the rule with this entry has a rate limit.
+#[inline(always)]
+fn is_limited<M: Machine>(machine: &M, entry: u64) -> bool {
+    machine.constant(|c| &c.has_limit) != has_limit::NO && entry & u64::from(LIMITED) << 32 != 0
 }
 
 /// What the walk returns if the rows have no rule before the one in the lists.
@@ -145,7 +196,7 @@ struct Walk<'a, M, F> {
     first_rule: u64,
     /// The number of the first matching rule in the lists, or [`NONE`].
     best: u64,
-    /// The deciding rule's entry and [`FOUND`], or 0.
+    /// The deciding rule's entry and [`FOUND`], or that of a rule with a limit; or 0.
     found: u64,
 }
 
@@ -222,6 +273,11 @@ impl<M: Machine, F: Family> Step for Walk<'_, M, F> {
                 return false;
             }
             let entry = entry::<M, F>(&self.machine, rule);
+            if is_limited(&self.machine, entry) {
+                self.rules_left ^= bit;
+                self.found = entry | FOUND;
+                return false;
+            }
             if self.machine.constant(|c| &c.has_next) == 0 || (entry >> 32) as u8 != Action::NEXT.0
             {
                 self.found = entry | FOUND;

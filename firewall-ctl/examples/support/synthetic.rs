@@ -226,6 +226,7 @@ fn rules(ports: &[PortView], tick: u64) -> Vec<RuleView> {
         place: format!("rules/web-server.yaml:{}", 14 + index * 5),
         enabled: rule.3,
         hits: rule.4,
+        over: None,
         history: history(rule.4.rate.pps, tick),
     };
     rules.into_iter().enumerate().map(view).collect()

@@ -130,12 +130,18 @@ fn found(none: bool, what: &str, name: Option<&str>) -> Result<(), Failure> {
 
 /// Rules in policy order.
 pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> String {
-    let mut columns = vec![">#", "RULE", "ACTION", ">HITS", "MATCH"];
+    let limited = report.rules.iter().any(|rule| rule.over.is_some());
+    let mut columns = vec![">#", "RULE", "ACTION", ">HITS"];
+    columns.extend(limited.then_some(">OVER"));
+    columns.push("MATCH");
     if wide {
         columns.push("PLACE");
     }
     let mut table = Table::new(&columns);
     for rule in &report.rules {
+        let over = rule
+            .over
+            .map_or(String::new(), |over| count(over.total.packets, numbers));
         let mut cells = vec![
             rule.number.to_string(),
             if wide {
@@ -145,12 +151,13 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
             },
             action(&rule.action, rule.enabled),
             count(rule.hits.total.packets, numbers),
-            if wide {
-                rule.summary.clone()
-            } else {
-                shorten(&rule.summary, 32)
-            },
         ];
+        cells.extend(limited.then_some(over));
+        cells.push(if wide {
+            rule.summary.clone()
+        } else {
+            shorten(&rule.summary, 32)
+        });
         if wide {
             cells.push(rule.place.clone());
         }
@@ -159,6 +166,9 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
     let mut text = table.render();
     if report.rules.iter().any(|rule| !rule.enabled) {
         text.push_str("An action in brackets: the rule is disabled.\n");
+    }
+    if limited {
+        text.push_str("Over: packets beyond the rule's limit; hits are those within it.\n");
     }
     if let Some(generation) = &report.generation {
         text.push_str(&format!("Default: {}\n", generation.default));

@@ -212,6 +212,10 @@ fn rules(snapshot: &Snapshot, rows: usize, wide: bool, numbers: Numbers) -> Stri
         ">PACKETS",
         ">BYTES",
     ];
+    let limited = snapshot.rules.iter().any(|rule| rule.over.is_some());
+    if limited {
+        columns.extend([">OVER/s", ">OVER"]);
+    }
     if wide {
         columns.extend(["MATCH", "PLACE"]);
     }
@@ -238,6 +242,15 @@ fn rules(snapshot: &Snapshot, rows: usize, wide: bool, numbers: Numbers) -> Stri
             count(rule.hits.total.packets, numbers),
             bytes(rule.hits.total.bytes, numbers),
         ];
+        if limited {
+            let over = |cell: fn(&Flow, Numbers) -> String| {
+                rule.over
+                    .as_ref()
+                    .map_or(String::new(), |over| cell(over, numbers))
+            };
+            cells.push(over(|over, numbers| rate(over.rate.pps, numbers)));
+            cells.push(over(|over, numbers| count(over.total.packets, numbers)));
+        }
         if wide {
             cells.extend([rule.summary.clone(), rule.place.clone()]);
         }

@@ -283,13 +283,17 @@ impl Case<'_> {
         })?;
         let mut capture = Capture::open(BufReader::new(file)).map_err(failed)?;
         let fragments = host::Memory::default();
-        let mut trial = self.args.live.then(|| self.engine.trial(self.compiled));
+        // Frames of a capture are judged as if every rate limit had room: when they came, and what
+        // came besides, a capture does not say.
+        let mut compiled = self.compiled.clone();
+        compiled.tables = compiled.tables.without_limits();
+        let mut trial = self.args.live.then(|| self.engine.trial(&compiled));
         let mut rows: BTreeMap<(u32, u8, u8), Row> = BTreeMap::new();
         let (mut frames, mut cut, mut differing, mut unexpected) = (0, 0, 0, 0);
         while let Some(captured) = capture.next_frame().map_err(failed)? {
             frames += 1;
             cut += u64::from(captured.cut);
-            let tables = &self.compiled.tables;
+            let tables = &compiled.tables;
             let outcome =
                 host::decide_after(tables, &fragments, &captured.frame, self.zone).outcome;
             if let Some(trial) = &mut trial {
@@ -305,7 +309,10 @@ impl Case<'_> {
                 .or_insert_with(|| Row {
                     verdict: outcome.verdict.name(),
                     reason: outcome.reason.name(),
-                    rule: (outcome.rule != NO_RULE).then(|| self.about(outcome.rule as usize)),
+                    rule: (outcome.rule != NO_RULE)
+                        .then(|| self.compiled.policy.rule_of_counter(outcome.rule as usize))
+                        .flatten()
+                        .map(|rule| self.about(rule)),
                     packets: 0,
                     bytes: 0,
                     first: frames,

@@ -60,6 +60,7 @@ fn rule(number: usize, name: &str, action: &str, summary: &str, hits: Flow) -> R
         place: format!("rules/web.yaml:{}", number + 10),
         enabled: name != "old-ftp",
         hits,
+        over: None,
         history: Vec::new(),
     }
 }

@@ -73,17 +73,13 @@ fn translate(
     new: &Record,
     new_capacity: usize,
 ) -> Vec<Counter> {
-    let old_slots: HashMap<&str, u32> = old
-        .rules
-        .iter()
-        .map(|rule| (rule.name.as_str(), rule.slot))
-        .collect();
+    let old_slots: HashMap<String, u32> = old.counters().into_iter().collect();
     let mut totals = vec![Counter::default(); new_capacity];
-    for rule in &new.rules {
+    for (name, slot) in new.counters() {
         let old_total = old_slots
-            .get(rule.name.as_str())
+            .get(&name)
             .and_then(|&slot| old_totals.get(slot as usize));
-        if let (Some(old_total), Some(total)) = (old_total, totals.get_mut(rule.slot as usize)) {
+        if let (Some(old_total), Some(total)) = (old_total, totals.get_mut(slot as usize)) {
             *total = *old_total;
         }
     }

@@ -80,7 +80,7 @@ impl Engine {
     /// exceeds.
     pub fn compile(&self, request: &Request) -> Result<Compiled, EngineError> {
         let source = files::read(request, &self.object)?;
-        let slots: Vec<u32> = (0..source.policy.rules.len() as u32).collect();
+        let slots: Vec<u32> = (0..source.policy.counters().len() as u32).collect();
         let tables = files::compile(&source.policy, &slots)?;
         files::test(request, &source, &tables)?;
         Ok(Compiled {

@@ -523,13 +523,8 @@ struct Counters {
 impl Counters {
     /// Those of the generation before, as far as there are any and they are large enough.
     fn obtain(kept: &Kept<'_>, desired: &Desired<'_>) -> Result<Self, EngineError> {
-        let rules: Vec<&str> = desired
-            .source
-            .policy
-            .rules
-            .iter()
-            .map(|rule| rule.name.as_str())
-            .collect();
+        let names = desired.source.policy.counters();
+        let rules: Vec<&str> = names.iter().map(String::as_str).collect();
         let interfaces: Vec<&str> = desired
             .targets
             .iter()
@@ -565,10 +560,10 @@ impl Counters {
             .collect();
         // Too many only because slots of interfaces that go are not free yet: take those.
         let interface_slots = by_slot(&taken).or_else(|_| by_slot(&[]))?;
-        let taken: Vec<(&str, u32)> = record
-            .rules
+        let taken = record.counters();
+        let taken: Vec<(&str, u32)> = taken
             .iter()
-            .map(|rule| (rule.name.as_str(), rule.slot))
+            .map(|(name, slot)| (name.as_str(), *slot))
             .collect();
         let capacity = rule_capacity(counters)?;
         let fitting = (rules.len() <= capacity as usize / 2)
@@ -653,6 +648,8 @@ fn draft_record(
 }
 
 fn rule_records(policy: &Policy, slots: &[u32]) -> Vec<RuleRecord> {
+    let (slots, over) = slots.split_at(policy.rules.len());
+    let mut over = over.iter().copied();
     policy
         .rules
         .iter()
@@ -664,6 +661,7 @@ fn rule_records(policy: &Policy, slots: &[u32]) -> Vec<RuleRecord> {
             summary: rule.summary.clone(),
             place: format!("{}:{}", rule.place.file, rule.place.line),
             enabled: rule.enabled,
+            over: rule.limit.as_ref().and_then(|_| over.next()),
         })
         .collect()
 }

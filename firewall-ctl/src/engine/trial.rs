@@ -9,7 +9,7 @@ use super::files::{self, Source};
 use super::types::Request;
 use crate::kernel::counters::Sums;
 use crate::kernel::program::Loaded;
-use firewall_common::abi::{InterfaceEntry, fragments};
+use firewall_common::abi::{InterfaceEntry, fragments, has_limit};
 use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
 use firewall_policy::host;
@@ -65,7 +65,7 @@ impl<'a> Trial<'a> {
                 slot: SLOT as u16,
                 zone: zone as u16,
             };
-            let rules = self.policy.rules.len() as u32;
+            let rules = self.policy.counters().len() as u32;
             let loaded = Loaded::load_object(self.object, self.tables, rules, &[loopback])?;
             self.loaded.insert(zone, loaded);
         }
@@ -95,9 +95,13 @@ impl<'a> Trial<'a> {
     /// As [`Trial::verdict`].
     pub fn end(&mut self, frame: &[u8], zone: u32) -> Result<(Verdict, Reason), EngineError> {
         let follows = self.tables.config.packet.fragments == fragments::FOLLOW_FIRST;
+        let limits = self.tables.config.has_limit != has_limit::NO;
         let loaded = self.zone(zone)?;
         if follows {
             loaded.forget_fragments()?;
+        }
+        if limits {
+            loaded.forget_limits()?;
         }
         let before = loaded.reasons(SLOT);
         let verdict = loaded.run(frame, 1, None)?.verdict;
@@ -124,9 +128,13 @@ impl<'a> Trial<'a> {
     ) -> Result<TrialOutcome, EngineError> {
         let (rules, tables) = (&self.policy.rules, self.tables);
         let follows = self.tables.config.packet.fragments == fragments::FOLLOW_FIRST;
+        let limits = self.tables.config.has_limit != has_limit::NO;
         let loaded = self.zone(zone)?;
         if follows {
             loaded.forget_fragments()?;
+        }
+        if limits {
+            loaded.forget_limits()?;
         }
         if let Some(sent) = before {
             loaded.send(sent, 1)?;
@@ -157,6 +165,7 @@ impl<'a> Trial<'a> {
             .outcome
             .rule as usize;
         let rule = match decided.as_slice() {
+            _ if reason == Reason::LIMIT => self.policy.rule_of_counter(expected),
             _ if reason != Reason::RULE => None,
             rules if rules.contains(&expected) => Some(expected),
             rules => rules.last().copied(),
@@ -219,7 +228,7 @@ pub(super) fn run_tests(
     if source.tests.is_empty() {
         return Ok(());
     }
-    let slots: Vec<u32> = (0..source.policy.rules.len() as u32).collect();
+    let slots: Vec<u32> = (0..source.policy.counters().len() as u32).collect();
     let tables = files::compile(&source.policy, &slots)?;
     files::test(request, source, &tables)?;
     Trial::new(object, &source.policy, &tables).run_tests(

@@ -65,6 +65,22 @@ pub struct RuleRecord {
     pub place: String,
     /// False for `enabled: false`.
     pub enabled: bool,
+    /// Counter slot in `fw_rules` of what is over the rule's rate limit, if it has one.
+    #[serde(default)]
+    pub over: Option<u32>,
+}
+
+impl Record {
+    /// Name and slot of everything that has a rule counter: see
+    /// [`firewall_policy::rule::Policy::counters`].
+    pub(crate) fn counters(&self) -> Vec<(String, u32)> {
+        let rules = self.rules.iter().map(|rule| (rule.name.clone(), rule.slot));
+        let over = self
+            .rules
+            .iter()
+            .filter_map(|rule| Some((format!("{}/over", rule.name), rule.over?)));
+        rules.chain(over).collect()
+    }
 }
 
 /// One interface of a [`Record`].

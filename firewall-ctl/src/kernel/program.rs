@@ -360,6 +360,16 @@ impl Loaded {
             .map_err(KernelError::call("empty the table of fragments"))
     }
 
+    /// Makes the program forget what rate limits have used up. Not while it runs.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn forget_limits(&self) -> Result<(), KernelError> {
+        let buckets = self.regions.map(Region::Buckets);
+        sys::map_set(buckets.fd(), &vec![0; buckets.size()])
+            .map_err(KernelError::call("empty the buckets of rate limits"))
+    }
+
     /// The program itself.
     #[cfg(feature = "bench")]
     pub(super) fn program(&self) -> &Program {

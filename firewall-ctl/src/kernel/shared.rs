@@ -5,7 +5,7 @@
 //! with which the region's hashes begin; every generation that uses the region gets it as constants.
 //!
 //! Invariant: a region that is found is used on only if it has exactly the size that the new
-//! generation would have made.
+//! generation would have made, and its content means the same.
 
 use super::KernelError;
 use super::mapping::Mapping;
@@ -55,7 +55,12 @@ impl Regions {
     ) -> Result<Self, KernelError> {
         let obtain = |region: Region| {
             let size = map_size(region, config);
-            let fits = |map: &BigMap| map.size() == size as usize && is_used(region, config);
+            let fits = |map: &BigMap| {
+                map.size() == size as usize
+                    && is_used(region, config)
+                    && (region != Region::Buckets
+                        || Shared::of(map).is_ok_and(|it| it.layout() == config.buckets_layout))
+            };
             match found(region).filter(fits) {
                 Some(map) => Ok(map),
                 None => BigMap::region(region.name(), size),
@@ -91,11 +96,15 @@ impl Regions {
             if !is_used(region, config) {
                 continue;
             }
-            let seed = Shared::of(self.map(region))?.seed();
+            let shared = Shared::of(self.map(region))?;
+            let seed = shared.seed();
             match region {
                 Region::Fragments => {}
                 Region::Flows => config.flows_seed = seed,
-                Region::Buckets => config.buckets_seed = seed,
+                Region::Buckets => {
+                    shared.set_layout(config.buckets_layout);
+                    config.buckets_seed = seed;
+                }
                 Region::Bans => config.bans_seed = seed,
             }
         }
@@ -136,6 +145,17 @@ impl Shared {
         Ok(Self {
             memory: map.map_writable()?,
         })
+    }
+
+    /// What the buckets of rate limits mean ([`Config::buckets_layout`]): those of other limits
+    /// are worth nothing.
+    fn layout(&self) -> u32 {
+        self.memory.words()[self.words() + 1].load(Ordering::Acquire) as u32
+    }
+
+    /// Sets [`Shared::layout`]. Needs the lock on the store.
+    fn set_layout(&self, layout: u32) {
+        self.memory.words()[self.words() + 1].store(layout.into(), Ordering::Release);
     }
 
     /// The secret in the header, made now if there is none. Needs the lock on the store.

@@ -166,13 +166,13 @@ impl Sampler {
     /// Notes which counter slots changed hands, so that one rule's past is not taken for another's.
     fn follow(&mut self, record: &Record) {
         self.renamed.clear();
-        if self.generation == record.generation && self.rule_names.len() == record.rules.len() {
+        let counters = record.counters();
+        if self.generation == record.generation && self.rule_names.len() == counters.len() {
             return;
         }
-        let names: HashMap<u32, String> = record
-            .rules
-            .iter()
-            .map(|rule| (rule.slot, rule.name.clone()))
+        let names: HashMap<u32, String> = counters
+            .into_iter()
+            .map(|(name, slot)| (slot, name))
             .collect();
         self.renamed = names
             .iter()
@@ -326,32 +326,35 @@ impl Sampler {
                 .as_ref()
                 .and_then(|counters| counters.rules.get(slot as usize).copied())
         };
-        let views = record.rules.iter().enumerate().map(|(i, rule)| {
-            // The readings belong to another generation until the next one is taken.
-            let ours = self.rule_names.get(&rule.slot) == Some(&rule.name);
-            let total = counter(&self.now, rule.slot)
+        // The readings belong to another generation until the next one is taken.
+        let ours = |slot: u32, name: &str| self.rule_names.get(&slot).is_some_and(|n| n == name);
+        let hits = |slot: u32, name: &str| {
+            let ours = ours(slot, name);
+            let total = counter(&self.now, slot)
                 .filter(|_| ours)
                 .unwrap_or_default();
-            let growth = match counter(&self.before, rule.slot) {
-                Some(earlier) if ours && !self.renamed.contains(&rule.slot) => {
-                    grown(total, earlier)
-                }
+            let growth = match counter(&self.before, slot) {
+                Some(earlier) if ours && !self.renamed.contains(&slot) => grown(total, earlier),
                 _ => Counter::default(),
             };
-            RuleView {
-                number: i + 1,
-                name: rule.name.clone(),
-                action: rule.action.clone(),
-                summary: rule.summary.clone(),
-                place: rule.place.clone(),
-                enabled: rule.enabled,
-                hits: self.flow(total, growth),
-                history: if ours {
-                    self.rules.of(rule.slot)
-                } else {
-                    Vec::new()
-                },
-            }
+            self.flow(total, growth)
+        };
+        let views = record.rules.iter().enumerate().map(|(i, rule)| RuleView {
+            number: i + 1,
+            name: rule.name.clone(),
+            action: rule.action.clone(),
+            summary: rule.summary.clone(),
+            place: rule.place.clone(),
+            enabled: rule.enabled,
+            hits: hits(rule.slot, &rule.name),
+            over: rule
+                .over
+                .map(|slot| hits(slot, &format!("{}/over", rule.name))),
+            history: if ours(rule.slot, &rule.name) {
+                self.rules.of(rule.slot)
+            } else {
+                Vec::new()
+            },
         });
         views.collect()
     }

@@ -13,6 +13,7 @@ fn rule(name: &str, slot: u32) -> RuleRecord {
         summary: format!("match of {name}"),
         place: "web.yaml:4".to_owned(),
         enabled: true,
+        over: None,
     }
 }
 

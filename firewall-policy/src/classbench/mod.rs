@@ -74,6 +74,7 @@ fn rule(index: usize, line: u32, summary: String, matches: Match) -> Rule {
         } else {
             Action::PASS
         },
+        limit: None,
     }
 }
 

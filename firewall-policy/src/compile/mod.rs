@@ -14,6 +14,7 @@ mod blob;
 mod encode;
 mod fields;
 mod hash;
+mod limits;
 mod lists;
 mod rows;
 mod sweep;
@@ -24,11 +25,13 @@ use crate::tables::Tables;
 use addr::Address;
 use blob::Blob;
 use encode::{Encoder, Layout, NODE};
-use firewall_common::abi::{ABI_VERSION, AddrConfig, Config, FRAGMENT_MS, FamilyConfig, RuleEntry};
+use firewall_common::abi::{
+    ABI_VERSION, AddrConfig, Config, FRAGMENT_MS, FamilyConfig, LIMIT_INDEX_SHIFT, LIMITED,
+    RuleEntry,
+};
 use firewall_common::classify::LANES;
 use firewall_common::field::Field;
 use firewall_common::flows::FLOWS_SIZE;
-use firewall_common::verdict::Action;
 use lists::Side;
 use rows::{RowId, Rows};
 
@@ -50,14 +53,15 @@ pub struct LimitError {
     pub limit: u64,
 }
 
-/// Compiles a policy. `slots[i]` is the counter slot of rule `i`.
+/// Compiles a policy. `slots[i]` is the slot of counter `i` of [`Policy::counters`]: of every rule,
+/// and of what is over each limit.
 ///
 /// # Errors
 /// The limit that the policy exceeds; nothing is ever cut off silently.
 pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
     limit(
         "the list of rules, for the given counter slots,",
-        policy.rules.len(),
+        policy.rules.len() + policy.limits().count(),
         slots.len(),
     )?;
     let mut blob = Blob::new();
@@ -71,11 +75,13 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         &FamilyRules::collect(policy, slots, |set| &set.v6),
         &mut blob,
     )?;
+    let mut limits = Config::default();
+    limits::write(policy, slots, &mut blob, &mut limits)?;
     let (bytes, report) = blob.finish()?;
     let has_next = policy
         .rules
         .iter()
-        .any(|rule| rule.enabled && rule.action == Action::NEXT);
+        .any(|rule| rule.enabled && !rule.always_decides());
     let looks_at_state = policy
         .rules
         .iter()
@@ -92,7 +98,7 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         fragment_ms: FRAGMENT_MS,
         v4,
         v6,
-        ..Config::default()
+        ..limits
     };
     Ok(Tables {
         bytes,
@@ -132,16 +138,23 @@ impl<'a, T: Number> FamilyRules<'a, T> {
             fields: Default::default(),
             entries: Vec::new(),
         };
+        let mut limits = 0;
         for (
             Rule {
                 enabled,
                 matches,
                 action,
+                limit,
                 ..
             },
             &slot,
         ) in policy.rules.iter().zip(slots)
         {
+            let mut action = u32::from(action.0);
+            if limit.is_some() {
+                action |= LIMITED | limits << LIMIT_INDEX_SHIFT;
+                limits += 1;
+            }
             let (src, dst) = (half(&matches.src), half(&matches.dst));
             let never =
                 src.is_empty() || dst.is_empty() || matches.fields.iter().any(RangeSet::is_empty);
@@ -153,10 +166,7 @@ impl<'a, T: Number> FamilyRules<'a, T> {
             for (sets, set) in rules.fields.iter_mut().zip(&matches.fields) {
                 sets.push(set);
             }
-            rules.entries.push(RuleEntry {
-                slot,
-                action: u32::from(action.0),
-            });
+            rules.entries.push(RuleEntry { slot, action });
         }
         rules
     }

@@ -283,7 +283,35 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
     };
     line("packet.tunnels", tunnels(a.tunnels), tunnels(b.tunnels));
     line("interfaces", interfaces(old), interfaces(new));
+    lines.extend(limits(old, new));
     lines
+}
+
+/// Rules with rate limits that are not the same in both. Packets count as within their limits
+/// everywhere else, so that regions say nothing of them.
+fn limits(old: &Policy, new: &Policy) -> Vec<String> {
+    let limited = |rule: &&Rule| rule.enabled && rule.limit.is_some();
+    let named = |policy: &'_ Policy, name: &str| {
+        let found = policy.rules.iter().filter(limited).find(|r| r.name == name);
+        found.cloned()
+    };
+    let words = |rule: &Option<Rule>| match rule {
+        None => "none".to_owned(),
+        Some(rule) => {
+            let over = rule.limit.as_ref().is_some_and(|limit| limit.over_goes_on);
+            let over = if over { ", over: next" } else { "" };
+            format!("{}, {}{over}", rule.summary, rule.action)
+        }
+    };
+    let meaning = |rule: &Rule| (rule.limit.clone(), rule.matches.clone(), rule.action);
+    let gone = old.rules.iter().filter(limited);
+    let fresh = new.rules.iter().filter(limited);
+    let fresh = fresh.filter(|rule| named(old, &rule.name).is_none());
+    gone.chain(fresh)
+        .map(|rule| (&rule.name, named(old, &rule.name), named(new, &rule.name)))
+        .filter(|(_, a, b)| a.as_ref().map(meaning) != b.as_ref().map(meaning))
+        .map(|(name, a, b)| format!("limit of rule `{name}`: {} -> {}", words(&a), words(&b)))
+        .collect()
 }
 
 /// The interfaces in one line.

@@ -161,7 +161,7 @@ fn regions_are_proved_by_oracle_and_frames() {
         let found = diff(&old, &new);
         assert!(found.complete, "seed {seed}");
         let tables = |policy: &Policy| {
-            let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+            let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
             compile(policy, &slots).unwrap()
         };
         let (old_tables, new_tables) = (tables(&old), tables(&new));
@@ -339,4 +339,32 @@ fn one_change_among_ten_thousand_rules_is_found_at_once() {
     );
     assert!(found.complete && !found.regions.is_empty());
     assert!(took.as_secs() < 10, "{took:?}");
+}
+
+#[test]
+fn rules_with_other_limits_are_named() {
+    let rules = |limit: &str| {
+        format!(
+            "version: 1\ndefault: {{in: drop}}\nrules:\n- {{name: web, proto: tcp, port: 80{limit}, action: pass}}\n"
+        )
+    };
+    let old = read(&rules(", limit: {rate: 10/s}"));
+    let cases = [
+        (", limit: {rate: 10/s, per: rule, burst: 20}", None),
+        (
+            ", limit: {rate: 20/s}",
+            Some(
+                "limit of rule `web`: tcp port 80 limit 10/s, pass -> tcp port 80 limit 20/s, pass",
+            ),
+        ),
+        (
+            "",
+            Some("limit of rule `web`: tcp port 80 limit 10/s, pass -> none"),
+        ),
+    ];
+    for (limit, line) in cases {
+        let found = diff(&old, &read(&rules(limit)));
+        assert_eq!(found.settings, Vec::from_iter(line.map(str::to_owned)));
+        assert_eq!(found.is_empty(), line.is_none());
+    }
 }

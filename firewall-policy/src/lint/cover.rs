@@ -158,7 +158,7 @@ impl<'a, T: Carried + Hash + Into<u128>> Boxes<'a, T> {
         // One rule that holds it all is what the reader wants to know.
         let own = &self.hulls[index];
         let holds = |&other: &usize| {
-            self.policy.rules[other].action != Action::NEXT
+            self.policy.rules[other].always_decides()
                 && hull_within(own, &self.hulls[other])
                 && self.box_of(other).is_some_and(|o| space.misfits(o) == 0)
         };
@@ -205,9 +205,9 @@ impl<'a, T: Carried + Hash + Into<u128>> Boxes<'a, T> {
         let own = hull(space);
         (0..end)
             .filter(|&other| {
-                let action = self.policy.rules[other].action;
-                action != Action::NEXT
-                    && wanted(action)
+                let rule = &self.policy.rules[other];
+                rule.always_decides()
+                    && wanted(rule.action)
                     && hulls_meet(&own, &self.hulls[other])
                     && self.box_of(other).is_some_and(|o| space.meets(o))
             })

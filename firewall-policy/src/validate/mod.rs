@@ -8,6 +8,7 @@ mod addr;
 mod flags;
 mod icmp;
 mod interfaces;
+mod limit;
 mod lines;
 mod list_line;
 mod number;

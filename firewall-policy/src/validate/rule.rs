@@ -3,7 +3,7 @@
 use super::number::{self, Domain, Names};
 use super::set::Sets;
 use super::shape::{self, Cx, Keys, Table, boolean, text, word, wrong_kind};
-use super::{flags, icmp, proto, sides, summary};
+use super::{flags, icmp, limit, proto, sides, summary};
 use crate::ast::{Node, Span, Value};
 use crate::diag::{codes, show};
 use crate::range::RangeSet;
@@ -35,10 +35,10 @@ pub(super) const KEYS: Keys = Keys {
         "comment",
         "mode",
         "to_port",
-    ],
-    reserved: &[
         "limit",
         "over",
+    ],
+    reserved: &[
         "ban",
         "log",
         "observe",
@@ -179,6 +179,7 @@ fn read(
     if let Some(node) = table.get("mode") {
         let _enforce: Option<()> = word(cx, node, "mode", &[("enforce", ())], &["audit"]);
     }
+    let limit = limit::read(cx, &table, action);
     let matches = matches(cx, &table, sets, zones);
     let matches = matches?;
     can_match(cx, &table, &matches);
@@ -190,6 +191,7 @@ fn read(
         summary: summary::line(&table),
         matches,
         action: action?,
+        limit: limit.ok()?,
     })
 }
 

@@ -174,9 +174,7 @@ pub(super) fn not_supported(cx: &mut Cx<'_>, span: Span, what: &str, of: &str) {
 fn instead(what: &str) -> &'static str {
     match what.trim_matches('`') {
         "log" | "observe" => "remove it; every rule is counted without it",
-        "limit" | "over" | "ban" => {
-            "remove it, or drop what is too much by address, port or length"
-        }
+        "ban" => "remove it; `limit` drops what is over the rate for as long as it is",
         "reject" => "use `drop`",
         "audit" => "use `action: next`, which counts and goes on",
         "owner" | "reason" => "write it into `comment`",

@@ -1,4 +1,4 @@
-//! A rule's match in one line, in the words of the policy: `tcp port 80,443 from @admins`.
+//! A rule's match, and its limit, in one line, in the words of the policy: `tcp port 80,443 from @admins`.
 
 use super::shape::Table;
 use crate::ast::{Node, Value};
@@ -21,6 +21,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("dscp", "dscp"),
     ("ttl", "ttl"),
     ("length", "length"),
+    ("limit", "limit"),
 ];
 
 /// The line; `any` for a rule that matches everything.
@@ -67,6 +68,7 @@ fn value(key: &str, node: &Node<'_>) -> String {
             let clear = part(node, "clear").map(|flags| format!("!{}", flags.replace(',', "+!")));
             set.into_iter().chain(clear).collect::<Vec<_>>().join("+")
         }
+        "limit" => super::limit::line(node),
         _ => list(node),
     }
 }

@@ -170,7 +170,9 @@ fn crowds_of_addresses() {
         let seed = seeds.next();
         let mut random = Random(seed);
         let policy = policy(&mut random);
-        let slots: Vec<u32> = (0..policy.rules.len() as u32).map(|i| i * 3 + 1).collect();
+        let slots: Vec<u32> = (0..policy.counters().len() as u32)
+            .map(|i| i * 3 + 1)
+            .collect();
         let tables = compile(&policy, &slots).expect("within the limits");
         for (family, config) in [(4, &tables.config.v4), (6, &tables.config.v6)] {
             forms.insert((family, config.src.form, config.src.has_low));

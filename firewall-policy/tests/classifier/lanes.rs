@@ -117,7 +117,7 @@ fn ports_by_byte(ports: u32) -> firewall_policy::rule::Policy {
 fn a_field_with_too_many_classes_is_not_combined() {
     // 65,536 ports and "no port": one class too many for 16 bits.
     let policy = ports_by_byte(65_536);
-    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+    let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
     let error = compile(&policy, &slots).expect_err("too many classes");
     assert_eq!(error.to_string(), TOO_MANY);
 
@@ -161,7 +161,7 @@ fn a_lane_with_too_many_classes_is_not_made() {
     let others = ports_by_byte(0).rules.into_iter().skip(512);
     let others = others.map(|rule| rule.matches);
     let policy = policy(two_ports(300).into_iter().chain(others));
-    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+    let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
     let error = compile(&policy, &slots).expect_err("too many classes");
     assert_eq!(error.to_string(), TOO_MANY);
 }

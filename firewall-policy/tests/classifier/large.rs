@@ -19,6 +19,7 @@ fn rule(index: usize, matches: Match) -> Rule {
         summary: String::new(),
         matches,
         action: Action::DROP,
+        limit: None,
     }
 }
 
@@ -38,7 +39,7 @@ pub(crate) fn policy(matches: impl Iterator<Item = Match>) -> Policy {
 }
 
 pub(crate) fn compiled(policy: &Policy) -> Tables {
-    let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+    let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
     compile(policy, &slots).expect("within the limits")
 }
 

@@ -226,6 +226,7 @@ pub(crate) fn policy(seed: u64, rules: usize, style: Style) -> Policy {
                 } else {
                     random.pick(&[Action::PASS, Action::DROP])
                 },
+                limit: None,
             }
         })
         .collect();

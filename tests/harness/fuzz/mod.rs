@@ -45,7 +45,7 @@ impl Case {
     /// # Errors
     /// It is beyond a limit.
     pub fn new(name: impl Into<String>, policy: Policy) -> Result<Self> {
-        let slots: Vec<u32> = (0..policy.rules.len() as u32).collect();
+        let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
         let tables = compile(&policy, &slots).context("the policy does not compile")?;
         Ok(Self {
             name: name.into(),

@@ -44,4 +44,27 @@ codes! { FIELDS:
          or ICMPv6 with IPv4 addresses."
         wrong "- {name: a, from: 10.0.0.0/8, to: \"2001:db8::/32\", action: pass}\n"
         right "- {name: a, from: 10.0.0.0/8, to: 192.0.2.0/24, action: pass}\n";
+    RATE "FW0171" "not a rate, or not a burst"
+        "A rate is a number of packets, a slash and a time: `200/s`, `6/30s`, `500k/s`, `10/m`. \
+         The time is up to a day, the rate up to 100M/s. A burst is how many packets may come at \
+         once; without `burst` it is what the rate allows in two seconds, and at least the number \
+         in a rate over a longer time."
+        wrong "- {name: ssh, proto: tcp, port: ssh, limit: {rate: 10 per second}, action: pass}\n"
+        right "- {name: ssh, proto: tcp, port: ssh, limit: {rate: 10/s}, action: pass}\n";
+    LIMIT_WITHOUT_EFFECT "FW0172" "a limit that changes nothing"
+        "A limit says how much of what the rule matches its action is for; what is over it is \
+         dropped. With `action: drop` both are dropped. `action: pass` lets what is within the \
+         limit through, `action: next` hands it to the next rules."
+        wrong "- {name: syn, proto: tcp, limit: {rate: 200/s, per: source}, action: drop}\n"
+        right "- {name: syn, proto: tcp, limit: {rate: 200/s, per: source}, action: next}\n";
+    OVER_NEEDS_LIMIT "FW0173" "over without limit"
+        "`over` says what becomes of packets over the rule's limit, and the rule has none."
+        wrong "- {name: syn, proto: tcp, over: next, action: pass}\n"
+        right "- {name: syn, proto: tcp, limit: {rate: 200/s}, over: next, action: pass}\n";
+    PER_LENGTH "FW0174" "not a prefix length for a limit"
+        "`source/24` keeps IPv4 sources apart by their first 24 bits and IPv6 sources by 32 bits \
+         more, 56; `source/24/48` says both. `source` alone is /32 and /64, because one host of \
+         IPv6 has a /64 at least."
+        wrong "- {name: syn, limit: {rate: 200/s, per: source/64}, action: next}\n"
+        right "- {name: syn, limit: {rate: 200/s, per: source/32/64}, action: next}\n";
 }

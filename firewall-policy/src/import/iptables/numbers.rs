@@ -153,7 +153,7 @@ pub(in crate::import) fn dscp(text: &str) -> Option<u128> {
 /// Why a rule with an extension is not exact.
 pub(in crate::import) fn unknown(module: &str) -> String {
     let what = match module {
-        "limit" | "hashlimit" => "a policy of this version limits no rates",
+        "limit" | "hashlimit" => "rates are not carried over; write the `limit` by hand",
         "connlimit" => "connections are not counted",
         "recent" => "sources are not remembered",
         "string" | "bpf" | "u32" => "the contents of packets are not looked at",

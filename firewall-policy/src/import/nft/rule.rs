@@ -366,7 +366,7 @@ fn not_understood(value: &Value) -> Reason {
 
 fn unknown(kind: &str) -> Reason {
     match kind {
-        "limit" | "meter" => "a policy of this version limits no rates (limit)".into(),
+        "limit" | "meter" => "rates are not carried over; write the `limit` by hand".into(),
         "ct count" => "connections are not counted (ct count)".into(),
         other => format!("a policy has nothing like `{other}`"),
     }

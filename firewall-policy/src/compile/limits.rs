@@ -1,0 +1,153 @@
+//! Rate limits in the tables, and where their buckets are.
+//!
+//! ```text
+//! region: one line or eight for each limit by rule or interface, then a table for each by address
+//! ```
+//!
+//! Tables by address share [`BUCKETS`] in equal parts, so that memory does not depend on what comes
+//! by, and no rule's sources push those of another rule out.
+
+use super::blob::Blob;
+use super::{LimitError, limit};
+use crate::limit::{Lengths, Limit, Per};
+use crate::rule::Policy;
+use firewall_common::abi::{
+    Config, LIMITS, LIMITS_PASSED, LimitEntry, has_limit, limit_flag, limit_per,
+};
+use firewall_common::limits::FRACTION;
+use firewall_common::verdict::Action;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Bytes of all tables by address: 262,144 buckets of 16 bytes.
+const BUCKETS: u32 = 4 << 20;
+
+/// Fewest bytes of one of them: 4,096 buckets.
+const FEWEST: u32 = 64 << 10;
+
+/// Bytes of a limit with one bucket: a cache line that no other limit writes to.
+const LINE: u32 = 64;
+
+/// Bytes of a limit by interface: a bucket for each of 64.
+const INTERFACES: u32 = 512;
+
+/// Writes the entries of all limits in policy order, and says in `config` what the program needs to
+/// know. `slots` is as [`super::compile`] has it.
+pub(super) fn write(
+    policy: &Policy,
+    slots: &[u32],
+    blob: &mut Blob,
+    config: &mut Config,
+) -> Result<(), LimitError> {
+    let limits: Vec<&Limit> = policy.limits().collect();
+    limit("the list of rate limits", limits.len(), LIMITS)?;
+    let passed = policy.rules.iter();
+    let passed = passed.filter(|rule| rule.enabled && rule.limit.is_some());
+    limit(
+        "the list of rate limits behind which a packet can go on (`action: next`, `over: next`)",
+        passed.filter(|rule| !rule.always_decides()).count(),
+        LIMITS_PASSED,
+    )?;
+    if limits.is_empty() {
+        return Ok(());
+    }
+    let by_address = |per: Per| matches!(per, Per::Source(_) | Per::Destination(_));
+    let tables = limits.iter().filter(|limit| by_address(limit.per)).count();
+    let share = (BUCKETS / (tables as u32).next_power_of_two()).max(FEWEST);
+    let size = |limit: &Limit| match limit.per {
+        Per::Rule => LINE,
+        Per::Interface => INTERFACES,
+        Per::Source(_) | Per::Destination(_) => share,
+    };
+    let start = blob.align(64);
+    let mut layout = DefaultHasher::new();
+    let mut end = 0;
+    for (limit, &over_slot) in limits.iter().zip(&slots[policy.rules.len()..]) {
+        let entry = entry(limit, end, size(limit), over_slot);
+        let Placement { per, masks } = placement(limit.per);
+        (over_slot, per, masks, entry.base, entry.size).hash(&mut layout);
+        end += size(limit);
+        for word in [
+            entry.interval,
+            entry.tolerance,
+            entry.v4_mask,
+            entry.v6_mask_hi,
+            entry.v6_mask_lo,
+        ] {
+            blob.u64(word);
+        }
+        for word in [
+            entry.base,
+            entry.size,
+            entry.over_slot,
+            entry.over_action,
+            entry.per,
+            entry.flags,
+        ] {
+            blob.u32(word);
+        }
+    }
+    blob.report("rate limits".into(), limits.len(), start);
+    config.limits = start as u32;
+    config.buckets_size = end.next_power_of_two();
+    config.buckets_layout = layout.finish() as u32 | 1;
+    config.has_limit = if limits.iter().any(|limit| limit.per == Per::Interface) {
+        has_limit::BY_INTERFACE
+    } else {
+        has_limit::YES
+    };
+    Ok(())
+}
+
+fn entry(limit: &Limit, base: u32, size: u32, over_slot: u32) -> LimitEntry {
+    let scaled = u128::from(limit.window) << FRACTION;
+    let packets = u128::from(limit.packets);
+    let time = |count: u64| {
+        let exact = (scaled * u128::from(count) + packets / 2) / packets;
+        u64::try_from(exact).unwrap_or(u64::MAX)
+    };
+    let over = if limit.over_goes_on {
+        Action::NEXT
+    } else {
+        Action::OVER
+    };
+    let Placement {
+        per,
+        masks: (v4_mask, v6_mask_hi, v6_mask_lo),
+    } = placement(limit.per);
+    LimitEntry {
+        interval: time(1),
+        tolerance: time(limit.burst - 1),
+        v4_mask,
+        v6_mask_hi,
+        v6_mask_lo,
+        base,
+        size,
+        over_slot,
+        over_action: u32::from(over.0),
+        per,
+        flags: if limit.new_only { limit_flag::NEW } else { 0 },
+    }
+}
+
+/// How a packet's bucket is found.
+struct Placement {
+    /// One of [`limit_per`].
+    per: u32,
+    /// Of IPv4, of the upper and of the lower half of IPv6.
+    masks: (u64, u64, u64),
+}
+
+fn placement(per: Per) -> Placement {
+    let masks = |lengths: Lengths| {
+        let v4 = u64::from(u32::MAX << (32 - lengths.v4));
+        let v6 = u128::MAX << (128 - lengths.v6);
+        (v4, (v6 >> 64) as u64, v6 as u64)
+    };
+    let (per, masks) = match per {
+        Per::Rule => (limit_per::RULE, (0, 0, 0)),
+        Per::Interface => (limit_per::INTERFACE, (0, 0, 0)),
+        Per::Source(lengths) => (limit_per::SOURCE, masks(lengths)),
+        Per::Destination(lengths) => (limit_per::DESTINATION, masks(lengths)),
+    };
+    Placement { per, masks }
+}

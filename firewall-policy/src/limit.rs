@@ -1,0 +1,55 @@
+//! A rule's rate limit, as validation leaves it. Times are nanoseconds.
+//!
+//! May not import the compiler or the oracle. Invariant: of [`crate::validate`] only come limits
+//! whose rate and burst the tables can hold exactly enough; see `validate/limit.rs` for the bounds.
+
+/// How much a rule lets on to its action.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limit {
+    /// Packets in [`Limit::window`], at least 1.
+    pub packets: u64,
+    /// Nanoseconds, at least 1.
+    pub window: u64,
+    /// Packets that may come at once, at least 1.
+    pub burst: u64,
+    /// What has an allowance of its own.
+    pub per: Per,
+    /// Only packets that may open a connection count.
+    pub new_only: bool,
+    /// Whether what is over the limit goes on to the next rules, in place of being dropped.
+    pub over_goes_on: bool,
+}
+
+/// What a rate limit keeps apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Per {
+    /// Nothing: one allowance for all that the rule matches.
+    Rule,
+    /// Interfaces.
+    Interface,
+    /// Source prefixes of these lengths.
+    Source(Lengths),
+    /// Destination prefixes of these lengths.
+    Destination(Lengths),
+}
+
+/// Prefix lengths in bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Lengths {
+    /// 1 to 32.
+    pub v4: u32,
+    /// 1 to 128.
+    pub v6: u32,
+}
+
+impl Lengths {
+    /// One IPv4 address, and what one host of IPv6 has at least: a /64.
+    pub const HOST: Self = Self { v4: 32, v6: 64 };
+
+    /// The IPv6 length that goes with an IPv4 one, 32 bits more: /32 and /64 are a host or a home,
+    /// /24 and /56 a small site, /16 and /48 a large one.
+    #[must_use]
+    pub const fn of_v4(v4: u32) -> Self {
+        Self { v4, v6: v4 + 32 }
+    }
+}

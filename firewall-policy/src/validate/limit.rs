@@ -1,0 +1,342 @@
+//! `limit:` and `over:` of a rule: rates such as `200/s`, `6/30s` and `500k/s`, and what they keep
+//! apart.
+
+use super::shape::{Cx, Keys, Table, scalar, word};
+use crate::ast::{Node, Span};
+use crate::diag::{codes, show, suggest};
+use crate::limit::{Lengths, Limit, Per};
+use firewall_common::verdict::Action;
+
+const KEYS: Keys = Keys {
+    of: "`limit`",
+    known: &["rate", "new", "burst", "per"],
+    reserved: &[],
+};
+
+/// Words of `per`.
+const PER: &[&str] = &["source", "destination", "interface", "rule"];
+
+/// Nanoseconds of a second.
+const SECOND: u64 = 1_000_000_000;
+
+/// Longest time of a rate: a day.
+const WINDOW: u64 = 86_400 * SECOND;
+
+/// Most packets a second: beyond it the time between two of them gets too short to be exact.
+const FASTEST: u64 = 100_000_000;
+
+/// Longest time that a used-up burst may take to come back: 30 days.
+const REFILL: u128 = 30 * WINDOW as u128;
+
+/// Units of time in a rate.
+const UNITS: &[(&str, u64)] = &[
+    ("s", SECOND),
+    ("m", 60 * SECOND),
+    ("h", 3_600 * SECOND),
+    ("d", WINDOW),
+];
+
+const EXAMPLE: &str = "a rate is packets in a time: 200/s, 6/30s, 500k/s, 10/m";
+
+/// The limit of a rule, `Ok(None)` if it has none, `Err` after an error.
+pub(super) fn read(
+    cx: &mut Cx<'_>,
+    table: &Table<'_, '_>,
+    action: Option<Action>,
+) -> Result<Option<Limit>, ()> {
+    let over = table.entry("over");
+    let Some((span, node)) = table.entry("limit") else {
+        let Some((span, _)) = over else {
+            return Ok(None);
+        };
+        cx.sink
+            .error(&codes::OVER_NEEDS_LIMIT, span, "`over` without `limit`")
+            .help("add `limit: {rate: 200/s, per: source}`, or remove `over`");
+        return Err(());
+    };
+    let over_goes_on = match over {
+        None => Some(false),
+        Some((_, node)) => word(
+            cx,
+            node,
+            "over",
+            &[("drop", false), ("next", true)],
+            &["reject"],
+        ),
+    };
+    let limit = limit(cx, node);
+    let (over_goes_on, limit) = (over_goes_on.ok_or(())?, limit.ok_or(())?);
+    if action == Some(Action::DROP) && !over_goes_on {
+        cx.sink
+            .error(
+                &codes::LIMIT_WITHOUT_EFFECT,
+                span,
+                "the rule drops what is within the limit and what is over it",
+            )
+            .help(
+                "write what becomes of packets within the limit: `action: pass`, or `action: next` \
+                 to go on with the next rule; what is over it is dropped",
+            );
+        return Err(());
+    }
+    Ok(Some(Limit {
+        over_goes_on,
+        ..limit
+    }))
+}
+
+fn limit(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Limit> {
+    let table = Table::read(cx, node, &KEYS)?;
+    let (new_only, rated) = match (table.entry("rate"), table.entry("new")) {
+        (Some((first, _)), Some((second, _))) => {
+            cx.sink
+                .error(
+                    &codes::DUPLICATE_KEY,
+                    second,
+                    "`new` is another kind of `rate`",
+                )
+                .label("again here")
+                .also(first, "first here")
+                .help("keep one: `rate` counts every packet, `new` those that open a connection");
+            return None;
+        }
+        (_, Some((_, node))) => (true, Some(node)),
+        _ => (
+            false,
+            table.require(cx, "rate", "`rate: 200/s`, or `new: 6/30s`"),
+        ),
+    };
+    let rate = rated.and_then(|node| rate(cx, node));
+    let per = match table.get("per") {
+        None => Some(Per::Rule),
+        Some(node) => per(cx, node),
+    };
+    let burst = match (table.get("burst"), rate) {
+        (None, rate) => rate.map(|(packets, window)| default_burst(packets, window)),
+        (Some(node), rate) => burst(cx, node, rate),
+    };
+    let (packets, window) = rate?;
+    Some(Limit {
+        packets,
+        window,
+        burst: burst?,
+        per: per?,
+        new_only,
+        over_goes_on: false,
+    })
+}
+
+/// Twice what the rate allows in a second, and not less than it names: 400 for 200/s, 6 for 6/30s.
+fn default_burst(packets: u64, window: u64) -> u64 {
+    let two_seconds = u128::from(packets) * 2 * u128::from(SECOND) / u128::from(window);
+    let named = if window > SECOND { packets } else { 1 };
+    u64::try_from(two_seconds)
+        .unwrap_or(u64::MAX)
+        .max(named.min(most_burst(packets, window)))
+        .max(1)
+}
+
+/// The largest burst that comes back in time.
+fn most_burst(packets: u64, window: u64) -> u64 {
+    u64::try_from(REFILL * u128::from(packets) / u128::from(window)).unwrap_or(u64::MAX)
+}
+
+/// Packets and nanoseconds of a rate.
+fn rate(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<(u64, u64)> {
+    let text = scalar(cx, node, EXAMPLE, "`rate: 200/s`")?;
+    let found = text
+        .split_once('/')
+        .and_then(|(packets, time)| Some((amount(packets)?, window(time)?)));
+    let Some((packets, window)) = found else {
+        bad_rate(cx, node.span, text, EXAMPLE);
+        return None;
+    };
+    let per_second = u128::from(packets) * u128::from(SECOND) / u128::from(window.max(1));
+    if packets == 0 {
+        bad_rate(
+            cx,
+            node.span,
+            text,
+            "to let nothing through write a rule with `action: drop`",
+        );
+    } else if window == 0 || window > WINDOW {
+        bad_rate(
+            cx,
+            node.span,
+            text,
+            "the time is one second to one day (1d)",
+        );
+    } else if per_second > u128::from(FASTEST) {
+        bad_rate(cx, node.span, text, "the highest rate is 100M/s");
+    } else {
+        return Some((packets, window));
+    }
+    None
+}
+
+fn bad_rate(cx: &mut Cx<'_>, span: Span, text: &str, help: &str) {
+    cx.sink
+        .error(
+            &codes::RATE,
+            span,
+            format!("`{}` is not a rate", show(text)),
+        )
+        .help(help);
+}
+
+/// `200`, `500k`, `2M`: digits without leading zeros, and a factor.
+fn amount(text: &str) -> Option<u64> {
+    let (digits, factor) = match text.strip_suffix(['k', 'M']) {
+        Some(digits) if text.ends_with('k') => (digits, 1_000),
+        Some(digits) => (digits, 1_000_000),
+        None => (text, 1),
+    };
+    whole(digits)?.checked_mul(factor)
+}
+
+/// `s`, `30s`, `m`, `10m`, `h`, `d` as nanoseconds.
+fn window(text: &str) -> Option<u64> {
+    let &(_, unit) = UNITS.iter().find(|(word, _)| text.ends_with(word))?;
+    match &text[..text.len() - 1] {
+        "" => Some(unit),
+        digits => whole(digits)?.checked_mul(unit),
+    }
+}
+
+fn whole(digits: &str) -> Option<u64> {
+    let plain = !digits.is_empty()
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && (digits == "0" || !digits.starts_with('0'));
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
+fn burst(cx: &mut Cx<'_>, node: &Node<'_>, rate: Option<(u64, u64)>) -> Option<u64> {
+    let text = scalar(cx, node, "`burst` is a number of packets", "`burst: 400`")?;
+    let most = rate.map_or(u64::MAX, |(packets, window)| most_burst(packets, window));
+    match amount(text) {
+        Some(burst) if (1..=most).contains(&burst) => Some(burst),
+        found => {
+            let help = match found {
+                Some(0) => "one packet is the smallest burst: `burst: 1`".to_owned(),
+                Some(_) => format!(
+                    "at this rate a burst of more than {most} takes over 30 days to come back"
+                ),
+                None => "write packets: 400, 2k".to_owned(),
+            };
+            cx.sink
+                .error(
+                    &codes::RATE,
+                    node.span,
+                    format!("`{}` is not a burst", show(text)),
+                )
+                .help(help);
+            None
+        }
+    }
+}
+
+/// `source`, `source/24`, `source/24/56`, likewise `destination`, `interface`, `rule`.
+fn per(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Per> {
+    let expected = format!("`per` is one of {}", PER.join(", "));
+    let text = scalar(cx, node, &expected, "`per: source`")?;
+    let (word, lengths) = match text.split_once('/') {
+        Some((word, lengths)) => (word, Some(lengths)),
+        None => (text, None),
+    };
+    let by_address: fn(Lengths) -> Per = match (word, lengths) {
+        ("rule", None) => return Some(Per::Rule),
+        ("interface", None) => return Some(Per::Interface),
+        ("source", _) => Per::Source,
+        ("destination", _) => Per::Destination,
+        _ => {
+            let error = cx.sink.error(
+                &codes::UNKNOWN_VALUE,
+                node.span,
+                format!("unknown per `{}`", show(text)),
+            );
+            error.help(match word {
+                "rule" | "interface" => format!("write `{word}`: only addresses have a length"),
+                _ => suggest::help(word, PER),
+            });
+            return None;
+        }
+    };
+    let Some(text_of_lengths) = lengths else {
+        return Some(by_address(Lengths::HOST));
+    };
+    let found = match text_of_lengths.split_once('/') {
+        None => bits(text_of_lengths, 32).map(Lengths::of_v4),
+        Some((v4, v6)) => bits(v4, 32)
+            .zip(bits(v6, 128))
+            .map(|(v4, v6)| Lengths { v4, v6 }),
+    };
+    if found.is_none() {
+        cx.sink
+            .error(
+                &codes::PER_LENGTH,
+                node.span,
+                format!("`{}` is not a prefix length of both families", show(text)),
+            )
+            .help(format!(
+                "write {word}/24 (IPv4, 1 to 32; IPv6 gets 32 bits more, /56), or both: \
+                 {word}/24/56"
+            ));
+    }
+    found.map(by_address)
+}
+
+fn bits(text: &str, most: u64) -> Option<u32> {
+    let bits = whole(text)?;
+    (1..=most).contains(&bits).then_some(bits as u32)
+}
+
+/// A limit in one line: `limit 6/30s new per source`.
+pub(super) fn line(node: &Node<'_>) -> String {
+    let part = |key: &str| match &node.value {
+        crate::ast::Value::Map(map) => map
+            .iter()
+            .find(|(k, _)| k.text == key)
+            .and_then(|(_, node)| node.scalar()),
+        _ => None,
+    };
+    let mut line = match (part("rate"), part("new")) {
+        (Some(rate), _) => rate.to_owned(),
+        (None, new) => format!("{} new", new.unwrap_or_default()),
+    };
+    if let Some(per) = part("per").filter(|&per| per != "rule") {
+        line.push_str(&format!(" per {per}"));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SECOND, amount, default_burst, window};
+
+    #[test]
+    fn rates_are_read_strictly() {
+        assert_eq!(amount("200"), Some(200));
+        assert_eq!(amount("500k"), Some(500_000));
+        assert_eq!(amount("2M"), Some(2_000_000));
+        for wrong in [
+            "", "k", "1K", "1.5k", "-1", "+1", "007", "1 000", "1kk", "1e3",
+        ] {
+            assert_eq!(amount(wrong), None, "{wrong}");
+        }
+        assert_eq!(window("s"), Some(SECOND));
+        assert_eq!(window("30s"), Some(30 * SECOND));
+        assert_eq!(window("10m"), Some(600 * SECOND));
+        for wrong in ["", "30", "s30", "ms", "1w", "99999999999999999999s", "-1s"] {
+            assert_eq!(window(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_burst_is_two_seconds_or_what_the_rate_names() {
+        assert_eq!(default_burst(200, SECOND), 400);
+        assert_eq!(default_burst(6, 30 * SECOND), 6);
+        assert_eq!(default_burst(1, SECOND), 2);
+        assert_eq!(default_burst(1, 86_400 * SECOND), 1);
+        assert_eq!(default_burst(600_000, 60 * SECOND), 600_000);
+    }
+}

@@ -1,0 +1,311 @@
+//! Rate limits on the host build: against the oracle's token buckets over random sequences, on eight
+//! threads at once, and a heavy source held while others spray.
+
+use firewall_common::abi::Config;
+use firewall_common::classify::{Hit, classify};
+use firewall_common::field::Field;
+use firewall_common::key::{Family, PacketKey};
+use firewall_common::machine::{Machine, Step};
+use firewall_common::region::Region;
+use firewall_common::verdict::Action;
+use firewall_policy::compile::compile;
+use firewall_policy::host::{HostMachine, Memory};
+use firewall_policy::oracle::{Allowances, evaluate_at};
+use firewall_policy::rule::Policy;
+use firewall_policy::source::{Files, read_policy};
+use firewall_policy::tables::Tables;
+use std::cell::RefCell;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::scope;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// No files.
+#[derive(Debug)]
+struct NoFiles;
+
+impl Files for NoFiles {
+    fn open(&self, path: &str) -> std::io::Result<Box<dyn std::io::Read + '_>> {
+        Err(std::io::Error::other(path.to_owned()))
+    }
+}
+
+fn read(rules: &str) -> (Policy, Tables) {
+    let text = format!("version: 1\ndefault: {{in: drop}}\nrules:\n{rules}");
+    let read = read_policy("limits.yaml", &text, &NoFiles).expect("a policy");
+    let slots: Vec<u32> = (0..read.policy.counters().len() as u32).collect();
+    let tables = compile(&read.policy, &slots).expect("within the limits");
+    (read.policy, tables)
+}
+
+/// Numbers that are the same in every run (SplitMix64; Steele, Lea and Flood, OOPSLA 2014).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ z >> 31) % end
+    }
+}
+
+fn v4(source: u32) -> PacketKey {
+    let mut key = PacketKey::empty(Family::V4);
+    key.src_lo = source.into();
+    key.dst_lo = 0xcb00_7101;
+    key.fields[Field::Proto as usize] = 17;
+    key.fields[Field::DestinationPort as usize] = 53;
+    key
+}
+
+fn packet(random: &mut Random) -> PacketKey {
+    let mut key = if random.below(3) == 0 {
+        let mut key = PacketKey::empty(Family::V6);
+        // Differences in every part of the address that a limit looks at, or does not.
+        key.src_hi = 0x2001_0db8_0000_0000 | random.below(2) << 8 | random.below(2);
+        key.src_lo = random.below(2);
+        key.dst_hi = 0x2001_0db8_ffff_0000;
+        key.dst_lo = random.below(3);
+        key
+    } else {
+        let mut key = v4(0xc612_0000 | (random.below(3) << 8 | random.below(3)) as u32);
+        key.dst_lo += random.below(2);
+        key
+    };
+    let tcp = random.below(2) == 0;
+    key.fields[Field::Proto as usize] = if tcp { 6 } else { 17 };
+    key.fields[Field::DestinationPort as usize] = [22, 53, 80][random.below(3) as usize];
+    if tcp {
+        key.fields[Field::TcpFlags as usize] = [2, 16, 18, 0xc2][random.below(4) as usize];
+    }
+    key.interface = random.below(3) as u32;
+    key
+}
+
+/// What the host build says: counted slots, and the slot and action that decided.
+fn host(tables: &Tables, memory: &Memory, key: &PacketKey) -> (Vec<u32>, Option<Hit>) {
+    let counted = RefCell::new(Vec::new());
+    let hit = classify(&HostMachine::with_memory(tables, &counted, memory), key);
+    (counted.into_inner(), hit)
+}
+
+/// Rates whose packets are a whole number of nanoseconds apart, so that both sides are exact.
+const RULES: &str = "\
+- {name: all, limit: {rate: 1k/s, burst: 900, per: interface}, action: next}\n\
+- {name: ssh, proto: tcp, port: 22, limit: {new: 6/30s, per: source}, action: pass}\n\
+- {name: dst, limit: {rate: 100/s, burst: 3, per: destination}, over: next, action: pass}\n\
+- {name: seen, action: next}\n\
+- {name: net, proto: udp, limit: {rate: 50/s, burst: 1, per: source/24}, action: next}\n\
+- {name: wide, proto: udp, limit: {rate: 20/s, per: source/16/48}, over: next, action: drop}\n\
+- {name: rest, limit: {rate: 250/s, burst: 40}, action: pass}\n";
+
+#[test]
+fn oracle_and_host_agree_on_sequences() {
+    let (policy, tables) = read(RULES);
+    let rules = policy.rules.len();
+    let over = |rule: usize| {
+        let before = policy.rules[..rule].iter();
+        (rules + before.filter(|rule| rule.limit.is_some()).count()) as u32
+    };
+    let mut ends = [[0; 2]; 8];
+    for seed in 0..20 {
+        let mut random = Random(seed);
+        let (memory, mut allowances) = (Memory::default(), Allowances::default());
+        let mut now = SECOND;
+        // From many in a millisecond to few in a second.
+        let pause = [20_000, 400_000, 5_000_000, 300_000_000][seed as usize % 4];
+        for number in 0..3_000 {
+            now += random.below(pause);
+            memory.now.set(now);
+            let key = packet(&mut random);
+            let (want, dropped) = evaluate_at(&policy, &key, now, &mut allowances);
+            let (counted, hit) = host(&tables, &memory, &key);
+            let decided = want.decided.map(|rule| match dropped {
+                true => (over(rule), Action::OVER),
+                false => (rule as u32, policy.rules[rule].action),
+            });
+            assert_eq!(
+                hit.map(|hit| (hit.slot, hit.action)),
+                decided,
+                "seed {seed}, packet {number}: {key:?}"
+            );
+            // What is over a limit and goes on is counted in a slot that the oracle does not name.
+            let within: Vec<usize> = counted
+                .iter()
+                .map(|&slot| slot as usize)
+                .filter(|&slot| slot < rules)
+                .collect();
+            assert_eq!(within, want.counted, "seed {seed}, packet {number}");
+            let end = want.decided.unwrap_or(7);
+            ends[end][usize::from(dropped)] += 1;
+        }
+    }
+    // Every end was met: each limit was within and over.
+    let never = |&(rule, dropped): &(usize, usize)| ends[rule][dropped] == 0;
+    let wanted = [
+        (0, 1),
+        (1, 0),
+        (1, 1),
+        (2, 0),
+        (4, 1),
+        (5, 0),
+        (6, 0),
+        (6, 1),
+    ];
+    assert_eq!(wanted.iter().find(|end| never(end)), None, "{ends:?}");
+}
+
+#[test]
+fn a_heavy_source_is_held_while_others_spray() {
+    const RATE: u64 = 1_000;
+    let (_, tables) = read(
+        "- {name: dns, proto: udp, limit: {rate: 1k/s, burst: 100, per: source}, action: pass}\n",
+    );
+    let cases = std::env::var("FIREWALL_CASES").ok();
+    let sprayed = cases.map_or(1_000_000, |text| text.parse().expect("a number"));
+    let memory = Memory::default();
+    let heavy = v4(0x0a00_0001);
+    let (mut heavy_passed, mut size) = (0, 0);
+    let start = SECOND;
+    // A million other sources a second; the heavy one sends ten times its rate among them.
+    for number in 0..sprayed {
+        memory.now.set(start + number * 1_000);
+        host(&tables, &memory, &v4(0x2000_0000 + number as u32));
+        if number % 100 == 0 {
+            let passes = host(&tables, &memory, &heavy)
+                .1
+                .is_some_and(|hit| hit.slot == 0);
+            heavy_passed += u64::from(passes);
+        }
+        if number == 1_000 {
+            size = memory.words(Region::Buckets).len();
+        }
+    }
+    let allowed = 100 + RATE * sprayed / 1_000_000;
+    println!("{heavy_passed} of {allowed} of the heavy source's packets");
+    assert!(
+        heavy_passed * 100 <= allowed * 105,
+        "{heavy_passed} of {allowed}"
+    );
+    assert!(
+        heavy_passed * 100 >= allowed * 95,
+        "{heavy_passed} of {allowed}"
+    );
+    assert_eq!(memory.words(Region::Buckets).len(), size);
+}
+
+/// Memory that threads share, as processors do. The tables are the host's.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    host: HostMachine<'a>,
+    words: &'a [AtomicU64],
+    clock: &'a AtomicU64,
+}
+
+impl Shared<'_> {
+    fn word(&self, region: Region, offset: u64) -> &AtomicU64 {
+        assert_eq!(region, Region::Buckets);
+        &self.words[offset as usize / 8 & (self.words.len() - 1)]
+    }
+}
+
+impl Machine for Shared<'_> {
+    fn constant(&self, pick: impl Fn(&Config) -> &u32) -> u32 {
+        self.host.constant(pick)
+    }
+    fn table_u16(&self, offset: u64) -> u32 {
+        self.host.table_u16(offset)
+    }
+    fn table_u32(&self, offset: u64) -> u32 {
+        self.host.table_u32(offset)
+    }
+    fn table_u64(&self, offset: u64) -> u64 {
+        self.host.table_u64(offset)
+    }
+    fn opaque(&self, value: u64) -> u64 {
+        value
+    }
+    fn forget(&self, value: u64) -> u64 {
+        value
+    }
+    fn repeat<S: Step>(&self, max: u32, state: &mut S) {
+        self.host.repeat(max, state);
+    }
+    fn now(&self) -> u64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+    fn read(&self, region: Region, offset: u64) -> u64 {
+        self.word(region, offset).load(Ordering::Acquire)
+    }
+    fn write(&self, region: Region, offset: u64, word: u64) {
+        self.word(region, offset).store(word, Ordering::Release);
+    }
+    fn exchange_if(&self, region: Region, offset: u64, old: u64, new: u64) -> bool {
+        self.word(region, offset)
+            .compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+    fn unlock(&self, region: Region, offset: u64) {
+        self.write(region, offset, 0);
+    }
+    fn count_rule(&self, slot: u32) {
+        self.host.count_rule(slot);
+    }
+}
+
+#[test]
+fn a_burst_is_exact_on_eight_threads() {
+    const THREADS: usize = 8;
+    const BURST: u64 = 50_000;
+    for per in ["rule", "source"] {
+        let (_, tables) = read(&format!(
+            "- {{name: dns, proto: udp, limit: {{rate: 1/s, burst: {BURST}, per: {per}}}, \
+             action: pass}}\n"
+        ));
+        let size = tables.config.buckets_size as usize / 8;
+        let words: Vec<AtomicU64> = (0..size).map(|_| AtomicU64::new(0)).collect();
+        let clock = AtomicU64::new(SECOND);
+        let (barrier, passed) = (Barrier::new(THREADS), AtomicU64::new(0));
+        scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    let counted = RefCell::new(Vec::new());
+                    let machine = Shared {
+                        host: HostMachine::new(&tables, &counted),
+                        words: &words,
+                        clock: &clock,
+                    };
+                    barrier.wait();
+                    for _ in 0..BURST / 4 {
+                        let within = classify(&machine, &v4(1)).is_some_and(|hit| hit.slot == 0);
+                        passed.fetch_add(u64::from(within), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(passed.load(Ordering::Relaxed), BURST, "per {per}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let rules = |count: usize, action: &str| -> String {
+        let rule = |n| format!("- {{name: r{n}, limit: {{rate: 1/s}}, action: {action}}}\n");
+        (0..count).map(rule).collect()
+    };
+    let compiled = |rules: &str| {
+        let text = format!("version: 1\ndefault: {{in: drop}}\nrules:\n{rules}");
+        let policy = read_policy("limits.yaml", &text, &NoFiles)
+            .expect("a policy")
+            .policy;
+        let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
+        compile(&policy, &slots).map_err(|error| (error.needed, error.limit))
+    };
+    assert!(compiled(&rules(16, "next")).is_ok());
+    assert_eq!(compiled(&rules(17, "next")).err(), Some((17, 16)));
+    assert!(compiled(&rules(1_024, "pass")).is_ok());
+    assert_eq!(compiled(&rules(1_025, "pass")).err(), Some((1_025, 1_024)));
+}
