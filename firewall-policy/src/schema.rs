@@ -144,6 +144,16 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("a rule", "enabled") => "false: the rule is listed and matches nothing.",
         ("a rule", "comment") => "Free text.",
         ("a rule", "mode") => "enforce: what the rule says happens.",
+        ("a rule", "limit") => {
+            "How many packets the action is for; what goes over the rate is dropped, or `over` says."
+        }
+        ("a rule", "over") => "What becomes of packets over the limit: drop, or next.",
+        ("`limit`", "rate") => "Packets by time: 200/s, 500k/s, 6/30s, 10/m.",
+        ("`limit`", "new") => "As `rate`, for packets that open a connection only.",
+        ("`limit`", "burst") => "How many packets may come at once.",
+        ("`limit`", "per") => {
+            "What has a rate of its own: source, source/24, destination, interface, rule."
+        }
         ("`flags`", "set") => "Flags that must be set.",
         ("`flags`", "clear") => "Flags that must be clear.",
         ("`icmp`", "type") => "Type: a name such as echo-request, or its number.",
@@ -209,6 +219,16 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("a rule", "dscp") => one_or_more(number(0, 63, words::DSCP)),
         ("a rule", "ttl") => one_or_more(number(0, 255, &[])),
         ("a rule", "length") => one_or_more(number(0, 65_535, &[])),
+        ("a rule", "limit") => reference("limit"),
+        ("a rule", "over") => json!({"enum": ["drop", "next"]}),
+        ("`limit`", "rate" | "new") => {
+            json!({"type": "string", "pattern": "^[0-9]+[kM]?/[0-9]*[smhd]$"})
+        }
+        ("`limit`", "burst") => number(1, u32::MAX, &[]),
+        ("`limit`", "per") => json!({
+            "type": "string",
+            "pattern": "^(rule|interface|(source|destination)(/[0-9]{1,3}){0,2})$",
+        }),
         ("a rule", "enabled") => json!({"type": "boolean"}),
         ("a rule", "mode") => json!({"enum": ["enforce"]}),
         ("`flags`", _) => {

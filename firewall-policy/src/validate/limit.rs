@@ -7,7 +7,7 @@ use crate::diag::{codes, show, suggest};
 use crate::limit::{Lengths, Limit, Per};
 use firewall_common::verdict::Action;
 
-const KEYS: Keys = Keys {
+pub(super) const KEYS: Keys = Keys {
     of: "`limit`",
     known: &["rate", "new", "burst", "per"],
     reserved: &[],

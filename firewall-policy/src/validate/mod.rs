@@ -71,7 +71,7 @@ const KEYS: Keys = Keys {
 };
 
 /// The keys of every kind of table in the language: see [`crate::schema`].
-pub(crate) fn key_tables() -> [&'static Keys; 10] {
+pub(crate) fn key_tables() -> [&'static Keys; 11] {
     [
         &KEYS,
         &interfaces::KEYS,
@@ -81,6 +81,7 @@ pub(crate) fn key_tables() -> [&'static Keys; 10] {
         &set::KEYS,
         &rule::KEYS,
         &flags::KEYS,
+        &limit::KEYS,
         &icmp::KEYS,
         &tests_section::KEYS,
     ]

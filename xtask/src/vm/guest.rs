@@ -232,10 +232,7 @@ pub(super) fn boot(kernel: &Path, image: &Path, kvm: bool, limit: Duration) -> R
         .arg(kernel)
         .arg("-initrd")
         .arg(image)
-        .args([
-            "-append",
-            "console=ttyS0 quiet loglevel=1 panic=-1 cryptomgr.notests nokaslr mitigations=off",
-        ]);
+        .args(["-append", APPEND]);
     println!("+ {}", crate::process::display(&qemu));
     let start = Instant::now();
     let mut child = qemu
