@@ -61,6 +61,10 @@ fn table(of: &str, known: &[&str]) -> Value {
     table
 }
 
+#[expect(
+    clippy::match_same_arms,
+    reason = "a row for each key, in the order of the documents"
+)]
 fn required(of: &str) -> &'static [&'static str] {
     match of {
         "the policy" => &["version", "default"],
@@ -169,6 +173,10 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
 }
 
 /// The shape of a key's value.
+#[expect(
+    clippy::match_same_arms,
+    reason = "a row for each key, in the order of the documents"
+)]
 fn shape(of: &str, key: &str) -> Option<Value> {
     let reference = |name: &str| json!({"$ref": format!("#/$defs/{name}")});
     let list = |name: &str| json!({"type": "array", "items": {"$ref": format!("#/$defs/{name}")}});
@@ -185,7 +193,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
             "additionalProperties": {"$ref": "#/$defs/set"},
         }),
         ("the policy", "default" | "packet") => reference(key),
-        ("an interface", "match") => one_or_more(text()),
+        ("an interface", "match") => one_or_more(&text()),
         ("an interface", "mode") => json!({"enum": ["auto", "native", "generic"]}),
         ("an interface", "zone") => json!({"type": "string", "pattern": NAME}),
         ("`default`", "in") => verdict(),
@@ -206,19 +214,19 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("a set", "max") => json!({"type": "integer", "minimum": 1, "maximum": 10_000_000}),
         ("a rule" | "a test", "name") => json!({"type": "string", "pattern": NAME}),
         ("a rule", "action") => json!({"enum": ["pass", "drop", "next"]}),
-        ("a rule", "from" | "to") => one_or_more(text()),
-        ("a rule", "proto") => one_or_more(number(0, 255, words::PROTOCOLS)),
-        ("a rule", "port" | "to_port" | "source_port") => one_or_more(number(1, 65_535, &[])),
-        ("a rule", "icmp") => one_or_more(reference("icmp")),
+        ("a rule", "from" | "to") => one_or_more(&text()),
+        ("a rule", "proto") => one_or_more(&number(0, 255, words::PROTOCOLS)),
+        ("a rule", "port" | "to_port" | "source_port") => one_or_more(&number(1, 65_535, &[])),
+        ("a rule", "icmp") => one_or_more(&reference("icmp")),
         ("a rule", "flags") => reference(key),
         ("a rule", "state") => json!({"enum": ["established", "new"]}),
         ("a rule", "zone") => {
-            one_or_more(json!({"type": "string", "pattern": "^!?[a-z0-9-]{1,63}$"}))
+            one_or_more(&json!({"type": "string", "pattern": "^!?[a-z0-9-]{1,63}$"}))
         }
-        ("a rule", "vlan") => one_or_more(number(1, 4_095, &[])),
-        ("a rule", "dscp") => one_or_more(number(0, 63, words::DSCP)),
-        ("a rule", "ttl") => one_or_more(number(0, 255, &[])),
-        ("a rule", "length") => one_or_more(number(0, 65_535, &[])),
+        ("a rule", "vlan") => one_or_more(&number(1, 4_095, &[])),
+        ("a rule", "dscp") => one_or_more(&number(0, 63, words::DSCP)),
+        ("a rule", "ttl") => one_or_more(&number(0, 255, &[])),
+        ("a rule", "length") => one_or_more(&number(0, 65_535, &[])),
         ("a rule", "limit") => reference("limit"),
         ("a rule", "over") => json!({"enum": ["drop", "next"]}),
         ("`limit`", "rate" | "new") => {
@@ -233,9 +241,9 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("a rule", "mode") => json!({"enum": ["enforce"]}),
         ("`flags`", _) => {
             let names: Vec<&str> = words::FLAGS.iter().map(|&(name, _)| name).collect();
-            one_or_more(json!({"enum": names}))
+            one_or_more(&json!({"enum": names}))
         }
-        ("`icmp`", _) => one_or_more(number(0, 255, &[])),
+        ("`icmp`", _) => one_or_more(&number(0, 255, &[])),
         ("a test", "expect") => verdict(),
         ("a set", "file") | ("a rule", "comment") | ("a test", "packet" | "by") => text(),
         _ => return None,
@@ -246,7 +254,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
 const NAME: &str = "^[a-z0-9-]{1,63}$";
 
 /// A value or a list of them.
-fn one_or_more(one: Value) -> Value {
+fn one_or_more(one: &Value) -> Value {
     json!({"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]})
 }
 

@@ -9,6 +9,8 @@ use firewall_policy::diag::codes::{self, Code};
 use firewall_policy::lint::{lint, lint_within};
 use firewall_policy::policy_tests;
 use firewall_policy::source::{MAX_POLICY_BYTES, read_policy, read_policy_bytes};
+use std::collections::BTreeSet;
+use std::path::Path;
 use support::Fake;
 
 /// Errors, failing tests, or else warnings.
@@ -117,6 +119,25 @@ fn every_code_is_given_by_its_wrong_example_and_not_by_its_right_one() {
             assert_eq!(right, "", "the right example of {}", code.id);
         }
     }
+}
+
+/// Every code has its golden output, and no golden output is left of a code that is gone.
+#[test]
+fn at_least_sixty_codes_have_golden_output() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots");
+    let golden: BTreeSet<String> = std::fs::read_dir(folder)
+        .expect("snapshots")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|name| {
+            let code = name
+                .strip_prefix("diagnostics__FW")?
+                .strip_suffix(".snap")?;
+            Some(format!("FW{code}"))
+        })
+        .collect();
+    let codes: BTreeSet<String> = codes::all().map(|code| code.id.to_owned()).collect();
+    assert_eq!(golden, codes);
+    assert!(codes.len() >= 60, "{}", codes.len());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::{layers, process, workspace::Workspace};
 use anyhow::{Result, bail};
 use std::process::{Command, ExitCode};
 
-/// Formats the workspace, and `firewall-ebpf`, which is no member of it.
+/// Formats the workspace, and `firewall-ebpf` and `fuzz`, which are no members of it.
 pub(crate) fn format(workspace: &Workspace) -> Result<ExitCode> {
     for mut command in formatters(workspace) {
         process::run(&mut command)?;
@@ -64,11 +64,13 @@ fn formatters(workspace: &Workspace) -> Vec<Command> {
     let mut all = cargo(workspace);
     all.args(["fmt", "--all"]);
     let mut commands = vec![all];
-    let ebpf = workspace.root.join("firewall-ebpf");
-    if ebpf.join("Cargo.toml").exists() {
-        let mut command = process::host_cargo();
-        command.current_dir(ebpf).arg("fmt");
-        commands.push(command);
+    for alone in ["firewall-ebpf", "fuzz"] {
+        let folder = workspace.root.join(alone);
+        if folder.join("Cargo.toml").exists() {
+            let mut command = process::host_cargo();
+            command.current_dir(folder).arg("fmt");
+            commands.push(command);
+        }
     }
     commands
 }

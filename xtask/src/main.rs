@@ -12,6 +12,7 @@ mod build;
 mod demo;
 #[cfg(test)]
 mod docs;
+mod fuzz;
 mod layers;
 mod lint;
 mod process;
@@ -46,6 +47,8 @@ enum Command {
     Verify(verify::Args),
     /// Measure the firewall against its bars and against other packet filters
     Bench(bench::Args),
+    /// Feed the readers of policies, packets, lists and foreign rules with mutated text
+    Fuzz(fuzz::Args),
     /// Run the kernel tests on other kernels, in virtual machines
     Vm(vm::Args),
     /// Format all crates
@@ -74,6 +77,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Test(args) => test::command(&workspace, &args),
         Command::Verify(args) => verify::command(&workspace, &args),
         Command::Bench(args) => bench::command(&workspace, &args),
+        Command::Fuzz(args) => fuzz::command(&workspace, &args),
         Command::Vm(args) => vm::command(&workspace, &args),
         Command::Fmt => lint::format(&workspace),
         Command::Lint => lint::command(&workspace),

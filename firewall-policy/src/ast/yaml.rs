@@ -102,14 +102,18 @@ fn text_is_sound(text: &str, sink: &mut Sink<'_>) -> bool {
         return false;
     }
     let bad = |c: char| (c.is_control() && !matches!(c, '\t' | '\n' | '\r')) || c == '\u{feff}';
+    // YAML takes a carriage return alone for a line break and editors do not: lines would be counted
+    // in two ways.
+    let alone = |at: &usize| !text[at + 1..].starts_with('\n');
     // A byte order mark at the very start is allowed.
     let offset = if text.starts_with('\u{feff}') {
         '\u{feff}'.len_utf8()
     } else {
         0
     };
-    if let Some(found) = text[offset..].find(bad) {
-        let start = offset + found;
+    let returns = text.match_indices('\r').map(|(at, _)| at);
+    let found = text[offset..].find(bad).map(|at| offset + at);
+    if let Some(start) = found.into_iter().chain(returns.filter(alone).take(1)).min() {
         let character = text[start..].chars().next().unwrap_or_default();
         let span = Span::at(text, start, start + character.len_utf8());
         sink.error(

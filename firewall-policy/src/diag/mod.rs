@@ -279,7 +279,7 @@ impl<'a> Sink<'a> {
             .map(|(number, (name, text))| Source {
                 name: name.clone(),
                 text: if shown(number) {
-                    Arc::from(&**text)
+                    printable(text)
                 } else {
                     Arc::from("")
                 },
@@ -291,6 +291,17 @@ impl<'a> Sink<'a> {
             sources,
         }
     }
+}
+
+/// A text with pictures in place of control characters that terminals may obey and that the renderer
+/// does not know (U+0080 to U+009F). Both have two bytes, so that spans keep their meaning.
+fn printable(text: &str) -> Arc<str> {
+    const PICTURE: &str = "\u{b7}";
+    let obeyed = |c: char| matches!(c, '\u{80}'..='\u{9f}');
+    if text.contains(obeyed) {
+        return Arc::from(text.replace(obeyed, PICTURE));
+    }
+    Arc::from(text)
 }
 
 /// Text of a user's file made fit for a message: short, one line, no control characters and

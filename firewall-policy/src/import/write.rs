@@ -4,13 +4,13 @@
 //! comes to the rules under the `packet:` section that is written with them.
 
 use super::essential::{self, Groups};
-use super::flatten::Flat;
+use super::flatten::{Flat, Step};
 use super::interfaces::Interfaces;
 use super::join::{self, Joined, List};
 use super::names::{self, Names};
 use super::packets::{Dim, Family, NONE, Packets, Values};
 use super::ruleset::Origin;
-use super::{ImportError, Imported, LeftOut, Options, states, values};
+use super::{Effect, ImportError, Imported, LeftOut, Options, states, values};
 use crate::range::RangeSet;
 use std::collections::BTreeSet;
 
@@ -56,6 +56,7 @@ pub(super) fn write(flat: Flat, given: &Given<'_>) -> Result<Imported, ImportErr
         given.options.language,
         &mut left_out,
     );
+    let steps = possible(steps, given.origins, &mut left_out);
     let list = join::join(&steps, given.families);
     let carried = list.steps.iter().flat_map(|joined| &joined.step.origins);
     let carried: BTreeSet<&str> = carried
@@ -85,6 +86,50 @@ pub(super) fn write(flat: Flat, given: &Given<'_>) -> Result<Imported, ImportErr
         help: "this is a bug of the firewall: please report it with the rules".into(),
     })?;
     Ok(Imported { yaml, left_out })
+}
+
+/// Without steps for the other family's ICMP alone, which a policy refuses as never matching. What
+/// comes from a rule that has no other step is in the list of what was left out.
+fn possible(steps: Vec<Step>, origins: &[Origin], left_out: &mut Vec<LeftOut>) -> Vec<Step> {
+    let foreign = |step: &Step| {
+        let icmp = match step.packets.family {
+            Family::V4 => 58,
+            Family::V6 => 1,
+        };
+        step.packets.get(Dim::Proto).ranges() == [(icmp, icmp)]
+    };
+    let (impossible, steps): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(foreign);
+    let kept: BTreeSet<usize> = steps
+        .iter()
+        .flat_map(|step| &step.origins)
+        .copied()
+        .collect();
+    let mut noted = BTreeSet::new();
+    for step in impossible {
+        for origin in step.origins {
+            if kept.contains(&origin) || !noted.insert(origin) {
+                continue;
+            }
+            let at = &origins[origin];
+            left_out.push(LeftOut {
+                place: at.place.clone(),
+                line: at.line,
+                text: at.text.clone(),
+                reason: match step.packets.family {
+                    Family::V4 => "ICMPv6 does not run over IPv4",
+                    Family::V6 => "ICMP for IPv4 does not run over IPv6",
+                }
+                .into(),
+                effect: if step.pass {
+                    Effect::PassesLess
+                } else {
+                    Effect::PassesMore
+                },
+                in_part: false,
+            });
+        }
+    }
+    steps
 }
 
 /// A zone for each interface, in the order of their numbers.
@@ -437,7 +482,7 @@ fn by_protocol(packets: &Packets) -> Vec<Packets> {
 pub(super) fn unseen(
     flat: &mut Flat,
     origins: &[Origin],
-    reason: impl Fn(usize) -> Option<(String, super::Effect)>,
+    reason: impl Fn(usize) -> Option<(String, Effect)>,
 ) {
     for origin in std::mem::take(&mut flat.unseen) {
         if let Some((reason, effect)) = reason(origin) {

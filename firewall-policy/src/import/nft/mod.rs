@@ -32,8 +32,9 @@ struct Listing<'a> {
 /// Reads a ruleset and carries it over.
 pub(super) fn import(text: &str, options: &Options) -> Result<Imported, ImportError> {
     let document: Value = serde_json::from_str(text).map_err(|error| ImportError {
-        line: error.line() as u32,
-        column: error.column() as u32,
+        // Where nothing has been read yet, the reader says column 0.
+        line: (error.line() as u32).max(1),
+        column: (error.column() as u32).max(1),
         message: format!("this is not JSON: {error}"),
         help: "give the output of `nft -j list ruleset`".into(),
     })?;

@@ -1,0 +1,4 @@
+//! Fuzz target `import_ufw`: see `firewall_fuzz::properties`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| firewall_fuzz::properties::import_ufw(data));
