@@ -208,7 +208,7 @@ struct Shared<'a> {
 impl Shared<'_> {
     fn word(&self, region: Region, offset: u64) -> &AtomicU64 {
         assert_eq!(region, Region::Buckets);
-        &self.words[offset as usize / 8 & (self.words.len() - 1)]
+        &self.words[(offset as usize / 8) & (self.words.len() - 1)]
     }
 }
 

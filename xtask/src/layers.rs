@@ -39,6 +39,8 @@ const BORDERS: &[Border] = &[
         except: &[
             "firewall-policy/src/diff/tests.rs",
             "firewall-policy/src/lint/tests.rs",
+            // And which sets of rules.
+            "firewall-policy/src/lint/classbench_tests.rs",
         ],
         words: &["std::fs", "std::env", "std::os"],
         reason: "firewall-policy works on text that is handed to it",

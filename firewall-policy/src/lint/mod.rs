@@ -255,4 +255,6 @@ impl Report<'_, '_> {
 }
 
 #[cfg(test)]
+mod classbench_tests;
+#[cfg(test)]
 mod tests;
