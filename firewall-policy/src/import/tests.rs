@@ -136,9 +136,9 @@ fn base_chains_that_follow_each_other_must_all_accept() {
 #[test]
 fn a_text_that_is_no_ruleset_of_nft_is_an_error_with_its_place() {
     for (text, line, column) in [
-        ("", 1, 0),
+        ("", 1, 1),
         ("table inet filter {}", 1, 2),
-        ("{\n  \"nftables\": [\n", 3, 0),
+        ("{\n  \"nftables\": [\n", 3, 1),
         ("{}", 1, 1),
         ("[]", 1, 1),
     ] {
