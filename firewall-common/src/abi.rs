@@ -8,7 +8,7 @@ use crate::field::Field;
 use crate::reason::Reason;
 
 /// Version of the map layouts. A daemon reuses pinned maps of the same version only.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// How many interfaces one host can filter. Slot 0 belongs to interfaces that are not listed.
 pub const INTERFACES: usize = 64;
@@ -174,6 +174,16 @@ pub mod has_limit {
     pub const YES: u32 = 1;
     /// Some limit is by interface.
     pub const BY_INTERFACE: u32 = 2;
+}
+
+/// Values of [`Config::answers`].
+pub mod answers {
+    /// No rule rejects.
+    pub const NO: u32 = 0;
+    /// Some rule rejects. Answers have two limits: see [`super::Config::answers_limit`].
+    pub const YES: u32 = 1;
+    /// The same, and every packet that may be answered is.
+    pub const UNLIMITED: u32 = 2;
 }
 
 /// How a small field takes part in the walk: see [`FieldConfig::mode`].
@@ -391,7 +401,11 @@ pub struct Config {
     pub has_limit: u32,
     /// Byte offset of the [`LimitEntry`] table.
     pub limits: u32,
-    /// What the buckets mean: another number for other limits.
+    /// One of [`answers`].
+    pub answers: u32,
+    /// Number of the [`LimitEntry`] of answers to one source; the next one is that of all answers.
+    pub answers_limit: u32,
+    /// What the buckets mean: another number for other limits, 0 where there are none.
     pub buckets_layout: u32,
     /// 1 if verdicts are logged by `aya-log` (a debugging aid, never on by default).
     pub debug: u32,
@@ -471,6 +485,8 @@ impl Config {
             has_next: 0,
             has_limit: 0,
             limits: 0,
+            answers: 0,
+            answers_limit: 0,
             buckets_layout: 0,
             debug: 0,
             frags: 0,

@@ -2,9 +2,11 @@
 //!
 //! Network byte order becomes host byte order here and nowhere else.
 
+use crate::answer;
 use crate::flows;
 use crate::machine::Machine;
 use crate::parse::{Packet, Parsed, parse, parse_inner};
+use crate::reason::Reason;
 
 /// A frame to read from, starting with the Ethernet header. A handle: small and `Copy`.
 pub trait Frame: Copy {
@@ -40,6 +42,13 @@ pub trait Frame: Copy {
     #[inline(always)]
     fn record<M: Machine>(&self, machine: &M, packet: &Packet) {
         flows::record_packet(machine, self, packet);
+    }
+
+    /// [`crate::answer::judge`], likewise. In the kernel the frame is the answer after
+    /// [`Reason::REJECT`], and nothing may be read from it any more.
+    #[inline(always)]
+    fn reject<M: Machine>(&self, machine: &M, packet: &Packet) -> Reason {
+        answer::judge(machine, self, packet)
     }
 
     /// Counter slot of the interface that it came in on; 0 if there is none.

@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 pub mod abi;
+pub mod answer;
 pub mod classify;
 pub mod essential;
 pub mod field;

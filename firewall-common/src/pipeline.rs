@@ -1,10 +1,10 @@
-//! A packet's way: parse, essential traffic, classify, outcome. The whole decision, in the order
+//! A packet's way: parse, essential traffic, classify, answer, outcome. The whole decision, in the order
 //! in which users read about it; the kernel program adds only where the packet came in and where
 //! the outcome is counted.
 //!
 //! Invariant: every frame gets exactly one verdict and one reason.
 
-use crate::abi::{self, has_limit, tunnels};
+use crate::abi::{self, answers, has_limit, tunnels};
 use crate::classify::classify;
 use crate::essential;
 use crate::field::Field;
@@ -35,6 +35,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Whether the frame has become an answer to its sender.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_answered(&self) -> bool {
+        self.reason.0 == Reason::REJECT.0
+    }
+
     #[inline(always)]
     const fn without_rule(verdict: Verdict, reason: Reason, port: u32) -> Self {
         Self {
@@ -57,7 +64,14 @@ pub fn decide<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) -> Outcom
             if machine.constant(|config| &config.has_limit) == has_limit::BY_INTERFACE {
                 packet.key.interface = frame.interface();
             }
-            ip(machine, frame, &mut packet)
+            let mut outcome = ip(machine, frame, &mut packet);
+            // In this order: a comparison costs every packet less than a constant.
+            if outcome.reason.0 == Reason::REJECT.0
+                && machine.constant(|config| &config.answers) != answers::NO
+            {
+                outcome.reason = frame.reject(machine, &packet);
+            }
+            outcome
         }
         Parsed::Other { ethertype, offset } => other(machine, frame, ethertype, offset),
         Parsed::Bad(reason) => bad(machine, reason),
@@ -153,7 +167,12 @@ fn tunnelled<M: Machine, F: Frame>(
             if machine.constant(|config| &config.has_limit) == has_limit::BY_INTERFACE {
                 packet.key.interface = interface;
             }
-            by_rules(machine, packet)
+            let mut inner = by_rules(machine, packet);
+            // Who is in the tunnel is not who sent the frame.
+            if inner.reason.0 == Reason::REJECT.0 {
+                inner.reason = Reason::REJECT_SILENT;
+            }
+            inner
         }
         // Nothing in a tunnel is essential.
         Parsed::Other { .. } => {
@@ -175,10 +194,10 @@ fn by_rules<M: Machine>(machine: &M, packet: &Packet) -> Outcome {
         };
         return Outcome {
             verdict,
-            reason: if hit.action.0 == Action::OVER.0 {
-                Reason::LIMIT
-            } else {
-                Reason::RULE
+            reason: match hit.action.0 {
+                action if action == Action::OVER.0 => Reason::LIMIT,
+                action if action == Action::REJECT.0 => Reason::REJECT,
+                _ => Reason::RULE,
             },
             rule: hit.slot,
             port,

@@ -101,9 +101,27 @@ reasons! {
     29 FRAG_SCATTERED  "frag-scattered"   Fragments "A fragment of a datagram that has come in more than 8 pieces apart from each other; and all that follow of it (follow-first).";
     30 FRAG_BUSY       "frag-busy"        Fragments "A fragment that found its place in the table in use by another processor for too long (follow-first).";
     31 LIMIT           "limit"            Rules     "A rule matched whose rate limit is used up: more than `limit` allows.";
+    32 REJECT          "reject"           Rules     "A rule with action reject matched: dropped, and the sender was told by a TCP reset or an ICMP error.";
+    33 REJECT_SILENT   "reject-silent"    Rules     "A rule with action reject matched a packet that nobody may answer: an ICMP error or answer, a TCP reset, a later fragment, from or to a group.";
+    34 REJECT_LIMIT    "reject-limit"     Rules     "A rule with action reject matched, and there were enough answers: dropped without one.";
 }
 
 impl Reason {
+    /// Whether a rule has decided: the counter of a rule says which.
+    #[must_use]
+    pub const fn is_by_rule(self) -> bool {
+        matches!(self, Self::RULE | Self::LIMIT) || self.is_reject()
+    }
+
+    /// Whether a rule has rejected the packet, be it without an answer.
+    #[must_use]
+    pub const fn is_reject(self) -> bool {
+        matches!(
+            self,
+            Self::REJECT | Self::REJECT_SILENT | Self::REJECT_LIMIT
+        )
+    }
+
     /// How many reason codes the counter map has room for.
     pub const CAPACITY: usize = 64;
 }

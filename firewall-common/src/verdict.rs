@@ -44,6 +44,8 @@ impl Action {
     pub const NEXT: Self = Self(2);
     /// Drop what is over the rule's rate limit. No rule of a policy has this action.
     pub const OVER: Self = Self(3);
+    /// Drop, tell the sender so, and look no further.
+    pub const REJECT: Self = Self(4);
 
     /// The word for listings and for YAML.
     #[must_use]
@@ -52,6 +54,7 @@ impl Action {
             Self::PASS => "pass",
             Self::DROP => "drop",
             Self::OVER => "over",
+            Self::REJECT => "reject",
             _ => "next",
         }
     }

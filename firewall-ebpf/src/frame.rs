@@ -7,6 +7,7 @@
 //! comparison of `pointer + N` with `data_end`. So the pointer is made by [`add`], which the
 //! optimiser can neither repeat nor take apart.
 
+use crate::answer;
 use crate::kernel::Kernel;
 use crate::maps::{add, constant, pin, scratch};
 use aya_ebpf::bindings::xdp_md;
@@ -16,6 +17,7 @@ use aya_ebpf::programs::XdpContext;
 use core::arch::asm;
 use core::ffi::c_void;
 use firewall_common::abi::{SCRATCH_SPARE, SCRATCH_STRIDE};
+use firewall_common::answer::within;
 use firewall_common::flows::{self, state_field};
 use firewall_common::frame::{Frame, Header, MAX_OFFSET};
 use firewall_common::machine::Machine;
@@ -67,6 +69,20 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn state<M: Machine>(&self, _machine: &M, packet: &Packet) -> u32 {
         fw_state(self.ctx, packet) as u32
+    }
+
+    #[inline(always)]
+    fn reject<M: Machine>(&self, machine: &M, packet: &Packet) -> Reason {
+        // Three calls one after the other: the kernel's stack has no room for one in another.
+        if answer::fw_may_answer(self.ctx, packet) == 0 {
+            Reason::REJECT_SILENT
+        } else if !within(machine, &packet.key) {
+            Reason::REJECT_LIMIT
+        } else if answer::fw_answer(self.ctx, packet) == 0 {
+            Reason::REJECT_SILENT
+        } else {
+            Reason::REJECT
+        }
     }
 
     #[inline(always)]

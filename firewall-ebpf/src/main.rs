@@ -8,6 +8,7 @@
 #![feature(asm_experimental_arch)]
 
 mod account;
+mod answer;
 mod frame;
 mod kernel;
 mod maps;
@@ -27,12 +28,15 @@ use kernel::Kernel;
 pub fn fw_xdp(ctx: XdpContext) -> u32 {
     let frame = frame::XdpFrame::new(&ctx);
     let interface = maps::interface(ctx.ingress_ifindex() as u32);
-    let kernel = Kernel::new(frame.len());
+    let bytes = frame.len();
+    let kernel = Kernel::new(bytes);
     let outcome = decide(&kernel, &frame, u32::from(interface.zone));
-    log(&ctx, frame.len(), &outcome);
+    log(&ctx, bytes, &outcome);
     account::count(&kernel, u32::from(interface.slot), &outcome);
     if outcome.verdict.0 == Verdict::PASS.0 {
         xdp_action::XDP_PASS
+    } else if outcome.is_answered() {
+        xdp_action::XDP_TX
     } else {
         xdp_action::XDP_DROP
     }

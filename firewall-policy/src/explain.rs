@@ -87,7 +87,8 @@ pub fn explain(
     if !matches!(
         outcome.reason,
         Reason::RULE | Reason::NO_MATCH | Reason::FRAGMENT
-    ) {
+    ) && !outcome.reason.is_reject()
+    {
         return explained;
     }
     let end = rule.unwrap_or(policy.rules.len());
@@ -207,7 +208,7 @@ pub fn zone_of(policy: &Policy, ingress: &Ingress) -> Result<u32, String> {
 fn leads_to(action: Action) -> Option<Verdict> {
     match action {
         Action::PASS => Some(Verdict::PASS),
-        Action::DROP => Some(Verdict::DROP),
+        Action::DROP | Action::REJECT => Some(Verdict::DROP),
         _ => None,
     }
 }

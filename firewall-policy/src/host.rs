@@ -4,9 +4,11 @@
 
 use crate::tables::Tables;
 use firewall_common::abi::{Config, TABLES_SPARE};
+use firewall_common::answer::{self, Answer};
 use firewall_common::classify::{Hit, classify};
 use firewall_common::key::PacketKey;
 use firewall_common::machine::{Machine, Step};
+use firewall_common::parse::{Packet, Parsed, parse};
 use firewall_common::pipeline::{self, Outcome};
 use firewall_common::region::Region;
 use std::cell::{Cell, RefCell};
@@ -57,6 +59,29 @@ pub fn decide_after(tables: &Tables, memory: &Memory, frame: &[u8], zone: u32) -
         outcome,
         counted: counted.into_inner(),
     }
+}
+
+/// The frame that goes back to the sender of a rejected one ([`firewall_common::reason::Reason::REJECT`]),
+/// as the kernel program makes it; `None` for a frame that nobody may answer.
+#[must_use]
+pub fn answer(tables: &Tables, frame: &[u8]) -> Option<Vec<u8>> {
+    let counted = RefCell::new(Vec::new());
+    let machine = HostMachine::new(tables, &counted);
+    let mut packet = Packet::EMPTY;
+    if parse(&machine, &frame, &mut packet) != Parsed::Ip {
+        return None;
+    }
+    let mut answer = Answer::new(&machine);
+    let made = answer::may_be_answered(&frame, &packet)
+        && answer::build(&machine, &frame, &packet, &mut answer);
+    made.then(|| {
+        let bytes = |words: &[u32], length: u32| {
+            let bytes = words.iter().flat_map(|word| word.to_ne_bytes());
+            bytes.take(length as usize).collect::<Vec<u8>>()
+        };
+        let link = bytes(&answer.link, answer.link_len);
+        [link, bytes(&answer.ip, answer.ip_len)].concat()
+    })
 }
 
 /// What the egress program makes of a frame that goes out: traces in `memory`.

@@ -3,6 +3,8 @@
 //! May not import the compiler or the oracle. Invariant: of [`crate::validate`] only come limits
 //! whose rate and burst the tables can hold exactly enough; see `validate/limit.rs` for the bounds.
 
+use firewall_common::verdict::Action;
+
 /// How much a rule lets on to its action.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limit {
@@ -16,8 +18,16 @@ pub struct Limit {
     pub per: Per,
     /// Only packets that may open a connection count.
     pub new_only: bool,
-    /// Whether what is over the limit goes on to the next rules, in place of being dropped.
-    pub over_goes_on: bool,
+    /// What becomes of packets over the limit: `drop`, `reject` or `next`.
+    pub over: Action,
+}
+
+impl Limit {
+    /// Whether what is over the limit goes on to the next rules.
+    #[must_use]
+    pub fn over_goes_on(&self) -> bool {
+        self.over == Action::NEXT
+    }
 }
 
 /// What a rate limit keeps apart.

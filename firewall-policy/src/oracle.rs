@@ -116,7 +116,7 @@ pub fn evaluate_at(
         if let Some(limit) = &rule.limit
             && !allowances.take(index, limit, key, now)
         {
-            if limit.over_goes_on {
+            if limit.over_goes_on() {
                 continue;
             }
             result.decided = Some(index);

@@ -28,11 +28,34 @@ pub struct PolicyTest {
     /// Number of the zone that it comes in from.
     pub zone: u32,
     /// What must become of it.
-    pub expect: Verdict,
+    pub expect: Expect,
     /// Who must decide so; `None`: whoever.
     pub by: Option<By>,
     /// The value of `expect`, for the caret.
     pub(crate) span: Span,
+}
+
+/// What must become of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expect {
+    /// It passes.
+    Pass,
+    /// It is dropped, whether or not its sender is told.
+    Drop,
+    /// It is dropped, and its sender is told.
+    Reject,
+}
+
+impl Expect {
+    /// Whether an end is what is expected.
+    #[must_use]
+    pub fn holds(self, verdict: Verdict, reason: Reason) -> bool {
+        match self {
+            Self::Pass => verdict == Verdict::PASS,
+            Self::Drop => verdict == Verdict::DROP,
+            Self::Reject => reason == Reason::REJECT,
+        }
+    }
 }
 
 /// Who decides about a packet.
@@ -59,7 +82,7 @@ impl PolicyTest {
     /// Whether this is what the test expects.
     #[must_use]
     pub fn holds(&self, judged: Judged) -> bool {
-        self.expect == judged.verdict
+        self.expect.holds(judged.verdict, judged.reason)
             && match self.by {
                 None => true,
                 Some(By::Rule(rule)) => judged.rule == Some(rule),
@@ -132,8 +155,12 @@ pub fn findings(
         let message = format!(
             "the test `{}` fails: the packet is {}{actual}, not {}{wanted}",
             test.name,
-            done(judged.verdict),
-            done(test.expect),
+            done(judged),
+            match test.expect {
+                Expect::Pass => "passed",
+                Expect::Drop => "dropped",
+                Expect::Reject => "rejected with an answer",
+            },
         );
         let help = help(test, policy, tables);
         let error = sink.error(&codes::TEST_FAILED, test.span, message);
@@ -147,11 +174,12 @@ pub fn findings(
     sink.finish(Severity::Error)
 }
 
-fn done(verdict: Verdict) -> &'static str {
-    if verdict == Verdict::PASS {
-        "passed"
-    } else {
-        "dropped"
+fn done(judged: &Judged) -> &'static str {
+    match (judged.verdict, judged.reason) {
+        (Verdict::PASS, _) => "passed",
+        (_, Reason::REJECT) => "rejected with an answer",
+        (_, reason) if reason.is_reject() => "rejected without an answer",
+        _ => "dropped",
     }
 }
 

@@ -134,7 +134,11 @@ impl Rule {
     /// Whether no packet that the rule matches gets to the rules behind it.
     #[must_use]
     pub fn always_decides(&self) -> bool {
-        self.action != Action::NEXT && self.limit.as_ref().is_none_or(|limit| !limit.over_goes_on)
+        self.action != Action::NEXT
+            && self
+                .limit
+                .as_ref()
+                .is_none_or(|limit| !limit.over_goes_on())
     }
 }
 
@@ -142,6 +146,15 @@ impl Policy {
     /// The rate limits, in rule order; those of disabled rules too.
     pub fn limits(&self) -> impl Iterator<Item = &Limit> {
         self.rules.iter().filter_map(|rule| rule.limit.as_ref())
+    }
+
+    /// Whether some packet may be answered: because of `action: reject` or `over: reject`.
+    #[must_use]
+    pub fn rejects(&self) -> bool {
+        self.rules.iter().any(|rule| {
+            let over = rule.limit.as_ref().map(|limit| limit.over);
+            rule.enabled && (rule.action == Action::REJECT || over == Some(Action::REJECT))
+        })
     }
 
     /// Everything that has a rule counter, by name: each rule, then for each rule with a limit what

@@ -127,7 +127,9 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("a set", "file") => "A file of entries, one a line, relative to the policy's folder.",
         ("a set", "max") => "How many entries the set may have.",
         ("a rule", "name") => "1 to 63 of a-z, 0-9 and -; unique. Counters and listings go by it.",
-        ("a rule", "action") => "pass, drop, or next: count and go on with the rules after it.",
+        ("a rule", "action") => {
+            "pass, drop, reject: drop and tell the sender, or next: count and go on with the rules after it."
+        }
         ("a rule", "from") => "Source addresses: prefixes, ranges, @sets, or ! and one of them.",
         ("a rule", "to") => "Destination addresses: prefixes, ranges, @sets, or ! and one of them.",
         ("a rule", "proto") => "Protocol: tcp, udp, icmp, icmpv6, ... or its number.",
@@ -151,7 +153,7 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("a rule", "limit") => {
             "How many packets the action is for; what goes over the rate is dropped, or `over` says."
         }
-        ("a rule", "over") => "What becomes of packets over the limit: drop, or next.",
+        ("a rule", "over") => "What becomes of packets over the limit: drop, reject, or next.",
         ("`limit`", "rate") => "Packets by time: 200/s, 500k/s, 6/30s, 10/m.",
         ("`limit`", "new") => "As `rate`, for packets that open a connection only.",
         ("`limit`", "burst") => "How many packets may come at once.",
@@ -213,7 +215,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         }),
         ("a set", "max") => json!({"type": "integer", "minimum": 1, "maximum": 10_000_000}),
         ("a rule" | "a test", "name") => json!({"type": "string", "pattern": NAME}),
-        ("a rule", "action") => json!({"enum": ["pass", "drop", "next"]}),
+        ("a rule", "action") => json!({"enum": ["pass", "drop", "reject", "next"]}),
         ("a rule", "from" | "to") => one_or_more(&text()),
         ("a rule", "proto") => one_or_more(&number(0, 255, words::PROTOCOLS)),
         ("a rule", "port" | "to_port" | "source_port") => one_or_more(&number(1, 65_535, &[])),
@@ -228,7 +230,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("a rule", "ttl") => one_or_more(&number(0, 255, &[])),
         ("a rule", "length") => one_or_more(&number(0, 65_535, &[])),
         ("a rule", "limit") => reference("limit"),
-        ("a rule", "over") => json!({"enum": ["drop", "next"]}),
+        ("a rule", "over") => json!({"enum": ["drop", "reject", "next"]}),
         ("`limit`", "rate" | "new") => {
             json!({"type": "string", "pattern": "^[0-9]+[kM]?/[0-9]*[smhd]$"})
         }
@@ -244,7 +246,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
             one_or_more(&json!({"enum": names}))
         }
         ("`icmp`", _) => one_or_more(&number(0, 255, &[])),
-        ("a test", "expect") => verdict(),
+        ("a test", "expect") => json!({"enum": ["pass", "drop", "reject"]}),
         ("a set", "file") | ("a rule", "comment") | ("a test", "packet" | "by") => text(),
         _ => return None,
     })

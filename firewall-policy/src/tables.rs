@@ -1,6 +1,6 @@
 //! `Tables`: what the compiler makes and the kernel gets. Plain bytes and constants.
 
-use firewall_common::abi::{Config, has_limit};
+use firewall_common::abi::{Config, answers, has_limit};
 
 /// A compiled policy.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,11 +16,16 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// The same policy, with every packet within its rate limits.
+    /// The same policy, with every packet within its rate limits, and an answer for every packet that
+    /// may have one.
     #[must_use]
     pub fn without_limits(mut self) -> Self {
         self.config.has_limit = has_limit::NO;
         self.config.buckets_size = 0;
+        self.config.buckets_layout = 0;
+        if self.config.answers != answers::NO {
+            self.config.answers = answers::UNLIMITED;
+        }
         self
     }
 }

@@ -157,7 +157,7 @@ rules:
     from: \"@admin\"
     action: dorp
   - {name: ssh-admins, proto: icmp, icmp: {type: echo}, action: pass, sate: new}
-  - {proto: [tcp, upd], port: 1-, flags: {set: [sin]}, action: reject}
+  - {proto: [tcp, upd], port: 1-, flags: {set: [sin]}, action: drop, log: 1/s}
 ";
     insta::assert_snapshot!(rendered(text));
 }
@@ -182,7 +182,6 @@ fn what_is_not_supported_yet_is_refused_with_a_way_round() {
         "interfaces: [{match: eth0, priority: 50}]\n",
         "alerts: []\n",
         "notify: {}\n",
-        "- {name: a, action: reject}\n",
     ];
     let rules = rules
         .iter()

@@ -38,6 +38,10 @@ const FIELDS: &[(&str, &str)] = &[
         "limit per interface",
         "proto: udp, over: next, limit: {rate: 10/s, per: interface}",
     ),
+    (
+        "over: reject",
+        "proto: udp, over: reject, limit: {rate: 10/s, per: rule}",
+    ),
 ];
 
 /// Every match field in one rule, so that no lane can be left out.
@@ -58,6 +62,7 @@ pub fn all() -> Result<Vec<Case>> {
     for (name, field) in FIELDS {
         cases.push(case(name, "pass", &[format!("{field}, action: drop")])?);
     }
+    cases.push(case("reject", "pass", &["action: reject".into()])?);
     let follows =
         format!("{HEAD}default: {{in: drop}}\npacket: {{fragments: follow-first}}\nrules: []\n");
     cases.push(("fragments: follow-first".into(), policies::parse(&follows)?));

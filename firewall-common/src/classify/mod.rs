@@ -38,7 +38,7 @@ use crate::verdict::Action;
 pub struct Hit {
     /// Counter slot of the rule.
     pub slot: u32,
-    /// `pass` or `drop`.
+    /// `pass`, `drop`, `reject`, or what is over a limit.
     pub action: Action,
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Ethernet {
 
 /// 802.1Q, 802.1ad, and the pre-standard stacked tag that some switches still send.
 #[inline(always)]
-const fn is_tag(ethertype: u32) -> bool {
+pub const fn is_tag(ethertype: u32) -> bool {
     matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
 }
 

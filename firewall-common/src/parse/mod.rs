@@ -18,6 +18,7 @@ mod ipv6;
 mod transport;
 mod tunnel;
 
+pub use ethernet::is_tag;
 pub use transport::flag;
 pub use tunnel::{is_tunnel, parse_inner};
 

@@ -11,11 +11,15 @@ use crate::failure::{Exit, Failure};
 use crate::format::count;
 use crate::view::SCHEMA;
 use clap::ValueEnum;
-use firewall_common::pipeline::NO_RULE;
-use firewall_common::verdict::Verdict;
-use firewall_policy::explain::{Explained, explain, zone_of};
+use firewall_common::field::Field;
+use firewall_common::key::{Family, PacketKey};
+use firewall_common::parse::proto;
+use firewall_common::pipeline::{NO_RULE, Outcome};
+use firewall_common::reason::Reason;
+use firewall_policy::explain::{Explained, explain, key_of, zone_of};
 use firewall_policy::host;
 use firewall_policy::packet_text::{self, Ingress};
+use firewall_policy::policy_tests::Expect;
 use firewall_policy::rule::Rule;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -62,16 +66,20 @@ pub(super) struct Args {
 enum Expected {
     /// Passed
     Pass,
-    /// Dropped
+    /// Dropped, with or without an answer
     Drop,
+    /// Dropped, and its sender is told
+    Reject,
 }
 
 impl Expected {
-    fn verdict(self) -> Verdict {
-        match self {
-            Self::Pass => Verdict::PASS,
-            Self::Drop => Verdict::DROP,
-        }
+    fn holds(self, outcome: &Outcome) -> bool {
+        let expect = match self {
+            Self::Pass => Expect::Pass,
+            Self::Drop => Expect::Drop,
+            Self::Reject => Expect::Reject,
+        };
+        expect.holds(outcome.verdict, outcome.reason)
     }
 }
 
@@ -215,7 +223,14 @@ impl Case<'_> {
         } else {
             None
         };
-        let report = self.report(&found, live);
+        let answer = if found.outcome.is_answered() {
+            key_of(tables, frame, self.zone)
+                .zip(host::answer(tables, frame))
+                .map(|(key, answer)| Answered::new(&key, &answer))
+        } else {
+            None
+        };
+        let report = self.report(&found, answer, live);
         if self.context.format.is_text() {
             let wide = self.context.format == Format::Wide;
             self.context.print(&text(&report, wide))?;
@@ -229,7 +244,7 @@ impl Case<'_> {
             return Err(differs());
         }
         match self.args.expect {
-            Some(expected) if expected.verdict() != found.outcome.verdict => Ok(Exit::Failed),
+            Some(expected) if !expected.holds(&found.outcome) => Ok(Exit::Failed),
             _ => Ok(Exit::Ok),
         }
     }
@@ -244,7 +259,7 @@ impl Case<'_> {
         }
     }
 
-    fn report(&self, found: &Explained, live: Option<Live>) -> Report {
+    fn report(&self, found: &Explained, answer: Option<Answered>, live: Option<Live>) -> Report {
         let policy = &self.compiled.policy;
         Report {
             schema: SCHEMA,
@@ -266,6 +281,7 @@ impl Case<'_> {
                 .collect(),
             hidden: found.hidden.map(|rule| self.about(rule)),
             live,
+            answer,
         }
     }
 
@@ -302,8 +318,8 @@ impl Case<'_> {
                     .map_err(|error| self.engine_failure(&error))?;
                 differing += u64::from(verdict != outcome.verdict);
             }
-            let expected = self.args.expect.map(Expected::verdict);
-            unexpected += u64::from(expected.is_some_and(|verdict| verdict != outcome.verdict));
+            let expected = self.args.expect;
+            unexpected += u64::from(expected.is_some_and(|expected| !expected.holds(&outcome)));
             let row = rows
                 .entry((outcome.rule, outcome.reason.0, outcome.verdict.0))
                 .or_insert_with(|| Row {
@@ -381,6 +397,37 @@ pub(super) struct Report {
     near_misses: Vec<Near>,
     hidden: Option<RuleLine>,
     live: Option<Live>,
+    answer: Option<Answered>,
+}
+
+/// What goes back to the sender.
+#[derive(Serialize)]
+struct Answered {
+    /// In words.
+    what: &'static str,
+    /// Byte for byte, in hexadecimal digits.
+    frame: String,
+}
+
+impl Answered {
+    /// `frame` goes back to whoever sent a packet that parses to `key`.
+    fn new(key: &PacketKey, frame: &[u8]) -> Self {
+        let what = match (key.field(Field::Proto), key.family()) {
+            (proto::TCP, _) => "a TCP reset",
+            (_, Family::V4) => "ICMP port unreachable",
+            (_, Family::V6) => "ICMPv6 port unreachable",
+        };
+        let frame = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { what, frame }
+    }
+}
+
+impl Report {
+    fn rejected(&self) -> bool {
+        Reason::ALL
+            .iter()
+            .any(|reason| reason.is_reject() && reason.name() == self.reason)
+    }
 }
 
 #[derive(Serialize)]
@@ -425,13 +472,23 @@ fn text(report: &Report, wide: bool) -> String {
     if let Some(packet) = &report.packet {
         text.push_str(&format!("{packet}\n"));
     }
-    let verdict = report.verdict.to_uppercase();
+    let rejected = report.rejected();
+    let verdict = if rejected {
+        "REJECT".to_owned()
+    } else {
+        report.verdict.to_uppercase()
+    };
     match &report.rule {
         Some(rule) => text.push_str(&format!(
             "{verdict}  rule {}  {}\n      {}\n",
             rule.name, rule.place, rule.summary
         )),
         None => text.push_str(&format!("{verdict}  {}: {}\n", report.reason, report.text)),
+    }
+    match &report.answer {
+        Some(answer) => text.push_str(&format!("Answered with {}.\n", answer.what)),
+        None if rejected => text.push_str("Not answered: nobody may answer such a packet.\n"),
+        None => {}
     }
     if let Some(live) = &report.live {
         let by = live

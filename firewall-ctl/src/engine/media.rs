@@ -5,7 +5,7 @@ use super::EngineError;
 use super::resolve::Target;
 use crate::kernel::{KernelError, ethtool, link};
 use firewall_common::field::Field;
-use firewall_policy::rule::Policy;
+use firewall_policy::rule::{Mode, Policy};
 
 /// The driver of virtual Ethernet cables. It has the offload switch and takes nothing off: a tag is
 /// in the frame, or it has never been there, because the sender's end was to put it in.
@@ -75,6 +75,31 @@ pub(super) fn check_vlans(policy: &Policy, targets: &[Target]) -> Result<Vec<Str
     Ok(warnings)
 }
 
+/// What to warn about where a policy sends answers.
+pub(super) fn check_answers(policy: &Policy, targets: &[Target]) -> Vec<String> {
+    if !policy.rejects() {
+        return Vec::new();
+    }
+    let native = targets.iter().filter(|it| it.mode != Mode::Generic);
+    native
+        .filter_map(|it| {
+            let driver = ethtool::driver(&it.name).ok();
+            answers_on(&it.name, driver.as_deref())
+        })
+        .collect()
+}
+
+/// Virtual Ethernet takes a frame that a program sends back, and leaves it lying at the other end if
+/// there is no program there (`veth_xdp_flush` in the kernel).
+fn answers_on(interface: &str, driver: Option<&str>) -> Option<String> {
+    (driver == Some(VETH)).then(|| {
+        format!(
+            "answers of `reject` arrive at the other end of {interface} only if an XDP program is \
+             attached there; where that is not so, write `mode: generic`"
+        )
+    })
+}
+
 /// Whether an enabled rule asks for VLANs.
 fn matches_vlan(policy: &Policy) -> bool {
     policy
@@ -103,6 +128,8 @@ mod tests {
             Tags::judge(false, Some("ixgbe")).check("eth0").unwrap(),
             None
         );
+        assert_eq!(answers_on("eth0", Some("ixgbe")), None);
+        assert!(answers_on("eth0", Some(VETH)).is_some_and(|text| text.contains("mode: generic")));
         let cable = Tags::judge(true, Some(VETH)).check("eth0").unwrap();
         assert!(cable.is_some_and(|warning| warning.contains("ethtool -K eth0 rxvlan off")));
     }

@@ -173,6 +173,7 @@ impl Engine {
             record: record.as_ref(),
         };
         warnings.extend(media::check_vlans(&source.policy, &targets)?);
+        warnings.extend(media::check_answers(&source.policy, &targets));
         let modes = transaction::check_modes(&survey, &desired)?;
         let same = |known: &&Record| {
             known.frags == desired.frags && is_in_force(known, &survey, source, &targets)

@@ -9,7 +9,7 @@ use super::files::{self, Source};
 use super::types::Request;
 use crate::kernel::counters::Sums;
 use crate::kernel::program::Loaded;
-use firewall_common::abi::{InterfaceEntry, fragments, has_limit};
+use firewall_common::abi::{InterfaceEntry, fragments};
 use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
 use firewall_policy::host;
@@ -95,7 +95,7 @@ impl<'a> Trial<'a> {
     /// As [`Trial::verdict`].
     pub fn end(&mut self, frame: &[u8], zone: u32) -> Result<(Verdict, Reason), EngineError> {
         let follows = self.tables.config.packet.fragments == fragments::FOLLOW_FIRST;
-        let limits = self.tables.config.has_limit != has_limit::NO;
+        let limits = self.tables.config.buckets_layout != 0;
         let loaded = self.zone(zone)?;
         if follows {
             loaded.forget_fragments()?;
@@ -128,7 +128,7 @@ impl<'a> Trial<'a> {
     ) -> Result<TrialOutcome, EngineError> {
         let (rules, tables) = (&self.policy.rules, self.tables);
         let follows = self.tables.config.packet.fragments == fragments::FOLLOW_FIRST;
-        let limits = self.tables.config.has_limit != has_limit::NO;
+        let limits = self.tables.config.buckets_layout != 0;
         let loaded = self.zone(zone)?;
         if follows {
             loaded.forget_fragments()?;
@@ -166,7 +166,7 @@ impl<'a> Trial<'a> {
             .rule as usize;
         let rule = match decided.as_slice() {
             _ if reason == Reason::LIMIT => self.policy.rule_of_counter(expected),
-            _ if reason != Reason::RULE => None,
+            _ if !reason.is_by_rule() => None,
             rules if rules.contains(&expected) => Some(expected),
             rules => rules.last().copied(),
         };

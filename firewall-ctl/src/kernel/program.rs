@@ -25,6 +25,8 @@ const XDP_DROP: u32 = 1;
 const NEXT: u32 = u32::MAX;
 /// Hand to the stack.
 const XDP_PASS: u32 = 2;
+/// Send back where it came from.
+const XDP_TX: u32 = 3;
 
 /// Room for the verifier's log. The kernel keeps its end when it is longer.
 const LOG_SIZE: usize = 16 << 20;
@@ -220,6 +222,8 @@ pub struct Loaded {
 pub struct Run {
     /// What the program said about the frame.
     pub verdict: Verdict,
+    /// Whether it sends the frame back, as an answer.
+    pub answers: bool,
     /// Mean time of one run, as the kernel measured it.
     pub duration: Duration,
 }
@@ -277,7 +281,7 @@ impl Loaded {
     /// interface). Counts like real traffic.
     ///
     /// # Errors
-    /// What the system says, and a return value that is neither pass nor drop.
+    /// What the system says, and a return value that is neither pass, drop nor send back.
     pub fn run(&self, frame: &[u8], repeat: u32, ifindex: Option<u32>) -> Result<Run, KernelError> {
         self.run_frame(frame, repeat, ifindex, None)
     }
@@ -303,19 +307,22 @@ impl Loaded {
             sys::test_run(self.program.fd(), frame, repeat, ifindex, first).map_err(
                 KernelError::call(format!("test run with {} bytes", frame.len())),
             )?;
-        let verdict = match value {
-            XDP_DROP => Verdict::DROP,
-            XDP_PASS => Verdict::PASS,
-            other => {
-                return Err(KernelError::State(format!(
-                    "the program returned {other}, which is neither pass nor drop"
-                )));
-            }
-        };
-        Ok(Run {
-            verdict,
-            duration: Duration::from_nanos(nanoseconds.into()),
-        })
+        run_of(value, nanoseconds)
+    }
+
+    /// As [`Loaded::run`] once, with the frame as the program leaves it.
+    ///
+    /// # Errors
+    /// As [`Loaded::run`].
+    pub fn run_and_read(
+        &self,
+        frame: &[u8],
+        ifindex: Option<u32>,
+    ) -> Result<(Run, Vec<u8>), KernelError> {
+        let (value, left) = sys::test_run_and_read(self.program.fd(), frame, ifindex).map_err(
+            KernelError::call(format!("test run with {} bytes", frame.len())),
+        )?;
+        Ok((run_of(value, 0)?, left))
     }
 
     /// Runs the egress program `repeat` times on a frame that goes out, if the policy looks at state,
@@ -405,6 +412,25 @@ impl Loaded {
             .map_err(KernelError::call("read the program's facts"))?;
         Ok(facts.verified)
     }
+}
+
+/// What a return value of the program means.
+fn run_of(value: u32, nanoseconds: u32) -> Result<Run, KernelError> {
+    let (verdict, answers) = match value {
+        XDP_DROP => (Verdict::DROP, false),
+        XDP_PASS => (Verdict::PASS, false),
+        XDP_TX => (Verdict::DROP, true),
+        other => {
+            return Err(KernelError::State(format!(
+                "the program returned {other}, which is neither pass, drop nor send back"
+            )));
+        }
+    };
+    Ok(Run {
+        verdict,
+        answers,
+        duration: Duration::from_nanos(nanoseconds.into()),
+    })
 }
 
 #[cfg(test)]

@@ -461,6 +461,42 @@ pub(crate) fn test_run(
     Ok(unsafe { (attr.test.retval, attr.test.duration) })
 }
 
+/// As [`test_run`] once; with the frame as the program leaves it.
+pub(crate) fn test_run_and_read(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    ifindex: Option<u32>,
+) -> io::Result<(u32, Vec<u8>)> {
+    let context = XdpContext {
+        data: 0,
+        data_end: frame.len() as u32,
+        data_meta: 0,
+        ingress_ifindex: ifindex.unwrap_or(0),
+        rx_queue_index: 0,
+        egress_ifindex: 0,
+    };
+    // What a program can add is below the room that the kernel keeps around a frame.
+    let mut left = vec![0; frame.len() + 256];
+    let mut attr = zeroed();
+    // SAFETY: the union's arm for this command; all arms are integers.
+    let arm = unsafe { &mut attr.test };
+    arm.prog_fd = raw(program);
+    arm.data_in = frame.as_ptr() as u64;
+    arm.data_size_in = frame.len() as u32;
+    arm.data_out = left.as_mut_ptr() as u64;
+    arm.data_size_out = left.len() as u32;
+    arm.repeat = 1;
+    if ifindex.is_some() {
+        arm.ctx_in = std::ptr::from_ref(&context) as u64;
+        arm.ctx_size_in = size_of::<XdpContext>() as u32;
+    }
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
+    // SAFETY: the kernel wrote the arm that it belongs to.
+    let (value, size) = unsafe { (attr.test.retval, attr.test.data_size_out) };
+    left.truncate(size as usize);
+    Ok((value, left))
+}
+
 /// BPF_PROG_TEST_RUN of a program for TC. Returns what it returned, and the mean nanoseconds of a run.
 pub(crate) fn test_run_egress(
     program: BorrowedFd<'_>,

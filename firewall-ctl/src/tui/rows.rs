@@ -152,7 +152,9 @@ impl<'a> Row<'a> {
             Self::Port(view) => [view.pass, view.drop],
             Self::Interface(view) => [view.pass, view.drop],
             Self::Others(view) => [view.pass, view.drop],
-            Self::Rule(view) if view.action == "drop" => [Traffic::default(), view.hits],
+            Self::Rule(view) if matches!(&*view.action, "drop" | "reject") => {
+                [Traffic::default(), view.hits]
+            }
             Self::Rule(view) => [view.hits, Traffic::default()],
             Self::Reason(view) if view.is_drop() => [Traffic::default(), view.hits],
             Self::Reason(view) => [view.hits, Traffic::default()],

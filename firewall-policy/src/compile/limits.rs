@@ -30,6 +30,33 @@ const LINE: u32 = 64;
 /// Bytes of a limit by interface: a bucket for each of 64.
 const INTERFACES: u32 = 512;
 
+/// Limits of the answers that `action: reject` gives: to one source, and in all. As many as Linux
+/// sends ICMP errors in all (net.ipv4.icmp_msgs_per_sec), and a tenth of that for each source.
+const ANSWERS: [Limit; 2] = [
+    Limit {
+        packets: 100,
+        window: SECOND,
+        burst: 50,
+        per: Per::Source(Lengths::HOST),
+        new_only: false,
+        over: Action::DROP,
+    },
+    Limit {
+        packets: 1_000,
+        window: SECOND,
+        burst: 200,
+        per: Per::Rule,
+        new_only: false,
+        over: Action::DROP,
+    },
+];
+
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
+/// No counter: what is over the limit of answers is counted by its reason.
+const NOWHERE: u32 = u32::MAX;
+
 /// Writes the entries of all limits in policy order, and says in `config` what the program needs to
 /// know. `slots` is as [`super::compile`] has it.
 pub(super) fn write(
@@ -47,7 +74,8 @@ pub(super) fn write(
         passed.filter(|rule| !rule.always_decides()).count(),
         LIMITS_PASSED,
     )?;
-    if limits.is_empty() {
+    let rejects = policy.rejects();
+    if limits.is_empty() && !rejects {
         return Ok(());
     }
     let by_address = |per: Per| matches!(per, Per::Source(_) | Per::Destination(_));
@@ -59,13 +87,21 @@ pub(super) fn write(
         Per::Source(_) | Per::Destination(_) => share,
     };
     let start = blob.align(64);
+    let answers = if rejects { &ANSWERS[..] } else { &[] };
+    let of_rules = limits.iter().zip(&slots[policy.rules.len()..]);
+    let of_rules = of_rules.map(|(&limit, &over_slot)| (limit, size(limit), over_slot));
+    // Answers have a table of their own, whatever share of the memory the rules have.
+    let of_answers = answers.iter().map(|limit| {
+        let size = if by_address(limit.per) { FEWEST } else { LINE };
+        (limit, size, NOWHERE)
+    });
     let mut layout = DefaultHasher::new();
     let mut end = 0;
-    for (limit, &over_slot) in limits.iter().zip(&slots[policy.rules.len()..]) {
-        let entry = entry(limit, end, size(limit), over_slot);
+    for (limit, size, over_slot) in of_rules.chain(of_answers) {
+        let entry = entry(limit, end, size, over_slot);
         let Placement { per, masks } = placement(limit.per);
         (over_slot, per, masks, entry.base, entry.size).hash(&mut layout);
-        end += size(limit);
+        end += size;
         for word in [
             entry.interval,
             entry.tolerance,
@@ -86,11 +122,15 @@ pub(super) fn write(
             blob.u32(word);
         }
     }
-    blob.report("rate limits".into(), limits.len(), start);
+    blob.report("rate limits".into(), limits.len() + answers.len(), start);
+    config.answers = u32::from(rejects);
+    config.answers_limit = limits.len() as u32;
     config.limits = start as u32;
     config.buckets_size = end.next_power_of_two();
     config.buckets_layout = layout.finish() as u32 | 1;
-    config.has_limit = if limits.iter().any(|limit| limit.per == Per::Interface) {
+    config.has_limit = if limits.is_empty() {
+        has_limit::NO
+    } else if limits.iter().any(|limit| limit.per == Per::Interface) {
         has_limit::BY_INTERFACE
     } else {
         has_limit::YES
@@ -105,10 +145,9 @@ fn entry(limit: &Limit, base: u32, size: u32, over_slot: u32) -> LimitEntry {
         let exact = (scaled * u128::from(count) + packets / 2) / packets;
         u64::try_from(exact).unwrap_or(u64::MAX)
     };
-    let over = if limit.over_goes_on {
-        Action::NEXT
-    } else {
-        Action::OVER
+    let over = match limit.over {
+        Action::DROP => Action::OVER,
+        action => action,
     };
     let Placement {
         per,

@@ -22,7 +22,7 @@ use crate::space::{Space, random};
 use firewall_common::abi::{essential_bit, fragments, tunnels};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
-use firewall_common::verdict::Verdict;
+use firewall_common::verdict::{Action, Verdict};
 use regions::Found;
 
 /// What differs.
@@ -298,8 +298,11 @@ fn limits(old: &Policy, new: &Policy) -> Vec<String> {
     let words = |rule: &Option<Rule>| match rule {
         None => "none".to_owned(),
         Some(rule) => {
-            let over = rule.limit.as_ref().is_some_and(|limit| limit.over_goes_on);
-            let over = if over { ", over: next" } else { "" };
+            let over = match rule.limit.as_ref().map(|limit| limit.over) {
+                Some(Action::NEXT) => ", over: next",
+                Some(Action::REJECT) => ", over: reject",
+                _ => "",
+            };
             format!("{}, {}{over}", rule.summary, rule.action)
         }
     };

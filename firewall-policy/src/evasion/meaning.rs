@@ -253,9 +253,12 @@ fn packet(policy: &Policy, zone: u32, key: &PacketKey, essential: Option<Reason>
     let mut key = *key;
     key.fields[Field::Zone as usize] = zone;
     if let Some(rule) = oracle::evaluate(policy, &key).decided {
-        let passes = policy.rules[rule].action == Action::PASS;
-        let verdict = if passes { Verdict::PASS } else { Verdict::DROP };
-        return (verdict, Reason::RULE);
+        return match policy.rules[rule].action {
+            Action::PASS => (Verdict::PASS, Reason::RULE),
+            // Whether there is an answer is not in the label.
+            Action::REJECT => (Verdict::DROP, Reason::REJECT),
+            _ => (Verdict::DROP, Reason::RULE),
+        };
     }
     if state == fragment::LATER {
         return (Verdict::PASS, Reason::FRAGMENT);

@@ -8,6 +8,7 @@
 use super::packets::{Packets, less_all};
 use super::ruleset::{Base, Condition, Path, Rule, Ruleset, Verdict};
 use super::{Effect, ImportError, LeftOut};
+use firewall_common::verdict::Action;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -24,7 +25,8 @@ const MAX_DEPTH: usize = 32;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Step {
     pub(super) packets: Packets,
-    pub(super) pass: bool,
+    /// Pass, drop or reject.
+    pub(super) action: Action,
     /// The rules it comes from; none for the policy of a chain.
     pub(super) origins: Vec<usize>,
     /// The chain of the rule, for its name; empty for a base chain.
@@ -60,6 +62,17 @@ struct At<'h> {
     accepts: bool,
     /// The rule of an earlier base chain whose packets these are.
     by: Option<(&'h Rule, &'h str)>,
+}
+
+impl At<'_> {
+    /// What becomes of packets that come to the end of the base chain.
+    fn policy(&self) -> Action {
+        if self.accepts {
+            Action::PASS
+        } else {
+            Action::DROP
+        }
+    }
 }
 
 /// Follows the base chains of a ruleset.
@@ -134,7 +147,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let Some((base, rest)) = hooks.split_first() else {
-            return self.emit(parts, true, by);
+            return self.emit(parts, Action::PASS, by);
         };
         // A chain for some packets only, such as those of one interface, does not see the others.
         let (mut here, mut past) = (Vec::new(), Vec::new());
@@ -160,7 +173,7 @@ impl<'a> Walk<'a> {
         if base.accepts {
             past.extend(fell);
         } else {
-            self.emit(fell, false, by)?;
+            self.emit(fell, Action::DROP, by)?;
         }
         self.hook(rest, past, by)
     }
@@ -200,18 +213,11 @@ impl<'a> Walk<'a> {
                     let _ = reason;
                 }
                 Verdict::Elsewhere(reason) => self.note(rule, reason, Effect::Differs),
-                Verdict::Accept => self.decide(rule, hit, true, at, is_base)?,
-                Verdict::Drop => self.decide(rule, hit, false, at, is_base)?,
-                Verdict::Reject => {
-                    if hit.iter().any(|part| part.unsure.is_empty()) {
-                        let reason = "dropped without an answer: a policy sends no ICMP error and \
-                                      no TCP reset";
-                        self.note(rule, &reason.into(), Effect::None);
-                    }
-                    self.decide(rule, hit, false, at, is_base)?;
-                }
+                Verdict::Accept => self.decide(rule, hit, Action::PASS, at, is_base)?,
+                Verdict::Drop => self.decide(rule, hit, Action::DROP, at, is_base)?,
+                Verdict::Reject => self.decide(rule, hit, Action::REJECT, at, is_base)?,
                 Verdict::Return if is_base => {
-                    self.decide(rule, hit, at.accepts, at, is_base)?;
+                    self.decide(rule, hit, at.policy(), at, is_base)?;
                 }
                 Verdict::Return => {
                     self.doubt(rule, &hit);
@@ -228,7 +234,7 @@ impl<'a> Walk<'a> {
                     self.doubt(rule, &hit);
                     let fell = self.chain(to, hit, at, false)?;
                     if is_base {
-                        self.decide(rule, fell, at.accepts, at, is_base)?;
+                        self.decide(rule, fell, at.policy(), at, is_base)?;
                     } else {
                         back.extend(fell);
                     }
@@ -246,12 +252,13 @@ impl<'a> Walk<'a> {
         &mut self,
         rule: &Rule,
         hit: Vec<Part>,
-        pass: bool,
+        action: Action,
         at: At<'_>,
         is_base: bool,
     ) -> Result<(), ImportError> {
         let (exact, unsure): (Vec<Part>, Vec<Part>) =
             hit.into_iter().partition(|part| part.unsure.is_empty());
+        let pass = action == Action::PASS;
         let effect = if pass {
             Effect::PassesLess
         } else {
@@ -272,7 +279,7 @@ impl<'a> Walk<'a> {
             let rest: Vec<&'a Base> = self.after(at.rest);
             return self.hook(&rest, exact, by);
         }
-        self.emit(exact, pass, by)
+        self.emit(exact, action, by)
     }
 
     /// The same base chains, as the ruleset holds them.
@@ -287,7 +294,7 @@ impl<'a> Walk<'a> {
     fn emit(
         &mut self,
         parts: Vec<Part>,
-        pass: bool,
+        action: Action,
         by: Option<(&Rule, &str)>,
     ) -> Result<(), ImportError> {
         for part in parts.into_iter().filter(|part| part.unsure.is_empty()) {
@@ -302,7 +309,7 @@ impl<'a> Walk<'a> {
             }
             self.steps.push(Step {
                 packets: part.packets,
-                pass,
+                action,
                 origins,
                 chain: by.map_or(String::new(), |(_, chain)| chain.to_owned()),
                 comment: by.and_then(|(rule, _)| rule.comment.clone()),

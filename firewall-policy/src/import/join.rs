@@ -6,6 +6,7 @@
 
 use super::flatten::Step;
 use super::packets::{Dim, Family, Packets};
+use firewall_common::verdict::Action;
 
 /// A step for one family or for both.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,7 +43,7 @@ pub(super) fn join(steps: &[Step], families: &[Family]) -> List {
     let default_passes = !lists.is_empty()
         && lists.iter().all(|list| {
             list.last()
-                .is_some_and(|step| step.packets.is_all() && step.pass)
+                .is_some_and(|step| step.packets.is_all() && step.action == Action::PASS)
         });
     for list in &mut lists {
         drop_defaults(list, default_passes);
@@ -59,14 +60,20 @@ pub(super) fn join(steps: &[Step], families: &[Family]) -> List {
 /// Takes out what the default does anyway: steps behind which nothing says otherwise about their
 /// packets. Rules stay, because people look for them; policies of chains go.
 fn drop_defaults(list: &mut Vec<Step>, default_passes: bool) {
+    let default = if default_passes {
+        Action::PASS
+    } else {
+        Action::DROP
+    };
     let mut at = list.len();
     while at > 0 {
         at -= 1;
         let step = &list[at];
-        let other =
-            |later: &Step| later.pass != step.pass && later.packets.and(&step.packets).is_some();
+        let other = |later: &Step| {
+            later.action != step.action && later.packets.and(&step.packets).is_some()
+        };
         let implied = step.origins.is_empty() || step.packets.is_all();
-        if step.pass == default_passes && implied && !list[at + 1..].iter().any(other) {
+        if step.action == default && implied && !list[at + 1..].iter().any(other) {
             list.remove(at);
         }
     }
@@ -78,7 +85,7 @@ fn neighbours(list: Vec<Step>) -> Vec<Step> {
     let mut joined: Vec<Step> = Vec::with_capacity(list.len());
     for step in list {
         if let Some(last) = joined.last_mut()
-            && last.pass == step.pass
+            && last.action == step.action
             && last.chain == step.chain
             && let Some(dim) = last.packets.differ_in(&step.packets)
         {
@@ -107,7 +114,7 @@ fn merge(first: Vec<Step>, second: Vec<Step>) -> Vec<Joined> {
     if first.len().saturating_mul(second.len()) > 4_000_000 {
         return first.into_iter().chain(second).map(alone).collect();
     }
-    let equal = |a: &Step, b: &Step| a.pass == b.pass && a.packets.twin(&b.packets);
+    let equal = |a: &Step, b: &Step| a.action == b.action && a.packets.twin(&b.packets);
     let columns = second.len() + 1;
     let mut longest = vec![0u32; (first.len() + 1) * columns];
     for i in (0..first.len()).rev() {
@@ -150,5 +157,5 @@ pub(super) fn verdict(steps: &[Step], packet: &Packets) -> Option<bool> {
     steps
         .iter()
         .find(|step| step.packets.holds(packet))
-        .map(|step| step.pass)
+        .map(|step| step.action == Action::PASS)
 }

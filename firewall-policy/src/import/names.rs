@@ -7,6 +7,7 @@ use super::packets::{Dim, Packets};
 use super::values::word;
 use crate::services;
 use crate::validate::words;
+use firewall_common::verdict::Action;
 use std::collections::HashSet;
 
 /// Longest name before a number is put behind it.
@@ -62,15 +63,15 @@ pub(super) fn of(step: &Step) -> String {
     let mut parts = Vec::new();
     if !step.chain.is_empty() {
         parts.push(slug(step.chain.rsplit(' ').next().unwrap_or_default()));
-    } else if !step.pass {
-        parts.push("drop".into());
+    } else if step.action != Action::PASS {
+        parts.push(step.action.name().into());
     }
     if let Some(what) = traffic(&step.packets) {
         parts.push(what);
     } else if step.packets.get(Dim::State) == &super::states::established() {
         parts.push("replies".into());
     }
-    if parts.is_empty() || parts == ["drop"] {
+    if parts.is_empty() || parts == [step.action.name()] {
         let side = |dim, word: &str| (!step.packets.is_any(dim)).then(|| word.to_owned());
         let side = side(Dim::Source, "from-listed")
             .or_else(|| side(Dim::Destination, "to-listed"))

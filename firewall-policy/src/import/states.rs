@@ -13,6 +13,7 @@ use super::packets::{Dim, Values, state};
 use super::ruleset::Origin;
 use super::{Effect, Language, LeftOut};
 use crate::range::RangeSet;
+use firewall_common::verdict::Action;
 
 /// `state: established`.
 pub(super) fn established() -> Values {
@@ -45,7 +46,7 @@ pub(super) fn map(
         let has = |value| of.contains(value);
         let any = Dim::State.full(step.packets.family);
         let mut note = |reason: &str, effect| note(left_out, &step, origins, reason, effect);
-        let (less, more) = if step.pass {
+        let (less, more) = if step.action == Action::PASS {
             (Effect::PassesLess, Effect::PassesMore)
         } else {
             (Effect::PassesMore, Effect::PassesLess)

@@ -12,6 +12,7 @@ use super::packets::{Dim, Family, NONE, Packets, Values};
 use super::ruleset::Origin;
 use super::{Effect, ImportError, Imported, LeftOut, Options, states, values};
 use crate::range::RangeSet;
+use firewall_common::verdict::Action;
 use std::collections::BTreeSet;
 
 /// Lists of addresses that are longer become a set.
@@ -120,7 +121,7 @@ fn possible(steps: Vec<Step>, origins: &[Origin], left_out: &mut Vec<LeftOut>) -
                     Family::V6 => "ICMP for IPv4 does not run over IPv6",
                 }
                 .into(),
-                effect: if step.pass {
+                effect: if step.action == Action::PASS {
                     Effect::PassesLess
                 } else {
                     Effect::PassesMore
@@ -170,7 +171,7 @@ impl Writer<'_> {
         for part in parts {
             let name = self.names.take(&name);
             let fields = self.fields(&part, joined.both);
-            let action = if step.pass { "pass" } else { "drop" };
+            let action = step.action.name();
             let words = step.comment.as_ref().map_or(String::new(), |comment| {
                 format!("comment: {}, ", values::quoted(comment))
             });

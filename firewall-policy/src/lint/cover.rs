@@ -264,7 +264,7 @@ impl<'a, T: Carried + Hash + Into<u128>> Boxes<'a, T> {
 
     /// Whether a packet of `space` can pass, by a rule or by the default.
     pub(super) fn can_pass(&self, space: &Space<T>) -> Search {
-        let is_drop = |action| action == Action::DROP;
+        let is_drop = |action| action == Action::DROP || action == Action::REJECT;
         let mut given_up = false;
         let passes = (0..self.rules.len())
             .filter(|&rule| self.policy.rules[rule].action == Action::PASS)

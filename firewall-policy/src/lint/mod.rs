@@ -183,6 +183,7 @@ impl Report<'_, '_> {
         let related = self.lines.span(first);
         let verb = match first.action {
             Action::PASS => "passes",
+            Action::REJECT => "rejects",
             _ => "drops",
         };
         let (code, message, help) = if others.len() > 1 {

@@ -13,6 +13,13 @@ pub(super) const KEYS: Keys = Keys {
     reserved: &[],
 };
 
+/// What may become of packets over a limit.
+const OVER: &[(&str, Action)] = &[
+    ("drop", Action::DROP),
+    ("reject", Action::REJECT),
+    ("next", Action::NEXT),
+];
+
 /// Words of `per`.
 const PER: &[&str] = &["source", "destination", "interface", "rule"];
 
@@ -54,19 +61,13 @@ pub(super) fn read(
             .help("add `limit: {rate: 200/s, per: source}`, or remove `over`");
         return Err(());
     };
-    let over_goes_on = match over {
-        None => Some(false),
-        Some((_, node)) => word(
-            cx,
-            node,
-            "over",
-            &[("drop", false), ("next", true)],
-            &["reject"],
-        ),
+    let over = match over {
+        None => Some(Action::DROP),
+        Some((_, node)) => word(cx, node, "over", OVER, &[]),
     };
     let limit = limit(cx, node);
-    let (over_goes_on, limit) = (over_goes_on.ok_or(())?, limit.ok_or(())?);
-    if action == Some(Action::DROP) && !over_goes_on {
+    let (over, limit) = (over.ok_or(())?, limit.ok_or(())?);
+    if action == Some(Action::DROP) && over == Action::DROP {
         cx.sink
             .error(
                 &codes::LIMIT_WITHOUT_EFFECT,
@@ -79,10 +80,7 @@ pub(super) fn read(
             );
         return Err(());
     }
-    Ok(Some(Limit {
-        over_goes_on,
-        ..limit
-    }))
+    Ok(Some(Limit { over, ..limit }))
 }
 
 fn limit(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Limit> {
@@ -122,7 +120,7 @@ fn limit(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Limit> {
         burst: burst?,
         per: per?,
         new_only,
-        over_goes_on: false,
+        over: Action::DROP,
     })
 }
 

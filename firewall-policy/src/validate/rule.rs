@@ -54,6 +54,7 @@ pub(super) const KEYS: Keys = Keys {
 const ACTIONS: &[(&str, Action)] = &[
     ("pass", Action::PASS),
     ("drop", Action::DROP),
+    ("reject", Action::REJECT),
     ("next", Action::NEXT),
 ];
 
@@ -167,9 +168,9 @@ fn read(
         .require(
             cx,
             "action",
-            "`action: pass`, `action: drop` or `action: next`",
+            "`action: pass`, `action: drop`, `action: reject` or `action: next`",
         )
-        .and_then(|node| word(cx, node, "action", ACTIONS, &["reject"]));
+        .and_then(|node| word(cx, node, "action", ACTIONS, &[]));
     let comment = table
         .get("comment")
         .map(|node| text(cx, node, "comment").map(String::from));

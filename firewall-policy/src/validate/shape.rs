@@ -175,7 +175,7 @@ fn instead(what: &str) -> &'static str {
     match what.trim_matches('`') {
         "log" | "observe" => "remove it; every rule is counted without it",
         "ban" => "remove it; `limit` drops what is over the rate for as long as it is",
-        "reject" => "use `drop`",
+        "reject" => "use `drop`, and a last rule that says `action: reject`",
         "audit" => "use `action: next`, which counts and goes on",
         "owner" | "reason" => "write it into `comment`",
         "expires" => "set `enabled: false` when the time has come",

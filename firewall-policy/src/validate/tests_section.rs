@@ -5,10 +5,9 @@ use crate::ast::{Node, Span, Value};
 use crate::diag::{codes, show, suggest};
 use crate::explain::zone_of;
 use crate::packet_text::{self, PacketText};
-use crate::policy_tests::{By, PolicyTest};
+use crate::policy_tests::{By, Expect, PolicyTest};
 use crate::rule::Policy;
 use firewall_common::reason::Reason;
-use firewall_common::verdict::Verdict;
 use std::collections::HashMap;
 
 pub(super) const KEYS: Keys = Keys {
@@ -17,7 +16,11 @@ pub(super) const KEYS: Keys = Keys {
     reserved: &[],
 };
 
-const VERDICTS: &[(&str, Verdict)] = &[("pass", Verdict::PASS), ("drop", Verdict::DROP)];
+const VERDICTS: &[(&str, Expect)] = &[
+    ("pass", Expect::Pass),
+    ("drop", Expect::Drop),
+    ("reject", Expect::Reject),
+];
 
 /// Reads the section of a policy that is complete but for it.
 pub(super) fn read(cx: &mut Cx<'_>, node: &Node<'_>, policy: &Policy) -> Vec<PolicyTest> {
@@ -59,7 +62,7 @@ fn one(
         .and_then(|node| packet(cx, node, policy));
     let expect = table
         .require(cx, "expect", "`expect: pass` or `expect: drop`")
-        .and_then(|node| Some((word(cx, node, "expect", VERDICTS, &["reject"])?, node.span)));
+        .and_then(|node| Some((word(cx, node, "expect", VERDICTS, &[])?, node.span)));
     let by = match table.get("by") {
         Some(node) => Some(by(cx, node, rules)?),
         None => None,

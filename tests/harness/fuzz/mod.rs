@@ -88,6 +88,10 @@ impl Case {
             reason: outcome.reason.name(),
             rule: (outcome.rule != NO_RULE).then_some(outcome.rule as usize),
             counted: answer.counted.iter().map(|&slot| slot as usize).collect(),
+            answer: outcome
+                .is_answered()
+                .then(|| host::answer(&self.tables, frame))
+                .flatten(),
         }
     }
 

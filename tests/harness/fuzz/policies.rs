@@ -85,5 +85,18 @@ pub fn policies() -> Result<Vec<Case>> {
         );
         cases.push(Case::new(format!("without {off}"), parse(&text)?)?);
     }
+    for packet in [
+        "{malformed: pass, fragments: pass, ip_options: pass}",
+        "{tunnels: inner, fragments: follow-first}",
+    ] {
+        let text = format!(
+            "version: 1\ndefault: {{in: drop, essential: false}}\npacket: {packet}\nrules:\n  \
+             - {{name: tunnels, proto: [gre, 4, 41], action: pass}}\n  \
+             - {{name: all, action: reject}}\n"
+        );
+        let mut case = Case::new(format!("reject {packet}"), parse(&text)?)?;
+        case.tables = case.tables.without_limits();
+        cases.push(case);
+    }
     Ok(cases)
 }

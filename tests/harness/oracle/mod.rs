@@ -10,6 +10,7 @@
 //! in, and in a layer first whether its header is there, then what it says, in the order of this
 //! code. Within IPv6 the addresses are judged behind the extension headers.
 
+mod answer;
 mod essential;
 pub mod flows;
 mod fragments;
@@ -36,6 +37,8 @@ pub struct Judgement {
     pub rule: Option<usize>,
     /// The `next` rules that count it, in order.
     pub counted: Vec<usize>,
+    /// The frame that goes back to its sender, if there are answers left.
+    pub answer: Option<Vec<u8>>,
 }
 
 impl Judgement {
@@ -46,6 +49,7 @@ impl Judgement {
             reason,
             rule: None,
             counted: Vec::new(),
+            answer: None,
         }
     }
 }
@@ -179,7 +183,17 @@ pub fn judge_after(policy: &Policy, seen: &mut Seen, frame: &[u8], zone: u32) ->
         Ok(None) if packet.part == Part::Later && knobs.fragments_follow => {
             without_rule(true, "fragment")
         }
-        Ok(None) => by_headers(policy, &knobs, &packet, zone),
+        Ok(None) => {
+            let mut judgement = by_headers(policy, &knobs, &packet, zone);
+            if judgement.reason == "reject" {
+                let start = link::untag(frame, &knobs).map_or(0, |(.., ip)| frame.len() - ip.len());
+                judgement.answer = answer::to(frame, start, &packet);
+                if judgement.answer.is_none() {
+                    judgement.reason = "reject-silent";
+                }
+            }
+            judgement
+        }
     };
     if knobs.fragments_follow
         && let Some(objection) = seen.objection(&packet, zone, judgement.passes)
@@ -206,9 +220,15 @@ fn by_headers(policy: &Policy, knobs: &Knobs, packet: &Packet, zone: u32) -> Jud
         Ok(Some(Content::Other(..))) => Judgement::without_rule(!knobs.drops_by_default, "non-ip"),
         Ok(Some(Content::Ip(inner))) => by_rules(policy, knobs, &inner, zone),
     };
+    // Who is in the tunnel is not who has sent the frame.
+    let reason = match inside.reason {
+        "reject" => "reject-silent",
+        other => other,
+    };
     // A fragment of a tunnel is refused before anything inside is looked at.
     Judgement {
         counted: counted.into_iter().chain(inside.counted).collect(),
+        reason,
         ..inside
     }
 }
@@ -216,7 +236,10 @@ fn by_headers(policy: &Policy, knobs: &Knobs, packet: &Packet, zone: u32) -> Jud
 fn by_rules(policy: &Policy, knobs: &Knobs, packet: &Packet, zone: u32) -> Judgement {
     let rules = evaluate(policy, &key::of(packet, zone));
     let (passes, reason) = match rules.decided {
-        Some(rule) => (policy.rules[rule].action.name() == "pass", "rule"),
+        Some(rule) => match policy.rules[rule].action.name() {
+            "reject" => (false, "reject"),
+            action => (action == "pass", "rule"),
+        },
         None if packet.part == Part::Later => (true, "fragment"),
         None => (!knobs.drops_by_default, "no-match"),
     };
@@ -225,6 +248,7 @@ fn by_rules(policy: &Policy, knobs: &Knobs, packet: &Packet, zone: u32) -> Judge
         reason,
         rule: rules.decided,
         counted: rules.counted,
+        answer: None,
     }
 }
 

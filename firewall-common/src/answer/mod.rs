@@ -1,0 +1,120 @@
+//! Answers: what goes back to the sender of a packet that a rule with `action: reject` matches.
+//! Here: who may be answered, and how often. [`build`] makes the bytes.
+//!
+//! TCP gets a reset (RFC 9293, 3.10.7.1), everything else an ICMP or ICMPv6 port unreachable. Nobody
+//! is answered whom RFC 1122 (3.2.2), RFC 1812 (4.3.2.7) and RFC 4443 (2.4 e) forbid to answer: a
+//! reset or an ICMP error, what came to a group, what does not come from one host, later fragments.
+//!
+//! May not import anything of the host or the kernel. Invariant: in any time `t` there are at most
+//! `burst + rate * t` answers ([`Config::answers`]), and to one source likewise.
+
+mod build;
+
+pub use build::{Answer, IP_WORDS, LINK_WORDS, build};
+
+#[cfg(doc)]
+use crate::abi::Config;
+use crate::abi::{LIMIT_INDEX_SHIFT, answers};
+use crate::field::Field;
+use crate::frame::{Frame, Header as _};
+use crate::key::{Family, PacketKey};
+use crate::limits::WITHIN;
+use crate::machine::Machine;
+use crate::parse::{Packet, flag, fragment, proto};
+use crate::reason::Reason;
+
+/// Bytes of the rejected packet that an ICMP error quotes at most: its IP header with options or
+/// extension headers, and eight bytes behind it. Packets with longer headers get no answer.
+pub const QUOTE_MAX: u32 = 80;
+
+/// Bytes that are quoted behind the IP header: where ports are, by which the sender finds the socket
+/// (RFC 792; RFC 1122 3.2.2).
+pub const QUOTE_BEHIND: u32 = 8;
+
+/// Whether a packet that a rule rejects is answered, before anything is taken from what answers
+/// there may be; one of the [`Reason`]s of rejected packets.
+#[inline(always)]
+pub fn judge<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> Reason {
+    if !may_be_answered(frame, packet) {
+        Reason::REJECT_SILENT
+    } else if !within(machine, &packet.key) {
+        Reason::REJECT_LIMIT
+    } else {
+        Reason::REJECT
+    }
+}
+
+/// Whether the packet is one that may be answered at all.
+#[inline(always)]
+pub fn may_be_answered<F: Frame>(frame: &F, packet: &Packet) -> bool {
+    let key = &packet.key;
+    is_from_one_host_to_one(key)
+        && is_unicast_frame(frame)
+        && match (key.field(Field::Proto), key.field(Field::Fragment)) {
+            (_, fragment::LATER) => false,
+            // Of a first fragment it is not known how far the segment goes.
+            (proto::TCP, part) => {
+                part == fragment::WHOLE && key.field(Field::TcpFlags) & flag::RST == 0
+            }
+            // Errors are not answered by errors, nor answers; what else there is asks for nothing.
+            (proto::ICMP | proto::ICMPV6, _) => is_echo_request(key) && can_be_quoted(packet),
+            _ => can_be_quoted(packet),
+        }
+}
+
+/// Bytes of the packet that an ICMP error quotes.
+#[inline(always)]
+const fn quoted(packet: &Packet) -> u32 {
+    let start = packet.end.wrapping_sub(packet.key.field(Field::Length));
+    packet.l4.wrapping_sub(start).wrapping_add(QUOTE_BEHIND)
+}
+
+#[inline(always)]
+const fn can_be_quoted(packet: &Packet) -> bool {
+    packet.l4 + QUOTE_BEHIND <= packet.end && quoted(packet) <= QUOTE_MAX
+}
+
+/// Whether there is an answer left for the packet's source, and one for all.
+#[inline(always)]
+pub fn within<M: Machine>(machine: &M, key: &PacketKey) -> bool {
+    if machine.constant(|c| &c.answers) == answers::UNLIMITED {
+        return true;
+    }
+    // A limit is told by the entry of its rule: these two have no rule.
+    let of_source = u64::from(machine.constant(|c| &c.answers_limit));
+    let entry = |index: u64| index << (32 + LIMIT_INDEX_SHIFT);
+    machine.limit(key, entry(of_source)) == WITHIN
+        && machine.limit(key, entry(of_source + 1)) == WITHIN
+}
+
+#[inline(always)]
+fn is_echo_request(key: &PacketKey) -> bool {
+    let request = match key.family() {
+        Family::V4 => 8,
+        Family::V6 => 128,
+    };
+    key.field(Field::Icmp) >> 8 == request
+}
+
+/// Whether both addresses are of one host each: no group, no broadcast, not nobody, not loopback,
+/// nothing reserved. (Which address is the broadcast address of a network, the frame's tells.)
+#[inline(always)]
+fn is_from_one_host_to_one(key: &PacketKey) -> bool {
+    let is_host = |hi: u64, lo: u64| match key.family() {
+        Family::V4 => !matches!(lo >> 24, 0 | 127 | 224..),
+        Family::V6 => hi >> 56 != 0xff && (hi != 0 || lo > 1),
+    };
+    is_host(key.src_hi, key.src_lo)
+        && is_host(key.dst_hi, key.dst_lo)
+        && (key.src_hi != key.dst_hi || key.src_lo != key.dst_lo)
+}
+
+/// Whether the frame goes from one station to one.
+#[inline(always)]
+fn is_unicast_frame<F: Frame>(frame: &F) -> bool {
+    match frame.header::<12>(0) {
+        // The lowest bit of the first byte: a group.
+        Some(header) => (header.u8::<0>() | header.u8::<6>()) & 1 == 0,
+        None => false,
+    }
+}
