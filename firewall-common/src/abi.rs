@@ -393,6 +393,9 @@ pub struct Config {
     pub rules_stride: u32,
     /// Verdict when no rule matches, as a number.
     pub default_verdict: u32,
+    /// 1 if nothing is dropped: what the policy would drop passes, and is counted as passed for
+    /// the reason that it would have been dropped for.
+    pub audit: u32,
     /// Bits of [`essential_bit`].
     pub essential: u32,
     /// 1 if some rule has `action: next`.
@@ -481,6 +484,7 @@ impl Config {
             tables_size: 0,
             rules_stride: 0,
             default_verdict: 0,
+            audit: 0,
             essential: 0,
             has_next: 0,
             has_limit: 0,

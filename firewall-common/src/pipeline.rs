@@ -39,7 +39,7 @@ impl Outcome {
     #[must_use]
     #[inline(always)]
     pub const fn is_answered(&self) -> bool {
-        self.reason.0 == Reason::REJECT.0
+        self.reason.0 == Reason::REJECT.0 && self.verdict.0 != Verdict::PASS.0
     }
 
     #[inline(always)]
@@ -54,9 +54,23 @@ impl Outcome {
 }
 
 /// Decides about a frame that came in on an interface of zone `zone`. Counts `next` rules on the
-/// way; the outcome is the caller's to count.
+/// way; the outcome is the caller's to count. Under `mode: audit` what would be dropped passes, with
+/// reason, rule and port as they are.
 #[inline(always)]
 pub fn decide<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) -> Outcome {
+    let outcome = judge(machine, frame, zone);
+    if machine.constant(|config| &config.audit) == 0 {
+        return outcome;
+    }
+    Outcome {
+        verdict: Verdict::PASS,
+        ..outcome
+    }
+}
+
+/// What the policy says.
+#[inline(always)]
+fn judge<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) -> Outcome {
     let mut packet = Packet::EMPTY;
     match frame.parse(machine, &mut packet) {
         Parsed::Ip => {
@@ -65,9 +79,11 @@ pub fn decide<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) -> Outcom
                 packet.key.interface = frame.interface();
             }
             let mut outcome = ip(machine, frame, &mut packet);
-            // In this order: a comparison costs every packet less than a constant.
+            // In this order: a comparison costs every packet less than a constant. What passes all
+            // the same is not answered.
             if outcome.reason.0 == Reason::REJECT.0
                 && machine.constant(|config| &config.answers) != answers::NO
+                && machine.constant(|config| &config.audit) == 0
             {
                 outcome.reason = frame.reject(machine, &packet);
             }

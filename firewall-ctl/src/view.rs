@@ -7,6 +7,7 @@
 use firewall_common::verdict::Verdict;
 use firewall_policy::rule::Mode;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Name of this version of the JSON.
 pub const SCHEMA: &str = "firewall/v1";
@@ -102,6 +103,9 @@ pub struct GenerationView {
     pub rules: usize,
     /// Verdict for what no rule matches.
     pub default: String,
+    /// `mode: audit`: nothing is dropped, what would be is counted.
+    #[serde(default)]
+    pub audit: bool,
     /// Bytes of the classifier tables.
     pub table_bytes: u64,
 }
@@ -166,6 +170,15 @@ pub struct RuleView {
     pub name: String,
     /// `pass`, `drop` or `next`.
     pub action: String,
+    /// What it would do, if the rule is in audit mode: its action is `next` then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<String>,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Why it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What it matches, in one line.
     pub summary: String,
     /// File and line, `rules/web.yaml:12`.
@@ -188,10 +201,24 @@ pub struct ReasonView {
     pub name: String,
     /// `pass` or `drop`.
     pub verdict: String,
+    /// Whether the packets passed because of `mode: audit` alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub would_drop: bool,
     /// Counted packets.
     pub hits: Flow,
     /// Packets a second, oldest first, at most [`HISTORY`] of them.
     pub history: Vec<u64>,
+}
+
+impl RuleView {
+    /// The action in words: `drop`, or `audit drop` of a rule that only counts what it would drop.
+    #[must_use]
+    pub fn does(&self) -> Cow<'_, str> {
+        match &self.audit {
+            Some(action) => Cow::Owned(format!("audit {action}")),
+            None => Cow::Borrowed(&self.action),
+        }
+    }
 }
 
 impl ReasonView {

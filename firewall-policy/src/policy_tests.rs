@@ -12,6 +12,7 @@ use crate::rule::{Place, Policy};
 use crate::tables::Tables;
 use firewall_common::reason::Reason;
 use firewall_common::verdict::Verdict;
+use std::borrow::Cow;
 
 /// Near misses in the help of a failure.
 const NEAR: usize = 2;
@@ -125,9 +126,15 @@ pub fn failing<'t>(
     policy: &Policy,
     tables: &Tables,
 ) -> Vec<(&'t PolicyTest, Judged)> {
+    // A test says what the policy means, and so holds in audit mode as it does without.
+    let tables = if tests.is_empty() {
+        Cow::Borrowed(tables)
+    } else {
+        tables.enforced()
+    };
     tests
         .iter()
-        .map(|test| (test, test.on_host(policy, tables)))
+        .map(|test| (test, test.on_host(policy, &tables)))
         .filter(|(test, judged)| !test.holds(*judged))
         .collect()
 }

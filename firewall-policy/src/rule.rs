@@ -6,9 +6,10 @@
 
 use crate::limit::Limit;
 use crate::range::RangeSet;
-use firewall_common::abi::PacketConfig;
+use firewall_common::abi::{PacketConfig, fragments};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
+use firewall_common::reason::{Governs, Reason};
 use firewall_common::verdict::{Action, Verdict};
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -20,6 +21,8 @@ pub struct Policy {
     pub interfaces: Vec<Interface>,
     /// Zone names; the index is the zone number in [`Field::Zone`]. Zone 0 is "no zone".
     pub zones: Vec<String>,
+    /// `mode: audit`: nothing is dropped, and what would be is counted.
+    pub audit: bool,
     /// What happens to packets that no rule matches, and to frames that are not IP.
     pub default_verdict: Verdict,
     /// Bits of [`firewall_common::abi::essential_bit`].
@@ -120,12 +123,19 @@ pub struct Rule {
     pub enabled: bool,
     /// Free text for people.
     pub comment: Option<String>,
+    /// Who answers for it: free text.
+    pub owner: Option<String>,
+    /// Why it is there: free text.
+    pub reason: Option<String>,
     /// The match as written, in one line, for listings: `tcp port 80,443 from @admins`.
     pub summary: String,
     /// What it matches.
     pub matches: Match,
     /// What it does; with a limit, what it does with packets within it.
     pub action: Action,
+    /// What it would do, under `mode: audit`: then `action` is `next`, and a limit lets what is over
+    /// it go on, too.
+    pub audit: Option<Action>,
     /// How much of what it matches the action is for.
     pub limit: Option<Limit>,
 }
@@ -143,6 +153,25 @@ impl Rule {
 }
 
 impl Policy {
+    /// Whether packets that are counted under a reason are dropped, or would be without
+    /// `mode: audit`. What a rule decided about is counted under one reason and dropped by some rules
+    /// only: false.
+    #[must_use]
+    pub fn drops(&self, reason: Reason) -> bool {
+        let drops_by_default = self.default_verdict == Verdict::DROP;
+        match reason {
+            Reason::RULE => false,
+            Reason::NO_MATCH | Reason::NON_IP => drops_by_default,
+            Reason::FRAGMENT => self.packet.fragments == fragments::DROP,
+            Reason::INTERNAL => true,
+            other => match other.governed_by() {
+                Governs::Essential => false,
+                Governs::Malformed => self.packet.malformed == u32::from(Verdict::DROP.0),
+                _ => true,
+            },
+        }
+    }
+
     /// The rate limits, in rule order; those of disabled rules too.
     pub fn limits(&self) -> impl Iterator<Item = &Limit> {
         self.rules.iter().filter_map(|rule| rule.limit.as_ref())

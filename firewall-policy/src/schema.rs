@@ -82,6 +82,9 @@ fn required(of: &str) -> &'static [&'static str] {
 fn meaning(of: &str, key: &str) -> Option<&'static str> {
     Some(match (of, key) {
         ("the policy", "version") => "Version of the policy language: 1.",
+        ("the policy", "mode") => {
+            "enforce; or audit: nothing is dropped, and what would be is counted."
+        }
         ("the policy", "interfaces") => {
             "Which interfaces the policy is for, how to attach, and their zones. Without it, interfaces are named on the command line."
         }
@@ -149,7 +152,11 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("a rule", "length") => "Bytes of the IP packet, 0 to 65535.",
         ("a rule", "enabled") => "false: the rule is listed and matches nothing.",
         ("a rule", "comment") => "Free text.",
-        ("a rule", "mode") => "enforce: what the rule says happens.",
+        ("a rule", "owner") => "Who answers for the rule: free text.",
+        ("a rule", "reason") => "Why the rule is there: free text.",
+        ("a rule", "mode") => {
+            "enforce; or audit: the rule counts what it would decide about, and goes on with the rules after it."
+        }
         ("a rule", "limit") => {
             "How many packets the action is for; what goes over the rate is dropped, or `over` says."
         }
@@ -240,14 +247,16 @@ fn shape(of: &str, key: &str) -> Option<Value> {
             "pattern": "^(rule|interface|(source|destination)(/[0-9]{1,3}){0,2})$",
         }),
         ("a rule", "enabled") => json!({"type": "boolean"}),
-        ("a rule", "mode") => json!({"enum": ["enforce"]}),
+        ("the policy" | "a rule", "mode") => json!({"enum": ["enforce", "audit"]}),
         ("`flags`", _) => {
             let names: Vec<&str> = words::FLAGS.iter().map(|&(name, _)| name).collect();
             one_or_more(&json!({"enum": names}))
         }
         ("`icmp`", _) => one_or_more(&number(0, 255, &[])),
         ("a test", "expect") => json!({"enum": ["pass", "drop", "reject"]}),
-        ("a set", "file") | ("a rule", "comment") | ("a test", "packet" | "by") => text(),
+        ("a set", "file")
+        | ("a rule", "comment" | "owner" | "reason")
+        | ("a test", "packet" | "by") => text(),
         _ => return None,
     })
 }

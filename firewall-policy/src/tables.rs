@@ -1,6 +1,7 @@
 //! `Tables`: what the compiler makes and the kernel gets. Plain bytes and constants.
 
 use firewall_common::abi::{Config, answers, has_limit};
+use std::borrow::Cow;
 
 /// A compiled policy.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,6 +17,18 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// The same policy without `mode: audit`: what would be dropped is dropped. For saying what the
+    /// policy means; clones only where it is in that mode.
+    #[must_use]
+    pub fn enforced(&self) -> Cow<'_, Self> {
+        if self.config.audit == 0 {
+            return Cow::Borrowed(self);
+        }
+        let mut tables = self.clone();
+        tables.config.audit = 0;
+        Cow::Owned(tables)
+    }
+
     /// The same policy, with every packet within its rate limits, and an answer for every packet that
     /// may have one.
     #[must_use]

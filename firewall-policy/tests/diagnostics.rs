@@ -167,10 +167,7 @@ fn what_is_not_supported_yet_is_refused_with_a_way_round() {
     let rules: &[&str] = &[
         "ban: 10m",
         "log: 5/s",
-        "mode: audit",
         "expires: 2030-01-01",
-        "owner: ops",
-        "reason: why",
         "observe: {http: true}",
         "to: \"@self\"",
         "fragment: first",

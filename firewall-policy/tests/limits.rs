@@ -37,6 +37,9 @@ fn refusal(matches: impl Iterator<Item = Match>) -> LimitError {
             place: Place::default(),
             enabled: true,
             comment: None,
+            owner: None,
+            reason: None,
+            audit: None,
             summary: String::new(),
             matches: Match {
                 fields: any.fields.clone(),
@@ -49,6 +52,7 @@ fn refusal(matches: impl Iterator<Item = Match>) -> LimitError {
     let policy = Policy {
         interfaces: Vec::new(),
         zones: Vec::new(),
+        audit: false,
         default_verdict: Verdict::PASS,
         essential: 0,
         packet: PacketConfig::default(),

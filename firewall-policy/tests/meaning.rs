@@ -4,11 +4,14 @@ mod support;
 
 use firewall_common::abi::{essential_bit, fragments};
 use firewall_common::field::Field;
+use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
+use firewall_policy::compile::compile;
 use firewall_policy::diag::codes::Code;
 use firewall_policy::range::RangeSet;
 use firewall_policy::rule::{AddrSet, Mode, Policy, Rule};
 use firewall_policy::source::read_policy;
+use firewall_policy::{host, policy_tests};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use support::Fake;
 
@@ -283,6 +286,51 @@ fn empty_sets_are_a_warning_and_match_nothing() {
     let read = read_policy("t.yaml", &text, &Fake).expect("valid");
     assert_eq!(read.warnings.list[0].code, "FW0202");
     assert_eq!(read.policy.rules[0].matches.src, AddrSet::none());
+}
+
+#[test]
+fn a_rule_in_audit_mode_counts_and_goes_on() {
+    let policy = policy(
+        "rules:\n\
+         - {name: a, mode: audit, action: drop}\n\
+         - {name: b, mode: audit, limit: {rate: 10/s}, action: pass}\n\
+         - {name: c, mode: enforce, owner: ops, reason: \"a, b\", action: pass}\n",
+    );
+    let [a, b, c] = &policy.rules[..] else {
+        panic!("{policy:?}");
+    };
+    assert_eq!((a.action, a.audit), (Action::NEXT, Some(Action::DROP)));
+    assert_eq!((b.action, b.audit), (Action::NEXT, Some(Action::PASS)));
+    assert!(b.limit.as_ref().is_some_and(|limit| limit.over_goes_on()));
+    assert_eq!((c.action, c.audit), (Action::PASS, None));
+    assert_eq!(
+        (c.owner.as_deref(), c.reason.as_deref()),
+        (Some("ops"), Some("a, b"))
+    );
+    assert!(!policy.audit);
+}
+
+#[test]
+fn a_policy_in_audit_mode_is_warned_about_and_tested_as_if_enforced() {
+    let text = "version: 1\nmode: audit\ndefault: {in: drop}\nrules:\n\
+                - {name: web, proto: tcp, port: 80, action: pass}\n\
+                tests: [{name: ssh, packet: \"tcp 192.0.2.1 > 192.0.2.2:22 syn\", expect: drop}]\n";
+    let read = read_policy("t.yaml", text, &Fake).expect("valid");
+    assert!(read.policy.audit);
+    assert_eq!(read.warnings.list[0].code, "FW0205");
+    let tables = compile(&read.policy, &[0]).expect("small");
+    assert!(policy_tests::failing(&read.tests, &read.policy, &tables).is_empty());
+    // What happens in truth.
+    let frame = read.tests[0].packet.frame();
+    let outcome = host::decide(&tables, &frame, 0).outcome;
+    assert_eq!(
+        (outcome.verdict, outcome.reason),
+        (Verdict::PASS, Reason::NO_MATCH)
+    );
+    assert!(read.policy.drops(Reason::NO_MATCH) && !read.policy.drops(Reason::ARP));
+    let malformed = host::decide(&tables, &frame[..30], 0).outcome;
+    assert_eq!(malformed.verdict, Verdict::PASS);
+    assert!(read.policy.drops(malformed.reason), "{}", malformed.reason);
 }
 
 #[test]

@@ -59,6 +59,7 @@ pub(crate) fn policy(rules: Vec<Rule>) -> Policy {
     Policy {
         interfaces: Vec::new(),
         zones: Vec::new(),
+        audit: false,
         default_verdict: Verdict::PASS,
         essential: 0,
         packet: PacketConfig::default(),
@@ -73,6 +74,9 @@ pub(crate) fn drops(index: usize, matches: Match) -> Rule {
         place: Place::default(),
         enabled: true,
         comment: None,
+        owner: None,
+        reason: None,
+        audit: None,
         summary: String::new(),
         matches,
         action: Action::DROP,

@@ -66,6 +66,8 @@ pub fn all() -> Result<Vec<Case>> {
     let follows =
         format!("{HEAD}default: {{in: drop}}\npacket: {{fragments: follow-first}}\nrules: []\n");
     cases.push(("fragments: follow-first".into(), policies::parse(&follows)?));
+    let audit = format!("{HEAD}mode: audit\ndefault: {{in: drop}}\nrules: []\n");
+    cases.push(("mode: audit".into(), policies::parse(&audit)?));
     let sizes = [64, 4_096, 10_000];
     for size in sizes {
         let rules = five_fields(size, Addresses::V4, "drop");

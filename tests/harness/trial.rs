@@ -111,6 +111,11 @@ impl<'a> Trial<'a> {
             None if key.field(Field::Fragment) == 2 => Verdict::PASS,
             None => self.policy.default_verdict,
         };
+        let verdict = if self.policy.audit {
+            Verdict::PASS
+        } else {
+            verdict
+        };
 
         let host = host::decide(&self.tables, frame, self.zone);
         let outcome = host.outcome;

@@ -54,6 +54,7 @@ const KNOBS: &[&str] = &[
      \x20 - {name: c, length: 0-80, proto: tcp, action: pass}\n",
     "version: 1\ndefault: {in: pass}\npacket: {tunnels: inner}\nrules:\n\
      \x20 - {name: a, proto: tcp, port: 22, length: 60-80, action: drop}\n",
+    "version: 1\nmode: audit\ndefault: {in: drop, essential: false}\nrules: []\n",
     "version: 1\ndefault: {in: pass}\npacket: {vlan_depth: 0, ipv6_ext_max: 0}\nrules: []\n",
     "version: 1\ndefault: {in: pass}\npacket: {vlan_depth: 1, ipv6_ext_max: 1}\nrules: []\n",
     "version: 1\ndefault: {in: drop}\npacket: {vlan_depth: 8, ipv6_ext_max: 16}\nrules:\n\

@@ -222,6 +222,9 @@ fn rules(ports: &[PortView], tick: u64) -> Vec<RuleView> {
         number: index + 1,
         name: rule.0.to_owned(),
         action: rule.1.to_owned(),
+        audit: None,
+        owner: None,
+        reason: None,
         summary: rule.2.to_owned(),
         place: format!("rules/web-server.yaml:{}", 14 + index * 5),
         enabled: rule.3,
@@ -249,6 +252,7 @@ fn reasons(pass: Flow, drop: Flow, tick: u64) -> Vec<ReasonView> {
         ReasonView {
             name: name.to_owned(),
             verdict: verdict.to_owned(),
+            would_drop: false,
             hits,
             history: history(hits.rate.pps, tick),
         }
@@ -283,6 +287,7 @@ fn status(pass: Flow, drop: Flow, rules: usize) -> Status {
             applied: EPOCH - 7200.0,
             rules: rules.saturating_sub(1),
             default: "drop".to_owned(),
+            audit: false,
             table_bytes: 18_432,
         }),
         interfaces: vec![

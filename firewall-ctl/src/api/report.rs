@@ -90,8 +90,11 @@ impl StatusReport {
     }
 }
 
-/// Reasons by their names, and in the place of "a rule matched" the rules.
+/// Reasons by their names, and in the place of "a rule matched" the rules. In audit mode, what would
+/// drop most.
 fn top_drops(snapshot: &Snapshot) -> Vec<Hits> {
+    let generation = snapshot.status.generation.as_ref();
+    let audit = generation.is_some_and(|generation| generation.audit);
     let rules = snapshot
         .rules
         .iter()
@@ -103,7 +106,9 @@ fn top_drops(snapshot: &Snapshot) -> Vec<Hits> {
     let reasons = snapshot
         .reasons
         .iter()
-        .filter(|reason| reason.is_drop() && reason.name != Reason::RULE.name())
+        .filter(|reason| {
+            (reason.is_drop() && !audit || reason.would_drop) && reason.name != Reason::RULE.name()
+        })
         .map(|reason| Hits {
             name: reason.name.clone(),
             hits: reason.hits,
@@ -173,6 +178,9 @@ pub struct ReasonEntry {
     pub pass: Count,
     /// Packets dropped for this reason.
     pub drop: Count,
+    /// Whether those that passed did so because of `mode: audit` alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub would_drop: bool,
 }
 
 impl ReasonsReport {
@@ -192,6 +200,10 @@ impl ReasonsReport {
             text: reason.text().to_owned(),
             pass: count(reason.name(), false),
             drop: count(reason.name(), true),
+            would_drop: snapshot
+                .reasons
+                .iter()
+                .any(|view| view.would_drop && view.name == reason.name()),
         });
         Self {
             schema: SCHEMA.to_owned(),

@@ -170,8 +170,19 @@ fn show(name: &str, checked: &Checked, context: &Context) -> Result<(), Failure>
         Some(n) => format!(", the kernel takes it ({n} instructions verified)"),
         None => String::new(),
     };
+    let audit = match compiled
+        .policy
+        .rules
+        .iter()
+        .filter(|rule| rule.enabled && rule.audit.is_some())
+        .count()
+    {
+        _ if compiled.policy.audit => " (AUDIT: nothing is dropped)".to_owned(),
+        0 => String::new(),
+        n => format!(" ({n} in audit mode)"),
+    };
     context.say(&format!(
-        "{name}: valid, {rules} {}, default {}, tables {size}{tests}{lint}{verified}",
+        "{name}: valid, {rules} {}{audit}, default {}, tables {size}{tests}{lint}{verified}",
         if rules == 1 { "rule" } else { "rules" },
         compiled.policy.default_verdict
     ))?;

@@ -11,7 +11,7 @@ use crate::api::report::{ReasonsReport, RulesReport};
 use crate::failure::{Exit, Failure};
 use crate::format::{Numbers, count};
 use crate::sampler::mode_name;
-use crate::view::{InterfaceView, SCHEMA};
+use crate::view::{InterfaceView, RuleView, SCHEMA};
 use clap::ValueEnum;
 use serde_json::json;
 
@@ -134,9 +134,16 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
     let mut columns = vec![">#", "RULE", "ACTION", ">HITS"];
     columns.extend(limited.then_some(">OVER"));
     columns.push("MATCH");
+    let [owners, reasons] = [
+        |rule: &RuleView| rule.owner.is_some(),
+        |rule: &RuleView| rule.reason.is_some(),
+    ]
+    .map(|has: fn(&RuleView) -> bool| wide && report.rules.iter().any(has));
     if wide {
         columns.push("PLACE");
     }
+    columns.extend(owners.then_some("OWNER"));
+    columns.extend(reasons.then_some("REASON"));
     let mut table = Table::new(&columns);
     for rule in &report.rules {
         let over = rule
@@ -149,7 +156,7 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
             } else {
                 shorten(&rule.name, 24)
             },
-            action(&rule.action, rule.enabled),
+            action(&rule.does(), rule.enabled),
             count(rule.hits.total.packets, numbers),
         ];
         cells.extend(limited.then_some(over));
@@ -161,9 +168,14 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
         if wide {
             cells.push(rule.place.clone());
         }
+        cells.extend(owners.then(|| rule.owner.clone().unwrap_or_default()));
+        cells.extend(reasons.then(|| rule.reason.clone().unwrap_or_default()));
         table.row(cells);
     }
     let mut text = table.render();
+    if report.rules.iter().any(|rule| rule.audit.is_some()) {
+        text.push_str("Audit: the rule counts what it would do, and lets the packet go on.\n");
+    }
     if report.rules.iter().any(|rule| !rule.enabled) {
         text.push_str("An action in brackets: the rule is disabled.\n");
     }
@@ -172,13 +184,22 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
     }
     if let Some(generation) = &report.generation {
         text.push_str(&format!("Default: {}\n", generation.default));
+        if generation.audit {
+            text.push_str(
+                "AUDIT: the policy drops nothing; hits of drop are what it would drop.\n",
+            );
+        }
     }
     text
 }
 
 /// The catalogue of reasons.
 pub(super) fn reasons(report: &ReasonsReport, wide: bool, numbers: Numbers) -> String {
+    let audit = report.reasons.iter().any(|reason| reason.would_drop);
     let mut columns = vec!["REASON", ">PASSED", ">DROPPED", "DECIDED BY"];
+    if audit {
+        columns.insert(3, "AUDIT");
+    }
     if wide {
         columns.push("MEANING");
     }
@@ -190,6 +211,10 @@ pub(super) fn reasons(report: &ReasonsReport, wide: bool, numbers: Numbers) -> S
             count(reason.drop.packets, numbers),
             reason.governed_by.clone(),
         ];
+        if audit {
+            let words = if reason.would_drop { "would drop" } else { "" };
+            cells.insert(3, words.to_owned());
+        }
         if wide {
             cells.push(reason.text.clone());
         }

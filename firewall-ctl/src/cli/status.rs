@@ -80,6 +80,7 @@ pub(super) fn screen(report: &StatusReport, numbers: Numbers, color: bool) -> St
     };
     let status = &report.status;
     let state = match report.state {
+        State::Active if audits(report) => paint("1;33", "AUDIT, NOTHING IS DROPPED"),
         State::Active => paint("1;32", "ACTIVE"),
         State::Degraded => paint("1;33", "ACTIVE, DEGRADED"),
         State::Off => paint("1;31", "OFF"),
@@ -135,7 +136,14 @@ fn attention(report: &StatusReport) -> Vec<String> {
         Some(format!("{}: generic mode: {why}", interface.name))
     });
     let errors = status.last_error.iter().cloned();
-    errors
+    let audit = audits(report).then(|| {
+        "AUDIT: the policy drops nothing, it counts what it would drop; to enforce it remove \
+         `mode: audit`"
+            .to_owned()
+    });
+    audit
+        .into_iter()
+        .chain(errors)
         .chain(status.warnings.iter().cloned())
         .chain(fallbacks)
         .collect()
@@ -178,6 +186,12 @@ fn interfaces(report: &StatusReport, default: &str, numbers: Numbers) -> String 
     text
 }
 
+/// Whether the policy in force is in audit mode.
+fn audits(report: &StatusReport) -> bool {
+    let generation = report.status.generation.as_ref();
+    generation.is_some_and(|generation| generation.audit)
+}
+
 /// By rate while something is dropped, by total otherwise.
 fn top_drops(report: &StatusReport, numbers: Numbers) -> String {
     let live = report.top_drops.iter().any(|drop| drop.hits.rate.pps > 0.0);
@@ -190,11 +204,16 @@ fn top_drops(report: &StatusReport, numbers: Numbers) -> String {
             false => format!("{} {}", drop.name, count(drop.hits.total.packets, numbers)),
         })
         .collect();
-    match (drops.is_empty(), live) {
-        (true, _) => "Top drops     none\n".to_owned(),
-        (false, true) => format!("Top drops/s   {}\n", drops.join(" | ")),
-        (false, false) => format!("Top drops     {}\n", drops.join(" | ")),
+    let what = match (audits(report), live) {
+        (true, true) => "Would drop/s ",
+        (true, false) => "Would drop   ",
+        (false, true) => "Top drops/s  ",
+        (false, false) => "Top drops    ",
+    };
+    if drops.is_empty() {
+        return format!("{what} none\n");
     }
+    format!("{what} {}\n", drops.join(" | "))
 }
 
 fn last_line(report: &StatusReport) -> String {

@@ -16,6 +16,7 @@ use firewall_common::key::{Family, PacketKey};
 use firewall_common::parse::proto;
 use firewall_common::pipeline::{NO_RULE, Outcome};
 use firewall_common::reason::Reason;
+use firewall_common::verdict::{Action, Verdict};
 use firewall_policy::explain::{Explained, explain, key_of, zone_of};
 use firewall_policy::host;
 use firewall_policy::packet_text::{self, Ingress};
@@ -123,6 +124,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         Some(packet) if packet.ingress != Ingress::Anywhere => &packet.ingress,
         _ => &given,
     };
+    // What the policy says; that it does not act on it in audit mode, the answer adds.
+    let tables = compiled.tables.enforced().into_owned();
+    let compiled = Compiled { tables, ..compiled };
     let zone = zone_of(&compiled.policy, ingress)
         .map_err(|message| Failure::new(Exit::Config, message))?;
     let engine = Engine::new(&context.root);
@@ -254,6 +258,7 @@ impl Case<'_> {
         RuleLine {
             name: rule.name.clone(),
             action: rule.action.name(),
+            audit: rule.audit.map(Action::name),
             place: place(rule),
             summary: rule.summary.clone(),
         }
@@ -266,6 +271,7 @@ impl Case<'_> {
             packet: found.packet.as_ref().map(ToString::to_string),
             zone: policy.zones[self.zone as usize].clone(),
             verdict: found.outcome.verdict.name(),
+            audit: policy.audit,
             reason: found.outcome.reason.name(),
             text: found.outcome.reason.text(),
             rule: found.rule.map(|rule| self.about(rule)),
@@ -379,6 +385,8 @@ fn place(rule: &Rule) -> String {
 pub(super) struct RuleLine {
     name: String,
     action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<&'static str>,
     place: String,
     summary: String,
 }
@@ -390,6 +398,9 @@ pub(super) struct Report {
     packet: Option<String>,
     zone: String,
     verdict: &'static str,
+    /// Whether a verdict of drop is counted only, and the packet passes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    audit: bool,
     reason: &'static str,
     text: &'static str,
     rule: Option<RuleLine>,
@@ -485,6 +496,9 @@ fn text(report: &Report, wide: bool) -> String {
         )),
         None => text.push_str(&format!("{verdict}  {}: {}\n", report.reason, report.text)),
     }
+    if report.audit && report.verdict == Verdict::DROP.name() {
+        text.push_str("AUDIT: the policy passes it all the same, and counts what it would drop\n");
+    }
     match &report.answer {
         Some(answer) => text.push_str(&format!("Answered with {}.\n", answer.what)),
         None if rejected => text.push_str("Not answered: nobody may answer such a packet.\n"),
@@ -502,7 +516,13 @@ fn text(report: &Report, wide: bool) -> String {
         ));
     }
     for rule in &report.counted {
-        text.push_str(&format!("Counted by {}  {}\n", rule.name, rule.place));
+        let would = rule
+            .audit
+            .map_or(String::new(), |action| format!("  (audit: would {action})"));
+        text.push_str(&format!(
+            "Counted by {}  {}{would}\n",
+            rule.name, rule.place
+        ));
     }
     if let Some(rule) = &report.hidden {
         text.push_str(&format!(

@@ -56,6 +56,9 @@ fn rule(number: usize, name: &str, action: &str, summary: &str, hits: Flow) -> R
         number,
         name: name.to_owned(),
         action: action.to_owned(),
+        audit: None,
+        owner: None,
+        reason: None,
         summary: summary.to_owned(),
         place: format!("rules/web.yaml:{}", number + 10),
         enabled: name != "old-ftp",
@@ -69,6 +72,7 @@ fn reason(name: &str, verdict: &str, hits: Flow) -> ReasonView {
     ReasonView {
         name: name.to_owned(),
         verdict: verdict.to_owned(),
+        would_drop: false,
         hits,
         history: Vec::new(),
     }
@@ -92,6 +96,7 @@ fn snapshot() -> Snapshot {
                 applied: 1_800_000_000.0,
                 rules: 3,
                 default: "drop".to_owned(),
+                audit: false,
                 table_bytes: 24_128,
             }),
             interfaces: vec![
@@ -187,6 +192,36 @@ fn status_without_a_daemon() {
     snapshot.status.daemon_pid = None;
     snapshot.status.daemon_uptime = None;
     insta::assert_snapshot!(screen(&StatusReport::of(&snapshot)));
+}
+
+/// A host whose policy only counts what it would drop.
+fn audited() -> Snapshot {
+    let mut snapshot = snapshot();
+    if let Some(generation) = &mut snapshot.status.generation {
+        generation.audit = true;
+    }
+    for reason in &mut snapshot.reasons {
+        if reason.verdict == "drop" {
+            reason.verdict = "pass".to_owned();
+            reason.would_drop = true;
+        }
+    }
+    let rule = &mut snapshot.rules[0];
+    rule.action = "next".to_owned();
+    rule.audit = Some("drop".to_owned());
+    rule.owner = Some("ops".to_owned());
+    rule.reason = Some("ticket 4711".to_owned());
+    snapshot
+}
+
+#[test]
+fn audit_mode_is_loud() {
+    let snapshot = audited();
+    insta::assert_snapshot!("audit_status", screen(&StatusReport::of(&snapshot)));
+    let rules = RulesReport::of(&snapshot);
+    insta::assert_snapshot!("audit_rules", get::rules(&rules, true, Numbers::Si));
+    let reasons = ReasonsReport::of(&snapshot);
+    insta::assert_snapshot!("audit_reasons", get::reasons(&reasons, false, Numbers::Si));
 }
 
 #[test]

@@ -28,6 +28,7 @@ use crate::kernel::program::{Program, ProgramMaps};
 use crate::kernel::shared::Regions;
 use crate::kernel::{Hook, KernelError, host};
 use firewall_common::abi::{ABI_VERSION, Config, INTERFACES, InterfaceEntry};
+use firewall_common::reason::Reason;
 use firewall_common::region::Region;
 use firewall_policy::rule::{Mode, Policy};
 use std::fs;
@@ -640,11 +641,21 @@ fn draft_record(
         namespace: host::network_namespace()?,
         applied: now.as_secs_f64(),
         default: source.policy.default_verdict.name().into(),
+        audit: source.policy.audit,
+        would_drop: would_drop(&source.policy),
         frags: desired.frags,
         table_bytes,
         rules: rule_records(&source.policy, &counters.rule_slots.slots),
         interfaces,
     })
+}
+
+/// Reasons for which packets would be dropped, if the policy is in audit mode.
+fn would_drop(policy: &Policy) -> Vec<String> {
+    let reasons = Reason::ALL
+        .iter()
+        .filter(|&&reason| policy.audit && policy.drops(reason));
+    reasons.map(|reason| reason.name().to_owned()).collect()
 }
 
 fn rule_records(policy: &Policy, slots: &[u32]) -> Vec<RuleRecord> {
@@ -658,6 +669,9 @@ fn rule_records(policy: &Policy, slots: &[u32]) -> Vec<RuleRecord> {
             name: rule.name.clone(),
             slot,
             action: rule.action.name().into(),
+            audit: rule.audit.map(|action| action.name().into()),
+            owner: rule.owner.clone(),
+            reason: rule.reason.clone(),
             summary: rule.summary.clone(),
             place: format!("{}:{}", rule.place.file, rule.place.line),
             enabled: rule.enabled,

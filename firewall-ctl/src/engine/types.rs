@@ -39,6 +39,12 @@ pub struct Record {
     pub applied: f64,
     /// `pass` or `drop`.
     pub default: String,
+    /// `mode: audit`: nothing is dropped.
+    #[serde(default)]
+    pub audit: bool,
+    /// In that mode, the reasons for which packets would be dropped.
+    #[serde(default)]
+    pub would_drop: Vec<String>,
     /// Whether the program takes frames in several buffers.
     #[serde(default)]
     pub frags: bool,
@@ -59,6 +65,15 @@ pub struct RuleRecord {
     pub slot: u32,
     /// `pass`, `drop` or `next`.
     pub action: String,
+    /// What the rule would do, if it is in audit mode: its action is `next` then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<String>,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Why it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The match in one line.
     pub summary: String,
     /// `file:line`.

@@ -153,7 +153,7 @@ impl Sampler {
             ports: listed,
             other_ports,
             rules: record.map_or(Vec::new(), |record| self.rule_views(record)),
-            reasons: self.reason_views(),
+            reasons: record.map_or(Vec::new(), |record| self.reason_views(&record.would_drop)),
         }
     }
 
@@ -343,6 +343,9 @@ impl Sampler {
             number: i + 1,
             name: rule.name.clone(),
             action: rule.action.clone(),
+            audit: rule.audit.clone(),
+            owner: rule.owner.clone(),
+            reason: rule.reason.clone(),
             summary: rule.summary.clone(),
             place: rule.place.clone(),
             enabled: rule.enabled,
@@ -359,7 +362,7 @@ impl Sampler {
         views.collect()
     }
 
-    fn reason_views(&self) -> Vec<ReasonView> {
+    fn reason_views(&self, would_drop: &[String]) -> Vec<ReasonView> {
         let Some(now) = &self.now else {
             return Vec::new();
         };
@@ -373,6 +376,8 @@ impl Sampler {
                 let view = ReasonView {
                     name: reason.name().to_owned(),
                     verdict: value.name().to_owned(),
+                    would_drop: verdict == PASS
+                        && would_drop.iter().any(|name| name == reason.name()),
                     hits: self.flow(total, growth),
                     history: self.reasons.of(reason_key(*reason, verdict)),
                 };
@@ -394,6 +399,7 @@ fn generation_view(record: &Record) -> GenerationView {
         applied: record.applied,
         rules: record.rules.iter().filter(|rule| rule.enabled).count(),
         default: record.default.clone(),
+        audit: record.audit,
         table_bytes: record.table_bytes,
     }
 }

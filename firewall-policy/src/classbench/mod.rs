@@ -67,6 +67,9 @@ fn rule(index: usize, line: u32, summary: String, matches: Match) -> Rule {
         },
         enabled: true,
         comment: None,
+        owner: None,
+        reason: None,
+        audit: None,
         summary,
         matches,
         action: if index.is_multiple_of(2) {
@@ -82,6 +85,7 @@ fn policy(rules: Vec<Rule>) -> Policy {
     Policy {
         interfaces: Vec::new(),
         zones: Vec::new(),
+        audit: false,
         default_verdict: Verdict::PASS,
         essential: 0,
         packet: PacketConfig::default(),

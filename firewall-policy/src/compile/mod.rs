@@ -92,6 +92,7 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         abi_version: ABI_VERSION,
         tables_size: bytes.len() as u32,
         default_verdict: u32::from(policy.default_verdict.0),
+        audit: u32::from(policy.audit),
         essential: policy.essential,
         has_next: u32::from(has_next),
         packet: policy.packet,

@@ -224,6 +224,14 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
         }
     };
     let verdict = |number: u32| Verdict(number as u8).to_string();
+    let mode = |policy: &Policy| {
+        if policy.audit {
+            "audit (nothing is dropped)"
+        } else {
+            "enforce"
+        }
+    };
+    line("mode", mode(old).to_owned(), mode(new).to_owned());
     line(
         "default (what no rule decides, and frames that are not IP)",
         old.default_verdict.to_string(),

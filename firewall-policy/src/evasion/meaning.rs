@@ -199,6 +199,11 @@ impl Meaning {
     /// What must become of the frame under `policy`, when it comes in from zone `zone`.
     #[must_use]
     pub fn end(&self, policy: &Policy, zone: u32) -> End {
+        let (verdict, reason) = self.end_if_enforced(policy, zone);
+        (if policy.audit { Verdict::PASS } else { verdict }, reason)
+    }
+
+    fn end_if_enforced(&self, policy: &Policy, zone: u32) -> End {
         let knobs = &policy.packet;
         if self.tags > knobs.vlan_depth {
             return (Verdict::DROP, Reason::VLAN_DEPTH);

@@ -20,8 +20,9 @@ use comments::{Comments, Unit};
 const WIDTH: usize = 100;
 
 /// Sections in canonical order.
-const SECTIONS: [&str; 7] = [
+const SECTIONS: [&str; 8] = [
     "version",
+    "mode",
     "interfaces",
     "default",
     "packet",

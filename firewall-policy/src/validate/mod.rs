@@ -60,6 +60,7 @@ const KEYS: Keys = Keys {
     of: "the policy",
     known: &[
         "version",
+        "mode",
         "interfaces",
         "default",
         "packet",
@@ -111,6 +112,7 @@ pub(crate) fn policy<'a>(
 fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
     let table = Table::read(cx, root, &KEYS)?;
     version(cx, &table);
+    let audit = mode(cx, &table);
     let (interfaces, zones) = match table.get("interfaces") {
         Some(node) => interfaces::read(cx, node),
         None => (Vec::new(), vec![String::new()]),
@@ -140,7 +142,21 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
             .warning(&codes::NO_RULES, span, "no rule is in force, and the default drops")
             .help("everything but the essential traffic will be dropped; add a rule with `action: pass`");
     }
+    if audit == Some(true) {
+        let span = table.entry("mode").map_or(table.span(), |e| e.0);
+        cx.sink
+            .warning(
+                &codes::AUDIT,
+                span,
+                "nothing will be dropped: the policy is in audit mode",
+            )
+            .help(
+                "`status` and `get reasons` show what it would drop; remove `mode: audit` to \
+                 enforce it",
+            );
+    }
     let policy = Policy {
+        audit: audit?,
         interfaces,
         zones,
         default_verdict: default.verdict,
@@ -156,6 +172,19 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
         policy,
         tests,
         sets: sets.sizes(),
+    })
+}
+
+/// `mode` of the policy or of a rule: whether it is in audit mode.
+fn mode(cx: &mut Cx<'_>, table: &Table<'_, '_>) -> Option<bool> {
+    table.get("mode").map_or(Some(false), |node| {
+        shape::word(
+            cx,
+            node,
+            "mode",
+            &[("enforce", false), ("audit", true)],
+            &[],
+        )
     })
 }
 

@@ -33,6 +33,8 @@ pub(super) const KEYS: Keys = Keys {
         "length",
         "enabled",
         "comment",
+        "owner",
+        "reason",
         "mode",
         "to_port",
         "limit",
@@ -43,8 +45,6 @@ pub(super) const KEYS: Keys = Keys {
         "log",
         "observe",
         "expires",
-        "owner",
-        "reason",
         "fragment",
         "fragments",
         "notify",
@@ -171,28 +171,34 @@ fn read(
             "`action: pass`, `action: drop`, `action: reject` or `action: next`",
         )
         .and_then(|node| word(cx, node, "action", ACTIONS, &[]));
-    let comment = table
-        .get("comment")
-        .map(|node| text(cx, node, "comment").map(String::from));
+    let [comment, owner, reason] = ["comment", "owner", "reason"].map(|key| {
+        let node = table.get(key)?;
+        text(cx, node, key).map(String::from)
+    });
     let enabled = table
         .get("enabled")
         .map_or(Some(true), |node| boolean(cx, node, "enabled"));
-    if let Some(node) = table.get("mode") {
-        let _enforce: Option<()> = word(cx, node, "mode", &[("enforce", ())], &["audit"]);
-    }
+    let audit = super::mode(cx, &table);
     let limit = limit::read(cx, &table, action);
     let matches = matches(cx, &table, sets, zones);
     let matches = matches?;
     can_match(cx, &table, &matches);
+    let (action, audit, mut limit) = (action?, audit?, limit.ok()?);
+    if let Some(limit) = limit.as_mut().filter(|_| audit) {
+        limit.over = Action::NEXT;
+    }
     Some(Rule {
         name: name?,
         place: cx.sink.place(table.span()),
         enabled: enabled?,
-        comment: comment.flatten(),
+        comment,
+        owner,
+        reason,
         summary: summary::line(&table),
         matches,
-        action: action?,
-        limit: limit.ok()?,
+        action: if audit { Action::NEXT } else { action },
+        audit: audit.then_some(action),
+        limit,
     })
 }
 

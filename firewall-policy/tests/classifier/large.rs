@@ -16,6 +16,9 @@ fn rule(index: usize, matches: Match) -> Rule {
         place: Place::default(),
         enabled: true,
         comment: None,
+        owner: None,
+        reason: None,
+        audit: None,
         summary: String::new(),
         matches,
         action: Action::DROP,
@@ -28,6 +31,7 @@ pub(crate) fn policy(matches: impl Iterator<Item = Match>) -> Policy {
     Policy {
         interfaces: Vec::new(),
         zones: Vec::new(),
+        audit: false,
         default_verdict: Verdict::PASS,
         essential: 0,
         packet: PacketConfig::default(),

@@ -219,6 +219,9 @@ pub(crate) fn policy(seed: u64, rules: usize, style: Style) -> Policy {
                 place: Place::default(),
                 enabled: !random.one_in(15) || style.exact,
                 comment: None,
+                owner: None,
+                reason: None,
+                audit: None,
                 summary: String::new(),
                 matches,
                 action: if next {
@@ -233,6 +236,7 @@ pub(crate) fn policy(seed: u64, rules: usize, style: Style) -> Policy {
     Policy {
         interfaces: Vec::new(),
         zones: Vec::new(),
+        audit: false,
         default_verdict: random.pick(&[Verdict::PASS, Verdict::DROP]),
         essential: random.below(32) as u32,
         packet: PacketConfig {

@@ -78,6 +78,19 @@ pub fn policies() -> Result<Vec<Case>> {
         }
         cases.push(Case::new(format!("{default} {packet}"), policy)?);
     }
+    // Nothing is dropped, for whatever reason; and a rule that only counts, before one that drops.
+    for knobs in [
+        "{ip_options: drop}",
+        "{tunnels: inner, fragments: follow-first}",
+    ] {
+        let text = format!(
+            "version: 1\nmode: audit\ndefault: {{in: drop}}\npacket: {knobs}\nrules:\n\
+             - {{name: counts, proto: tcp, mode: audit, action: drop}}\n\
+             - {{name: drops, proto: [tcp, udp], port: 1-1023, action: drop}}\n\
+             - {{name: passes, proto: [gre, 4, 41, udp], action: pass}}\n"
+        );
+        cases.push(Case::new(format!("audit {knobs}"), parse(&text)?)?);
+    }
     for off in ["arp", "neighbour", "multicast", "icmp_error", "dhcp"] {
         let text = format!(
             "version: 1\ndefault: {{in: drop, essential: {{{off}: false}}}}\n\

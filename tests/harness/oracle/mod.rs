@@ -164,6 +164,15 @@ pub fn judge(policy: &Policy, frame: &[u8], zone: u32) -> Judgement {
 /// As [`judge`], after the frames that left their traces in `seen`.
 #[must_use]
 pub fn judge_after(policy: &Policy, seen: &mut Seen, frame: &[u8], zone: u32) -> Judgement {
+    let judgement = as_written(policy, seen, frame, zone);
+    Judgement {
+        // In audit mode nothing is dropped; the rest says what would be.
+        passes: judgement.passes || policy.audit,
+        ..judgement
+    }
+}
+
+fn as_written(policy: &Policy, seen: &mut Seen, frame: &[u8], zone: u32) -> Judgement {
     let knobs = Knobs::of(policy);
     let without_rule = Judgement::without_rule;
     let packet = match parse(frame, &knobs) {

@@ -81,15 +81,25 @@ fn facts(row: Row<'_>) -> Vec<(&'static str, String)> {
             } else {
                 ", switched off (enabled: false)"
             };
-            let action = clean(&view.action).to_uppercase();
-            vec![
+            let action = clean(&view.does()).to_uppercase();
+            let mut lines = vec![
                 ("rule", format!("number {}, {action}{state}", view.number)),
                 ("match", clean(&view.summary).into_owned()),
                 ("place", clean(&view.place).into_owned()),
-            ]
+            ];
+            for (key, text) in [("owner", &view.owner), ("reason", &view.reason)] {
+                lines.extend(text.as_ref().map(|text| (key, clean(text).into_owned())));
+            }
+            lines
         }
         Row::Reason(view) => vec![
-            ("verdict", clean(&view.verdict).to_uppercase()),
+            (
+                "verdict",
+                match view.would_drop {
+                    true => "PASS, because of mode: audit".to_owned(),
+                    false => clean(&view.verdict).to_uppercase(),
+                },
+            ),
             ("meaning", rows::meaning(&view.name).to_owned()),
         ],
         Row::Interface(view) => {

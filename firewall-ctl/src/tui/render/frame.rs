@@ -31,6 +31,10 @@ pub(super) fn header(first: Rect, second: Rect, buf: &mut Buffer, state: &State,
     match &snapshot.status.generation {
         Some(generation) => {
             let number = format!("  generation {}", generation.number);
+            if generation.audit {
+                spans.push(Span::raw("  "));
+                spans.push(Span::styled(" AUDIT: nothing is dropped ", theme.alarm));
+            }
             let default = format!(", default {}", clean(&generation.default).to_uppercase());
             if number.len() <= room(&spans) {
                 spans.push(Span::raw(number));

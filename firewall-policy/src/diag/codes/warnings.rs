@@ -23,4 +23,10 @@ codes! { WARNINGS:
          loses its neighbours, and every connection with them, within a minute."
         wrong "default: {in: drop, essential: false}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n"
         right "default: {in: drop, essential: {dhcp: false}}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n";
+    AUDIT "FW0205" "a policy in audit mode"
+        "Nothing is dropped, not even malformed frames: what the policy would drop passes, and is \
+         counted for the reason that it would have been dropped for. For trying a policy; `mode: \
+         audit` on single rules leaves the others in force."
+        wrong "mode: audit\ndefault: {in: drop}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n"
+        right "default: {in: drop}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n";
 }
