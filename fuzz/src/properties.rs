@@ -13,8 +13,11 @@ use firewall_policy::source::{Files, read_policy, read_policy_bytes};
 use firewall_policy::{fmt, packet_text, policy_tests};
 use std::io::{self, Read};
 
+/// What must hold for every input: a panic if it does not.
+pub type Property = fn(&[u8]);
+
 /// The targets by name.
-pub const ALL: [(&str, fn(&[u8])); 7] = [
+pub const ALL: [(&str, Property); 7] = [
     ("policy", policy),
     ("fmt", fmt),
     ("packet_text", packet_text),
