@@ -408,6 +408,10 @@ pub struct Config {
     pub answers: u32,
     /// Number of the [`LimitEntry`] of answers to one source; the next one is that of all answers.
     pub answers_limit: u32,
+    /// 1 if some rule has `syn_protect`.
+    pub syn_protect: u32,
+    /// Byte offset, in [`crate::region::Region::Buckets`], of the time of the last cookie.
+    pub syn_seen: u32,
     /// What the buckets mean: another number for other limits, 0 where there are none.
     pub buckets_layout: u32,
     /// 1 if verdicts are logged by `aya-log` (a debugging aid, never on by default).
@@ -491,6 +495,8 @@ impl Config {
             limits: 0,
             answers: 0,
             answers_limit: 0,
+            syn_protect: 0,
+            syn_seen: 0,
             buckets_layout: 0,
             debug: 0,
             frags: 0,

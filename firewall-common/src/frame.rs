@@ -51,6 +51,20 @@ pub trait Frame: Copy {
         answer::judge(machine, self, packet)
     }
 
+    /// What the socket that listens where the packet goes says of it: [`answer::GO_ON`],
+    /// [`answer::FORGED`], or a cookie. The host build knows of no socket.
+    #[inline(always)]
+    fn ask_listener<M: Machine>(&self, _machine: &M, _packet: &Packet) -> u64 {
+        answer::GO_ON
+    }
+
+    /// Makes the frame, a SYN, the answer with this cookie; false if that cannot be. Afterwards
+    /// nothing may be read from it.
+    #[inline(always)]
+    fn shake_hands<M: Machine>(&self, _machine: &M, _packet: &Packet, _cookie: u64) -> bool {
+        false
+    }
+
     /// Counter slot of the interface that it came in on; 0 if there is none.
     #[inline(always)]
     fn interface(&self) -> u32 {

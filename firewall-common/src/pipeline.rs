@@ -5,6 +5,7 @@
 //! Invariant: every frame gets exactly one verdict and one reason.
 
 use crate::abi::{self, answers, has_limit, tunnels};
+use crate::answer;
 use crate::classify::classify;
 use crate::essential;
 use crate::field::Field;
@@ -39,7 +40,8 @@ impl Outcome {
     #[must_use]
     #[inline(always)]
     pub const fn is_answered(&self) -> bool {
-        self.reason.0 == Reason::REJECT.0 && self.verdict.0 != Verdict::PASS.0
+        (self.reason.0 == Reason::REJECT.0 || self.reason.0 == Reason::SYN_COOKIE.0)
+            && self.verdict.0 != Verdict::PASS.0
     }
 
     #[inline(always)]
@@ -155,7 +157,18 @@ fn by_headers<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet)
     if machine.constant(|config| &config.flows) != 0 {
         packet.key.fields[Field::State as usize] = frame.state(machine, packet);
     }
-    let outcome = by_rules(machine, packet);
+    let mut outcome = by_rules(machine, packet);
+    if outcome.reason.0 == Reason::SYN_COOKIE.0
+        && machine.constant(|config| &config.syn_protect) != 0
+    {
+        match answer::guard(machine, frame, packet) {
+            Some(reason) => {
+                outcome.reason = reason;
+                return outcome;
+            }
+            None => (outcome.verdict, outcome.reason) = (Verdict::PASS, Reason::RULE),
+        }
+    }
     if machine.constant(|config| &config.packet.tunnels) == tunnels::INNER
         && outcome.verdict.0 == Verdict::PASS.0
         && is_tunnel(&packet.key)
@@ -187,6 +200,8 @@ fn tunnelled<M: Machine, F: Frame>(
             // Who is in the tunnel is not who sent the frame.
             if inner.reason.0 == Reason::REJECT.0 {
                 inner.reason = Reason::REJECT_SILENT;
+            } else if inner.reason.0 == Reason::SYN_COOKIE.0 {
+                (inner.verdict, inner.reason) = (Verdict::PASS, Reason::RULE);
             }
             inner
         }
@@ -198,7 +213,8 @@ fn tunnelled<M: Machine, F: Frame>(
     }
 }
 
-/// What the rules say, or the default.
+/// What the rules say, or the default. What a rule rejects or protects has the reason of a packet that
+/// is answered; whether it is, is the caller's to find out.
 #[inline(always)]
 fn by_rules<M: Machine>(machine: &M, packet: &Packet) -> Outcome {
     let port = counted_port(packet);
@@ -213,6 +229,7 @@ fn by_rules<M: Machine>(machine: &M, packet: &Packet) -> Outcome {
             reason: match hit.action.0 {
                 action if action == Action::OVER.0 => Reason::LIMIT,
                 action if action == Action::REJECT.0 => Reason::REJECT,
+                action if action == Action::PROTECT.0 => Reason::SYN_COOKIE,
                 _ => Reason::RULE,
             },
             rule: hit.slot,

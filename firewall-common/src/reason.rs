@@ -104,13 +104,18 @@ reasons! {
     32 REJECT          "reject"           Rules     "A rule with action reject matched: dropped, and the sender was told by a TCP reset or an ICMP error.";
     33 REJECT_SILENT   "reject-silent"    Rules     "A rule with action reject matched a packet that nobody may answer: an ICMP error or answer, a TCP reset, a later fragment, from or to a group.";
     34 REJECT_LIMIT    "reject-limit"     Rules     "A rule with action reject matched, and there were enough answers: dropped without one.";
+    35 SYN_COOKIE      "syn-cookie"       Rules     "A rule with syn_protect passed a SYN to a port under attack: answered with a cookie in place of the host. Who answers that is let in.";
+    36 SYN_FORGED      "syn-forged"       Rules     "A rule with syn_protect passed an acknowledgement to a port where connections are opened with cookies; it belongs to no connection and has no cookie.";
 }
 
 impl Reason {
     /// Whether a rule has decided: the counter of a rule says which.
     #[must_use]
     pub const fn is_by_rule(self) -> bool {
-        matches!(self, Self::RULE | Self::LIMIT) || self.is_reject()
+        matches!(
+            self,
+            Self::RULE | Self::LIMIT | Self::SYN_COOKIE | Self::SYN_FORGED
+        ) || self.is_reject()
     }
 
     /// Whether a rule has rejected the packet, be it without an answer.

@@ -46,12 +46,15 @@ impl Action {
     pub const OVER: Self = Self(3);
     /// Drop, tell the sender so, and look no further.
     pub const REJECT: Self = Self(4);
+    /// Pass, and answer SYNs with cookies while the port is under attack. In the tables, for rules that
+    /// pass and have `syn_protect`.
+    pub const PROTECT: Self = Self(5);
 
     /// The word for listings and for YAML.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::PASS => "pass",
+            Self::PASS | Self::PROTECT => "pass",
             Self::DROP => "drop",
             Self::OVER => "over",
             Self::REJECT => "reject",

@@ -8,9 +8,7 @@ use crate::frame::XdpFrame;
 use crate::kernel::Kernel;
 use crate::maps::constant;
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::generated::{
-    bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_store_bytes,
-};
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_store_bytes};
 use aya_ebpf::programs::XdpContext;
 use core::ffi::c_void;
 use firewall_common::abi::answers;
@@ -51,6 +49,27 @@ pub extern "C" fn fw_answer(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
     let kernel = Kernel::uncounted(old);
     let mut answer = Answer::new(&kernel);
     if !answer::build(&kernel, &frame, packet, &mut answer) {
+        return 0;
+    }
+    u64::from(send_back(ctx, &kernel, old, &answer))
+}
+
+/// As [`fw_answer`], for a SYN: the answer that carries `cookie`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_handshake(ctx: *mut xdp_md, packet: *const Packet, cookie: u64) -> u64 {
+    if constant(|c| &c.syn_protect) == 0 {
+        return 0;
+    }
+    let frame = XdpFrame::new(&XdpContext::new(ctx));
+    // SAFETY: the verifier lets only readable memory of this type through, or null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else {
+        return 0;
+    };
+    let old = frame.len();
+    let kernel = Kernel::uncounted(old);
+    let mut answer = Answer::new(&kernel);
+    if !answer::build_handshake(&kernel, &frame, packet, cookie, &mut answer) {
         return 0;
     }
     u64::from(send_back(ctx, &kernel, old, &answer))

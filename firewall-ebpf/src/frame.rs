@@ -9,6 +9,7 @@
 
 use crate::answer;
 use crate::kernel::Kernel;
+use crate::listener;
 use crate::maps::{add, constant, pin, scratch};
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
@@ -83,6 +84,16 @@ impl Frame for XdpFrame {
         } else {
             Reason::REJECT
         }
+    }
+
+    #[inline(always)]
+    fn ask_listener<M: Machine>(&self, _machine: &M, packet: &Packet) -> u64 {
+        listener::fw_listener(self.ctx, packet)
+    }
+
+    #[inline(always)]
+    fn shake_hands<M: Machine>(&self, _machine: &M, packet: &Packet, cookie: u64) -> bool {
+        answer::fw_handshake(self.ctx, packet, cookie) != 0
     }
 
     #[inline(always)]

@@ -11,6 +11,7 @@ mod account;
 mod answer;
 mod frame;
 mod kernel;
+mod listener;
 mod maps;
 mod skb;
 

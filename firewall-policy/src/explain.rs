@@ -207,7 +207,7 @@ pub fn zone_of(policy: &Policy, ingress: &Ingress) -> Result<u32, String> {
 /// The verdict of an action that ends the search.
 fn leads_to(action: Action) -> Option<Verdict> {
     match action {
-        Action::PASS => Some(Verdict::PASS),
+        Action::PASS | Action::PROTECT => Some(Verdict::PASS),
         Action::DROP | Action::REJECT => Some(Verdict::DROP),
         _ => None,
     }

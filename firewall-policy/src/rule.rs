@@ -138,6 +138,8 @@ pub struct Rule {
     pub audit: Option<Action>,
     /// How much of what it matches the action is for.
     pub limit: Option<Limit>,
+    /// Whether ports that it opens are protected against floods of SYNs.
+    pub syn_protect: bool,
 }
 
 impl Rule {
@@ -184,6 +186,14 @@ impl Policy {
             let over = rule.limit.as_ref().map(|limit| limit.over);
             rule.enabled && (rule.action == Action::REJECT || over == Some(Action::REJECT))
         })
+    }
+
+    /// Whether some rule protects ports against floods of SYNs.
+    #[must_use]
+    pub fn protects(&self) -> bool {
+        // Under `mode: audit` nobody is answered.
+        let protects = |rule: &Rule| rule.enabled && rule.syn_protect;
+        !self.audit && self.rules.iter().any(protects)
     }
 
     /// Everything that has a rule counter, by name: each rule, then for each rule with a limit what

@@ -161,6 +161,9 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
             "How many packets the action is for; what goes over the rate is dropped, or `over` says."
         }
         ("a rule", "over") => "What becomes of packets over the limit: drop, reject, or next.",
+        ("a rule", "syn_protect") => {
+            "auto: while the queue of a listening socket is full, the program answers SYNs with cookies."
+        }
         ("`limit`", "rate") => "Packets by time: 200/s, 500k/s, 6/30s, 10/m.",
         ("`limit`", "new") => "As `rate`, for packets that open a connection only.",
         ("`limit`", "burst") => "How many packets may come at once.",
@@ -238,6 +241,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("a rule", "length") => one_or_more(&number(0, 65_535, &[])),
         ("a rule", "limit") => reference("limit"),
         ("a rule", "over") => json!({"enum": ["drop", "reject", "next"]}),
+        ("a rule", "syn_protect") => json!({"enum": ["auto", "off"]}),
         ("`limit`", "rate" | "new") => {
             json!({"type": "string", "pattern": "^[0-9]+[kM]?/[0-9]*[smhd]$"})
         }

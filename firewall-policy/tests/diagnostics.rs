@@ -172,6 +172,7 @@ fn what_is_not_supported_yet_is_refused_with_a_way_round() {
         "to: \"@self\"",
         "fragment: first",
         "notify: [ops]",
+        "syn_protect: on",
     ];
     let sections: &[&str] = &[
         "default: {in: pass, log: 5/s}\n",

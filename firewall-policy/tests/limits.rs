@@ -47,6 +47,7 @@ fn refusal(matches: impl Iterator<Item = Match>) -> LimitError {
             },
             action: Action::DROP,
             limit: None,
+            syn_protect: false,
         })
         .collect();
     let policy = Policy {

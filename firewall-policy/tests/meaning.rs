@@ -279,6 +279,22 @@ fn rules_keep_what_people_wrote() {
 }
 
 #[test]
+fn protection_is_for_rules_that_pass_tcp() {
+    let policy = policy(
+        "- {name: a, proto: [tcp, udp], port: https, syn_protect: auto, action: pass}\n\
+         - {name: b, proto: tcp, port: https, syn_protect: off, action: drop}\n\
+         - {name: c, syn_protect: auto, mode: audit, action: pass}\n",
+    );
+    let protected: Vec<bool> = policy.rules.iter().map(|rule| rule.syn_protect).collect();
+    assert_eq!(protected, [true, false, false]);
+    assert!(policy.protects());
+    assert_eq!(
+        policy.rules[0].summary,
+        "tcp,udp port https syn_protect auto"
+    );
+}
+
+#[test]
 fn empty_sets_are_a_warning_and_match_nothing() {
     let text = Code::complete(
         "sets: {bad: {type: cidr, file: sets.d/empty.txt}}\nrules: [{name: a, from: \"@bad\", action: drop}]\n",
@@ -301,7 +317,11 @@ fn a_rule_in_audit_mode_counts_and_goes_on() {
     };
     assert_eq!((a.action, a.audit), (Action::NEXT, Some(Action::DROP)));
     assert_eq!((b.action, b.audit), (Action::NEXT, Some(Action::PASS)));
-    assert!(b.limit.as_ref().is_some_and(|limit| limit.over_goes_on()));
+    assert!(
+        b.limit
+            .as_ref()
+            .is_some_and(firewall_policy::limit::Limit::over_goes_on)
+    );
     assert_eq!((c.action, c.audit), (Action::PASS, None));
     assert_eq!(
         (c.owner.as_deref(), c.reason.as_deref()),

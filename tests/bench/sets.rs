@@ -81,6 +81,7 @@ pub(crate) fn drops(index: usize, matches: Match) -> Rule {
         matches,
         action: Action::DROP,
         limit: None,
+        syn_protect: false,
     }
 }
 

@@ -63,6 +63,8 @@ pub fn all() -> Result<Vec<Case>> {
         cases.push(case(name, "pass", &[format!("{field}, action: drop")])?);
     }
     cases.push(case("reject", "pass", &["action: reject".into()])?);
+    let protected = "proto: tcp, port: https, syn_protect: auto, action: pass";
+    cases.push(case("syn_protect", "drop", &[protected.into()])?);
     let follows =
         format!("{HEAD}default: {{in: drop}}\npacket: {{fragments: follow-first}}\nrules: []\n");
     cases.push(("fragments: follow-first".into(), policies::parse(&follows)?));
@@ -221,6 +223,7 @@ fn every_field(count: usize) -> Vec<String> {
         .iter()
         .map(|(_, field)| format!("{field}, action: next"));
     rules.extend(alone);
+    rules.push("proto: tcp, port: 9, syn_protect: auto, action: pass".into());
     rules.push("proto: icmpv6, icmp: {type: 128}, action: drop".into());
     rules
 }

@@ -91,6 +91,13 @@ pub fn build<M: Machine, F: Frame>(
         unreachable(machine, frame, packet, link_len, answer)
     };
     let Some(ip_len) = made else { return false };
+    finish(frame, link_len, ip_len, answer);
+    true
+}
+
+/// Says how long the answer's parts are; it stays as long as the frame where that is short.
+#[inline(always)]
+pub(super) fn finish<F: Frame>(frame: &F, link_len: u32, ip_len: u32, answer: &mut Answer) {
     let least = if frame.len() < SHORTEST {
         frame.len()
     } else {
@@ -102,12 +109,15 @@ pub fn build<M: Machine, F: Frame>(
     } else {
         ip_len
     };
-    true
 }
 
 /// The link header back to the sender; its length.
 #[inline(always)]
-fn link<M: Machine, F: Frame>(machine: &M, frame: &F, answer: &mut Answer) -> Option<u32> {
+pub(super) fn link<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    answer: &mut Answer,
+) -> Option<u32> {
     let macs = frame.header::<12>(0)?;
     answer.link[0] = macs.be32::<6>().to_be();
     answer.link[1] = (macs.be16::<10>() << 16 | macs.be16::<0>()).to_be();
@@ -129,7 +139,12 @@ fn link<M: Machine, F: Frame>(machine: &M, frame: &F, answer: &mut Answer) -> Op
 /// The IP header from the packet's destination to its source. Returns the sum that a transport
 /// checksum begins with: the pseudo header's.
 #[inline(always)]
-fn ip_header(key: &PacketKey, protocol: u32, payload: u32, ip: &mut [u32; IP_WORDS]) -> u64 {
+pub(super) fn ip_header(
+    key: &PacketKey,
+    protocol: u32,
+    payload: u32,
+    ip: &mut [u32; IP_WORDS],
+) -> u64 {
     let addresses = match key.family() {
         Family::V4 => {
             let (from, to) = (key.dst_lo as u32, key.src_lo as u32);
@@ -166,7 +181,7 @@ fn ip_header(key: &PacketKey, protocol: u32, payload: u32, ip: &mut [u32; IP_WOR
 
 /// Words of the answer's IP header.
 #[inline(always)]
-const fn header_words(key: &PacketKey) -> usize {
+pub(super) const fn header_words(key: &PacketKey) -> usize {
     match key.family() {
         Family::V4 => 5,
         Family::V6 => 10,
@@ -208,7 +223,7 @@ fn reset<F: Frame>(frame: &F, packet: &Packet, answer: &mut Answer) -> Option<u3
 
 /// Writes words from the word `AT` on.
 #[inline(always)]
-fn put<const AT: usize, const N: usize>(ip: &mut [u32; IP_WORDS], words: [u32; N]) {
+pub(super) fn put<const AT: usize, const N: usize>(ip: &mut [u32; IP_WORDS], words: [u32; N]) {
     for (number, word) in words.into_iter().enumerate() {
         ip[AT + number] = word.to_be();
     }
@@ -276,7 +291,7 @@ fn quote<M: Machine, F: Frame, const AT: usize>(
 /// The internet checksum (RFC 1071) of bytes whose 32-bit words have this sum: 2^16 is 1 modulo
 /// 2^16 - 1, so words of any multiple of 16 bits may be added.
 #[inline(always)]
-const fn checksum(sum: u64) -> u32 {
+pub(super) const fn checksum(sum: u64) -> u32 {
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
     let sum = (sum >> 16) + (sum & 0xffff);
     let sum = (sum >> 16) + (sum & 0xffff);

@@ -1,5 +1,6 @@
 //! Answers: what goes back to the sender of a packet that a rule with `action: reject` matches.
-//! Here: who may be answered, and how often. [`build`] makes the bytes.
+//! Here: who may be answered, and how often. [`build`] makes the bytes. What goes back to whoever opens
+//! a connection to a port under attack is in [`guard`].
 //!
 //! TCP gets a reset (RFC 9293, 3.10.7.1), everything else an ICMP or ICMPv6 port unreachable. Nobody
 //! is answered whom RFC 1122 (3.2.2), RFC 1812 (4.3.2.7) and RFC 4443 (2.4 e) forbid to answer: a
@@ -9,8 +10,10 @@
 //! `burst + rate * t` answers ([`Config::answers`]), and to one source likewise.
 
 mod build;
+mod handshake;
 
 pub use build::{Answer, IP_WORDS, LINK_WORDS, build};
+pub use handshake::{FORGED, GO_ON, build_handshake, guard};
 
 #[cfg(doc)]
 use crate::abi::Config;

@@ -38,7 +38,7 @@ use crate::verdict::Action;
 pub struct Hit {
     /// Counter slot of the rule.
     pub slot: u32,
-    /// `pass`, `drop`, `reject`, or what is over a limit.
+    /// What the rule does, or what becomes of what is over its limit.
     pub action: Action,
 }
 

@@ -77,16 +77,26 @@ pub(super) fn check_vlans(policy: &Policy, targets: &[Target]) -> Result<Vec<Str
 
 /// What to warn about where a policy sends answers.
 pub(super) fn check_answers(policy: &Policy, targets: &[Target]) -> Vec<String> {
-    if !policy.rejects() {
+    if !policy.rejects() && !policy.protects() {
         return Vec::new();
     }
     let native = targets.iter().filter(|it| it.mode != Mode::Generic);
-    native
-        .filter_map(|it| {
-            let driver = ethtool::driver(&it.name).ok();
-            answers_on(&it.name, driver.as_deref())
-        })
-        .collect()
+    let on_cables = native.filter_map(|it| {
+        let driver = ethtool::driver(&it.name).ok();
+        answers_on(&it.name, driver.as_deref())
+    });
+    let cookies = policy.protects().then(without_cookies).flatten();
+    on_cables.chain(cookies).collect()
+}
+
+/// Where the kernel gives no SYN cookies, the program gets none from it.
+fn without_cookies() -> Option<String> {
+    let setting = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies").ok()?;
+    (setting.trim() == "0").then(|| {
+        "`syn_protect` does nothing while the kernel gives no SYN cookies; turn them on \
+         (sysctl -w net.ipv4.tcp_syncookies=1)"
+            .to_owned()
+    })
 }
 
 /// Virtual Ethernet takes a frame that a program sends back, and leaves it lying at the other end if
@@ -94,7 +104,7 @@ pub(super) fn check_answers(policy: &Policy, targets: &[Target]) -> Vec<String> 
 fn answers_on(interface: &str, driver: Option<&str>) -> Option<String> {
     (driver == Some(VETH)).then(|| {
         format!(
-            "answers of `reject` arrive at the other end of {interface} only if an XDP program is \
+            "answers of `reject` and `syn_protect` arrive at the other end of {interface} only if an XDP program is \
              attached there; where that is not so, write `mode: generic`"
         )
     })

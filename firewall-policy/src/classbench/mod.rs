@@ -78,6 +78,7 @@ fn rule(index: usize, line: u32, summary: String, matches: Match) -> Rule {
             Action::PASS
         },
         limit: None,
+        syn_protect: false,
     }
 }
 

@@ -74,8 +74,8 @@ pub(super) fn write(
         passed.filter(|rule| !rule.always_decides()).count(),
         LIMITS_PASSED,
     )?;
-    let rejects = policy.rejects();
-    if limits.is_empty() && !rejects {
+    let (rejects, protects) = (policy.rejects(), policy.protects());
+    if limits.is_empty() && !rejects && !protects {
         return Ok(());
     }
     let by_address = |per: Per| matches!(per, Per::Source(_) | Per::Destination(_));
@@ -123,6 +123,12 @@ pub(super) fn write(
         }
     }
     blob.report("rate limits".into(), limits.len() + answers.len(), start);
+    // The time of the last cookie, in a line of its own.
+    if protects {
+        (config.syn_protect, config.syn_seen) = (1, end);
+        (protects, end).hash(&mut layout);
+        end += LINE;
+    }
     config.answers = u32::from(rejects);
     config.answers_limit = limits.len() as u32;
     config.limits = start as u32;

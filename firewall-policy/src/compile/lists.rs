@@ -68,7 +68,7 @@ pub(super) fn divide<T: Address>(rules: &FamilyRules<'_, T>) -> Option<Listed<T>
     let mut profiles = Profiles::default();
     let mut rest = Vec::new();
     for rule in 0..count {
-        let decides = [Action::PASS, Action::DROP, Action::REJECT]
+        let decides = [Action::PASS, Action::DROP, Action::REJECT, Action::PROTECT]
             .iter()
             .any(|action| u32::from(action.0) == rules.entries[rule].action);
         if !decides || !list(rules, rule, is_narrow, &mut sides, &mut profiles) {

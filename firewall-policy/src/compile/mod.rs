@@ -32,6 +32,7 @@ use firewall_common::abi::{
 use firewall_common::classify::LANES;
 use firewall_common::field::Field;
 use firewall_common::flows::FLOWS_SIZE;
+use firewall_common::verdict::Action;
 use lists::Side;
 use rows::{RowId, Rows};
 
@@ -146,11 +147,17 @@ impl<'a, T: Number> FamilyRules<'a, T> {
                 matches,
                 action,
                 limit,
+                syn_protect,
                 ..
             },
             &slot,
         ) in policy.rules.iter().zip(slots)
         {
+            let action = if *syn_protect && !policy.audit {
+                Action::PROTECT
+            } else {
+                *action
+            };
             let mut action = u32::from(action.0);
             if limit.is_some() {
                 action |= LIMITED | limits << LIMIT_INDEX_SHIFT;

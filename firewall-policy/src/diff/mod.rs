@@ -298,7 +298,7 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
 /// Rules with rate limits that are not the same in both. Packets count as within their limits
 /// everywhere else, so that regions say nothing of them.
 fn limits(old: &Policy, new: &Policy) -> Vec<String> {
-    let limited = |rule: &&Rule| rule.enabled && rule.limit.is_some();
+    let limited = |rule: &&Rule| rule.enabled && (rule.limit.is_some() || rule.syn_protect);
     let named = |policy: &'_ Policy, name: &str| {
         let found = policy.rules.iter().filter(limited).find(|r| r.name == name);
         found.cloned()
@@ -311,10 +311,18 @@ fn limits(old: &Policy, new: &Policy) -> Vec<String> {
                 Some(Action::REJECT) => ", over: reject",
                 _ => "",
             };
-            format!("{}, {}{over}", rule.summary, rule.action)
+            let protect = if rule.syn_protect {
+                ", syn_protect: auto"
+            } else {
+                ""
+            };
+            format!("{}, {}{over}{protect}", rule.summary, rule.action)
         }
     };
-    let meaning = |rule: &Rule| (rule.limit.clone(), rule.matches.clone(), rule.action);
+    let meaning = |rule: &Rule| {
+        let matches = rule.matches.clone();
+        (rule.limit.clone(), rule.syn_protect, matches, rule.action)
+    };
     let gone = old.rules.iter().filter(limited);
     let fresh = new.rules.iter().filter(limited);
     let fresh = fresh.filter(|rule| named(old, &rule.name).is_none());

@@ -39,6 +39,7 @@ pub(super) const KEYS: Keys = Keys {
         "to_port",
         "limit",
         "over",
+        "syn_protect",
     ],
     reserved: &[
         "ban",
@@ -180,9 +181,14 @@ fn read(
         .map_or(Some(true), |node| boolean(cx, node, "enabled"));
     let audit = super::mode(cx, &table);
     let limit = limit::read(cx, &table, action);
+    let syn_protect = syn_protect(cx, &table);
     let matches = matches(cx, &table, sets, zones);
     let matches = matches?;
     can_match(cx, &table, &matches);
+    let syn_protect = syn_protect?;
+    if syn_protect {
+        can_protect(cx, &table, &matches, action)?;
+    }
     let (action, audit, mut limit) = (action?, audit?, limit.ok()?);
     if let Some(limit) = limit.as_mut().filter(|_| audit) {
         limit.over = Action::NEXT;
@@ -199,7 +205,47 @@ fn read(
         action: if audit { Action::NEXT } else { action },
         audit: audit.then_some(action),
         limit,
+        // What only counts answers nobody.
+        syn_protect: syn_protect && !audit,
     })
+}
+
+/// `syn_protect`; `None` after an error.
+fn syn_protect(cx: &mut Cx<'_>, table: &Table<'_, '_>) -> Option<bool> {
+    match table.get("syn_protect") {
+        None => Some(false),
+        Some(node) => word(
+            cx,
+            node,
+            "syn_protect",
+            &[("auto", true), ("off", false)],
+            &["on"],
+        ),
+    }
+}
+
+/// Reports protection of what opens no connection.
+fn can_protect(
+    cx: &mut Cx<'_>,
+    table: &Table<'_, '_>,
+    found: &Match,
+    action: Option<Action>,
+) -> Option<()> {
+    let tcp = found.field(Field::Proto).contains(u32::from(proto::TCP));
+    if tcp && action.is_none_or(|action| action == Action::PASS) {
+        return Some(());
+    }
+    let span = table
+        .entry("syn_protect")
+        .map_or(table.span(), |(span, _)| span);
+    cx.sink
+        .error(
+            &codes::SYN_PROTECT,
+            span,
+            "`syn_protect` in a rule that opens no TCP port",
+        )
+        .help("write it in the rule that passes the port: `proto: tcp, port: https, action: pass`");
+    None
 }
 
 fn name(

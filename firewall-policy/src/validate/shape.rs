@@ -176,6 +176,9 @@ fn instead(what: &str) -> &'static str {
         "log" | "observe" => "remove it; every rule is counted without it",
         "ban" => "remove it; `limit` drops what is over the rate for as long as it is",
         "reject" => "use `drop`, and a last rule that says `action: reject`",
+        "on" => {
+            "use `auto`, and set net.ipv4.tcp_syncookies to 2: then every SYN is answered with a cookie"
+        }
         "expires" => "set `enabled: false` when the time has come",
         "@self" => "write this host's addresses, or make a set of them",
         "fragment" | "fragments" => "use `packet: {fragments: drop}`, `pass` or `follow-first`",

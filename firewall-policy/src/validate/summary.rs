@@ -22,6 +22,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("ttl", "ttl"),
     ("length", "length"),
     ("limit", "limit"),
+    ("syn_protect", "syn_protect"),
 ];
 
 /// The line; `any` for a rule that matches everything.

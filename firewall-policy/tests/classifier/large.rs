@@ -23,6 +23,7 @@ fn rule(index: usize, matches: Match) -> Rule {
         matches,
         action: Action::DROP,
         limit: None,
+        syn_protect: false,
     }
 }
 

@@ -230,6 +230,7 @@ pub(crate) fn policy(seed: u64, rules: usize, style: Style) -> Policy {
                     random.pick(&[Action::PASS, Action::DROP])
                 },
                 limit: None,
+                syn_protect: false,
             }
         })
         .collect();

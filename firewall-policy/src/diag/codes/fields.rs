@@ -67,4 +67,9 @@ codes! { FIELDS:
          IPv6 has a /64 at least."
         wrong "- {name: syn, limit: {rate: 200/s, per: source/64}, action: next}\n"
         right "- {name: syn, limit: {rate: 200/s, per: source/32/64}, action: next}\n";
+    SYN_PROTECT "FW0175" "protection against SYN floods without a TCP port"
+        "`syn_protect` is for rules that let TCP connections in: the program answers for the host \
+         that listens. A rule that drops, rejects or only counts has nothing to protect."
+        wrong "- {name: web, proto: udp, port: 443, syn_protect: auto, action: pass}\n"
+        right "- {name: web, proto: tcp, port: 443, syn_protect: auto, action: pass}\n";
 }

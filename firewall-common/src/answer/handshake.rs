@@ -1,0 +1,127 @@
+//! SYN protection: who opens a connection to a port under attack gets his answer from the program,
+//! and the host keeps nothing of him until he has answered that.
+//!
+//! The cookies are the kernel's own (`bpf_tcp_gen_syncookie`; the idea: D. J. Bernstein, 1996; RFC
+//! 4987, 3.6): the kernel gives one only while the queue of the listening socket is full, and takes
+//! the connection that comes back with it without knowing of this program. So a port is under attack
+//! when the kernel says so, and no longer when its queue has emptied.
+//!
+//! May not import anything of the host or the kernel. Invariant: a packet that belongs to a socket,
+//! and one for which no socket listens, goes on as without protection.
+
+use super::build::{self, Answer, IP_WORDS};
+use crate::field::Field;
+use crate::frame::{Frame, Header as _};
+use crate::key::Family;
+use crate::machine::Machine;
+use crate::parse::{Packet, flag, fragment, proto};
+use crate::reason::Reason;
+use crate::region::Region;
+
+/// What the listening socket says of a segment: nothing that concerns this module.
+pub const GO_ON: u64 = 0;
+
+/// It says that nobody here has asked for what the segment acknowledges. Every other number is a
+/// cookie, and 32 bits up the largest segment that the sender takes.
+pub const FORGED: u64 = 1;
+
+/// How long acknowledgements are looked at after the last cookie, in nanoseconds: as long as the
+/// kernel takes a cookie (`MAX_SYNCOOKIE_AGE`, two minutes).
+const WATCHED: u64 = 120_000_000_000;
+
+/// How often the time of the last cookie is noted, in nanoseconds.
+const NOTED: u64 = 1_000_000_000;
+
+/// The window of an answer, in bytes: without a scale, which a cookie has no room for.
+const WINDOW: u32 = 0xffff;
+
+/// What becomes of a packet that a rule with `syn_protect: auto` passes, if it does not go on.
+#[inline(always)]
+pub fn guard<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> Option<Reason> {
+    let key = &packet.key;
+    if key.field(Field::Proto) != proto::TCP || key.field(Field::Fragment) != fragment::WHOLE {
+        return None;
+    }
+    let flags = key.field(Field::TcpFlags) & (flag::SYN | flag::ACK | flag::RST);
+    if flags == flag::SYN {
+        let cookie = frame.ask_listener(machine, packet);
+        if cookie == GO_ON || cookie == FORGED {
+            return None;
+        }
+        note(machine);
+        return frame
+            .shake_hands(machine, packet, cookie)
+            .then_some(Reason::SYN_COOKIE);
+    }
+    let forged =
+        flags == flag::ACK && is_watched(machine) && frame.ask_listener(machine, packet) == FORGED;
+    forged.then_some(Reason::SYN_FORGED)
+}
+
+/// Notes that there was a cookie: at most once in [`NOTED`], because all processors share the word.
+#[inline(always)]
+fn note<M: Machine>(machine: &M) {
+    let at = u64::from(machine.constant(|c| &c.syn_seen));
+    let now = machine.now();
+    if now.wrapping_sub(machine.read(Region::Buckets, at)) > NOTED {
+        machine.write(Region::Buckets, at, now);
+    }
+}
+
+/// Whether there was one lately. In quiet times no acknowledgement is looked up.
+#[inline(always)]
+fn is_watched<M: Machine>(machine: &M) -> bool {
+    let last = machine.read(
+        Region::Buckets,
+        u64::from(machine.constant(|c| &c.syn_seen)),
+    );
+    last != 0 && machine.now().wrapping_sub(last) < WATCHED
+}
+
+/// Makes the answer to a SYN: a SYN with the cookie as its sequence number. False if its headers
+/// cannot be read.
+#[inline(always)]
+pub fn build_handshake<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    packet: &Packet,
+    cookie: u64,
+    answer: &mut Answer,
+) -> bool {
+    let Some(link_len) = build::link(machine, frame, answer) else {
+        return false;
+    };
+    let Some(ip_len) = syn_ack(frame, packet, cookie, &mut answer.ip) else {
+        return false;
+    };
+    build::finish(frame, link_len, ip_len, answer);
+    true
+}
+
+/// Returns the length of the IP packet.
+#[inline(always)]
+fn syn_ack<F: Frame>(
+    frame: &F,
+    packet: &Packet,
+    cookie: u64,
+    ip: &mut [u32; IP_WORDS],
+) -> Option<u32> {
+    const LENGTH: u32 = 24;
+    let header = frame.header::<20>(packet.l4)?;
+    let ports = header.be16::<2>() << 16 | header.be16::<0>();
+    let acknowledged = header.be32::<4>().wrapping_add(1);
+    let last = 6 << 28 | (flag::SYN | flag::ACK) << 16 | WINDOW;
+    // Kind 2, length 4: the largest segment.
+    let option = 2 << 24 | 4 << 16 | (cookie >> 32) as u32 & 0xffff;
+    let key = &packet.key;
+    let sum = build::ip_header(key, proto::TCP, LENGTH, ip);
+    let words = [ports, cookie as u32, acknowledged, last, option];
+    let sum = words.iter().fold(sum, |sum, &word| sum + u64::from(word));
+    let check = build::checksum(sum) << 16;
+    let body = [ports, cookie as u32, acknowledged, last, check, option];
+    match key.family() {
+        Family::V4 => build::put::<5, 6>(ip, body),
+        Family::V6 => build::put::<10, 6>(ip, body),
+    }
+    Some(build::header_words(key) as u32 * 4 + LENGTH)
+}
