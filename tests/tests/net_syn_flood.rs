@@ -12,7 +12,7 @@ use firewall_tests::frames::{self, checksum};
 use firewall_tests::netns::{INSIDE_V4, INTERFACE, OUTSIDE_V4, Pair};
 use firewall_tests::patience;
 use firewall_tests::random::Random;
-use firewall_tests::snapshot::reason;
+use firewall_tests::snapshot::{reason, rule};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -86,8 +86,10 @@ fn visit() -> bool {
 struct Flood {
     tried: u64,
     succeeded: u64,
-    /// SYNs a second that were sent and worked off.
+    /// SYNs a second that were sent; what the receiver does not keep up with is lost on the cable.
     rate: f64,
+    /// Packets a second, nearly all of them SYNs, that the program has judged.
+    judged: f64,
     /// Whether the connection from before it lives.
     lives: bool,
     /// Whether a client gets through when it is over.
@@ -146,7 +148,7 @@ fn flood(protect: bool, kernel_cookies: &str) -> Flood {
     );
     let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     let started = Instant::now();
-    let rate = std::thread::scope(|scope| {
+    let (rate, took) = std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
             pair.outside.run(|| {
                 let started = Instant::now();
@@ -154,7 +156,8 @@ fn flood(protect: bool, kernel_cookies: &str) -> Flood {
                     bed.send(ifindex, Pair::macs(), BURST).unwrap();
                     sent.fetch_add(BURST.into(), Ordering::Relaxed);
                 }
-                sent.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+                let took = started.elapsed().as_secs_f64();
+                (sent.load(Ordering::Relaxed) as f64 / took, took)
             })
         });
         // The queue is full before the first client comes.
@@ -192,6 +195,7 @@ fn flood(protect: bool, kernel_cookies: &str) -> Flood {
         tried: tried.into_inner(),
         succeeded: succeeded.into_inner(),
         rate,
+        judged: rule(&snapshot, "web").0 as f64 / took,
         lives,
         recovers,
         cookies: reason(&snapshot, "syn-cookie", "drop").0,
@@ -210,9 +214,9 @@ fn real_clients_get_through_a_flood() {
         ("no cookies", &bare),
     ] {
         println!(
-            "{what}: {} of {} clients from {OUTSIDE_V4} got through; {:.0} SYNs/s, {} answered \
-             by the program",
-            flood.succeeded, flood.tried, flood.rate, flood.cookies
+            "{what}: {} of {} clients from {OUTSIDE_V4} got through; {:.0} SYNs/s sent, {:.0} \
+             judged, {} in all answered by the program",
+            flood.succeeded, flood.tried, flood.rate, flood.judged, flood.cookies
         );
         assert!(flood.tried > 0, "{what}: {flood:?}");
     }
