@@ -101,6 +101,50 @@ fn a_packet_is_judged_and_explained() {
 }
 
 #[test]
+fn a_rejected_packet_is_shown_with_its_answer() {
+    let folder = Folder::new("test-reject");
+    let policy = "version: 1\ndefault: drop\nrules:\n  \
+                  - {name: closed, to: 198.51.100.0/24, action: reject}\n";
+    let tests = "tests:\n  \
+                 - {name: told, packet: \"tcp 192.0.2.1 > 198.51.100.2:23 syn\", expect: reject}\n  \
+                 - {name: reset, packet: \"tcp 192.0.2.1 > 198.51.100.2:23 rst\", expect: reject}\n";
+    folder.write("closed.yaml", policy);
+    folder.write("tested.yaml", format!("{policy}{tests}"));
+    let mut screens = transcript(&folder.0, &["check", "tested.yaml"]);
+    for (words, exit) in [
+        (&["tcp 192.0.2.1:5000 > 198.51.100.2:23 syn"][..], 0),
+        (
+            &["udp 192.0.2.1:5000 > 198.51.100.2:53", "--expect", "reject"],
+            0,
+        ),
+        (&["udp 192.0.2.1:5000 > 198.51.100.2:53", "-o", "json"], 0),
+        (
+            &[
+                "icmp 192.0.2.1 > 198.51.100.2 echo-reply",
+                "--expect",
+                "drop",
+            ],
+            0,
+        ),
+        (
+            &[
+                "tcp 192.0.2.1:5000 > 198.51.100.2:23 rst",
+                "--expect",
+                "reject",
+            ],
+            1,
+        ),
+    ] {
+        let mut args = vec!["test", "-f", "closed.yaml"];
+        args.extend(words);
+        let text = transcript(&folder.0, &args);
+        assert!(text.ends_with(&format!("--- exit {exit}\n")), "{text}");
+        screens.push_str(&text);
+    }
+    insta::assert_snapshot!(screens);
+}
+
+#[test]
 fn hex_says_the_same_as_text() {
     let folder = router("test-hex");
     let packet = "tcp 203.0.113.9:5000 > 198.51.100.2:22 syn";
