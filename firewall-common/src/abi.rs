@@ -136,17 +136,23 @@ pub struct LimitEntry {
     pub size: u32,
     /// Counter slot of what is over the limit.
     pub over_slot: u32,
-    /// What becomes of that: [`crate::verdict::Action`] `OVER` or `NEXT` as a number.
+    /// What becomes of that: [`crate::verdict::Action`] `OVER` or `NEXT` as a number, and this limit's
+    /// number from [`LIMIT_INDEX_SHIFT`] on.
     pub over_action: u32,
     /// One of [`limit_per`].
     pub per: u32,
     /// Bits of [`limit_flag`].
     pub flags: u32,
+    /// How long a source over the limit is banned, in ticks of
+    /// [`crate::live::Meta::TICK_SHIFT`]; 0: not at all.
+    pub ban: u32,
+    /// Length of the prefix that is banned with it: of IPv4, and 8 bits up of IPv6.
+    pub ban_lengths: u32,
 }
 const _: () = assert!(size_of::<LimitEntry>() == LIMIT_ENTRY as usize);
 
 /// Bytes of a [`LimitEntry`].
-pub const LIMIT_ENTRY: u32 = 64;
+pub const LIMIT_ENTRY: u32 = 72;
 
 /// Values of [`LimitEntry::per`].
 pub mod limit_per {
@@ -402,6 +408,8 @@ pub struct Config {
     pub has_next: u32,
     /// One of [`has_limit`].
     pub has_limit: u32,
+    /// 1 if some limit bans.
+    pub has_ban: u32,
     /// Byte offset of the [`LimitEntry`] table.
     pub limits: u32,
     /// One of [`answers`].
@@ -434,10 +442,17 @@ pub struct Config {
     pub buckets_size: u32,
     /// As `flows_seed`.
     pub buckets_seed: [u32; 2],
-    /// As `flows_size`, of [`crate::region::Region::Bans`].
-    pub bans_size: u32,
+    /// As `flows_size`, of [`crate::region::Region::Live`].
+    pub live_size: u32,
     /// As `flows_seed`.
-    pub bans_seed: [u32; 2],
+    pub live_seed: [u32; 2],
+    /// The numbers of the policy's live sets in that region, in the order of their bits in
+    /// [`Field::SourceSets`]; 0: there is none.
+    pub live_ids: [u32; crate::live::SETS],
+    /// 1 if some rule looks at the live sets that the source is in.
+    pub live_source: u32,
+    /// 1 if some rule looks at those of the destination.
+    pub live_destination: u32,
     /// The parser's knobs.
     pub packet: PacketConfig,
     /// IPv4 classifier.
@@ -492,6 +507,7 @@ impl Config {
             essential: 0,
             has_next: 0,
             has_limit: 0,
+            has_ban: 0,
             limits: 0,
             answers: 0,
             answers_limit: 0,
@@ -507,8 +523,11 @@ impl Config {
             flows_seed: [0; 2],
             buckets_size: 0,
             buckets_seed: [0; 2],
-            bans_size: 0,
-            bans_seed: [0; 2],
+            live_size: 0,
+            live_seed: [0; 2],
+            live_ids: [0; crate::live::SETS],
+            live_source: 0,
+            live_destination: 0,
             packet: PacketConfig {
                 malformed: 0,
                 fragments: 0,

@@ -33,11 +33,15 @@ pub enum Field {
     Fragment = 10,
     /// 0 new, 1 established: see [`crate::flows`].
     State = 11,
+    /// The policy's live sets that the source address is in: a bit for each, see [`crate::live`].
+    SourceSets = 12,
+    /// Those that the destination address is in.
+    DestinationSets = 13,
 }
 
 impl Field {
     /// How many fields there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 14;
 
     /// All fields, in index order.
     pub const ALL: [Self; Self::COUNT] = [
@@ -53,6 +57,8 @@ impl Field {
         Self::Length,
         Self::Fragment,
         Self::State,
+        Self::SourceSets,
+        Self::DestinationSets,
     ];
 
     /// The value that stands for "the packet has no such field". Values run from 0 to this one.
@@ -66,7 +72,11 @@ impl Field {
             Self::Dscp => 64,
             Self::Fragment => 3,
             Self::State => 2,
-            Self::Proto | Self::TcpFlags | Self::Ttl => 256,
+            Self::Proto
+            | Self::TcpFlags
+            | Self::Ttl
+            | Self::SourceSets
+            | Self::DestinationSets => 256,
             Self::Zone => 255,
         }
     }
@@ -87,6 +97,8 @@ impl Field {
             Self::Length => "length",
             Self::Fragment => "fragment",
             Self::State => "state",
+            Self::SourceSets => "from",
+            Self::DestinationSets => "to",
         }
     }
 }

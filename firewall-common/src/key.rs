@@ -35,7 +35,7 @@ pub struct PacketKey {
 }
 
 impl PacketKey {
-    /// A key with no addresses, every field set to "not there", and of no connection.
+    /// A key with no addresses, every field set to "not there", of no connection, in no set.
     #[must_use]
     #[inline(always)]
     pub const fn empty(family: Family) -> Self {
@@ -48,6 +48,8 @@ impl PacketKey {
                 i += 1;
             }
             fields[Field::State as usize] = NEW;
+            fields[Field::SourceSets as usize] = 0;
+            fields[Field::DestinationSets as usize] = 0;
             fields
         };
         let is_v6 = matches!(family, Family::V6) as u32;

@@ -12,6 +12,7 @@
 
 pub mod abi;
 pub mod answer;
+mod bits;
 pub mod classify;
 pub mod essential;
 pub mod field;
@@ -20,6 +21,7 @@ pub mod fragments;
 pub mod frame;
 pub mod key;
 pub mod limits;
+pub mod live;
 pub mod machine;
 pub mod parse;
 pub mod pipeline;

@@ -19,6 +19,7 @@
 use crate::abi::{LIMIT_ENTRY, LIMIT_INDEX_SHIFT, limit_flag, limit_per};
 use crate::field::Field;
 use crate::key::PacketKey;
+use crate::live;
 use crate::machine::Machine;
 use crate::parse::proto;
 use crate::region::Region;
@@ -69,6 +70,8 @@ mod at {
     pub(super) const OVER: u64 = offset_of!(LimitEntry, over_slot) as u64;
     pub(super) const PER: u64 = offset_of!(LimitEntry, per) as u64;
     pub(super) const FLAGS: u64 = offset_of!(LimitEntry, flags) as u64;
+    pub(super) const BAN: u64 = offset_of!(LimitEntry, ban) as u64;
+    pub(super) const BAN_LENGTHS: u64 = offset_of!(LimitEntry, ban_lengths) as u64;
 }
 
 /// What the rate limit of a rule, whose table entry is `rule`, says of a packet: [`WITHIN`], or the
@@ -76,6 +79,28 @@ mod at {
 #[inline(always)]
 pub fn judge<M: Machine>(machine: &M, key: &PacketKey, rule: u64) -> u64 {
     pay(machine, find(machine, key, rule), rule)
+}
+
+/// Bans the source of a packet that is over a limit, if the limit says so. `rule` is what [`judge`]
+/// said, which names the limit as a rule's entry does. Not a part of [`judge`], because the kernel's
+/// stack has no room for it below the walk.
+#[inline(always)]
+pub fn ban<M: Machine>(machine: &M, key: &PacketKey, rule: u64) {
+    if machine.constant(|c| &c.has_ban) == 0 {
+        return;
+    }
+    let limit = entry(machine, rule);
+    let ticks = machine.table_u32(limit + at::BAN);
+    if ticks == 0 {
+        return;
+    }
+    let lengths = machine.table_u32(limit + at::BAN_LENGTHS);
+    let length = if key.is_v6 != 0 {
+        lengths >> 8
+    } else {
+        lengths
+    };
+    live::ban(machine, key, u64::from(length & 0xff), u64::from(ticks));
 }
 
 /// First half of [`judge`]: the packet's bucket, or [`EXEMPT`], or [`NOWHERE`].

@@ -6,7 +6,7 @@ use crate::flows::TICK_SHIFT;
 use crate::key::PacketKey;
 use crate::parse::Packet;
 use crate::region::Region;
-use crate::{classify, fragments, limits};
+use crate::{classify, fragments, limits, live};
 
 /// A place to run in. Implementations are small and `Copy`: they are handed into loop callbacks.
 pub trait Machine: Copy {
@@ -60,6 +60,18 @@ pub trait Machine: Copy {
     #[inline(always)]
     fn limit(&self, key: &PacketKey, rule: u64) -> u64 {
         limits::judge(self, key, rule)
+    }
+
+    /// [`limits::ban`], in the way that suits this place.
+    #[inline(always)]
+    fn ban(&self, key: &PacketKey, rule: u64) {
+        limits::ban(self, key, rule);
+    }
+
+    /// [`live::sets_of`], in the way that suits this place.
+    #[inline(always)]
+    fn sets_of(&self, key: &PacketKey, is_destination: bool) -> u64 {
+        live::sets_of(self, key, is_destination)
     }
 
     /// Nanoseconds of a clock that never goes back; never 0.

@@ -10,7 +10,9 @@ use crate::classify::classify;
 use crate::essential;
 use crate::field::Field;
 use crate::fragments::GOES_ON;
+use crate::live;
 use crate::frame::Frame;
+use crate::key::PacketKey;
 use crate::machine::Machine;
 use crate::parse::{Packet, Parsed, fragment, is_tunnel, proto};
 use crate::reason::{Governs, Reason};
@@ -132,6 +134,9 @@ fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outc
         Ok(essential) => essential,
         Err(reason) => return bad(machine, reason),
     };
+    if look_up_sets(machine, &mut packet.key) && !keeps_the_link(essential) {
+        return Outcome::without_rule(Verdict::DROP, Reason::BANNED, port);
+    }
     let part = packet.key.field(Field::Fragment);
     let follows =
         machine.constant(|config| &config.packet.fragments) == abi::fragments::FOLLOW_FIRST;
@@ -149,6 +154,34 @@ fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outc
         GOES_ON => outcome,
         reason => bad(machine, Reason(reason as u8)),
     }
+}
+
+/// Looks the packet's addresses up in the live sets, for the rules, and says whether the source is
+/// banned. While nothing is in them, that is one read.
+#[inline(always)]
+pub fn look_up_sets<M: Machine>(machine: &M, key: &mut PacketKey) -> bool {
+    if !live::is_in_use(machine, key) {
+        return false;
+    }
+    let sets = machine.sets_of(key, false);
+    if machine.constant(|config| &config.live_source) != 0 {
+        key.fields[Field::SourceSets as usize] = live::of_policy(machine, sets);
+    }
+    if machine.constant(|config| &config.live_destination) != 0 {
+        let sets = machine.sets_of(key, true);
+        key.fields[Field::DestinationSets as usize] = live::of_policy(machine, sets);
+    }
+    sets & 1 << live::BANNED != 0
+}
+
+/// Without neighbour discovery and multicast listener discovery there is no link to anyone: a
+/// neighbour that is banned would cut off those behind it.
+#[inline(always)]
+const fn keeps_the_link(essential: Option<Reason>) -> bool {
+    matches!(
+        essential,
+        Some(Reason::NEIGHBOUR) | Some(Reason::MULTICAST)
+    )
 }
 
 /// What the rules say about the packet, and where the policy looks into tunnels, about its content.
@@ -196,6 +229,10 @@ fn tunnelled<M: Machine, F: Frame>(
             if machine.constant(|config| &config.has_limit) == has_limit::BY_INTERFACE {
                 packet.key.interface = interface;
             }
+            if look_up_sets(machine, &mut packet.key) {
+                let port = counted_port(packet);
+                return Outcome::without_rule(Verdict::DROP, Reason::BANNED, port);
+            }
             let mut inner = by_rules(machine, packet);
             // Who is in the tunnel is not who sent the frame.
             if inner.reason.0 == Reason::REJECT.0 {
@@ -219,6 +256,9 @@ fn tunnelled<M: Machine, F: Frame>(
 fn by_rules<M: Machine>(machine: &M, packet: &Packet) -> Outcome {
     let port = counted_port(packet);
     if let Some(hit) = classify(machine, &packet.key) {
+        if hit.action.0 == Action::OVER.0 && machine.constant(|config| &config.has_ban) != 0 {
+            machine.ban(&packet.key, u64::from(hit.limit) << 40);
+        }
         let verdict = if hit.action.0 == Action::PASS.0 {
             Verdict::PASS
         } else {

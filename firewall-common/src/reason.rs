@@ -106,6 +106,7 @@ reasons! {
     34 REJECT_LIMIT    "reject-limit"     Rules     "A rule with action reject matched, and there were enough answers: dropped without one.";
     35 SYN_COOKIE      "syn-cookie"       Rules     "A rule with syn_protect passed a SYN to a port under attack: answered with a cookie in place of the host. Who answers that is let in.";
     36 SYN_FORGED      "syn-forged"       Rules     "A rule with syn_protect passed an acknowledgement to a port where connections are opened with cookies; it belongs to no connection and has no cookie.";
+    37 BANNED          "banned"           Rules     "The source address is banned: by a command, or by a rule's `limit`.";
 }
 
 impl Reason {

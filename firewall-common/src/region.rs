@@ -22,8 +22,8 @@ pub enum Region {
     Flows = 1,
     /// How much each rate limit has left. Handed on.
     Buckets = 2,
-    /// Addresses that are banned. Handed on.
-    Bans = 3,
+    /// What is banned, and live sets: [`crate::live`]. Handed on.
+    Live = 3,
 }
 
 /// Bytes of a region that no policy uses. Nothing reaches it; a map cannot be smaller.
@@ -39,7 +39,7 @@ impl Region {
     pub const COUNT: usize = 4;
 
     /// All regions, in index order.
-    pub const ALL: [Self; Self::COUNT] = [Self::Fragments, Self::Flows, Self::Buckets, Self::Bans];
+    pub const ALL: [Self; Self::COUNT] = [Self::Fragments, Self::Flows, Self::Buckets, Self::Live];
 
     /// Name of its map.
     #[must_use]
@@ -48,7 +48,7 @@ impl Region {
             Self::Fragments => "fw_fragments",
             Self::Flows => "fw_flows",
             Self::Buckets => "fw_buckets",
-            Self::Bans => "fw_bans",
+            Self::Live => "fw_live",
         }
     }
 
@@ -67,7 +67,7 @@ impl Region {
             Self::Fragments => &FRAGMENTS_SIZE,
             Self::Flows => &config.flows_size,
             Self::Buckets => &config.buckets_size,
-            Self::Bans => &config.bans_size,
+            Self::Live => &config.live_size,
         }
     }
 }

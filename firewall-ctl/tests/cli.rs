@@ -65,7 +65,7 @@ fn transcript(folder: &Path, args: &[&str]) -> String {
 
 const GOOD: &str = "version: 1\ndefault: {in: drop}\nrules: []\n";
 
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 24] = [
     "daemon",
     "apply",
     "reload",
@@ -73,6 +73,10 @@ const VERBS: [&str; 20] = [
     "stats",
     "get",
     "flows",
+    "ban",
+    "unban",
+    "bans",
+    "set",
     "top",
     "load",
     "unload",

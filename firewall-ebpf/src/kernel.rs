@@ -12,7 +12,7 @@ use firewall_common::machine::{Machine, Step};
 use firewall_common::parse::Packet;
 use firewall_common::reason::Reason;
 use firewall_common::region::Region;
-use firewall_common::{classify, fragments, limits};
+use firewall_common::{classify, fragments, limits, live};
 
 /// What one packet's walk needs.
 #[derive(Clone, Copy)]
@@ -176,6 +176,16 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn ban(&self, key: &PacketKey, rule: u64) {
+        fw_ban(key, rule, self.bytes);
+    }
+
+    #[inline(always)]
+    fn sets_of(&self, key: &PacketKey, is_destination: bool) -> u64 {
+        fw_sets(key, u64::from(is_destination), self.bytes)
+    }
+
+    #[inline(always)]
     fn now(&self) -> u64 {
         // SAFETY: a helper without arguments.
         unsafe { bpf_ktime_get_ns() }
@@ -292,6 +302,31 @@ pub extern "C" fn fw_pay(bucket: u64, rule: u64) -> u64 {
         return limits::WITHIN;
     }
     limits::pay(&Kernel::uncounted(0), bucket, rule)
+}
+
+/// Banning a packet's source, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_ban(key: *const PacketKey, rule: u64, bytes: u64) -> u64 {
+    if maps::constant(|c| &c.has_ban) == 0 {
+        return 0;
+    }
+    // SAFETY: the verifier lets only readable memory of this type through, or null.
+    if let Some(key) = unsafe { key.as_ref() } {
+        limits::ban(&Kernel { bytes, cpu: 0 }, key, rule);
+    }
+    0
+}
+
+/// The search for the live sets of an address, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_sets(key: *const PacketKey, is_destination: u64, bytes: u64) -> u64 {
+    // SAFETY: as above.
+    match unsafe { key.as_ref() } {
+        Some(key) => live::sets_of(&Kernel { bytes, cpu: 0 }, key, is_destination != 0),
+        None => 0,
+    }
 }
 
 /// The callback of `bpf_loop`: 0 goes on, 1 ends.

@@ -99,8 +99,8 @@ section!(
     FW_BUCKETS, ".data.fw_buckets", buckets
 );
 section!(
-    /// Banned addresses. One word unless the policy bans.
-    FW_BANS, ".data.fw_bans", bans
+    /// What is banned, and live sets.
+    FW_LIVE, ".data.fw_live", live
 );
 
 /// The address of a region and its size in bytes, of which the verifier knows both.
@@ -110,7 +110,7 @@ pub(crate) fn region(region: Region) -> (usize, u64) {
         Region::Fragments => fragments(),
         Region::Flows => flows(),
         Region::Buckets => buckets(),
-        Region::Bans => bans(),
+        Region::Live => live(),
     };
     let size = match region {
         Region::Fragments => FRAGMENTS_SIZE,

@@ -16,7 +16,7 @@ use firewall_common::field::Field;
 use firewall_common::flows::{self, state_field};
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::parse::{Packet, Parsed, fragment, is_tunnel};
-use firewall_common::pipeline::{NO_RULE, Outcome};
+use firewall_common::pipeline::{NO_RULE, Outcome, look_up_sets};
 use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
 use std::cell::RefCell;
@@ -78,7 +78,7 @@ pub fn explain(
         return explained;
     };
     // Of a tunnel that passed by its outer headers, the packet inside was judged last.
-    let Some(key) = judged_key(policy, tables, frame, outer) else {
+    let Some(key) = judged_key(policy, tables, memory, frame, outer) else {
         explained.packet = Some(PacketText::of_key(&outer, &policy.zones));
         return explained;
     };
@@ -116,7 +116,7 @@ pub fn explain(
 /// What the classifier looks up, if the frame is an IP packet and the program remembers nothing.
 #[must_use]
 pub fn key_of(tables: &Tables, frame: &[u8], zone: u32) -> Option<PacketKey> {
-    parsed(tables, &Memory::default(), frame, zone).map(|packet| packet.key)
+    parsed(tables, &Memory::of(tables), frame, zone).map(|packet| packet.key)
 }
 
 fn parsed(tables: &Tables, memory: &Memory, frame: &[u8], zone: u32) -> Option<Packet> {
@@ -130,6 +130,7 @@ fn parsed(tables: &Tables, memory: &Memory, frame: &[u8], zone: u32) -> Option<P
                 packet.key.fields[Field::State as usize] =
                     flows::state_of(&machine, &frame, &packet);
             }
+            look_up_sets(&machine, &mut packet.key);
             Some(packet)
         }
         Parsed::Other { .. } | Parsed::Bad(_) => None,
@@ -141,6 +142,7 @@ fn parsed(tables: &Tables, memory: &Memory, frame: &[u8], zone: u32) -> Option<P
 fn judged_key(
     policy: &Policy,
     tables: &Tables,
+    memory: &Memory,
     frame: &[u8],
     outer: PacketKey,
 ) -> Option<PacketKey> {
@@ -154,11 +156,14 @@ fn judged_key(
     if verdict == Verdict::DROP {
         return Some(outer);
     }
-    let mut packet = parsed(tables, &Memory::default(), frame, outer.field(Field::Zone))?;
+    let mut packet = parsed(tables, memory, frame, outer.field(Field::Zone))?;
     let counted = RefCell::new(Vec::new());
-    let machine = host::HostMachine::new(tables, &counted);
+    let machine = host::HostMachine::with_memory(tables, &counted, memory);
     match firewall_common::parse::parse_inner(&machine, &frame, &mut packet) {
-        Parsed::Ip => Some(packet.key),
+        Parsed::Ip => {
+            look_up_sets(&machine, &mut packet.key);
+            Some(packet.key)
+        }
         Parsed::Other { .. } | Parsed::Bad(_) => None,
     }
 }
@@ -273,6 +278,24 @@ fn only_miss(rule: &Rule, key: &PacketKey) -> Option<Missed> {
     missed.next().is_none().then_some(first)
 }
 
+/// The live sets that one of the packet's addresses is in.
+fn found_in(policy: &Policy, key: &PacketKey, field: Field) -> String {
+    let mask = key.field(field);
+    let names: Vec<String> = policy
+        .live
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| mask >> bit & 1 != 0)
+        .map(|(_, set)| format!("@{}", set.name))
+        .collect();
+    let side = field.name();
+    if names.is_empty() {
+        format!("{side} is in no live set")
+    } else {
+        format!("{side} is in {}", names.join(", "))
+    }
+}
+
 /// What the packet has in a field, in words.
 fn found(policy: &Policy, key: &PacketKey, missed: Missed) -> String {
     let text = PacketText::of_key(key, &policy.zones);
@@ -303,6 +326,7 @@ fn found(policy: &Policy, key: &PacketKey, missed: Missed) -> String {
         },
         Field::State if value == state_field::ESTABLISHED => "established".into(),
         Field::State => "new".into(),
+        Field::SourceSets | Field::DestinationSets => return found_in(policy, key, field),
         Field::Zone if value == 0 => return "no zone".into(),
         Field::Zone => policy.zones[value as usize].clone(),
         Field::Fragment => match value {

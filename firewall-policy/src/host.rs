@@ -2,11 +2,14 @@
 //!
 //! Reads behave as in the kernel: offsets wrap round at the end of the tables. Nothing here panics.
 
+use crate::packet_text::Earlier;
+use crate::prefixes::prefixes;
 use crate::tables::Tables;
 use firewall_common::abi::{Config, TABLES_SPARE};
 use firewall_common::answer::{self, Answer};
 use firewall_common::classify::{Hit, classify};
 use firewall_common::key::PacketKey;
+use firewall_common::live::{self, Meta};
 use firewall_common::machine::{Machine, Step};
 use firewall_common::parse::{Packet, Parsed, parse};
 use firewall_common::pipeline::{self, Outcome};
@@ -46,7 +49,7 @@ pub struct HostOutcome {
 /// that has seen nothing before it.
 #[must_use]
 pub fn decide(tables: &Tables, frame: &[u8], zone: u32) -> HostOutcome {
-    decide_after(tables, &Memory::default(), frame, zone)
+    decide_after(tables, &Memory::of(tables), frame, zone)
 }
 
 /// As [`decide`], after the frames that left their traces in `memory`.
@@ -96,17 +99,26 @@ pub fn record(tables: &Tables, memory: &Memory, frame: &[u8]) {
     let tables = Tables {
         bytes: Vec::new(),
         config,
+        live: Vec::new(),
         report: Vec::new(),
     };
     let machine = HostMachine::with_memory(&tables, &counted, memory);
     firewall_common::flows::record(&machine, &frame);
 }
 
-/// What the program remembers of one frame that has gone out, if there is one.
+/// What the program remembers of what has been before a packet.
 #[must_use]
-pub fn memory_of(tables: &Tables, before: Option<&[u8]>) -> Memory {
-    let memory = Memory::default();
-    if let Some(frame) = before {
+pub fn memory_of(tables: &Tables, earlier: &Earlier) -> Memory {
+    let memory = Memory::of(tables);
+    let counted = RefCell::new(Vec::new());
+    let machine = HostMachine::with_memory(tables, &counted, &memory);
+    for &(set, prefix) in &earlier.members {
+        if let Some(&id) = tables.config.live_ids.get(set) {
+            let meta = Meta::with_end(prefix.meta(id.into()), Meta::FOREVER);
+            live::put(&machine, &prefix, meta);
+        }
+    }
+    if let Some(frame) = &earlier.sent {
         record(tables, &memory, frame);
     }
     memory
@@ -132,6 +144,21 @@ impl Default for Memory {
 }
 
 impl Memory {
+    /// Nothing but what the policy puts into its live sets.
+    #[must_use]
+    pub fn of(tables: &Tables) -> Self {
+        let memory = Self::default();
+        let counted = RefCell::new(Vec::new());
+        let machine = HostMachine::with_memory(tables, &counted, &memory);
+        for (set, id) in tables.live.iter().zip(tables.config.live_ids) {
+            for prefix in prefixes(set) {
+                let meta = prefix.meta(id.into()) | Meta::BY_POLICY;
+                live::put(&machine, &prefix, Meta::with_end(meta, Meta::FOREVER));
+            }
+        }
+        memory
+    }
+
     /// The words of a region so far: all of them, or none if nobody has written to it.
     #[must_use]
     pub fn words(&self, region: Region) -> Vec<u64> {

@@ -24,6 +24,7 @@ pub mod lint;
 pub mod oracle;
 pub mod packet_text;
 pub mod policy_tests;
+pub mod prefixes;
 pub mod range;
 pub mod rule;
 pub mod schema;

@@ -20,6 +20,8 @@ pub struct Limit {
     pub new_only: bool,
     /// What becomes of packets over the limit: `drop`, `reject` or `next`.
     pub over: Action,
+    /// Seconds for which a source over the limit is banned, if it is. Only of limits by source.
+    pub ban: Option<u64>,
 }
 
 impl Limit {

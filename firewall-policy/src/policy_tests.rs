@@ -7,7 +7,7 @@ use crate::ast::Span;
 use crate::diag::{Diagnostics, Severity, Sink, codes};
 use crate::explain::{Explained, explain};
 use crate::host::memory_of;
-use crate::packet_text::PacketText;
+use crate::packet_text::{Earlier, PacketText};
 use crate::rule::{Place, Policy};
 use crate::tables::Tables;
 use firewall_common::reason::Reason;
@@ -98,8 +98,15 @@ impl PolicyTest {
         judged(&self.explain(policy, tables))
     }
 
+    /// What has been before its packet.
+    #[must_use]
+    pub fn earlier(&self, policy: &Policy) -> Earlier {
+        // A test that names a set which is not there has been refused.
+        self.packet.earlier(policy).unwrap_or_default()
+    }
+
     fn explain(&self, policy: &Policy, tables: &Tables) -> Explained {
-        let memory = memory_of(tables, self.packet.before().as_deref());
+        let memory = memory_of(tables, &self.earlier(policy));
         explain(
             policy,
             tables,

@@ -31,7 +31,26 @@ pub struct Policy {
     pub packet: PacketConfig,
     /// Rules, first match wins. Disabled rules are here too, marked.
     pub rules: Vec<Rule>,
+    /// Sets that change while the policy is in force; the index is the set's bit in
+    /// [`Field::SourceSets`] and [`Field::DestinationSets`].
+    pub live: Vec<LiveSet>,
 }
+
+/// A set with `live: true`, or `@self`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LiveSet {
+    /// Its name.
+    pub name: String,
+    /// Entries that it may have at most.
+    pub max: u64,
+    /// Seconds that an entry stays which is added without a time of its own; `None`: for good.
+    pub timeout: Option<u64>,
+    /// What the policy puts into it.
+    pub content: AddrSet,
+}
+
+/// Name of the live set of the host's own addresses.
+pub const SELF: &str = "self";
 
 /// One entry of `interfaces:`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -172,6 +191,12 @@ impl Policy {
                 _ => true,
             },
         }
+    }
+
+    /// The number of a live set's bit, if there is such a set.
+    #[must_use]
+    pub fn live_set(&self, name: &str) -> Option<usize> {
+        self.live.iter().position(|set| set.name == name)
     }
 
     /// The rate limits, in rule order; those of disabled rules too.

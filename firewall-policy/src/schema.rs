@@ -129,6 +129,8 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("a set", "elements") => "The entries.",
         ("a set", "file") => "A file of entries, one a line, relative to the policy's folder.",
         ("a set", "max") => "How many entries the set may have.",
+        ("a set", "live") => "true: the set changes while the policy is in force (firewall-ctl set).",
+        ("a set", "timeout") => "How long an entry of a live set stays that is added without a time: 1h.",
         ("a rule", "name") => "1 to 63 of a-z, 0-9 and -; unique. Counters and listings go by it.",
         ("a rule", "action") => {
             "pass, drop, reject: drop and tell the sender, or next: count and go on with the rules after it."
@@ -164,6 +166,7 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("a rule", "syn_protect") => {
             "auto: while the queue of a listening socket is full, the program answers SYNs with cookies."
         }
+        ("a rule", "ban") => "How long a source over the limit is banned: 10m.",
         ("`limit`", "rate") => "Packets by time: 200/s, 500k/s, 6/30s, 10/m.",
         ("`limit`", "new") => "As `rate`, for packets that open a connection only.",
         ("`limit`", "burst") => "How many packets may come at once.",
@@ -223,6 +226,10 @@ fn shape(of: &str, key: &str) -> Option<Value> {
             "type": "array",
             "items": {"anyOf": [text(), {"type": "integer", "minimum": 1, "maximum": 65_535}]},
         }),
+        ("a set", "live") => json!({"type": "boolean"}),
+        ("a set", "timeout") | ("a rule", "ban") => {
+            json!({"type": "string", "pattern": "^[0-9]+[smhd]$"})
+        }
         ("a set", "max") => json!({"type": "integer", "minimum": 1, "maximum": 10_000_000}),
         ("a rule" | "a test", "name") => json!({"type": "string", "pattern": NAME}),
         ("a rule", "action") => json!({"enum": ["pass", "drop", "reject", "next"]}),

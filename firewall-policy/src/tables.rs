@@ -1,5 +1,6 @@
 //! `Tables`: what the compiler makes and the kernel gets. Plain bytes and constants.
 
+use crate::rule::AddrSet;
 use firewall_common::abi::{Config, answers, has_limit};
 use std::borrow::Cow;
 
@@ -12,6 +13,8 @@ pub struct Tables {
     pub bytes: Vec<u8>,
     /// The program's constants. `cpus` and `rules_stride` belong to the loader, which fills them in.
     pub config: Config,
+    /// What the policy puts into its live sets, in the order of their bits.
+    pub live: Vec<AddrSet>,
     /// Where the bytes went, for `check --verbose` and the limits.
     pub report: Vec<SizeLine>,
 }
@@ -34,6 +37,7 @@ impl Tables {
     #[must_use]
     pub fn without_limits(mut self) -> Self {
         self.config.has_limit = has_limit::NO;
+        self.config.has_ban = 0;
         self.config.buckets_size = 0;
         self.config.buckets_layout = 0;
         if self.config.answers != answers::NO {

@@ -165,11 +165,9 @@ rules:
 #[test]
 fn what_is_not_supported_yet_is_refused_with_a_way_round() {
     let rules: &[&str] = &[
-        "ban: 10m",
         "log: 5/s",
         "expires: 2030-01-01",
         "observe: {http: true}",
-        "to: \"@self\"",
         "fragment: first",
         "notify: [ops]",
         "syn_protect: on",

@@ -58,6 +58,7 @@ fn refusal(matches: impl Iterator<Item = Match>) -> LimitError {
         essential: 0,
         packet: PacketConfig::default(),
         rules,
+        live: Vec::new(),
     };
     let slots = vec![0; policy.rules.len()];
     compile(&policy, &slots).expect_err("too large")

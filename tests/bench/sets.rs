@@ -64,6 +64,7 @@ pub(crate) fn policy(rules: Vec<Rule>) -> Policy {
         essential: 0,
         packet: PacketConfig::default(),
         rules,
+        live: Vec::new(),
     }
 }
 

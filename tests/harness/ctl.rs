@@ -189,6 +189,8 @@ impl<'a> Ctl<'a> {
         let log = fs::File::create(self.folder.join("daemon.log"))?;
         let child = self
             .command(&["daemon", "-i", crate::netns::INTERFACE, "-f", path])
+            .arg("--state")
+            .arg(self.folder.join("state"))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()?;

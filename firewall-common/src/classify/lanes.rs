@@ -29,7 +29,7 @@ macro_rules! walk_order {
 }
 
 walk_order! {
-    SourcePort Proto DestinationPort Icmp TcpFlags State Zone Fragment Vlan Dscp Ttl Length
+    SourcePort Proto DestinationPort Icmp TcpFlags State SourceSets DestinationSets Zone Fragment Vlan Dscp Ttl Length
 }
 
 /// The rows found so far.

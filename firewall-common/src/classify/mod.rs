@@ -40,6 +40,8 @@ pub struct Hit {
     pub slot: u32,
     /// What the rule does, or what becomes of what is over its limit.
     pub action: Action,
+    /// The rest of its entry: which limit it has.
+    pub limit: u32,
 }
 
 /// The first rule with action pass or drop that matches `key`, if any. Counts every matching
@@ -51,6 +53,7 @@ pub fn classify<M: Machine>(machine: &M, key: &PacketKey) -> Option<Hit> {
     (found != 0).then_some(Hit {
         slot: found as u32,
         action: Action((found >> 32) as u8),
+        limit: (found >> 40) as u32 & 0x7f_ffff,
     })
 }
 

@@ -94,7 +94,7 @@ pub struct Packet {
     /// Fills the struct up to a multiple of its alignment: the verifier wants every byte written.
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<Packet>() == 112);
+const _: () = assert!(size_of::<Packet>() == 120);
 
 impl Packet {
     /// A packet with no addresses, of which nothing is known.

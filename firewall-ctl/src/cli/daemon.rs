@@ -5,6 +5,7 @@ use super::help::after;
 use super::load::AttachMode;
 use crate::daemon::{self, Options};
 use crate::failure::{Exit, Failure};
+use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
 /// Keep a policy in force, count, and serve the other commands; in the foreground
@@ -21,6 +22,9 @@ pub(super) struct Args {
         default_value = "/etc/firewall/firewall.yaml"
     )]
     file: String,
+    /// Where a copy of bans and live sets is kept for the machine's next start
+    #[arg(long, value_name = "FOLDER", default_value = "/var/lib/firewall")]
+    state: PathBuf,
     /// How to attach [default: as the policy says]
     #[arg(long, value_name = "MODE")]
     mode: Option<AttachMode>,
@@ -66,6 +70,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         mode: args.mode.map(Into::into),
         socket: context.socket.clone(),
         root: context.root.clone(),
+        state: args.state.clone(),
         color: context.color_errors,
     })?;
     Ok(Exit::Ok)

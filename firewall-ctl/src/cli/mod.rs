@@ -20,6 +20,7 @@ mod get;
 mod help;
 mod import;
 mod interval;
+mod live;
 mod load;
 mod output;
 mod policy;
@@ -81,6 +82,14 @@ enum Verb {
     Get(get::Args),
     #[command(after_long_help = flows::help())]
     Flows(flows::Args),
+    #[command(after_long_help = live::ban::help())]
+    Ban(live::ban::Args),
+    #[command(after_long_help = live::ban::unban_help())]
+    Unban(live::ban::UnbanArgs),
+    #[command(after_long_help = live::ban::bans_help())]
+    Bans(live::ban::BansArgs),
+    #[command(after_long_help = live::set::help())]
+    Set(live::set::Args),
     #[command(after_long_help = top::help())]
     Top(top::Args),
     #[command(after_long_help = load::help())]
@@ -143,6 +152,10 @@ fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Stats(args) => stats::run(args, context),
         Verb::Get(args) => get::run(args, context),
         Verb::Flows(args) => flows::run(args, context),
+        Verb::Ban(args) => live::ban::run(args, context),
+        Verb::Unban(args) => live::ban::run_unban(args, context),
+        Verb::Bans(args) => live::ban::run_bans(args, context),
+        Verb::Set(args) => live::set::run(args, context),
         Verb::Top(args) => top::run(args, context),
         Verb::Load(args) => load::run(args, context),
         Verb::Unload(args) => unload::run(args, context),

@@ -19,7 +19,7 @@ use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
 use firewall_policy::explain::{Explained, explain, key_of, zone_of};
 use firewall_policy::host;
-use firewall_policy::packet_text::{self, Ingress};
+use firewall_policy::packet_text::{self, Earlier, Ingress};
 use firewall_policy::policy_tests::Expect;
 use firewall_policy::rule::Rule;
 use serde::Serialize;
@@ -138,8 +138,16 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         context,
     };
     match (&packet, hex, &args.pcap) {
-        (Some(packet), _, _) => case.one(&packet.frame(), packet.before().as_deref()),
-        (_, Some(frame), _) => case.one(&frame, None),
+        (Some(packet), _, _) => {
+            let earlier = packet.earlier(&case.compiled.policy).map_err(|name| {
+                Failure::new(
+                    Exit::Config,
+                    format!("no rule of the policy asks for a live set `@{name}`"),
+                )
+            })?;
+            case.one(&packet.frame(), &earlier)
+        },
+        (_, Some(frame), _) => case.one(&frame, &Earlier::default()),
         (_, _, Some(file)) => case.capture(file),
         _ => Err(Failure::new(Exit::Usage, "no packet")),
     }
@@ -202,8 +210,8 @@ impl Case<'_> {
         Failure::engine(error, self.context.color_errors)
     }
 
-    /// `before` has gone out before the frame comes.
-    fn one(&self, frame: &[u8], before: Option<&[u8]>) -> Result<Exit, Failure> {
+    /// `earlier` has been before the frame comes.
+    fn one(&self, frame: &[u8], earlier: &Earlier) -> Result<Exit, Failure> {
         let near = if self.context.verbose > 0 {
             NEAR_VERBOSE
         } else {
@@ -211,13 +219,13 @@ impl Case<'_> {
         };
         let policy = &self.compiled.policy;
         let tables = &self.compiled.tables;
-        let memory = host::memory_of(tables, before);
+        let memory = host::memory_of(tables, earlier);
         let found = explain(policy, tables, &memory, frame, self.zone, near);
         let live = if self.args.live {
             let outcome = self
                 .engine
                 .trial(self.compiled)
-                .judge(before, frame, self.zone)
+                .judge(earlier, frame, self.zone)
                 .map_err(|error| self.engine_failure(&error))?;
             Some(Live {
                 verdict: outcome.verdict.name(),

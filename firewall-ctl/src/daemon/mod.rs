@@ -12,6 +12,7 @@
 //!
 //! Invariant: ending the daemon, in whatever way, changes nothing in the kernel.
 
+mod keeper;
 mod socket;
 mod state;
 mod threads;
@@ -41,6 +42,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// Folder of pins.
     pub root: PathBuf,
+    /// Folder of what is to outlive the machine's next start.
+    pub state: PathBuf,
     /// Write findings to the log with colour.
     pub color: bool,
 }
@@ -89,6 +92,7 @@ async fn live(options: Options) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("the start broke off: {error}")))??;
     let (handle, state) = State::new(&options, start)?;
     let state = tokio::spawn(state.run());
+    let (keeper, kept) = keeper::start(&options)?;
     let server = tokio::spawn(server::serve(listener, handle.clone()));
     info!(socket = %options.socket.display(), "listening");
 
@@ -102,6 +106,10 @@ async fn live(options: Options) -> Result<(), Failure> {
     server.abort();
     drop(socket);
     handle.end().await;
+    drop(keeper);
+    if tokio::task::spawn_blocking(move || kept.join()).await.is_err() {
+        error!("the thread that keeps bans broke off");
+    }
     // A policy that is being applied comes to its end first: nothing is left half done.
     match ended(state).await {
         Some(observed) => info!(
@@ -161,6 +169,9 @@ fn start(options: &Options) -> Result<Start, Failure> {
     });
     let last_error = match applied {
         Ok(applied) => {
+            if before.is_none() {
+                keeper::restore(options, &engine);
+            }
             threads::log_applied(&options.policy, &applied);
             None
         }

@@ -11,6 +11,7 @@ mod carry;
 mod egress;
 mod files;
 mod health;
+mod live;
 mod media;
 mod resolve;
 mod slots;
@@ -20,9 +21,10 @@ mod trial;
 mod types;
 
 pub use health::Check;
+pub use live::{BANNED_NAME, Change, Changed, Live, LiveView};
 pub use trial::{Trial, TrialOutcome};
 pub use types::{
-    Applied, Compiled, Counters, EngineError, InterfaceRecord, Observed, ObservedLink, Record,
+    Applied, Compiled, Counters, EngineError, InterfaceRecord, LiveRecord, Observed, ObservedLink, Record,
     Request, RuleRecord,
 };
 

@@ -229,6 +229,7 @@ mod tests {
             essential: 0,
             packet: Default::default(),
             rules: Vec::new(),
+            live: Vec::new(),
         }
     }
 

@@ -16,6 +16,7 @@
 
 use super::carry::carry_over;
 use super::egress;
+use super::live::{self, Handover};
 use super::files::{self, Source};
 use super::resolve::Target;
 use super::slots::{self, Assignment};
@@ -28,6 +29,7 @@ use crate::kernel::program::{Program, ProgramMaps};
 use crate::kernel::shared::Regions;
 use crate::kernel::{Hook, KernelError, host};
 use firewall_common::abi::{ABI_VERSION, Config, INTERFACES, InterfaceEntry};
+use firewall_common::live::SETS;
 use firewall_common::reason::Reason;
 use firewall_common::region::Region;
 use firewall_policy::rule::{Mode, Policy};
@@ -228,20 +230,21 @@ fn foreign_programs(
 
 /// A generation that is complete and pinned.
 #[derive(Debug)]
-struct Staged {
+struct Staged<'a> {
     folder: Folder,
+    live: Handover<'a>,
     program: Program,
     egress: Option<Program>,
 }
 
-fn stage_and_switch(
+fn stage_and_switch<'a>(
     store: &Store,
     survey: &Survey,
-    desired: &Desired<'_>,
+    desired: &Desired<'a>,
     kept_modes: &[Option<Mode>],
     foreign: &[(Target, link::Attached)],
     journal: &mut Journal,
-) -> Result<(Done, Staged), EngineError> {
+) -> Result<(Done, Staged<'a>), EngineError> {
     let mut warnings = Vec::new();
     let kept = Kept::open(survey, desired, &mut warnings);
     let counters = Counters::obtain(&kept, desired)?;
@@ -291,12 +294,25 @@ fn stage_and_switch(
     for map in own.into_iter().chain(regions.pinned(&tables.config)) {
         folder.pin_map(map)?;
     }
+    let mut live_ids = [0; SETS];
+    for (id, set) in live_ids.iter_mut().zip(&record.live) {
+        *id = set.id;
+    }
     let mut config = Config {
+        live_ids,
         frags: u32::from(desired.frags),
         fragment_seed: RandomState::new().hash_one(number) as u32,
         ..tables.config
     };
     regions.seed(&mut config)?;
+    let before = kept.region(Region::Live);
+    let known = desired.record.and_then(|record| record.as_ref().ok());
+    let handover = Handover::prepare(
+        &desired.source.policy,
+        record.live.clone(),
+        known.zip(before.as_ref()),
+        regions.map(Region::Live),
+    )?;
     let program = Program::load(desired.object, Hook::Xdp, &config, &all)?;
     folder.pin_program(&program)?;
     let egress = match config.flows {
@@ -364,6 +380,7 @@ fn stage_and_switch(
     }
     let staged = Staged {
         folder,
+        live: handover,
         program,
         egress,
     };
@@ -424,7 +441,7 @@ fn free_pin(store: &Store, survey: &Survey, target: &Target) -> PathBuf {
 }
 
 /// Tidies up behind a switch that has succeeded.
-fn commit(survey: &Survey, desired: &Desired<'_>, staged: &Staged, done: &mut Done) {
+fn commit(survey: &Survey, desired: &Desired<'_>, staged: &Staged<'_>, done: &mut Done) {
     let mut warn = |result: Result<(), KernelError>| {
         if let Err(error) = result {
             done.warnings
@@ -457,6 +474,7 @@ fn commit(survey: &Survey, desired: &Desired<'_>, staged: &Staged, done: &mut Do
     for gone in egress::remove_others(survey, desired.targets, staged.egress.as_ref()) {
         warn(gone);
     }
+    warn(staged.live.finish());
     warn(carry_over(survey, &staged.folder));
     for generation in &survey.generations {
         warn(generation.folder.remove());
@@ -646,6 +664,7 @@ fn draft_record(
         frags: desired.frags,
         table_bytes,
         rules: rule_records(&source.policy, &counters.rule_slots.slots),
+        live: live::assign(&source.policy, desired.record.and_then(|r| r.as_ref().ok())),
         interfaces,
     })
 }

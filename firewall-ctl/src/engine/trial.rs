@@ -8,11 +8,13 @@ use super::EngineError;
 use super::files::{self, Source};
 use super::types::Request;
 use crate::kernel::counters::Sums;
+use crate::kernel::live::Origin;
 use crate::kernel::program::Loaded;
 use firewall_common::abi::{InterfaceEntry, fragments};
 use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
 use firewall_policy::host;
+use firewall_policy::packet_text::Earlier;
 use firewall_policy::policy_tests::{self, Judged, PolicyTest};
 use firewall_policy::rule::Policy;
 use firewall_policy::tables::Tables;
@@ -115,14 +117,13 @@ impl<'a> Trial<'a> {
     }
 
     /// As [`Trial::verdict`], with the reason and the rules, which are read from the counters. Each
-    /// frame by itself: what was remembered before it is forgotten, but for the frame `before`, which
-    /// goes out first.
+    /// frame by itself: what was remembered before it is forgotten, but for what has been `earlier`.
     ///
     /// # Errors
     /// As [`Trial::verdict`].
     pub fn judge(
         &mut self,
-        before: Option<&[u8]>,
+        earlier: &Earlier,
         frame: &[u8],
         zone: u32,
     ) -> Result<TrialOutcome, EngineError> {
@@ -136,13 +137,30 @@ impl<'a> Trial<'a> {
         if limits {
             loaded.forget_limits()?;
         }
-        if let Some(sent) = before {
+        if let Some(sent) = &earlier.sent {
             loaded.send(sent, 1)?;
         }
+        let members = |add: bool| -> Result<(), EngineError> {
+            if earlier.members.is_empty() {
+                return Ok(());
+            }
+            Ok(loaded.live()?.change(|writer| {
+                for &(set, prefix) in &earlier.members {
+                    let id = tables.config.live_ids[set];
+                    if add {
+                        let _ = writer.add(id, &prefix, None, Origin::Command);
+                    } else {
+                        let _ = writer.remove(id, &prefix);
+                    }
+                }
+            })?)
+        };
+        members(true)?;
         let old = loaded.counters();
         let verdict = loaded.run(frame, 1, None)?.verdict;
         let new = loaded.counters();
-        if before.is_some()
+        members(false)?;
+        if earlier.sent.is_some()
             && let Some(flows) = loaded.flows()?
         {
             flows.clear();
@@ -160,7 +178,7 @@ impl<'a> Trial<'a> {
             .partition(|&rule| rules[rule].action == Action::NEXT);
         // A tunnel that passed by its outer headers is counted by the rule for those too. Which of
         // two rules was the last one, the counters do not tell: the host build's, if it is one.
-        let memory = host::memory_of(tables, before);
+        let memory = host::memory_of(tables, earlier);
         let expected = host::decide_after(tables, &memory, frame, zone)
             .outcome
             .rule as usize;
@@ -192,8 +210,8 @@ impl Trial<'_> {
     ) -> Result<(), EngineError> {
         let mut failing: Vec<(&PolicyTest, Judged)> = Vec::new();
         for test in tests {
-            let before = test.packet.before();
-            let outcome = self.judge(before.as_deref(), &test.packet.frame(), test.zone)?;
+            let earlier = test.earlier(self.policy);
+            let outcome = self.judge(&earlier, &test.packet.frame(), test.zone)?;
             let judged = Judged {
                 verdict: outcome.verdict,
                 reason: outcome.reason,

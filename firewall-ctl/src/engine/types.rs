@@ -52,6 +52,9 @@ pub struct Record {
     pub table_bytes: u64,
     /// Rules in policy order.
     pub rules: Vec<RuleRecord>,
+    /// Live sets, in the order of their bits.
+    #[serde(default)]
+    pub live: Vec<LiveRecord>,
     /// Filtered interfaces.
     pub interfaces: Vec<InterfaceRecord>,
 }
@@ -96,6 +99,19 @@ impl Record {
             .filter_map(|rule| Some((format!("{}/over", rule.name), rule.over?)));
         rules.chain(over).collect()
     }
+}
+
+/// One live set of a [`Record`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LiveRecord {
+    /// Its name.
+    pub name: String,
+    /// Its number in the table of live sets.
+    pub id: u32,
+    /// Entries that it may have at most.
+    pub max: u64,
+    /// Seconds that an entry stays which is added without a time.
+    pub timeout: Option<u64>,
 }
 
 /// One interface of a [`Record`].

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -111,6 +112,18 @@ pub(crate) fn require_bpffs(root: &Path) -> Result<(), KernelError> {
             mount: parent.to_owned(),
         }),
     }
+}
+
+/// The addresses of all interfaces of this network namespace.
+pub(crate) fn own_addresses() -> Result<Vec<IpAddr>, KernelError> {
+    let list = nix::ifaddrs::getifaddrs()
+        .map_err(|error| KernelError::call("list the addresses of this host")(error.into()))?;
+    let address = |entry: nix::ifaddrs::InterfaceAddress| {
+        let address = entry.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    Ok(list.filter_map(address).collect())
 }
 
 /// A lock on a folder of pins. Released when dropped, or when the process dies.

@@ -25,6 +25,7 @@ pub(crate) mod shared;
 pub mod bench;
 pub mod counters;
 pub mod flows;
+pub mod live;
 pub mod log;
 pub mod program;
 pub mod verify;

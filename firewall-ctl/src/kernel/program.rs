@@ -2,6 +2,7 @@
 
 use super::counters::{self, CounterMaps, Sums};
 use super::flows::FlowTable;
+use super::live::{self, LiveTable, Origin};
 use super::maps::{self, BigMap};
 use super::object::{self, Prepared};
 use super::shared::Regions;
@@ -9,8 +10,11 @@ use super::sys::{Hook, LogLevel};
 use super::{KernelError, host, sys};
 use firewall_common::abi::{ABI_VERSION, Config, Counter, InterfaceEntry};
 use firewall_common::flows;
+use firewall_common::live::Added;
 use firewall_common::region::Region;
 use firewall_common::verdict::Verdict;
+use firewall_policy::prefixes::prefixes;
+use firewall_policy::rule::AddrSet;
 use firewall_policy::tables::Tables;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -263,10 +267,12 @@ impl Loaded {
             rules: &rules,
             regions: &regions,
         };
-        let program = Program::load(object, Hook::Xdp, &tables.config, &maps)?;
-        let egress = match tables.config.flows {
+        let config = tables.config;
+        fill(&regions, tables)?;
+        let program = Program::load(object, Hook::Xdp, &config, &maps)?;
+        let egress = match config.flows {
             0 => None,
-            _ => Some(Program::load(object, Hook::Egress, &tables.config, &maps)?),
+            _ => Some(Program::load(object, Hook::Egress, &config, &maps)?),
         };
         Ok(Self {
             program,
@@ -356,6 +362,14 @@ impl Loaded {
             .transpose()
     }
 
+    /// The table of live sets and bans as the program uses it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn live(&self) -> Result<LiveTable, KernelError> {
+        LiveTable::of(self.regions.map(Region::Live), [0; 2])
+    }
+
     /// Makes the program forget all fragmented datagrams, so that the next frame meets a program
     /// that has seen nothing. Not while it runs.
     ///
@@ -431,6 +445,24 @@ fn run_of(value: u32, nanoseconds: u32) -> Result<Run, KernelError> {
         answers,
         duration: Duration::from_nanos(nanoseconds.into()),
     })
+}
+
+/// Puts what the policy says into the live sets.
+fn fill(regions: &Regions, tables: &Tables) -> Result<(), KernelError> {
+    if tables.live.iter().all(AddrSet::is_empty) {
+        return Ok(());
+    }
+    let table = LiveTable::of(regions.map(Region::Live), tables.config.live_seed)?;
+    table.change(|writer| {
+        for (set, id) in tables.live.iter().zip(tables.config.live_ids) {
+            for prefix in prefixes(set) {
+                if writer.add(id, &prefix, None, Origin::Policy) == Added::NoRoom {
+                    return Err(live::no_room());
+                }
+            }
+        }
+        Ok(())
+    })?
 }
 
 #[cfg(test)]

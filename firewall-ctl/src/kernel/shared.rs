@@ -66,9 +66,9 @@ impl Regions {
                 None => BigMap::region(region.name(), size),
             }
         };
-        let [fragments, flows, buckets, bans] = Region::ALL.map(obtain);
+        let [fragments, flows, buckets, live] = Region::ALL.map(obtain);
         Ok(Self {
-            maps: [fragments?, flows?, buckets?, bans?],
+            maps: [fragments?, flows?, buckets?, live?],
         })
     }
 
@@ -92,7 +92,7 @@ impl Regions {
 
     /// Writes the secrets of the regions in use to `config`. A region that has none yet gets one.
     pub(crate) fn seed(&self, config: &mut Config) -> Result<(), KernelError> {
-        for region in [Region::Flows, Region::Buckets, Region::Bans] {
+        for region in [Region::Flows, Region::Buckets, Region::Live] {
             if !is_used(region, config) {
                 continue;
             }
@@ -105,7 +105,7 @@ impl Regions {
                     shared.set_layout(config.buckets_layout);
                     config.buckets_seed = seed;
                 }
-                Region::Bans => config.bans_seed = seed,
+                Region::Live => config.live_seed = seed,
             }
         }
         Ok(())
@@ -122,7 +122,7 @@ impl Regions {
         };
         config.flows_size = size(Region::Flows);
         config.buckets_size = size(Region::Buckets);
-        config.bans_size = size(Region::Bans);
+        config.live_size = size(Region::Live);
     }
 }
 
@@ -159,7 +159,7 @@ impl Shared {
     }
 
     /// The secret in the header, made now if there is none. Needs the lock on the store.
-    fn seed(&self) -> [u32; 2] {
+    pub(super) fn seed(&self) -> [u32; 2] {
         let word = &self.memory.words()[self.words()];
         let mut seed = word.load(Ordering::Acquire);
         if seed == 0 {
@@ -191,26 +191,5 @@ impl Shared {
         self.memory.words()[index]
             .compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok()
-    }
-
-    /// Takes the lock in word `index`, waiting for programs that hold it, and runs `change`. A
-    /// program holds a lock for less than a microsecond, and never sleeps; one that is gone with
-    /// its lock is a broken kernel, and is not waited for longer than `TRIES`.
-    #[expect(dead_code, reason = "for what takes more than one word to change")]
-    pub(crate) fn locked<T>(&self, index: usize, change: impl FnOnce() -> T) -> Option<T> {
-        /// Attempts, with a pause between two: a tenth of a second.
-        const TRIES: u32 = 1_000_000;
-        let taken = (0..TRIES).any(|_| {
-            let taken = self.exchange_if(index, 0, 1);
-            if !taken {
-                std::hint::spin_loop();
-            }
-            taken
-        });
-        taken.then(|| {
-            let answer = change();
-            self.write(index, 0);
-            answer
-        })
     }
 }

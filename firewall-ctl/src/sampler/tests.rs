@@ -45,6 +45,7 @@ fn record(generation: u64, rules: Vec<RuleRecord>) -> Record {
             mode: Mode::Native,
             fallback: None,
         }],
+        live: Vec::new(),
     }
 }
 

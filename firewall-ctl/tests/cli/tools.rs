@@ -42,17 +42,17 @@ fn a_packet_is_judged_and_explained() {
     let mut screens = String::new();
     for (words, exit) in [
         (
-            &["tcp 203.0.113.9:5000 > 198.51.100.2:22 syn in zone wan"][..],
+            &["tcp 203.0.113.9:5000 > 198.51.100.2:22 syn to @self in zone wan"][..],
             0,
         ),
         (
-            &["tcp 192.0.2.77:5000 > 198.51.100.2:22 syn in zone wan"],
+            &["tcp 192.0.2.77:5000 > 198.51.100.2:22 syn to @self in zone wan"],
             0,
         ),
-        (&["tcp 203.0.113.9:5000 > 198.51.100.2:23 syn on wan0"], 0),
-        (&["udp 10.20.0.9:5000 > 10.20.0.1:161", "--zone", "lan"], 0),
+        (&["tcp 203.0.113.9:5000 > 198.51.100.2:23 syn to @self on wan0"], 0),
+        (&["udp 10.20.0.9:5000 > 10.20.0.1:161 to @self", "--zone", "lan"], 0),
         (
-            &["tcp [2001:db8:20::9]:5000 > [2001:db8:20::1]:22 vlan 11 in zone lan"],
+            &["tcp [2001:db8:20::9]:5000 > [2001:db8:20::1]:22 vlan 11 to @self in zone lan"],
             0,
         ),
         (
@@ -85,6 +85,8 @@ fn a_packet_is_judged_and_explained() {
             ],
             0,
         ),
+        (&["tcp 192.0.2.77 > 198.51.100.2:22 from @partners to @self in zone wan"], 0),
+        (&["tcp 192.0.2.77 > 198.51.100.2:22 from @parners in zone wan"], 3),
         (&["tcp 203.0.113.9 > 198.51.100.2:22 in zone dmz"], 3),
         (&["tcp 203.0.113.9 > 198.51.100.2:shh"], 3),
         (&["--hex", "02 00:00"], 3),
@@ -147,16 +149,16 @@ fn a_rejected_packet_is_shown_with_its_answer() {
 #[test]
 fn hex_says_the_same_as_text() {
     let folder = router("test-hex");
-    let packet = "tcp 203.0.113.9:5000 > 198.51.100.2:22 syn";
+    let packet = "tcp 10.20.0.7:5000 > 198.51.100.80:443 syn";
     let digits = hex(packet);
     let answer = |words: &[&str]| {
-        let mut args = vec!["test", "-f", "router.yaml", "--zone", "wan"];
+        let mut args = vec!["test", "-f", "router.yaml", "--zone", "lan"];
         args.extend(words);
         let text = transcript(&folder.0, &args);
         text.split_once('\n').unwrap().1.to_owned()
     };
     let text = answer(&[packet]);
-    assert!(text.contains("PASS  rule wan-ssh"), "{text}");
+    assert!(text.contains("PASS  rule lan-out"), "{text}");
     assert_eq!(answer(&["--hex", &digits]), text);
 }
 
@@ -164,7 +166,7 @@ fn hex_says_the_same_as_text() {
 fn a_capture_gives_a_table_of_verdicts() {
     let folder = router("test-pcap");
     let packets = [
-        ("tcp 203.0.113.9:5000 > 198.51.100.2:22 syn length 400", 3),
+        ("icmp 203.0.113.9 > 198.51.100.2 length 400", 3),
         ("tcp 192.0.2.9:5000 > 198.51.100.2:22 syn", 7),
         ("udp 10.0.0.1:53 > 198.51.100.2:4000", 2),
         ("arp 192.0.2.1 > 198.51.100.2", 1),

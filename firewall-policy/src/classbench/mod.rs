@@ -91,6 +91,7 @@ fn policy(rules: Vec<Rule>) -> Policy {
         essential: 0,
         packet: PacketConfig::default(),
         rules,
+        live: Vec::new(),
     }
 }
 

@@ -12,9 +12,10 @@ use super::{LimitError, limit};
 use crate::limit::{Lengths, Limit, Per};
 use crate::rule::Policy;
 use firewall_common::abi::{
-    Config, LIMITS, LIMITS_PASSED, LimitEntry, has_limit, limit_flag, limit_per,
+    Config, LIMIT_INDEX_SHIFT, LIMITS, LIMITS_PASSED, LimitEntry, has_limit, limit_flag, limit_per,
 };
 use firewall_common::limits::FRACTION;
+use firewall_common::live::Meta;
 use firewall_common::verdict::Action;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -40,6 +41,7 @@ const ANSWERS: [Limit; 2] = [
         per: Per::Source(Lengths::HOST),
         new_only: false,
         over: Action::DROP,
+        ban: None,
     },
     Limit {
         packets: 1_000,
@@ -48,6 +50,7 @@ const ANSWERS: [Limit; 2] = [
         per: Per::Rule,
         new_only: false,
         over: Action::DROP,
+        ban: None,
     },
 ];
 
@@ -97,8 +100,8 @@ pub(super) fn write(
     });
     let mut layout = DefaultHasher::new();
     let mut end = 0;
-    for (limit, size, over_slot) in of_rules.chain(of_answers) {
-        let entry = entry(limit, end, size, over_slot);
+    for (number, (limit, size, over_slot)) in of_rules.chain(of_answers).enumerate() {
+        let entry = entry(limit, number as u32, end, size, over_slot);
         let Placement { per, masks } = placement(limit.per);
         (over_slot, per, masks, entry.base, entry.size).hash(&mut layout);
         end += size;
@@ -118,6 +121,8 @@ pub(super) fn write(
             entry.over_action,
             entry.per,
             entry.flags,
+            entry.ban,
+            entry.ban_lengths,
         ] {
             blob.u32(word);
         }
@@ -131,6 +136,7 @@ pub(super) fn write(
     }
     config.answers = u32::from(rejects);
     config.answers_limit = limits.len() as u32;
+    config.has_ban = u32::from(limits.iter().any(|limit| limit.ban.is_some()));
     config.limits = start as u32;
     config.buckets_size = end.next_power_of_two();
     config.buckets_layout = layout.finish() as u32 | 1;
@@ -144,7 +150,7 @@ pub(super) fn write(
     Ok(())
 }
 
-fn entry(limit: &Limit, base: u32, size: u32, over_slot: u32) -> LimitEntry {
+fn entry(limit: &Limit, number: u32, base: u32, size: u32, over_slot: u32) -> LimitEntry {
     let scaled = u128::from(limit.window) << FRACTION;
     let packets = u128::from(limit.packets);
     let time = |count: u64| {
@@ -168,10 +174,22 @@ fn entry(limit: &Limit, base: u32, size: u32, over_slot: u32) -> LimitEntry {
         base,
         size,
         over_slot,
-        over_action: u32::from(over.0),
+        // With the limit's number, where a rule's entry has it.
+        over_action: u32::from(over.0) | number << LIMIT_INDEX_SHIFT,
         per,
         flags: if limit.new_only { limit_flag::NEW } else { 0 },
+        ban: limit.ban.map_or(0, ban_ticks),
+        ban_lengths: match limit.per {
+            Per::Source(lengths) => lengths.v4 | lengths.v6 << 8,
+            _ => 0,
+        },
     }
+}
+
+/// Seconds as ticks of live sets.
+fn ban_ticks(seconds: u64) -> u32 {
+    let ticks = (u128::from(seconds) * 1_000_000_000) >> Meta::TICK_SHIFT;
+    u32::try_from(ticks).unwrap_or(u32::MAX).max(1)
 }
 
 /// How a packet's bucket is found.

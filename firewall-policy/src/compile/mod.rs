@@ -33,6 +33,7 @@ use firewall_common::classify::LANES;
 use firewall_common::field::Field;
 use firewall_common::flows::FLOWS_SIZE;
 use firewall_common::verdict::Action;
+use firewall_common::live;
 use lists::Side;
 use rows::{RowId, Rows};
 
@@ -83,10 +84,11 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         .rules
         .iter()
         .any(|rule| rule.enabled && !rule.always_decides());
-    let looks_at_state = policy
-        .rules
-        .iter()
-        .any(|rule| rule.enabled && !rule.matches.is_any(Field::State));
+    let looks_at = |field| {
+        let mut rules = policy.rules.iter();
+        u32::from(rules.any(|rule| rule.enabled && !rule.matches.is_any(field)))
+    };
+    let looks_at_state = looks_at(Field::State) != 0;
     let config = Config {
         flows: u32::from(looks_at_state),
         flows_size: if looks_at_state { FLOWS_SIZE } else { 0 },
@@ -98,6 +100,10 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         has_next: u32::from(has_next),
         packet: policy.packet,
         fragment_ms: FRAGMENT_MS,
+        live_size: live_size(policy)?,
+        live_ids: live_ids(policy),
+        live_source: looks_at(Field::SourceSets),
+        live_destination: looks_at(Field::DestinationSets),
         v4,
         v6,
         ..limits
@@ -105,8 +111,30 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
     Ok(Tables {
         bytes,
         config,
+        live: policy.live.iter().map(|set| set.content.clone()).collect(),
         report,
     })
+}
+
+/// Bytes of the table of live sets: room for bans, and for each set's `max` twice, because a set can
+/// be replaced as a whole; five eighths of it full at most.
+fn live_size(policy: &Policy) -> Result<u32, LimitError> {
+    let sets: u64 = policy.live.iter().map(|set| set.max.saturating_mul(2)).sum();
+    let slots = match sets {
+        0 => u64::from(live::FEWEST),
+        sets => sets.saturating_add(live::BANS).saturating_mul(8).div_ceil(5),
+    };
+    limit(
+        "the table of live sets, with room to replace each as a whole,",
+        usize::try_from(slots).unwrap_or(usize::MAX),
+        live::MOST as usize,
+    )?;
+    Ok(slots.next_power_of_two() as u32 * live::BYTES_PER_SLOT)
+}
+
+/// The numbers of the live sets until the engine gives them others: in the policy's order.
+fn live_ids(policy: &Policy) -> [u32; live::SETS] {
+    std::array::from_fn(|i| if i < policy.live.len() { i as u32 + 1 } else { 0 })
 }
 
 fn limit(what: &str, needed: usize, limit: usize) -> Result<(), LimitError> {

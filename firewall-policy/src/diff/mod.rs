@@ -11,6 +11,7 @@
 //! headers and of the inner ones alike. May not import `oracle` nor `host`: tests hold it
 //! against them.
 
+mod live;
 mod regions;
 mod words;
 
@@ -102,6 +103,20 @@ impl Region {
 /// What becomes different when `new` takes the place of `old`.
 #[must_use]
 pub fn diff(old: &Policy, new: &Policy) -> Difference {
+    let Some((aligned_old, aligned_new)) = live::aligned(old, new) else {
+        return Difference {
+            settings: settings(old, new),
+            complete: false,
+            ..Difference::default()
+        };
+    };
+    let mut difference = of_aligned(&aligned_old, &aligned_new);
+    difference.settings = settings(old, new);
+    difference
+}
+
+/// As [`diff`], of policies with the same live sets in the same order; without settings.
+fn of_aligned(old: &Policy, new: &Policy) -> Difference {
     let mut zones = old.zones.clone();
     for zone in &new.zones {
         if !zones.contains(zone) {
@@ -110,7 +125,6 @@ pub fn diff(old: &Policy, new: &Policy) -> Difference {
     }
     let doors = Doors::of_both(old, new, zones.len() as u32);
     let mut difference = Difference {
-        settings: settings(old, new),
         complete: true,
         zones,
         ..Difference::default()
@@ -185,12 +199,13 @@ fn family<T: Carried + std::hash::Hash>(
             .collect(),
         default: policy.default_verdict,
     };
+    let sets: Vec<String> = old.live.iter().map(|set| set.name.clone()).collect();
     let doors = doors.boxes::<T>();
     let (found, complete) = regions::find(&side(old), &side(new), &doors);
     difference.complete &= complete;
     let mut found = regions::merge(found);
     for region in &mut found {
-        region.words = words::of(&region.space, &doors, zones);
+        region.words = words::of(&region.space, &doors, zones, &sets);
         region.parts = doors
             .iter()
             .filter_map(|door| region.space.and(door))
@@ -292,6 +307,7 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
     line("packet.tunnels", tunnels(a.tunnels), tunnels(b.tunnels));
     line("interfaces", interfaces(old), interfaces(new));
     lines.extend(limits(old, new));
+    lines.extend(live::settings(old, new));
     lines
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A field is left out where the box accepts all that packets of its kind can have there.
 
+use super::live;
 use crate::packet_text::{flag_words, icmp_words};
 use crate::range::RangeSet;
 use crate::space::{Address, Space, within};
@@ -31,7 +32,12 @@ const FIELDS: [(Field, &str); 10] = [
 ];
 
 /// The box in words. `doors` are the packets that there are.
-pub(super) fn of<T: Address>(space: &Space<T>, doors: &[Space<T>], zones: &[String]) -> String {
+pub(super) fn of<T: Address>(
+    space: &Space<T>,
+    doors: &[Space<T>],
+    zones: &[String],
+    sets: &[String],
+) -> String {
     let near: Vec<&Space<T>> = doors.iter().filter(|door| door.meets(space)).collect();
     let union = |doors: &[&Space<T>], field: Field| {
         let all = doors.iter().map(|door| door.field(field));
@@ -63,6 +69,9 @@ pub(super) fn of<T: Address>(space: &Space<T>, doors: &[Space<T>], zones: &[Stri
         }
     };
     put(Field::Icmp, "type", &|values| icmp(values, T::FAMILY));
+    for (field, word) in [(Field::SourceSets, "from"), (Field::DestinationSets, "to")] {
+        put(field, word, &|values| live::words(values, sets));
+    }
     for (field, word) in FIELDS {
         put(field, word, &|values| {
             list(values, field.none(), &|value| match field {

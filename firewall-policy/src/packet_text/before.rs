@@ -1,16 +1,51 @@
-//! What this host has sent before an `established` packet comes: the frame that makes the flow which
-//! the packet belongs to.
+//! What has been before a packet comes: the frame that this host has sent, which makes the flow that
+//! an `established` packet belongs to, and the live sets that its addresses are in.
 //!
 //! The programs that judge the packet are shown this one first, the host build as well as the one in
 //! the kernel. So what `established` means in a text is what it means on the wire.
 
 use super::{Kind, PacketText, SOURCE_PORT};
+use crate::prefixes::{prefix_v4, prefix_v6};
+use crate::rule::Policy;
+use firewall_common::live::Prefix;
 use firewall_common::parse::flag;
+use std::net::IpAddr;
 
 /// The port to which the packet went that ICMP errors quote ([`PacketText::frame`]).
 pub(super) const QUOTED_PORT: u16 = 53;
 
+/// What has been before a packet.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Earlier {
+    /// What this host has sent.
+    pub sent: Option<Vec<u8>>,
+    /// Addresses that are in live sets, which are named by their index in the policy.
+    pub members: Vec<(usize, Prefix)>,
+}
+
 impl PacketText {
+    /// What has been before this packet.
+    ///
+    /// # Errors
+    /// The name of a live set that the policy does not have.
+    pub fn earlier(&self, policy: &Policy) -> Result<Earlier, String> {
+        let mut members = Vec::new();
+        for (address, names) in [(self.src, &self.from_sets), (self.dst, &self.to_sets)] {
+            let prefix = match address {
+                IpAddr::V4(address) => prefix_v4(address.into(), 32),
+                IpAddr::V6(address) => prefix_v6(address.into(), 128),
+            };
+            for name in names {
+                let set = policy.live_set(name).ok_or_else(|| name.clone())?;
+                members.push((set, prefix));
+            }
+        }
+        Ok(Earlier {
+            sent: self.before(),
+            members,
+        })
+    }
+
     /// The frame that goes out before this packet comes in; `None` for a packet that is new.
     #[must_use]
     pub fn before(&self) -> Option<Vec<u8>> {

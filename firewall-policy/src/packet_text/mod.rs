@@ -15,6 +15,7 @@ mod frame;
 mod print;
 mod read;
 
+pub use before::Earlier;
 pub(crate) use print::{flag_words, icmp_words};
 pub use read::{TextError, parse, read};
 
@@ -47,6 +48,10 @@ pub struct PacketText {
     pub options: bool,
     /// Whether it belongs to a connection that this host has opened or accepted.
     pub established: bool,
+    /// Live sets that the source is in, beside those that the policy puts it into.
+    pub from_sets: Vec<String>,
+    /// Live sets that the destination is in.
+    pub to_sets: Vec<String>,
     /// Where it comes in.
     pub ingress: Ingress,
 }
@@ -116,6 +121,8 @@ impl PacketText {
             fragment: fragment::WHOLE,
             options: false,
             established: false,
+            from_sets: Vec::new(),
+            to_sets: Vec::new(),
             ingress: Ingress::Anywhere,
         }
     }

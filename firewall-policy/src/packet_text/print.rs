@@ -115,6 +115,12 @@ impl fmt::Display for PacketText {
         if self.established {
             f.write_str(" established")?;
         }
+        for set in &self.from_sets {
+            write!(f, " from @{set}")?;
+        }
+        for set in &self.to_sets {
+            write!(f, " to @{set}")?;
+        }
         if self.options {
             f.write_str(" options")?;
         }

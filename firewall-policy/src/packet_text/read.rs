@@ -283,6 +283,8 @@ impl<'t> Extras<'t> {
                     packet.established = true;
                     extras.established = Some(word);
                 }
+                "from" => packet.from_sets.push(set(words)?),
+                "to" => packet.to_sets.push(set(words)?),
                 "options" if packet.dst.is_ipv4() => packet.options = true,
                 "in" | "zone" => {
                     let mut name = words.need("a zone")?;
@@ -354,15 +356,29 @@ impl<'t> Extras<'t> {
     }
 }
 
+/// The name of a live set: `@self`.
+fn set(words: &mut Words<'_>) -> Result<String, TextError> {
+    let word = words.need("a live set")?;
+    match word.text.strip_prefix('@') {
+        Some(name) if !name.is_empty() => Ok(name.to_owned()),
+        _ => Err(word.error(
+            format!("`{}` is no live set", show(word.text)),
+            "write `from @partners` or `to @self` behind the addresses",
+        )),
+    }
+}
+
 /// An error for a word that means nothing here.
 fn unknown(word: Word<'_>, part: &str, table: &[(&'static str, u32)]) -> TextError {
-    const WORDS: [&str; 9] = [
+    const WORDS: [&str; 11] = [
         "ttl",
         "length",
         "vlan",
         "dscp",
         "fragment",
         "established",
+        "from",
+        "to",
         "options",
         "in",
         "on",

@@ -15,6 +15,7 @@ fn found(packet: &PacketText) -> PacketText {
     let tables = Tables {
         bytes: vec![0; 128],
         config,
+        live: Vec::new(),
         report: Vec::new(),
     };
     let counted = RefCell::new(Vec::new());
@@ -89,6 +90,12 @@ fn what_is_written_is_what_the_parser_finds() {
         let packet = parse(text).unwrap();
         assert_eq!(parse(&packet.to_string()).as_ref(), Ok(&packet), "{text}");
         assert_eq!(found(&packet).to_string(), full, "{text}");
+    }
+    let text = "udp 192.0.2.1:1 > 192.0.2.2:2 from @a from @b to @self options in zone wan";
+    assert_eq!(parse(text).unwrap().to_string(), text);
+    for wrong in ["from", "from a", "to @", "from @"] {
+        let text = format!("udp 192.0.2.1:1 > 192.0.2.2:2 {wrong}");
+        assert!(parse(&text).is_err(), "{text}");
     }
 }
 

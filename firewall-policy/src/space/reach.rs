@@ -74,6 +74,8 @@ pub(crate) struct Doors {
     inner: bool,
     /// Whether some rule looks at state; else every packet is new.
     flows: bool,
+    /// How many live sets there are.
+    live: u32,
 }
 
 impl Doors {
@@ -85,6 +87,7 @@ impl Doors {
             zones: policy.zones.len() as u32,
             inner: looks_inside(policy),
             flows: looks_at_state(policy),
+            live: policy.live.len() as u32,
         }
     }
 
@@ -101,6 +104,7 @@ impl Doors {
             zones,
             inner: looks_inside(a) || looks_inside(b),
             flows: looks_at_state(a) || looks_at_state(b),
+            live: a.live.len().max(b.live.len()) as u32,
         }
     }
 
@@ -118,6 +122,11 @@ impl Doors {
             .with(Field::Proto, RangeSet::of(0, 255))
             .with(Field::State, one(state_field::NEW))
             .with(Field::Zone, RangeSet::of(0, self.zones.saturating_sub(1)))
+            .with(Field::SourceSets, RangeSet::of(0, (1 << self.live) - 1))
+            .with(
+                Field::DestinationSets,
+                RangeSet::of(0, (1 << self.live) - 1),
+            )
             .with(Field::Dscp, RangeSet::of(0, 63))
             .with(Field::Ttl, RangeSet::of(0, 255))
             .with(Field::Vlan, vlan.union(&one(Field::Vlan.none())));

@@ -35,6 +35,9 @@ const FASTEST: u64 = 100_000_000;
 /// Longest time that a used-up burst may take to come back: 30 days.
 const REFILL: u128 = 30 * WINDOW as u128;
 
+/// Longest time to ban for, in seconds: the tables hold 32 bits of milliseconds.
+const LONGEST_BAN: u64 = 30 * 86_400;
+
 /// Units of time in a rate.
 const UNITS: &[(&str, u64)] = &[
     ("s", SECOND),
@@ -53,6 +56,12 @@ pub(super) fn read(
 ) -> Result<Option<Limit>, ()> {
     let over = table.entry("over");
     let Some((span, node)) = table.entry("limit") else {
+        if let Some((span, _)) = table.entry("ban") {
+            cx.sink
+                .error(&codes::BAN, span, "`ban` without `limit`")
+                .help("add `limit: {rate: 200/s, per: source}`; a source over it is banned");
+            return Err(());
+        }
         let Some((span, _)) = over else {
             return Ok(None);
         };
@@ -80,7 +89,44 @@ pub(super) fn read(
             );
         return Err(());
     }
-    Ok(Some(Limit { over, ..limit }))
+    let ban = match table.entry("ban") {
+        None => None,
+        Some((_, node)) => Some(ban(cx, node, &limit, over).ok_or(())?),
+    };
+    Ok(Some(Limit { over, ban, ..limit }))
+}
+
+/// `ban: 10m`, in seconds.
+fn ban(cx: &mut Cx<'_>, node: &Node<'_>, limit: &Limit, over: Action) -> Option<u64> {
+    let text = scalar(cx, node, "`ban` is a time such as 10m", "`ban: 10m`")?;
+    let (why, help) = if !matches!(limit.per, Per::Source(_)) {
+        (
+            "`ban` without a limit by source".to_owned(),
+            "add `per: source` to the limit: it is the source that is banned",
+        )
+    } else if over != Action::DROP {
+        (
+            format!("`ban` beside `over: {over}`"),
+            "remove `over`: who is banned is dropped, and not answered",
+        )
+    } else {
+        match seconds(text).filter(|&seconds| seconds <= LONGEST_BAN) {
+            Some(seconds) => return Some(seconds),
+            None => (
+                format!("`{}` is not a time to ban for", show(text)),
+                "write 30s, 10m, 1h or 7d; at most 30d",
+            ),
+        }
+    };
+    cx.sink.error(&codes::BAN, node.span, why).help(help);
+    None
+}
+
+/// A time in whole seconds, 1s to 365d: `30s`, `10m`, `1h`, `7d`.
+pub(crate) fn seconds(text: &str) -> Option<u64> {
+    let plain = text.starts_with(|first: char| first.is_ascii_digit());
+    let seconds = window(text).filter(|_| plain)? / SECOND;
+    (1..=365 * 86_400).contains(&seconds).then_some(seconds)
 }
 
 fn limit(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Limit> {
@@ -121,6 +167,7 @@ fn limit(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Limit> {
         per: per?,
         new_only,
         over: Action::DROP,
+        ban: None,
     })
 }
 

@@ -88,6 +88,20 @@ pub(crate) fn key_tables() -> [&'static Keys; 11] {
     ]
 }
 
+/// The addresses of one entry, as a set takes it: an address, a prefix or a range.
+///
+/// # Errors
+/// What is wrong with it, and what to write instead.
+pub(crate) fn entry(text: &str) -> Result<crate::rule::AddrSet, (String, String)> {
+    let mut ranges = addr::Ranges::default();
+    match ranges.add(text) {
+        Ok(()) => Ok(ranges.finish()),
+        Err(fault) => Err((fault.message, fault.help)),
+    }
+}
+
+pub(crate) use limit::seconds;
+
 /// What a policy's text holds.
 pub(crate) struct Found {
     /// The policy.
@@ -155,6 +169,8 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
                  enforce it",
             );
     }
+    let sizes = sets.sizes();
+    let live = sets.into_live();
     let policy = Policy {
         audit: audit?,
         interfaces,
@@ -163,6 +179,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
         essential: default.essential,
         packet,
         rules,
+        live,
     };
     let tests = match table.get("tests") {
         Some(node) => tests_section::read(cx, node, &policy),
@@ -171,7 +188,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
     Some(Found {
         policy,
         tests,
-        sets: sets.sizes(),
+        sets: sizes,
     })
 }
 

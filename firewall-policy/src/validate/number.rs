@@ -4,7 +4,7 @@
 //! The result lies within the field's domain and never holds `Field::none`.
 
 use super::set::{Content, Sets};
-use super::shape::{Cx, decimal, items, looks_numeric, not_supported, scalar};
+use super::shape::{Cx, decimal, items, looks_numeric, scalar};
 use crate::ast::{Node, Span};
 use crate::diag::{codes, show, suggest};
 use crate::range::RangeSet;
@@ -105,7 +105,7 @@ pub(super) fn element(
         return match sets.find(cx, span, name)? {
             Content::Port(ports) => Some(ports.ranges().to_vec()),
             Content::Broken => None,
-            Content::Cidr(_) => {
+            Content::Cidr(_) | Content::Live(_) => {
                 cx.sink
                     .error(
                         &codes::SET_TYPE,
@@ -265,11 +265,3 @@ fn service(cx: &mut Cx<'_>, span: Span, text: &str, protos: Option<&[u8]>) -> Op
     Some(Some(u32::from(port)))
 }
 
-/// Reports `@self` and its like, which need what this version does not have.
-pub(super) fn reserved_set(cx: &mut Cx<'_>, span: Span, name: &str) -> bool {
-    if name == "self" {
-        not_supported(cx, span, "`@self`", "a rule");
-        return true;
-    }
-    false
-}

@@ -40,9 +40,9 @@ pub(super) const KEYS: Keys = Keys {
         "limit",
         "over",
         "syn_protect",
+        "ban",
     ],
     reserved: &[
-        "ban",
         "log",
         "observe",
         "expires",
@@ -356,12 +356,20 @@ fn matches(
         };
         put(Field::Zone, number::read(cx, node, &domain, sets));
     }
-    for (key, side) in [("from", &mut found.src), ("to", &mut found.dst)] {
-        if let Some(node) = table.get(key) {
-            match sides::read(cx, key, node, sets) {
-                Some(set) => *side = set,
-                None => sound = false,
-            }
+    for (key, field) in [("from", Field::SourceSets), ("to", Field::DestinationSets)] {
+        let Some(node) = table.get(key) else {
+            continue;
+        };
+        let Some(side) = sides::read(cx, key, node, sets) else {
+            sound = false;
+            continue;
+        };
+        if let Some(sets) = side.sets {
+            found.fields[field as usize] = sets;
+        }
+        match field {
+            Field::SourceSets => found.src = side.addresses,
+            _ => found.dst = side.addresses,
         }
     }
     sound.then_some(found)

@@ -3,17 +3,21 @@
 use super::addr::{self, Ranges};
 use super::number::{self, Domain, Names};
 use super::set_file;
-use super::shape::{self, Cx, Keys, Table, integer, scalar, text, word, wrong_kind};
-use crate::ast::{Node, Span, Value};
+use super::limit;
+use super::shape::{self, Cx, Keys, Table, boolean, integer, scalar, text, word, wrong_kind};
+use crate::ast::{Key, Node, Span, Value};
 use crate::diag::{codes, show, suggest};
 use crate::range::RangeSet;
-use crate::rule::{AddrSet, SetSize};
+use crate::rule::{AddrSet, LiveSet, SELF, SetSize};
+use firewall_common::live::SETS;
 
 /// What a set holds.
 #[derive(Debug)]
 pub(super) enum Content {
     Cidr(AddrSet),
     Port(RangeSet<u32>),
+    /// The number of a live set.
+    Live(u32),
     /// Its definition has errors, which have been reported.
     Broken,
 }
@@ -32,6 +36,8 @@ struct Set {
 pub(super) struct Sets {
     list: Vec<Set>,
     bogons: Option<Content>,
+    live: Vec<LiveSet>,
+    host: Option<Content>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -42,8 +48,8 @@ enum Kind {
 
 pub(super) const KEYS: Keys = Keys {
     of: "a set",
-    known: &["type", "elements", "file", "max"],
-    reserved: &["timeout", "url"],
+    known: &["type", "elements", "file", "max", "live", "timeout"],
+    reserved: &["url"],
 };
 
 /// Entries that a set may have at most, whatever its `max`.
@@ -51,6 +57,12 @@ const MOST: u64 = 10_000_000;
 
 /// Entries of a set without `max`.
 const DEFAULT_MAX: u64 = 1_000_000;
+
+/// Entries of a live set without `max`: it takes memory for all of them.
+const LIVE_MAX: u64 = 65_536;
+
+/// Addresses that a host has at most.
+const HOST_MAX: u64 = 4_096;
 
 impl Sets {
     /// Reads the section.
@@ -63,11 +75,13 @@ impl Sets {
         };
         for (key, node) in map {
             let sound = shape::name(cx, key.span, "a set", &key.text).is_some();
-            let (content, entries) = read_one(cx, node, &key.text).unwrap_or((Content::Broken, 0));
+            let (content, entries) =
+                read_one(cx, &mut sets.live, node, key).unwrap_or((Content::Broken, 0));
             let empty = match &content {
                 Content::Cidr(set) => set.is_empty(),
                 Content::Port(set) => set.is_empty(),
-                Content::Broken => false,
+                // It may be filled while it is in force.
+                Content::Live(_) | Content::Broken => false,
             };
             if empty && sound {
                 cx.sink
@@ -87,8 +101,8 @@ impl Sets {
 
     /// The set of `@name`; reports an unknown one.
     pub(super) fn find(&mut self, cx: &mut Cx<'_>, span: Span, name: &str) -> Option<&Content> {
-        if number::reserved_set(cx, span, name) {
-            return None;
+        if name == SELF {
+            return self.host(cx, span);
         }
         if name == "builtin/bogons" {
             return Some(
@@ -132,6 +146,26 @@ impl Sets {
         None
     }
 
+    /// `@self`: the host's own addresses, which the daemon keeps up to date.
+    fn host(&mut self, cx: &mut Cx<'_>, span: Span) -> Option<&Content> {
+        if self.host.is_none() {
+            let set = LiveSet {
+                name: SELF.into(),
+                max: HOST_MAX,
+                timeout: None,
+                content: AddrSet::none(),
+            };
+            let number = add_live(cx, &mut self.live, span, set)?;
+            self.host = Some(Content::Live(number));
+        }
+        self.host.as_ref()
+    }
+
+    /// The live sets, in the order of their numbers.
+    pub(super) fn into_live(self) -> Vec<LiveSet> {
+        self.live
+    }
+
     /// How large each set is.
     pub(super) fn sizes(&self) -> Vec<SetSize> {
         let size = |set: &Set| SetSize {
@@ -140,6 +174,7 @@ impl Sets {
             ranges: match &set.content {
                 Content::Cidr(ranges) => ranges.len() as u64,
                 Content::Port(ranges) => ranges.ranges().len() as u64,
+                Content::Live(number) => self.live[*number as usize].content.len() as u64,
                 Content::Broken => 0,
             },
         };
@@ -148,7 +183,8 @@ impl Sets {
 
     /// Warns about sets that no rule names.
     pub(super) fn warn_unused(&self, cx: &mut Cx<'_>) {
-        for set in self.list.iter().filter(|set| !set.used) {
+        let unused = |set: &&Set| !set.used && !matches!(set.content, Content::Live(_));
+        for set in self.list.iter().filter(unused) {
             cx.sink
                 .warning(
                     &codes::UNUSED_SET,
@@ -164,7 +200,13 @@ impl Sets {
 }
 
 /// A set, and how many entries it is written with.
-fn read_one(cx: &mut Cx<'_>, node: &Node<'_>, name: &str) -> Option<(Content, u64)> {
+fn read_one(
+    cx: &mut Cx<'_>,
+    live_sets: &mut Vec<LiveSet>,
+    node: &Node<'_>,
+    key: &Key<'_>,
+) -> Option<(Content, u64)> {
+    let name: &str = &key.text;
     let table = Table::read(cx, node, &KEYS)?;
     let kind = table
         .require(cx, "type", "`type: cidr` or `type: port`")
@@ -181,6 +223,23 @@ fn read_one(cx: &mut Cx<'_>, node: &Node<'_>, name: &str) -> Option<(Content, u6
         Some(node) => integer(cx, node, "max", 1, MOST),
         None => Some(DEFAULT_MAX),
     };
+    let is_live = match table.get("live") {
+        Some(node) => boolean(cx, node, "live")?,
+        None => false,
+    };
+    if is_live {
+        return live(cx, live_sets, &table, key, kind?, max?);
+    }
+    if name == SELF {
+        no_live_set(cx, key.span, "`self` is the name of the host's own addresses")
+            .help("choose another name");
+        return None;
+    }
+    if let Some((span, _)) = table.entry("timeout") {
+        no_live_set(cx, span, "`timeout` without `live: true`")
+            .help("add `live: true`: entries of other sets stand in the policy and do not end");
+        return None;
+    }
     if table.get("elements").is_none() && table.get("file").is_none() {
         cx.sink
             .error(
@@ -228,6 +287,72 @@ fn cidr(cx: &mut Cx<'_>, table: &Table<'_, '_>, name: &str, max: u64) -> Option<
     let set = sound.then(|| ranges.finish())?;
     cx.keep_ranges(table.span(), set.len())
         .then_some((set, entries as u64))
+}
+
+/// A set with `live: true`. Its elements in the policy are optional.
+fn live(
+    cx: &mut Cx<'_>,
+    live: &mut Vec<LiveSet>,
+    table: &Table<'_, '_>,
+    key: &Key<'_>,
+    kind: Kind,
+    max: u64,
+) -> Option<(Content, u64)> {
+    if key.text == SELF {
+        no_live_set(cx, key.span, "`self` is the name of the host's own addresses")
+            .help("choose another name");
+        return None;
+    }
+    if kind == Kind::Port {
+        no_live_set(cx, key.span, "a set of ports cannot be live")
+            .help("`live: true` goes with `type: cidr`");
+        return None;
+    }
+    let timeout = match table.get("timeout") {
+        None => None,
+        Some(node) => {
+            let expected = "`timeout` is a time such as 10m, 1h or 7d";
+            let text = scalar(cx, node, expected, "`timeout: 1h`")?;
+            let Some(seconds) = limit::seconds(text) else {
+                no_live_set(cx, node.span, &format!("`{}` is not a time", show(text)))
+                    .help("write 30s, 10m, 1h or 7d; at most 365d");
+                return None;
+            };
+            Some(seconds)
+        }
+    };
+    let max = if table.get("max").is_some() {
+        max
+    } else {
+        LIVE_MAX
+    };
+    let (content, entries) = cidr(cx, table, &key.text, max)?;
+    let number = add_live(
+        cx,
+        live,
+        key.span,
+        LiveSet {
+            name: key.text.to_string(),
+            max,
+            timeout,
+            content,
+        },
+    )?;
+    Some((Content::Live(number), entries))
+}
+
+fn add_live(cx: &mut Cx<'_>, live: &mut Vec<LiveSet>, span: Span, set: LiveSet) -> Option<u32> {
+    if live.len() == SETS {
+        no_live_set(cx, span, &format!("more than {SETS} live sets, `@self` included"))
+            .help("sets that do not change need no `live: true`");
+        return None;
+    }
+    live.push(set);
+    Some(live.len() as u32 - 1)
+}
+
+fn no_live_set<'c>(cx: &'c mut Cx<'_>, span: Span, why: &str) -> &'c mut crate::diag::Diagnostic {
+    cx.sink.error(&codes::LIVE_SET, span, why)
 }
 
 fn port(

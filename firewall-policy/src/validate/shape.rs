@@ -174,13 +174,11 @@ pub(super) fn not_supported(cx: &mut Cx<'_>, span: Span, what: &str, of: &str) {
 fn instead(what: &str) -> &'static str {
     match what.trim_matches('`') {
         "log" | "observe" => "remove it; every rule is counted without it",
-        "ban" => "remove it; `limit` drops what is over the rate for as long as it is",
         "reject" => "use `drop`, and a last rule that says `action: reject`",
         "on" => {
             "use `auto`, and set net.ipv4.tcp_syncookies to 2: then every SYN is answered with a cookie"
         }
         "expires" => "set `enabled: false` when the time has come",
-        "@self" => "write this host's addresses, or make a set of them",
         "fragment" | "fragments" => "use `packet: {fragments: drop}`, `pass` or `follow-first`",
         "include" => "put everything into one file",
         _ => "remove it; it is never silently ignored",

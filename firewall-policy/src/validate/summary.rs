@@ -23,6 +23,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("length", "length"),
     ("limit", "limit"),
     ("syn_protect", "syn_protect"),
+    ("ban", "ban"),
 ];
 
 /// The line; `any` for a rule that matches everything.

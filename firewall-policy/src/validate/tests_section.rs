@@ -124,6 +124,16 @@ fn packet(cx: &mut Cx<'_>, node: &Node<'_>, policy: &Policy) -> Option<(PacketTe
             return None;
         }
     };
+    if let Err(name) = packet.earlier(policy) {
+        cx.sink
+            .error(
+                &codes::PACKET_TEXT,
+                node.span,
+                format!("no rule asks for a live set `@{}`", show(&name)),
+            )
+            .help("write `from` and `to` with sets that have `live: true`, or with `@self`");
+        return None;
+    }
     match zone_of(policy, &packet.ingress) {
         Ok(zone) => Some((packet, zone)),
         Err(message) => {

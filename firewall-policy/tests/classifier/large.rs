@@ -40,6 +40,7 @@ pub(crate) fn policy(matches: impl Iterator<Item = Match>) -> Policy {
             .enumerate()
             .map(|(index, matches)| rule(index, matches))
             .collect(),
+        live: Vec::new(),
     }
 }
 

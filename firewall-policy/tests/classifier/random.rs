@@ -249,6 +249,7 @@ pub(crate) fn policy(seed: u64, rules: usize, style: Style) -> Policy {
             ..PacketConfig::default()
         },
         rules,
+        live: Vec::new(),
     }
 }
 

@@ -3,9 +3,10 @@
 use super::{Packet, Part};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
+use firewall_policy::rule::{AddrSet, Policy};
 use std::net::IpAddr;
 
-pub(super) fn of(packet: &Packet, zone: u32) -> PacketKey {
+pub(super) fn of(policy: &Policy, packet: &Packet, zone: u32) -> PacketKey {
     let family = if packet.source.is_ipv4() {
         Family::V4
     } else {
@@ -25,6 +26,8 @@ pub(super) fn of(packet: &Packet, zone: u32) -> PacketKey {
     put(Field::Dscp, packet.dscp.into());
     put(Field::Length, packet.length as u32);
     put(Field::Zone, zone);
+    put(Field::SourceSets, sets(policy, packet.source));
+    put(Field::DestinationSets, sets(policy, packet.destination));
     let part = match packet.part {
         Part::Whole => 0,
         Part::First => 1,
@@ -45,4 +48,22 @@ pub(super) fn of(packet: &Packet, zone: u32) -> PacketKey {
         put(Field::Icmp, u32::from(kind) << 8 | u32::from(code));
     }
     key
+}
+
+/// The live sets that hold an address, a bit for each. Of what is in them only what the policy puts
+/// there is known here.
+fn sets(policy: &Policy, address: IpAddr) -> u32 {
+    let holds = |set: &AddrSet| match address {
+        IpAddr::V4(address) => {
+            let mut ranges = set.v4.ranges().iter();
+            ranges.any(|&(first, last)| (first..=last).contains(&address.to_bits()))
+        }
+        IpAddr::V6(address) => {
+            let mut ranges = set.v6.ranges().iter();
+            ranges.any(|&(first, last)| (first..=last).contains(&address.to_bits()))
+        }
+    };
+    let sets = policy.live.iter().enumerate();
+    sets.filter(|(_, set)| holds(&set.content))
+        .fold(0, |mask, (bit, _)| mask | 1 << bit)
 }

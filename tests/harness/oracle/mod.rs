@@ -243,7 +243,7 @@ fn by_headers(policy: &Policy, knobs: &Knobs, packet: &Packet, zone: u32) -> Jud
 }
 
 fn by_rules(policy: &Policy, knobs: &Knobs, packet: &Packet, zone: u32) -> Judgement {
-    let rules = evaluate(policy, &key::of(packet, zone));
+    let rules = evaluate(policy, &key::of(policy, packet, zone));
     let (passes, reason) = match rules.decided {
         Some(rule) => match policy.rules[rule].action.name() {
             "reject" => (false, "reject"),

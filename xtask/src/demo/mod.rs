@@ -273,6 +273,8 @@ impl Firewall {
         let mut command = Self::command_line(&program, &socket, &stage.pins);
         command
             .args(["daemon", "-i", INTERFACE, "-f", "rules/web-server.yaml"])
+            .arg("--state")
+            .arg(stage.folder.join("state"))
             .current_dir(&workspace.root)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

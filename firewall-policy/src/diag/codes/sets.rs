@@ -79,4 +79,20 @@ codes! { SETS:
          wire the packet is IPv4, so a rule on the mapped form would never match."
         wrong "- {name: a, from: \"::ffff:192.0.2.1\", action: pass}\n"
         right "- {name: a, from: 192.0.2.1, action: pass}\n";
+    LIVE_BESIDE "FW0156" "a live set beside addresses"
+        "What is in a live set is known only while the policy is in force, so a list in `from` or \
+         `to` names either live sets or addresses. Both can take something away with `!`."
+        wrong "sets: {vip: {type: cidr, live: true}}\nrules: [{name: a, from: [\"@vip\", 192.0.2.1], action: pass}]\n"
+        right "sets: {vip: {type: cidr, live: true, elements: [192.0.2.1]}}\nrules: [{name: a, from: \"@vip\", action: pass}]\n";
+    LIVE_SET "FW0157" "a set that cannot be live"
+        "Sets with `live: true` change while the policy is in force (`firewall-ctl set add`). They \
+         hold addresses, a policy has eight at most, and `timeout` is for them alone. `@self` is \
+         one: the host's own addresses."
+        wrong "sets: {web: {type: port, live: true, elements: [80]}}\nrules: [{name: web, proto: tcp, port: \"@web\", action: pass}]\n"
+        right "sets: {vip: {type: cidr, live: true, timeout: 1h}}\nrules: [{name: web, from: \"@vip\", action: pass}]\n";
+    BAN "FW0158" "a `ban` that bans nobody"
+        "`ban: 10m` keeps a source away that is over the rule's limit. So the rule needs a `limit` \
+         with `per: source`, what is over it must be dropped, and the time is 1s to 30d."
+        wrong "- {name: ssh, proto: tcp, port: 22, limit: {rate: 10/m}, ban: 10m, action: pass}\n"
+        right "- {name: ssh, proto: tcp, port: 22, limit: {rate: 10/m, per: source}, ban: 10m, action: pass}\n";
 }

@@ -1,0 +1,318 @@
+//! Adding and removing prefixes. The caller holds the table's lock, or has the table alone.
+
+use super::{
+    BANNED, BANS, ENTRY, IDS, Meta, Place, Prefix, WAYS, address, colour, entry, head, meta_at, now,
+    owner, slots, tags,
+};
+use crate::key::PacketKey;
+use crate::machine::{Machine, Step};
+use crate::region::Region;
+
+/// What became of a prefix that was to be added.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Added {
+    /// It is in the set now, and was not.
+    New,
+    /// It was in the set; its end and origin are the new ones.
+    Again,
+    /// Both of its buckets are full.
+    NoRoom,
+}
+
+/// No slot.
+const NONE: u64 = u64::MAX;
+
+/// Adds a prefix to a set: `meta` is [`Prefix::meta`] with an end and an origin.
+#[inline(always)]
+pub fn put<M: Machine>(machine: &M, prefix: &Prefix, meta: u64) -> Added {
+    let place = prefix.place(machine);
+    let found = find(machine, prefix, meta, &place);
+    if found.same != NONE {
+        machine.write(Region::Live, meta_at(found.same), meta);
+        change(machine);
+        return Added::Again;
+    }
+    let slot = if found.free_second > found.free_first {
+        found.second
+    } else {
+        found.first
+    };
+    if slot == NONE {
+        return Added::NoRoom;
+    }
+    // What has ended there gives way.
+    let old = machine.read(Region::Live, meta_at(slot));
+    if old != 0 {
+        machine.write(Region::Live, meta_at(slot), 0);
+        count(machine, old, false);
+    }
+    machine.write(Region::Live, entry(slot), prefix.hi);
+    machine.write(Region::Live, entry(slot) + 8, prefix.lo);
+    machine.write(Region::Live, meta_at(slot), meta);
+    set_tag(machine, slot, place.tag);
+    count(machine, meta, true);
+    change(machine);
+    Added::New
+}
+
+/// Removes a prefix from a set; `meta` is its [`Prefix::meta`]. What its entry said, or 0 if there
+/// was none.
+pub fn remove<M: Machine>(machine: &M, prefix: &Prefix, meta: u64) -> u64 {
+    let found = find(machine, prefix, meta, &prefix.place(machine));
+    if found.same == NONE {
+        return 0;
+    }
+    let old = machine.read(Region::Live, meta_at(found.same));
+    free(machine, found.same);
+    old
+}
+
+/// Removes every entry of which `goes` says so by its last word, and those that have ended. Gives
+/// how many entries there are left.
+pub fn sweep<M: Machine>(machine: &M, mut goes: impl FnMut(u64) -> bool) -> u64 {
+    let now = now(machine);
+    let mut left = 0;
+    for slot in 0..slots(machine) {
+        let meta = machine.read(Region::Live, meta_at(slot));
+        if meta == 0 {
+            continue;
+        }
+        if Meta::has_ended(meta, now) || goes(meta) {
+            free(machine, slot);
+        } else {
+            left += 1;
+        }
+    }
+    left
+}
+
+/// Makes the header and the tags what the entries say: for a table whose last writer did not finish.
+pub fn recount<M: Machine>(machine: &M) {
+    let mut counts = [0u64; 33 + 129];
+    let mut owners = [0u64; 64];
+    for slot in 0..slots(machine) {
+        let meta = machine.read(Region::Live, meta_at(slot));
+        if meta == 0 {
+            set_tag(machine, slot, 0);
+            continue;
+        }
+        let prefix = Prefix {
+            hi: machine.read(Region::Live, entry(slot)),
+            lo: machine.read(Region::Live, entry(slot) + 8),
+            length: Meta::length(meta),
+            is_v6: Meta::is_v6(meta),
+        };
+        set_tag(machine, slot, prefix.place(machine).tag);
+        if let Some(count) = counts.get_mut(counter(meta) as usize) {
+            *count += 1;
+        }
+        owners[Meta::owner(meta) as usize] += 1;
+    }
+    for (number, &count) in owners.iter().enumerate() {
+        machine.write(Region::Live, head::OWNERS + number as u64 * 8, count);
+    }
+    let mut words = [0u64; 4];
+    for (number, &count) in counts.iter().enumerate() {
+        machine.write(Region::Live, head::COUNTS + number as u64 * 8, count);
+        let (word, bit) = match number.checked_sub(33) {
+            None => (0, number),
+            Some(length) => (1 + length / 64, length % 64),
+        };
+        words[word] |= u64::from(count != 0) << bit;
+    }
+    let v6: u32 = words[1..].iter().map(|word| word.count_ones()).sum();
+    machine.write(Region::Live, head::V4, words[0]);
+    for (number, &word) in words[1..].iter().enumerate() {
+        machine.write(Region::Live, head::V6_LENGTHS + number as u64 * 8, word);
+    }
+    machine.write(Region::Live, head::V6, v6.into());
+    change(machine);
+}
+
+/// Bans the packet's source for `ticks`, if the lock is free; if it is not, the next packet will.
+#[inline(always)]
+pub fn ban<M: Machine>(machine: &M, key: &PacketKey, length: u64, ticks: u64) {
+    if !machine.try_lock(Region::Live, head::LOCK) {
+        return;
+    }
+    let (hi, lo) = address(key, false);
+    let prefix = Prefix::of(hi, lo, length, u64::from(key.is_v6));
+    let id = u64::from(BANNED);
+    let owner = owner(id, colour(machine, id));
+    let meta = prefix.meta(owner) | Meta::BY_RULE;
+    let meta = Meta::with_end(meta, now(machine) + ticks);
+    let banned = machine.read(Region::Live, head::OWNERS + owner * 8);
+    if banned >= BANS || put(machine, &prefix, meta) == Added::NoRoom {
+        let refused = machine.read(Region::Live, head::REFUSED);
+        machine.write(Region::Live, head::REFUSED, refused + 1);
+    }
+    machine.unlock(Region::Live, head::LOCK);
+}
+const _: () = assert!(BANNED < IDS);
+
+/// Frees an entry.
+fn free<M: Machine>(machine: &M, slot: u64) {
+    let meta = machine.read(Region::Live, meta_at(slot));
+    machine.write(Region::Live, meta_at(slot), 0);
+    set_tag(machine, slot, 0);
+    count(machine, meta, false);
+    change(machine);
+}
+
+/// Counts a change.
+#[inline(always)]
+fn change<M: Machine>(machine: &M) {
+    let changes = machine.read(Region::Live, head::CHANGES);
+    machine.write(Region::Live, head::CHANGES, changes + 1);
+}
+
+#[inline(always)]
+fn set_tag<M: Machine>(machine: &M, slot: u64, tag: u64) {
+    let offset = tags(machine, slot / WAYS, slot / 4 & 1);
+    let shift = (slot & 3) * 16;
+    let others = machine.read(Region::Live, offset) & !(0xffff << shift);
+    machine.write(Region::Live, offset, others | tag << shift);
+}
+
+/// The number of an entry's length among [`head::COUNTS`].
+#[inline(always)]
+const fn counter(meta: u64) -> u64 {
+    Meta::length(meta) + Meta::is_v6(meta) * 33
+}
+
+/// Counts an entry of this length in or out, and says so to readers if it is the first or the last.
+#[inline(always)]
+fn count<M: Machine>(machine: &M, meta: u64, is_in: bool) {
+    let of_owner = head::OWNERS + Meta::owner(meta) * 8;
+    let owned = machine.read(Region::Live, of_owner);
+    let owned = if is_in {
+        owned + 1
+    } else {
+        owned.saturating_sub(1)
+    };
+    machine.write(Region::Live, of_owner, owned);
+    let at = head::COUNTS + counter(meta) * 8;
+    let before = machine.read(Region::Live, at);
+    let after = if is_in {
+        before + 1
+    } else {
+        before.saturating_sub(1)
+    };
+    machine.write(Region::Live, at, after);
+    if (before == 0) == (after == 0) {
+        return;
+    }
+    let length = Meta::length(meta);
+    let word = if Meta::is_v6(meta) == 0 {
+        head::V4
+    } else {
+        let used = machine.read(Region::Live, head::V6);
+        let used = if is_in {
+            used + 1
+        } else {
+            used.saturating_sub(1)
+        };
+        machine.write(Region::Live, head::V6, used);
+        head::V6_LENGTHS + length / 64 * 8
+    };
+    let lengths = machine.read(Region::Live, word);
+    let bit = 1 << (length & 63);
+    let lengths = if is_in { lengths | bit } else { lengths & !bit };
+    machine.write(Region::Live, word, lengths);
+}
+
+/// What stands in a prefix's two buckets.
+struct Found {
+    /// Its own entry, or [`NONE`].
+    same: u64,
+    /// An entry of each bucket that is free, or has ended, or [`NONE`]; and how many those are.
+    first: u64,
+    second: u64,
+    free_first: u64,
+    free_second: u64,
+}
+
+#[inline(always)]
+fn find<M: Machine>(machine: &M, prefix: &Prefix, meta: u64, place: &Place) -> Found {
+    let zero = machine.opaque(0);
+    let mut search = Search {
+        machine: *machine,
+        prefix,
+        identity: meta & Meta::IDENTITY,
+        now: now(machine),
+        first: place.first * WAYS,
+        second: place.second * WAYS,
+        round: zero,
+        same: zero,
+        free: [zero; 2],
+        frees: [zero; 2],
+    };
+    machine.repeat(2 * WAYS as u32, &mut search);
+    Found {
+        same: search.same.wrapping_sub(1),
+        first: search.free[0].wrapping_sub(1),
+        second: search.free[1].wrapping_sub(1),
+        free_first: search.frees[0],
+        free_second: search.frees[1],
+    }
+}
+
+/// The search of [`find`]. Slots are one more than they are, 0 for none.
+struct Search<'a, M> {
+    machine: M,
+    prefix: &'a Prefix,
+    identity: u64,
+    now: u64,
+    first: u64,
+    second: u64,
+    round: u64,
+    same: u64,
+    free: [u64; 2],
+    frees: [u64; 2],
+}
+
+impl<M: Machine> Step for Search<'_, M> {
+    #[inline(always)]
+    fn forget(&mut self) {
+        let [free_first, free_second] = &mut self.free;
+        let [first, second] = &mut self.frees;
+        for number in [
+            &mut self.round,
+            &mut self.same,
+            free_first,
+            free_second,
+            first,
+            second,
+        ] {
+            *number = self.machine.forget(*number);
+        }
+    }
+
+    #[inline(always)]
+    fn step(&mut self) -> bool {
+        let way = self.round & (WAYS - 1);
+        let in_second = self.round >= WAYS;
+        self.round += 1;
+        let slot = way + if in_second { self.second } else { self.first };
+        let meta = self.machine.read(Region::Live, meta_at(slot));
+        if meta == 0 || Meta::has_ended(meta, self.now) {
+            let (free, frees) = if in_second {
+                (&mut self.free[1], &mut self.frees[1])
+            } else {
+                (&mut self.free[0], &mut self.frees[0])
+            };
+            *free = slot + 1;
+            *frees += 1;
+        }
+        if meta & Meta::IDENTITY == self.identity
+            && self.machine.read(Region::Live, entry(slot)) == self.prefix.hi
+            && self.machine.read(Region::Live, entry(slot) + 8) == self.prefix.lo
+        {
+            self.same = slot + 1;
+            return false;
+        }
+        true
+    }
+}
+
+const _: () = assert!(ENTRY == 3 * 8);

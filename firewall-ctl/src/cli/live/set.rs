@@ -1,0 +1,222 @@
+//! `set`: live sets of the policy in force; listing, adding, removing, loading.
+
+use super::super::context::Context;
+use super::super::help::after;
+use super::show::{Report as Entries, Sets};
+use super::{find, input, open, report, view};
+use crate::engine::{Change, Changed};
+use crate::failure::{Exit, Failure};
+use clap::Subcommand;
+use std::time::{Duration, Instant};
+
+/// Look at and change the live sets of the policy in force
+#[derive(Debug, clap::Args)]
+pub(in super::super) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List the sets, or the entries of one
+    List {
+        /// The set; `banned` is what is banned
+        #[arg(value_name = "SET")]
+        name: Option<String>,
+        /// Show so many entries; 0 for all [default: 50 in tables, all in JSON and YAML]
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// Add addresses, prefixes or ranges
+    Add {
+        /// The set
+        #[arg(value_name = "SET")]
+        name: String,
+        /// What to add; at the end perhaps `for 1h`
+        #[arg(value_name = "ADDRESS", required = true)]
+        words: Vec<String>,
+        /// How long [default: the set's `timeout`, or for good]
+        #[arg(long = "for", value_name = "TIME")]
+        time: Option<String>,
+    },
+    /// Remove addresses or prefixes, as they were added
+    Del {
+        /// The set
+        #[arg(value_name = "SET")]
+        name: String,
+        /// What to remove
+        #[arg(value_name = "ADDRESS", required = true)]
+        words: Vec<String>,
+    },
+    /// Add the lines of a file: an address, a prefix or a range each
+    Load {
+        /// The set
+        #[arg(value_name = "SET")]
+        name: String,
+        /// The file; `-` is the standard input
+        #[arg(value_name = "FILE")]
+        file: String,
+        /// How long [default: the set's `timeout`, or for good]
+        #[arg(long = "for", value_name = "TIME")]
+        time: Option<String>,
+        /// Put the file in the place of what commands have added before: packets meet the former
+        /// entries or the new ones, never some of both
+        #[arg(long)]
+        atomic: bool,
+    },
+    /// Follow the lines of a feed: `add PREFIX`, `add PREFIX 1h`, `del PREFIX`
+    Feed {
+        /// The set
+        #[arg(value_name = "SET")]
+        name: String,
+        /// The file; `-` is the standard input
+        #[arg(value_name = "FILE", default_value = "-")]
+        file: String,
+    },
+    /// Remove everything that commands have added
+    Clear {
+        /// The set
+        #[arg(value_name = "SET")]
+        name: String,
+    },
+}
+
+pub(in super::super) fn help() -> String {
+    after(
+        &[
+            "sudo firewall-ctl set add partners 203.0.113.0/24 for 8h",
+            "sudo firewall-ctl set load blocklist drop.txt --atomic",
+            "sudo firewall-ctl set feed banned feed.txt",
+        ],
+        &[
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Config,
+            Exit::Privilege,
+        ],
+    )
+}
+
+pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let start = Instant::now();
+    let failed = |error| Failure::engine(&error, context.color_errors);
+    match &args.what {
+        What::List { name, limit } => list(name.as_deref(), *limit, context)?,
+        What::Add { name, words, time } => {
+            let (prefixes, time) = input::words(words, time.as_deref())?;
+            if prefixes.is_empty() {
+                return Err(Failure::new(Exit::Usage, "nothing says what to add"));
+            }
+            change(context, name, start, |timeout| {
+                let time = time.or(timeout);
+                let add = |prefix| Change::Add(prefix, time);
+                Ok(prefixes.into_iter().map(add).collect())
+            })?;
+        }
+        What::Del { name, words } => {
+            let (prefixes, _) = input::words(words, Some("1s"))?;
+            change(context, name, start, |_| {
+                Ok(prefixes.into_iter().map(Change::Remove).collect())
+            })?;
+        }
+        What::Feed { name, file } => {
+            let text = input::read(file)?;
+            change(context, name, start, |timeout| {
+                input::feed(file, &text, timeout)
+            })?;
+        }
+        What::Load {
+            name,
+            file,
+            time,
+            atomic,
+        } => {
+            let (_, time) = input::words(&[], time.as_deref())?;
+            let prefixes = input::list(file, &input::read(file)?)?;
+            if !atomic {
+                change(context, name, start, |timeout| {
+                    let time = time.or(timeout);
+                    let add = |prefix| Change::Add(prefix, time);
+                    Ok(prefixes.into_iter().map(add).collect())
+                })?;
+                return Ok(Exit::Ok);
+            }
+            let live = open(context)?;
+            let set = find(live.view(), name)?;
+            let time = time.or(set.timeout.map(Duration::from_secs));
+            let entries: Vec<_> = prefixes.into_iter().map(|prefix| (prefix, time)).collect();
+            let changed = live.replace(&set, &entries).map_err(failed)?;
+            report(context, &set, changed, start, &text(&set.name, changed))?;
+        }
+        What::Clear { name } => {
+            let live = open(context)?;
+            let set = find(live.view(), name)?;
+            let changed = Changed {
+                removed: live.clear(&set).map_err(failed)?,
+                ..Changed::default()
+            };
+            report(context, &set, changed, start, &text(&set.name, changed))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Changes a set by what `changes` makes of its timeout.
+fn change(
+    context: &Context,
+    name: &str,
+    start: Instant,
+    changes: impl FnOnce(Option<Duration>) -> Result<Vec<Change>, Failure>,
+) -> Result<(), Failure> {
+    let live = open(context)?;
+    let set = find(live.view(), name)?;
+    let changes = changes(set.timeout.map(Duration::from_secs))?;
+    let changed = live
+        .change(&set, &changes)
+        .map_err(|error| Failure::engine(&error, context.color_errors))?;
+    report(context, &set, changed, start, &text(&set.name, changed))
+}
+
+/// What has changed, in a line.
+fn text(name: &str, changed: Changed) -> String {
+    let Changed {
+        added,
+        renewed,
+        removed,
+        missing,
+    } = changed;
+    let parts: Vec<String> = [
+        (added, "added"),
+        (renewed, "there before"),
+        (removed, "removed"),
+        (missing, "not there"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect();
+    if parts.is_empty() {
+        return format!("{name}: nothing to change");
+    }
+    format!("{name}: {}", parts.join(", "))
+}
+
+fn list(name: Option<&str>, limit: Option<usize>, context: &Context) -> Result<(), Failure> {
+    let view = view(context)?;
+    let Some(name) = name else {
+        let sets = Sets::of(&view);
+        if context.format.is_text() {
+            return context.print(&sets.text());
+        }
+        return context.print(&context.format.document(&sets, false)?);
+    };
+    let set = find(&view, name)?;
+    let entries = view.entries(&set);
+    let report = Entries::of(&set, &entries);
+    if context.format.is_text() {
+        let more = format!("firewall-ctl set list {}", set.name);
+        return context.print(&report.text(limit, "The set is empty.", &more));
+    }
+    context.print(&context.format.document(&report, false)?)
+}

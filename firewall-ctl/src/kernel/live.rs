@@ -1,0 +1,366 @@
+//! The table of live sets and bans, memory-mapped: adding, removing, listing, while programs use
+//! it. The code that changes it is the program's own ([`firewall_common::live`]).
+//!
+//! Two processes never change it at once: whoever does holds the lock on the store. So a lock that a
+//! process holds, and no process has, is one of a process that died; the table is put in order then.
+
+use super::KernelError;
+use super::maps::BigMap;
+use super::shared::Shared;
+use firewall_common::abi::Config;
+use firewall_common::live::{self, Added, Meta, Prefix, head};
+use firewall_common::machine::{Machine, Step};
+use firewall_common::region::Region;
+use rustix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+/// Values of the table's lock.
+const FREE: u64 = 0;
+const BY_PROCESS: u64 = 2;
+
+/// Attempts to get the lock from a program, which holds it for less than a microsecond.
+const TRIES: u32 = 10_000_000;
+
+/// One entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The set's number; [`live::BANNED`] for bans.
+    pub id: u32,
+    /// The prefix.
+    pub prefix: Prefix,
+    /// Until it ends; `None`: it does not.
+    pub left: Option<Duration>,
+    /// Who has added it.
+    pub origin: Origin,
+}
+
+/// Who has added an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A command.
+    Command,
+    /// A rule with `ban`.
+    Rule,
+    /// The policy names it.
+    Policy,
+}
+
+impl Origin {
+    /// Its word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Rule => "rule",
+            Self::Policy => "policy",
+        }
+    }
+
+    const fn of(meta: u64) -> Self {
+        if meta & Meta::BY_POLICY != 0 {
+            Self::Policy
+        } else if meta & Meta::BY_RULE != 0 {
+            Self::Rule
+        } else {
+            Self::Command
+        }
+    }
+
+    const fn bits(self) -> u64 {
+        match self {
+            Self::Command => 0,
+            Self::Rule => Meta::BY_RULE,
+            Self::Policy => Meta::BY_POLICY,
+        }
+    }
+}
+
+/// The table of programs that are loaded.
+#[derive(Debug)]
+pub struct LiveTable {
+    words: Shared,
+    /// Of its constants only the table's size and secret are filled in.
+    config: Box<Config>,
+}
+
+impl LiveTable {
+    /// Maps the table. `seed` is that of the programs that use it.
+    pub(crate) fn of(map: &BigMap, seed: [u32; 2]) -> Result<Self, KernelError> {
+        Ok(Self::with_seed(Shared::of(map)?, seed))
+    }
+
+    fn with_seed(words: Shared, seed: [u32; 2]) -> Self {
+        let config = Box::new(Config {
+            live_size: words.words() as u32 * 8,
+            live_seed: seed,
+            ..Config::default()
+        });
+        Self { words, config }
+    }
+
+    /// Maps the table of a generation, whose secret is kept with it.
+    pub(crate) fn of_region(map: &BigMap) -> Result<Self, KernelError> {
+        let words = Shared::of(map)?;
+        let seed = words.seed();
+        Ok(Self::with_seed(words, seed))
+    }
+
+    fn machine(&self) -> View<'_> {
+        View(self)
+    }
+
+    /// Runs `change` under the table's lock. The caller holds the lock on the store, or has the
+    /// table alone.
+    ///
+    /// # Errors
+    /// A program that does not give the lock back, which no program does.
+    pub fn change<T>(&self, change: impl FnOnce(&Writer<'_>) -> T) -> Result<T, KernelError> {
+        let machine = self.machine();
+        let mut abandoned = false;
+        let taken = (0..TRIES).any(|_| {
+            if machine.exchange_if(Region::Live, head::LOCK, FREE, BY_PROCESS) {
+                return true;
+            }
+            abandoned = machine.read(Region::Live, head::LOCK) == BY_PROCESS;
+            std::hint::spin_loop();
+            abandoned
+        });
+        if !taken {
+            return Err(KernelError::State(
+                "the table of bans and live sets stays locked; `unload` and `load` make a new one"
+                    .into(),
+            ));
+        }
+        if abandoned {
+            tracing::warn!("a process died while it changed bans or live sets: putting the table in order");
+            live::recount(&machine);
+        }
+        let answer = change(&Writer { table: self });
+        machine.unlock(Region::Live, head::LOCK);
+        Ok(answer)
+    }
+
+    /// All entries that have not ended, in the order of the table.
+    #[must_use]
+    pub fn list(&self) -> Vec<Entry> {
+        let machine = self.machine();
+        let now = now_ticks();
+        let entry = |slot: u64| {
+            let (prefix, meta) = live::read(&machine, slot)?;
+            let id = Meta::id(meta);
+            let is_present = Meta::owner(meta) == live::owner(id, live::colour(&machine, id));
+            if !is_present || Meta::has_ended(meta, now) {
+                return None;
+            }
+            let left = match Meta::end(meta) {
+                Meta::FOREVER => None,
+                end => Some(Duration::from_nanos((end - now) << Meta::TICK_SHIFT)),
+            };
+            Some(Entry {
+                id: id as u32,
+                prefix,
+                left,
+                origin: Origin::of(meta),
+            })
+        };
+        (0..live::slots(&machine)).filter_map(entry).collect()
+    }
+
+    /// How many entries a set has, those that have ended and were not removed yet included.
+    #[must_use]
+    pub fn count(&self, id: u32) -> u64 {
+        let machine = self.machine();
+        let owner = live::owner(id.into(), live::colour(&machine, id.into()));
+        machine.read(Region::Live, head::OWNERS + owner * 8)
+    }
+
+    /// Another number after every change.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.machine().read(Region::Live, head::CHANGES)
+    }
+
+    /// How many bans of rules found no room.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.machine().read(Region::Live, head::REFUSED)
+    }
+
+    /// The sets that an address is in, a bit for each number.
+    #[must_use]
+    pub fn sets_of(&self, prefix: &Prefix) -> u64 {
+        live::of_address(&self.machine(), prefix.hi, prefix.lo, prefix.is_v6)
+    }
+}
+
+/// The table under its lock.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    table: &'a LiveTable,
+}
+
+impl Writer<'_> {
+    /// Adds a prefix to a set for some time, or for good.
+    #[must_use]
+    pub fn add(
+        &self,
+        id: u32,
+        prefix: &Prefix,
+        time: Option<Duration>,
+        origin: Origin,
+    ) -> Added {
+        let colour = live::colour(&self.table.machine(), id.into());
+        self.add_coloured(id, colour, prefix, time, origin)
+    }
+
+    fn add_coloured(
+        &self,
+        id: u32,
+        colour: u64,
+        prefix: &Prefix,
+        time: Option<Duration>,
+        origin: Origin,
+    ) -> Added {
+        let meta = prefix.meta(live::owner(id.into(), colour)) | origin.bits();
+        let meta = Meta::with_end(meta, end(time));
+        live::put(&self.table.machine(), prefix, meta)
+    }
+
+    /// Removes a prefix from a set; whether it was there.
+    #[must_use]
+    pub fn remove(&self, id: u32, prefix: &Prefix) -> bool {
+        let machine = self.table.machine();
+        let owner = live::owner(id.into(), live::colour(&machine, id.into()));
+        let old = live::remove(&machine, prefix, prefix.meta(owner));
+        old != 0 && !Meta::has_ended(old, now_ticks())
+    }
+
+    /// Removes what has ended, and the entries of every set for which `goes` says so.
+    pub fn sweep(&self, goes: impl Fn(u32) -> bool) {
+        live::sweep(&self.table.machine(), |meta| goes(Meta::id(meta) as u32));
+    }
+
+    /// Puts other entries in the place of all that a set has: readers see the former ones or the
+    /// new ones, never some of both. False if there is no room for both; the set is as it was then.
+    #[must_use]
+    pub fn replace<'p>(
+        &self,
+        id: u32,
+        entries: impl Iterator<Item = (&'p Prefix, Option<Duration>, Origin)>,
+    ) -> bool {
+        let machine = self.table.machine();
+        let old = live::colour(&machine, id.into());
+        let (old_owner, new_owner) = (
+            live::owner(id.into(), old),
+            live::owner(id.into(), old ^ 1),
+        );
+        // Of a process that died in here.
+        live::sweep(&machine, |meta| Meta::owner(meta) == new_owner);
+        for (prefix, time, origin) in entries {
+            if self.add_coloured(id, old ^ 1, prefix, time, origin) == Added::NoRoom {
+                live::sweep(&machine, |meta| Meta::owner(meta) == new_owner);
+                return false;
+            }
+        }
+        let colours = machine.read(Region::Live, head::COLOURS);
+        machine.write(Region::Live, head::COLOURS, colours ^ 1 << id);
+        live::sweep(&machine, |meta| Meta::owner(meta) == old_owner);
+        true
+    }
+}
+
+/// The error of a table that is full.
+pub(crate) fn no_room() -> KernelError {
+    KernelError::State(
+        "the table of bans and live sets is full; raise `max` of a live set for a larger one".into(),
+    )
+}
+
+/// When something ends that begins now, in ticks; at least one tick from now.
+fn end(time: Option<Duration>) -> u64 {
+    match time {
+        None => Meta::FOREVER,
+        Some(time) => {
+            let end = now() + time;
+            let ticks = (end.as_nanos() >> Meta::TICK_SHIFT) as u64 + 1;
+            ticks.min(Meta::FOREVER - 1)
+        }
+    }
+}
+
+/// The clock of the programs.
+fn now() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
+}
+
+fn now_ticks() -> u64 {
+    (now().as_nanos() >> Meta::TICK_SHIFT) as u64
+}
+
+/// The table as a [`Machine`] that has nothing else.
+#[derive(Clone, Copy)]
+struct View<'a>(&'a LiveTable);
+
+impl View<'_> {
+    /// The index of the word at a byte offset, which wraps round as in the program.
+    const fn index(&self, offset: u64) -> usize {
+        (offset & (self.0.config.live_size as u64 - 8)) as usize / 8
+    }
+}
+
+impl Machine for View<'_> {
+    fn constant(&self, pick: impl Fn(&Config) -> &u32) -> u32 {
+        *pick(&self.0.config)
+    }
+
+    fn table_u16(&self, _offset: u64) -> u32 {
+        0
+    }
+
+    fn table_u32(&self, _offset: u64) -> u32 {
+        0
+    }
+
+    fn table_u64(&self, _offset: u64) -> u64 {
+        0
+    }
+
+    fn opaque(&self, value: u64) -> u64 {
+        value
+    }
+
+    fn forget(&self, value: u64) -> u64 {
+        value
+    }
+
+    fn repeat<S: Step>(&self, max: u32, state: &mut S) {
+        for _ in 0..max {
+            if !state.step() {
+                break;
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        now().as_nanos() as u64
+    }
+
+    fn read(&self, _region: Region, offset: u64) -> u64 {
+        self.0.words.read(self.index(offset))
+    }
+
+    fn write(&self, _region: Region, offset: u64, word: u64) {
+        self.0.words.write(self.index(offset), word);
+    }
+
+    fn exchange_if(&self, _region: Region, offset: u64, old: u64, new: u64) -> bool {
+        self.0.words.exchange_if(self.index(offset), old, new)
+    }
+
+    fn unlock(&self, _region: Region, offset: u64) {
+        self.write(Region::Live, offset, FREE);
+    }
+
+    fn count_rule(&self, _slot: u32) {}
+}
