@@ -72,11 +72,9 @@ impl Field {
             Self::Dscp => 64,
             Self::Fragment => 3,
             Self::State => 2,
-            Self::Proto
-            | Self::TcpFlags
-            | Self::Ttl
-            | Self::SourceSets
-            | Self::DestinationSets => 256,
+            Self::Proto | Self::TcpFlags | Self::Ttl | Self::SourceSets | Self::DestinationSets => {
+                256
+            }
             Self::Zone => 255,
         }
     }

@@ -10,9 +10,9 @@ use crate::classify::classify;
 use crate::essential;
 use crate::field::Field;
 use crate::fragments::GOES_ON;
-use crate::live;
 use crate::frame::Frame;
 use crate::key::PacketKey;
+use crate::live;
 use crate::machine::Machine;
 use crate::parse::{Packet, Parsed, fragment, is_tunnel, proto};
 use crate::reason::{Governs, Reason};
@@ -178,10 +178,7 @@ pub fn look_up_sets<M: Machine>(machine: &M, key: &mut PacketKey) -> bool {
 /// neighbour that is banned would cut off those behind it.
 #[inline(always)]
 const fn keeps_the_link(essential: Option<Reason>) -> bool {
-    matches!(
-        essential,
-        Some(Reason::NEIGHBOUR) | Some(Reason::MULTICAST)
-    )
+    matches!(essential, Some(Reason::NEIGHBOUR) | Some(Reason::MULTICAST))
 }
 
 /// What the rules say about the packet, and where the policy looks into tunnels, about its content.

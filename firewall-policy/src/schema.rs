@@ -129,8 +129,12 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("a set", "elements") => "The entries.",
         ("a set", "file") => "A file of entries, one a line, relative to the policy's folder.",
         ("a set", "max") => "How many entries the set may have.",
-        ("a set", "live") => "true: the set changes while the policy is in force (firewall-ctl set).",
-        ("a set", "timeout") => "How long an entry of a live set stays that is added without a time: 1h.",
+        ("a set", "live") => {
+            "true: the set changes while the policy is in force (firewall-ctl set)."
+        }
+        ("a set", "timeout") => {
+            "How long an entry of a live set stays that is added without a time: 1h."
+        }
         ("a rule", "name") => "1 to 63 of a-z, 0-9 and -; unique. Counters and listings go by it.",
         ("a rule", "action") => {
             "pass, drop, reject: drop and tell the sender, or next: count and go on with the rules after it."

@@ -88,7 +88,9 @@ fn prefix(random: &mut Random) -> Prefix {
 #[test]
 fn lookups_agree_with_a_list_under_random_changes() {
     let cases = std::env::var("FIREWALL_CASES").ok();
-    let rounds = cases.and_then(|n| n.parse::<u64>().ok()).map_or(300, |n| n / 1_600);
+    let rounds = cases
+        .and_then(|n| n.parse::<u64>().ok())
+        .map_or(300, |n| n / 1_600);
     for seed in 0..rounds {
         let mut random = Random::new(seed);
         let tables = tables(1 << 10);
@@ -168,7 +170,10 @@ fn a_colour_hides_what_has_the_other_one() {
     assert_eq!(found(), 1 << 3);
     add(0);
     assert_eq!(found(), 1 << 3);
-    assert_eq!(live::sweep(&machine, |meta| Meta::owner(meta) == live::owner(3, 1)), 1);
+    assert_eq!(
+        live::sweep(&machine, |meta| Meta::owner(meta) == live::owner(3, 1)),
+        1
+    );
     assert_eq!(found(), 0);
 }
 
@@ -177,7 +182,11 @@ fn policy_numbers_come_from_set_numbers() {
     let tables = tables(1 << 10);
     let (memory, counted) = (Memory::default(), RefCell::new(Vec::new()));
     let machine = HostMachine::with_memory(&tables, &counted, &memory);
-    assert_eq!(live::of_policy(&machine, 1), 0, "bans are no set of the policy");
+    assert_eq!(
+        live::of_policy(&machine, 1),
+        0,
+        "bans are no set of the policy"
+    );
     assert_eq!(live::of_policy(&machine, 1 << 3), 1);
     assert_eq!(live::of_policy(&machine, 1 << 9 | 1), 2);
     assert_eq!(live::of_policy(&machine, u64::MAX), 3);

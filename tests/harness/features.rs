@@ -42,6 +42,7 @@ const FIELDS: &[(&str, &str)] = &[
         "over: reject",
         "proto: udp, over: reject, limit: {rate: 10/s, per: rule}",
     ),
+    ("live set, to", "to: \"@self\""),
 ];
 
 /// Every match field in one rule, so that no lane can be left out.
@@ -62,6 +63,8 @@ pub fn all() -> Result<Vec<Case>> {
     for (name, field) in FIELDS {
         cases.push(case(name, "pass", &[format!("{field}, action: drop")])?);
     }
+    let ban = "proto: udp, limit: {rate: 10/s, per: source}, ban: 1h, action: pass";
+    cases.push(case("ban", "drop", &[ban.into()])?);
     cases.push(case("reject", "pass", &["action: reject".into()])?);
     let protected = "proto: tcp, port: https, syn_protect: auto, action: pass";
     cases.push(case("syn_protect", "drop", &[protected.into()])?);

@@ -48,6 +48,9 @@ pub fn frame(wish: &PacketKey) -> Option<(Frame, PacketKey)> {
     let vlan = or_else(Field::Vlan, |id| id == 0, Field::Vlan.none());
     // Of no connection: nothing has gone out.
     or_else(Field::State, |state| state != 0, 0);
+    // In no live set: those are empty.
+    or_else(Field::SourceSets, |sets| sets != 0, 0);
+    or_else(Field::DestinationSets, |sets| sets != 0, 0);
     let fragment = or_else(Field::Fragment, |_| false, 0);
     let length = wish.field(Field::Length) as usize;
 

@@ -46,12 +46,18 @@ fn load(text: &str) -> Loaded {
 
 fn v4(source: u32, destination: u32) -> Frame {
     let (source, destination) = (source.to_be_bytes(), destination.to_be_bytes());
-    ethernet(0x0800, &Ipv4::new(source, destination, 17).packet(&udp(40_000, 53, &[7; 22])))
+    ethernet(
+        0x0800,
+        &Ipv4::new(source, destination, 17).packet(&udp(40_000, 53, &[7; 22])),
+    )
 }
 
 fn v6(source: u128, destination: u128) -> Frame {
     let (source, destination) = (source.to_be_bytes(), destination.to_be_bytes());
-    ethernet(0x86dd, &ipv6(source, destination, 17, 64, &udp(40_000, 53, &[7; 22])))
+    ethernet(
+        0x86dd,
+        &ipv6(source, destination, 17, 64, &udp(40_000, 53, &[7; 22])),
+    )
 }
 
 fn passes(loaded: &Loaded, frame: &[u8]) -> bool {
@@ -154,7 +160,11 @@ fn the_program_finds_what_a_list_finds() {
             (rules, loaded.reasons(0)[at][1].packets)
         };
         let before = counted();
-        assert_eq!(passes(&loaded, &frame), wanted, "round {round}: {source:?} {destination:?}");
+        assert_eq!(
+            passes(&loaded, &frame),
+            wanted,
+            "round {round}: {source:?} {destination:?}"
+        );
         let after = counted();
         for slot in 0..3 {
             let grown = after.0[slot] > before.0[slot];
@@ -196,11 +206,18 @@ fn a_hundred_thousand_bans_are_enforced_and_end_in_time() {
     // The first and the last one end within a second of their time, not before it.
     for (n, begin) in [(0, start), (99_999, start + added)] {
         while begin.elapsed() + Duration::from_millis(20) < time {
-            assert!(!passes(&loaded, &probe(n)), "{n} ended too early: {:?}", begin.elapsed());
+            assert!(
+                !passes(&loaded, &probe(n)),
+                "{n} ended too early: {:?}",
+                begin.elapsed()
+            );
             sleep(Duration::from_millis(10));
         }
         while !passes(&loaded, &probe(n)) {
-            assert!(begin.elapsed() < time + Duration::from_secs(1), "{n} did not end");
+            assert!(
+                begin.elapsed() < time + Duration::from_secs(1),
+                "{n} did not end"
+            );
             sleep(Duration::from_millis(5));
         }
         println!("ban {n} ended after {:?}", begin.elapsed());
@@ -239,7 +256,10 @@ fn a_rule_bans_who_is_over_its_limit() {
     let counted = loaded.counters();
     let of = |reason: Reason| counted.reasons[usize::from(reason.0)].map(|c| c.packets);
     assert_eq!((of(Reason::LIMIT), of(Reason::BANNED)), ([0, 1], [0, 1]));
-    assert_eq!(counted.rules[0].packets, 4, "3 from one /24, 1 from another");
+    assert_eq!(
+        counted.rules[0].packets, 4,
+        "3 from one /24, 1 from another"
+    );
     for _ in 0..4 {
         passes(&loaded, &six);
     }
@@ -258,11 +278,18 @@ fn a_set_is_replaced_at_once_and_a_broken_off_change_is_mended() {
     let always = prefix_v4(0xc633_6401, 32);
     let sometimes = prefix_v4(0xc633_6402, 32);
     let filler: Vec<Prefix> = (0..500).map(|n| prefix_v4(0x0c00_0000 + n, 32)).collect();
-    let with: Vec<Prefix> = [always, sometimes].into_iter().chain(filler.clone()).collect();
+    let with: Vec<Prefix> = [always, sometimes]
+        .into_iter()
+        .chain(filler.clone())
+        .collect();
     let without: Vec<Prefix> = [always].into_iter().chain(filler).collect();
     let replace = |list: &[Prefix]| {
         let entries = list.iter().map(|prefix| (prefix, None, Origin::Command));
-        assert!(table.change(|writer| writer.replace(BANNED, entries)).unwrap());
+        assert!(
+            table
+                .change(|writer| writer.replace(BANNED, entries))
+                .unwrap()
+        );
     };
     replace(&with);
     let done = AtomicBool::new(false);
@@ -319,6 +346,9 @@ fn bans_beyond_the_most_are_refused_and_change_nothing() {
         })
         .unwrap();
     assert_eq!((full, table.count(BANNED)), (0, BANS));
-    assert!(!passes(&loaded, &v4(0x0b00_0000 + BANS as u32 - 1, 0xcb00_7101)));
+    assert!(!passes(
+        &loaded,
+        &v4(0x0b00_0000 + BANS as u32 - 1, 0xcb00_7101)
+    ));
     assert!(passes(&loaded, &v4(0x0b00_0000 + BANS as u32, 0xcb00_7101)));
 }

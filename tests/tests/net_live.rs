@@ -80,13 +80,18 @@ fn bans_and_sets_are_enforced_from_the_command_on() {
     let wire = Wire::new(&pair);
     let nothing = ctl.run(&["ban", "192.0.2.9"]).unwrap();
     assert_eq!(nothing.status.code(), Some(1));
-    assert!(said(&nothing).contains("no policy is loaded"), "{}", said(&nothing));
+    assert!(
+        said(&nothing).contains("no policy is loaded"),
+        "{}",
+        said(&nothing)
+    );
     let policy = ctl.policy(POLICY).unwrap();
     ctl.start(&policy).unwrap();
 
     // What the policy puts into a set is there from the start; the rest comes and goes.
     assert!(wire.passes(V6) && !wire.passes(V4));
-    ctl.ok(&["set", "add", "friends", "192.0.2.0/24", "for", "2s"]).unwrap();
+    ctl.ok(&["set", "add", "friends", "192.0.2.0/24", "for", "2s"])
+        .unwrap();
     let begin = Instant::now();
     assert!(wire.passes(V4));
     ctl.ok(&["ban", "192.0.2.9"]).unwrap();
@@ -117,7 +122,10 @@ fn bans_and_sets_are_enforced_from_the_command_on() {
         .unwrap();
     let start = Instant::now();
     while !wire.passes(other) {
-        assert!(start.elapsed() < firewall_tests::patience(Duration::from_secs(5)), "@self is late");
+        assert!(
+            start.elapsed() < firewall_tests::patience(Duration::from_secs(5)),
+            "@self is late"
+        );
     }
 
     // Without the daemon the table goes on, and the commands, too.
@@ -135,7 +143,10 @@ fn bans_and_sets_are_enforced_from_the_command_on() {
     let copy = ctl.folder().join("state/live");
     let start = Instant::now();
     while !fs::read_to_string(&copy).is_ok_and(|text| text.contains("banned 192.0.2.0/24 -")) {
-        assert!(start.elapsed() < firewall_tests::patience(Duration::from_secs(15)), "no copy");
+        assert!(
+            start.elapsed() < firewall_tests::patience(Duration::from_secs(15)),
+            "no copy"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     ctl.kill().unwrap();
@@ -161,7 +172,12 @@ fn commands_say_what_is_wrong_and_change_nothing() {
     let mut story = String::new();
     let mut fails = |ctl: &Ctl<'_>, arguments: &[&str], code: i32| {
         let output = ctl.run(arguments).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {}",
+            said(&output)
+        );
         let shown = arguments.join(" ").replace(path, "list.txt");
         let said = said(&output).replace(path, "list.txt");
         writeln!(story, "$ firewall-ctl {shown}   (exit {code})\n{said}").unwrap();
@@ -174,7 +190,9 @@ fn commands_say_what_is_wrong_and_change_nothing() {
     fails(&ctl, &["ban", "-f", "/nonexistent/list.txt"], 3);
     fails(&ctl, &["set", "add", "foes", "192.0.2.1"], 1);
     fails(&ctl, &["set", "load", "friends", path, "--atomic"], 3);
-    let many: String = (0..1_001).map(|n| format!("10.0.{}.{}\n", n / 256, n % 256)).collect();
+    let many: String = (0..1_001)
+        .map(|n| format!("10.0.{}.{}\n", n / 256, n % 256))
+        .collect();
     fs::write(&list, many).unwrap();
     fails(&ctl, &["set", "load", "friends", path], 1);
     fails(&ctl, &["set", "load", "friends", path, "--atomic"], 1);
@@ -202,7 +220,8 @@ fn fail2ban_and_feeds_do_as_the_page_says() {
     let pair = Pair::new().unwrap();
     let ctl = Ctl::new(&pair.inside).unwrap();
     let policy = ctl.policy(POLICY).unwrap();
-    ctl.ok(&["load", "-i", "wan0", "-f", policy.to_str().unwrap()]).unwrap();
+    ctl.ok(&["load", "-i", "wan0", "-f", policy.to_str().unwrap()])
+        .unwrap();
     let banned = |ctl: &Ctl<'_>| {
         let bans = ctl.json(&["bans"]).unwrap();
         let list = bans["entries"].as_array().unwrap().clone();
@@ -214,7 +233,9 @@ fn fail2ban_and_feeds_do_as_the_page_says() {
     let action = |name: &str| -> Vec<String> {
         let line = actions.lines().find(|line| line.starts_with(name)).unwrap();
         let command = line.split_once(" = ").unwrap().1;
-        let command = command.replace("<ip>", "203.0.113.9").replace("<bantime>", "600");
+        let command = command
+            .replace("<ip>", "203.0.113.9")
+            .replace("<bantime>", "600");
         command.split(' ').skip(1).map(str::to_owned).collect()
     };
     let run = |words: Vec<String>| {
@@ -229,7 +250,8 @@ fn fail2ban_and_feeds_do_as_the_page_says() {
     ctl.ok(&["ban", "198.51.100.7"]).unwrap();
     let feed = ctl.folder().join("decisions.txt");
     fs::write(&feed, block("text", "add ")).unwrap();
-    ctl.ok(&["set", "feed", "banned", feed.to_str().unwrap()]).unwrap();
+    ctl.ok(&["set", "feed", "banned", feed.to_str().unwrap()])
+        .unwrap();
     let mut bans = banned(&ctl);
     bans.sort();
     assert_eq!(bans, ["2001:db8:bad::/48", "203.0.113.9"]);
@@ -262,7 +284,9 @@ fn a_hundred_thousand_bans_and_a_set_of_a_million() {
     let bans = text(&list("bans.txt", 100_000, 0x2c00_0000));
     let batch = timed(&ctl, &["ban", "-f", &bans]);
     let one = timed(&ctl, &["ban", "198.51.100.1"]);
-    println!("a million loaded in {loaded:?}, one added in {added:?}; 100,000 banned in {batch:?}, one in {one:?}");
+    println!(
+        "a million loaded in {loaded:?}, one added in {added:?}; 100,000 banned in {batch:?}, one in {one:?}"
+    );
     let wire = Wire::new(&pair);
     assert!(wire.passes(V4));
     let sets = ctl.json(&["set", "list"]).unwrap();

@@ -1,8 +1,8 @@
 //! Adding and removing prefixes. The caller holds the table's lock, or has the table alone.
 
 use super::{
-    BANNED, BANS, ENTRY, IDS, Meta, Place, Prefix, WAYS, address, colour, entry, head, meta_at, now,
-    owner, slots, tags,
+    BANNED, BANS, ENTRY, IDS, Meta, Place, Prefix, WAYS, address, colour, entry, head, meta_at,
+    now, owner, slots, tags,
 };
 use crate::key::PacketKey;
 use crate::machine::{Machine, Step};
@@ -168,7 +168,7 @@ fn change<M: Machine>(machine: &M) {
 
 #[inline(always)]
 fn set_tag<M: Machine>(machine: &M, slot: u64, tag: u64) {
-    let offset = tags(machine, slot / WAYS, slot / 4 & 1);
+    let offset = tags(machine, slot / WAYS, (slot / 4) & 1);
     let shift = (slot & 3) * 16;
     let others = machine.read(Region::Live, offset) & !(0xffff << shift);
     machine.write(Region::Live, offset, others | tag << shift);

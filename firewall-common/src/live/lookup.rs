@@ -1,8 +1,6 @@
 //! Which sets an address is in.
 
-use super::{
-    HEADER, Meta, Prefix, SETS, WAYS, address, entry, head, meta_at, now, owner, tags,
-};
+use super::{HEADER, Meta, Prefix, SETS, WAYS, address, entry, head, meta_at, now, owner, tags};
 use crate::bits::{index, lowest};
 use crate::key::PacketKey;
 use crate::machine::{Machine, Step};

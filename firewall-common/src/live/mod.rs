@@ -331,5 +331,9 @@ const fn address(key: &PacketKey, is_destination: bool) -> (u64, u64) {
     } else {
         (key.src_hi, key.src_lo)
     };
-    if key.is_v6 != 0 { (hi, lo) } else { (lo << 32, 0) }
+    if key.is_v6 != 0 {
+        (hi, lo)
+    } else {
+        (lo << 32, 0)
+    }
 }

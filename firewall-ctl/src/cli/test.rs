@@ -146,7 +146,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
                 )
             })?;
             case.one(&packet.frame(), &earlier)
-        },
+        }
         (_, Some(frame), _) => case.one(&frame, &Earlier::default()),
         (_, _, Some(file)) => case.capture(file),
         _ => Err(Failure::new(Exit::Usage, "no packet")),

@@ -58,12 +58,20 @@ pub(super) fn restore(options: &Options, engine: &Engine) {
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-        Err(error) => return warn!("bans and live sets start empty: {}: {error}", path.display()),
+        Err(error) => {
+            return warn!(
+                "bans and live sets start empty: {}: {error}",
+                path.display()
+            );
+        }
     };
     match put_back(engine, &text) {
         Ok(0) => {}
         Ok(count) => info!("{count} bans and entries of live sets are back"),
-        Err(error) => warn!("bans and live sets start empty: {}: {error}", path.display()),
+        Err(error) => warn!(
+            "bans and live sets start empty: {}: {error}",
+            path.display()
+        ),
     }
 }
 
@@ -162,10 +170,7 @@ impl Keeper {
     fn run(mut self, ended: &Receiver<()>) {
         let (mut save, mut sweep) = (Instant::now() + SAVE, Instant::now() + SWEEP);
         loop {
-            let ends = !matches!(
-                ended.recv_timeout(INTERVAL),
-                Err(RecvTimeoutError::Timeout)
-            );
+            let ends = !matches!(ended.recv_timeout(INTERVAL), Err(RecvTimeoutError::Timeout));
             let now = Instant::now();
             let mut result = if ends { Ok(()) } else { self.refresh() };
             if ends || now >= save {
@@ -308,7 +313,14 @@ mod tests {
             let read = Line::read(&line, now + Duration::from_secs(60)).expect("a line");
             assert_eq!(read.change, None, "it has ended");
         }
-        for wrong in ["", "banned", "banned 192.0.2.1", "banned x -", "a 192.0.2.1 x", "a b c d"] {
+        for wrong in [
+            "",
+            "banned",
+            "banned 192.0.2.1",
+            "banned x -",
+            "a 192.0.2.1 x",
+            "a b c d",
+        ] {
             assert_eq!(Line::read(wrong, now), None, "{wrong}");
         }
     }

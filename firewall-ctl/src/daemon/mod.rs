@@ -107,7 +107,10 @@ async fn live(options: Options) -> Result<(), Failure> {
     drop(socket);
     handle.end().await;
     drop(keeper);
-    if tokio::task::spawn_blocking(move || kept.join()).await.is_err() {
+    if tokio::task::spawn_blocking(move || kept.join())
+        .await
+        .is_err()
+    {
         error!("the thread that keeps bans broke off");
     }
     // A policy that is being applied comes to its end first: nothing is left half done.

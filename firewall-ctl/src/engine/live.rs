@@ -273,7 +273,7 @@ impl Live {
         let wanted = own_prefixes()?;
         let table = &self.view.table;
         let before = table.changes();
-        table.change(|writer| sync(table, writer, set.id, wanted))??;
+        table.change(|writer| sync(table, writer, set.id, &wanted))??;
         Ok(table.changes() != before)
     }
 }
@@ -420,7 +420,7 @@ impl<'a> Handover<'a> {
             } else {
                 prefixes(&set.content).collect()
             };
-            sync(&self.table, writer, record.id, wanted)?;
+            sync(&self.table, writer, record.id, &wanted)?;
         }
         Ok(())
     }
@@ -458,7 +458,7 @@ fn sync(
     table: &LiveTable,
     writer: &Writer<'_>,
     id: u32,
-    wanted: HashSet<Prefix>,
+    wanted: &HashSet<Prefix>,
 ) -> Result<(), KernelError> {
     let present: HashSet<Prefix> = table
         .list()
@@ -466,7 +466,7 @@ fn sync(
         .filter(|entry| entry.id == id && entry.origin == Origin::Policy)
         .map(|entry| entry.prefix)
         .collect();
-    for gone in present.difference(&wanted) {
+    for gone in present.difference(wanted) {
         let _ = writer.remove(id, gone);
     }
     for new in wanted.difference(&present) {

@@ -24,8 +24,8 @@ pub use health::Check;
 pub use live::{BANNED_NAME, Change, Changed, Live, LiveView};
 pub use trial::{Trial, TrialOutcome};
 pub use types::{
-    Applied, Compiled, Counters, EngineError, InterfaceRecord, LiveRecord, Observed, ObservedLink, Record,
-    Request, RuleRecord,
+    Applied, Compiled, Counters, EngineError, InterfaceRecord, LiveRecord, Observed, ObservedLink,
+    Record, Request, RuleRecord,
 };
 
 use crate::kernel::counters::{CounterMaps, Sums};

@@ -16,8 +16,8 @@
 
 use super::carry::carry_over;
 use super::egress;
-use super::live::{self, Handover};
 use super::files::{self, Source};
+use super::live::{self, Handover};
 use super::resolve::Target;
 use super::slots::{self, Assignment};
 use super::store::{Folder, PinnedLink, Store, Survey};

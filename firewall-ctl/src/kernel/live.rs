@@ -132,7 +132,9 @@ impl LiveTable {
             ));
         }
         if abandoned {
-            tracing::warn!("a process died while it changed bans or live sets: putting the table in order");
+            tracing::warn!(
+                "a process died while it changed bans or live sets: putting the table in order"
+            );
             live::recount(&machine);
         }
         let answer = change(&Writer { table: self });
@@ -202,13 +204,7 @@ pub struct Writer<'a> {
 impl Writer<'_> {
     /// Adds a prefix to a set for some time, or for good.
     #[must_use]
-    pub fn add(
-        &self,
-        id: u32,
-        prefix: &Prefix,
-        time: Option<Duration>,
-        origin: Origin,
-    ) -> Added {
+    pub fn add(&self, id: u32, prefix: &Prefix, time: Option<Duration>, origin: Origin) -> Added {
         let colour = live::colour(&self.table.machine(), id.into());
         self.add_coloured(id, colour, prefix, time, origin)
     }
@@ -250,10 +246,7 @@ impl Writer<'_> {
     ) -> bool {
         let machine = self.table.machine();
         let old = live::colour(&machine, id.into());
-        let (old_owner, new_owner) = (
-            live::owner(id.into(), old),
-            live::owner(id.into(), old ^ 1),
-        );
+        let (old_owner, new_owner) = (live::owner(id.into(), old), live::owner(id.into(), old ^ 1));
         // Of a process that died in here.
         live::sweep(&machine, |meta| Meta::owner(meta) == new_owner);
         for (prefix, time, origin) in entries {
@@ -272,7 +265,8 @@ impl Writer<'_> {
 /// The error of a table that is full.
 pub(crate) fn no_room() -> KernelError {
     KernelError::State(
-        "the table of bans and live sets is full; raise `max` of a live set for a larger one".into(),
+        "the table of bans and live sets is full; raise `max` of a live set for a larger one"
+            .into(),
     )
 }
 

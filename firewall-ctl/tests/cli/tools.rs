@@ -49,8 +49,18 @@ fn a_packet_is_judged_and_explained() {
             &["tcp 192.0.2.77:5000 > 198.51.100.2:22 syn to @self in zone wan"],
             0,
         ),
-        (&["tcp 203.0.113.9:5000 > 198.51.100.2:23 syn to @self on wan0"], 0),
-        (&["udp 10.20.0.9:5000 > 10.20.0.1:161 to @self", "--zone", "lan"], 0),
+        (
+            &["tcp 203.0.113.9:5000 > 198.51.100.2:23 syn to @self on wan0"],
+            0,
+        ),
+        (
+            &[
+                "udp 10.20.0.9:5000 > 10.20.0.1:161 to @self",
+                "--zone",
+                "lan",
+            ],
+            0,
+        ),
         (
             &["tcp [2001:db8:20::9]:5000 > [2001:db8:20::1]:22 vlan 11 to @self in zone lan"],
             0,
@@ -85,8 +95,14 @@ fn a_packet_is_judged_and_explained() {
             ],
             0,
         ),
-        (&["tcp 192.0.2.77 > 198.51.100.2:22 from @partners to @self in zone wan"], 0),
-        (&["tcp 192.0.2.77 > 198.51.100.2:22 from @parners in zone wan"], 3),
+        (
+            &["tcp 192.0.2.77 > 198.51.100.2:22 from @partners to @self in zone wan"],
+            0,
+        ),
+        (
+            &["tcp 192.0.2.77 > 198.51.100.2:22 from @parners in zone wan"],
+            3,
+        ),
         (&["tcp 203.0.113.9 > 198.51.100.2:22 in zone dmz"], 3),
         (&["tcp 203.0.113.9 > 198.51.100.2:shh"], 3),
         (&["--hex", "02 00:00"], 3),

@@ -119,10 +119,17 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
 /// Bytes of the table of live sets: room for bans, and for each set's `max` twice, because a set can
 /// be replaced as a whole; five eighths of it full at most.
 fn live_size(policy: &Policy) -> Result<u32, LimitError> {
-    let sets: u64 = policy.live.iter().map(|set| set.max.saturating_mul(2)).sum();
+    let sets: u64 = policy
+        .live
+        .iter()
+        .map(|set| set.max.saturating_mul(2))
+        .sum();
     let slots = match sets {
         0 => u64::from(live::FEWEST),
-        sets => sets.saturating_add(live::BANS).saturating_mul(8).div_ceil(5),
+        sets => sets
+            .saturating_add(live::BANS)
+            .saturating_mul(8)
+            .div_ceil(5),
     };
     limit(
         "the table of live sets, with room to replace each as a whole,",
@@ -134,7 +141,13 @@ fn live_size(policy: &Policy) -> Result<u32, LimitError> {
 
 /// The numbers of the live sets until the engine gives them others: in the policy's order.
 fn live_ids(policy: &Policy) -> [u32; live::SETS] {
-    std::array::from_fn(|i| if i < policy.live.len() { i as u32 + 1 } else { 0 })
+    std::array::from_fn(|i| {
+        if i < policy.live.len() {
+            i as u32 + 1
+        } else {
+            0
+        }
+    })
 }
 
 fn limit(what: &str, needed: usize, limit: usize) -> Result<(), LimitError> {

@@ -31,6 +31,10 @@ pub struct Meaning {
 
 /// What is seen of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a handful of them, each looked at once"
+)]
 pub enum Kind {
     /// Something that no sane host sends.
     Anomaly(Reason),

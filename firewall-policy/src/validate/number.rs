@@ -264,4 +264,3 @@ fn service(cx: &mut Cx<'_>, span: Span, text: &str, protos: Option<&[u8]>) -> Op
     }
     Some(Some(u32::from(port)))
 }
-

@@ -1,9 +1,9 @@
 //! `sets:`: named lists of addresses or ports, written in place or in a file, and `@name` in rules.
 
 use super::addr::{self, Ranges};
+use super::limit;
 use super::number::{self, Domain, Names};
 use super::set_file;
-use super::limit;
 use super::shape::{self, Cx, Keys, Table, boolean, integer, scalar, text, word, wrong_kind};
 use crate::ast::{Key, Node, Span, Value};
 use crate::diag::{codes, show, suggest};
@@ -231,8 +231,12 @@ fn read_one(
         return live(cx, live_sets, &table, key, kind?, max?);
     }
     if name == SELF {
-        no_live_set(cx, key.span, "`self` is the name of the host's own addresses")
-            .help("choose another name");
+        no_live_set(
+            cx,
+            key.span,
+            "`self` is the name of the host's own addresses",
+        )
+        .help("choose another name");
         return None;
     }
     if let Some((span, _)) = table.entry("timeout") {
@@ -299,8 +303,12 @@ fn live(
     max: u64,
 ) -> Option<(Content, u64)> {
     if key.text == SELF {
-        no_live_set(cx, key.span, "`self` is the name of the host's own addresses")
-            .help("choose another name");
+        no_live_set(
+            cx,
+            key.span,
+            "`self` is the name of the host's own addresses",
+        )
+        .help("choose another name");
         return None;
     }
     if kind == Kind::Port {
@@ -343,8 +351,12 @@ fn live(
 
 fn add_live(cx: &mut Cx<'_>, live: &mut Vec<LiveSet>, span: Span, set: LiveSet) -> Option<u32> {
     if live.len() == SETS {
-        no_live_set(cx, span, &format!("more than {SETS} live sets, `@self` included"))
-            .help("sets that do not change need no `live: true`");
+        no_live_set(
+            cx,
+            span,
+            &format!("more than {SETS} live sets, `@self` included"),
+        )
+        .help("sets that do not change need no `live: true`");
         return None;
     }
     live.push(set);

@@ -50,12 +50,7 @@ impl Named {
 
 /// `from` or `to`: what the positive elements name, less what the negated ones name; with negated
 /// elements only, everything else of both families.
-pub(super) fn read(
-    cx: &mut Cx<'_>,
-    key: &str,
-    node: &Node<'_>,
-    sets: &mut Sets,
-) -> Option<Side> {
+pub(super) fn read(cx: &mut Cx<'_>, key: &str, node: &Node<'_>, sets: &mut Sets) -> Option<Side> {
     let mut named = Named::default();
     let (mut taken, mut away) = (Ranges::default(), Ranges::default());
     let (mut sound, mut positive, mut negative) = (true, false, false);
@@ -107,7 +102,10 @@ pub(super) fn read(
             .error(
                 &codes::LIVE_BESIDE,
                 span,
-                format!("`{}` is a live set, and stands beside addresses", show(text)),
+                format!(
+                    "`{}` is a live set, and stands beside addresses",
+                    show(text)
+                ),
             )
             .also(fixed, "these stand in the policy")
             .help("add the addresses to the set (`elements`), or write two rules");
@@ -126,9 +124,18 @@ pub(super) fn read(
         return None;
     }
     let (taken, away) = (taken.finish(), away.finish());
-    let with = |addresses| Some(Side { addresses, sets: sets.clone() });
+    let with = |addresses| {
+        Some(Side {
+            addresses,
+            sets: sets.clone(),
+        })
+    };
     if !positive && !negative {
-        return with(if sets.is_some() { AddrSet::any() } else { taken });
+        return with(if sets.is_some() {
+            AddrSet::any()
+        } else {
+            taken
+        });
     }
     if !negative {
         return with(taken);

@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn words_and_their_time() {
-        let text = |list: &[&str]| list.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+        let text = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
         let (prefixes, time) = words(&text(&["192.0.2.1", "2001:db8::/32", "for", "1h"]), None)
             .unwrap_or_else(|error| panic!("{error:?}"));
         assert_eq!(prefixes.len(), 2);

@@ -148,6 +148,9 @@ mod tests {
         let report = Report::of(&set, &entries);
         insta::assert_snapshot!(report.text(Some(2), "Nobody is banned.", "firewall-ctl bans"));
         let nobody = Report::of(&set, &[]);
-        assert_eq!(nobody.text(None, "Nobody is banned.", ""), "Nobody is banned.\n");
+        assert_eq!(
+            nobody.text(None, "Nobody is banned.", ""),
+            "Nobody is banned.\n"
+        );
     }
 }
