@@ -32,11 +32,11 @@ pub fn put<M: Machine>(machine: &M, prefix: &Prefix, meta: u64) -> Added {
         change(machine);
         return Added::Again;
     }
-    let slot = if found.free_second > found.free_first {
+    let slot = machine.forget(if found.free_second > found.free_first {
         found.second
     } else {
         found.first
-    };
+    });
     if slot == NONE {
         return Added::NoRoom;
     }
@@ -137,6 +137,13 @@ pub fn ban<M: Machine>(machine: &M, key: &PacketKey, length: u64, ticks: u64) {
     }
     let (hi, lo) = address(key, false);
     let prefix = Prefix::of(hi, lo, length, u64::from(key.is_v6));
+    // Which way it was cut to its length is of no matter from here on.
+    let prefix = Prefix {
+        hi: machine.forget(prefix.hi),
+        lo: machine.forget(prefix.lo),
+        length: machine.forget(prefix.length),
+        is_v6: machine.forget(prefix.is_v6),
+    };
     let id = u64::from(BANNED);
     let owner = owner(id, colour(machine, id));
     let meta = prefix.meta(owner) | Meta::BY_RULE;
@@ -180,24 +187,25 @@ const fn counter(meta: u64) -> u64 {
     Meta::length(meta) + Meta::is_v6(meta) * 33
 }
 
+/// One more, or one less. (The table's counts are right: see [`recount`].)
+#[inline(always)]
+const fn step(count: u64, is_in: bool) -> u64 {
+    if is_in {
+        count.wrapping_add(1)
+    } else {
+        count.wrapping_sub(1)
+    }
+}
+
 /// Counts an entry of this length in or out, and says so to readers if it is the first or the last.
 #[inline(always)]
 fn count<M: Machine>(machine: &M, meta: u64, is_in: bool) {
     let of_owner = head::OWNERS + Meta::owner(meta) * 8;
     let owned = machine.read(Region::Live, of_owner);
-    let owned = if is_in {
-        owned + 1
-    } else {
-        owned.saturating_sub(1)
-    };
-    machine.write(Region::Live, of_owner, owned);
+    machine.write(Region::Live, of_owner, step(owned, is_in));
     let at = head::COUNTS + counter(meta) * 8;
     let before = machine.read(Region::Live, at);
-    let after = if is_in {
-        before + 1
-    } else {
-        before.saturating_sub(1)
-    };
+    let after = step(before, is_in);
     machine.write(Region::Live, at, after);
     if (before == 0) == (after == 0) {
         return;
@@ -207,12 +215,7 @@ fn count<M: Machine>(machine: &M, meta: u64, is_in: bool) {
         head::V4
     } else {
         let used = machine.read(Region::Live, head::V6);
-        let used = if is_in {
-            used + 1
-        } else {
-            used.saturating_sub(1)
-        };
-        machine.write(Region::Live, head::V6, used);
+        machine.write(Region::Live, head::V6, step(used, is_in));
         head::V6_LENGTHS + length / 64 * 8
     };
     let lengths = machine.read(Region::Live, word);
