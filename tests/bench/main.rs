@@ -83,7 +83,7 @@ const CASES: &[(&str, Case)] = &[
     ("P7", cases::control::p7),
     ("P8", cases::large_sets::p8),
     ("P9", cases::control::p9),
-    ("P10", cases::p10),
+    ("P10", cases::live_sets::p10),
     ("P11", cases::frames::p11),
     ("P12", cases::control::p12),
 ];

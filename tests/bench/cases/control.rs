@@ -185,12 +185,12 @@ rules:
   - {name: length, length: 1400-, proto: udp, action: drop}
 ";
 
-fn rounds(context: &Context) -> usize {
+pub(super) fn rounds(context: &Context) -> usize {
     context.rounds.min(ROUNDS)
 }
 
 /// Whether the program on the receiving interface drops a frame.
-fn drops(pair: &Pair, frame: &Frame) -> Result<bool> {
+pub(super) fn drops(pair: &Pair, frame: &Frame) -> Result<bool> {
     pair.inside.run(|| {
         let subject = Subject::attached(INTERFACE, ifindex(INTERFACE)?)?;
         Ok(subject.run(frame, 1)?.0 == DROP)
@@ -198,7 +198,7 @@ fn drops(pair: &Pair, frame: &Frame) -> Result<bool> {
 }
 
 /// A TCP packet from an address to a port.
-fn frame(source: u32, port: u16) -> Frame {
+pub(super) fn frame(source: u32, port: u16) -> Frame {
     let packet = Ipv4::new(source.to_be_bytes(), [192, 0, 2, 80], 6);
     frames::ethernet(
         0x0800,
