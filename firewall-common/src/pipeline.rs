@@ -127,21 +127,29 @@ fn other<M: Machine, F: Frame>(machine: &M, frame: &F, ethertype: u32, offset: u
     }
 }
 
+/// In the place of the reason of essential traffic.
+const NOT_ESSENTIAL: u64 = u64::MAX;
+
 #[inline(always)]
 fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
     let port = counted_port(packet);
     let essential = match essential::check_ip(machine, frame, packet) {
-        Ok(essential) => essential,
+        Ok(Some(reason)) => u64::from(reason.0),
+        Ok(None) => NOT_ESSENTIAL,
         Err(reason) => return bad(machine, reason),
     };
+    // A number that the compiler does not see through: of an `Option` it would look at the reason
+    // before it asks whether there is one, and kernels before 6.3 refuse to read what was never
+    // written.
+    let essential = machine.opaque(essential);
     if look_up_sets(machine, &mut packet.key) && !keeps_the_link(essential) {
         return Outcome::without_rule(Verdict::DROP, Reason::BANNED, port);
     }
     let part = packet.key.field(Field::Fragment);
     let follows =
         machine.constant(|config| &config.packet.fragments) == abi::fragments::FOLLOW_FIRST;
-    let outcome = if let Some(reason) = essential {
-        Outcome::without_rule(Verdict::PASS, reason, port)
+    let outcome = if essential != NOT_ESSENTIAL {
+        Outcome::without_rule(Verdict::PASS, Reason(essential as u8), port)
     } else if follows && part == fragment::LATER {
         Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, NO_PORT)
     } else {
@@ -177,8 +185,8 @@ pub fn look_up_sets<M: Machine>(machine: &M, key: &mut PacketKey) -> bool {
 /// Without neighbour discovery and multicast listener discovery there is no link to anyone: a
 /// neighbour that is banned would cut off those behind it.
 #[inline(always)]
-const fn keeps_the_link(essential: Option<Reason>) -> bool {
-    matches!(essential, Some(Reason::NEIGHBOUR) | Some(Reason::MULTICAST))
+const fn keeps_the_link(essential: u64) -> bool {
+    essential == Reason::NEIGHBOUR.0 as u64 || essential == Reason::MULTICAST.0 as u64
 }
 
 /// What the rules say about the packet, and where the policy looks into tunnels, about its content.

@@ -49,7 +49,7 @@ impl Engine {
         }
         host::require_privilege()?;
         let lock = host::lock(self.root())?;
-        let view = self.live_view();
+        let view = self.open_live(LiveTable::for_changes);
         if view.is_err() {
             self.store.remove_if_empty();
         }
@@ -64,6 +64,13 @@ impl Engine {
     /// # Errors
     /// Nothing is loaded, or its pins cannot be read.
     pub fn live_view(&self) -> Result<LiveView, EngineError> {
+        self.open_live(LiveTable::of_region)
+    }
+
+    fn open_live(
+        &self,
+        open: impl Fn(&BigMap) -> Result<LiveTable, KernelError>,
+    ) -> Result<LiveView, EngineError> {
         let survey = self.store.survey()?;
         let in_force = survey.in_force().ok_or_else(|| self.nothing_loaded())?;
         let record = in_force.folder.read_record()?;
@@ -72,7 +79,7 @@ impl Engine {
             .region(Region::Live)
             .ok_or_else(|| KernelError::State("the table of bans and live sets is gone".into()))?;
         Ok(LiveView {
-            table: LiveTable::of_region(&map)?,
+            table: open(&map)?,
             sets: record.live,
         })
     }

@@ -105,6 +105,13 @@ impl LiveTable {
         Ok(Self::with_seed(words, seed))
     }
 
+    /// As [`LiveTable::of_region`], for a few changes: only what they touch is mapped.
+    pub(crate) fn for_changes(map: &BigMap) -> Result<Self, KernelError> {
+        let words = Shared::in_windows(map)?;
+        let seed = words.seed();
+        Ok(Self::with_seed(words, seed))
+    }
+
     fn machine(&self) -> View<'_> {
         View(self)
     }
@@ -138,6 +145,12 @@ impl LiveTable {
             live::recount(&machine);
         }
         let answer = change(&Writer { table: self });
+        if self.words.is_broken() {
+            // The lock stays: whoever comes next puts the table in order.
+            return Err(KernelError::State(
+                "no memory to look at the table of bans and live sets; try again".into(),
+            ));
+        }
         machine.unlock(Region::Live, head::LOCK);
         Ok(answer)
     }

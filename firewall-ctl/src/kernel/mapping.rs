@@ -28,15 +28,25 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps the first `len` bytes of a map for reading.
     pub(crate) fn read_only(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
-        Self::new(map, len, ProtFlags::READ)
+        Self::new(map, 0, len, ProtFlags::READ)
     }
 
     /// Maps the first `len` bytes of a map for reading and writing.
     pub(crate) fn writable(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
-        Self::new(map, len, ProtFlags::READ | ProtFlags::WRITE)
+        Self::new(map, 0, len, ProtFlags::READ | ProtFlags::WRITE)
     }
 
-    fn new(map: BorrowedFd<'_>, len: usize, protection: ProtFlags) -> io::Result<Self> {
+    /// Maps `len` bytes of a map from byte `offset` on, a multiple of a page, for reading and writing.
+    pub(crate) fn window(map: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Self> {
+        Self::new(map, offset, len, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    fn new(
+        map: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+        protection: ProtFlags,
+    ) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice.
         let start = unsafe {
             mmap(
@@ -45,7 +55,7 @@ impl Mapping {
                 protection,
                 MapFlags::SHARED,
                 map,
-                0,
+                offset,
             )?
         };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;

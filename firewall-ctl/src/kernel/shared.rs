@@ -13,7 +13,8 @@ use super::maps::BigMap;
 use firewall_common::abi::Config;
 use firewall_common::region::{REGION_HEADER, Region, UNUSED_SIZE};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::Ordering;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The maps of all regions, in index order.
 #[derive(Debug)]
@@ -129,7 +130,46 @@ impl Regions {
 /// A region that is handed on, memory-mapped: used while programs use it.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    memory: Mapping,
+    memory: Memory,
+    /// Words of the map, header included.
+    words: usize,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Whole(Mapping),
+    Windows(Windows),
+}
+
+/// A map that is mapped where it is touched: for a few words of many megabytes, whose mapping would
+/// take longer than all the rest.
+#[derive(Debug)]
+struct Windows {
+    map: BigMap,
+    windows: Box<[OnceLock<Option<Mapping>>]>,
+    /// Whether some window could not be mapped: reads were 0 and writes were lost.
+    is_broken: AtomicBool,
+}
+
+/// Bytes of a window.
+const WINDOW: usize = 64 << 10;
+
+impl Windows {
+    fn word(&self, index: usize) -> Option<&AtomicU64> {
+        let (window, rest) = (index / (WINDOW / 8), index % (WINDOW / 8));
+        let mapping = self.windows[window].get_or_init(|| {
+            let offset = window * WINDOW;
+            let len = WINDOW.min(self.map.size() - offset);
+            Mapping::window(self.map.fd(), offset as u64, len).ok()
+        });
+        let word = mapping
+            .as_ref()
+            .and_then(|mapping| mapping.words().get(rest));
+        if word.is_none() {
+            self.is_broken.store(true, Ordering::Relaxed);
+        }
+        word
+    }
 }
 
 impl Shared {
@@ -143,28 +183,60 @@ impl Shared {
             )));
         }
         Ok(Self {
-            memory: map.map_writable()?,
+            memory: Memory::Whole(map.map_writable()?),
+            words: map.size() / 8,
         })
+    }
+
+    /// As [`Shared::of`], mapped where it is touched. [`Shared::is_broken`] says whether that failed.
+    pub(crate) fn in_windows(map: &BigMap) -> Result<Self, KernelError> {
+        if map.size() <= REGION_HEADER as usize {
+            return Self::of(map);
+        }
+        let windows = (0..map.size().div_ceil(WINDOW)).map(|_| OnceLock::new());
+        Ok(Self {
+            memory: Memory::Windows(Windows {
+                map: map.try_clone()?,
+                windows: windows.collect(),
+                is_broken: AtomicBool::new(false),
+            }),
+            words: map.size() / 8,
+        })
+    }
+
+    /// Whether a part of the memory could not be had: what was read is worth nothing then.
+    pub(crate) fn is_broken(&self) -> bool {
+        match &self.memory {
+            Memory::Whole(_) => false,
+            Memory::Windows(windows) => windows.is_broken.load(Ordering::Relaxed),
+        }
+    }
+
+    fn word(&self, index: usize) -> Option<&AtomicU64> {
+        match &self.memory {
+            Memory::Whole(mapping) => mapping.words().get(index),
+            Memory::Windows(windows) => windows.word(index),
+        }
     }
 
     /// What the buckets of rate limits mean ([`Config::buckets_layout`]): those of other limits
     /// are worth nothing.
     fn layout(&self) -> u32 {
-        self.memory.words()[self.words() + 1].load(Ordering::Acquire) as u32
+        self.read(self.words() + 1) as u32
     }
 
     /// Sets [`Shared::layout`]. Needs the lock on the store.
     fn set_layout(&self, layout: u32) {
-        self.memory.words()[self.words() + 1].store(layout.into(), Ordering::Release);
+        self.write(self.words() + 1, layout.into());
     }
 
     /// The secret in the header, made now if there is none. Needs the lock on the store.
     pub(super) fn seed(&self) -> [u32; 2] {
-        let word = &self.memory.words()[self.words()];
-        let mut seed = word.load(Ordering::Acquire);
+        let place = self.words();
+        let mut seed = self.read(place);
         if seed == 0 {
             seed = RandomState::new().hash_one("region") | 1;
-            word.store(seed, Ordering::Release);
+            self.write(place, seed);
         }
         [seed as u32, (seed >> 32) as u32]
     }
@@ -173,23 +245,27 @@ impl Shared {
 impl Shared {
     /// How many words the region has, header excluded: a power of two.
     pub(crate) fn words(&self) -> usize {
-        self.memory.words().len() - REGION_HEADER as usize / 8
+        self.words - REGION_HEADER as usize / 8
     }
 
     /// Reads word `index`. Without its lock, the next word may be of another moment.
     pub(crate) fn read(&self, index: usize) -> u64 {
-        self.memory.words()[index].load(Ordering::Acquire)
+        self.word(index)
+            .map_or(0, |word| word.load(Ordering::Acquire))
     }
 
     /// Sets word `index`. The caller holds the lock of what it belongs to.
     pub(crate) fn write(&self, index: usize, word: u64) {
-        self.memory.words()[index].store(word, Ordering::Release);
+        if let Some(place) = self.word(index) {
+            place.store(word, Ordering::Release);
+        }
     }
 
     /// Sets word `index` to `new` if it is `old`, and says whether it was.
     pub(crate) fn exchange_if(&self, index: usize, old: u64, new: u64) -> bool {
-        self.memory.words()[index]
-            .compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok()
+        self.word(index).is_some_and(|word| {
+            let order = Ordering::SeqCst;
+            word.compare_exchange(old, new, order, order).is_ok()
+        })
     }
 }

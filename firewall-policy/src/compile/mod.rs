@@ -32,8 +32,8 @@ use firewall_common::abi::{
 use firewall_common::classify::LANES;
 use firewall_common::field::Field;
 use firewall_common::flows::FLOWS_SIZE;
-use firewall_common::verdict::Action;
 use firewall_common::live;
+use firewall_common::verdict::Action;
 use lists::Side;
 use rows::{RowId, Rows};
 

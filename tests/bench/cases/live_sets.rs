@@ -83,7 +83,8 @@ pub(crate) fn p10(context: &Context, report: &mut Report) -> Result<()> {
     ensure!(!dropped(0x0a00_0001)?, "10.0.0.1 is dropped");
     for round in 0..rounds(context) as u32 {
         let address = Ipv4Addr::from(0x0a00_0001 + round).to_string();
-        add.0.push(timed(&["set", "add", "listed", &address])? * 1e3);
+        add.0
+            .push(timed(&["set", "add", "listed", &address])? * 1e3);
         ensure!(dropped(0x0a00_0001 + round)?, "{address} passes");
     }
     report.bar(
