@@ -4,7 +4,7 @@
 //! Invariant: after [`fw_answer`] has returned 1 the frame is the answer, and no pointer into it from
 //! before may be used. After 0 it has the bytes that it came with, if not their place.
 
-use crate::frame::XdpFrame;
+use crate::frame::{FirstBuffer, XdpFrame};
 use crate::kernel::Kernel;
 use crate::maps::constant;
 use aya_ebpf::bindings::xdp_md;
@@ -40,7 +40,7 @@ pub extern "C" fn fw_answer(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
     if constant(|c| &c.answers) == answers::NO {
         return 0;
     }
-    let frame = XdpFrame::new(&XdpContext::new(ctx));
+    let frame = FirstBuffer::new(&XdpContext::new(ctx));
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     let Some(packet) = (unsafe { packet.as_ref() }) else {
         return 0;
@@ -61,7 +61,7 @@ pub extern "C" fn fw_handshake(ctx: *mut xdp_md, packet: *const Packet, cookie: 
     if constant(|c| &c.syn_protect) == 0 {
         return 0;
     }
-    let frame = XdpFrame::new(&XdpContext::new(ctx));
+    let frame = FirstBuffer::new(&XdpContext::new(ctx));
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     let Some(packet) = (unsafe { packet.as_ref() }) else {
         return 0;

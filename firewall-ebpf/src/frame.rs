@@ -25,15 +25,22 @@ use firewall_common::machine::Machine;
 use firewall_common::parse::{Packet, Parsed, parse, parse_inner};
 use firewall_common::reason::Reason;
 
+/// A frame, wherever its buffers end.
+pub(crate) type XdpFrame = BufferFrame<true>;
+
+/// A frame of which only the first buffer is read: for functions that have no room on the stack for
+/// the call of [`fw_copy`]. (Before 6.4 the kernel takes 32 bytes for every call, used or not.)
+pub(crate) type FirstBuffer = BufferFrame<false>;
+
 /// A frame, by its first buffer.
 #[derive(Clone, Copy)]
-pub(crate) struct XdpFrame {
+pub(crate) struct BufferFrame<const WHOLE: bool> {
     ctx: *mut xdp_md,
     data: usize,
     end: usize,
 }
 
-impl XdpFrame {
+impl<const WHOLE: bool> BufferFrame<WHOLE> {
     #[inline(always)]
     pub(crate) fn new(ctx: &XdpContext) -> Self {
         Self {
@@ -44,7 +51,7 @@ impl XdpFrame {
     }
 }
 
-impl Frame for XdpFrame {
+impl<const WHOLE: bool> Frame for BufferFrame<WHOLE> {
     type Header<const N: usize> = Checked<N>;
 
     #[inline(always)]
@@ -112,7 +119,7 @@ impl Frame for XdpFrame {
         let pointer = add(self.data, offset);
         if pointer + N > self.end {
             const { assert!(N <= SCRATCH_SPARE as usize) };
-            if !in_buffers() {
+            if !WHOLE || !in_buffers() {
                 return None;
             }
             let at = pin(fw_copy(self.ctx, offset, N as u32));

@@ -3,7 +3,7 @@
 //!
 //! Invariant: a socket that was found is given back on every path.
 
-use crate::frame::XdpFrame;
+use crate::frame::FirstBuffer;
 use crate::maps::constant;
 use aya_ebpf::bindings::{bpf_fib_lookup as FibLookup, bpf_sock_tuple, tcphdr, xdp_md};
 use aya_ebpf::helpers::generated::{
@@ -52,7 +52,7 @@ pub extern "C" fn fw_listener(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
     if constant(|c| &c.syn_protect) == 0 {
         return GO_ON;
     }
-    let frame = XdpFrame::new(&XdpContext::new(ctx));
+    let frame = FirstBuffer::new(&XdpContext::new(ctx));
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     let Some(packet) = (unsafe { packet.as_ref() }) else {
         return GO_ON;
@@ -72,7 +72,7 @@ pub extern "C" fn fw_listener(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
 
 /// Copies the headers to the stack.
 #[inline(always)]
-fn copy(frame: &XdpFrame, packet: &Packet) -> Option<Segment> {
+fn copy(frame: &FirstBuffer, packet: &Packet) -> Option<Segment> {
     let zero = crate::maps::pin(0) as u32;
     let mut segment = Segment {
         ip: [zero; WORDS],

@@ -11,6 +11,7 @@ use firewall_ctl::kernel::program::Loaded;
 use firewall_policy::compile::compile;
 use firewall_policy::prefixes::{prefix_v4, prefix_v6};
 use firewall_tests::frames::{Frame, Ipv4, ethernet, ipv6, udp};
+use firewall_tests::patience;
 use firewall_tests::policies::parse;
 use firewall_tests::random::Random;
 use std::collections::HashMap;
@@ -182,7 +183,7 @@ fn a_hundred_thousand_bans_are_enforced_and_end_in_time() {
     let addresses: Vec<u32> = (0..100_000).map(|n| 0x0b00_0000 + n * 7).collect();
     let probe = |n: u32| v4(0x0b00_0000 + n * 7, 0xcb00_7101);
     assert!(passes(&loaded, &probe(99_999)));
-    let time = Duration::from_secs(2);
+    let time = patience(Duration::from_secs(2));
     let start = Instant::now();
     let full = table
         .change(|writer| {
@@ -198,7 +199,7 @@ fn a_hundred_thousand_bans_are_enforced_and_end_in_time() {
     let added = start.elapsed();
     assert_eq!(full, 0);
     println!("100,000 bans in {added:?}");
-    assert!(added < Duration::from_secs(1), "{added:?}");
+    assert!(added < patience(Duration::from_secs(1)), "{added:?}");
     for n in [0, 1, 4_711, 50_000, 99_999] {
         assert!(!passes(&loaded, &probe(n)), "{n}");
     }
@@ -306,7 +307,7 @@ fn a_set_is_replaced_at_once_and_a_broken_off_change_is_mended() {
         });
         let start = Instant::now();
         let mut rounds = 0;
-        while start.elapsed() < Duration::from_millis(1_500) {
+        while start.elapsed() < patience(Duration::from_millis(1_500)) {
             replace(&without);
             replace(&with);
             rounds += 2;
@@ -316,7 +317,7 @@ fn a_set_is_replaced_at_once_and_a_broken_off_change_is_mended() {
     });
     let passed: u64 = loaded.counters().reasons[usize::from(Reason::NO_MATCH.0)][0].packets;
     println!("{looks} packets of a banned source in {rounds} replacements, {passed} passed");
-    assert!(rounds > 10 && looks > 10_000);
+    assert!(rounds >= 4 && looks >= 4_000);
     assert_eq!(passed, 0);
 
     // One that dies with the lock in its hand leaves a table that the next one puts in order.

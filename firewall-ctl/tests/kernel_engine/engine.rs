@@ -66,6 +66,7 @@ fn a_policy_is_enforced_counted_and_removed() {
             root.pins(),
             [
                 "gen-1/fw_interfaces",
+                "gen-1/fw_live",
                 "gen-1/fw_ports",
                 "gen-1/fw_reasons",
                 "gen-1/fw_rules",
@@ -545,7 +546,7 @@ fn writers_take_turns() {
         let observed = root.engine().observe().unwrap().unwrap();
         assert_eq!(observed.record.generation, 4 * rounds);
         assert_eq!(observed.warnings, [""; 0]);
-        assert_eq!(root.pins().len(), 8);
+        assert_eq!(root.pins().len(), 9);
     });
 }
 
