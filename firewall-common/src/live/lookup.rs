@@ -43,6 +43,7 @@ pub fn of_address<M: Machine>(machine: &M, hi: u64, lo: u64, is_v6: u64) -> u64 
         hi,
         lo,
         is_v6,
+        colours: machine.read(Region::Live, head::COLOURS),
         lengths,
         base: zero,
         equal: zero,
@@ -79,6 +80,9 @@ struct Search<M> {
     hi: u64,
     lo: u64,
     is_v6: u64,
+    /// The sets' colours, read once: one that changes in between would hide what it has replaced
+    /// and, already looked at, what has come in its place.
+    colours: u64,
     /// Lengths not yet looked at, of the word that begins with length `base`.
     lengths: u64,
     base: u64,
@@ -136,7 +140,7 @@ impl<M: Machine> Search<M> {
             return;
         }
         let id = Meta::id(meta);
-        let colour = read(head::COLOURS) >> id & 1;
+        let colour = self.colours >> id & 1;
         if Meta::owner(meta) != owner(id, colour) {
             return;
         }

@@ -27,7 +27,8 @@
 //! between two changes of its [`Meta`], which is 0 meanwhile, and a reader reads it twice.
 //!
 //! A set's whole content is replaced at once by its colour: entries of the other colour are added
-//! beside the present ones, one word changes, and the former ones are removed.
+//! beside the present ones, one word changes, and the former ones are removed
+//! when no program is left that has read the word before.
 //!
 //! May not import `classify` or `pipeline`. Invariant: a bit of a length is set while an entry of
 //! that length is in the table.

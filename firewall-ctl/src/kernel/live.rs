@@ -4,9 +4,9 @@
 //! Two processes never change it at once: whoever does holds the lock on the store. So a lock that a
 //! process holds, and no process has, is one of a process that died; the table is put in order then.
 
-use super::KernelError;
 use super::maps::BigMap;
 use super::shared::Shared;
+use super::{KernelError, wait_for_running_programs};
 use firewall_common::abi::Config;
 use firewall_common::live::{self, Added, Meta, Prefix, head};
 use firewall_common::machine::{Machine, Step};
@@ -270,6 +270,10 @@ impl Writer<'_> {
         }
         let colours = machine.read(Region::Live, head::COLOURS);
         machine.write(Region::Live, head::COLOURS, colours ^ 1 << id);
+        // Programs that have read the former colour still look for what has it.
+        if let Err(error) = wait_for_running_programs() {
+            tracing::warn!(%error, "cannot wait for running programs");
+        }
         live::sweep(&machine, |meta| Meta::owner(meta) == old_owner);
         true
     }
