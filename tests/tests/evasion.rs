@@ -135,11 +135,16 @@ fn every_reason_is_reached() {
         .filter(|reason| !reason.is_reject())
         .filter(|&&reason| ![Reason::SYN_COOKIE, Reason::SYN_FORGED].contains(&reason))
         .collect();
-    // No frame may reach the one: it stands for a bug. The others need a second processor,
-    // and a rate limit.
+    // No frame may reach the one: it stands for a bug. The others need a second processor, a rate
+    // limit, and a ban.
     assert_eq!(
         missing,
-        [&Reason::INTERNAL, &Reason::FRAG_BUSY, &Reason::LIMIT]
+        [
+            &Reason::INTERNAL,
+            &Reason::FRAG_BUSY,
+            &Reason::LIMIT,
+            &Reason::BANNED
+        ]
     );
 }
 
