@@ -8,7 +8,7 @@ use crate::field::Field;
 use crate::reason::Reason;
 
 /// Version of the map layouts. A daemon reuses pinned maps of the same version only.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// How many interfaces one host can filter. Slot 0 belongs to interfaces that are not listed.
 pub const INTERFACES: usize = 64;
@@ -115,7 +115,8 @@ pub const LIMITS: usize = 1024;
 /// `action: next` within the limit, or `over: next` over it. The walk stops at each of them.
 pub const LIMITS_PASSED: usize = 16;
 
-/// One rate limit, in the tables: see [`crate::limits`]. Times are nanoseconds with
+/// One rate limit, or a time until which a rule matches, or both, in the tables: see
+/// [`crate::limits`]. Times are nanoseconds with
 /// [`crate::limits::FRACTION`] binary places.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
@@ -124,6 +125,8 @@ pub struct LimitEntry {
     pub interval: u64,
     /// How much earlier than due a packet may come.
     pub tolerance: u64,
+    /// When the rule stops matching, in nanoseconds since the Unix epoch; all ones: never.
+    pub until: u64,
     /// The bits of an IPv4 address by which buckets are told apart.
     pub v4_mask: u64,
     /// The upper 64 bits of an IPv6 address, likewise.
@@ -152,7 +155,7 @@ pub struct LimitEntry {
 const _: () = assert!(size_of::<LimitEntry>() == LIMIT_ENTRY as usize);
 
 /// Bytes of a [`LimitEntry`].
-pub const LIMIT_ENTRY: u32 = 72;
+pub const LIMIT_ENTRY: u32 = 80;
 
 /// Values of [`LimitEntry::per`].
 pub mod limit_per {
@@ -170,6 +173,8 @@ pub mod limit_per {
 pub mod limit_flag {
     /// Only packets that may open a connection count.
     pub const NEW: u32 = 1;
+    /// There is no rate, only a time until which the rule matches.
+    pub const NO_RATE: u32 = 2;
 }
 
 /// Values of [`Config::has_limit`].
@@ -399,6 +404,11 @@ pub struct Config {
     pub rules_stride: u32,
     /// Verdict when no rule matches, as a number.
     pub default_verdict: u32,
+    /// 1 if some rule matches until a time only.
+    pub expires: u32,
+    /// Nanoseconds that the program's clock is behind the time since the Unix epoch, as it was when
+    /// the program was loaded. The lower half first.
+    pub clock: [u32; 2],
     /// 1 if nothing is dropped: what the policy would drop passes, and is counted as passed for
     /// the reason that it would have been dropped for.
     pub audit: u32,
@@ -503,6 +513,8 @@ impl Config {
             tables_size: 0,
             rules_stride: 0,
             default_verdict: 0,
+            expires: 0,
+            clock: [0; 2],
             audit: 0,
             essential: 0,
             has_next: 0,

@@ -23,6 +23,7 @@ use crate::live;
 use crate::machine::Machine;
 use crate::parse::proto;
 use crate::region::Region;
+use crate::verdict::Action;
 
 /// Buckets of a set, each a tag and a time: one cache line.
 pub const WAYS: u64 = 4;
@@ -62,6 +63,7 @@ mod at {
 
     pub(super) const INTERVAL: u64 = offset_of!(LimitEntry, interval) as u64;
     pub(super) const TOLERANCE: u64 = offset_of!(LimitEntry, tolerance) as u64;
+    pub(super) const UNTIL: u64 = offset_of!(LimitEntry, until) as u64;
     pub(super) const V4_MASK: u64 = offset_of!(LimitEntry, v4_mask) as u64;
     pub(super) const V6_MASK_HI: u64 = offset_of!(LimitEntry, v6_mask_hi) as u64;
     pub(super) const V6_MASK_LO: u64 = offset_of!(LimitEntry, v6_mask_lo) as u64;
@@ -103,11 +105,20 @@ pub fn ban<M: Machine>(machine: &M, key: &PacketKey, rule: u64) {
     live::ban(machine, key, u64::from(length & 0xff), u64::from(ticks));
 }
 
-/// First half of [`judge`]: the packet's bucket, or [`EXEMPT`], or [`NOWHERE`].
+/// First half of [`judge`]: the packet's bucket, or [`EXEMPT`], [`EXPIRED`] or [`NOWHERE`].
 #[inline(always)]
 pub fn find<M: Machine>(machine: &M, key: &PacketKey, rule: u64) -> u64 {
     let limit = entry(machine, rule);
-    if machine.table_u32(limit + at::FLAGS) & limit_flag::NEW != 0 && !is_new(machine, key) {
+    let flags = machine.table_u32(limit + at::FLAGS);
+    if machine.constant(|c| &c.expires) != 0 {
+        if time(machine) >= machine.table_u64(limit + at::UNTIL) {
+            return EXPIRED;
+        }
+        if flags & limit_flag::NO_RATE != 0 {
+            return EXEMPT;
+        }
+    }
+    if flags & limit_flag::NEW != 0 && !is_new(machine, key) {
         return EXEMPT;
     }
     bucket(machine, key, limit)
@@ -120,12 +131,24 @@ pub fn pay<M: Machine>(machine: &M, bucket: u64, rule: u64) -> u64 {
     if bucket == EXEMPT {
         return WITHIN;
     }
+    if bucket == EXPIRED {
+        return GOES_ON;
+    }
     let limit = entry(machine, rule);
     if bucket != NOWHERE && takes(machine, bucket, limit) {
         return WITHIN;
     }
     // Slot and action stand side by side, like those of a rule.
     machine.table_u64(limit + at::OVER)
+}
+
+/// Nanoseconds since the Unix epoch, by the clock as it stood when the program was loaded: setting it
+/// later moves nothing.
+#[inline(always)]
+fn time<M: Machine>(machine: &M) -> u64 {
+    let offset = u64::from(machine.constant(|c| &c.clock[0]))
+        | u64::from(machine.constant(|c| &c.clock[1])) << 32;
+    machine.now().wrapping_add(offset)
 }
 
 /// Byte offset of a rule's limit in the tables.
@@ -169,6 +192,12 @@ pub const NOWHERE: u64 = u64::MAX;
 
 /// No byte offset in the region: the limit does not count the packet.
 pub const EXEMPT: u64 = u64::MAX - 1;
+
+/// No byte offset in the region: the rule's time has come.
+pub const EXPIRED: u64 = u64::MAX - 2;
+
+/// The action `next`, and no counter slot: the rule does not match any more.
+const GOES_ON: u64 = (Action::NEXT.0 as u64) << 32 | 0xffff_ffff;
 
 /// Byte offset of the time of the packet's bucket, or [`NOWHERE`].
 #[inline(always)]

@@ -179,6 +179,12 @@ pub struct RuleView {
     /// Why it is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// When it stops matching: seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+    /// Whether that moment has come.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expired: bool,
     /// What it matches, in one line.
     pub summary: String,
     /// File and line, `rules/web.yaml:12`.
@@ -211,10 +217,11 @@ pub struct ReasonView {
 }
 
 impl RuleView {
-    /// The action in words: `drop`, or `audit drop` of a rule that only counts what it would drop.
+    /// The action in words: `drop`, `expired` of a rule whose time has come, or `audit drop` of a rule that only counts what it would drop.
     #[must_use]
     pub fn does(&self) -> Cow<'_, str> {
         match &self.audit {
+            _ if self.expired => Cow::Borrowed("expired"),
             Some(action) => Cow::Owned(format!("audit {action}")),
             None => Cow::Borrowed(&self.action),
         }

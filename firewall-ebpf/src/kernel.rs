@@ -284,7 +284,7 @@ pub extern "C" fn fw_fragment(packet: *const Packet, bytes: u64, passes: u64) ->
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn fw_bucket(key: *const PacketKey, rule: u64) -> u64 {
-    if maps::constant(|c| &c.buckets_layout) == 0 {
+    if maps::constant(|c| &c.buckets_layout) | maps::constant(|c| &c.expires) == 0 {
         return limits::EXEMPT;
     }
     // SAFETY: the verifier lets only readable memory of this type through, or null.
@@ -298,7 +298,7 @@ pub extern "C" fn fw_bucket(key: *const PacketKey, rule: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn fw_pay(bucket: u64, rule: u64) -> u64 {
-    if maps::constant(|c| &c.buckets_layout) == 0 {
+    if maps::constant(|c| &c.buckets_layout) | maps::constant(|c| &c.expires) == 0 {
         return limits::WITHIN;
     }
     limits::pay(&Kernel::uncounted(0), bucket, rule)

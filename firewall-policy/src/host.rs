@@ -300,6 +300,9 @@ impl Machine for HostMachine<'_> {
     }
 
     fn count_rule(&self, slot: u32) {
-        self.counted.borrow_mut().push(slot);
+        // As in the kernel, where it lies beyond the counters: a rule that has expired.
+        if slot != pipeline::NO_RULE {
+            self.counted.borrow_mut().push(slot);
+        }
     }
 }

@@ -32,6 +32,7 @@ pub mod services;
 pub mod source;
 mod space;
 pub mod tables;
+pub mod time;
 
 mod ast;
 mod validate;

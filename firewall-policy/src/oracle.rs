@@ -99,7 +99,8 @@ fn apart(per: Per, key: &PacketKey) -> (u128, bool) {
 
 /// What a policy says about a packet that came at `now` (nanoseconds), after those that left their
 /// traces in `allowances`; and whether the deciding rule drops it because it is over its limit.
-/// Rules that match and are over a limit with `over: next` are not in the result. No rule of the
+/// Rules that match and are over a limit with `over: next` are not in the result. `now` counts from
+/// the Unix epoch where rules expire. No rule of the
 /// policy looks at state.
 #[must_use]
 pub fn evaluate_at(
@@ -110,7 +111,9 @@ pub fn evaluate_at(
 ) -> (OracleResult, bool) {
     let mut result = OracleResult::default();
     for (index, rule) in policy.rules.iter().enumerate() {
-        if !matches(rule, key) {
+        // A rule that has expired is as if it were not there.
+        let over = |at: u64| u128::from(now) >= u128::from(at) * 1_000_000_000;
+        if !matches(rule, key) || rule.expires.is_some_and(|expiry| over(expiry.at)) {
             continue;
         }
         if let Some(limit) = &rule.limit

@@ -148,6 +148,8 @@ pub struct Rule {
     pub reason: Option<String>,
     /// The match as written, in one line, for listings: `tcp port 80,443 from @admins`.
     pub summary: String,
+    /// When it stops matching, if it does. A rule whose time has come is not `enabled`.
+    pub expires: Option<Expiry>,
     /// What it matches.
     pub matches: Match,
     /// What it does; with a limit, what it does with packets within it.
@@ -161,11 +163,27 @@ pub struct Rule {
     pub syn_protect: bool,
 }
 
+/// When a rule stops matching.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Expiry {
+    /// Seconds since the Unix epoch.
+    pub at: u64,
+    /// Whether that moment had come when the policy was read.
+    pub passed: bool,
+}
+
 impl Rule {
+    /// Whether the program asks about more than its match: a rate limit, or a time.
+    #[must_use]
+    pub fn is_gated(&self) -> bool {
+        self.limit.is_some() || self.expires.is_some()
+    }
+
     /// Whether no packet that the rule matches gets to the rules behind it.
     #[must_use]
     pub fn always_decides(&self) -> bool {
         self.action != Action::NEXT
+            && self.expires.is_none()
             && self
                 .limit
                 .as_ref()

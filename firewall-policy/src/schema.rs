@@ -160,6 +160,9 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("a rule", "comment") => "Free text.",
         ("a rule", "owner") => "Who answers for the rule: free text.",
         ("a rule", "reason") => "Why the rule is there: free text.",
+        ("a rule", "expires") => {
+            "When the rule stops matching: a date (00:00 UTC), or a time with its time zone."
+        }
         ("a rule", "mode") => {
             "enforce; or audit: the rule counts what it would decide about, and goes on with the rules after it."
         }
@@ -270,7 +273,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("`icmp`", _) => one_or_more(&number(0, 255, &[])),
         ("a test", "expect") => json!({"enum": ["pass", "drop", "reject"]}),
         ("a set", "file")
-        | ("a rule", "comment" | "owner" | "reason")
+        | ("a rule", "comment" | "owner" | "reason" | "expires")
         | ("a test", "packet" | "by") => text(),
         _ => return None,
     })

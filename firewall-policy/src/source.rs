@@ -21,6 +21,11 @@ pub trait Files {
     /// # Errors
     /// What the system says.
     fn open(&self, path: &str) -> io::Result<Box<dyn io::Read + '_>>;
+
+    /// The present, in seconds since the Unix epoch, for rules that expire. 0, the default: none has.
+    fn now(&self) -> u64 {
+        0
+    }
 }
 
 /// No files at all: for policies without file-backed sets.

@@ -166,7 +166,6 @@ rules:
 fn what_is_not_supported_yet_is_refused_with_a_way_round() {
     let rules: &[&str] = &[
         "log: 5/s",
-        "expires: 2030-01-01",
         "observe: {http: true}",
         "fragment: first",
         "notify: [ops]",

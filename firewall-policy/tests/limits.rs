@@ -40,6 +40,7 @@ fn refusal(matches: impl Iterator<Item = Match>) -> LimitError {
             owner: None,
             reason: None,
             audit: None,
+            expires: None,
             summary: String::new(),
             matches: Match {
                 fields: any.fields.clone(),

@@ -8,6 +8,7 @@ use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
 use firewall_policy::compile::compile;
 use firewall_policy::diag::codes::Code;
+use firewall_policy::limit::Limit;
 use firewall_policy::range::RangeSet;
 use firewall_policy::rule::{AddrSet, Mode, Policy, Rule};
 use firewall_policy::source::read_policy;
@@ -317,11 +318,7 @@ fn a_rule_in_audit_mode_counts_and_goes_on() {
     };
     assert_eq!((a.action, a.audit), (Action::NEXT, Some(Action::DROP)));
     assert_eq!((b.action, b.audit), (Action::NEXT, Some(Action::PASS)));
-    assert!(
-        b.limit
-            .as_ref()
-            .is_some_and(firewall_policy::limit::Limit::over_goes_on)
-    );
+    assert!(b.limit.as_ref().is_some_and(Limit::over_goes_on));
     assert_eq!((c.action, c.audit), (Action::PASS, None));
     assert_eq!(
         (c.owner.as_deref(), c.reason.as_deref()),

@@ -309,3 +309,84 @@ fn what_does_not_fit_is_refused() {
     assert!(compiled(&rules(1_024, "pass")).is_ok());
     assert_eq!(compiled(&rules(1_025, "pass")).err(), Some((1_025, 1_024)));
 }
+
+/// Rules that match until a time, with and without a rate, as the oracle has them; the program's
+/// clock and the time since the epoch are some days apart.
+#[test]
+fn rules_stop_matching_when_their_time_has_come() {
+    let (policy, tables) = read(
+        "- {name: a, proto: udp, expires: 1970-01-01T00:01:40Z, action: drop}\n\
+         - {name: b, proto: udp, expires: 1970-01-01T00:01:20Z, limit: {rate: 1/s, burst: 3}, over: next, action: pass}\n\
+         - {name: c, proto: udp, expires: 1970-01-01T00:03:20Z, mode: audit, action: drop}\n\
+         - {name: d, proto: udp, limit: {rate: 1/s, burst: 2}, action: pass}\n",
+    );
+    const APART: u64 = 50 * SECOND;
+    let mut tables = tables;
+    tables.config.clock = [APART as u32, (APART >> 32) as u32];
+    let (memory, mut allowances) = (Memory::default(), Allowances::default());
+    let mut random = Random(5);
+    let (mut time, mut seen) = (60 * SECOND, [0; 4]);
+    while time < 220 * SECOND {
+        time += random.below(SECOND);
+        memory.now.set(time - APART);
+        let key = v4(random.below(3) as u32);
+        let (expected, over) = evaluate_at(&policy, &key, time, &mut allowances);
+        let counted = RefCell::new(Vec::new());
+        let machine = HostMachine::with_memory(&tables, &counted, &memory);
+        let hit = classify(&machine, &key);
+        let rule = hit.map(|hit| policy.rule_of_counter(hit.slot as usize));
+        assert_eq!(rule.flatten(), expected.decided, "at {time}");
+        assert_eq!(
+            hit.is_some_and(|hit| hit.action == Action::OVER),
+            over,
+            "at {time}"
+        );
+        let counted: Vec<usize> = counted
+            .into_inner()
+            .into_iter()
+            .map(|slot| slot as usize)
+            .collect();
+        let rules: Vec<usize> = counted.into_iter().filter(|&slot| slot < 4).collect();
+        assert_eq!(rules, expected.counted, "at {time}");
+        expected.decided.inspect(|&rule| seen[rule] += 1);
+    }
+    // Rule a until 100 s, then d; b has expired before a, and is never seen; c only counts.
+    assert!(
+        seen[0] > 50 && seen[1] == 0 && seen[2] == 0 && seen[3] > 100,
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn what_has_expired_when_it_is_read_is_not_in_the_tables() {
+    struct Later;
+    impl Files for Later {
+        fn open(&self, path: &str) -> std::io::Result<Box<dyn std::io::Read + '_>> {
+            NoFiles.open(path)
+        }
+        fn now(&self) -> u64 {
+            86_400
+        }
+    }
+    let text = |expires: &str| {
+        format!("version: 1\ndefault: {{in: drop}}\nrules:\n- {{name: a, {expires}action: pass}}\n")
+    };
+    let read = |expires: &str| read_policy("t.yaml", &text(expires), &Later).expect("a policy");
+    let gone = read("expires: 1970-01-02, ");
+    assert!(!gone.policy.rules[0].enabled);
+    assert!(
+        gone.warnings
+            .list
+            .iter()
+            .any(|warning| warning.code == "FW0206")
+    );
+    let slots = [0];
+    let tables = compile(&gone.policy, &slots).expect("small");
+    assert_eq!((tables.config.v4.rules, tables.config.expires), (0, 0));
+    let kept = read("expires: 1970-01-02T00:00:01Z, ");
+    let tables = compile(&kept.policy, &slots).expect("small");
+    assert_eq!((tables.config.v4.rules, tables.config.expires), (1, 1));
+    assert_eq!(tables.config.buckets_size, 0);
+    let plain = compile(&read("").policy, &slots).expect("small");
+    assert_eq!((plain.config.expires, plain.config.has_next), (0, 0));
+}

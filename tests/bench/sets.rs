@@ -78,6 +78,7 @@ pub(crate) fn drops(index: usize, matches: Match) -> Rule {
         owner: None,
         reason: None,
         audit: None,
+        expires: None,
         summary: String::new(),
         matches,
         action: Action::DROP,

@@ -34,6 +34,7 @@ const FIELDS: &[(&str, &str)] = &[
         "limit",
         "proto: udp, over: next, limit: {rate: 10/s, per: source}",
     ),
+    ("expires", "proto: udp, expires: 2999-01-01"),
     (
         "limit per interface",
         "proto: udp, over: next, limit: {rate: 10/s, per: interface}",

@@ -10,7 +10,7 @@ use firewall_tests::frames::{Frame, Ipv4, ethernet, udp};
 use firewall_tests::policies::parse;
 use std::sync::Barrier;
 use std::thread::scope;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 fn load(default: &str, rules: &str) -> Loaded {
     let text = format!("version: 1\ndefault: {{in: {default}}}\nrules:\n{rules}");
@@ -144,4 +144,31 @@ fn the_cost_of_a_limit_is_bounded() {
     println!("{without:?} without a limit, {with:?} with one by source");
     // The bar is 60 ns on a quiet machine; here only what no disturbance explains.
     assert!(with < without + firewall_tests::patience(Duration::from_nanos(200)));
+}
+
+/// Nobody tells the program: no reload, no daemon.
+#[test]
+#[ignore = "needs root"]
+fn a_rule_stops_when_its_time_has_come() {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let until = firewall_policy::time::print(now + 2);
+    let loaded = load(
+        "drop",
+        &format!(
+            "- {{name: party, proto: udp, expires: {until}, action: pass}}\n\
+             - {{name: gone, proto: udp, expires: 1970-01-01T00:00:01Z, action: drop}}\n\
+             - {{name: rest, proto: udp, port: 53, action: next}}\n"
+        ),
+    );
+    assert_eq!(passed(&loaded, &from(1), 5), 5);
+    let due = UNIX_EPOCH + Duration::from_secs(now + 2);
+    std::thread::sleep(due.duration_since(SystemTime::now()).unwrap_or_default());
+    assert_eq!(passed(&loaded, &from(1), 5), 0);
+    assert_eq!(
+        (hits(&loaded, 0), hits(&loaded, 1), hits(&loaded, 2)),
+        (5, 0, 5)
+    );
 }

@@ -225,6 +225,8 @@ fn rules(ports: &[PortView], tick: u64) -> Vec<RuleView> {
         audit: None,
         owner: None,
         reason: None,
+        expires: None,
+        expired: false,
         summary: rule.2.to_owned(),
         place: format!("rules/web-server.yaml:{}", 14 + index * 5),
         enabled: rule.3,

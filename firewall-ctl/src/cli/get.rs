@@ -13,6 +13,7 @@ use crate::format::{Numbers, count};
 use crate::sampler::mode_name;
 use crate::view::{InterfaceView, RuleView, SCHEMA};
 use clap::ValueEnum;
+use firewall_policy::time;
 use serde_json::json;
 
 /// List rules, reasons or interfaces, or print the policy in force
@@ -142,6 +143,8 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
     if wide {
         columns.push("PLACE");
     }
+    let expiries = wide && report.rules.iter().any(|rule| rule.expires.is_some());
+    columns.extend(expiries.then_some("EXPIRES"));
     columns.extend(owners.then_some("OWNER"));
     columns.extend(reasons.then_some("REASON"));
     let mut table = Table::new(&columns);
@@ -156,7 +159,7 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
             } else {
                 shorten(&rule.name, 24)
             },
-            action(&rule.does(), rule.enabled),
+            action(&rule.does(), rule.enabled || rule.expired),
             count(rule.hits.total.packets, numbers),
         ];
         cells.extend(limited.then_some(over));
@@ -168,6 +171,7 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
         if wide {
             cells.push(rule.place.clone());
         }
+        cells.extend(expiries.then(|| rule.expires.map_or(String::new(), time::print)));
         cells.extend(owners.then(|| rule.owner.clone().unwrap_or_default()));
         cells.extend(reasons.then(|| rule.reason.clone().unwrap_or_default()));
         table.row(cells);
@@ -176,7 +180,11 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
     if report.rules.iter().any(|rule| rule.audit.is_some()) {
         text.push_str("Audit: the rule counts what it would do, and lets the packet go on.\n");
     }
-    if report.rules.iter().any(|rule| !rule.enabled) {
+    if report
+        .rules
+        .iter()
+        .any(|rule| !rule.enabled && !rule.expired)
+    {
         text.push_str("An action in brackets: the rule is disabled.\n");
     }
     if limited {

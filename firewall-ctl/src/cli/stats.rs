@@ -236,7 +236,7 @@ fn rules(snapshot: &Snapshot, rows: usize, wide: bool, numbers: Numbers) -> Stri
             } else {
                 shorten(&rule.name, 24)
             },
-            action(&rule.does(), rule.enabled),
+            action(&rule.does(), rule.enabled || rule.expired),
             rate(rule.hits.rate.pps, numbers),
             bits(rule.hits.rate.bps, numbers),
             count(rule.hits.total.packets, numbers),

@@ -59,6 +59,8 @@ fn rule(number: usize, name: &str, action: &str, summary: &str, hits: Flow) -> R
         audit: None,
         owner: None,
         reason: None,
+        expires: None,
+        expired: false,
         summary: summary.to_owned(),
         place: format!("rules/web.yaml:{}", number + 10),
         enabled: name != "old-ftp",
@@ -211,6 +213,10 @@ fn audited() -> Snapshot {
     rule.audit = Some("drop".to_owned());
     rule.owner = Some("ops".to_owned());
     rule.reason = Some("ticket 4711".to_owned());
+    // The last rule's time has come.
+    let rule = &mut snapshot.rules[2];
+    rule.expires = Some(1_800_000_000);
+    rule.expired = true;
     snapshot
 }
 

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// A policy as it was read from the disk.
 #[derive(Debug)]
@@ -99,6 +100,11 @@ impl Files for Disk {
             digest: Sha256::new(),
             all: &self.read,
         }))
+    }
+
+    fn now(&self) -> u64 {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        now.map_or(0, |now| now.as_secs())
     }
 }
 

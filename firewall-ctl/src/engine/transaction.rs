@@ -691,6 +691,7 @@ fn rule_records(policy: &Policy, slots: &[u32]) -> Vec<RuleRecord> {
             audit: rule.audit.map(|action| action.name().into()),
             owner: rule.owner.clone(),
             reason: rule.reason.clone(),
+            expires: rule.expires.map(|expiry| expiry.at),
             summary: rule.summary.clone(),
             place: format!("{}:{}", rule.place.file, rule.place.line),
             enabled: rule.enabled,

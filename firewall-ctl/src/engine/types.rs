@@ -77,6 +77,9 @@ pub struct RuleRecord {
     /// Why it is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// When it stops matching: seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
     /// The match in one line.
     pub summary: String,
     /// `file:line`.

@@ -7,6 +7,7 @@
 
 use super::KernelError;
 use rustix::fs::{FlockOperation, flock};
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File};
@@ -22,6 +23,17 @@ use std::time::{Duration, Instant};
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// How long to wait for another writer.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Nanoseconds that the clock of programs (the monotonic one) is behind the time since the Unix epoch.
+pub(crate) fn clock_offset() -> u64 {
+    let nanoseconds = |clock| {
+        let time = clock_gettime(clock);
+        (time.tv_sec as u64)
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(time.tv_nsec as u64)
+    };
+    nanoseconds(ClockId::Realtime).wrapping_sub(nanoseconds(ClockId::Monotonic))
+}
 
 /// Regions that a counter map needs: the highest possible CPU number plus one.
 pub(crate) fn cpus() -> Result<u32, KernelError> {

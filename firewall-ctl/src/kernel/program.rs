@@ -83,6 +83,10 @@ impl Program {
         config.abi_version = ABI_VERSION;
         config.debug = u32::from(super::log::wanted());
         config.cpus = host::cpus()?;
+        if config.expires != 0 {
+            let clock = host::clock_offset();
+            config.clock = [clock as u32, (clock >> 32) as u32];
+        }
         config.tables_size = maps.tables.size() as u32;
         config.rules_stride = counters::stride_of(maps.rules)?;
         maps.regions.sizes(&mut config);

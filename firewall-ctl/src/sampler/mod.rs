@@ -152,7 +152,7 @@ impl Sampler {
             drop: self.verdict_flow(DROP),
             ports: listed,
             other_ports,
-            rules: record.map_or(Vec::new(), |record| self.rule_views(record)),
+            rules: record.map_or(Vec::new(), |record| self.rule_views(record, time)),
             reasons: record.map_or(Vec::new(), |record| self.reason_views(&record.would_drop)),
         }
     }
@@ -320,7 +320,7 @@ impl Sampler {
         (views.collect(), others)
     }
 
-    fn rule_views(&self, record: &Record) -> Vec<RuleView> {
+    fn rule_views(&self, record: &Record, time: f64) -> Vec<RuleView> {
         let counter = |counters: &Option<Counters>, slot: u32| {
             counters
                 .as_ref()
@@ -346,6 +346,8 @@ impl Sampler {
             audit: rule.audit.clone(),
             owner: rule.owner.clone(),
             reason: rule.reason.clone(),
+            expires: rule.expires,
+            expired: rule.expires.is_some_and(|at| time >= at as f64),
             summary: rule.summary.clone(),
             place: rule.place.clone(),
             enabled: rule.enabled,

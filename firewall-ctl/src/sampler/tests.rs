@@ -13,6 +13,7 @@ fn rule(name: &str, slot: u32) -> RuleRecord {
         audit: None,
         owner: None,
         reason: None,
+        expires: None,
         summary: format!("match of {name}"),
         place: "web.yaml:4".to_owned(),
         enabled: true,

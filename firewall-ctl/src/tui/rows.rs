@@ -228,7 +228,9 @@ impl<'a> Row<'a> {
             (Self::Others(view), Id::Port) => Cow::Owned(format!("(+{})", view.count)),
             (Self::Others(_), Id::Service) => Cow::Borrowed("others"),
             (Self::Rule(view), Id::Name) => text::clean(&view.name),
-            (Self::Rule(view), Id::Action) if !view.enabled => Cow::Borrowed("off"),
+            (Self::Rule(view), Id::Action) if !view.enabled && !view.expired => {
+                Cow::Borrowed("off")
+            }
             (Self::Rule(view), Id::Action) => Cow::Owned(upper(&view.does())),
             (Self::Rule(view), Id::Match) => text::clean(&view.summary),
             (Self::Rule(view), Id::Place) => text::clean(&view.place),

@@ -70,6 +70,7 @@ fn rule(index: usize, line: u32, summary: String, matches: Match) -> Rule {
         owner: None,
         reason: None,
         audit: None,
+        expires: None,
         summary,
         matches,
         action: if index.is_multiple_of(2) {

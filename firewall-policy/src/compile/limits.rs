@@ -54,6 +54,17 @@ const ANSWERS: [Limit; 2] = [
     },
 ];
 
+/// In the place of the limit of a rule that has none and expires: never asked.
+const NO_RATE: Limit = Limit {
+    packets: 1,
+    window: SECOND,
+    burst: 1,
+    per: Per::Rule,
+    new_only: false,
+    over: Action::NEXT,
+    ban: None,
+};
+
 /// Nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
@@ -71,14 +82,21 @@ pub(super) fn write(
     let limits: Vec<&Limit> = policy.limits().collect();
     limit("the list of rate limits", limits.len(), LIMITS)?;
     let passed = policy.rules.iter();
-    let passed = passed.filter(|rule| rule.enabled && rule.limit.is_some());
+    let passed = passed.filter(|rule| rule.enabled && rule.is_gated());
     limit(
-        "the list of rate limits behind which a packet can go on (`action: next`, `over: next`)",
+        "the list of rules with `limit` or `expires` behind which a packet can go on (`action: \
+         next`, `over: next`, `expires`)",
         passed.filter(|rule| !rule.always_decides()).count(),
         LIMITS_PASSED,
     )?;
     let (rejects, protects) = (policy.rejects(), policy.protects());
-    if limits.is_empty() && !rejects && !protects {
+    let gated = || policy.rules.iter().filter(|rule| rule.is_gated());
+    limit(
+        "the list of rules with `limit` or `expires`",
+        gated().count(),
+        LIMITS,
+    )?;
+    if gated().next().is_none() && !rejects && !protects {
         return Ok(());
     }
     let by_address = |per: Per| matches!(per, Per::Source(_) | Per::Destination(_));
@@ -91,23 +109,42 @@ pub(super) fn write(
     };
     let start = blob.align(64);
     let answers = if rejects { &ANSWERS[..] } else { &[] };
-    let of_rules = limits.iter().zip(&slots[policy.rules.len()..]);
-    let of_rules = of_rules.map(|(&limit, &over_slot)| (limit, size(limit), over_slot));
+    let mut over_slots = slots[policy.rules.len()..].iter().copied();
+    let of_rules = gated().map(|rule| {
+        let until = rule
+            .expires
+            .map_or(u64::MAX, |expiry| expiry.at.saturating_mul(SECOND));
+        match &rule.limit {
+            Some(limit) => (
+                limit,
+                size(limit),
+                over_slots.next().unwrap_or(NOWHERE),
+                until,
+            ),
+            None => (&NO_RATE, 0, NOWHERE, until),
+        }
+    });
     // Answers have a table of their own, whatever share of the memory the rules have.
     let of_answers = answers.iter().map(|limit| {
         let size = if by_address(limit.per) { FEWEST } else { LINE };
-        (limit, size, NOWHERE)
+        (limit, size, NOWHERE, u64::MAX)
     });
     let mut layout = DefaultHasher::new();
     let mut end = 0;
-    for (number, (limit, size, over_slot)) in of_rules.chain(of_answers).enumerate() {
-        let entry = entry(limit, number as u32, end, size, over_slot);
-        let Placement { per, masks } = placement(limit.per);
-        (over_slot, per, masks, entry.base, entry.size).hash(&mut layout);
+    for (number, (limit, size, over_slot, until)) in of_rules.chain(of_answers).enumerate() {
+        let mut entry = entry(limit, number as u32, end, size, over_slot);
+        entry.until = until;
+        if size == 0 {
+            entry.flags |= limit_flag::NO_RATE;
+        } else {
+            let Placement { per, masks } = placement(limit.per);
+            (over_slot, per, masks, entry.base, entry.size).hash(&mut layout);
+        }
         end += size;
         for word in [
             entry.interval,
             entry.tolerance,
+            entry.until,
             entry.v4_mask,
             entry.v6_mask_hi,
             entry.v6_mask_lo,
@@ -127,7 +164,7 @@ pub(super) fn write(
             blob.u32(word);
         }
     }
-    blob.report("rate limits".into(), limits.len() + answers.len(), start);
+    blob.report("rate limits".into(), gated().count() + answers.len(), start);
     // The time of the last cookie, in a line of its own.
     if protects {
         (config.syn_protect, config.syn_seen) = (1, end);
@@ -135,12 +172,15 @@ pub(super) fn write(
         end += LINE;
     }
     config.answers = u32::from(rejects);
-    config.answers_limit = limits.len() as u32;
+    config.answers_limit = gated().count() as u32;
     config.has_ban = u32::from(limits.iter().any(|limit| limit.ban.is_some()));
     config.limits = start as u32;
-    config.buckets_size = end.next_power_of_two();
-    config.buckets_layout = layout.finish() as u32 | 1;
-    config.has_limit = if limits.is_empty() {
+    if end > 0 {
+        config.buckets_size = end.next_power_of_two();
+        config.buckets_layout = layout.finish() as u32 | 1;
+    }
+    config.expires = u32::from(gated().any(|rule| rule.enabled && rule.expires.is_some()));
+    config.has_limit = if gated().next().is_none() {
         has_limit::NO
     } else if limits.iter().any(|limit| limit.per == Per::Interface) {
         has_limit::BY_INTERFACE
@@ -168,6 +208,7 @@ fn entry(limit: &Limit, number: u32, base: u32, size: u32, over_slot: u32) -> Li
     LimitEntry {
         interval: time(1),
         tolerance: time(limit.burst - 1),
+        until: u64::MAX,
         v4_mask,
         v6_mask_hi,
         v6_mask_lo,

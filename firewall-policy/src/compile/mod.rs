@@ -189,6 +189,7 @@ impl<'a, T: Number> FamilyRules<'a, T> {
                 action,
                 limit,
                 syn_protect,
+                expires,
                 ..
             },
             &slot,
@@ -200,7 +201,7 @@ impl<'a, T: Number> FamilyRules<'a, T> {
                 *action
             };
             let mut action = u32::from(action.0);
-            if limit.is_some() {
+            if limit.is_some() || expires.is_some() {
                 action |= LIMITED | limits << LIMIT_INDEX_SHIFT;
                 limits += 1;
             }

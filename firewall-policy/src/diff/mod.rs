@@ -20,6 +20,7 @@ use crate::range::RangeSet;
 use crate::rule::{Policy, Rule};
 use crate::space::reach::{Carried, Doors};
 use crate::space::{Space, random};
+use crate::time;
 use firewall_common::abi::{essential_bit, fragments, tunnels};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
@@ -308,6 +309,21 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
     line("interfaces", interfaces(old), interfaces(new));
     lines.extend(limits(old, new));
     lines.extend(live::settings(old, new));
+    for rule in &new.rules {
+        let before = old.rules.iter().find(|other| other.name == rule.name);
+        let at = |rule: &Rule| {
+            let moment = rule.expires.map(|expiry| time::print(expiry.at));
+            moment.unwrap_or_else(|| "never".to_owned())
+        };
+        if let Some(before) = before.filter(|before| at(before) != at(rule)) {
+            lines.push(format!(
+                "rule `{}` expires: {} -> {}",
+                rule.name,
+                at(before),
+                at(rule)
+            ));
+        }
+    }
     lines
 }
 

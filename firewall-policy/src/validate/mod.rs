@@ -5,6 +5,7 @@
 //! through [`crate::source::Files`].
 
 mod addr;
+mod expires;
 mod flags;
 mod icmp;
 mod interfaces;

@@ -3,7 +3,7 @@
 use super::number::{self, Domain, Names};
 use super::set::Sets;
 use super::shape::{self, Cx, Keys, Table, boolean, text, word, wrong_kind};
-use super::{flags, icmp, limit, proto, sides, summary};
+use super::{expires, flags, icmp, limit, proto, sides, summary};
 use crate::ast::{Node, Span, Value};
 use crate::diag::{codes, show};
 use crate::range::RangeSet;
@@ -35,6 +35,7 @@ pub(super) const KEYS: Keys = Keys {
         "comment",
         "owner",
         "reason",
+        "expires",
         "mode",
         "to_port",
         "limit",
@@ -42,14 +43,7 @@ pub(super) const KEYS: Keys = Keys {
         "syn_protect",
         "ban",
     ],
-    reserved: &[
-        "log",
-        "observe",
-        "expires",
-        "fragment",
-        "fragments",
-        "notify",
-    ],
+    reserved: &["log", "observe", "fragment", "fragments", "notify"],
 };
 
 const ACTIONS: &[(&str, Action)] = &[
@@ -182,6 +176,7 @@ fn read(
     let audit = super::mode(cx, &table);
     let limit = limit::read(cx, &table, action);
     let syn_protect = syn_protect(cx, &table);
+    let expires = expires::read(cx, &table);
     let matches = matches(cx, &table, sets, zones);
     let matches = matches?;
     can_match(cx, &table, &matches);
@@ -190,13 +185,15 @@ fn read(
         can_protect(cx, &table, &matches, action)?;
     }
     let (action, audit, mut limit) = (action?, audit?, limit.ok()?);
+    let expires = expires.ok()?;
     if let Some(limit) = limit.as_mut().filter(|_| audit) {
         limit.over = Action::NEXT;
     }
     Some(Rule {
         name: name?,
         place: cx.sink.place(table.span()),
-        enabled: enabled?,
+        enabled: enabled? && !expires.is_some_and(|expiry| expiry.passed),
+        expires,
         comment,
         owner,
         reason,

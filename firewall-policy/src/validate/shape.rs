@@ -178,7 +178,6 @@ fn instead(what: &str) -> &'static str {
         "on" => {
             "use `auto`, and set net.ipv4.tcp_syncookies to 2: then every SYN is answered with a cookie"
         }
-        "expires" => "set `enabled: false` when the time has come",
         "fragment" | "fragments" => "use `packet: {fragments: drop}`, `pass` or `follow-first`",
         "include" => "put everything into one file",
         _ => "remove it; it is never silently ignored",

@@ -19,6 +19,7 @@ fn rule(index: usize, matches: Match) -> Rule {
         owner: None,
         reason: None,
         audit: None,
+        expires: None,
         summary: String::new(),
         matches,
         action: Action::DROP,

@@ -222,6 +222,7 @@ pub(crate) fn policy(seed: u64, rules: usize, style: Style) -> Policy {
                 owner: None,
                 reason: None,
                 audit: None,
+                expires: None,
                 summary: String::new(),
                 matches,
                 action: if next {

@@ -34,4 +34,9 @@ impl Files for Fake {
         };
         Ok(Box::new(Cursor::new(text)))
     }
+
+    /// 2026-01-01.
+    fn now(&self) -> u64 {
+        1_767_225_600
+    }
 }

@@ -10,6 +10,7 @@ use super::theme::Theme;
 use super::{Lines, put};
 use crate::format;
 use crate::view::{Flow as Traffic, HISTORY};
+use firewall_policy::time;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -76,7 +77,7 @@ fn facts(row: Row<'_>) -> Vec<(&'static str, String)> {
         // Not a row that can be opened.
         Row::Others(_) => Vec::new(),
         Row::Rule(view) => {
-            let state = if view.enabled {
+            let state = if view.enabled || view.expired {
                 ""
             } else {
                 ", switched off (enabled: false)"
@@ -87,6 +88,7 @@ fn facts(row: Row<'_>) -> Vec<(&'static str, String)> {
                 ("match", clean(&view.summary).into_owned()),
                 ("place", clean(&view.place).into_owned()),
             ];
+            lines.extend(view.expires.map(|at| ("expires", time::print(at))));
             for (key, text) in [("owner", &view.owner), ("reason", &view.reason)] {
                 lines.extend(text.as_ref().map(|text| (key, clean(text).into_owned())));
             }

@@ -72,4 +72,10 @@ codes! { FIELDS:
          that listens. A rule that drops, rejects or only counts has nothing to protect."
         wrong "- {name: web, proto: udp, port: 443, syn_protect: auto, action: pass}\n"
         right "- {name: web, proto: tcp, port: 443, syn_protect: auto, action: pass}\n";
+    EXPIRES "FW0176" "not a date, nor a time"
+        "A rule expires at a moment that is the same for everybody: a date, which begins at 00:00 \
+         UTC, or a time of RFC 3339 with its time zone. A length of time would begin anew with \
+         every reload."
+        wrong "- {name: party, proto: udp, port: 5000, expires: 30d, action: pass}\n"
+        right "- {name: party, proto: udp, port: 5000, expires: 2999-01-31T18:00:00+01:00, action: pass}\n";
 }

@@ -29,4 +29,9 @@ codes! { WARNINGS:
          audit` on single rules leaves the others in force."
         wrong "mode: audit\ndefault: {in: drop}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n"
         right "default: {in: drop}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n";
+    EXPIRED "FW0206" "a rule that has expired"
+        "The time of the rule has come: it is listed, and matches nothing, whether the program was \
+         loaded before or after. It comes back by no reload."
+        wrong "- {name: party, proto: udp, port: 5000, expires: 2001-01-31, action: pass}\n"
+        right "- {name: party, proto: udp, port: 5000, expires: 2999-01-31, action: pass}\n";
 }
