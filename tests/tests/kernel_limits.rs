@@ -3,10 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use firewall_common::field::Field;
+use firewall_common::key::{Family, PacketKey};
 use firewall_common::reason::Reason;
 use firewall_ctl::kernel::program::Loaded;
 use firewall_policy::compile::compile;
+use firewall_policy::host::{Memory, decide_after};
+use firewall_policy::oracle::{Allowances, evaluate_at};
+use firewall_policy::time;
 use firewall_tests::frames::{Frame, Ipv4, ethernet, udp};
+use firewall_tests::patience;
 use firewall_tests::policies::parse;
 use std::sync::Barrier;
 use std::thread::scope;
@@ -143,32 +149,75 @@ fn the_cost_of_a_limit_is_bounded() {
     );
     println!("{without:?} without a limit, {with:?} with one by source");
     // The bar is 60 ns on a quiet machine; here only what no disturbance explains.
-    assert!(with < without + firewall_tests::patience(Duration::from_nanos(200)));
+    assert!(with < without + patience(Duration::from_nanos(200)));
 }
 
-/// Nobody tells the program: no reload, no daemon.
+/// Nobody tells the program: no reload, no daemon. Oracle, host build and loaded program name the same
+/// rules before the moment and after it.
 #[test]
 #[ignore = "needs root"]
 fn a_rule_stops_when_its_time_has_come() {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
-    let until = firewall_policy::time::print(now + 2);
-    let loaded = load(
-        "drop",
-        &format!(
-            "- {{name: party, proto: udp, expires: {until}, action: pass}}\n\
-             - {{name: gone, proto: udp, expires: 1970-01-01T00:00:01Z, action: drop}}\n\
-             - {{name: rest, proto: udp, port: 53, action: next}}\n"
-        ),
+    let due = wall_clock() + patience(Duration::from_secs(2));
+    let text = format!(
+        "version: 1\ndefault: {{in: drop}}\nrules:\n\
+         - {{name: gone, proto: udp, expires: 1970-01-01T00:00:01Z, action: drop}}\n\
+         - {{name: some, proto: udp, expires: {until}, limit: {{rate: 1/d, burst: 9}}, action: next}}\n\
+         - {{name: party, proto: udp, expires: {until}, action: pass}}\n\
+         - {{name: rest, proto: udp, port: 53, action: next}}\n\
+         - {{name: dns, proto: udp, port: 53, expires: 2999-01-01, action: pass}}\n",
+        until = time::print(due.as_secs())
     );
-    assert_eq!(passed(&loaded, &from(1), 5), 5);
-    let due = UNIX_EPOCH + Duration::from_secs(now + 2);
-    std::thread::sleep(due.duration_since(SystemTime::now()).unwrap_or_default());
-    assert_eq!(passed(&loaded, &from(1), 5), 0);
-    assert_eq!(
-        (hits(&loaded, 0), hits(&loaded, 1), hits(&loaded, 2)),
-        (5, 0, 5)
-    );
+    let due = Duration::from_secs(due.as_secs());
+    let mut key = PacketKey::empty(Family::V4);
+    key.fields[Field::Proto as usize] = 17;
+    key.fields[Field::DestinationPort as usize] = 53;
+    let policy = parse(&text).unwrap();
+    let counters = policy.counters().len() as u32;
+    let slots: Vec<u32> = (0..counters).collect();
+    let tables = compile(&policy, &slots).unwrap();
+    let loaded = Loaded::load(&tables, counters, &[]).unwrap();
+    // On the host the program's clock is the wall clock itself.
+    let memory = Memory::of(&tables);
+    let mut allowances = Allowances::default();
+
+    let mut judge = || {
+        let before: Vec<u64> = (0..counters).map(|slot| hits(&loaded, slot)).collect();
+        let begin = wall_clock();
+        assert_eq!(passed(&loaded, &from(1), 1), 1);
+        assert!(
+            begin >= due || wall_clock() < due,
+            "the machine is too slow"
+        );
+        let counts = (0..counters).map(|slot| hits(&loaded, slot) - before[slot as usize]);
+        let kernel: Vec<u32> = (0..counters).zip(counts).flat_map(repeated).collect();
+
+        memory.now.set(begin.as_nanos() as u64);
+        let said = decide_after(&tables, &memory, &from(1), 0);
+        let host: Vec<u32> = said
+            .counted
+            .into_iter()
+            .chain([said.outcome.rule])
+            .collect();
+        assert_eq!(kernel, host);
+
+        let (said, _) = evaluate_at(&policy, &key, begin.as_nanos() as u64, &mut allowances);
+        let oracle = said.counted.into_iter().chain(said.decided);
+        let oracle: Vec<u32> = oracle.map(|rule| rule as u32).collect();
+        assert_eq!(kernel, oracle);
+        kernel
+    };
+    // gone, some, party, rest, dns.
+    assert_eq!(judge(), [1, 2]);
+    std::thread::sleep(due.saturating_sub(wall_clock()));
+    assert_eq!(judge(), [3, 4]);
+}
+
+/// A slot as often as it has counted.
+fn repeated((slot, count): (u32, u64)) -> impl Iterator<Item = u32> {
+    std::iter::repeat_n(slot, count as usize)
+}
+
+/// Time since the Unix epoch.
+fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
