@@ -6,6 +6,8 @@
     reason = "a helper of a test fails the test by panicking"
 )]
 
+#[path = "cli/directories.rs"]
+mod directories;
 #[path = "cli/tools.rs"]
 mod tools;
 

@@ -10,6 +10,7 @@
 //! in by the caller through [`source::Files`].
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod classbench;
 pub mod compile;
 pub mod diag;

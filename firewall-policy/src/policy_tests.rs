@@ -4,6 +4,7 @@
 //! give their results to [`findings`], so that a failure reads the same. May not import `validate`.
 
 use crate::ast::Span;
+use crate::bundle::Lines;
 use crate::diag::{Diagnostics, Severity, Sink, codes};
 use crate::explain::{Explained, explain};
 use crate::host::memory_of;
@@ -156,6 +157,7 @@ pub fn findings(
     failing: &[(&PolicyTest, Judged)],
 ) -> Diagnostics {
     let mut sink = Sink::new(name, text);
+    let lines = Lines::of(name, text);
     for (test, judged) in failing {
         let wanted = match test.by {
             None => String::new(),
@@ -180,8 +182,7 @@ pub fn findings(
         let error = sink.error(&codes::TEST_FAILED, test.span, message);
         error.label(test.packet.to_string()).help(help);
         if let Some(rule) = judged.rule {
-            let place = &policy.rules[rule].place;
-            let span = Span::of_line(text, place.line, place.column);
+            let span = lines.span(&policy.rules[rule].place);
             error.also(span, "this rule decides");
         }
     }

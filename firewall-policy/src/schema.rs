@@ -24,7 +24,8 @@ pub fn schema() -> Value {
         "title": "firewall policy, version 1",
     });
     if let Some(object) = root.as_object_mut() {
-        object.insert("$ref".into(), json!("#/$defs/policy"));
+        let whole = json!([{"$ref": "#/$defs/policy"}, {"$ref": "#/$defs/file"}]);
+        object.insert("anyOf".into(), whole);
         object.insert("$defs".into(), Value::Object(definitions));
     }
     root
@@ -32,11 +33,22 @@ pub fn schema() -> Value {
 
 /// The name of a table among the schema's definitions, from its name in messages.
 fn definition(of: &str) -> &str {
+    if of == validate::FILE.of {
+        return "file";
+    }
     let bare = of.trim_matches('`');
     ["the ", "a ", "an "]
         .iter()
         .find_map(|article| bare.strip_prefix(article))
         .unwrap_or(bare)
+}
+
+/// A file of a directory has keys of the policy.
+fn section(of: &str) -> &str {
+    if of == validate::FILE.of {
+        return "the policy";
+    }
+    of
 }
 
 fn table(of: &str, known: &[&str]) -> Value {
@@ -68,6 +80,7 @@ fn table(of: &str, known: &[&str]) -> Value {
 fn required(of: &str) -> &'static [&'static str] {
     match of {
         "the policy" => &["version", "default"],
+        "a file of `rules.d`" => &["version"],
         "an interface" => &["match"],
         "`default`" => &["in"],
         "a set" => &["type"],
@@ -80,7 +93,7 @@ fn required(of: &str) -> &'static [&'static str] {
 
 /// What a key means, in the words of docs/policy.md.
 fn meaning(of: &str, key: &str) -> Option<&'static str> {
-    Some(match (of, key) {
+    Some(match (section(of), key) {
         ("the policy", "version") => "Version of the policy language: 1.",
         ("the policy", "mode") => {
             "enforce; or audit: nothing is dropped, and what would be is counted."
@@ -204,7 +217,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
     let list = |name: &str| json!({"type": "array", "items": {"$ref": format!("#/$defs/{name}")}});
     let verdict = || json!({"enum": ["pass", "drop"]});
     let text = || json!({"type": "string", "minLength": 1});
-    Some(match (of, key) {
+    Some(match (section(of), key) {
         ("the policy", "version") => json!({"const": 1}),
         ("the policy", "interfaces") => list("interface"),
         ("the policy", "rules") => list("rule"),

@@ -2,7 +2,8 @@
 //!
 //! The entry of this crate: text to [`Policy`], or every error of the text at once.
 
-use crate::ast::{Span, yaml};
+use crate::ast::{Node, Span, yaml};
+use crate::bundle;
 use crate::diag::{Diagnostics, Severity, Sink, codes};
 use crate::policy_tests::PolicyTest;
 use crate::rule::{Policy, SetSize};
@@ -15,7 +16,8 @@ pub const MAX_POLICY_BYTES: usize = yaml::MAX_TEXT;
 /// Opens the files that a policy names (`sets.x.file`). The host program opens them on the disk;
 /// tests hand in text.
 pub trait Files {
-    /// The bytes of `path`, which is relative to the policy file's folder unless absolute. They are
+    /// The bytes of `path`, which is relative to the folder of the policy's file, or to the policy's
+    /// directory, unless absolute. They are
     /// read once, from front to back, in large pieces, and never held as a whole.
     ///
     /// # Errors
@@ -51,17 +53,17 @@ pub struct Read {
     pub sets: Vec<SetSize>,
 }
 
-/// Reads and validates a policy. `name` is the file name for messages.
+/// Reads and validates a policy. `name` is the file name for messages, or that of the directory if
+/// `text` is that of several files (see [`bundle`]).
 ///
 /// # Errors
 /// Every error of the text at once, in file order. A text that is not YAML has one.
 pub fn read_policy(name: &str, text: &str, files: &dyn Files) -> Result<Read, Diagnostics> {
     let mut sink = Sink::new(name, text);
-    let root = yaml::parse(text, &mut sink);
-    let Some(root) = root else {
+    let Some(roots) = trees(text, &mut sink) else {
         return Err(sink.finish(Severity::Error));
     };
-    match validate::policy(&root, sink, files) {
+    match validate::policy(roots, sink, files) {
         (
             Some(Found {
                 policy,
@@ -77,6 +79,37 @@ pub fn read_policy(name: &str, text: &str, files: &dyn Files) -> Result<Read, Di
         }),
         (_, sink) => Err(sink.finish(Severity::Error)),
     }
+}
+
+/// The tree of each file. `None` after an error in any of them that leaves nothing to check further.
+fn trees<'a>(text: &'a str, sink: &mut Sink<'a>) -> Option<Vec<Node<'a>>> {
+    let parts = bundle::parts(text);
+    let start = Span::at(text, 0, 0);
+    if parts.len() > bundle::MAX_FILES {
+        let message = format!(
+            "the policy has {} files, the limit is {}",
+            parts.len(),
+            bundle::MAX_FILES
+        );
+        sink.error(&codes::TOO_LARGE, start, message)
+            .help("put the rules of several files into one");
+        return None;
+    }
+    if parts.len() > 1 && text.len() > MAX_POLICY_BYTES {
+        let message = format!(
+            "the files of the policy have {} bytes, the limit is {MAX_POLICY_BYTES}",
+            text.len()
+        );
+        sink.error(&codes::TOO_LARGE, start, message).help(
+            "put long address lists into a file of their own: `sets: {name: {type: cidr, file: PATH}}`",
+        );
+        return None;
+    }
+    let trees: Vec<Option<Node<'a>>> = (0..)
+        .zip(parts)
+        .map(|(source, part)| yaml::parse(part.text, source, sink))
+        .collect();
+    trees.into_iter().collect()
 }
 
 /// As [`read_policy`], for bytes that may not be UTF-8.

@@ -1,6 +1,7 @@
 //! The JSON Schema: as it is shipped, against every policy that the project shows, and against the
 //! wrong examples of those error codes that a schema can see.
 
+use firewall_policy::bundle;
 use firewall_policy::diag::codes::{self, Code};
 use firewall_policy::schema::schema;
 use jsonschema::Validator;
@@ -79,8 +80,10 @@ fn shipped_policies_fit() {
 fn right_examples_fit() {
     let validator = validator();
     for code in codes::all().filter(|code| !code.right.is_empty()) {
-        let complaints = complaints(&validator, &Code::complete(code.right));
-        assert!(complaints.is_empty(), "{}: {complaints:#?}", code.id);
+        for part in bundle::parts(&Code::complete(code.right)) {
+            let complaints = complaints(&validator, part.text);
+            assert!(complaints.is_empty(), "{}: {complaints:#?}", code.id);
+        }
     }
 }
 
@@ -92,5 +95,12 @@ fn wrong_shapes_do_not_fit() {
         let code = codes::find(id).expect("a code");
         let complaints = complaints(&validator, &Code::complete(code.wrong));
         assert!(!complaints.is_empty(), "{id} ({}) fits", code.title);
+    }
+    for text in [
+        "rules: []\n",
+        "version: 1\nmode: audit\n",
+        "version: 1\ndefault: pass\n",
+    ] {
+        assert!(!complaints(&validator, text).is_empty(), "{text} fits");
     }
 }

@@ -12,7 +12,7 @@ use crate::sampler::mode_name;
 /// Put a policy in force through the running daemon, atomically
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The policy; - for the standard input
+    /// The policy, a file or a directory; - for the standard input
     #[arg(short, long, value_name = "FILE")]
     file: String,
 }

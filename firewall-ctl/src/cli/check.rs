@@ -17,7 +17,7 @@ use serde::Serialize;
 /// Check policies, offline and without root
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Policies; - for the standard input
+    /// Policies, files or directories; - for the standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
     /// Look for rules that do nothing too: shadowed, repeated, contradicted, unreachable or

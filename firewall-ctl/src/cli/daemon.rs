@@ -14,7 +14,7 @@ pub(super) struct Args {
     /// Interface to filter; repeat it or separate by commas [default: those that the policy names]
     #[arg(short, long = "interface", value_name = "IF", value_delimiter = ',')]
     interfaces: Vec<String>,
-    /// The policy; read again at `reload` and SIGHUP
+    /// The policy, a file or a directory; read again at `reload` and SIGHUP
     #[arg(
         short,
         long,

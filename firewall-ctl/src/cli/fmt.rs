@@ -5,7 +5,9 @@ use super::help::after;
 use super::policy;
 use crate::failure::{Exit, Failure};
 use crate::policy_file::{PolicyFile, STDIN};
+use firewall_policy::bundle::{is_bundle, parts};
 use firewall_policy::fmt::canonical;
+use std::path::Path;
 
 /// Write a policy in its canonical form, with its comments
 ///
@@ -13,10 +15,10 @@ use firewall_policy::fmt::canonical;
 /// that is not valid is refused.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The policy; - for the standard input
+    /// The policy, a file or a directory; - for the standard input
     #[arg(value_name = "FILE")]
     file: String,
-    /// Replace the file instead of printing
+    /// Replace the file, or those of the directory, instead of printing
     #[arg(short, long, conflicts_with = "check")]
     write: bool,
     /// Print nothing; exit code 8 if the file is not in canonical form
@@ -51,6 +53,13 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     }
     let file = PolicyFile::read(&args.file)?;
     let (name, text) = (file.name.clone(), file.text.clone());
+    if args.write && is_bundle(&text) && !Path::new(&name).is_dir() {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("{name} holds several files in one and cannot be replaced"),
+        )
+        .help("name the directory that they come from, or leave --write out"));
+    }
     let before = policy::compile_text(file.clone(), context)?;
     let written = canonical(&name, &text)
         .map_err(|findings| Failure::policy(&findings, context.color_errors))?;
@@ -77,8 +86,15 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     if !args.write {
         context.print(&written)?;
     } else if written != text {
-        replace(&args.file, &written)?;
-        context.say(&format!("{name}: written"))?;
+        let pairs = parts(&text).into_iter().zip(parts(&written));
+        for (_, after) in pairs.filter(|(before, after)| before.text != after.text) {
+            let file = match after.path {
+                "" => name.clone(),
+                path => Path::new(&name).join(path).display().to_string(),
+            };
+            replace(&file, after.text)?;
+            context.say(&format!("{file}: written"))?;
+        }
     }
     Ok(Exit::Ok)
 }

@@ -17,7 +17,7 @@ pub(super) struct Args {
     /// Interface to filter; repeat it or separate by commas [default: those that the policy names]
     #[arg(short, long = "interface", value_name = "IF", value_delimiter = ',')]
     interfaces: Vec<String>,
-    /// The policy; - for the standard input
+    /// The policy, a file or a directory; - for the standard input
     #[arg(short, long, value_name = "FILE")]
     file: String,
     /// How to attach [default: as the policy says]

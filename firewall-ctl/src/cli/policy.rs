@@ -6,6 +6,7 @@ use crate::api::report::PolicyReport;
 use crate::engine::{Compiled, Engine, Request};
 use crate::failure::Failure;
 use crate::policy_file::PolicyFile;
+use firewall_policy::bundle::is_bundle;
 use std::path::{Path, PathBuf};
 
 /// Reads and compiles a policy file.
@@ -51,7 +52,7 @@ pub(super) fn compile_in_force(
         .map_err(|failure| failure.help(instead))?;
     let report = in_force(&source)?;
     let file = PolicyFile {
-        base: folder_of(&report.policy),
+        base: folder_of(&report.policy, &report.text),
         name: report.policy,
         text: report.text,
     };
@@ -69,8 +70,11 @@ pub(super) fn compile_in_force(
 }
 
 /// Where the files of a policy are looked for.
-fn folder_of(policy: &str) -> PathBuf {
+fn folder_of(policy: &str, text: &str) -> PathBuf {
     let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    if is_bundle(text) {
+        return here.join(policy);
+    }
     match Path::new(policy).parent() {
         Some(parent) => here.join(parent),
         None => here,

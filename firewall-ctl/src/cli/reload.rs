@@ -7,7 +7,7 @@ use crate::api::ReloadRequest;
 use crate::api::client::Client;
 use crate::failure::{Exit, Failure};
 
-/// Have the daemon read its policy file again; an error leaves the old policy in force
+/// Have the daemon read its policy again; an error leaves the old policy in force
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 

@@ -48,7 +48,7 @@ pub(super) struct Args {
     /// A capture (pcap or pcapng): verdicts by rule
     #[arg(long, value_name = "FILE")]
     pcap: Option<String>,
-    /// The policy; - for the standard input [default: the policy in force]
+    /// The policy, a file or a directory; - for the standard input [default: the policy in force]
     #[arg(short, long, value_name = "FILE")]
     file: Option<String>,
     /// Zone of the interface that it comes in on

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 /// A stretch of one source text, with the line and column where it starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Span {
-    /// Number of the source: 0 is the policy, the rest are files that it names.
+    /// Number of the source: the policy's files from 0, then files that they name.
     pub(crate) source: u32,
     /// Byte offset of the first character.
     pub(crate) start: u32,
@@ -24,7 +24,12 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// The stretch from `start` to `end` of the policy's text, by counting from its beginning.
+    /// The same stretch of another source.
+    pub(crate) fn of(self, source: u32) -> Self {
+        Self { source, ..self }
+    }
+
+    /// The stretch from `start` to `end` of the policy's first file, by counting from its beginning.
     pub(crate) fn at(text: &str, start: usize, end: usize) -> Self {
         let before = &text[..start];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);

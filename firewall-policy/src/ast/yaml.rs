@@ -28,9 +28,10 @@ enum Open<'a> {
     Map(Span, Vec<(Key<'a>, Node<'a>)>, Option<Key<'a>>),
 }
 
-/// Reads one document. `None` after an error that leaves nothing to check further.
-pub(crate) fn parse<'a>(text: &'a str, sink: &mut Sink<'a>) -> Option<Node<'a>> {
-    if !text_is_sound(text, sink) {
+/// Reads one document, the text of the source with the number `source`. `None` after an error that
+/// leaves nothing to check further.
+pub(crate) fn parse<'a>(text: &'a str, source: u32, sink: &mut Sink<'a>) -> Option<Node<'a>> {
+    if !text_is_sound(text, source, sink) {
         return None;
     }
     let mut options = Options::default();
@@ -41,6 +42,7 @@ pub(crate) fn parse<'a>(text: &'a str, sink: &mut Sink<'a>) -> Option<Node<'a>> 
     options.emit_unresolved_aliases = true;
     let mut builder = Builder {
         sink,
+        source,
         open: Vec::new(),
         root: None,
         nodes: 0,
@@ -55,7 +57,7 @@ pub(crate) fn parse<'a>(text: &'a str, sink: &mut Sink<'a>) -> Option<Node<'a>> 
                 }
             }
             Err(error) => {
-                syntax_error(text, &error, builder.sink);
+                syntax_error(text, source, &error, builder.sink);
                 return None;
             }
         }
@@ -70,14 +72,25 @@ pub(crate) fn parse<'a>(text: &'a str, sink: &mut Sink<'a>) -> Option<Node<'a>> 
         | None => {
             if sound {
                 let span = Span {
+                    source,
                     line: 1,
                     column: 1,
                     ..Span::default()
                 };
-                sink.error(&codes::EMPTY, span, "the policy is empty").help(
-                    "the smallest policy is `version: 1` and `default: {in: pass}`, each on a line \
-                     of its own",
-                );
+                // A file that was cut off must not pass for one that adds nothing.
+                let (message, help) = if source == 0 {
+                    (
+                        "the policy is empty",
+                        "the smallest policy is `version: 1` and `default: {in: pass}`, each on a \
+                         line of its own",
+                    )
+                } else {
+                    (
+                        "this file of the policy is empty",
+                        "write `version: 1` if it is to add nothing, or remove the file",
+                    )
+                };
+                sink.error(&codes::EMPTY, span, message).help(help);
             }
             None
         }
@@ -86,8 +99,9 @@ pub(crate) fn parse<'a>(text: &'a str, sink: &mut Sink<'a>) -> Option<Node<'a>> 
 }
 
 /// Size and characters, before the parser sees the text.
-fn text_is_sound(text: &str, sink: &mut Sink<'_>) -> bool {
+fn text_is_sound(text: &str, source: u32, sink: &mut Sink<'_>) -> bool {
     let first = Span {
+        source,
         line: 1,
         column: 1,
         ..Span::default()
@@ -115,7 +129,7 @@ fn text_is_sound(text: &str, sink: &mut Sink<'_>) -> bool {
     let found = text[offset..].find(bad).map(|at| offset + at);
     if let Some(start) = found.into_iter().chain(returns.filter(alone).take(1)).min() {
         let character = text[start..].chars().next().unwrap_or_default();
-        let span = Span::at(text, start, start + character.len_utf8());
+        let span = Span::at(text, start, start + character.len_utf8()).of(source);
         sink.error(
             &codes::CONTROL_CHARACTER,
             span,
@@ -130,11 +144,11 @@ fn text_is_sound(text: &str, sink: &mut Sink<'_>) -> bool {
     true
 }
 
-fn span_of(span: &EventSpan) -> Span {
+fn span_of(span: &EventSpan, source: u32) -> Span {
     let start = span.start.byte_offset().unwrap_or(0);
     let end = span.end.byte_offset().unwrap_or(start).max(start);
     Span {
-        source: 0,
+        source,
         start: start as u32,
         end: end as u32,
         line: span.start.line() as u32,
@@ -144,6 +158,8 @@ fn span_of(span: &EventSpan) -> Span {
 
 struct Builder<'s, 'a> {
     sink: &'s mut Sink<'a>,
+    /// Number of the text.
+    source: u32,
     open: Vec<Open<'a>>,
     root: Option<Node<'a>>,
     nodes: usize,
@@ -155,7 +171,7 @@ struct Builder<'s, 'a> {
 impl<'a> Builder<'_, 'a> {
     /// Takes one event; false to stop.
     fn event(&mut self, event: Event<'a>, at: EventSpan) -> bool {
-        let span = span_of(&at);
+        let span = span_of(&at, self.source);
         if event.is_node() {
             self.nodes += 1;
             if self.nodes > MAX_NODES {
@@ -187,7 +203,7 @@ impl<'a> Builder<'_, 'a> {
                 self.sound = false;
             }
             if event.tag().is_some() {
-                let at = at.tag_span().map_or(span, |tag| span_of(&tag));
+                let at = at.tag_span().map_or(span, |tag| span_of(&tag, self.source));
                 let written = self.sink.slice(at).trim().to_string();
                 let message = format!("YAML reads `{}` as a type tag", show(&written));
                 self.sink.error(&codes::TAG, at, message).help(format!(
@@ -316,12 +332,12 @@ fn offset(text: &str, marker: &Marker) -> usize {
 }
 
 /// Turns the parser's error into one that says what to write.
-fn syntax_error(text: &str, error: &ScanError, sink: &mut Sink<'_>) {
+fn syntax_error(text: &str, source: u32, error: &ScanError, sink: &mut Sink<'_>) {
     let marker = error.marker();
     let start = offset(text, marker);
     let next = text[start..].chars().next();
     let span = Span {
-        source: 0,
+        source,
         start: start as u32,
         end: (start + next.filter(|&c| c != '\n').map_or(0, char::len_utf8)) as u32,
         line: (marker.line() as u32).max(1),
@@ -340,7 +356,7 @@ fn syntax_error(text: &str, error: &ScanError, sink: &mut Sink<'_>) {
             let tab = tab.unwrap_or(start);
             sink.error(
                 &codes::TAB,
-                Span::at(text, tab, tab + 1),
+                Span::at(text, tab, tab + 1).of(source),
                 "a tab in the indentation",
             )
             .help("indent with spaces; YAML does not allow tabs there");
@@ -356,7 +372,7 @@ fn syntax_error(text: &str, error: &ScanError, sink: &mut Sink<'_>) {
             };
             sink.error(
                 &codes::TAB,
-                Span::at(text, tab, tab),
+                Span::at(text, tab, tab).of(source),
                 "a tab in the indentation",
             )
             .help("indent with spaces; YAML does not allow tabs there");

@@ -9,6 +9,7 @@ mod render;
 pub(crate) mod suggest;
 
 use crate::ast::Span;
+use crate::bundle;
 use crate::rule::Place;
 use codes::Code;
 use serde::{Serialize, Serializer};
@@ -136,10 +137,13 @@ impl Diagnostic {
     }
 }
 
-/// Collects findings while a policy is read, and owns the texts.
+/// Collects findings while a policy is read, and owns the texts: the files of the policy, then those
+/// that it names.
 #[derive(Debug)]
 pub(crate) struct Sink<'a> {
     sources: Vec<(String, Cow<'a, str>)>,
+    /// The path of each file of the policy in its directory.
+    paths: Vec<&'a str>,
     list: Vec<Diagnostic>,
     omitted: [usize; 2],
     /// Takes what is not kept.
@@ -147,10 +151,15 @@ pub(crate) struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    /// A sink for the policy `text` in the file `name`.
+    /// A sink for the policy `text` in the file or directory `name`.
     pub(crate) fn new(name: &str, text: &'a str) -> Self {
+        let parts = bundle::parts(text);
         Self {
-            sources: vec![(name.to_string(), Cow::Borrowed(text))],
+            sources: parts
+                .iter()
+                .map(|part| (bundle::shown(name, part), Cow::Borrowed(part.text)))
+                .collect(),
+            paths: parts.iter().map(|part| part.path).collect(),
             list: Vec::new(),
             omitted: [0; 2],
             scratch: None,
@@ -162,6 +171,16 @@ impl<'a> Sink<'a> {
     pub(crate) fn add_source(&mut self, name: &str, text: String) -> u32 {
         self.sources.push((name.to_string(), Cow::Owned(text)));
         (self.sources.len() - 1) as u32
+    }
+
+    /// A path that stands at `span`, from the policy's directory: it counts from the folder of the
+    /// file in which it is written.
+    pub(crate) fn resolve<'p>(&self, span: Span, path: &'p str) -> Cow<'p, str> {
+        let written_in = self.paths.get(span.source as usize);
+        match written_in.and_then(|file| file.rsplit_once('/')) {
+            Some((folder, _)) if !path.starts_with('/') => format!("{folder}/{path}").into(),
+            _ => path.into(),
+        }
     }
 
     /// The text of a source.

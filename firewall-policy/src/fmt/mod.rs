@@ -13,6 +13,7 @@ mod comments;
 mod values;
 
 use crate::ast::{Key, Node, Value, yaml};
+use crate::bundle::{self, Part};
 use crate::diag::{Diagnostics, Severity, Sink};
 use comments::{Comments, Unit};
 
@@ -67,19 +68,33 @@ const KEYS: [&str; 32] = [
     "elements",
 ];
 
-/// Writes a policy anew in canonical form. The caller has read it, so that it is valid.
+/// Writes a policy anew in canonical form, each of its files. The caller has read it, so that it is
+/// valid.
 ///
 /// # Errors
 /// Text that is not YAML.
 pub fn canonical(name: &str, text: &str) -> Result<String, Diagnostics> {
     let mut sink = Sink::new(name, text);
-    let Some(root) = yaml::parse(text, &mut sink) else {
-        return Err(sink.finish(Severity::Error));
-    };
+    let mut written = Vec::new();
+    for (source, part) in (0..).zip(bundle::parts(text)) {
+        let Some(root) = yaml::parse(part.text, source, &mut sink) else {
+            return Err(sink.finish(Severity::Error));
+        };
+        written.push((part.path, file(part.text, &root)));
+    }
+    if let [("", text)] = &mut *written {
+        return Ok(std::mem::take(text));
+    }
+    let parts = written.iter().map(|(path, text)| Part { path, text });
+    Ok(bundle::join(parts))
+}
+
+/// One file in canonical form.
+fn file(text: &str, root: &Node<'_>) -> String {
     let Value::Map(sections) = &root.value else {
-        return Ok(text.to_owned());
+        return text.to_owned();
     };
-    let mut comments = Comments::of(text, &root);
+    let mut comments = Comments::of(text, root);
     let head = sections
         .first()
         .map_or(String::new(), |(key, _)| comments.head(key.span));
@@ -104,7 +119,7 @@ pub fn canonical(name: &str, text: &str) -> Result<String, Diagnostics> {
         out.push('\n');
         out.push_str(&rest);
     }
-    Ok(out)
+    out
 }
 
 fn rank(order: &[&str], key: &str) -> usize {

@@ -9,6 +9,7 @@ mod cover;
 pub use cover::Standing;
 
 use crate::ast::Span;
+use crate::bundle::Lines;
 use crate::diag::{Diagnostics, Severity, Sink, codes};
 use crate::range::RangeSet;
 use crate::rule::{Policy, Rule};
@@ -56,7 +57,7 @@ pub fn lint_within(name: &str, text: &str, policy: &Policy, tables: &Tables, bud
         .collect();
     let mut sink = Sink::new(name, text);
     let mut report = Report {
-        lines: Lines::of(text),
+        lines: Lines::of(name, text),
         sink: &mut sink,
         policy,
     };
@@ -83,56 +84,6 @@ fn ssh<T: Carried>() -> Space<T> {
         .with(Field::TcpFlags, one(flag::SYN))
 }
 
-/// Byte offsets of the lines, so that a place is found without counting from the top.
-struct Lines<'t> {
-    text: &'t str,
-    starts: Vec<usize>,
-}
-
-impl<'t> Lines<'t> {
-    fn of(text: &'t str) -> Self {
-        let behind = text.match_indices('\n').map(|(at, _)| at + 1);
-        Self {
-            text,
-            starts: std::iter::once(0).chain(behind).collect(),
-        }
-    }
-
-    /// The name of a rule at its place, or what stands there.
-    fn span(&self, rule: &Rule) -> Span {
-        let (line, column) = (rule.place.line, rule.place.column);
-        let Some(&start) = self.starts.get(line.saturating_sub(1) as usize) else {
-            return Span::default();
-        };
-        let rest = self.text[start..].lines().next().unwrap_or_default();
-        let span = Span::of_line(rest, 1, column);
-        Span {
-            start: span.start + start as u32,
-            end: span.end + start as u32,
-            line,
-            ..span
-        }
-    }
-
-    /// The line that begins with `key`.
-    fn key(&self, key: &str) -> Span {
-        let found = self
-            .starts
-            .iter()
-            .position(|&start| self.text[start..].starts_with(key));
-        let line = found.unwrap_or(0);
-        let start = self.starts[line];
-        let length = if found.is_some() { key.len() } else { 1 };
-        Span {
-            source: 0,
-            start: start as u32,
-            end: (start + length) as u32,
-            line: line as u32 + 1,
-            column: 1,
-        }
-    }
-}
-
 /// Turns facts into findings.
 struct Report<'r, 't> {
     lines: Lines<'t>,
@@ -142,7 +93,7 @@ struct Report<'r, 't> {
 
 impl Report<'_, '_> {
     fn rule(&mut self, rule: &Rule, standing: &Standing) {
-        let span = self.lines.span(rule);
+        let span = self.lines.span(&rule.place);
         let name = &rule.name;
         let does = match rule.action {
             Action::NEXT => "counts",
@@ -180,7 +131,7 @@ impl Report<'_, '_> {
             return;
         };
         let (name, earlier) = (&rule.name, &first.name);
-        let related = self.lines.span(first);
+        let related = self.lines.span(&first.place);
         let verb = match first.action {
             Action::PASS => "passes",
             Action::REJECT => "rejects",

@@ -6,6 +6,7 @@
 
 mod addr;
 mod expires;
+mod files;
 mod flags;
 mod icmp;
 mod interfaces;
@@ -55,6 +56,7 @@ use crate::source::Files;
 use set::Sets;
 use shape::{Cx, Table};
 
+pub(crate) use files::FILE;
 pub(crate) use shape::Keys;
 
 const KEYS: Keys = Keys {
@@ -73,9 +75,10 @@ const KEYS: Keys = Keys {
 };
 
 /// The keys of every kind of table in the language: see [`crate::schema`].
-pub(crate) fn key_tables() -> [&'static Keys; 11] {
+pub(crate) fn key_tables() -> [&'static Keys; 12] {
     [
         &KEYS,
+        &FILE,
         &interfaces::KEYS,
         &packet::DEFAULT,
         &packet::ESSENTIAL_KEYS,
@@ -114,13 +117,14 @@ pub(crate) struct Found {
 }
 
 /// Reads the whole policy. The result counts only if the sink has no errors.
+/// `roots` are the trees of the policy's files.
 pub(crate) fn policy<'a>(
-    root: &Node<'a>,
+    roots: Vec<Node<'a>>,
     sink: Sink<'a>,
     files: &'a dyn Files,
 ) -> (Option<Found>, Sink<'a>) {
     let mut cx = Cx::new(sink, files);
-    let policy = read(&mut cx, root);
+    let policy = files::merge(&mut cx, roots).and_then(|root| read(&mut cx, &root));
     (policy, cx.sink)
 }
 

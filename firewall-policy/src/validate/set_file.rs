@@ -78,6 +78,7 @@ pub(super) fn read(
     limit: u64,
     ranges: &mut Ranges,
 ) -> bool {
+    let path = &*cx.sink.resolve(span, path);
     let files = cx.files;
     let mut lines = match files.open(path).map_err(Stop::Io).and_then(Lines::new) {
         Ok(lines) => lines,
@@ -203,7 +204,7 @@ fn unreadable(cx: &mut Cx<'_>, span: Span, path: &str, number: u32, stop: &Stop)
             format!("cannot read the set file `{path}`: {error}"),
             match error.kind() {
                 io::ErrorKind::NotFound => {
-                    "the path counts from the policy file's folder, unless it starts with `/`"
+                    "the path counts from the folder of the file that names it, unless it starts with `/`"
                 }
                 io::ErrorKind::PermissionDenied => {
                     "make the file readable for the user that runs this"

@@ -64,6 +64,12 @@ codes! { SHAPE:
         "Keys are plain words. A list or mapping as a key is mostly a value that lacks its quotes."
         wrong "- {{name: web}: pass}\n"
         right "- {name: web, action: pass}\n";
+    MISPLACED "FW0127" "a key that belongs to firewall.yaml"
+        "What a policy has once stands in its directory's firewall.yaml. The files of rules.d add \
+         rules, sets and tests, and nothing else: a default that any of them could change would be \
+         easy to overlook."
+        wrong "--- # file: firewall.yaml\nversion: 1\ndefault: {in: pass}\n--- # file: rules.d/10-web.yaml\nversion: 1\ndefault: {in: drop}\n"
+        right "--- # file: firewall.yaml\nversion: 1\ndefault: {in: pass}\n--- # file: rules.d/10-web.yaml\nversion: 1\nrules:\n- {name: web, proto: tcp, port: 80, action: pass}\n";
     BAD_NAME "FW0130" "not a name"
         "Names of rules, sets and zones are 1 to 63 of a-z, 0-9 and `-`, so that they can stand in \
          metrics, file names and commands unchanged."
