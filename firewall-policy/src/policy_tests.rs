@@ -5,11 +5,12 @@
 
 use crate::ast::Span;
 use crate::bundle::Lines;
+use crate::compile::compile;
 use crate::diag::{Diagnostics, Severity, Sink, codes};
 use crate::explain::{Explained, explain};
 use crate::host::memory_of;
 use crate::packet_text::{Earlier, PacketText};
-use crate::rule::{Place, Policy};
+use crate::rule::{Place, Policy, Rule};
 use crate::tables::Tables;
 use firewall_common::reason::Reason;
 use firewall_common::verdict::Verdict;
@@ -145,6 +146,46 @@ pub fn failing<'t>(
         .map(|test| (test, test.on_host(policy, &tables)))
         .filter(|(test, judged)| !test.holds(*judged))
         .collect()
+}
+
+/// The tests without those that hold only with rules that have expired; a warning for each of these.
+/// Otherwise the time alone would make a policy one that is refused, and leave a machine that starts
+/// after that moment without any.
+pub(crate) fn in_time(
+    policy: &Policy,
+    mut tests: Vec<PolicyTest>,
+    sink: &mut Sink<'_>,
+) -> Vec<PolicyTest> {
+    let has_expired = |rule: &Rule| rule.expires.is_some_and(|expiry| expiry.passed);
+    if tests.is_empty() || !policy.rules.iter().any(has_expired) {
+        return tests;
+    }
+    let mut before = policy.clone();
+    before
+        .rules
+        .iter_mut()
+        .filter(|rule| has_expired(rule))
+        .for_each(|rule| rule.enabled = true);
+    let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
+    let (Ok(now), Ok(then)) = (compile(policy, &slots), compile(&before, &slots)) else {
+        // Too large: whoever compiles it for use says so.
+        return tests;
+    };
+    let (now, then) = (now.enforced(), then.enforced());
+    tests.retain(|test| {
+        let outlived =
+            !test.holds(test.on_host(policy, &now)) && test.holds(test.on_host(&before, &then));
+        if outlived {
+            let message = format!(
+                "the test `{}` holds only with a rule that has expired: it is not run",
+                test.name
+            );
+            sink.warning(&codes::EXPIRED, test.span, message)
+                .help("remove it with the rule, or give the rule another time");
+        }
+        !outlived
+    });
+    tests
 }
 
 /// Failing tests as errors of the policy file `name` with the text `text`.

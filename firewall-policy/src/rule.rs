@@ -168,7 +168,7 @@ pub struct Rule {
 pub struct Expiry {
     /// Seconds since the Unix epoch.
     pub at: u64,
-    /// Whether that moment had come when the policy was read.
+    /// Whether only that moment, which had come when the policy was read, keeps it from being enabled.
     pub passed: bool,
 }
 

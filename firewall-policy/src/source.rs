@@ -5,7 +5,7 @@
 use crate::ast::{Node, Span, yaml};
 use crate::bundle;
 use crate::diag::{Diagnostics, Severity, Sink, codes};
-use crate::policy_tests::PolicyTest;
+use crate::policy_tests::{self, PolicyTest};
 use crate::rule::{Policy, SetSize};
 use crate::validate::{self, Found};
 use std::io;
@@ -70,10 +70,10 @@ pub fn read_policy(name: &str, text: &str, files: &dyn Files) -> Result<Read, Di
                 tests,
                 sets,
             }),
-            sink,
+            mut sink,
         ) if !sink.has_errors() => Ok(Read {
+            tests: policy_tests::in_time(&policy, tests, &mut sink),
             policy,
-            tests,
             warnings: sink.finish(Severity::Warning),
             sets,
         }),

@@ -390,3 +390,36 @@ fn what_has_expired_when_it_is_read_is_not_in_the_tables() {
     let plain = compile(&read("").policy, &slots).expect("small");
     assert_eq!((plain.config.expires, plain.config.has_next), (0, 0));
 }
+
+/// Time alone refuses no policy: what was loaded yesterday loads today, and a machine that starts
+/// after the moment is not without a filter.
+#[test]
+fn a_test_of_what_has_expired_is_left_out_with_a_warning() {
+    struct At(u64);
+    impl Files for At {
+        fn open(&self, path: &str) -> std::io::Result<Box<dyn std::io::Read + '_>> {
+            NoFiles.open(path)
+        }
+        fn now(&self) -> u64 {
+            self.0
+        }
+    }
+    let text = "version: 1\ndefault: {in: drop}\nrules:\n\
+         - {name: party, proto: udp, port: 53, expires: 1970-01-02, action: pass}\n\
+         - {name: off, enabled: false, proto: udp, port: 54, expires: 1970-01-02, action: pass}\n\
+         tests:\n\
+         - {name: guests, packet: 'udp 192.0.2.1 > 192.0.2.2:53', expect: pass, by: party}\n\
+         - {name: nobody, packet: 'udp 192.0.2.1 > 192.0.2.2:54', expect: drop}\n\
+         - {name: wrong, packet: 'udp 192.0.2.1 > 192.0.2.2:54', expect: pass}\n";
+    let left = |now: u64| {
+        let read = read_policy("t.yaml", text, &At(now)).expect("a policy");
+        let names: Vec<String> = read.tests.into_iter().map(|test| test.name).collect();
+        let warnings = read.warnings.list;
+        let about_tests = warnings.iter().filter(|w| w.message.contains("the test"));
+        (names, about_tests.count())
+    };
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(left(86_399), (names(&["guests", "nobody", "wrong"]), 0));
+    // A rule that is switched off excuses nothing.
+    assert_eq!(left(86_400), (names(&["nobody", "wrong"]), 1));
+}

@@ -185,14 +185,17 @@ fn read(
         can_protect(cx, &table, &matches, action)?;
     }
     let (action, audit, mut limit) = (action?, audit?, limit.ok()?);
-    let expires = expires.ok()?;
+    let (enabled, mut expires) = (enabled?, expires.ok()?);
+    if let Some(expiry) = &mut expires {
+        expiry.passed &= enabled;
+    }
     if let Some(limit) = limit.as_mut().filter(|_| audit) {
         limit.over = Action::NEXT;
     }
     Some(Rule {
         name: name?,
         place: cx.sink.place(table.span()),
-        enabled: enabled? && !expires.is_some_and(|expiry| expiry.passed),
+        enabled: enabled && !expires.is_some_and(|expiry| expiry.passed),
         expires,
         comment,
         owner,

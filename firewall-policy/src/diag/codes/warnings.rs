@@ -31,7 +31,8 @@ codes! { WARNINGS:
         right "default: {in: drop}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n";
     EXPIRED "FW0206" "a rule that has expired"
         "The time of the rule has come: it is listed, and matches nothing, whether the program was \
-         loaded before or after. It comes back by no reload."
+         loaded before or after. As long as the clock is past that moment, no reload brings it back. A \
+         test that holds only with such a rule is not run."
         wrong "- {name: party, proto: udp, port: 5000, expires: 2001-01-31, action: pass}\n"
         right "- {name: party, proto: udp, port: 5000, expires: 2999-01-31, action: pass}\n";
 }
