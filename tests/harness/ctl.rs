@@ -5,6 +5,7 @@
 use crate::netns::{Namespace, unique};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -18,7 +19,7 @@ pub struct Ctl<'a> {
     folder: PathBuf,
     pins: PathBuf,
     daemon: Option<Child>,
-    variables: Vec<(&'static str, &'static str)>,
+    variables: Vec<(&'static str, OsString)>,
 }
 
 impl<'a> Ctl<'a> {
@@ -44,8 +45,8 @@ impl<'a> Ctl<'a> {
     }
 
     /// Sets an environment variable for everything that is started from now on.
-    pub fn set(&mut self, name: &'static str, value: &'static str) {
-        self.variables.push((name, value));
+    pub fn set(&mut self, name: &'static str, value: impl Into<OsString>) {
+        self.variables.push((name, value.into()));
     }
 
     /// The folder of this user's pins.
@@ -90,7 +91,7 @@ impl<'a> Ctl<'a> {
             .arg(self.folder.join("control.sock"));
         command
             .args(arguments)
-            .envs(self.variables.iter().copied())
+            .envs(self.variables.iter().cloned())
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
         command

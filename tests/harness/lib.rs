@@ -4,6 +4,7 @@
 //! Everything that it makes on the machine has a name with the prefix `fwt-` and is removed by a
 //! `Drop`, so also when a test fails.
 
+pub mod clock;
 pub mod ctl;
 pub mod evasion;
 pub mod features;

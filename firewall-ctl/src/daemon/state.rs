@@ -19,7 +19,7 @@ use std::sync::mpsc::Sender as JobSender;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 /// Messages in flight; senders wait beyond that.
 const QUEUE: usize = 64;
@@ -145,6 +145,8 @@ pub(super) struct State {
     /// When the last job ended: readings from before say nothing about what is in force.
     changed: Instant,
     last_error: Option<String>,
+    /// The generation that was to be applied again because the clock was set.
+    renewed: Option<u64>,
     unreadable: Option<String>,
     jobs: JobSender<Job>,
     refresh: Refresh,
@@ -168,6 +170,7 @@ impl State {
             early: Vec::new(),
             changed: now,
             last_error: start.last_error,
+            renewed: None,
             unreadable: None,
             jobs,
             refresh,
@@ -280,6 +283,7 @@ impl State {
                 if reading.looked >= self.changed {
                     self.sampler
                         .push(reading.counters, &reading.observed.record);
+                    self.renew(&reading.observed);
                     self.observed = Some(reading.observed);
                     self.sampled = Some(reading.read);
                 }
@@ -304,6 +308,28 @@ impl State {
                 let _ = reply.send(self.snapshot(ports));
             }
         }
+    }
+
+    /// Has the policy in force applied once more if rules of it expire and the clock was set since.
+    /// Once for each generation: what failed is told by `status`, and waits for somebody to mend it.
+    fn renew(&mut self, observed: &Arc<Observed>) {
+        let generation = observed.record.generation;
+        if self.renewed == Some(generation) || !observed.record.clock_has_moved() {
+            return;
+        }
+        self.renewed = Some(generation);
+        if observed.links.is_empty() {
+            return;
+        }
+        info!(
+            generation,
+            "the clock was set: the policy is applied again, for its rules that expire"
+        );
+        self.take(Message::Apply(Job {
+            what: What::Again(Arc::clone(observed)),
+            color: false,
+            reply: None,
+        }));
     }
 
     fn snapshot(&self, ports: usize) -> Snapshot {

@@ -5,7 +5,7 @@
 use super::Options;
 use super::state::{Done, Message};
 use crate::api::ApplyRequest;
-use crate::engine::{Applied, Engine, Record, Request};
+use crate::engine::{Applied, Engine, Observed, Record, Request};
 use crate::failure::{Exit, Failure};
 use crate::kernel::log::KernelLog;
 use crate::policy_file::PolicyFile;
@@ -32,6 +32,8 @@ pub(super) enum What {
     Sent(ApplyRequest),
     /// The daemon's own file.
     File,
+    /// What is in force, once more: rules that expire go by a clock that has been set since.
+    Again(Arc<Observed>),
 }
 
 /// One policy to apply.
@@ -54,6 +56,7 @@ pub(super) fn apply(
             let (verb, path) = match &job.what {
                 What::Sent(request) => ("apply", request.path.clone()),
                 What::File => ("reload", options.policy.clone()),
+                What::Again(observed) => ("renewal", observed.record.policy_path.clone()),
             };
             let result = request(&options, job.what).and_then(|request| {
                 engine
@@ -88,8 +91,25 @@ fn request(options: &Options, what: What) -> Result<Request, Failure> {
             text: sent.text,
             base: sent.base,
         },
+        What::Again(observed) => return Ok(again(&observed)),
     };
     Ok(options.request(file))
+}
+
+/// The policy in force, as it is, on the interfaces that it is on.
+fn again(observed: &Observed) -> Request {
+    Request {
+        policy_path: observed.record.policy_path.clone(),
+        policy_text: observed.record.policy_text.clone(),
+        base: observed.record.base.clone(),
+        interfaces: observed
+            .links
+            .iter()
+            .map(|link| link.name.clone())
+            .collect(),
+        mode: None,
+        replace: false,
+    }
 }
 
 /// Asks the sampling thread to look up anew what is in force.

@@ -241,6 +241,13 @@ impl Engine {
                 ));
             }
         }
+        if record.clock_has_moved() {
+            warnings.push(
+                "the clock was set, or the machine slept, since the policy was applied: its rules \
+                 expire by the clock as it was then; apply the policy again"
+                    .to_owned(),
+            );
+        }
         Ok(Some(Observed {
             record,
             links,
@@ -416,6 +423,7 @@ fn is_in_force(
             .any(|i| (&i.name, i.ifindex, i.zone) == (&target.name, target.ifindex, target.zone))
     };
     record.fingerprint == source.fingerprint
+        && !record.clock_has_moved()
         && survey.generations.len() == 1
         && survey.links.len() == targets.len()
         && survey

@@ -301,6 +301,9 @@ fn stage_and_switch<'a>(
     let mut config = Config {
         live_ids,
         frags: u32::from(desired.frags),
+        clock: record
+            .clock
+            .map_or([0; 2], |clock| [clock as u32, (clock >> 32) as u32]),
         fragment_seed: RandomState::new().hash_one(number) as u32,
         ..tables.config
     };
@@ -649,11 +652,18 @@ fn draft_record(
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
+    let expires = source
+        .policy
+        .rules
+        .iter()
+        .any(|rule| rule.expires.is_some());
     Ok(Record {
         abi_version: ABI_VERSION,
         generation,
         policy_path: request.policy_path.clone(),
         policy_text: request.policy_text.clone(),
+        base: request.base.clone(),
+        clock: expires.then(host::clock_offset),
         sha256: source.sha256.clone(),
         fingerprint: source.fingerprint.clone(),
         namespace: host::network_namespace()?,

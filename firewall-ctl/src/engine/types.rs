@@ -4,7 +4,7 @@
 //! Plain data. `Record` is what was put in force, `Observed` what the kernel shows; where they
 //! differ, `Observed::warnings` says so.
 
-use crate::kernel::KernelError;
+use crate::kernel::{KernelError, host};
 use firewall_common::abi::Counter;
 use firewall_policy::compile::LimitError;
 use firewall_policy::diag::Diagnostics;
@@ -13,6 +13,10 @@ use firewall_policy::rule::{Mode, Policy, SetSize};
 use firewall_policy::tables::Tables;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How far the clock may be set before rules that expire are told. Time servers slew what is less.
+pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_millis(500);
 
 /// Everything about a generation that outlives the process which made it. Kept as JSON in a pinned
 /// map, so that whoever finds the pins finds the names too.
@@ -37,6 +41,13 @@ pub struct Record {
     pub namespace: u64,
     /// Seconds since the Unix epoch.
     pub applied: f64,
+    /// Folder against which files named in the policy are found.
+    #[serde(default)]
+    pub base: PathBuf,
+    /// If some rule expires: nanoseconds that the program's clock, the monotonic one, is behind the
+    /// time since the Unix epoch, as it was when the generation was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<u64>,
     /// `pass` or `drop`.
     pub default: String,
     /// `mode: audit`: nothing is dropped.
@@ -92,6 +103,16 @@ pub struct RuleRecord {
 }
 
 impl Record {
+    /// Whether the machine's clock has been set, or the machine has slept, since the generation was
+    /// made, so that its rules no longer expire at their time. Exact to [`CLOCK_TOLERANCE`]. Never, if
+    /// no rule expires.
+    #[must_use]
+    pub fn clock_has_moved(&self) -> bool {
+        let tolerance = CLOCK_TOLERANCE.as_nanos() as u64;
+        self.clock
+            .is_some_and(|clock| host::clock_offset().abs_diff(clock) > tolerance)
+    }
+
     /// Name and slot of everything that has a rule counter: see
     /// [`firewall_policy::rule::Policy::counters`].
     pub(crate) fn counters(&self) -> Vec<(String, u32)> {

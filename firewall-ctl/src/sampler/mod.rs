@@ -326,6 +326,11 @@ impl Sampler {
                 .as_ref()
                 .and_then(|counters| counters.rules.get(slot as usize).copied())
         };
+        // A rule has expired when the program says so, whatever the clock on the wall says by now.
+        let time = match (record.clock, &self.now) {
+            (Some(clock), Some(now)) => now.monotonic + clock as f64 / 1e9,
+            _ => time,
+        };
         // The readings belong to another generation until the next one is taken.
         let ours = |slot: u32, name: &str| self.rule_names.get(&slot).is_some_and(|n| n == name);
         let hits = |slot: u32, name: &str| {

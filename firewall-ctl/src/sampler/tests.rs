@@ -27,6 +27,8 @@ fn record(generation: u64, rules: Vec<RuleRecord>) -> Record {
         generation,
         policy_path: "web.yaml".to_owned(),
         policy_text: String::new(),
+        base: "/".into(),
+        clock: None,
         sha256: "00".to_owned(),
         fingerprint: String::new(),
         namespace: 0,
