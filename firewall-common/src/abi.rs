@@ -261,7 +261,7 @@ pub struct AddrConfig {
     pub wide: u32,
     /// [`addr_form::TREE`]: number of levels.
     pub depth: u32,
-    /// [`addr_form::TREE`]: byte offset of every level, the root first.
+    /// [`addr_form::TREE`]: byte offset of every level, the leaves first.
     /// [`addr_form::ROOT`] and [`addr_form::BRANCH`]: the first is the root's.
     pub levels: [u32; TREE_LEVELS],
     /// [`addr_form::TREE`]: byte offset of the row references, by interval.

@@ -25,6 +25,7 @@ pub(crate) mod shared;
 pub mod bench;
 pub mod counters;
 pub mod flows;
+mod fold;
 pub mod live;
 pub mod log;
 pub mod program;

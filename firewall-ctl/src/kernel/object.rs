@@ -9,6 +9,7 @@
 //! without data it relocates as a map pointer, not as a value (aya-obj 0.3, `relocate_maps`). So
 //! this uses `aya-obj`, the half of aya that knows ELF and BTF.
 
+use super::fold::{Code, ReadOnly, fold};
 use super::sys::{self, BtfInfo, Hook, MapShape, ProgramText};
 use super::{KernelError, maps};
 use aya_obj::obj::EbpfSectionKind;
@@ -145,10 +146,22 @@ pub(crate) fn prepare(
             "{name} is a program for another hook"
         )));
     }
-    let function = object
+    let mut function = object
         .functions
         .get(&program.function_key())
-        .ok_or_else(|| KernelError::Object(format!("{name} has no code")))?;
+        .ok_or_else(|| KernelError::Object(format!("{name} has no code")))?
+        .clone();
+    let constants: Vec<ReadOnly<'_>> = sections
+        .iter()
+        .filter(|(_, _, map)| map.section_kind() == EbpfSectionKind::Rodata)
+        .map(|(_, fd, map)| (*fd, map.data()))
+        .collect();
+    let code = Code {
+        instructions: &mut function.instructions,
+        functions: &mut function.func_info.func_info,
+        lines: &mut function.line_info.line_info,
+    };
+    fold(code, &constants);
     let btf = btf.map(|btf| BtfInfo {
         btf,
         functions: (
@@ -164,7 +177,7 @@ pub(crate) fn prepare(
     });
     Ok(Prepared {
         hook,
-        instructions: function.instructions.clone(),
+        instructions: function.instructions,
         license: program.license.clone(),
         frags: config.frags != 0,
         btf,

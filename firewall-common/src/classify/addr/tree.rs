@@ -31,23 +31,18 @@ fn position<M: Machine>(
 ) -> u64 {
     let depth = machine.constant(|c| &pick(c).depth);
     let mut node = 0;
-    for level in 0..TREE_LEVELS as u32 - 1 {
-        if level + 1 >= depth {
-            break;
-        }
-        let offset = u64::from(machine.constant(|c| &pick(c).levels[level as usize & 7]));
-        let keys = machine.table_line(offset + node * 64);
-        // Upper levels of long keys hold the upper 63 bits. Where they cannot tell a key from the
-        // first one of a child, the child is entered at its position 0: the same position.
-        let above = if long { (key >> 1) + 1 } else { key + 1 };
-        let mut rank = 0;
-        for k in keys {
-            rank += below_63(k, above);
-        }
-        node = node * 9 + rank;
+    // One by one, because the place of each level is a constant of the generation then.
+    macro_rules! levels {
+        ($($level:literal)*) => { $(
+            const { assert!($level < TREE_LEVELS) };
+            if $level < depth {
+                let offset = u64::from(machine.constant(|c| &pick(c).levels[$level]));
+                node = child(machine, key, long, offset, node);
+            }
+        )* };
     }
-    let leaf = depth.wrapping_sub(1) as usize & 7;
-    let offset = u64::from(machine.constant(|c| &pick(c).levels[leaf]));
+    levels!(7 6 5 4 3 2 1);
+    let offset = u64::from(machine.constant(|c| &pick(c).levels[0]));
     let keys = machine.table_line(offset + node * 64);
     let mut rank = 0;
     for k in keys {
@@ -58,4 +53,18 @@ fn position<M: Machine>(
         };
     }
     node * 8 + rank
+}
+
+/// The child to go on with at `node` of the level at byte `offset`.
+#[inline(always)]
+fn child<M: Machine>(machine: &M, key: u64, long: bool, offset: u64, node: u64) -> u64 {
+    let keys = machine.table_line(offset + node * 64);
+    // Upper levels of long keys hold the upper 63 bits. Where they cannot tell a key from the
+    // first one of a child, the child is entered at its position 0: the same position.
+    let above = if long { (key >> 1) + 1 } else { key + 1 };
+    let mut rank = 0;
+    for k in keys {
+        rank += below_63(k, above);
+    }
+    node * 9 + rank
 }

@@ -46,7 +46,8 @@ pub(super) fn write(
     config.form = addr_form::TREE;
     config.depth = levels.len() as u32;
     let start = blob.align(64);
-    for (offset, level) in config.levels.iter_mut().zip(levels.iter().rev()) {
+    // In the order in which they are read.
+    for (offset, level) in config.levels.iter_mut().zip(&levels).rev() {
         *offset = blob.len() as u32;
         level.iter().for_each(|&key| blob.u64(key));
     }
