@@ -2,15 +2,16 @@
 //!
 //! The program asks for each constant of its generation (which fields the policy looks at, where its
 //! tables are) by a load from frozen read-only data. The verifier knows the values and takes out
-//! the branches that cannot be taken, but the loads stay, and what is computed from them: a third of
-//! what a packet meets in a small policy. Here the loads become numbers, what follows from numbers is
+//! the branches that cannot be taken, but the loads stay, and what is computed from them: every
+//! seventh instruction under a small policy. Here the loads become numbers, what follows from numbers is
 //! computed, and what nobody reads any more goes away. This is constant propagation inside basic
 //! blocks, then removal of unreachable and dead instructions by liveness (Aho, Lam, Sethi and Ullman,
 //! *Compilers*, 2nd edition, 8.4, 8.5 and 9.2.5).
 //!
 //! May import nothing of the firewall. Invariants: every instruction that stays does for every
-//! packet what it did before; a program with an instruction that is not known here stays as it is;
-//! line and function records stand at what they stood at.
+//! packet what it did before, and every load stays that reads what can change; a program with an
+//! instruction that is not known here stays as it is; line and function records stand at what they
+//! stood at.
 
 mod insn;
 mod prune;
