@@ -186,12 +186,21 @@ impl<'a> Ctl<'a> {
     /// # Errors
     /// It ends, or takes more than 30 seconds.
     pub fn start(&mut self, policy: &Path) -> Result<u32> {
+        self.start_with(policy, &[])
+    }
+
+    /// As [`Ctl::start`], with more arguments.
+    ///
+    /// # Errors
+    /// As [`Ctl::start`].
+    pub fn start_with(&mut self, policy: &Path, more: &[&str]) -> Result<u32> {
         let path = policy.to_str().context("a path in UTF-8")?;
         let log = fs::File::create(self.folder.join("daemon.log"))?;
         let child = self
             .command(&["daemon", "-i", crate::netns::INTERFACE, "-f", path])
             .arg("--state")
             .arg(self.folder.join("state"))
+            .args(more)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()?;

@@ -91,13 +91,14 @@ fn request(options: &Options, what: What) -> Result<Request, Failure> {
             text: sent.text,
             base: sent.base,
         },
-        What::Again(observed) => return Ok(again(&observed)),
+        What::Again(observed) => return Ok(again(options, &observed)),
     };
     Ok(options.request(file))
 }
 
-/// The policy in force, as it is, on the interfaces that it is on.
-fn again(observed: &Observed) -> Request {
+/// The policy in force, as it is, on the interfaces that it is on. The mode is the one that the daemon
+/// was started with, as for all that it applies: what the policy says may be another one.
+fn again(options: &Options, observed: &Observed) -> Request {
     Request {
         policy_path: observed.record.policy_path.clone(),
         policy_text: observed.record.policy_text.clone(),
@@ -107,7 +108,7 @@ fn again(observed: &Observed) -> Request {
             .iter()
             .map(|link| link.name.clone())
             .collect(),
-        mode: None,
+        mode: options.mode,
         replace: false,
     }
 }
