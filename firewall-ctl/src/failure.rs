@@ -5,7 +5,7 @@
 //!
 //! Invariant: the numbers of [`Exit`] are part of the interface and are never changed.
 
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Record};
 use firewall_policy::diag::Diagnostics;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -176,6 +176,32 @@ impl Failure {
             rendered: Some(diagnostics.render(color).into_boxed_str()),
             ..Self::new(Exit::Config, message)
         }
+    }
+
+    /// Refuses to put `text` in force where that would lose the runtime rules of `record`, and
+    /// nobody has said that it should.
+    ///
+    /// # Errors
+    /// Exit code 7: there are runtime rules, `text` brings none of its own, and not `discard`.
+    pub fn would_lose_runtime_rules(
+        record: &Record,
+        text: &str,
+        discard: bool,
+    ) -> Result<(), Self> {
+        let rules = record.runtime_rules();
+        if discard || rules.is_empty() || firewall_policy::bundle::runtime(text).0.is_some() {
+            return Ok(());
+        }
+        let message = match rules.as_slice() {
+            [one] => format!("the runtime rule `{one}` would be lost"),
+            many => format!(
+                "{} runtime rules would be lost: {}",
+                many.len(),
+                many.join(", ")
+            ),
+        };
+        Err(Self::new(Exit::Refused, message)
+            .help("keep them in the policy: firewall-ctl save; or lose them: --discard-runtime"))
     }
 
     /// An engine's error, its findings rendered with colour or without.

@@ -72,6 +72,19 @@ impl PolicyFile {
     }
 }
 
+/// Where the files are looked for that a policy names which was read from `policy` as `text`.
+#[must_use]
+pub fn folder_of(policy: &str, text: &str) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    if bundle::is_bundle(text) {
+        return here.join(policy);
+    }
+    match Path::new(policy).parent() {
+        Some(parent) => here.join(parent),
+        None => here,
+    }
+}
+
 /// The text of all files of a policy's directory.
 fn read_directory(directory: &Path) -> Result<String, Failure> {
     let main = directory.join(MAIN).metadata();

@@ -101,6 +101,9 @@ pub struct GenerationView {
     pub applied: f64,
     /// Rules that match (not disabled).
     pub rules: usize,
+    /// How many of the rules are runtime rules: see [`RuleView::runtime`].
+    #[serde(default)]
+    pub runtime: usize,
     /// Verdict for what no rule matches.
     pub default: String,
     /// `mode: audit`: nothing is dropped, what would be is counted.
@@ -182,6 +185,9 @@ pub struct RuleView {
     /// When it stops matching: seconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
+    /// Whether it was added while the policy was in force, and stands in none of its files.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runtime: bool,
     /// Whether that moment has come.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub expired: bool,

@@ -67,13 +67,18 @@ fn transcript(folder: &Path, args: &[&str]) -> String {
 
 const GOOD: &str = "version: 1\ndefault: {in: drop}\nrules: []\n";
 
-const VERBS: [&str; 24] = [
+const VERBS: [&str; 29] = [
     "daemon",
     "apply",
     "reload",
     "status",
     "stats",
     "get",
+    "allow",
+    "deny",
+    "limit",
+    "delete",
+    "save",
     "flows",
     "ban",
     "unban",

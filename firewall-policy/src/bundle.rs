@@ -8,6 +8,9 @@
 //! --- # file: rules.d/10-web.yaml
 //! ```
 //!
+//! Rules that were added while a policy was in force stand before it in the same way, behind
+//! `--- # runtime rules` and before `--- # policy`; theirs is the first word.
+//!
 //! To YAML the lines are starts of documents, so the text can be kept, sent, printed and read
 //! again wherever that of a single file can. May not import anything that gives the text a
 //! meaning. Invariant: [`join`] and [`parts`] undo each other.
@@ -25,6 +28,15 @@ pub const FOLDER: &str = "rules.d";
 /// How the names of files in [`FOLDER`] end.
 pub const ENDING: &str = ".yaml";
 
+/// What stands in the place of a path for the runtime rules.
+pub const RUNTIME: &str = "<runtime>";
+
+/// The first line of a text with runtime rules.
+const RUNTIME_MARK: &str = "--- # runtime rules\n";
+
+/// The line between runtime rules and policy.
+const POLICY_MARK: &str = "--- # policy\n";
+
 /// Files in one policy.
 pub const MAX_FILES: usize = 1_000;
 
@@ -35,22 +47,69 @@ const MARK: &str = "--- # file: ";
 /// One file of a policy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Part<'t> {
-    /// Its path in the policy's directory; empty for the text of a policy that is one file.
+    /// Its path in the policy's directory; empty for the text of a policy that is one file;
+    /// [`RUNTIME`] for the runtime rules.
     pub path: &'t str,
     /// What it holds.
     pub text: &'t str,
 }
 
-/// Whether `text` is that of several files.
+/// The file of runtime rules, and the policy without them.
+#[must_use]
+pub fn runtime(text: &str) -> (Option<&str>, &str) {
+    let Some(inside) = text.strip_prefix(RUNTIME_MARK) else {
+        return (None, text);
+    };
+    let mut at = 0;
+    for line in inside.split_inclusive('\n') {
+        if line == POLICY_MARK {
+            return (Some(&inside[..at]), &inside[at + line.len()..]);
+        }
+        at += line.len();
+    }
+    (None, text)
+}
+
+/// A policy with a file of runtime rules, in the place of those that it has.
+#[must_use]
+pub fn with_runtime(rules: Option<&str>, policy: &str) -> String {
+    let (_, policy) = runtime(policy);
+    match rules {
+        None => policy.to_owned(),
+        Some(rules) => {
+            let end = if rules.is_empty() || rules.ends_with('\n') {
+                ""
+            } else {
+                "\n"
+            };
+            format!("{RUNTIME_MARK}{rules}{end}{POLICY_MARK}{policy}")
+        }
+    }
+}
+
+/// Whether `text` is that of several files, with runtime rules or without.
 #[must_use]
 pub fn is_bundle(text: &str) -> bool {
-    let mut lines = text.lines();
+    let (_, policy) = runtime(text);
+    let mut lines = policy.lines();
     lines.next().and_then(marked) == Some(MAIN)
 }
 
-/// The files of a policy in order, the first of them [`MAIN`]; or the text as its one part.
+/// The files of a policy in order, the first of them [`MAIN`]; or the text as its one part. The
+/// runtime rules are the last, if there are any.
 #[must_use]
 pub fn parts(text: &str) -> Vec<Part<'_>> {
+    let (runtime, policy) = runtime(text);
+    let mut parts = files(policy);
+    parts.extend(runtime.map(|text| Part {
+        path: RUNTIME,
+        text,
+    }));
+    parts
+}
+
+/// The files of a policy without runtime rules.
+fn files(text: &str) -> Vec<Part<'_>> {
     if !is_bundle(text) {
         return vec![Part { path: "", text }];
     }
@@ -74,11 +133,19 @@ pub fn parts(text: &str) -> Vec<Part<'_>> {
     parts
 }
 
-/// The one text of several files. Each ends with a line break in it.
+/// The one text of several files, as [`parts`] gives them. Each ends with a line break in it.
 #[must_use]
 pub fn join<'p>(parts: impl IntoIterator<Item = Part<'p>>) -> String {
     let mut out = String::new();
     for part in parts {
+        match part.path {
+            RUNTIME => return with_runtime(Some(part.text), &out),
+            "" => {
+                out.push_str(part.text);
+                continue;
+            }
+            _ => {}
+        }
         out.push_str(&format!("{MARK}{}\n{}", part.path, part.text));
         if !part.text.ends_with('\n') {
             out.push('\n');
@@ -119,8 +186,10 @@ fn marked(line: &str) -> Option<&str> {
 
 /// The name of a part for people: that of the policy, and below it the part's.
 pub(crate) fn shown(policy: &str, part: &Part<'_>) -> String {
-    if part.path.is_empty() {
-        return policy.to_owned();
+    match part.path {
+        "" => return policy.to_owned(),
+        RUNTIME => return RUNTIME.to_owned(),
+        _ => {}
     }
     format!("{}/{}", policy.trim_end_matches('/'), part.path)
 }
@@ -228,6 +297,25 @@ mod tests {
         ] {
             assert_eq!(parts(text), [Part { path: "", text }]);
         }
+    }
+
+    #[test]
+    fn runtime_rules_stand_before_a_policy_of_one_file_or_several() {
+        let directory = join([Part {
+            path: "firewall.yaml",
+            text: "version: 1\n",
+        }]);
+        for policy in ["version: 1", "--- # policy\n", "", &directory] {
+            let text = with_runtime(Some("version: 1\nrules: []\n"), policy);
+            assert_eq!(runtime(&text), (Some("version: 1\nrules: []\n"), policy));
+            assert_eq!(join(parts(&text)), text);
+            assert_eq!(with_runtime(None, &text), policy);
+            assert_eq!(is_bundle(&text), policy == directory);
+            let last = parts(&text).pop().map(|part| part.path);
+            assert_eq!(last, Some(RUNTIME));
+        }
+        let cut_off = "--- # runtime rules\nversion: 1\n";
+        assert_eq!(runtime(cut_off), (None, cut_off));
     }
 
     #[test]

@@ -226,6 +226,40 @@ fn each_file_has_its_canonical_form() {
 }
 
 #[test]
+fn runtime_rules_come_first() {
+    let rules = "version: 1\nrules:\n- {name: quick, from: 192.0.2.1, action: drop}\n";
+    let file = "version: 1\ndefault: {in: drop}\n";
+    let with_rules = "version: 1\ndefault: {in: drop}\nrules: [{name: ssh, action: pass}]\n";
+    for (policy, expected) in [
+        (file.to_owned(), vec!["quick <runtime>:3"]),
+        (
+            with_rules.to_owned(),
+            vec!["quick <runtime>:3", "ssh fw.yaml:3"],
+        ),
+        (
+            directory(&[("firewall.yaml", MAIN)]),
+            vec!["quick <runtime>:3", "ssh fw.yaml/firewall.yaml:6"],
+        ),
+    ] {
+        let text = bundle::with_runtime(Some(rules), &policy);
+        let read =
+            read_policy("fw.yaml", &text, &NoFiles).unwrap_or_else(|errors| panic!("{errors}"));
+        let places: Vec<String> = read
+            .policy
+            .rules
+            .iter()
+            .map(|rule| format!("{} {}:{}", rule.name, rule.place.file, rule.place.line))
+            .collect();
+        assert_eq!(places, expected);
+        let written = canonical("fw.yaml", &text).unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(bundle::runtime(&written).0.is_some(), "{written}");
+    }
+    let twice = bundle::with_runtime(Some(&rules.replace("quick", "ssh")), with_rules);
+    let errors = read_policy("fw.yaml", &twice, &NoFiles).expect_err("two rules of one name");
+    insta::assert_snapshot!(errors.render(false));
+}
+
+#[test]
 fn too_many_files_are_refused() {
     let mut files = vec![("firewall.yaml", MAIN)];
     let names: Vec<String> = (0..bundle::MAX_FILES)

@@ -97,7 +97,7 @@ fn a_directory_is_enforced_reloaded_and_adopted() {
     ctl.kill().unwrap();
     ctl.start(&directory).unwrap();
     let after = ctl.json(&["status"]).unwrap();
-    for what in ["number", "applied_at"] {
+    for what in ["number", "applied"] {
         assert_eq!(before["generation"][what], after["generation"][what]);
     }
     assert!(arrives(515));

@@ -42,6 +42,14 @@ pub struct ApplyRequest {
     /// Render findings with colour.
     #[serde(default)]
     pub color: bool,
+    /// Lose the runtime rules that are in force. Without it, a policy that has none is refused
+    /// while there are any.
+    #[serde(default)]
+    pub discard_runtime: bool,
+    /// The generation that this is a change of; refused if another one is in force. Its runtime
+    /// rules are those of the text.
+    #[serde(default)]
+    pub change_of: Option<u64>,
 }
 
 /// Body of `POST /v1/reload`.
@@ -51,6 +59,9 @@ pub struct ReloadRequest {
     /// Render findings with colour.
     #[serde(default)]
     pub color: bool,
+    /// Lose the runtime rules that are in force; refused without it while there are any.
+    #[serde(default)]
+    pub discard_runtime: bool,
 }
 
 /// Body of every answer that is not a success.

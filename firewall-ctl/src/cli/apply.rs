@@ -15,6 +15,9 @@ pub(super) struct Args {
     /// The policy, a file or a directory; - for the standard input
     #[arg(short, long, value_name = "FILE")]
     file: String,
+    /// Lose the runtime rules that are in force: what allow, deny and limit have added
+    #[arg(long)]
+    discard_runtime: bool,
 }
 
 pub(super) fn help() -> String {
@@ -32,6 +35,7 @@ pub(super) fn help() -> String {
             Exit::Privilege,
             Exit::Unreachable,
             Exit::Unsupported,
+            Exit::Refused,
         ],
     )
 }
@@ -45,6 +49,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         text: file.text,
         base: file.base,
         color: context.color_errors,
+        discard_runtime: args.discard_runtime,
+        change_of: None,
     };
     show(&client.apply(&request)?, context)
 }

@@ -5,7 +5,7 @@ use super::help::after;
 use super::policy;
 use crate::failure::{Exit, Failure};
 use crate::policy_file::{PolicyFile, STDIN};
-use firewall_policy::bundle::{is_bundle, parts};
+use firewall_policy::bundle::parts;
 use firewall_policy::fmt::canonical;
 use std::path::Path;
 
@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     }
     let file = PolicyFile::read(&args.file)?;
     let (name, text) = (file.name.clone(), file.text.clone());
-    if args.write && is_bundle(&text) && !Path::new(&name).is_dir() {
+    if args.write && parts(&text).len() > 1 && !Path::new(&name).is_dir() {
         return Err(Failure::new(
             Exit::Usage,
             format!("{name} holds several files in one and cannot be replaced"),
@@ -100,7 +100,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
 }
 
 /// Replaces a file whole: by a new one beside it that takes its name and its permissions.
-fn replace(path: &str, text: &str) -> Result<(), Failure> {
+pub(super) fn replace(path: &str, text: &str) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
         let exit = match error.kind() {
             std::io::ErrorKind::PermissionDenied => Exit::Privilege,

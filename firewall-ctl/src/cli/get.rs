@@ -132,7 +132,10 @@ fn found(none: bool, what: &str, name: Option<&str>) -> Result<(), Failure> {
 /// Rules in policy order.
 pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> String {
     let limited = report.rules.iter().any(|rule| rule.over.is_some());
-    let mut columns = vec![">#", "RULE", "ACTION", ">HITS"];
+    let runtime = report.rules.iter().any(|rule| rule.runtime);
+    let mut columns = vec![">#", "RULE"];
+    columns.extend(runtime.then_some("ORIGIN"));
+    columns.extend(["ACTION", ">HITS"]);
     columns.extend(limited.then_some(">OVER"));
     columns.push("MATCH");
     let [owners, reasons] = [
@@ -159,9 +162,13 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
             } else {
                 shorten(&rule.name, 24)
             },
+        ];
+        let origin = if rule.runtime { "runtime" } else { "policy" };
+        cells.extend(runtime.then(|| origin.to_owned()));
+        cells.extend([
             action(&rule.does(), rule.enabled || rule.expired),
             count(rule.hits.total.packets, numbers),
-        ];
+        ]);
         cells.extend(limited.then_some(over));
         cells.push(if wide {
             rule.summary.clone()
@@ -189,6 +196,11 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
     }
     if limited {
         text.push_str("Over: packets beyond the rule's limit; hits are those within it.\n");
+    }
+    if runtime {
+        text.push_str(
+            "Runtime: not saved in the policy; keep such rules with firewall-ctl save.\n",
+        );
     }
     if let Some(generation) = &report.generation {
         text.push_str(&format!("Default: {}\n", generation.default));

@@ -26,6 +26,9 @@ pub(super) struct Args {
     /// Take over from another XDP program on the interface
     #[arg(long)]
     replace: bool,
+    /// Lose the runtime rules that are in force: what allow, deny and limit have added
+    #[arg(long)]
+    discard_runtime: bool,
 }
 
 /// `--mode`.
@@ -85,6 +88,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         .outcome("nothing loaded"));
     }
     let mut engine = Engine::new(&context.root);
+    if let Ok(Some(observed)) = engine.observe() {
+        Failure::would_lose_runtime_rules(&observed.record, &file.text, args.discard_runtime)
+            .map_err(|failure| nothing_loaded(failure, context))?;
+    }
     let name = file.name.clone();
     let request = Request {
         policy_path: file.name,

@@ -24,6 +24,7 @@ mod live;
 mod load;
 mod output;
 mod policy;
+mod quick;
 mod reload;
 mod schema;
 mod source;
@@ -80,6 +81,19 @@ enum Verb {
     Stats(stats::Args),
     #[command(after_long_help = get::help())]
     Get(get::Args),
+    /// Let something in, at once, by a rule before all others
+    #[command(after_long_help = quick::help(quick::Does::Allow))]
+    Allow(quick::Args),
+    /// Keep something out, at once, by a rule before all others
+    #[command(after_long_help = quick::help(quick::Does::Deny))]
+    Deny(quick::Args),
+    /// Let something in at a limited rate, at once: 6 connections in 30 s from each source
+    #[command(after_long_help = quick::help(quick::Does::Limit))]
+    Limit(quick::Args),
+    #[command(after_long_help = quick::delete_help())]
+    Delete(quick::DeleteArgs),
+    #[command(after_long_help = quick::save_help())]
+    Save(quick::SaveArgs),
     #[command(after_long_help = flows::help())]
     Flows(flows::Args),
     #[command(after_long_help = live::ban::help())]
@@ -151,6 +165,11 @@ fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Status(args) => status::run(args, context),
         Verb::Stats(args) => stats::run(args, context),
         Verb::Get(args) => get::run(args, context),
+        Verb::Allow(args) => quick::run(quick::Does::Allow, args, context),
+        Verb::Deny(args) => quick::run(quick::Does::Deny, args, context),
+        Verb::Limit(args) => quick::run(quick::Does::Limit, args, context),
+        Verb::Delete(args) => quick::delete(args, context),
+        Verb::Save(args) => quick::save(args, context),
         Verb::Flows(args) => flows::run(args, context),
         Verb::Ban(args) => live::ban::run(args, context),
         Verb::Unban(args) => live::ban::run_unban(args, context),

@@ -5,9 +5,7 @@ use super::source::{Source, nothing_loaded};
 use crate::api::report::PolicyReport;
 use crate::engine::{Compiled, Engine, Request};
 use crate::failure::Failure;
-use crate::policy_file::PolicyFile;
-use firewall_policy::bundle::is_bundle;
-use std::path::{Path, PathBuf};
+use crate::policy_file::{PolicyFile, folder_of};
 
 /// Reads and compiles a policy file.
 pub(super) fn compile(name: &str, context: &Context) -> Result<Compiled, Failure> {
@@ -67,16 +65,4 @@ pub(super) fn compile_in_force(
         )]);
     }
     Ok((compiled, report.generation))
-}
-
-/// Where the files of a policy are looked for.
-fn folder_of(policy: &str, text: &str) -> PathBuf {
-    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    if is_bundle(text) {
-        return here.join(policy);
-    }
-    match Path::new(policy).parent() {
-        Some(parent) => here.join(parent),
-        None => here,
-    }
 }

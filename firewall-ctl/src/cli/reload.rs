@@ -9,7 +9,11 @@ use crate::failure::{Exit, Failure};
 
 /// Have the daemon read its policy again; an error leaves the old policy in force
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Lose the runtime rules that are in force: what allow, deny and limit have added
+    #[arg(long)]
+    discard_runtime: bool,
+}
 
 pub(super) fn help() -> String {
     after(
@@ -26,15 +30,17 @@ pub(super) fn help() -> String {
             Exit::Privilege,
             Exit::Unreachable,
             Exit::Unsupported,
+            Exit::Refused,
         ],
     )
 }
 
-pub(super) fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let client = Client::require(&context.socket)?;
     show(
         &client.reload(&ReloadRequest {
             color: context.color_errors,
+            discard_runtime: args.discard_runtime,
         })?,
         context,
     )

@@ -141,9 +141,15 @@ fn attention(report: &StatusReport) -> Vec<String> {
          `mode: audit`"
             .to_owned()
     });
+    let runtime = status.generation.as_ref().map(|found| found.runtime);
+    let runtime = runtime.filter(|&count| count > 0).map(|count| {
+        let rules = if count == 1 { "rule" } else { "rules" };
+        format!("{count} runtime {rules} not saved: keep with firewall-ctl save")
+    });
     audit
         .into_iter()
         .chain(errors)
+        .chain(runtime)
         .chain(status.warnings.iter().cloned())
         .chain(fallbacks)
         .collect()

@@ -61,6 +61,7 @@ fn rule(number: usize, name: &str, action: &str, summary: &str, hits: Flow) -> R
         reason: None,
         expires: None,
         expired: false,
+        runtime: false,
         summary: summary.to_owned(),
         place: format!("rules/web.yaml:{}", number + 10),
         enabled: name != "old-ftp",
@@ -97,6 +98,7 @@ fn snapshot() -> Snapshot {
                     .to_owned(),
                 applied: 1_800_000_000.0,
                 rules: 3,
+                runtime: 0,
                 default: "drop".to_owned(),
                 audit: false,
                 table_bytes: 24_128,
@@ -228,6 +230,23 @@ fn audit_mode_is_loud() {
     insta::assert_snapshot!("audit_rules", get::rules(&rules, true, Numbers::Si));
     let reasons = ReasonsReport::of(&snapshot);
     insta::assert_snapshot!("audit_reasons", get::reasons(&reasons, false, Numbers::Si));
+}
+
+#[test]
+fn runtime_rules_are_marked() {
+    let mut snapshot = snapshot();
+    snapshot.rules[0].runtime = true;
+    if let Some(generation) = &mut snapshot.status.generation {
+        generation.runtime = 1;
+    }
+    let status = screen(&StatusReport::of(&snapshot));
+    let rules = RulesReport::of(&snapshot);
+    let narrow = get::rules(&rules, false, Numbers::Si);
+    assert!(
+        status.lines().all(|line| line.chars().count() <= 80),
+        "{status}"
+    );
+    insta::assert_snapshot!("runtime_rules", format!("{status}\n{narrow}"));
 }
 
 #[test]

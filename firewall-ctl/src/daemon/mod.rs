@@ -21,6 +21,7 @@ use crate::api::server;
 use crate::engine::{Engine, Observed, Request};
 use crate::failure::{Exit, Failure};
 use crate::policy_file::PolicyFile;
+use firewall_policy::bundle;
 use firewall_policy::rule::Mode;
 use socket::Socket;
 use state::State;
@@ -164,7 +165,13 @@ fn start(options: &Options) -> Result<Start, Failure> {
             "adopted"
         );
     }
-    let applied = PolicyFile::read(&options.policy).and_then(|file| {
+    let applied = PolicyFile::read(&options.policy).and_then(|mut file| {
+        // Runtime rules end with their generation or by a command, not by the daemon's restart.
+        if let Some(observed) = &before
+            && let (Some(rules), _) = bundle::runtime(&observed.record.policy_text)
+        {
+            file.text = bundle::with_runtime(Some(rules), &file.text);
+        }
         let request = options.request(file);
         engine
             .apply(&request)

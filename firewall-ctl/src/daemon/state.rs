@@ -3,7 +3,7 @@
 //! Invariant: no message waits for the kernel or for a peer, so every answer is prompt, also while
 //! a large policy compiles.
 
-use super::threads::{self, Job, Refresh, Reply, What};
+use super::threads::{self, CHANGE, Job, Refresh, Reply, What};
 use super::{Options, Start};
 use crate::api::report::{ApplyReport, PolicyReport};
 use crate::api::server::Backend;
@@ -67,7 +67,9 @@ impl Handle {
     /// Reloads the policy file; the outcome goes to the log and to `status`.
     pub(super) fn reload_in_background(&self) {
         let job = Job {
-            what: What::File,
+            what: What::File {
+                discard_runtime: false,
+            },
             color: false,
             reply: None,
         };
@@ -121,7 +123,9 @@ impl Backend for Handle {
         let color = request.color;
         self.ask(|reply| {
             Message::Apply(Job {
-                what: What::File,
+                what: What::File {
+                    discard_runtime: request.discard_runtime,
+                },
                 color,
                 reply: Some(reply),
             })
@@ -252,7 +256,10 @@ impl State {
         let _ = self.refresh.send(());
         let answer = match done.result {
             Ok(mut applied) => {
-                self.last_error = None;
+                // A change by one rule mends no file that could not be read.
+                if done.verb != CHANGE {
+                    self.last_error = None;
+                }
                 if done.verb == "apply" && done.path != self.options.policy {
                     applied.warnings.push(format!(
                         "the daemon's own policy file is {}: a reload or restart goes back to it",
@@ -262,7 +269,11 @@ impl State {
                 Ok(ApplyReport::new(&done.path, applied))
             }
             Err(failure) => {
-                self.last_error = Some(last_error(done.verb, &done.path, &failure));
+                // Who is told that it was refused, and why, knows what is in force.
+                let refused = failure.exit_code == Exit::Refused && failure.diagnostics.is_empty();
+                if done.verb != CHANGE && !(refused && done.reply.is_some()) {
+                    self.last_error = Some(last_error(done.verb, &done.path, &failure));
+                }
                 let failure = match &self.observed {
                     Some(observed) => failure.outcome(threads::stays(&observed.record)),
                     None => failure.outcome("nothing applied; nothing is filtered"),

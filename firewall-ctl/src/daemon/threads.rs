@@ -22,6 +22,9 @@ use tracing::{info, warn};
 /// Time between two readings.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// What a change of the policy in force is called, such as one more rule.
+pub(super) const CHANGE: &str = "change";
+
 /// Who waits for a policy to be applied; `None` after a signal.
 pub(super) type Reply<T> = Option<oneshot::Sender<Result<T, Failure>>>;
 
@@ -31,7 +34,10 @@ pub(super) enum What {
     /// A policy that a client sent.
     Sent(ApplyRequest),
     /// The daemon's own file.
-    File,
+    File {
+        /// Lose the runtime rules in force.
+        discard_runtime: bool,
+    },
     /// What is in force, once more: rules that expire go by a clock that has been set since.
     Again(Arc<Observed>),
 }
@@ -54,11 +60,14 @@ pub(super) fn apply(
     let thread = spawn("engine", move || {
         for job in queue {
             let (verb, path) = match &job.what {
+                What::Sent(request) if request.change_of.is_some() => {
+                    (CHANGE, request.path.clone())
+                }
                 What::Sent(request) => ("apply", request.path.clone()),
-                What::File => ("reload", options.policy.clone()),
+                What::File { .. } => ("reload", options.policy.clone()),
                 What::Again(observed) => ("renewal", observed.record.policy_path.clone()),
             };
-            let result = request(&options, job.what).and_then(|request| {
+            let result = request(&options, job.what, &engine).and_then(|request| {
                 engine
                     .apply(&request)
                     .map_err(|error| Failure::engine(&error, job.color))
@@ -83,16 +92,36 @@ pub(super) fn apply(
     Ok((jobs, thread))
 }
 
-fn request(options: &Options, what: What) -> Result<Request, Failure> {
-    let file = match what {
-        What::File => PolicyFile::read(&options.policy)?,
-        What::Sent(sent) => PolicyFile {
-            name: sent.path,
-            text: sent.text,
-            base: sent.base,
-        },
-        What::Again(observed) => return Ok(again(options, &observed)),
+/// What is to be put in force, if it loses no runtime rules that nobody wants to lose.
+fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Failure> {
+    // What cannot be read is not kept either: applying decides.
+    let seen = engine.observe().ok().flatten();
+    let record = seen.as_ref().map(|seen| &seen.record);
+    let (file, discard) = match what {
+        What::File { discard_runtime } => (PolicyFile::read(&options.policy)?, discard_runtime),
+        What::Sent(sent) => {
+            let in_force = record.map(|record| record.generation);
+            if sent.change_of.is_some() && sent.change_of != in_force {
+                return Err(
+                    Failure::new(Exit::Failed, "the policy has changed in the meantime")
+                        .help("look at what is in force now, and repeat the command"),
+                );
+            }
+            let base = record
+                .filter(|record| sent.change_of.is_some() && !record.base.as_os_str().is_empty());
+            let file = PolicyFile {
+                base: base.map_or(sent.base, |record| record.base.clone()),
+                name: sent.path,
+                text: sent.text,
+            };
+            (file, sent.discard_runtime || sent.change_of.is_some())
+        }
+        // It may have been changed since this was asked for.
+        What::Again(observed) => return Ok(again(options, seen.as_ref().unwrap_or(&observed))),
     };
+    if let Some(record) = record {
+        Failure::would_lose_runtime_rules(record, &file.text, discard)?;
+    }
     Ok(options.request(file))
 }
 

@@ -32,6 +32,7 @@ use firewall_common::abi::{ABI_VERSION, Config, INTERFACES, InterfaceEntry};
 use firewall_common::live::SETS;
 use firewall_common::reason::Reason;
 use firewall_common::region::Region;
+use firewall_policy::bundle::RUNTIME;
 use firewall_policy::rule::{Mode, Policy};
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
@@ -706,6 +707,7 @@ fn rule_records(policy: &Policy, slots: &[u32]) -> Vec<RuleRecord> {
             place: format!("{}:{}", rule.place.file, rule.place.line),
             enabled: rule.enabled,
             over: rule.limit.as_ref().and_then(|_| over.next()),
+            runtime: rule.place.file == RUNTIME,
         })
         .collect()
 }

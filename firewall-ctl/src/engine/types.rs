@@ -100,6 +100,9 @@ pub struct RuleRecord {
     /// Counter slot in `fw_rules` of what is over the rule's rate limit, if it has one.
     #[serde(default)]
     pub over: Option<u32>,
+    /// Whether it was added while the policy was in force, and stands in none of its files.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runtime: bool,
 }
 
 impl Record {
@@ -111,6 +114,12 @@ impl Record {
         let tolerance = CLOCK_TOLERANCE.as_nanos() as u64;
         self.clock
             .is_some_and(|clock| host::clock_offset().abs_diff(clock) > tolerance)
+    }
+
+    /// Names of the runtime rules.
+    pub(crate) fn runtime_rules(&self) -> Vec<&str> {
+        let rules = self.rules.iter().filter(|rule| rule.runtime);
+        rules.map(|rule| rule.name.as_str()).collect()
     }
 
     /// Name and slot of everything that has a rule counter: see

@@ -14,6 +14,7 @@ fn rule(name: &str, slot: u32) -> RuleRecord {
         owner: None,
         reason: None,
         expires: None,
+        runtime: false,
         summary: format!("match of {name}"),
         place: "web.yaml:4".to_owned(),
         enabled: true,

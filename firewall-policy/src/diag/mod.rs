@@ -183,6 +183,11 @@ impl<'a> Sink<'a> {
         }
     }
 
+    /// Whether a span lies in the policy's runtime rules.
+    pub(crate) fn is_runtime(&self, span: Span) -> bool {
+        self.paths.get(span.source as usize) == Some(&bundle::RUNTIME)
+    }
+
     /// The text of a source.
     pub(crate) fn text(&self, source: u32) -> &str {
         self.sources

@@ -1,5 +1,5 @@
 //! The files of a directory policy become one tree: their `sets`, `rules` and `tests` are put
-//! behind those of `firewall.yaml`, in the order of the files. May not give a rule or a set a
+//! behind those of `firewall.yaml`, in the order of the files; runtime rules before all others. May not give a rule or a set a
 //! meaning.
 //!
 //! Spans keep the file that they point into, so what is said about the tree later names the right
@@ -70,14 +70,21 @@ fn add<'a>(cx: &mut Cx<'a>, into: &mut Vec<(Key<'a>, Node<'a>)>, mut root: Node<
     }
 }
 
-/// Entries of a list behind those that are there. What is wrong with `present` is said later.
+/// Entries of a list behind those that are there, or before them if they are runtime rules. What is
+/// wrong with `present` is said later.
 fn entries<'a>(cx: &mut Cx<'a>, key: &Key<'a>, present: &mut Node<'a>, more: Node<'a>) {
+    let more_span = more.span;
     match (&mut present.value, more.value) {
-        (Value::List(list), Value::List(more)) => list.extend(more),
+        (Value::List(list), Value::List(mut more)) => {
+            if cx.sink.is_runtime(more_span) {
+                std::mem::swap(list, &mut more);
+            }
+            list.extend(more);
+        }
         (_, Value::List(_)) => {}
         (_, value) => {
             let node = Node {
-                span: more.span,
+                span: more_span,
                 value,
             };
             wrong_kind(cx, &node, &format!("`{}` is a list", key.text)).help(format!(

@@ -95,6 +95,8 @@ fn raw(socket: &Path, request: &str) -> String {
 
 fn apply_request(text: String) -> ApplyRequest {
     ApplyRequest {
+        discard_runtime: false,
+        change_of: None,
         path: "web.yaml".to_owned(),
         text,
         base: PathBuf::from("/"),

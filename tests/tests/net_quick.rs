@@ -1,0 +1,198 @@
+//! `allow`, `deny`, `limit`, `delete` and `save` on a real filter: in force at once, kept over the
+//! daemon's restart, never lost without a word, and saved as what they are.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails the test by panicking"
+)]
+
+use firewall_tests::ctl::Ctl;
+use firewall_tests::netns::{INSIDE_V4, OUTSIDE_V4, Pair};
+use std::net::UdpSocket;
+use std::process::Output;
+use std::time::Duration;
+
+const POLICY: &str = "\
+# Kept.
+version: 1
+interfaces: [{match: wan0}]
+default: {in: drop}
+rules:
+  # And this.
+  - {name: syslog, proto: udp, port: 514, action: pass}
+";
+
+/// Whether a datagram to a port gets in.
+fn arrives(pair: &Pair, port: u16) -> bool {
+    let receiver = pair
+        .inside
+        .run(|| UdpSocket::bind((INSIDE_V4, port)).unwrap());
+    receiver
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    pair.outside.run(|| {
+        let socket = UdpSocket::bind((OUTSIDE_V4, 0)).unwrap();
+        socket.send_to(&[0; 10], (INSIDE_V4, port)).unwrap();
+    });
+    receiver.recv(&mut [0; 64]).is_ok()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A transcript without what differs from run to run.
+fn clean(ctl: &Ctl<'_>, text: &str) -> String {
+    text.replace(ctl.folder().to_str().unwrap(), "FOLDER")
+}
+
+#[test]
+#[ignore = "needs root"]
+fn quick_rules_come_and_go_and_are_saved() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.folder().join("quick.yaml");
+    std::fs::write(&policy, POLICY).unwrap();
+    ctl.start(&policy).unwrap();
+    let mut screens = String::new();
+    let mut show = |ctl: &Ctl<'_>, args: &[&str]| {
+        let output = ctl.run(args).unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &errors(&output);
+        screens.push_str(&format!("$ firewall-ctl {}\n", args.join(" ")));
+        screens.push_str(&clean(ctl, &text));
+        screens.push_str(&format!("--- exit {}\n", output.status.code().unwrap()));
+    };
+    assert!(arrives(&pair, 514) && !arrives(&pair, 515));
+
+    show(&ctl, &["allow", "515/udp"]);
+    assert!(arrives(&pair, 515), "at once");
+    show(&ctl, &["deny", "sislog"]);
+    show(
+        &ctl,
+        &["deny", "514/udp", "name", "quiet", "comment", "too: much"],
+    );
+    assert!(!arrives(&pair, 514), "before the policy's rules");
+    show(&ctl, &["allow", "516/udp", "from", "192.0.2.0/33"]);
+    show(&ctl, &["allow", "515/udp", "name", "syslog"]);
+    // The daemon reads counters once a second.
+    std::thread::sleep(Duration::from_secs(2));
+    show(&ctl, &["get", "rules"]);
+
+    // The daemon's end and start change nothing.
+    let status = ctl.ok(&["status"]).unwrap();
+    assert!(status.contains("2 runtime rules not saved"), "{status}");
+    ctl.kill().unwrap();
+    ctl.start(&policy).unwrap();
+    assert!(arrives(&pair, 515) && !arrives(&pair, 514));
+
+    // Neither does what would lose them.
+    let file = policy.to_str().unwrap();
+    for args in [&["reload"][..], &["apply", "-f", file]] {
+        let output = ctl.run(args).unwrap();
+        assert_eq!(output.status.code(), Some(7), "{args:?}: {output:?}");
+        let errors = errors(&output);
+        assert!(
+            errors.contains("2 runtime rules would be lost: quiet, allow-515-udp")
+                && errors.contains("save")
+                && errors.contains("--discard-runtime"),
+            "{errors}"
+        );
+    }
+    show(&ctl, &["delete", "syslog"]);
+    show(&ctl, &["delete", "1"]);
+    assert!(arrives(&pair, 514) && arrives(&pair, 515));
+
+    // What is saved stays without them.
+    show(&ctl, &["save"]);
+    show(&ctl, &["save"]);
+    let status = ctl.ok(&["status"]).unwrap();
+    assert!(!status.contains("runtime"), "{status}");
+    ctl.ok(&["reload"]).unwrap();
+    assert!(arrives(&pair, 514) && arrives(&pair, 515));
+    let saved = std::fs::read_to_string(&policy).unwrap();
+    assert_eq!(ctl.ok(&["get", "policy"]).unwrap(), saved);
+    screens.push_str(&saved);
+    insta::assert_snapshot!(screens);
+
+    // And on demand they go.
+    ctl.ok(&["allow", "517/udp", "for", "1h"]).unwrap();
+    let rules = ctl.json(&["get", "rules"]).unwrap();
+    assert!(rules["rules"][0]["expires"].is_u64(), "{rules}");
+    assert_eq!(rules["rules"][0]["runtime"], true);
+    assert!(arrives(&pair, 517));
+    ctl.ok(&["reload", "--discard-runtime"]).unwrap();
+    assert!(!arrives(&pair, 517));
+
+    // A file that has changed is not written over.
+    ctl.ok(&["limit", "518/udp"]).unwrap();
+    std::fs::write(&policy, format!("{saved}# Edited.\n")).unwrap();
+    let output = ctl.run(&["save"]).unwrap();
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    let arrived = (0..8).filter(|_| arrives(&pair, 518)).count();
+    assert_eq!(arrived, 6, "six of a source in 30 s");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_connection_that_one_works_over_is_not_cut() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    ctl.set("SSH_CONNECTION", "203.0.113.5 50000 198.51.100.1 22");
+    let policy = ctl.folder().join("guard.yaml");
+    std::fs::write(
+        &policy,
+        "version: 1\ninterfaces: [{match: wan0}]\ndefault: {in: pass}\n",
+    )
+    .unwrap();
+    ctl.start(&policy).unwrap();
+    let refused = ctl.run(&["deny", "ssh"]).unwrap();
+    assert_eq!(refused.status.code(), Some(7), "{refused:?}");
+    assert!(
+        errors(&refused).contains("tcp 203.0.113.5:50000 > 198.51.100.1:22 syn"),
+        "{refused:?}"
+    );
+    assert!(!ctl.ok(&["get", "rules"]).unwrap().contains("deny-ssh"));
+    // Behind sudo, which takes the variable away.
+    let behind = ctl
+        .run_under(
+            &["sh", "-c", "env -u SSH_CONNECTION \"$@\"; exit $?", "sh"],
+            &["deny", "ssh"],
+        )
+        .unwrap();
+    assert_eq!(behind.status.code(), Some(7), "{behind:?}");
+    ctl.ok(&["deny", "ssh", "from", "192.0.2.0/24"]).unwrap();
+    ctl.ok(&["allow", "ssh", "from", "203.0.113.5", "name", "me"])
+        .unwrap();
+    // The newest rule is the first.
+    let again = ctl.run(&["deny", "ssh"]).unwrap();
+    assert_eq!(again.status.code(), Some(7));
+    ctl.ok(&["deny", "ssh", "--i-know"]).unwrap();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn rules_of_a_directory_are_saved_in_its_main_file() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let directory = ctl.folder().join("policy");
+    std::fs::create_dir_all(directory.join("rules.d")).unwrap();
+    let main = directory.join("firewall.yaml");
+    std::fs::write(
+        &main,
+        "version: 1\ninterfaces: [{match: wan0}]\ndefault: {in: drop}\n",
+    )
+    .unwrap();
+    let second = directory.join("rules.d/10-syslog.yaml");
+    let syslog = "version: 1\nrules: [{name: syslog, proto: udp, port: 514, action: pass}]\n";
+    std::fs::write(&second, syslog).unwrap();
+    ctl.start(&directory).unwrap();
+    ctl.ok(&["deny", "514/udp", "on", "wan0"]).unwrap();
+    assert!(!arrives(&pair, 514));
+    let said = ctl.ok(&["save"]).unwrap();
+    assert!(said.contains("policy/firewall.yaml"), "{said}");
+    ctl.ok(&["reload"]).unwrap();
+    assert!(!arrives(&pair, 514));
+    assert_eq!(std::fs::read_to_string(&second).unwrap(), syslog);
+    let written = std::fs::read_to_string(&main).unwrap();
+    assert!(written.contains("name: deny-514-udp-on-wan0"), "{written}");
+}
