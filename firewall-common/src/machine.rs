@@ -37,8 +37,16 @@ pub trait Machine: Copy {
     /// state of a loop, because the verifier remembers offsets precisely.
     fn forget(&self, value: u64) -> u64;
 
-    /// Runs `state.step()` until it returns false, at most `max` times.
-    fn repeat<S: Step>(&self, max: u32, state: &mut S);
+    /// Runs `state.step()` until it returns false, at most `max` times. (In the kernel the verifier
+    /// must not follow every round.)
+    #[inline(always)]
+    fn repeat<S: Step>(&self, max: u32, state: &mut S) {
+        for _ in 0..max {
+            if !state.step() {
+                break;
+            }
+        }
+    }
 
     /// [`classify::walk_v4`] or [`classify::walk_v6`], in the way that suits this place.
     #[inline(always)]

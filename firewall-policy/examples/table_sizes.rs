@@ -4,7 +4,7 @@
 
 use firewall_common::abi::Config;
 use firewall_common::classify::classify;
-use firewall_common::machine::{Machine, Step};
+use firewall_common::machine::Machine;
 use firewall_common::region::Region;
 use firewall_policy::tables::Tables;
 use firewall_policy::{classbench, compile::compile, host, oracle};
@@ -153,13 +153,6 @@ impl Machine for Tracing<'_> {
     }
     fn forget(&self, value: u64) -> u64 {
         value
-    }
-    fn repeat<S: Step>(&self, max: u32, state: &mut S) {
-        for _ in 0..max {
-            if !state.step() {
-                break;
-            }
-        }
     }
     fn count_rule(&self, _slot: u32) {}
     // Lookups remember nothing.

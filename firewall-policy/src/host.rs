@@ -10,7 +10,7 @@ use firewall_common::answer::{self, Answer};
 use firewall_common::classify::{Hit, classify};
 use firewall_common::key::PacketKey;
 use firewall_common::live::{self, Meta};
-use firewall_common::machine::{Machine, Step};
+use firewall_common::machine::Machine;
 use firewall_common::parse::{Packet, Parsed, parse};
 use firewall_common::pipeline::{self, Outcome};
 use firewall_common::region::Region;
@@ -261,14 +261,6 @@ impl Machine for HostMachine<'_> {
     #[inline(always)]
     fn forget(&self, value: u64) -> u64 {
         value
-    }
-
-    fn repeat<S: Step>(&self, max: u32, state: &mut S) {
-        for _ in 0..max {
-            if !state.step() {
-                break;
-            }
-        }
     }
 
     fn now(&self) -> u64 {

@@ -5,7 +5,7 @@ use firewall_common::abi::Config;
 use firewall_common::classify::{Hit, classify};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
-use firewall_common::machine::{Machine, Step};
+use firewall_common::machine::Machine;
 use firewall_common::region::Region;
 use firewall_common::verdict::Action;
 use firewall_policy::compile::compile;
@@ -230,9 +230,6 @@ impl Machine for Shared<'_> {
     }
     fn forget(&self, value: u64) -> u64 {
         value
-    }
-    fn repeat<S: Step>(&self, max: u32, state: &mut S) {
-        self.host.repeat(max, state);
     }
     fn now(&self) -> u64 {
         self.clock.load(Ordering::Relaxed)

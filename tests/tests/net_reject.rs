@@ -75,18 +75,18 @@ fn clients_are_refused_at_once() {
         let mut ctl = Ctl::new(&pair.inside).unwrap();
         start(&mut ctl, mode);
         for server in [IpAddr::V4(INSIDE_V4), IpAddr::V6(INSIDE_V6)] {
+            let refused_at_once = |error: &std::io::Error, started: Instant| {
+                let took = started.elapsed();
+                let kind = error.kind();
+                assert_eq!(kind, ErrorKind::ConnectionRefused, "{mode} {server}");
+                assert!(took < patience(AT_ONCE), "{mode} {server}: {took:?}");
+            };
             pair.outside.run(|| {
                 let started = Instant::now();
                 let address = SocketAddr::new(server, 23);
                 let error = TcpStream::connect_timeout(&address, Duration::from_secs(5));
                 let error = error.unwrap_err();
-                assert_eq!(
-                    error.kind(),
-                    ErrorKind::ConnectionRefused,
-                    "{mode} {server}"
-                );
-                let took = started.elapsed();
-                assert!(took < patience(AT_ONCE), "{mode} {server}: {took:?}");
+                refused_at_once(&error, started);
 
                 let started = Instant::now();
                 let any: IpAddr = if server.is_ipv4() {
@@ -101,13 +101,7 @@ fn clients_are_refused_at_once() {
                     .unwrap();
                 socket.send(b"x").unwrap();
                 let error = socket.recv(&mut [0; 8]).unwrap_err();
-                assert_eq!(
-                    error.kind(),
-                    ErrorKind::ConnectionRefused,
-                    "{mode} {server}"
-                );
-                let took = started.elapsed();
-                assert!(took < patience(AT_ONCE), "{mode} {server}: {took:?}");
+                refused_at_once(&error, started);
             });
         }
         let snapshot = ctl.snapshot().unwrap();

@@ -9,7 +9,7 @@ use super::shared::Shared;
 use super::{KernelError, wait_for_running_programs};
 use firewall_common::abi::Config;
 use firewall_common::live::{self, Added, Meta, Prefix, head};
-use firewall_common::machine::{Machine, Step};
+use firewall_common::machine::Machine;
 use firewall_common::region::Region;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
@@ -343,14 +343,6 @@ impl Machine for View<'_> {
 
     fn forget(&self, value: u64) -> u64 {
         value
-    }
-
-    fn repeat<S: Step>(&self, max: u32, state: &mut S) {
-        for _ in 0..max {
-            if !state.step() {
-                break;
-            }
-        }
     }
 
     fn now(&self) -> u64 {

@@ -227,9 +227,6 @@ fn read_one(
         Some(node) => boolean(cx, node, "live")?,
         None => false,
     };
-    if is_live {
-        return live(cx, live_sets, &table, key, kind?, max?);
-    }
     if name == SELF {
         no_live_set(
             cx,
@@ -238,6 +235,9 @@ fn read_one(
         )
         .help("choose another name");
         return None;
+    }
+    if is_live {
+        return live(cx, live_sets, &table, key, kind?, max?);
     }
     if let Some((span, _)) = table.entry("timeout") {
         no_live_set(cx, span, "`timeout` without `live: true`")
@@ -302,15 +302,6 @@ fn live(
     kind: Kind,
     max: u64,
 ) -> Option<(Content, u64)> {
-    if key.text == SELF {
-        no_live_set(
-            cx,
-            key.span,
-            "`self` is the name of the host's own addresses",
-        )
-        .help("choose another name");
-        return None;
-    }
     if kind == Kind::Port {
         no_live_set(cx, key.span, "a set of ports cannot be live")
             .help("`live: true` goes with `type: cidr`");
