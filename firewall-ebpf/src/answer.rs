@@ -40,30 +40,6 @@ pub extern "C" fn fw_answer(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
     if constant(|c| &c.answers) == answers::NO {
         return 0;
     }
-    answer_with(ctx, packet, answer::build)
-}
-
-/// As [`fw_answer`], for a SYN: the answer that carries `cookie`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn fw_handshake(ctx: *mut xdp_md, packet: *const Packet, cookie: u64) -> u64 {
-    if constant(|c| &c.syn_protect) == 0 {
-        return 0;
-    }
-    answer_with(ctx, packet, |kernel, frame, packet, answer| {
-        answer::build_handshake(kernel, frame, packet, cookie, answer)
-    })
-}
-
-/// Gives the frame, `old` bytes long, the length of the answer, and the answer's bytes. What has to
-/// grow grows at the front, where XDP promises room; not every driver has some behind the frame.
-/// Builds an answer with `build` and makes the frame that: 1, or 0.
-#[inline(always)]
-fn answer_with(
-    ctx: *mut xdp_md,
-    packet: *const Packet,
-    build: impl FnOnce(&Kernel, &FirstBuffer, &Packet, &mut Answer) -> bool,
-) -> u64 {
     let frame = FirstBuffer::new(&XdpContext::new(ctx));
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     let Some(packet) = (unsafe { packet.as_ref() }) else {
@@ -72,12 +48,36 @@ fn answer_with(
     let old = frame.len();
     let kernel = Kernel::uncounted(old);
     let mut answer = Answer::new(&kernel);
-    if !build(&kernel, &frame, packet, &mut answer) {
+    if !answer::build(&kernel, &frame, packet, &mut answer) {
         return 0;
     }
     u64::from(send_back(ctx, &kernel, old, &answer))
 }
 
+/// As [`fw_answer`], for a SYN: the answer that carries `cookie`. (Written out again, because by a
+/// closure that builds the answer the frame of this function is too large for the kernel's stack.)
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_handshake(ctx: *mut xdp_md, packet: *const Packet, cookie: u64) -> u64 {
+    if constant(|c| &c.syn_protect) == 0 {
+        return 0;
+    }
+    let frame = FirstBuffer::new(&XdpContext::new(ctx));
+    // SAFETY: the verifier lets only readable memory of this type through, or null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else {
+        return 0;
+    };
+    let old = frame.len();
+    let kernel = Kernel::uncounted(old);
+    let mut answer = Answer::new(&kernel);
+    if !answer::build_handshake(&kernel, &frame, packet, cookie, &mut answer) {
+        return 0;
+    }
+    u64::from(send_back(ctx, &kernel, old, &answer))
+}
+
+/// Gives the frame, `old` bytes long, the length of the answer, and the answer's bytes. What has to
+/// grow grows at the front, where XDP promises room; not every driver has some behind the frame.
 #[inline(always)]
 fn send_back(ctx: *mut xdp_md, kernel: &Kernel, old: u32, answer: &Answer) -> bool {
     let longer = answer.len() as i32 - old as i32;
