@@ -7,7 +7,8 @@
 use super::resolve::Target;
 use super::store::{PinnedLink, Store, Survey};
 use super::transaction::{Journal, Undo};
-use crate::kernel::link::{self, Link};
+use crate::kernel::egress::{self as attachment, By};
+use crate::kernel::link::{Link, unpin};
 use crate::kernel::program::Program;
 use crate::kernel::{Hook, KernelError};
 use std::fs;
@@ -19,7 +20,7 @@ pub(super) fn attach(
     store: &Store,
     survey: &Survey,
     targets: &[Target],
-    program: &Program,
+    (program, by): (&Program, By),
     journal: &mut Journal,
 ) -> Result<(), KernelError> {
     let folder = store.egress_folder();
@@ -46,15 +47,13 @@ pub(super) fn attach(
             }
             continue;
         }
-        let link = link::attach_egress(program, &target.name, target.ifindex)?;
-        let pin = free_pin(store, survey, target);
-        let pinned = link.pin(&pin);
+        let place = |name: &str| free_pin(store, survey, target, name);
+        let (link, pin) = attachment::attach(by, program, (&target.name, target.ifindex), place)?;
         journal.steps.push(Undo::Detach {
             interface,
             link,
             pin,
         });
-        pinned?;
     }
     Ok(())
 }
@@ -88,10 +87,7 @@ pub(super) fn remove(pinned: &PinnedLink) -> Result<(), KernelError> {
     if pinned.is_alive() {
         pinned.link.detach(&pinned.name)?;
     }
-    fs::remove_file(&pinned.path).map_err(KernelError::call(format!(
-        "remove {}",
-        pinned.path.display()
-    )))
+    unpin(&pinned.path)
 }
 
 /// Whether what leaves by each interface goes through the egress program of the generation in
@@ -118,15 +114,15 @@ fn link_on(survey: &Survey, ifindex: u32) -> Option<&PinnedLink> {
     links.find(|pinned| pinned.link.facts().ifindex == ifindex)
 }
 
-/// Where to pin the link of an interface: as for XDP links.
-fn free_pin(store: &Store, survey: &Survey, target: &Target) -> PathBuf {
-    let path = store.egress_path(&target.name);
+/// Where to pin the link of an interface under a name: as for XDP links.
+fn free_pin(store: &Store, survey: &Survey, target: &Target, name: &str) -> PathBuf {
+    let path = store.egress_path(name);
     match survey.egress.iter().find(|pinned| pinned.path == path) {
         Some(pinned) if pinned.is_alive() => {
             store.egress_path(&format!("{}_{}", target.name, target.ifindex))
         }
         Some(_) => {
-            let _ = fs::remove_file(&path);
+            let _ = unpin(&path);
             path
         }
         None => path,

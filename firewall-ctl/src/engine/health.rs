@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// The oldest kernel that can attach what takes note of leaving packets.
+/// The oldest kernel that has links for what takes note of leaving packets.
 const TCX_FLOOR: (u32, u32) = (6, 6);
 
 /// The oldest kernel that is supported.
@@ -110,12 +110,12 @@ fn version(release: &str) -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// Whether rules can look at `state`. No fault if not: other policies need no such kernel.
+/// By what rules look at `state`.
 fn state() -> Check {
     let found = if version(&host::kernel_release()) >= TCX_FLOOR {
         "rules can look at `state` (TCX)"
     } else {
-        "rules cannot look at `state`: that needs TCX, which is in Linux 6.6"
+        "rules can look at `state` (clsact; from Linux 6.6 on it is TCX)"
     };
     Check::good("state", found)
 }

@@ -29,6 +29,7 @@ pub use types::{
 };
 
 use crate::kernel::counters::{CounterMaps, Sums};
+use crate::kernel::egress::By;
 use crate::kernel::flows::FlowTable;
 use crate::kernel::{BUILT_IN, KernelError, host};
 use firewall_common::region::Region;
@@ -49,6 +50,7 @@ pub const DEFAULT_ROOT: &str = "/sys/fs/bpf/firewall";
 pub struct Engine {
     store: Store,
     object: Cow<'static, [u8]>,
+    egress_by: By,
 }
 
 impl Engine {
@@ -65,6 +67,17 @@ impl Engine {
         Self {
             store: Store::new(root.to_owned()),
             object,
+            egress_by: By::default(),
+        }
+    }
+
+    /// Attaches to what leaves as on kernels before Linux 6.6, by filters in `clsact`, also where
+    /// there are TCX links.
+    #[must_use]
+    pub fn with_clsact(self) -> Self {
+        Self {
+            egress_by: By::Filter,
+            ..self
         }
     }
 
@@ -172,6 +185,7 @@ impl Engine {
             targets: &targets,
             object: &self.object,
             frags: media::in_buffers(&targets)?,
+            egress_by: self.egress_by,
             record: record.as_ref(),
         };
         warnings.extend(media::check_vlans(&source.policy, &targets)?);

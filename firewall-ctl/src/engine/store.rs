@@ -3,6 +3,7 @@
 //! ```text
 //! ROOT/links/IFNAME                the link of each interface (`.` written as `:`)
 //! ROOT/egress/IFNAME               where the policy looks at state, the link of what leaves by it
+//!             IFNAME_IFINDEX/      before Linux 6.6, a folder that stands for the filter in its place
 //! ROOT/gen-N/prog                  the program of generation N
 //!            egress                its egress program, where the policy looks at state
 //!            record                fw_record: the JSON of `Record`

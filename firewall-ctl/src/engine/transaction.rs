@@ -23,7 +23,8 @@ use super::slots::{self, Assignment};
 use super::store::{Folder, PinnedLink, Store, Survey};
 use super::types::{EngineError, InterfaceRecord, Record, Request, RuleRecord};
 use crate::kernel::counters::{clear_interfaces, clear_rules, create, rule_capacity};
-use crate::kernel::link::{self, Link, NewLink, TakenOff};
+use crate::kernel::egress::By;
+use crate::kernel::link::{self, Link, NewLink, TakenOff, unpin};
 use crate::kernel::maps::{self, BigMap, rule_slots};
 use crate::kernel::program::{Program, ProgramMaps};
 use crate::kernel::shared::Regions;
@@ -48,6 +49,8 @@ pub(super) struct Desired<'a> {
     pub(super) object: &'a [u8],
     /// Whether frames may come in several buffers.
     pub(super) frags: bool,
+    /// By what to attach to what leaves.
+    pub(super) egress_by: By,
     /// What is on record about the generation in force, or why that cannot be read.
     pub(super) record: Option<&'a Result<Record, KernelError>>,
 }
@@ -103,7 +106,7 @@ impl Journal {
                     pin,
                 } => {
                     let detached = link.detach(&interface);
-                    let _ = fs::remove_file(pin);
+                    let _ = unpin(&pin);
                     detached
                 }
                 Undo::SwitchBack {
@@ -336,7 +339,13 @@ fn stage_and_switch<'a>(
 
     // Before the rules that look at state are in force, what leaves is taken note of.
     if let Some(program) = &egress {
-        egress::attach(store, survey, desired.targets, program, journal)?;
+        egress::attach(
+            store,
+            survey,
+            desired.targets,
+            (program, desired.egress_by),
+            journal,
+        )?;
     }
 
     for (target, found) in foreign {

@@ -1,41 +1,74 @@
 //! Attaching: XDP and TCX egress links of our own, and what to say about programs of others.
 //!
-//! Invariant: a program is attached by a BPF link or not at all. A link belongs to its pin: it
-//! outlives every process, and no netlink request can take it off.
+//! Invariant: an XDP program is attached by a BPF link or not at all. A link belongs to its pin: it
+//! outlives every process, and no netlink request can take it off. An egress program, which stops
+//! no packet, is hung into `clsact` where the kernel has no link for it ([`super::egress`]).
 
-pub(crate) use super::netlink::Attached;
-use super::netlink::{self, XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
+use super::egress::Filter;
+pub(crate) use super::netlink::xdp::Attached;
+use super::netlink::xdp::{self as netlink, XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
 use super::program::Program;
 use super::sys::{self, LinkFacts};
 use super::{KernelError, pins};
 use firewall_policy::rule::Mode;
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// An open link of one of our programs.
+/// What holds one of our programs to an interface, open.
 #[derive(Debug)]
 pub(crate) struct Link {
-    fd: OwnedFd,
+    held: Held,
     facts: LinkFacts,
 }
 
+#[derive(Debug)]
+enum Held {
+    Link(OwnedFd),
+    Filter(Filter),
+}
+
 impl Link {
-    /// Opens a pinned link.
+    /// Opens a pinned link, or the filter that a folder stands for.
     pub(crate) fn open(pin: &Path) -> Result<Self, KernelError> {
         let call = |what: &str| KernelError::call(format!("{what} link {}", pin.display()));
+        let stranger = || {
+            KernelError::State(format!(
+                "{} is not a link of this firewall; remove it",
+                pin.display()
+            ))
+        };
+        if pin.is_dir() {
+            let filter = Filter::open(pin).ok_or_else(stranger)?;
+            return Self::of_filter(filter).map_err(call("read"));
+        }
         let fd = sys::open_pin(pin).map_err(call("open"))?;
         let facts = match pins::kind(fd.as_fd()) {
             pins::Kind::Link => sys::link_info(fd.as_fd()).map_err(call("read"))?,
             _ => None,
         };
-        let facts = facts.ok_or_else(|| {
-            KernelError::State(format!(
-                "{} is not a link of this firewall; remove it",
-                pin.display()
-            ))
-        })?;
-        Ok(Self { fd, facts })
+        Ok(Self {
+            held: Held::Link(fd),
+            facts: facts.ok_or_else(stranger)?,
+        })
+    }
+
+    /// A link that was just made.
+    pub(super) fn of_fd(fd: OwnedFd) -> io::Result<Self> {
+        let facts = sys::link_info(fd.as_fd())?.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self {
+            held: Held::Link(fd),
+            facts,
+        })
+    }
+
+    pub(super) fn of_filter(filter: Filter) -> io::Result<Self> {
+        let facts = filter.facts()?;
+        Ok(Self {
+            held: Held::Filter(filter),
+            facts,
+        })
     }
 
     /// Id, program and interface when it was opened.
@@ -45,25 +78,47 @@ impl Link {
 
     /// Runs `program` from now on.
     pub(crate) fn update(&self, program: &Program, interface: &str) -> Result<(), KernelError> {
-        sys::link_update(self.fd.as_fd(), program.fd()).map_err(KernelError::call(format!(
+        let updated = match &self.held {
+            Held::Link(fd) => sys::link_update(fd.as_fd(), program.fd()),
+            Held::Filter(filter) => filter.update(program),
+        };
+        updated.map_err(KernelError::call(format!(
             "switch {interface} to the new program"
         )))
     }
 
     /// Pins it at `path`.
     pub(crate) fn pin(&self, path: &Path) -> Result<(), KernelError> {
-        sys::pin(self.fd.as_fd(), path)
-            .map_err(KernelError::call(format!("pin {}", path.display())))
+        let pinned = match &self.held {
+            Held::Link(fd) => sys::pin(fd.as_fd(), path),
+            // Its folder was there before it.
+            Held::Filter(_) => Ok(()),
+        };
+        pinned.map_err(KernelError::call(format!("pin {}", path.display())))
     }
 
     /// Takes the program off its interface.
     pub(crate) fn detach(&self, interface: &str) -> Result<(), KernelError> {
-        match sys::link_detach(self.fd.as_fd()) {
+        let detached = match &self.held {
+            Held::Link(fd) => sys::link_detach(fd.as_fd()),
+            Held::Filter(filter) => filter.remove(),
+        };
+        match detached {
             // The interface is gone, and the link with it.
             Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
             answer => answer.map_err(KernelError::call(format!("detach from {interface}"))),
         }
     }
+}
+
+/// Removes the pin of a link.
+pub(crate) fn unpin(pin: &Path) -> Result<(), KernelError> {
+    let removed = if pin.is_dir() {
+        fs::remove_dir_all(pin)
+    } else {
+        fs::remove_file(pin)
+    };
+    removed.map_err(KernelError::call(format!("remove {}", pin.display())))
 }
 
 /// A new link, and how it came about.
@@ -84,9 +139,7 @@ pub(crate) fn attach(
     mode: Mode,
 ) -> Result<NewLink, KernelError> {
     let create = |flags: u32| -> io::Result<Link> {
-        let fd = sys::link_create(program.fd(), ifindex, flags)?;
-        let facts = sys::link_info(fd.as_fd())?.ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Link { fd, facts })
+        Link::of_fd(sys::link_create(program.fd(), ifindex, flags)?)
     };
     let refused = |mode: &'static str, error: &io::Error| {
         if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
@@ -133,29 +186,6 @@ pub(crate) fn attach(
         link,
         mode: Mode::Generic,
         fallback,
-    })
-}
-
-/// Attaches `program` to what leaves by an interface, beside all other programs there.
-pub(crate) fn attach_egress(
-    program: &Program,
-    interface: &str,
-    ifindex: u32,
-) -> Result<Link, KernelError> {
-    let create = || -> io::Result<Link> {
-        let fd = sys::link_create_egress(program.fd(), ifindex)?;
-        let facts = sys::link_info(fd.as_fd())?.ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Link { fd, facts })
-    };
-    create().map_err(|error| KernelError::Egress {
-        interface: interface.into(),
-        reason: match error.raw_os_error() {
-            // Linux before 6.6 does not know the attach type.
-            Some(libc::EINVAL) => {
-                format!("this kernel has no TCX, which is in Linux 6.6 ({error})")
-            }
-            _ => error.to_string(),
-        },
     })
 }
 

@@ -14,6 +14,7 @@ mod netlink;
 mod object;
 mod sys;
 
+pub(crate) mod egress;
 pub(crate) mod ethtool;
 pub(crate) mod host;
 pub(crate) mod link;

@@ -103,6 +103,25 @@ impl Root {
         Engine::new(&self.0)
     }
 
+    /// Names of what stands for programs on what leaves.
+    pub(crate) fn egress(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.join("egress")).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    }
+
+    /// Where a program of the one generation there is pinned.
+    pub(crate) fn program_of(&self, hook: &str) -> PathBuf {
+        let pins = self.pins();
+        let mut programs = pins.iter().filter(|pin| {
+            pin.strip_prefix("gen-")
+                .is_some_and(|pin| pin.ends_with(&format!("/{hook}")))
+        });
+        let found = self.0.join(programs.next().unwrap());
+        assert!(programs.next().is_none(), "{pins:?}");
+        found
+    }
+
     /// Paths of everything that is pinned, relative to the root, sorted.
     pub(crate) fn pins(&self) -> Vec<String> {
         let mut found = Vec::new();

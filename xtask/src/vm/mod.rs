@@ -80,7 +80,7 @@ impl Choice {
 }
 
 /// Programs of this machine that the tests call. (The rest comes from busybox.)
-const TOOLS: [&str; 5] = ["ip", "nsenter", "prlimit", "setpriv", "unshare"];
+const TOOLS: [&str; 6] = ["ip", "nsenter", "prlimit", "setpriv", "tc", "unshare"];
 
 /// Files that tests read where they were compiled, below the source tree.
 const DATA: [&str; 4] = [
