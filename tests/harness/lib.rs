@@ -16,6 +16,7 @@ pub mod oracle;
 pub mod original;
 pub mod policies;
 pub mod random;
+pub mod routed;
 pub mod snapshot;
 pub mod trial;
 pub mod verifier;
