@@ -241,6 +241,15 @@ fn survey(workspace: &Workspace, need: Need) -> Result<Vec<Item>> {
     }
     if need >= Need::Test {
         items.push(program("tmux", "tmux"));
+        // Hosts in the tests have cards to set, and firewalls whose rules are imported.
+        for (name, package) in [
+            ("ethtool", "ethtool"),
+            ("ipset", "ipset"),
+            ("iptables-restore", "iptables"),
+            ("nft", "nftables"),
+        ] {
+            items.push(program(name, package));
+        }
     }
     if need >= Need::Vm {
         items.push(program("qemu-system-x86_64", "qemu-system-x86"));
