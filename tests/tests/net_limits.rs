@@ -1,267 +1,157 @@
-//! What does not fit changes nothing: a policy beyond a limit is refused before anything is
-//! touched, and when memory ends half way (the kernel refuses a map, or kills the process), the
-//! generation before goes on enforcing and the next command tidies up.
-//!
-//! Memory is limited by a memory cgroup around the command: the kernel charges the maps to it.
+//! Rate limits on real traffic: two senders on a cable, each held to what the rule allows it, by
+//! sockets that count what arrives.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use firewall_tests::ctl::Ctl;
-use firewall_tests::netns::{INSIDE_V4, OUTSIDE_V4, Pair, unique};
-use serde_json::Value;
-use std::fs;
-use std::net::{Ipv4Addr, UdpSocket};
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::Output;
-use std::time::Duration;
+use firewall_tests::netns::{INSIDE_V4, INTERFACE, OUTSIDE_V4, Pair};
+use firewall_tests::snapshot::{reason, rule};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
 
-const OLD: &str = "\
-version: 1
-interfaces: [{match: wan0}]
-default: {in: drop}
-rules:
-  - {name: open, proto: udp, port: 514, action: pass}
-";
+/// Another address of the sender.
+const OTHER_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 
-/// Exit code of an invalid or too large policy.
-const CONFIG: i32 = 3;
+/// Packets a second that one source may send.
+const RATE: u32 = 2_000;
+/// Packets that it may send at once: what it would be allowed while a busy machine does not run it.
+const BURST: u32 = 1_000;
 
-/// A memory cgroup, version 1 or 2, removed when dropped.
-struct Cgroup {
-    folder: PathBuf,
-    limit: &'static str,
+/// For how long both send.
+const TIME: Duration = Duration::from_secs(3);
+
+/// How long silence is waited for.
+const SOON: Duration = Duration::from_millis(400);
+
+fn load(ctl: &Ctl<'_>, rules: &str) {
+    let text = format!(
+        "version: 1\ninterfaces: [{{match: wan0}}]\ndefault: {{in: drop}}\nrules:\n{rules}"
+    );
+    let file = ctl.policy(&text).unwrap();
+    ctl.ok(&["load", "-i", INTERFACE, "-f", file.to_str().unwrap()])
+        .unwrap();
 }
 
-impl Cgroup {
-    fn new() -> Self {
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        let mut found = None;
-        for line in mounts.lines() {
-            let words: Vec<&str> = line.split(' ').collect();
-            let [_, place, kind, options, ..] = words[..] else {
-                continue;
-            };
-            let controllers = Path::new(place).join("cgroup.controllers");
-            if kind == "cgroup" && options.split(',').any(|option| option == "memory") {
-                found = Some((place, "memory.limit_in_bytes"));
-            } else if kind == "cgroup2"
-                && fs::read_to_string(controllers).is_ok_and(|list| list.contains("memory"))
-            {
-                // Makes it available below, where it is not yet.
-                let _ = fs::write(Path::new(place).join("cgroup.subtree_control"), "+memory");
-                found = Some((place, "memory.max"));
-            }
-        }
-        let (place, limit) = found.expect("a memory cgroup is mounted");
-        let folder = Path::new(place).join(unique("memory"));
-        fs::create_dir(&folder).unwrap();
-        Self { folder, limit }
-    }
-
-    /// Runs a verb with at most so many bytes, those of its maps included.
-    fn run(&self, ctl: &Ctl<'_>, bytes: u64, arguments: &[&str]) -> Output {
-        fs::write(self.folder.join(self.limit), bytes.to_string()).unwrap();
-        // Without swap, where that can be said.
-        let _ = fs::write(self.folder.join("memory.swap.max"), "0");
-        let enter = format!(
-            "echo $$ > {}/cgroup.procs && exec \"$@\"",
-            self.folder.display()
-        );
-        ctl.run_under(&["sh", "-c", &enter, "sh"], arguments)
-            .unwrap()
-    }
+/// Two senders on one cable, and who is sent to.
+fn hosts() -> Pair {
+    let pair = Pair::new().unwrap();
+    pair.outside
+        .ip(&format!("addr add {OTHER_V4}/24 dev {INTERFACE}"))
+        .unwrap();
+    pair.inside
+        .ip(&format!(
+            "neigh replace {OTHER_V4} lladdr 02:00:00:00:00:09 dev {INTERFACE} nud permanent"
+        ))
+        .unwrap();
+    pair
 }
 
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // A killed process leaves its cgroup a moment later.
-        for _ in 0..100 {
-            if fs::remove_dir(&self.folder).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+/// Takes every datagram until none has come for a while; how many came from each sender.
+fn count(socket: &UdpSocket) -> [u32; 2] {
+    socket.set_read_timeout(Some(TIME)).unwrap();
+    let mut counts = [0; 2];
+    while let Ok((_, from)) = socket.recv_from(&mut [0; 16]) {
+        counts[usize::from(from.ip() == OTHER_V4)] += 1;
     }
-}
-
-/// All pins, by name.
-fn pins(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(pins(&path));
-        }
-        found.push(path);
-    }
-    found.sort();
-    found
-}
-
-/// Generation, link and program in force, as the kernel has them.
-fn in_force(ctl: &Ctl<'_>) -> (Value, Value, Value) {
-    let status = ctl.json(&["status"]).unwrap();
-    let interface = &status["interfaces"][0];
-    let fields = [
-        &status["generation"]["number"],
-        &interface["link_id"],
-        &interface["program_id"],
-    ];
-    assert!(fields.iter().all(|field| !field.is_null()), "{status}");
-    let [generation, link, program] = fields.map(Clone::clone);
-    (generation, link, program)
-}
-
-/// Which of the UDP ports 514 and 515 are open.
-struct Doors {
-    inside: [UdpSocket; 2],
-    outside: UdpSocket,
-}
-
-impl Doors {
-    fn new(pair: &Pair) -> Self {
-        let inside = [514, 515].map(|port| {
-            let socket = pair
-                .inside
-                .run(|| UdpSocket::bind((INSIDE_V4, port)).unwrap());
-            socket
-                .set_read_timeout(Some(Duration::from_millis(100)))
-                .unwrap();
-            socket
-        });
-        let outside = pair
-            .outside
-            .run(|| UdpSocket::bind((OUTSIDE_V4, 0)).unwrap());
-        Self { inside, outside }
-    }
-
-    fn open(&self) -> [bool; 2] {
-        for port in [514, 515] {
-            self.outside.send_to(&[0; 10], (INSIDE_V4, port)).unwrap();
-        }
-        self.inside
-            .each_ref()
-            .map(|socket| socket.recv(&mut [0; 64]).is_ok())
-    }
+    counts
 }
 
 #[test]
 #[ignore = "needs root"]
-fn a_policy_beyond_a_limit_is_refused_before_anything_is_touched() {
-    let pair = Pair::new().unwrap();
+fn each_source_is_held_to_its_rate() {
+    let pair = hosts();
     let ctl = Ctl::new(&pair.inside).unwrap();
-    let doors = Doors::new(&pair);
-    let policy = ctl.policy(OLD).unwrap();
-    ctl.ok(&["load", "-f", policy.to_str().unwrap()]).unwrap();
-    let (before, found) = (in_force(&ctl), pins(ctl.pins()));
-    assert_eq!(doors.open(), [true, false]);
-
-    let mut rules = OLD.replace("514", "515");
-    for number in 0..64 * 64 * 64 {
-        rules.push_str(&format!("  - {{name: r{number}, action: pass}}\n"));
-    }
-    let mut entries = String::new();
-    for number in 0..70_000 {
-        // Neighbours do not touch.
-        let address = Ipv4Addr::from((10 << 24) + number * 2);
-        entries.push_str(&format!("{address}\n"));
-    }
-    fs::write(ctl.folder().join("list.txt"), entries).unwrap();
-    let set = |options: &str| {
-        OLD.replace(
-            "rules:\n",
-            &format!(
-                "sets: {{list: {{type: cidr, file: list.txt{options}}}}}\nrules:\n  \
-                 - {{name: list, from: \"@list\", action: pass}}\n"
-            ),
-        )
-    };
-    let copies: String = (0..300)
-        .map(|n| format!("  - {{name: c{n}, from: [\"@list\", 10.0.0.0], action: pass}}\n"))
-        .collect();
-    let cases = [
-        (
-            rules,
-            "the policy's list of ipv4 rules has 262145, the limit is 262144",
+    load(
+        &ctl,
+        &format!(
+            "  - {{name: syslog, proto: udp, port: 514, limit: {{rate: {RATE}/s, burst: {BURST}, \
+             per: source}}, action: pass}}\n"
         ),
-        (set(", max: 69999"), "FW0145"),
-        (set("") + &copies, "FW0149"),
-    ];
-    for (text, words) in cases {
-        let policy = ctl.policy(&text).unwrap();
-        let output = ctl.run(&["load", "-f", policy.to_str().unwrap()]).unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(CONFIG), "{errors}");
-        assert!(errors.contains(words), "{errors}");
-        assert!(errors.contains("generation 1 stays active"), "{errors}");
-        assert_eq!(in_force(&ctl), before, "{words}");
-        assert_eq!(pins(ctl.pins()), found, "{words}");
+    );
+    let socket = pair
+        .inside
+        .run(|| UdpSocket::bind((INSIDE_V4, 514)).unwrap());
+    let receiver = std::thread::spawn(move || count(&socket));
+
+    // The first one sends as fast as it can, the second one only little more than it may.
+    let (heavy, light, took) = pair.outside.run(|| {
+        let heavy = UdpSocket::bind((OUTSIDE_V4, 0)).unwrap();
+        let light = UdpSocket::bind((OTHER_V4, 0)).unwrap();
+        let start = Instant::now();
+        let (mut sent, mut due) = ([0_u32; 2], 0);
+        while start.elapsed() < TIME {
+            heavy.send_to(b"line", (INSIDE_V4, 514)).unwrap();
+            sent[0] += 1;
+            if start.elapsed().as_secs_f64() * f64::from(RATE) * 1.5 > f64::from(due) {
+                light.send_to(b"line", (INSIDE_V4, 514)).unwrap();
+                due += 1;
+                sent[1] += 1;
+            }
+        }
+        (sent[0], sent[1], start.elapsed())
+    });
+    let passed = receiver.join().unwrap();
+
+    let allowed = f64::from(BURST) + f64::from(RATE) * took.as_secs_f64();
+    println!("{heavy} and {light} sent, {passed:?} of {allowed:.0} passed");
+    assert!(f64::from(heavy) > 3.0 * allowed, "a flood of {heavy}");
+    assert!(
+        f64::from(light) > 1.03 * allowed,
+        "more than allowed: {light}"
+    );
+    for passed in passed {
+        let share = f64::from(passed) / allowed;
+        assert!((0.97..=1.001).contains(&share), "{passed} of {allowed:.0}");
     }
-    assert_eq!(doors.open(), [true, false]);
+    // What arrived and what was held back is what was sent, to the packet.
+    let snapshot = ctl.snapshot().unwrap();
+    let within = u64::from(passed[0] + passed[1]);
+    assert_eq!(rule(&snapshot, "syslog").0, within);
+    let over = u64::from(heavy + light) - within;
+    assert_eq!(reason(&snapshot, "limit", "drop").0, over);
+}
+
+/// Whether a connection to this port is taken; silence is the only other answer.
+fn connects(pair: &Pair, port: u16) -> bool {
+    let to = SocketAddr::from((INSIDE_V4, port));
+    match pair.outside.run(|| TcpStream::connect_timeout(&to, SOON)) {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+            false
+        }
+    }
 }
 
 #[test]
 #[ignore = "needs root"]
-fn memory_that_ends_half_way_leaves_the_old_generation_enforcing() {
-    /// Bytes between two limits.
-    const STEP: u64 = 1 << 20;
-    let pair = Pair::new().unwrap();
+fn the_seventh_connection_in_half_a_minute_waits() {
+    let pair = hosts();
     let ctl = Ctl::new(&pair.inside).unwrap();
-    let doors = Doors::new(&pair);
-    let policy = ctl.policy(OLD).unwrap();
-    ctl.ok(&["load", "-f", policy.to_str().unwrap()]).unwrap();
-    let (before, found) = (in_force(&ctl), pins(ctl.pins()));
-
-    // Its tables and counters take more memory than all the rest of the command.
-    let mut text = OLD.replace("port: 514", "port: 515");
-    for number in 0..20_000 {
-        text.push_str(&format!(
-            "  - {{name: r{number}, proto: udp, port: 9, action: pass}}\n"
-        ));
+    load(
+        &ctl,
+        "  - {name: ssh, proto: tcp, port: 22, limit: {new: 6/30s, per: source}, action: pass}\n",
+    );
+    let listener = pair
+        .inside
+        .run(|| TcpListener::bind((INSIDE_V4, 22)).unwrap());
+    let mut open = pair
+        .outside
+        .run(|| TcpStream::connect_timeout(&(INSIDE_V4, 22).into(), SOON).unwrap());
+    let (mut served, _) = listener.accept().unwrap();
+    for number in 2..=8 {
+        assert_eq!(connects(&pair, 22), number <= 6, "connection {number}");
     }
-    let policy = ctl.policy(&text).unwrap();
-    let load = ["load", "-f", policy.to_str().unwrap()];
-    let cgroup = Cgroup::new();
-    let (mut refused, mut killed, mut limit) = (0, 0, 20 * STEP);
-    let mut killed_late = false;
-    loop {
-        let output = cgroup.run(&ctl, limit, &load);
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.success() {
-            break;
-        }
-        match (output.status.code(), output.status.signal()) {
-            (None, Some(9)) => {
-                killed += 1;
-                // The policy was in force already: then it is so wholly, as is looked at below.
-                killed_late = in_force(&ctl) != before;
-                if killed_late {
-                    break;
-                }
-            }
-            (Some(1), None) => {
-                assert!(errors.contains("memory"), "{limit} bytes: {errors}");
-                assert_eq!(pins(ctl.pins()), found, "{limit} bytes: {errors}");
-                refused += 1;
-            }
-            _ => panic!("{limit} bytes: {:?}: {errors}", output.status),
-        }
-        assert_eq!(in_force(&ctl), before, "{limit} bytes: {errors}");
-        limit += STEP;
-        assert!(limit < 1 << 30, "it never fits: {errors}");
+    // An allowance comes back every five seconds; until then what is open goes on, and another
+    // sender has one of its own.
+    for line in 0..100_u8 {
+        open.write_all(&[line]).unwrap();
+        let mut read = [0];
+        served.read_exact(&mut read).unwrap();
+        assert_eq!(read, [line]);
     }
-    println!("refused {refused} times, killed {killed} times, enough: {limit} bytes");
-    assert!(refused + killed > 0, "the first limit was enough");
-    let after = in_force(&ctl);
-    assert_eq!(after.1, before.1, "the same link");
-    assert_ne!(after.2, before.2, "another program");
-    assert_eq!(doors.open(), [false, true]);
-    // What killed commands had pinned is gone: one generation, and the link.
-    let folders: Vec<PathBuf> = fs::read_dir(ctl.pins())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().is_some_and(|name| name != "links"))
-        .collect();
-    assert!(folders.len() == 1 || killed_late, "{folders:?}");
+    let route = format!("route add {INSIDE_V4}/32 dev {INTERFACE} src {OTHER_V4}");
+    pair.outside.ip(&route).unwrap();
+    assert!(connects(&pair, 22));
 }

@@ -218,6 +218,8 @@ fn rules(ports: &[PortView], tick: u64) -> Vec<RuleView> {
         ),
         ("old-ftp", "pass", "tcp port 21", false, Flow::default()),
     ];
+    // The one with a limit.
+    let over = |name: &str| (name == "web").then(|| hits(&[("tcp", 80)], drop));
     let view = |(index, rule): (usize, (&str, &str, &str, bool, Flow))| RuleView {
         number: index + 1,
         name: rule.0.to_owned(),
@@ -232,7 +234,7 @@ fn rules(ports: &[PortView], tick: u64) -> Vec<RuleView> {
         place: format!("rules/web-server.yaml:{}", 14 + index * 5),
         enabled: rule.3,
         hits: rule.4,
-        over: None,
+        over: over(rule.0),
         history: history(rule.4.rate.pps, tick),
     };
     rules.into_iter().enumerate().map(view).collect()

@@ -6,6 +6,7 @@
 
 use super::options::Tab;
 use crate::format::Numbers;
+use crate::view::Snapshot;
 
 /// What a column shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +41,8 @@ pub(super) enum Id {
     Dropped,
     /// Packets in total.
     Packets,
+    /// Packets a second over the rate limit of the rule.
+    OverRate,
     /// The last minute; sorts by packets a second.
     History,
     /// What the rule matches.
@@ -81,6 +84,7 @@ impl Column {
                 | Id::Passed
                 | Id::Dropped
                 | Id::Packets
+                | Id::OverRate
         )
     }
 
@@ -134,6 +138,7 @@ const RULES: &[Column] = &[
     number(Id::Rate, "HITS/s", 0),
     number(Id::Bandwidth, "bit/s", 1),
     number(Id::Packets, "HITS", 0),
+    number(Id::OverRate, "OVER/s", 2),
     words(Id::History, "60 s", 10, 60, 3, 1),
     words(Id::Match, "MATCH", 16, 48, 4, 2),
     words(Id::Place, "PLACE", 20, 40, 5, 1),
@@ -173,6 +178,15 @@ pub(super) const fn all(tab: Tab) -> &'static [Column] {
     }
 }
 
+/// The columns of a table for these rows: what is over a limit has one where a rule has a limit.
+pub(super) fn of(tab: Tab, snapshot: Option<&Snapshot>) -> impl Iterator<Item = &'static Column> {
+    let limited =
+        snapshot.is_some_and(|snapshot| snapshot.rules.iter().any(|rule| rule.over.is_some()));
+    all(tab)
+        .iter()
+        .filter(move |column| limited || column.id != Id::OverRate)
+}
+
 /// The column that names a row.
 pub(super) const fn name(tab: Tab) -> Id {
     match tab {
@@ -197,13 +211,8 @@ pub(super) const fn width(width: u16) -> u16 {
     width.saturating_sub(1)
 }
 
-/// The columns of `tab` that fit into `width` cells with one blank between them, and their widths.
-pub(super) fn fit(tab: Tab, width: u16, numbers: Numbers) -> Vec<(Column, u16)> {
-    fit_of(all(tab), width, numbers)
-}
-
-/// Those of `columns` that fit, as [`fit`].
-pub(super) fn fit_of<'a>(
+/// Those of `columns` that fit into `width` cells with one blank between them, and their widths.
+pub(super) fn fit<'a>(
     columns: impl IntoIterator<Item = &'a Column>,
     width: u16,
     numbers: Numbers,
@@ -254,7 +263,7 @@ mod tests {
     use super::*;
 
     fn names(tab: Tab, width: u16) -> Vec<&'static str> {
-        fit(tab, width, Numbers::Si)
+        fit(all(tab), width, Numbers::Si)
             .iter()
             .map(|(column, _)| column.title)
             .collect()
@@ -265,7 +274,7 @@ mod tests {
         for tab in Tab::ALL {
             for numbers in [Numbers::Si, Numbers::Raw] {
                 for width in 0..250 {
-                    let columns = fit(tab, width, numbers);
+                    let columns = fit(all(tab), width, numbers);
                     let sum: u16 = columns.iter().map(|(_, w)| w + 1).sum();
                     assert!(sum <= width + 1, "{tab:?} {width}: {columns:?}");
                 }

@@ -108,10 +108,8 @@ pub fn block(snapshot: &Snapshot, options: &TopOptions) -> String {
     header(&mut text, snapshot, options);
     let tab = options.tab;
     // A minute of history stands in the lines above already.
-    let shown = columns::all(tab)
-        .iter()
-        .filter(|column| column.id != Id::History);
-    let columns = columns::fit_of(shown, width(options), options.numbers);
+    let shown = columns::of(tab, Some(snapshot)).filter(|column| column.id != Id::History);
+    let columns = columns::fit(shown, width(options), options.numbers);
     line(&mut text, &columns, |column, _| {
         column.title(options.bytes).into()
     });

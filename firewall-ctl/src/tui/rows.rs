@@ -161,6 +161,14 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// What was over a rule's rate limit.
+    fn over(self) -> Option<Traffic> {
+        match self {
+            Self::Rule(view) => view.over,
+            _ => None,
+        }
+    }
+
     /// Packets a second of the last minute; interfaces and sums keep none.
     pub(super) fn history(self) -> &'a [u64] {
         match self {
@@ -264,6 +272,10 @@ impl<'a> Row<'a> {
             Id::Passed => format::count(pass.total.packets, numbers),
             Id::Dropped => format::count(drop.total.packets, numbers),
             Id::Packets => format::count(self.total().packets, numbers),
+            Id::OverRate => match self.over() {
+                Some(over) => format::rate(over.rate.pps, numbers),
+                None => return Cow::Borrowed(""),
+            },
             Id::History => spark::line(self.history(), width.into(), options.unicode),
             _ => return self.text(id),
         })
@@ -282,6 +294,7 @@ impl<'a> Row<'a> {
             Id::Passed => pass.total.packets as f64,
             Id::Dropped => drop.total.packets as f64,
             Id::Packets => self.total().packets as f64,
+            Id::OverRate => self.over().map_or(0.0, |over| over.rate.pps),
             _ => 0.0,
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! Invariant: while paused, `snapshot` does not change; what arrives meanwhile waits in `waiting`.
 
-use super::columns;
+use super::columns::{self, Column};
 use super::options::{Tab, TopOptions};
 use super::rows::{self, Query, Row, RowId, Sort};
 use crate::view::{InterfaceView, Snapshot};
@@ -133,6 +133,12 @@ impl State {
     /// The table in front.
     pub(super) fn table_mut(&mut self) -> &mut Table {
         &mut self.tables[self.tab.index()]
+    }
+
+    /// Its columns on a terminal `width` cells wide.
+    pub(super) fn columns(&self, width: u16) -> Vec<(Column, u16)> {
+        let all = columns::of(self.tab, self.snapshot.as_ref());
+        columns::fit(all, columns::width(width), self.options.numbers)
     }
 
     /// The table in front, as a question about the snapshot.

@@ -190,11 +190,7 @@ fn scroll(state: &mut State, to: impl Fn(usize, usize) -> usize) {
 
 /// Sorts by the column `step` places further among those on the screen.
 fn step_sort(state: &mut State, step: isize) {
-    let columns = columns::fit(
-        state.tab,
-        columns::width(state.size.0),
-        state.options.numbers,
-    );
+    let columns = state.columns(state.size.0);
     let shown: Vec<Id> = columns.iter().map(|(column, _)| column.id).collect();
     if shown.is_empty() {
         return;

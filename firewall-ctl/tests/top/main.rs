@@ -30,6 +30,7 @@ fn idle() -> Snapshot {
     snapshot.reasons.clear();
     for rule in &mut snapshot.rules {
         rule.hits = Default::default();
+        rule.over = rule.over.map(|_| Default::default());
         rule.history.clear();
     }
     for interface in &mut snapshot.status.interfaces {

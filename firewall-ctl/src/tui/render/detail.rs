@@ -153,7 +153,12 @@ fn traffic(lines: &mut Lines, buf: &mut Buffer, state: &State, row: Row<'_>, the
             put(lines.next(), buf, line("PASS", theme.pass, pass));
             put(lines.next(), buf, line("DROP", theme.drop, drop));
         }
-        Row::Rule(view) => put(lines.next(), buf, line("hits", theme.title, view.hits)),
+        Row::Rule(view) => {
+            put(lines.next(), buf, line("hits", theme.title, view.hits));
+            if let Some(over) = view.over {
+                put(lines.next(), buf, line("over", theme.title, over));
+            }
+        }
         Row::Reason(view) => put(lines.next(), buf, line("hits", theme.title, view.hits)),
     }
 }

@@ -1,6 +1,6 @@
 //! The table in front: column titles and one page of rows.
 
-use super::super::columns::{self, Column, Id};
+use super::super::columns::{Column, Id};
 use super::super::options::Tab;
 use super::super::rows::{self, Row};
 use super::super::state::State;
@@ -15,7 +15,7 @@ use ratatui::text::Line;
 
 /// Draws titles and rows into `area`.
 pub(super) fn draw(area: Rect, buf: &mut Buffer, state: &State, theme: &Theme) {
-    let columns = columns::fit(state.tab, columns::width(area.width), state.options.numbers);
+    let columns = state.columns(area.width);
     let mut lines = Lines(area);
     titles(lines.next(), buf, state, &columns, theme);
     let Some(snapshot) = &state.snapshot else {
