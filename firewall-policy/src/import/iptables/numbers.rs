@@ -155,7 +155,7 @@ pub(in crate::import) fn unknown(module: &str) -> String {
     let what = match module {
         "limit" | "hashlimit" => "rates are not carried over; write the `limit` by hand",
         "connlimit" => "connections are not counted",
-        "recent" => "sources are not remembered",
+        "recent" => "sources are not remembered; write a `limit` with `per: source` by hand",
         "string" | "bpf" | "u32" => "the contents of packets are not looked at",
         "owner" | "cgroup" => "who a packet is for is not known when it comes in",
         "mac" => "a policy does not match Ethernet addresses",
