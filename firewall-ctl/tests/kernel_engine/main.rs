@@ -6,4 +6,5 @@
 mod common;
 mod egress;
 mod engine;
+mod leftovers;
 mod program;
