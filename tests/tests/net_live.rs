@@ -198,6 +198,14 @@ fn commands_say_what_is_wrong_and_change_nothing() {
     fails(&ctl, &["set", "load", "friends", path, "--atomic"], 1);
     ctl.set("SSH_CONNECTION", "192.0.2.9 50000 192.0.2.80 22");
     fails(&ctl, &["ban", "192.0.2.0/24"], 7);
+    // Behind sudo, which takes the variable away.
+    let behind = ctl
+        .run_under(
+            &["sh", "-c", "env -u SSH_CONNECTION \"$@\"; exit $?", "sh"],
+            &["ban", "192.0.2.0/24"],
+        )
+        .unwrap();
+    assert_eq!(behind.status.code(), Some(7), "{behind:?}");
     insta::assert_snapshot!(story);
     let list = ctl.json(&["bans"]).unwrap();
     assert_eq!(list["count"], 0);

@@ -28,6 +28,7 @@ mod quick;
 mod reload;
 mod schema;
 mod source;
+mod ssh;
 mod stats;
 mod status;
 mod table;

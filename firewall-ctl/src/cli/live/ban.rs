@@ -2,6 +2,7 @@
 
 use super::super::context::Context;
 use super::super::help::after;
+use super::super::ssh::Connection;
 use super::show::Report as Entries;
 use super::{find, input, open, report, view};
 use crate::engine::{BANNED_NAME, Change};
@@ -214,12 +215,6 @@ fn guard(prefixes: &[Prefix]) -> Result<(), Failure> {
 
 /// The address that the person at the other end of SSH comes from.
 fn client() -> Option<Prefix> {
-    let connection = std::env::var("SSH_CONNECTION")
-        .or_else(|_| std::env::var("SSH_CLIENT"))
-        .ok()?;
-    let address = connection.split_ascii_whitespace().next()?;
-    // An IPv4 client of an IPv6 socket, and a link-local address with its interface.
-    let address = address.strip_prefix("::ffff:").unwrap_or(address);
-    let address = address.split('%').next()?;
-    parse(address).ok()?.into_iter().next()
+    let address = Connection::own()?.from.ip().to_string();
+    parse(&address).ok()?.into_iter().next()
 }
