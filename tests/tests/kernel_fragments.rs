@@ -179,6 +179,11 @@ fn of_equal_fragments_on_several_processors_one_passes() {
     );
     // No lock was left behind.
     loaded.run(&half(DATAGRAMS + 1, false), 1, None).unwrap();
-    assert!((0..DATAGRAMS).all(|id| !passes(&loaded, &half(id, true))));
+    // What came twice is condemned. Only a datagram whose other copies all found the table busy came
+    // once, and is whole with its rest.
+    let whole = (0..DATAGRAMS).filter(|&id| passes(&loaded, &half(id, true)));
+    let whole = whole.count() as u64;
+    let copies = whole * (THREADS as u64 - 1);
+    assert!(copies <= busy, "{whole} whole, {busy} busy");
     assert_eq!(counted(&loaded)[usize::from(Reason::FRAG_BUSY.0)][1], busy);
 }
