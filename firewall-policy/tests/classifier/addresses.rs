@@ -63,7 +63,7 @@ fn set(random: &mut Random, bits: u32) -> Vec<(u128, u128)> {
 }
 
 /// A few rules by source address alone. Later rules have larger sets, as often as not.
-fn policy(random: &mut Random) -> Policy {
+pub(crate) fn policy(random: &mut Random) -> Policy {
     let v6 = random.one_in(3);
     // With whole networks only, no lower half is ever looked at.
     let whole = if random.one_in(2) { u128::MAX >> 64 } else { 0 };
@@ -92,7 +92,7 @@ fn policy(random: &mut Random) -> Policy {
     matching(rules)
 }
 
-fn keys(random: &mut Random, policy: &Policy) -> Vec<PacketKey> {
+pub(crate) fn keys(random: &mut Random, policy: &Policy) -> Vec<PacketKey> {
     let mut addresses = [(Family::V4, BTreeSet::new()), (Family::V6, BTreeSet::new())];
     for rule in &policy.rules {
         let src = &rule.matches.src;

@@ -91,7 +91,7 @@ fn fields_that_cannot_be_combined() {
 /// Ports by both of their bytes, one for TCP and one for UDP: nearly every port is a class of its
 /// own, but together with the protocol there are few. Three other fields and the addresses take up
 /// so many lanes that it has to be combined. `ports` of them are named.
-fn ports_by_byte(ports: u32) -> firewall_policy::rule::Policy {
+pub(crate) fn ports_by_byte(ports: u32) -> firewall_policy::rule::Policy {
     let byte = |proto: u32, accepts: &dyn Fn(u32) -> bool| {
         let numbers = (0..ports).filter(|&port| accepts(port));
         let set = RangeSet::from_ranges(numbers.map(|port| (port, port)).collect());

@@ -55,7 +55,7 @@ pub(crate) fn decided(tables: &Tables, key: &PacketKey) -> Option<u32> {
 }
 
 /// Numbers that look random (Weyl sequence through an odd multiplication).
-fn scattered(i: u64) -> u64 {
+pub(crate) fn scattered(i: u64) -> u64 {
     (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (i.wrapping_mul(0xd129_0c5b_a3e1_94d5) >> 17)
 }
 
@@ -69,7 +69,7 @@ fn from_v4(set: RangeSet<u32>) -> Match {
     }
 }
 
-fn from_v6(set: RangeSet<u128>) -> Match {
+pub(crate) fn from_v6(set: RangeSet<u128>) -> Match {
     Match {
         src: AddrSet {
             v4: RangeSet::empty(),

@@ -30,7 +30,7 @@ fn prefix((v4, v6): (u32, u128), free4: u32, free6: u32) -> AddrSet {
 
 /// What a policy is like.
 #[derive(Clone, Copy, Debug)]
-struct Style {
+pub(crate) struct Style {
     rules: usize,
     /// How many addresses rules are about, on each side.
     places: u64,
@@ -70,7 +70,7 @@ fn address(random: &mut Random, style: Style, narrow: bool) -> AddrSet {
     }
 }
 
-fn policy(seed: u64, style: Style) -> Policy {
+pub(crate) fn policy(seed: u64, style: Style) -> Policy {
     let mut random = Random(seed);
     let one = |field: Field, matches: &mut Match, value: u64, width: u64| {
         let last = (value + width).min(u64::from(field.none()) - 1);
@@ -139,6 +139,27 @@ const STYLE: Style = Style {
     wide: 20,
     next: 30,
 };
+
+/// Lists, crowded lists, and many sets of small fields.
+pub(crate) const STYLES: [(&str, Style); 3] = [
+    ("lists", STYLE),
+    (
+        "crowded lists",
+        Style {
+            places: 250,
+            ..STYLE
+        },
+    ),
+    (
+        "many profiles",
+        Style {
+            rules: 6_000,
+            places: 9_000,
+            profiles: 1_500,
+            ..STYLE
+        },
+    ),
+];
 
 #[test]
 fn narrow_rules_are_in_lists() {

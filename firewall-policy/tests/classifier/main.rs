@@ -8,6 +8,7 @@
 //! runs it and nothing else.
 
 mod addresses;
+mod cost;
 mod lanes;
 mod large;
 mod lists;
