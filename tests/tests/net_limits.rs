@@ -6,6 +6,7 @@
 use firewall_tests::ctl::Ctl;
 use firewall_tests::netns::{INSIDE_V4, INTERFACE, OUTSIDE_V4, Pair};
 use firewall_tests::snapshot::{reason, rule};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -20,6 +21,10 @@ const BURST: u32 = 1_000;
 
 /// For how long both send.
 const TIME: Duration = Duration::from_secs(3);
+
+/// What the receiver's socket holds while a busy machine does not run the receiver: more than all
+/// that may pass, at a page for each datagram.
+const WAITING_BYTES: usize = 64 << 20;
 
 /// How long silence is waited for.
 const SOON: Duration = Duration::from_millis(400);
@@ -72,6 +77,7 @@ fn each_source_is_held_to_its_rate() {
     let socket = pair
         .inside
         .run(|| UdpSocket::bind((INSIDE_V4, 514)).unwrap());
+    set_socket_recv_buffer_size_force(&socket, WAITING_BYTES).unwrap();
     let receiver = std::thread::spawn(move || count(&socket));
 
     // The first one sends as fast as it can, the second one only little more than it may.
