@@ -8,7 +8,7 @@ use crate::field::Field;
 use crate::reason::Reason;
 
 /// Version of the map layouts. A daemon reuses pinned maps of the same version only.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// How many interfaces one host can filter. Slot 0 belongs to interfaces that are not listed.
 pub const INTERFACES: usize = 64;
@@ -176,6 +176,12 @@ pub mod limit_flag {
     /// There is no rate, only a time until which the rule matches.
     pub const NO_RATE: u32 = 2;
 }
+
+/// Where in [`LimitEntry::flags`] the number, plus 1, of the entry stands that belongs to the rule's
+/// log: the rate of its events. That entry has the hash of the rule's name
+/// ([`crate::log::name_hash`]) in `v6_mask_hi`, bits of [`crate::log::Found`] in `v6_mask_lo`, and in
+/// `over_slot` the counter of what is not logged.
+pub const LIMIT_LOG_SHIFT: u32 = 16;
 
 /// Values of [`Config::has_limit`].
 pub mod has_limit {
@@ -432,6 +438,12 @@ pub struct Config {
     pub syn_seen: u32,
     /// What the buckets mean: another number for other limits, 0 where there are none.
     pub buckets_layout: u32,
+    /// 1 if some rule or the default has a log.
+    pub logs: u32,
+    /// If the default has one: the number of its [`LimitEntry`], plus 1.
+    pub default_log: u32,
+    /// As `flows_size`, of [`crate::region::Region::Log`].
+    pub log_size: u32,
     /// 1 if verdicts are logged by `aya-log` (a debugging aid, never on by default).
     pub debug: u32,
     /// 1 if frames may come in several buffers (multi-buffer XDP, for jumbo frames). The program is
@@ -526,6 +538,9 @@ impl Config {
             syn_protect: 0,
             syn_seen: 0,
             buckets_layout: 0,
+            logs: 0,
+            default_log: 0,
+            log_size: 0,
             debug: 0,
             frags: 0,
             fragment_seed: 0,

@@ -22,6 +22,7 @@ pub mod frame;
 pub mod key;
 pub mod limits;
 pub mod live;
+pub mod log;
 pub mod machine;
 pub mod parse;
 pub mod pipeline;

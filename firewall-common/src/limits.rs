@@ -57,23 +57,23 @@ const SYN_ACK: u32 = 0x12;
 const SYN: u32 = 0x02;
 
 /// Byte offsets in a limit's entry ([`crate::abi::LimitEntry`]).
-mod at {
+pub(crate) mod at {
     use crate::abi::LimitEntry;
     use core::mem::offset_of;
 
-    pub(super) const INTERVAL: u64 = offset_of!(LimitEntry, interval) as u64;
-    pub(super) const TOLERANCE: u64 = offset_of!(LimitEntry, tolerance) as u64;
-    pub(super) const UNTIL: u64 = offset_of!(LimitEntry, until) as u64;
-    pub(super) const V4_MASK: u64 = offset_of!(LimitEntry, v4_mask) as u64;
-    pub(super) const V6_MASK_HI: u64 = offset_of!(LimitEntry, v6_mask_hi) as u64;
-    pub(super) const V6_MASK_LO: u64 = offset_of!(LimitEntry, v6_mask_lo) as u64;
-    pub(super) const BASE: u64 = offset_of!(LimitEntry, base) as u64;
-    pub(super) const SIZE: u64 = offset_of!(LimitEntry, size) as u64;
-    pub(super) const OVER: u64 = offset_of!(LimitEntry, over_slot) as u64;
-    pub(super) const PER: u64 = offset_of!(LimitEntry, per) as u64;
-    pub(super) const FLAGS: u64 = offset_of!(LimitEntry, flags) as u64;
-    pub(super) const BAN: u64 = offset_of!(LimitEntry, ban) as u64;
-    pub(super) const BAN_LENGTHS: u64 = offset_of!(LimitEntry, ban_lengths) as u64;
+    pub(crate) const INTERVAL: u64 = offset_of!(LimitEntry, interval) as u64;
+    pub(crate) const TOLERANCE: u64 = offset_of!(LimitEntry, tolerance) as u64;
+    pub(crate) const UNTIL: u64 = offset_of!(LimitEntry, until) as u64;
+    pub(crate) const V4_MASK: u64 = offset_of!(LimitEntry, v4_mask) as u64;
+    pub(crate) const V6_MASK_HI: u64 = offset_of!(LimitEntry, v6_mask_hi) as u64;
+    pub(crate) const V6_MASK_LO: u64 = offset_of!(LimitEntry, v6_mask_lo) as u64;
+    pub(crate) const BASE: u64 = offset_of!(LimitEntry, base) as u64;
+    pub(crate) const SIZE: u64 = offset_of!(LimitEntry, size) as u64;
+    pub(crate) const OVER: u64 = offset_of!(LimitEntry, over_slot) as u64;
+    pub(crate) const PER: u64 = offset_of!(LimitEntry, per) as u64;
+    pub(crate) const FLAGS: u64 = offset_of!(LimitEntry, flags) as u64;
+    pub(crate) const BAN: u64 = offset_of!(LimitEntry, ban) as u64;
+    pub(crate) const BAN_LENGTHS: u64 = offset_of!(LimitEntry, ban_lengths) as u64;
 }
 
 /// What the rate limit of a rule, whose table entry is `rule`, says of a packet: [`WITHIN`], or the
@@ -114,9 +114,11 @@ pub fn find<M: Machine>(machine: &M, key: &PacketKey, rule: u64) -> u64 {
         if time(machine) >= machine.table_u64(limit + at::UNTIL) {
             return EXPIRED;
         }
-        if flags & limit_flag::NO_RATE != 0 {
-            return EXEMPT;
-        }
+    }
+    if (machine.constant(|c| &c.expires) | machine.constant(|c| &c.logs)) != 0
+        && flags & limit_flag::NO_RATE != 0
+    {
+        return EXEMPT;
     }
     if flags & limit_flag::NEW != 0 && !is_new(machine, key) {
         return EXEMPT;
@@ -153,9 +155,14 @@ fn time<M: Machine>(machine: &M) -> u64 {
 
 /// Byte offset of a rule's limit in the tables.
 #[inline(always)]
-fn entry<M: Machine>(machine: &M, rule: u64) -> u64 {
-    let index = rule >> (32 + LIMIT_INDEX_SHIFT) & 0xffff;
-    u64::from(machine.constant(|c| &c.limits)) + index * u64::from(LIMIT_ENTRY)
+pub(crate) fn entry<M: Machine>(machine: &M, rule: u64) -> u64 {
+    numbered(machine, rule >> (32 + LIMIT_INDEX_SHIFT) & 0xffff)
+}
+
+/// Byte offset of limit `number` in the tables.
+#[inline(always)]
+pub(crate) fn numbered<M: Machine>(machine: &M, number: u64) -> u64 {
+    u64::from(machine.constant(|c| &c.limits)) + number * u64::from(LIMIT_ENTRY)
 }
 
 /// Whether the packet is one of those that a limit on what is new counts.
@@ -170,7 +177,7 @@ fn is_new<M: Machine>(machine: &M, key: &PacketKey) -> bool {
 
 /// Takes one packet from the bucket whose time stands at byte `due`, if it has one left.
 #[inline(always)]
-fn takes<M: Machine>(machine: &M, due: u64, limit: u64) -> bool {
+pub(crate) fn takes<M: Machine>(machine: &M, due: u64, limit: u64) -> bool {
     let now = machine.now() << FRACTION;
     let interval = machine.table_u64(limit + at::INTERVAL);
     let tolerance = machine.table_u64(limit + at::TOLERANCE);
@@ -197,7 +204,7 @@ pub const EXEMPT: u64 = u64::MAX - 1;
 pub const EXPIRED: u64 = u64::MAX - 2;
 
 /// The action `next`, and no counter slot: the rule does not match any more.
-const GOES_ON: u64 = (Action::NEXT.0 as u64) << 32 | 0xffff_ffff;
+pub(crate) const GOES_ON: u64 = (Action::NEXT.0 as u64) << 32 | 0xffff_ffff;
 
 /// Byte offset of the time of the packet's bucket, or [`NOWHERE`].
 #[inline(always)]

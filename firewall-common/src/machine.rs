@@ -6,7 +6,7 @@ use crate::flows::TICK_SHIFT;
 use crate::key::PacketKey;
 use crate::parse::Packet;
 use crate::region::Region;
-use crate::{classify, fragments, limits, live};
+use crate::{classify, fragments, limits, live, log};
 
 /// A place to run in. Implementations are small and `Copy`: they are handed into loop callbacks.
 pub trait Machine: Copy {
@@ -74,6 +74,12 @@ pub trait Machine: Copy {
     #[inline(always)]
     fn ban(&self, key: &PacketKey, rule: u64) {
         limits::ban(self, key, rule);
+    }
+
+    /// [`log::judge`], in the way that suits this place.
+    #[inline(always)]
+    fn log(&self, key: &PacketKey, rule: u64, found: u64) {
+        log::judge(self, key, rule, found);
     }
 
     /// [`live::sets_of`], in the way that suits this place.

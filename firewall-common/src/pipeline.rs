@@ -4,7 +4,7 @@
 //!
 //! Invariant: every frame gets exactly one verdict and one reason.
 
-use crate::abi::{self, answers, has_limit, tunnels};
+use crate::abi::{self, LIMIT_INDEX_SHIFT, answers, has_limit, tunnels};
 use crate::answer;
 use crate::classify::classify;
 use crate::essential;
@@ -286,7 +286,19 @@ fn by_rules<M: Machine>(machine: &M, packet: &Packet) -> Outcome {
     if packet.key.field(Field::Fragment) == fragment::LATER {
         return Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, NO_PORT);
     }
-    Outcome::without_rule(default_verdict(machine), Reason::NO_MATCH, port)
+    let verdict = default_verdict(machine);
+    let log = machine.constant(|config| &config.default_log);
+    if log != 0 {
+        let action = if verdict.0 == Verdict::PASS.0 {
+            Action::PASS
+        } else {
+            Action::DROP
+        };
+        let number = u64::from(log - 1) << LIMIT_INDEX_SHIFT;
+        let entry = (u64::from(action.0) | number) << 32;
+        machine.log(&packet.key, entry, entry);
+    }
+    Outcome::without_rule(verdict, Reason::NO_MATCH, port)
 }
 
 /// Where the packet is counted among the ports.

@@ -24,6 +24,8 @@ pub enum Region {
     Buckets = 2,
     /// What is banned, and live sets: [`crate::live`]. Handed on.
     Live = 3,
+    /// Events of rules with `log`: [`crate::log`]. Handed on.
+    Log = 4,
 }
 
 /// Bytes of a region that no policy uses. Nothing reaches it; a map cannot be smaller.
@@ -36,10 +38,16 @@ pub const REGION_HEADER: u32 = 64;
 
 impl Region {
     /// How many regions there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
 
     /// All regions, in index order.
-    pub const ALL: [Self; Self::COUNT] = [Self::Fragments, Self::Flows, Self::Buckets, Self::Live];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Fragments,
+        Self::Flows,
+        Self::Buckets,
+        Self::Live,
+        Self::Log,
+    ];
 
     /// Name of its map.
     #[must_use]
@@ -49,6 +57,7 @@ impl Region {
             Self::Flows => "fw_flows",
             Self::Buckets => "fw_buckets",
             Self::Live => "fw_live",
+            Self::Log => "fw_log",
         }
     }
 
@@ -68,6 +77,7 @@ impl Region {
             Self::Flows => &config.flows_size,
             Self::Buckets => &config.buckets_size,
             Self::Live => &config.live_size,
+            Self::Log => &config.log_size,
         }
     }
 }

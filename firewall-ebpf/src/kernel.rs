@@ -12,7 +12,7 @@ use firewall_common::machine::{Machine, Step};
 use firewall_common::parse::Packet;
 use firewall_common::reason::Reason;
 use firewall_common::region::Region;
-use firewall_common::{classify, fragments, limits, live};
+use firewall_common::{classify, fragments, limits, live, log};
 
 /// What one packet's walk needs.
 #[derive(Clone, Copy)]
@@ -173,6 +173,11 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn log(&self, key: &PacketKey, rule: u64, found: u64) {
+        fw_log(key, rule, found, self.cpu, self.bytes);
+    }
+
+    #[inline(always)]
     fn ban(&self, key: &PacketKey, rule: u64) {
         fw_ban(key, rule, self.bytes);
     }
@@ -311,6 +316,26 @@ pub extern "C" fn fw_ban(key: *const PacketKey, rule: u64, bytes: u64) -> u64 {
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     if let Some(key) = unsafe { key.as_ref() } {
         limits::ban(&Kernel { bytes, cpu: 0 }, key, rule);
+    }
+    0
+}
+
+/// Writing an event, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn fw_log(
+    key: *const PacketKey,
+    rule: u64,
+    found: u64,
+    cpu: u64,
+    bytes: u64,
+) -> u64 {
+    if maps::constant(|c| &c.logs) == 0 {
+        return 0;
+    }
+    // SAFETY: the verifier lets only readable memory of this type through, or null.
+    if let Some(key) = unsafe { key.as_ref() } {
+        log::judge(&Kernel { bytes, cpu }, key, rule, found);
     }
     0
 }

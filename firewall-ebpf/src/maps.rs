@@ -102,6 +102,10 @@ section!(
     /// What is banned, and live sets.
     FW_LIVE, ".data.fw_live", live
 );
+section!(
+    /// Events. One word unless something is logged.
+    FW_LOG, ".data.fw_log", log
+);
 
 /// The address of a region and its size in bytes, of which the verifier knows both.
 #[inline(always)]
@@ -111,6 +115,7 @@ pub(crate) fn region(region: Region) -> (usize, u64) {
         Region::Flows => flows(),
         Region::Buckets => buckets(),
         Region::Live => live(),
+        Region::Log => log(),
     };
     let size = match region {
         Region::Fragments => FRAGMENTS_SIZE,

@@ -22,6 +22,7 @@ pub mod host;
 pub mod import;
 pub mod limit;
 pub mod lint;
+pub mod log;
 pub mod oracle;
 pub mod packet_text;
 pub mod policy_tests;

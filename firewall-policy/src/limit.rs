@@ -32,6 +32,17 @@ impl Limit {
     }
 }
 
+/// How often something is done at most: what is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    /// As [`Limit::packets`].
+    pub packets: u64,
+    /// As [`Limit::window`].
+    pub window: u64,
+    /// As [`Limit::burst`].
+    pub burst: u64,
+}
+
 /// What a rate limit keeps apart.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Per {

@@ -4,7 +4,7 @@
 //! ranges are in their field's domain. The compiler, the oracle, lint and diff read this form and
 //! nothing before it.
 
-use crate::limit::Limit;
+use crate::limit::{Limit, Rate};
 use crate::range::RangeSet;
 use firewall_common::abi::{PacketConfig, fragments};
 use firewall_common::field::Field;
@@ -25,6 +25,8 @@ pub struct Policy {
     pub audit: bool,
     /// What happens to packets that no rule matches, and to frames that are not IP.
     pub default_verdict: Verdict,
+    /// How many events about packets that no rule matches are written to the log, if any.
+    pub default_log: Option<Rate>,
     /// Bits of [`firewall_common::abi::essential_bit`].
     pub essential: u32,
     /// The parser's knobs.
@@ -159,6 +161,8 @@ pub struct Rule {
     pub audit: Option<Action>,
     /// How much of what it matches the action is for.
     pub limit: Option<Limit>,
+    /// How many events about what it matches are written to the log, if any.
+    pub log: Option<Rate>,
     /// Whether ports that it opens are protected against floods of SYNs.
     pub syn_protect: bool,
 }
@@ -173,10 +177,11 @@ pub struct Expiry {
 }
 
 impl Rule {
-    /// Whether the program asks about more than its match: a rate limit, or a time.
+    /// Whether the program asks about more than its match, or does more than it decides: a rate
+    /// limit, a time, a log.
     #[must_use]
     pub fn is_gated(&self) -> bool {
-        self.limit.is_some() || self.expires.is_some()
+        self.limit.is_some() || self.expires.is_some() || self.log.is_some()
     }
 
     /// Whether no packet that the rule matches gets to the rules behind it.
@@ -239,16 +244,29 @@ impl Policy {
         !self.audit && self.rules.iter().any(protects)
     }
 
-    /// Everything that has a rule counter, by name: each rule, then for each rule with a limit what
-    /// is over it. No rule has a name with a slash.
+    /// How often rules log, in rule order, and then the default; those of disabled rules too.
+    pub fn logs(&self) -> impl Iterator<Item = &Rate> {
+        let of_rules = self.rules.iter().filter_map(|rule| rule.log.as_ref());
+        of_rules.chain(&self.default_log)
+    }
+
+    /// Everything that has a rule counter, by name: each rule; then for each rule with a limit what
+    /// is over it; then for each rule with a log, and for the default, what it does not log. No rule
+    /// has a name with a slash, and the default has none.
     #[must_use]
     pub fn counters(&self) -> Vec<String> {
-        let limited = self.rules.iter().filter(|rule| rule.limit.is_some());
+        let rules = || self.rules.iter();
+        let limited = rules().filter(|rule| rule.limit.is_some());
         let over = limited.map(|rule| format!("{}/over", rule.name));
-        self.rules
-            .iter()
+        let logged = rules().filter(|rule| rule.log.is_some());
+        let names = logged.map(|rule| rule.name.as_str());
+        let unlogged = names
+            .chain(self.default_log.is_some().then_some(""))
+            .map(|name| format!("{name}/unlogged"));
+        rules()
             .map(|rule| rule.name.clone())
             .chain(over)
+            .chain(unlogged)
             .collect()
     }
 

@@ -48,6 +48,7 @@ fn refusal(matches: impl Iterator<Item = Match>) -> LimitError {
             },
             action: Action::DROP,
             limit: None,
+            log: None,
             syn_protect: false,
         })
         .collect();
@@ -55,6 +56,7 @@ fn refusal(matches: impl Iterator<Item = Match>) -> LimitError {
         interfaces: Vec::new(),
         zones: Vec::new(),
         audit: false,
+        default_log: None,
         default_verdict: Verdict::PASS,
         essential: 0,
         packet: PacketConfig::default(),

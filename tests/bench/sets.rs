@@ -60,6 +60,7 @@ pub(crate) fn policy(rules: Vec<Rule>) -> Policy {
         interfaces: Vec::new(),
         zones: Vec::new(),
         audit: false,
+        default_log: None,
         default_verdict: Verdict::PASS,
         essential: 0,
         packet: PacketConfig::default(),
@@ -83,6 +84,7 @@ pub(crate) fn drops(index: usize, matches: Match) -> Rule {
         matches,
         action: Action::DROP,
         limit: None,
+        log: None,
         syn_protect: false,
     }
 }

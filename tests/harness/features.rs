@@ -35,6 +35,7 @@ const FIELDS: &[(&str, &str)] = &[
         "proto: udp, over: next, limit: {rate: 10/s, per: source}",
     ),
     ("expires", "proto: udp, expires: 2999-01-01"),
+    ("log", "proto: udp, log: 10/s"),
     (
         "limit per interface",
         "proto: udp, over: next, limit: {rate: 10/s, per: interface}",

@@ -121,10 +121,14 @@ fn within_limits<M: Machine, F: Family>(key: &PacketKey, walk: &mut Walk<'_, M, 
 /// The entry of a rule with a limit, or what stands in its place if the packet is over the limit.
 #[inline(always)]
 fn judged<M: Machine>(machine: &M, key: &PacketKey, entry: u64) -> u64 {
-    match machine.limit(key, entry) {
+    let found = match machine.limit(key, entry) {
         WITHIN => entry,
         over => over,
+    };
+    if machine.constant(|c| &c.logs) != 0 {
+        machine.log(key, entry, found);
     }
+    found
 }
 
 /// Whether the rule with this entry has a rate limit.

@@ -5,6 +5,7 @@
 
 use super::context::Context;
 use super::help::after;
+use super::network::Network;
 use super::table::Table;
 use crate::engine::Engine;
 use crate::failure::{Exit, Failure};
@@ -14,7 +15,6 @@ use crate::view::SCHEMA;
 use clap::ValueEnum;
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 
 /// Rows of the table, if not asked for otherwise.
 const ROWS: usize = 20;
@@ -77,51 +77,6 @@ impl Proto {
             Self::Udp => "udp",
             Self::Icmp => "icmp",
             Self::Icmpv6 => "icmpv6",
-        }
-    }
-}
-
-/// A network, or one address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Network {
-    address: IpAddr,
-    prefix: u32,
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let wrong = || "write an address or a network: 203.0.113.0/24, 2001:db8::/32".to_owned();
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            Some(text) => text.parse().map_err(|_| wrong())?,
-            None => longest,
-        };
-        if prefix > longest {
-            return Err(format!("a prefix has at most {longest} bits here"));
-        }
-        Ok(Self { address, prefix })
-    }
-}
-
-impl Network {
-    fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(net), IpAddr::V4(address)) => {
-                let differs = net.to_bits() ^ address.to_bits();
-                differs.leading_zeros() >= self.prefix
-            }
-            (IpAddr::V6(net), IpAddr::V6(address)) => {
-                let differs = net.to_bits() ^ address.to_bits();
-                differs.leading_zeros() >= self.prefix
-            }
-            _ => false,
         }
     }
 }
@@ -349,21 +304,5 @@ mod tests {
         ];
         insta::assert_snapshot!(text(&flows, 5));
         assert_eq!(text(&[], 0), "No flow fits.\n");
-    }
-
-    #[test]
-    fn networks() {
-        let net = |text: &str| text.parse::<Network>();
-        let contains =
-            |text: &str, address: &str| net(text).unwrap().contains(address.parse().unwrap());
-        assert!(contains("203.0.113.0/24", "203.0.113.255"));
-        assert!(!contains("203.0.113.0/24", "203.0.112.255"));
-        assert!(contains("0.0.0.0/0", "203.0.112.255"));
-        assert!(!contains("0.0.0.0/0", "2001:db8::1"));
-        assert!(contains("2001:db8::/32", "2001:db8:ffff::1"));
-        assert!(!contains("2001:db8::1", "2001:db8::2"));
-        for wrong in ["", "1.2.3", "1.2.3.4/33", "2001:db8::/129", "::/x"] {
-            assert!(net(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -22,6 +22,8 @@ mod import;
 mod interval;
 mod live;
 mod load;
+mod network;
+mod observe;
 mod output;
 mod policy;
 mod quick;
@@ -97,6 +99,8 @@ enum Verb {
     Save(quick::SaveArgs),
     #[command(after_long_help = flows::help())]
     Flows(flows::Args),
+    #[command(after_long_help = observe::help())]
+    Observe(observe::Args),
     #[command(after_long_help = live::ban::help())]
     Ban(live::ban::Args),
     #[command(after_long_help = live::ban::unban_help())]
@@ -172,6 +176,7 @@ fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Delete(args) => quick::delete(args, context),
         Verb::Save(args) => quick::save(args, context),
         Verb::Flows(args) => flows::run(args, context),
+        Verb::Observe(args) => observe::run(args, context),
         Verb::Ban(args) => live::ban::run(args, context),
         Verb::Unban(args) => live::ban::run_unban(args, context),
         Verb::Bans(args) => live::ban::run_bans(args, context),

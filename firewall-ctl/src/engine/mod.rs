@@ -12,6 +12,7 @@ mod egress;
 mod files;
 mod health;
 mod live;
+mod log;
 mod media;
 mod resolve;
 mod slots;
@@ -22,6 +23,7 @@ mod types;
 
 pub use health::Check;
 pub use live::{BANNED_NAME, Change, Changed, Live, LiveView};
+pub use log::Log;
 pub use trial::{Trial, TrialOutcome};
 pub use types::{
     Applied, Compiled, Counters, EngineError, InterfaceRecord, LiveRecord, Observed, ObservedLink,

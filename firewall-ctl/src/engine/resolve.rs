@@ -225,6 +225,7 @@ mod tests {
                 .collect(),
             zones: vec![String::new(), "wan".into()],
             audit: false,
+            default_log: None,
             default_verdict: Verdict::DROP,
             essential: 0,
             packet: Default::default(),

@@ -679,6 +679,10 @@ fn draft_record(
         namespace: host::network_namespace()?,
         applied: now.as_secs_f64(),
         default: source.policy.default_verdict.name().into(),
+        default_unlogged: source
+            .policy
+            .default_log
+            .and_then(|_| counters.rule_slots.slots.last().copied()),
         audit: source.policy.audit,
         would_drop: would_drop(&source.policy),
         frags: desired.frags,
@@ -698,8 +702,9 @@ fn would_drop(policy: &Policy) -> Vec<String> {
 }
 
 fn rule_records(policy: &Policy, slots: &[u32]) -> Vec<RuleRecord> {
-    let (slots, over) = slots.split_at(policy.rules.len());
-    let mut over = over.iter().copied();
+    let (slots, others) = slots.split_at(policy.rules.len());
+    let (over, unlogged) = others.split_at(policy.limits().count());
+    let (mut over, mut unlogged) = (over.iter().copied(), unlogged.iter().copied());
     policy
         .rules
         .iter()
@@ -716,6 +721,7 @@ fn rule_records(policy: &Policy, slots: &[u32]) -> Vec<RuleRecord> {
             place: format!("{}:{}", rule.place.file, rule.place.line),
             enabled: rule.enabled,
             over: rule.limit.as_ref().and_then(|_| over.next()),
+            unlogged: rule.log.and_then(|_| unlogged.next()),
             runtime: rule.place.file == RUNTIME,
         })
         .collect()

@@ -50,6 +50,9 @@ pub struct Record {
     pub clock: Option<u64>,
     /// `pass` or `drop`.
     pub default: String,
+    /// Counter slot in `fw_rules` of what no rule matched and the default did not log, if it logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_unlogged: Option<u32>,
     /// `mode: audit`: nothing is dropped.
     #[serde(default)]
     pub audit: bool,
@@ -100,6 +103,9 @@ pub struct RuleRecord {
     /// Counter slot in `fw_rules` of what is over the rule's rate limit, if it has one.
     #[serde(default)]
     pub over: Option<u32>,
+    /// Counter slot in `fw_rules` of what the rule matched and did not log, if it has a log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlogged: Option<u32>,
     /// Whether it was added while the policy was in force, and stands in none of its files.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runtime: bool,
@@ -130,7 +136,17 @@ impl Record {
             .rules
             .iter()
             .filter_map(|rule| Some((format!("{}/over", rule.name), rule.over?)));
-        rules.chain(over).collect()
+        rules.chain(over).chain(self.unlogged()).collect()
+    }
+
+    /// Name and slot of what logs leave out: those of the rules, and that of the default.
+    pub(crate) fn unlogged(&self) -> impl Iterator<Item = (String, u32)> {
+        let rules = self.rules.iter();
+        let rules = rules.filter_map(|rule| Some((rule.name.as_str(), rule.unlogged?)));
+        let default = self.default_unlogged.map(|slot| ("", slot));
+        rules
+            .chain(default)
+            .map(|(name, slot)| (format!("{name}/unlogged"), slot))
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) mod shared;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod counters;
+pub mod events;
 pub mod flows;
 mod fold;
 pub mod live;

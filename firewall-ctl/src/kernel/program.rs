@@ -1,6 +1,7 @@
 //! A loaded program: what the verifier accepted, with its maps.
 
 use super::counters::{self, CounterMaps, Sums};
+use super::events::EventRing;
 use super::flows::FlowTable;
 use super::live::{self, LiveTable, Origin};
 use super::maps::{self, BigMap};
@@ -11,7 +12,7 @@ use super::{KernelError, host, sys};
 use firewall_common::abi::{ABI_VERSION, Config, Counter, InterfaceEntry};
 use firewall_common::flows;
 use firewall_common::live::Added;
-use firewall_common::region::Region;
+use firewall_common::region::{Region, UNUSED_SIZE};
 use firewall_common::verdict::Verdict;
 use firewall_policy::prefixes::prefixes;
 use firewall_policy::rule::AddrSet;
@@ -364,6 +365,17 @@ impl Loaded {
         self.egress
             .as_ref()
             .map(|_| FlowTable::of(self.regions.map(Region::Flows)))
+            .transpose()
+    }
+
+    /// The ring of events, if the policy logs something.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn log(&self) -> Result<Option<EventRing>, KernelError> {
+        let map = self.regions.map(Region::Log);
+        (map.size() > UNUSED_SIZE as usize)
+            .then(|| EventRing::of(map))
             .transpose()
     }
 

@@ -67,9 +67,9 @@ impl Regions {
                 None => BigMap::region(region.name(), size),
             }
         };
-        let [fragments, flows, buckets, live] = Region::ALL.map(obtain);
+        let [fragments, flows, buckets, live, log] = Region::ALL.map(obtain);
         Ok(Self {
-            maps: [fragments?, flows?, buckets?, live?],
+            maps: [fragments?, flows?, buckets?, live?, log?],
         })
     }
 
@@ -100,7 +100,7 @@ impl Regions {
             let shared = Shared::of(self.map(region))?;
             let seed = shared.seed();
             match region {
-                Region::Fragments => {}
+                Region::Fragments | Region::Log => {}
                 Region::Flows => config.flows_seed = seed,
                 Region::Buckets => {
                     shared.set_layout(config.buckets_layout);
@@ -124,6 +124,7 @@ impl Regions {
         config.flows_size = size(Region::Flows);
         config.buckets_size = size(Region::Buckets);
         config.live_size = size(Region::Live);
+        config.log_size = size(Region::Log);
     }
 }
 

@@ -18,6 +18,7 @@ fn rule(name: &str, slot: u32) -> RuleRecord {
         summary: format!("match of {name}"),
         place: "web.yaml:4".to_owned(),
         enabled: true,
+        unlogged: None,
         over: None,
     }
 }
@@ -35,6 +36,7 @@ fn record(generation: u64, rules: Vec<RuleRecord>) -> Record {
         namespace: 0,
         applied: 1000.0,
         default: "drop".to_owned(),
+        default_unlogged: None,
         audit: false,
         would_drop: Vec::new(),
         frags: false,

@@ -79,6 +79,7 @@ fn rule(index: usize, line: u32, summary: String, matches: Match) -> Rule {
             Action::PASS
         },
         limit: None,
+        log: None,
         syn_protect: false,
     }
 }
@@ -88,6 +89,7 @@ fn policy(rules: Vec<Rule>) -> Policy {
         interfaces: Vec::new(),
         zones: Vec::new(),
         audit: false,
+        default_log: None,
         default_verdict: Verdict::PASS,
         essential: 0,
         packet: PacketConfig::default(),

@@ -9,13 +9,15 @@
 
 use super::blob::Blob;
 use super::{LimitError, limit};
-use crate::limit::{Lengths, Limit, Per};
+use crate::limit::{Lengths, Limit, Per, Rate};
 use crate::rule::Policy;
 use firewall_common::abi::{
-    Config, LIMIT_INDEX_SHIFT, LIMITS, LIMITS_PASSED, LimitEntry, has_limit, limit_flag, limit_per,
+    Config, LIMIT_INDEX_SHIFT, LIMIT_LOG_SHIFT, LIMITS, LIMITS_PASSED, LimitEntry, has_limit,
+    limit_flag, limit_per,
 };
 use firewall_common::limits::FRACTION;
 use firewall_common::live::Meta;
+use firewall_common::log::{self, Found, name_hash};
 use firewall_common::verdict::Action;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -54,7 +56,7 @@ const ANSWERS: [Limit; 2] = [
     },
 ];
 
-/// In the place of the limit of a rule that has none and expires: never asked.
+/// In the place of the limit of a rule that has none, but expires or logs: never asked.
 const NO_RATE: Limit = Limit {
     packets: 1,
     window: SECOND,
@@ -84,7 +86,7 @@ pub(super) fn write(
     let passed = policy.rules.iter();
     let passed = passed.filter(|rule| rule.enabled && rule.is_gated());
     limit(
-        "the list of rules with `limit` or `expires` behind which a packet can go on (`action: \
+        "the list of rules with `limit`, `expires` or `log` behind which a packet can go on (`action: \
          next`, `over: next`, `expires`)",
         passed.filter(|rule| !rule.always_decides()).count(),
         LIMITS_PASSED,
@@ -92,11 +94,11 @@ pub(super) fn write(
     let (rejects, protects) = (policy.rejects(), policy.protects());
     let gated = || policy.rules.iter().filter(|rule| rule.is_gated());
     limit(
-        "the list of rules with `limit` or `expires`",
+        "the list of rules with `limit`, `expires` or `log`",
         gated().count(),
         LIMITS,
     )?;
-    if gated().next().is_none() && !rejects && !protects {
+    if gated().next().is_none() && !rejects && !protects && policy.default_log.is_none() {
         return Ok(());
     }
     let by_address = |per: Per| matches!(per, Per::Source(_) | Per::Destination(_));
@@ -110,30 +112,53 @@ pub(super) fn write(
     let start = blob.align(64);
     let answers = if rejects { &ANSWERS[..] } else { &[] };
     let mut over_slots = slots[policy.rules.len()..].iter().copied();
+    let unlogged_slots = &slots[policy.rules.len() + limits.len()..];
+    let first_log = (gated().count() + answers.len()) as u32;
+    // Of each gated rule in turn the log's number, plus 1.
+    let mut logs = gated().scan(first_log, |next, rule| {
+        *next += u32::from(rule.log.is_some());
+        Some(if rule.log.is_some() { *next } else { 0 })
+    });
     let of_rules = gated().map(|rule| {
         let until = rule
             .expires
             .map_or(u64::MAX, |expiry| expiry.at.saturating_mul(SECOND));
         match &rule.limit {
             Some(limit) => (
-                limit,
+                limit.clone(),
                 size(limit),
                 over_slots.next().unwrap_or(NOWHERE),
                 until,
             ),
-            None => (&NO_RATE, 0, NOWHERE, until),
+            None => (NO_RATE, 0, NOWHERE, until),
         }
     });
     // Answers have a table of their own, whatever share of the memory the rules have.
     let of_answers = answers.iter().map(|limit| {
         let size = if by_address(limit.per) { FEWEST } else { LINE };
-        (limit, size, NOWHERE, u64::MAX)
+        (limit.clone(), size, NOWHERE, u64::MAX)
     });
+    let of_logs = policy.logs().zip(unlogged_slots);
+    let of_logs = of_logs.map(|(&rate, &slot)| (of_rate(rate), LINE, slot, u64::MAX));
+    let names = gated().filter(|rule| rule.log.is_some()).map(|rule| {
+        let audit = rule.audit.map_or(0, |action| u64::from(action.0) + 1);
+        (name_hash(&rule.name), audit << Found::AUDIT_SHIFT)
+    });
+    let mut names = names.chain([(name_hash(""), 0)]);
     let mut layout = DefaultHasher::new();
     let mut end = 0;
-    for (number, (limit, size, over_slot, until)) in of_rules.chain(of_answers).enumerate() {
-        let mut entry = entry(limit, number as u32, end, size, over_slot);
+    let entries = of_rules.chain(of_answers).chain(of_logs);
+    for (number, (limit, size, over_slot, until)) in entries.enumerate() {
+        let number = number as u32;
+        let mut entry = entry(&limit, number, end, size, over_slot);
         entry.until = until;
+        if number >= first_log {
+            (entry.v6_mask_hi, entry.v6_mask_lo) = names.next().unwrap_or_default();
+            // Of the default, which has no other entry: its own log.
+            entry.flags |= (number + 1) << LIMIT_LOG_SHIFT;
+        } else {
+            entry.flags |= logs.next().unwrap_or_default() << LIMIT_LOG_SHIFT;
+        }
         if size == 0 {
             entry.flags |= limit_flag::NO_RATE;
         } else {
@@ -164,7 +189,8 @@ pub(super) fn write(
             blob.u32(word);
         }
     }
-    blob.report("rate limits".into(), gated().count() + answers.len(), start);
+    let entries = first_log as usize + policy.logs().count();
+    blob.report("rate limits".into(), entries, start);
     // The time of the last cookie, in a line of its own.
     if protects {
         (config.syn_protect, config.syn_seen) = (1, end);
@@ -180,14 +206,32 @@ pub(super) fn write(
         config.buckets_layout = layout.finish() as u32 | 1;
     }
     config.expires = u32::from(gated().any(|rule| rule.enabled && rule.expires.is_some()));
-    config.has_limit = if gated().next().is_none() {
-        has_limit::NO
-    } else if limits.iter().any(|limit| limit.per == Per::Interface) {
+    if policy.logs().next().is_some() {
+        (config.logs, config.log_size) = (1, log::SIZE);
+    }
+    if policy.default_log.is_some() {
+        config.default_log = entries as u32;
+    }
+    // An event says which interface its packet came in on.
+    config.has_limit = if config.logs != 0 || limits.iter().any(|limit| limit.per == Per::Interface)
+    {
         has_limit::BY_INTERFACE
+    } else if gated().next().is_none() {
+        has_limit::NO
     } else {
         has_limit::YES
     };
     Ok(())
+}
+
+/// The rate of a log, for one bucket.
+const fn of_rate(rate: Rate) -> Limit {
+    Limit {
+        packets: rate.packets,
+        window: rate.window,
+        burst: rate.burst,
+        ..NO_RATE
+    }
 }
 
 fn entry(limit: &Limit, number: u32, base: u32, size: u32, over_slot: u32) -> LimitEntry {

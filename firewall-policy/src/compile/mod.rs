@@ -63,7 +63,7 @@ pub struct LimitError {
 pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
     limit(
         "the list of rules, for the given counter slots,",
-        policy.rules.len() + policy.limits().count(),
+        policy.rules.len() + policy.limits().count() + policy.logs().count(),
         slots.len(),
     )?;
     let mut blob = Blob::new();
@@ -182,26 +182,17 @@ impl<'a, T: Number> FamilyRules<'a, T> {
             entries: Vec::new(),
         };
         let mut limits = 0;
-        for (
-            Rule {
-                enabled,
-                matches,
-                action,
-                limit,
-                syn_protect,
-                expires,
-                ..
-            },
-            &slot,
-        ) in policy.rules.iter().zip(slots)
-        {
-            let action = if *syn_protect && !policy.audit {
+        for (rule, &slot) in policy.rules.iter().zip(slots) {
+            let Rule {
+                enabled, matches, ..
+            } = rule;
+            let action = if rule.syn_protect && !policy.audit {
                 Action::PROTECT
             } else {
-                *action
+                rule.action
             };
             let mut action = u32::from(action.0);
-            if limit.is_some() || expires.is_some() {
+            if rule.is_gated() {
                 action |= LIMITED | limits << LIMIT_INDEX_SHIFT;
                 limits += 1;
             }

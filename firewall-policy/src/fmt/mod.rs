@@ -33,7 +33,7 @@ const SECTIONS: [&str; 8] = [
 ];
 
 /// Keys of entries in canonical order: what it is called, what it matches, what it does.
-const KEYS: [&str; 32] = [
+const KEYS: [&str; 33] = [
     "match",
     "name",
     "comment",
@@ -61,6 +61,7 @@ const KEYS: [&str; 32] = [
     "limit",
     "over",
     "ban",
+    "log",
     "action",
     "expect",
     "by",

@@ -172,7 +172,7 @@ fn limit(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Limit> {
 }
 
 /// Twice what the rate allows in a second, and not less than it names: 400 for 200/s, 6 for 6/30s.
-fn default_burst(packets: u64, window: u64) -> u64 {
+pub(super) fn default_burst(packets: u64, window: u64) -> u64 {
     let two_seconds = u128::from(packets) * 2 * u128::from(SECOND) / u128::from(window);
     let named = if window > SECOND { packets } else { 1 };
     u64::try_from(two_seconds)
@@ -187,7 +187,7 @@ fn most_burst(packets: u64, window: u64) -> u64 {
 }
 
 /// Packets and nanoseconds of a rate.
-fn rate(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<(u64, u64)> {
+pub(super) fn rate(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<(u64, u64)> {
     let text = scalar(cx, node, EXAMPLE, "`rate: 200/s`")?;
     let found = text
         .split_once('/')

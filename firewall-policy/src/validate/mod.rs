@@ -13,6 +13,7 @@ mod interfaces;
 mod limit;
 mod lines;
 mod list_line;
+mod log;
 mod number;
 mod packet;
 mod proto;
@@ -181,6 +182,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
         interfaces,
         zones,
         default_verdict: default.verdict,
+        default_log: default.log,
         essential: default.essential,
         packet,
         rules,

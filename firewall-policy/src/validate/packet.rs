@@ -1,8 +1,10 @@
 //! `default:` and `packet:`: what happens to packets that no rule decides about.
 
+use super::log;
 use super::shape::{Cx, Keys, Table, boolean, integer, word};
 use crate::ast::{Node, Value};
 use crate::diag::codes;
+use crate::limit::Rate;
 use firewall_common::abi::{PacketConfig, essential_bit, fragments, tunnels};
 use firewall_common::verdict::Verdict;
 
@@ -10,8 +12,8 @@ const VERDICTS: &[(&str, Verdict)] = &[("pass", Verdict::PASS), ("drop", Verdict
 
 pub(super) const DEFAULT: Keys = Keys {
     of: "`default`",
-    known: &["in", "essential"],
-    reserved: &["log", "out"],
+    known: &["in", "essential", "log"],
+    reserved: &["out"],
 };
 
 const ESSENTIAL: &[(&str, u32)] = &[
@@ -47,9 +49,10 @@ pub(super) struct Default {
     pub(super) verdict: Verdict,
     /// Bits of [`essential_bit`].
     pub(super) essential: u32,
+    pub(super) log: Option<Rate>,
 }
 
-/// Reads `default: drop` or `default: {in: drop, essential: ...}`.
+/// Reads `default: drop` or `default: {in: drop, essential: ..., log: 5/s}`.
 pub(super) fn default(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Default> {
     let of_verdict = |verdict| {
         if verdict == Verdict::DROP {
@@ -63,6 +66,7 @@ pub(super) fn default(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Default> {
         return Some(Default {
             verdict,
             essential: of_verdict(verdict),
+            log: None,
         });
     }
     let table = Table::read(cx, node, &DEFAULT)?;
@@ -78,7 +82,8 @@ pub(super) fn default(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Default> {
             boolean(cx, node, "essential").map(|on| if on { essential_bit::ALL } else { 0 })
         }
     };
-    let (verdict, essential) = (verdict?, essential?);
+    let log = log::read(cx, &table);
+    let (verdict, essential, log) = (verdict?, essential?, log.ok()?);
     let vital = essential_bit::ARP | essential_bit::NEIGHBOUR;
     if verdict == Verdict::DROP
         && essential & vital != vital
@@ -99,7 +104,11 @@ pub(super) fn default(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Default> {
             )
             .help("no rule can pass it, and the host loses its neighbours within a minute");
     }
-    Some(Default { verdict, essential })
+    Some(Default {
+        verdict,
+        essential,
+        log,
+    })
 }
 
 fn essential(cx: &mut Cx<'_>, node: &Node<'_>, start: u32) -> Option<u32> {

@@ -3,7 +3,7 @@
 use super::number::{self, Domain, Names};
 use super::set::Sets;
 use super::shape::{self, Cx, Keys, Table, boolean, text, word, wrong_kind};
-use super::{expires, flags, icmp, limit, proto, sides, summary};
+use super::{expires, flags, icmp, limit, log, proto, sides, summary};
 use crate::ast::{Node, Span, Value};
 use crate::diag::{codes, show};
 use crate::range::RangeSet;
@@ -42,8 +42,9 @@ pub(super) const KEYS: Keys = Keys {
         "over",
         "syn_protect",
         "ban",
+        "log",
     ],
-    reserved: &["log", "observe", "fragment", "fragments", "notify"],
+    reserved: &["observe", "fragment", "fragments", "notify"],
 };
 
 const ACTIONS: &[(&str, Action)] = &[
@@ -177,6 +178,7 @@ fn read(
     let limit = limit::read(cx, &table, action);
     let syn_protect = syn_protect(cx, &table);
     let expires = expires::read(cx, &table);
+    let log = log::read(cx, &table);
     let matches = matches(cx, &table, sets, zones);
     let matches = matches?;
     can_match(cx, &table, &matches);
@@ -185,7 +187,7 @@ fn read(
         can_protect(cx, &table, &matches, action)?;
     }
     let (action, audit, mut limit) = (action?, audit?, limit.ok()?);
-    let (enabled, mut expires) = (enabled?, expires.ok()?);
+    let (enabled, mut expires, log) = (enabled?, expires.ok()?, log.ok()?);
     if let Some(expiry) = &mut expires {
         expiry.passed &= enabled;
     }
@@ -205,6 +207,7 @@ fn read(
         action: if audit { Action::NEXT } else { action },
         audit: audit.then_some(action),
         limit,
+        log,
         // What only counts answers nobody.
         syn_protect: syn_protect && !audit,
     })

@@ -173,7 +173,7 @@ pub(super) fn not_supported(cx: &mut Cx<'_>, span: Span, what: &str, of: &str) {
 /// What to do until a construct is supported.
 fn instead(what: &str) -> &'static str {
     match what.trim_matches('`') {
-        "log" | "observe" => "remove it; every rule is counted without it",
+        "observe" => "write `log: 10/s`; `firewall-ctl observe` shows what is logged",
         "reject" => "use `drop`, and a last rule that says `action: reject`",
         "on" => {
             "use `auto`, and set net.ipv4.tcp_syncookies to 2: then every SYN is answered with a cookie"

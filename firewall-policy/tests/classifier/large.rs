@@ -24,6 +24,7 @@ fn rule(index: usize, matches: Match) -> Rule {
         matches,
         action: Action::DROP,
         limit: None,
+        log: None,
         syn_protect: false,
     }
 }
@@ -34,6 +35,7 @@ pub(crate) fn policy(matches: impl Iterator<Item = Match>) -> Policy {
         interfaces: Vec::new(),
         zones: Vec::new(),
         audit: false,
+        default_log: None,
         default_verdict: Verdict::PASS,
         essential: 0,
         packet: PacketConfig::default(),

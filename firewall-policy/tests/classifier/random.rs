@@ -231,6 +231,7 @@ pub(crate) fn policy(seed: u64, rules: usize, style: Style) -> Policy {
                     random.pick(&[Action::PASS, Action::DROP])
                 },
                 limit: None,
+                log: None,
                 syn_protect: false,
             }
         })
@@ -239,6 +240,7 @@ pub(crate) fn policy(seed: u64, rules: usize, style: Style) -> Policy {
         interfaces: Vec::new(),
         zones: Vec::new(),
         audit: false,
+        default_log: None,
         default_verdict: random.pick(&[Verdict::PASS, Verdict::DROP]),
         essential: random.below(32) as u32,
         packet: PacketConfig {

@@ -1,0 +1,198 @@
+//! What rules with `log` say about packets: events of fixed size in a ring ([`Region::Log`]) that
+//! programs on all processors write and any number of readers in user space read.
+//!
+//! Nobody waits for a reader: a new event takes the place of the oldest. The number of an event,
+//! taken from one counter, says where it stands and goes into its stamp, so that a reader knows which
+//! events it has missed, and never takes half of one for a whole one.
+//!
+//! ```text
+//! ring: [[stamp, time, source, destination, what became of the packet, fields, free]; 8192]
+//! the last word of the first slot: how many events there have been
+//! ```
+//!
+//! How many events a rule may write is a rate limit of its own ([`crate::limits`]). What is beyond it
+//! is counted, exactly, in a rule counter.
+//!
+//! May not import anything of the host or the kernel. Invariant: no byte of a packet's content is
+//! in an event, only what the parser found in its headers.
+
+use crate::abi::LIMIT_LOG_SHIFT;
+use crate::field::Field;
+use crate::key::PacketKey;
+use crate::limits;
+use crate::machine::Machine;
+use crate::region::Region;
+
+/// Bytes of an event.
+pub const SLOT: u64 = 128;
+
+/// Bytes of the ring: a power of two.
+pub const SIZE: u32 = 1 << 20;
+
+/// Events in the ring.
+pub const EVENTS: u64 = SIZE as u64 / SLOT;
+
+/// Byte offset of the number of events so far, in the first slot's free space.
+pub const HEAD: u64 = SLOT - 8;
+
+/// Set in a stamp while the event is being written.
+pub const BUSY: u64 = 1;
+
+/// Attempts to claim a place. Each one that fails means that another processor has claimed one.
+const TRIES: u32 = 16;
+
+/// Byte offsets of the words of an event.
+pub mod at {
+    /// [`super::stamp`] of the event's number.
+    pub const STAMP: u64 = 0;
+    /// Nanoseconds of the monotonic clock.
+    pub const TIME: u64 = 8;
+    /// Upper and lower half of the source address, as [`crate::key::PacketKey`] has it.
+    pub const SRC: u64 = 16;
+    /// Of the destination address.
+    pub const DST: u64 = 32;
+    /// [`super::name_hash`] of the rule.
+    pub const RULE: u64 = 48;
+    /// [`super::Found`] of what became of the packet.
+    pub const FOUND: u64 = 56;
+    /// Source port; from bit 32 on destination port.
+    pub const PORTS: u64 = 64;
+    /// Protocol number; from bit 32 on ICMP type and code.
+    pub const PROTO: u64 = 72;
+    /// TCP flags; from bit 32 on VLAN.
+    pub const FLAGS: u64 = 80;
+    /// Bytes of the IP packet; from bit 32 on which part of a datagram it is.
+    pub const LENGTH: u64 = 88;
+}
+
+/// The fields of an event in pairs, by word.
+pub const FIELDS: [(u64, Field, Field); 4] = [
+    (at::PORTS, Field::SourcePort, Field::DestinationPort),
+    (at::PROTO, Field::Proto, Field::Icmp),
+    (at::FLAGS, Field::TcpFlags, Field::Vlan),
+    (at::LENGTH, Field::Length, Field::Fragment),
+];
+
+/// Bits of the word [`at::FOUND`].
+///
+/// | bits | |
+/// |---|---|
+/// | 0-7 | [`crate::verdict::Action`] of the rule, or of what is over its limit |
+/// | 8-15 | under `mode: audit` of the rule: the action that it would have, plus 1 |
+/// | 16 | the packet is over the rule's limit |
+/// | 17 | `mode: audit` of the policy: the packet passes all the same |
+/// | 18 | IPv6 |
+/// | 32-63 | counter slot of the interface |
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Found(pub u64);
+
+impl Found {
+    /// Shift of the action under `mode: audit`.
+    pub const AUDIT_SHIFT: u32 = 8;
+    /// The packet is over the limit.
+    pub const OVER: u64 = 1 << 16;
+    /// The policy drops nothing.
+    pub const PASSES: u64 = 1 << 17;
+    /// The packet is IPv6.
+    pub const V6: u64 = 1 << 18;
+    /// Shift of the interface.
+    pub const INTERFACE_SHIFT: u32 = 32;
+}
+
+/// What stands before event `number` once it is written.
+#[must_use]
+#[inline(always)]
+pub const fn stamp(number: u64) -> u64 {
+    (number + 1) << 1
+}
+
+/// What stands in events for the name of a rule: names outlive counter slots. FNV-1a, 64 bits
+/// (draft-eastlake-fnv); the default has the empty name.
+#[must_use]
+pub const fn name_hash(name: &str) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    let mut i = 0;
+    while i < name.len() {
+        hash = (hash ^ name.as_bytes()[i] as u64).wrapping_mul(0x100_0000_01b3);
+        i += 1;
+    }
+    hash
+}
+
+/// Writes an event for a packet whose rule, with table entry `rule`, has a log. `found` is that
+/// entry, or what the rule's limit put in its place.
+#[inline(always)]
+pub fn judge<M: Machine>(machine: &M, key: &PacketKey, rule: u64, found: u64) {
+    if found == limits::GOES_ON {
+        return;
+    }
+    let flags = machine.table_u32(limits::entry(machine, rule) + limits::at::FLAGS);
+    let number = flags >> LIMIT_LOG_SHIFT;
+    if number == 0 {
+        return;
+    }
+    let log = limits::numbered(machine, u64::from(number - 1));
+    let bucket = u64::from(machine.table_u32(log + limits::at::BASE));
+    if limits::takes(machine, bucket, log) && write(machine, key, log, found, rule != found) {
+        return;
+    }
+    machine.count_rule(machine.table_u32(log + limits::at::OVER));
+}
+
+/// Writes an event in the place of the oldest; false if there are too many writers.
+#[inline(always)]
+fn write<M: Machine>(machine: &M, key: &PacketKey, log: u64, found: u64, is_over: bool) -> bool {
+    let Some(number) = claim(machine) else {
+        return false;
+    };
+    let slot = number * SLOT;
+    let put = |at: u64, word: u64| machine.write(Region::Log, slot + at, word);
+    put(at::TIME, machine.now());
+    put(at::SRC, key.src_hi);
+    put(at::SRC + 8, key.src_lo);
+    put(at::DST, key.dst_hi);
+    put(at::DST + 8, key.dst_lo);
+    put(at::RULE, machine.table_u64(log + limits::at::V6_MASK_HI));
+    let mut what = found >> 32 & 0xff | machine.table_u64(log + limits::at::V6_MASK_LO);
+    if is_over {
+        what |= Found::OVER;
+    }
+    if machine.constant(|c| &c.audit) != 0 {
+        what |= Found::PASSES;
+    }
+    if key.is_v6 != 0 {
+        what |= Found::V6;
+    }
+    what |= u64::from(key.interface) << Found::INTERFACE_SHIFT;
+    put(at::FOUND, what);
+    for (at, low, high) in FIELDS {
+        put(
+            at,
+            u64::from(key.field(low)) | u64::from(key.field(high)) << 32,
+        );
+    }
+    // What was written before is seen by whoever sees this.
+    machine.exchange_if(Region::Log, slot, stamp(number) | BUSY, stamp(number));
+    true
+}
+
+/// The number of a new event, whose place is this writer's from now on. A place is claimed before
+/// its number is counted: whoever sees the number counted, sees the claim.
+#[inline(always)]
+fn claim<M: Machine>(machine: &M) -> Option<u64> {
+    for _ in 0..TRIES {
+        let number = machine.read(Region::Log, HEAD);
+        let slot = number * SLOT;
+        let before = machine.read(Region::Log, slot);
+        // Whose event is still being written there is a whole round behind. Its place is passed over.
+        let is_free = before & BUSY == 0 && before < stamp(number);
+        let is_ours =
+            is_free && machine.exchange_if(Region::Log, slot, before, stamp(number) | BUSY);
+        // Counted by whoever comes first: nobody waits for a writer that does not run.
+        machine.exchange_if(Region::Log, HEAD, number, number + 1);
+        if is_ours {
+            return Some(number);
+        }
+    }
+    None
+}

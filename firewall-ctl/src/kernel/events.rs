@@ -1,0 +1,52 @@
+//! The ring of events in the kernel, memory-mapped: read while programs write it.
+
+use super::KernelError;
+use super::host;
+use super::maps::BigMap;
+use super::shared::Shared;
+use firewall_policy::log::{Event, Reader};
+
+/// The ring of the generation in force.
+#[derive(Debug)]
+pub struct EventRing {
+    shared: Shared,
+    /// Which map it is.
+    id: u32,
+}
+
+impl EventRing {
+    /// Maps the ring.
+    pub(crate) fn of(map: &BigMap) -> Result<Self, KernelError> {
+        Ok(Self {
+            shared: Shared::of(map)?,
+            id: map.id()?,
+        })
+    }
+
+    /// Whether both are the same memory.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+
+    /// A reader that starts with the `last` events that are there.
+    #[must_use]
+    pub fn reader(&self, last: u64) -> Reader {
+        Reader::new(&self.words(), last)
+    }
+
+    /// The next event; `None` if there is none yet.
+    pub fn next(&self, reader: &mut Reader) -> Option<Event> {
+        reader.next(&self.words())
+    }
+
+    fn words(&self) -> impl Fn(u64) -> u64 {
+        |offset| self.shared.read((offset / 8) as usize)
+    }
+}
+
+/// Nanoseconds that the clock of events is behind the time since the Unix epoch, as that stands now.
+#[must_use]
+pub fn clock_offset() -> u64 {
+    host::clock_offset()
+}
