@@ -110,10 +110,10 @@ pub fn ban<M: Machine>(machine: &M, key: &PacketKey, rule: u64) {
 pub fn find<M: Machine>(machine: &M, key: &PacketKey, rule: u64) -> u64 {
     let limit = entry(machine, rule);
     let flags = machine.table_u32(limit + at::FLAGS);
-    if machine.constant(|c| &c.expires) != 0 {
-        if time(machine) >= machine.table_u64(limit + at::UNTIL) {
-            return EXPIRED;
-        }
+    if machine.constant(|c| &c.expires) != 0
+        && time(machine) >= machine.table_u64(limit + at::UNTIL)
+    {
+        return EXPIRED;
     }
     if (machine.constant(|c| &c.expires) | machine.constant(|c| &c.logs)) != 0
         && flags & limit_flag::NO_RATE != 0

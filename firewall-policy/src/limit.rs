@@ -4,6 +4,7 @@
 //! whose rate and burst the tables can hold exactly enough; see `validate/limit.rs` for the bounds.
 
 use firewall_common::verdict::Action;
+use std::fmt;
 
 /// How much a rule lets on to its action.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +42,17 @@ pub struct Rate {
     pub window: u64,
     /// As [`Limit::burst`].
     pub burst: u64,
+}
+
+/// As a policy has it: `10/s`, `6/30s`.
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.window / 1_000_000_000;
+        match seconds {
+            1 => write!(f, "{}/s", self.packets),
+            _ => write!(f, "{}/{seconds}s", self.packets),
+        }
+    }
 }
 
 /// What a rate limit keeps apart.

@@ -186,6 +186,12 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("a rule", "syn_protect") => {
             "auto: while the queue of a listening socket is full, the program answers SYNs with cookies."
         }
+        ("a rule", "log") => {
+            "How many of the packets that it matches are written to the log, at most: 10/s. See `observe`."
+        }
+        ("`default`", "log") => {
+            "How many of the packets that no rule matches are written to the log, at most: 5/s."
+        }
         ("a rule", "ban") => "How long a source over the limit is banned: 10m.",
         ("`limit`", "rate") => "Packets by time: 200/s, 500k/s, 6/30s, 10/m.",
         ("`limit`", "new") => "As `rate`, for packets that open a connection only.",
@@ -269,7 +275,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("a rule", "limit") => reference("limit"),
         ("a rule", "over") => json!({"enum": ["drop", "reject", "next"]}),
         ("a rule", "syn_protect") => json!({"enum": ["auto", "off"]}),
-        ("`limit`", "rate" | "new") => {
+        ("`limit`", "rate" | "new") | ("a rule" | "`default`", "log") => {
             json!({"type": "string", "pattern": "^[0-9]+[kM]?/[0-9]*[smhd]$"})
         }
         ("`limit`", "burst") => number(1, u32::MAX, &[]),

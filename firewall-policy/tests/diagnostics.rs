@@ -146,7 +146,7 @@ fn all_errors_of_a_policy_come_out_in_one_run_in_file_order() {
 version: 1
 interfaces:
   - {match: wan0, zone: WAN, mode: turbo}
-default: {in: dorp, log: 5/s}
+default: {in: dorp, log: yes}
 packet: {fragments: folow-first, ipv6_ext_max: 17, vlan_depth: -1, tunnels: both}
 sets:
   admins: {type: cidr, elements: [203.0.113.1/24, 2001:db8::/129]}
@@ -157,7 +157,7 @@ rules:
     from: \"@admin\"
     action: dorp
   - {name: ssh-admins, proto: icmp, icmp: {type: echo}, action: pass, sate: new}
-  - {proto: [tcp, upd], port: 1-, flags: {set: [sin]}, action: drop, log: 1/s}
+  - {proto: [tcp, upd], port: 1-, flags: {set: [sin]}, action: drop, log: 1/w, notify: [ops]}
 ";
     insta::assert_snapshot!(rendered(text));
 }
@@ -165,14 +165,12 @@ rules:
 #[test]
 fn what_is_not_supported_yet_is_refused_with_a_way_round() {
     let rules: &[&str] = &[
-        "log: 5/s",
         "observe: {http: true}",
         "fragment: first",
         "notify: [ops]",
         "syn_protect: on",
     ];
     let sections: &[&str] = &[
-        "default: {in: pass, log: 5/s}\n",
         "default: reject\n",
         "interfaces: [{match: eth0, priority: 50}]\n",
         "alerts: []\n",
@@ -191,6 +189,30 @@ fn what_is_not_supported_yet_is_refused_with_a_way_round() {
         lines.push(format!("{}\n    {}", found.list[0].message, help));
     }
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn what_is_no_rate_of_a_log_is_explained() {
+    let values = [
+        "true",
+        "no",
+        "10",
+        "0/s",
+        "10/w",
+        "\"10 / s\"",
+        "[1/s]",
+        "{rate: 1/s}",
+    ];
+    let rules = values.map(|value| format!("- {{name: a, log: {value}, action: pass}}\n"));
+    let default = ["default: {in: drop, log: yes}\n".to_owned()];
+    let said = rules.iter().chain(&default).map(|text| {
+        let found = findings(&Code::complete(text));
+        assert_eq!(found.list.len(), 1, "{}", found.render(false));
+        let found = &found.list[0];
+        let help = found.help.clone().unwrap_or_default();
+        format!("{text}    {} {}\n    {help}\n", found.code, found.message)
+    });
+    insta::assert_snapshot!(said.collect::<String>());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
 use firewall_policy::compile::compile;
 use firewall_policy::diag::codes::Code;
-use firewall_policy::limit::Limit;
+use firewall_policy::limit::{Limit, Rate};
 use firewall_policy::range::RangeSet;
 use firewall_policy::rule::{AddrSet, Mode, Policy, Rule};
 use firewall_policy::source::read_policy;
@@ -293,6 +293,27 @@ fn protection_is_for_rules_that_pass_tcp() {
         policy.rules[0].summary,
         "tcp,udp port https syn_protect auto"
     );
+}
+
+#[test]
+fn logs_have_a_rate_and_a_counter() {
+    let text = Code::complete(
+        "default: {in: drop, log: 6/30s}\nrules:\n- {name: a, log: 10/s, action: next}\n\
+         - {name: b, limit: {rate: 1/s}, action: pass}\n",
+    );
+    let policy = read_policy("t.yaml", &text, &Fake).expect("valid").policy;
+    let of = |packets, seconds: u64, burst| Rate {
+        packets,
+        window: seconds * 1_000_000_000,
+        burst,
+    };
+    assert_eq!(policy.rules[0].log, Some(of(10, 1, 20)));
+    assert_eq!(policy.default_log, Some(of(6, 30, 6)));
+    assert_eq!(policy.rules[0].summary, "log 10/s");
+    let counters = policy.counters();
+    assert_eq!(counters, ["a", "b", "b/over", "a/unlogged", "/unlogged"]);
+    let rules: Vec<_> = (0..5).map(|index| policy.rule_of_counter(index)).collect();
+    assert_eq!(rules, [Some(0), Some(1), Some(1), None, None]);
 }
 
 #[test]

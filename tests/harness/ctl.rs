@@ -71,7 +71,8 @@ impl<'a> Ctl<'a> {
         Ok(path)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// The command that runs a verb, for what [`Ctl::run`] does not do with it.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         self.command_under(&[], &self.program, arguments)
     }
 

@@ -287,7 +287,7 @@ impl View {
         let over = if self.over { " (over its limit)" } else { "" };
         let time = self.time.split_once('T').map_or("", |(_, time)| time);
         format!(
-            "{time} {:<7}{:<16} {}{over}\n",
+            "{time} {:<7} {:<16} {}{over}\n",
             format!("{audit}{}", self.verdict),
             self.rule,
             self.packet

@@ -15,6 +15,7 @@ mod live;
 mod regions;
 mod words;
 
+use crate::limit::Rate;
 use crate::packet_text::PacketText;
 use crate::range::RangeSet;
 use crate::rule::{Policy, Rule};
@@ -308,6 +309,7 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
     line("packet.tunnels", tunnels(a.tunnels), tunnels(b.tunnels));
     line("interfaces", interfaces(old), interfaces(new));
     lines.extend(limits(old, new));
+    lines.extend(logs(old, new));
     lines.extend(live::settings(old, new));
     for rule in &new.rules {
         let before = old.rules.iter().find(|other| other.name == rule.name);
@@ -363,6 +365,26 @@ fn limits(old: &Policy, new: &Policy) -> Vec<String> {
         .filter(|(_, a, b)| a.as_ref().map(meaning) != b.as_ref().map(meaning))
         .map(|(name, a, b)| format!("limit of rule `{name}`: {} -> {}", words(&a), words(&b)))
         .collect()
+}
+
+/// What is logged, where that differs: by rule, and of the default.
+fn logs(old: &Policy, new: &Policy) -> Vec<String> {
+    let rate = |policy: &Policy, name: &str| {
+        let rule = policy.rules.iter().find(|rule| rule.name == name);
+        rule.filter(|rule| rule.enabled).and_then(|rule| rule.log)
+    };
+    let words = |rate: Option<Rate>| rate.map_or("none".to_owned(), |rate| rate.to_string());
+    let line = |what: String, a: Option<Rate>, b: Option<Rate>| {
+        (a != b).then(|| format!("log of {what}: {} -> {}", words(a), words(b)))
+    };
+    let gone = old.rules.iter();
+    let gone = gone.filter(|rule| new.rules.iter().all(|other| other.name != rule.name));
+    let rules = new.rules.iter().chain(gone).filter_map(|rule| {
+        let (a, b) = (rate(old, &rule.name), rate(new, &rule.name));
+        line(format!("rule `{}`", rule.name), a, b)
+    });
+    let default = line("the default".to_owned(), old.default_log, new.default_log);
+    rules.chain(default).collect()
 }
 
 /// The interfaces in one line.

@@ -368,3 +368,34 @@ fn rules_with_other_limits_are_named() {
         assert_eq!(found.is_empty(), line.is_none());
     }
 }
+
+#[test]
+fn other_logs_are_named_and_change_no_packet() {
+    let policy = |log: &str, default: &str| {
+        read(&format!(
+            "version: 1\ndefault: {{in: drop{default}}}\nrules:\n- {{name: web, proto: tcp, port: 80{log}, action: pass}}\n"
+        ))
+    };
+    let old = policy(", log: 10/s", "");
+    for (log, default, lines) in [
+        (", log: 10/s", "", vec![]),
+        (", log: 6/30s", "", vec!["log of rule `web`: 10/s -> 6/30s"]),
+        (
+            "",
+            ", log: 5/m",
+            vec![
+                "log of rule `web`: 10/s -> none",
+                "log of the default: none -> 5/60s",
+            ],
+        ),
+        (
+            ", log: 10/s, enabled: false",
+            "",
+            vec!["log of rule `web`: 10/s -> none"],
+        ),
+    ] {
+        let found = diff(&old, &policy(log, default));
+        assert_eq!(found.settings, lines, "{log} {default}");
+        assert_eq!(found.regions.is_empty(), !log.contains("enabled"));
+    }
+}

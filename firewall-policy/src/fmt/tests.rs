@@ -87,7 +87,7 @@ fn random_policies_come_back() {
         let comment = ["", "# word: [x]\n", "\n", "\n# a\n\n# b\n"];
         let mut sections = vec![
             "version: 1\n".to_owned(),
-            format!("default: {}\n", ["{in: drop}", "pass", "{in: drop, essential: {arp: true, dhcp: false}}"][below(3)]),
+            format!("default: {}\n", ["{in: drop}", "pass", "{in: drop, essential: {arp: true, dhcp: false}}", "{log: 5/s, in: drop}"][below(4)]),
             "interfaces:\n  - {zone: wan, match: [eth0, \"ens*\"]}\n  - match: lan0 # \"quoted\"\n    zone: lan\n".to_owned(),
             "sets:\n  a: {elements: [10.0.0.0/8, \"2001:db8::/32\"], type: cidr}\n".to_owned(),
         ];
@@ -107,7 +107,10 @@ fn random_policies_come_back() {
                 "comment: it's fine",
                 "comment: 'x, [y]'",
                 "enabled: false",
-            ][below(12)];
+                "log: 10/s",
+                "limit: {per: source/24, rate: 500k/s, burst: 9}, over: next",
+                "expires: 2999-01-31, mode: audit, owner: ops, log: 7/m",
+            ][below(15)];
             match below(3) {
                 0 => rules.push_str(&format!("  - {{action: {action}, name: r{number}, {field}}}\n")),
                 1 => rules.push_str(&format!(

@@ -9,6 +9,10 @@ use super::packets::{Dim, Family, Packets, Values, less_all};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+/// Why a statement that logs is left out.
+pub(in crate::import) const NO_LOG: &str =
+    "nothing is logged; `log: 10/s` in a rule, or in `default`, shows what it matches";
+
 /// Most boxes that one condition may have.
 const MAX_BOXES: usize = 4_096;
 

@@ -31,7 +31,7 @@ pub(super) fn read(cx: &mut Cx<'_>, table: &Table<'_, '_>) -> Result<Option<Rate
             );
         return Err(());
     }
-    if matches!(text, "false" | "no" | "off" | "none") {
+    if matches!(text, "false" | "no" | "off" | "none") || text.starts_with("0/") {
         cx.sink
             .error(
                 &codes::RATE,

@@ -24,6 +24,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("limit", "limit"),
     ("syn_protect", "syn_protect"),
     ("ban", "ban"),
+    ("log", "log"),
 ];
 
 /// The line; `any` for a rule that matches everything.

@@ -29,7 +29,7 @@ codes! { SHAPE:
         "The construct belongs to the policy language, but this version cannot enforce it. It is \
          refused, because ignoring it would change what the policy means. The message \
          says what to do without."
-        wrong "- {name: web, proto: tcp, port: 80, log: 10/s, action: pass}\n"
+        wrong "- {name: web, proto: tcp, port: 80, observe: {http: true}, action: pass}\n"
         right "- {name: web, proto: tcp, port: 80, action: pass}\n";
     NUMBER "FW0120" "not a plain decimal number"
         "Numbers are plain decimal digits without sign, leading zeros, underscores, exponent or \

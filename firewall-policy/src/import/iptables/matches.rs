@@ -7,7 +7,7 @@
 use super::super::interfaces::Interfaces;
 use super::super::ipset::Sets;
 use super::super::packets::{Dim, Family, Packets, Values, less_all, state};
-use super::super::ruleset::{Condition, Verdict};
+use super::super::ruleset::{Condition, NO_LOG, Verdict};
 use super::super::words::Word;
 use super::super::{Effect, ImportError, local};
 use super::{narrow_interface, numbers};
@@ -371,9 +371,7 @@ fn verdict(target: &str, cursor: &mut Cursor<'_>, chains: &dyn Fn(&str) -> bool)
         "DROP" | "TARPIT" => Verdict::Drop,
         "REJECT" => Verdict::Reject,
         "RETURN" => Verdict::Return,
-        "LOG" | "NFLOG" | "ULOG" | "AUDIT" | "TRACE" => {
-            Verdict::Continue(Some("a policy counts and does not log".into()))
-        }
+        "LOG" | "NFLOG" | "ULOG" | "AUDIT" | "TRACE" => Verdict::Continue(Some(NO_LOG.into())),
         "MARK" | "CONNMARK" | "CLASSIFY" | "SECMARK" | "CONNSECMARK" | "LED" | "IDLETIMER"
         | "HMARK" | "RATEEST" | "TEE" | "CHECKSUM" | "TOS" | "DSCP" | "TTL" | "HL" | "ECN"
         | "TCPMSS" | "TCPOPTSTRIP" => {

@@ -6,7 +6,7 @@ use super::super::Effect;
 use super::super::interfaces::Interfaces;
 use super::super::local;
 use super::super::packets::{Dim, Family, Packets, Values};
-use super::super::ruleset::{Condition, Verdict};
+use super::super::ruleset::{Condition, NO_LOG, Verdict};
 use super::fields::{self, Left, left};
 use crate::range::RangeSet;
 use serde_json::Value;
@@ -53,7 +53,7 @@ impl Reader<'_> {
                     }
                 },
                 "counter" | "continue" | "comment" => {}
-                "log" => condition.aside("a policy counts and does not log", Effect::None),
+                "log" => condition.aside(NO_LOG, Effect::None),
                 "limit" | "quota" | "ct count" | "meter" => {
                     condition.unsure(&unknown(kind));
                 }
