@@ -1,9 +1,10 @@
 //! Policies so large that most rules go into short lists: random ones whose rules are mostly narrow,
 //! and the limits of what a list takes.
 
-use super::random::{Random, headers};
+use super::random::{Random, halves, headers};
 use super::{agree, large, number};
 use firewall_common::field::Field;
+use firewall_common::key::{Family, PacketKey};
 use firewall_common::verdict::Action;
 use firewall_policy::compile::compile;
 use firewall_policy::range::RangeSet;
@@ -224,6 +225,9 @@ fn lists_of_one_side() {
     for policy in [hosts(|m| &mut m.src), hosts(|m| &mut m.dst)] {
         let tables = large::compiled(&policy);
         assert_eq!(in_rows(&tables), [0, 0]);
+        for family in [&tables.config.v4, &tables.config.v6] {
+            assert_eq!(family.src.lists + family.dst.lists, 1);
+        }
         let slots: Vec<u32> = (0..5_000).collect();
         let keys = headers(&policy, 9, 6_000, 40);
         agree(&policy, &slots, &tables, &keys, "hosts");
@@ -248,6 +252,8 @@ fn a_list_has_an_end() {
         large::policy(pairs.chain(std::iter::repeat_n(same.clone(), more)))
     };
     let rest = |policy: &Policy| in_rows(&large::compiled(policy));
+    // The first rule about a pair is in its source's list, the others in their destinations'.
+    assert_eq!((rest(&rules(7)), rest(&rules(8))), (vec![0, 0], vec![1, 1]));
     let (fits, over) = (rest(&rules(8)), rest(&rules(20)));
     assert!(fits[0] < over[0], "{fits:?} {over:?}");
     for more in [1, 8, 20] {
@@ -256,5 +262,53 @@ fn a_list_has_an_end() {
         let tables = large::compiled(&policy);
         let keys = headers(&policy, 11, 3_000, 30);
         agree(&policy, &slots, &tables, &keys, "pairs");
+    }
+}
+
+/// A listed rule stands in 64 intervals at most.
+#[test]
+fn a_rule_about_too_many_intervals_stays_in_the_rows() {
+    let hosts = |first, last| {
+        let mut matches = Match::any();
+        matches.src = AddrSet {
+            v4: RangeSet::of(first, last),
+            v6: RangeSet::empty(),
+        };
+        matches
+    };
+    for (intervals, rest) in [(64, 0), (65, 1)] {
+        let single = (0..2_100).map(|host| hosts(host, host));
+        let policy = large::policy(single.chain([hosts(0, intervals - 1)]));
+        assert_eq!(in_rows(&large::compiled(&policy)), [rest], "{intervals}");
+    }
+}
+
+/// The first rule of all is in the rows, whose only leaf has room for it, and the others are not.
+#[test]
+fn a_rule_in_the_rows_can_come_before_those_in_the_lists() {
+    let mut tcp = Match::any();
+    tcp.fields[Field::Proto as usize] = RangeSet::of(6, 6);
+    let pair = |number: u64| Match {
+        src: prefix(place(number), 0, 0),
+        dst: prefix(place(1 << 30 | number), 0, 0),
+        ..Match::any()
+    };
+    let policy = large::policy([tcp.clone()].into_iter().chain((0..2_100).map(pair)));
+    let tables = large::compiled(&policy);
+    assert_eq!(in_rows(&tables), [1, 1]);
+    for number in [0, 7, 2_099] {
+        let ((_, src), (_, dst)) = (place(number), place(1 << 30 | number));
+        let mut key = PacketKey::empty(Family::V6);
+        (key.src_hi, key.src_lo) = halves(src);
+        (key.dst_hi, key.dst_lo) = halves(dst);
+        let listed = number as u32 + 1;
+        assert_eq!(large::decided(&tables, &key), Some(listed));
+        key.fields[Field::Proto as usize] = 6;
+        assert_eq!(large::decided(&tables, &key), Some(0));
+        // Wrong in the same bit of both halves.
+        key.fields[Field::Proto as usize] = 17;
+        key.dst_hi ^= 1 << 9;
+        key.dst_lo ^= 1 << 9;
+        assert_eq!(large::decided(&tables, &key), None);
     }
 }
