@@ -2,6 +2,7 @@
 //! test of its program, because it looks at the memory of the whole process.
 
 use firewall_common::abi::PacketConfig;
+use firewall_common::field::Field;
 use firewall_common::verdict::{Action, Verdict};
 use firewall_policy::compile::{LimitError, compile};
 use firewall_policy::range::RangeSet;
@@ -29,10 +30,9 @@ impl Numbers {
 }
 
 fn refusal(matches: impl Iterator<Item = Match>) -> LimitError {
-    let any = Match::any();
     let rules: Vec<Rule> = matches
         .enumerate()
-        .map(|(index, addresses)| Rule {
+        .map(|(index, matches)| Rule {
             name: format!("r{index}"),
             place: Place::default(),
             enabled: true,
@@ -42,10 +42,7 @@ fn refusal(matches: impl Iterator<Item = Match>) -> LimitError {
             audit: None,
             expires: None,
             summary: String::new(),
-            matches: Match {
-                fields: any.fields.clone(),
-                ..addresses
-            },
+            matches,
             action: Action::DROP,
             limit: None,
             log: None,
@@ -64,7 +61,7 @@ fn refusal(matches: impl Iterator<Item = Match>) -> LimitError {
         live: Vec::new(),
     };
     let slots = vec![0; policy.rules.len()];
-    compile(&policy, &slots).expect_err("too large")
+    compile(&policy, &slots).err().expect("too large")
 }
 
 /// Most bytes that this process has had.
@@ -87,6 +84,23 @@ fn a_policy_that_is_too_large_is_refused_with_bounded_memory() {
     assert_eq!(error.what, "the sets of rules by address, in bytes,");
     assert!(error.needed > error.limit, "{error}");
     assert!(peak() < 1_000_000_000, "{} bytes", peak());
+
+    // Ports, at every one of which many rules begin to match and many others end.
+    let mut ports = || {
+        let first = |_| numbers.next() as u32 & 0xffff;
+        let range = |first: u32| (first, (first + 500).min(0xffff));
+        RangeSet::from_ranges((0..8).map(first).map(range).collect())
+    };
+    let error = refusal((0..140_000).map(|_| {
+        let mut matches = Match::any();
+        matches.fields[Field::SourcePort as usize] = ports();
+        matches
+    }));
+    assert_eq!(error.what, "the number of different sets of 4,096 rules");
+    // A million nodes of 64 words; no more than one port's rows beyond that.
+    assert_eq!(error.limit, 1 << 20);
+    assert!(error.needed < error.limit + 70, "{error}");
+    assert!(peak() < 1_500_000_000, "{} bytes", peak());
 
     // One set that has more ranges than the tables can hold.
     let set = RangeSet::from_ranges((0..7_000_000u128).map(|i| (i << 66, i << 66)).collect());

@@ -32,8 +32,8 @@ fn bytes(tables: &Tables, what: &str) -> usize {
 fn a_prefix_takes_one_key_of_a_leaf() {
     let every_third = |base: u128| {
         (0..6_000).map(move |i: u128| {
-            let first = base | i * 3 << 80;
-            (first, first | (1 << 80) - 1)
+            let first = base | ((i * 3) << 80);
+            (first, first | ((1 << 80) - 1))
         })
     };
     let crowd = from_v6(every_third(0x2001 << 112).collect());
@@ -52,8 +52,8 @@ fn one_prefix_in_a_network_takes_no_array() {
     // The first and the last of a network, and some in the middle: head, ground, start, reference.
     let prefixes: [(u128, u32); 4] = [(0, 8), (0, 63), (3 << 62, 62), (5 << 20, 20)];
     let networks = prefixes.iter().zip(1..).map(|(&(first, free), network)| {
-        let first = (network * 2) << 64 | first;
-        (first, first | (1 << free) - 1)
+        let first = ((network * 2) << 64) | first;
+        (first, first | ((1 << free) - 1))
     });
     let tables = from_v6(networks.collect());
     let blocks = bytes(&tables, "ipv6 source address: low blocks");
