@@ -2,6 +2,7 @@
 //! shows, but every packet pays for.
 
 use crate::large::{compiled, decided, policy};
+use firewall_common::abi::field_mode;
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_policy::compile::compile;
@@ -109,6 +110,35 @@ fn fields_that_cannot_be_combined() {
         key.fields[Field::DestinationPort as usize] -= 1;
         assert_eq!(decided(&tables, &key), None);
     }
+}
+
+/// No more is combined than has to be: a large table costs cache misses.
+#[test]
+fn as_little_is_combined_as_will_do() {
+    let fields = [
+        (Field::SourcePort, 900),
+        (Field::DestinationPort, 900),
+        (Field::Icmp, 3_000),
+        (Field::Vlan, 3_000),
+        (Field::Length, 3_000),
+    ];
+    let rule = |index: u32| {
+        let mut matches = Match::any();
+        for ((field, values), distance) in fields.into_iter().zip(1..) {
+            let value = index % values;
+            let other = value + 2 * distance;
+            matches.fields[field as usize] =
+                RangeSet::from_ranges(vec![(value, value), (other, other)]);
+        }
+        (matches.src.v4, matches.dst.v4) = (RangeSet::of(1, 1), RangeSet::of(2, 2));
+        matches
+    };
+    // The ports share one of the four lanes beside the addresses.
+    let tables = compiled(&policy((0..3_000).map(rule)));
+    assert_eq!(tables.config.v4.lanes, 6);
+    let classes = |field: Field| tables.config.v4.fields[field as usize].mode;
+    assert_eq!(classes(Field::DestinationPort), field_mode::JOIN);
+    assert_eq!(classes(Field::Icmp), field_mode::START);
 }
 
 /// Ports by both of their bytes, one for TCP and one for UDP: nearly every port is a class of its

@@ -283,6 +283,35 @@ fn a_rule_about_too_many_intervals_stays_in_the_rows() {
     }
 }
 
+/// Below 2,048 rules the rows are as fast.
+#[test]
+fn lists_begin_at_2048_rules() {
+    for (rules, listed) in [(2_047, 0), (2_048, 1)] {
+        let hosts = (0..rules).map(|host| Match {
+            src: prefix(place(host), 0, 0),
+            ..Match::any()
+        });
+        let tables = large::compiled(&large::policy(hosts));
+        assert_eq!(tables.config.v4.src.lists, listed, "{rules}");
+    }
+}
+
+/// More lists than a short reference reaches, behind other tables.
+#[test]
+fn lists_that_take_megabytes() {
+    let hosts = (0..40_000).map(|host| Match {
+        src: prefix(place(host), 0, 0),
+        ..Match::any()
+    });
+    let tables = large::compiled(&large::policy(hosts));
+    assert_eq!(tables.config.v4.src.wide, 1);
+    for host in [0, 1, 19_999, 39_999] {
+        let mut key = PacketKey::empty(Family::V4);
+        key.src_lo = place(host).0.into();
+        assert_eq!(large::decided(&tables, &key), Some(host as u32));
+    }
+}
+
 /// The first rule of all is in the rows, whose only leaf has room for it, and the others are not.
 #[test]
 fn a_rule_in_the_rows_can_come_before_those_in_the_lists() {
