@@ -4,7 +4,8 @@
 
 use super::large;
 use firewall_common::abi::limit_per;
-use firewall_common::abi::{LIMIT_ENTRY, LIMIT_INDEX_SHIFT, LimitEntry, has_limit, limit_flag};
+use firewall_common::abi::{LIMIT_ENTRY, LIMIT_INDEX_SHIFT, LimitEntry};
+use firewall_common::abi::{has_limit, limit_flag};
 use firewall_common::classify::{Hit, classify};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
@@ -17,12 +18,12 @@ use firewall_policy::rule::{Expiry, Match, Policy};
 use firewall_policy::tables::Tables;
 use std::cell::RefCell;
 
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
 
 /// Nanoseconds have so many binary places in an entry.
 const PLACES: u32 = 6;
 
-fn limit(packets: u64, burst: u64, per: Per) -> Limit {
+pub(super) fn limit(packets: u64, burst: u64, per: Per) -> Limit {
     Limit {
         packets,
         window: SECOND,
@@ -35,7 +36,7 @@ fn limit(packets: u64, burst: u64, per: Per) -> Limit {
 }
 
 /// A policy of rules that match everything, with these limits.
-fn limited(limits: Vec<Option<Limit>>) -> Policy {
+pub(super) fn limited(limits: Vec<Option<Limit>>) -> Policy {
     let mut policy = large::policy(limits.iter().map(|_| Match::any()));
     for (rule, limit) in policy.rules.iter_mut().zip(limits) {
         rule.limit = limit;
@@ -44,17 +45,17 @@ fn limited(limits: Vec<Option<Limit>>) -> Policy {
 }
 
 /// Slots that cannot be taken for the numbers of rules or limits.
-fn slots(policy: &Policy) -> Vec<u32> {
+pub(super) fn slots(policy: &Policy) -> Vec<u32> {
     let count = policy.counters().len() as u32;
     (0..count).map(|counter| counter * 7 + 3).collect()
 }
 
-fn compiled(policy: &Policy) -> Tables {
+pub(super) fn compiled(policy: &Policy) -> Tables {
     compile(policy, &slots(policy)).expect("within the limits")
 }
 
 /// Entry `number` of the table of limits.
-fn entry(tables: &Tables, number: u32) -> LimitEntry {
+pub(super) fn entry(tables: &Tables, number: u32) -> LimitEntry {
     let start = (tables.config.limits + number * LIMIT_ENTRY) as usize;
     let long = |at: usize| {
         let bytes = &tables.bytes[start + at * 8..][..8];
@@ -83,7 +84,7 @@ fn entry(tables: &Tables, number: u32) -> LimitEntry {
 }
 
 /// `count` packets at a rate, to the nearest unit.
-fn time(packets: u64, count: u64) -> u64 {
+pub(super) fn time(packets: u64, count: u64) -> u64 {
     let exact = (SECOND << PLACES) as f64 * count as f64 / packets as f64;
     exact.round() as u64
 }
@@ -305,13 +306,13 @@ fn hits(tables: &Tables, keys: &[PacketKey]) -> Vec<(Vec<u32>, Option<Hit>)> {
     keys.iter().map(judge).collect()
 }
 
-fn to_port(port: u32) -> PacketKey {
+pub(super) fn to_port(port: u32) -> PacketKey {
     let mut key = PacketKey::empty(Family::V4);
     key.fields[Field::DestinationPort as usize] = port;
     key
 }
 
-fn about_port(port: u32) -> Match {
+pub(super) fn about_port(port: u32) -> Match {
     let mut matches = Match::any();
     matches.fields[Field::DestinationPort as usize] = RangeSet::of(port, port);
     matches

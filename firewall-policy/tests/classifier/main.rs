@@ -14,6 +14,7 @@ mod large;
 mod layout;
 mod limits;
 mod lists;
+mod logs;
 mod random;
 mod ranges;
 mod subsets;
