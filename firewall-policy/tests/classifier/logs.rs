@@ -27,7 +27,10 @@ const fn rate(packets: u64, burst: u64) -> Rate {
 fn logs_have_entries_of_their_own() {
     let mut policy = limited(vec![None, Some(limit(5, 2, Per::Rule)), None, None]);
     policy.rules[1].log = Some(rate(100, 200));
-    policy.rules[2].log = Some(rate(50, 3));
+    policy.rules[2].log = Some(Rate {
+        window: 60 * SECOND,
+        ..rate(50, 3)
+    });
     policy.rules[2].audit = Some(Action::DROP);
     policy.rules[3].action = Action::REJECT;
     policy.default_log = Some(rate(10, 20));
@@ -56,7 +59,12 @@ fn logs_have_entries_of_their_own() {
     );
     assert_eq!(
         log(5),
-        (time(50, 1), time(50, 2), slots[6], (named(2), audit))
+        (
+            60 * time(50, 1),
+            60 * time(50, 2),
+            slots[6],
+            (named(2), audit)
+        )
     );
     let default = (log::name_hash(""), 0);
     assert_eq!(log(6), (time(10, 1), time(10, 19), slots[7], default));
