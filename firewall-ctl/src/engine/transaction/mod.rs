@@ -14,31 +14,35 @@
 //! older generations; it changes nothing that is enforced on a wanted interface, so its failures
 //! are warnings. See [`super::store`] for what a crash leaves behind between any two steps.
 
+mod counters;
+mod draft;
+mod journal;
+
+pub(super) use journal::{Journal, Undo};
+
+use self::counters::{Counters, Kept};
+use self::draft::draft_record;
 use super::carry::carry_over;
 use super::egress;
 use super::files::{self, Source};
-use super::live::{self, Handover};
+use super::live::Handover;
 use super::resolve::Target;
-use super::slots::{self, Assignment};
 use super::store::{Folder, PinnedLink, Store, Survey};
-use super::types::{EngineError, InterfaceRecord, Record, Request, RuleRecord};
-use crate::kernel::counters::{clear_interfaces, clear_rules, create, rule_capacity};
+use super::types::{EngineError, Record, Request};
+use crate::kernel::counters::{clear_interfaces, clear_rules};
 use crate::kernel::egress::By;
-use crate::kernel::link::{self, Link, NewLink, TakenOff, unpin};
-use crate::kernel::maps::{self, BigMap, rule_slots};
+use crate::kernel::link::{self, Link, NewLink};
+use crate::kernel::maps::{self, BigMap};
 use crate::kernel::program::{Program, ProgramMaps};
 use crate::kernel::shared::Regions;
-use crate::kernel::{Hook, KernelError, host};
-use firewall_common::abi::{ABI_VERSION, Config, INTERFACES, InterfaceEntry};
+use crate::kernel::{Hook, KernelError};
+use firewall_common::abi::{Config, InterfaceEntry};
 use firewall_common::live::SETS;
-use firewall_common::reason::Reason;
 use firewall_common::region::Region;
-use firewall_policy::bundle::RUNTIME;
-use firewall_policy::rule::{Mode, Policy};
+use firewall_policy::rule::Mode;
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 /// What is to be in force.
 #[derive(Debug)]
@@ -60,82 +64,6 @@ pub(super) struct Desired<'a> {
 pub(super) struct Done {
     pub(super) record: Record,
     pub(super) warnings: Vec<String>,
-}
-
-/// How to take one step back.
-#[derive(Debug)]
-pub(super) enum Undo {
-    RemoveFolder(Folder),
-    PutBack {
-        interface: String,
-        program: TakenOff,
-    },
-    Detach {
-        interface: String,
-        link: Link,
-        pin: PathBuf,
-    },
-    SwitchBack {
-        hook: Hook,
-        interface: String,
-        pin: PathBuf,
-        generation: u64,
-    },
-}
-
-/// The steps taken so far.
-#[derive(Debug, Default)]
-pub(super) struct Journal {
-    pub(super) steps: Vec<Undo>,
-}
-
-impl Journal {
-    /// Takes every step back, the last one first. What cannot be undone is logged; the error that
-    /// led here is the one to report.
-    fn roll_back(self, survey: &Survey) {
-        for step in self.steps.into_iter().rev() {
-            let what = format!("{step:?}");
-            let undone = match step {
-                Undo::RemoveFolder(folder) => folder.remove(),
-                Undo::PutBack { interface, program } => program.restore().map_err(
-                    KernelError::call(format!("put the program back on {interface}")),
-                ),
-                Undo::Detach {
-                    interface,
-                    link,
-                    pin,
-                } => {
-                    let detached = link.detach(&interface);
-                    let _ = unpin(&pin);
-                    detached
-                }
-                Undo::SwitchBack {
-                    hook,
-                    interface,
-                    pin,
-                    generation,
-                } => {
-                    let generations = &survey.generations;
-                    let old = generations.iter().find(|old| old.number == generation);
-                    let program = old.and_then(|old| match hook {
-                        Hook::Xdp => old.program.as_ref(),
-                        Hook::Egress => old.egress.as_ref(),
-                    });
-                    match program {
-                        Some(program) => {
-                            Link::open(&pin).and_then(|link| link.update(program, &interface))
-                        }
-                        None => Err(KernelError::State(format!(
-                            "generation {generation} is gone"
-                        ))),
-                    }
-                }
-            };
-            if let Err(error) = undone {
-                tracing::error!(%error, step = what, "cannot take a step back");
-            }
-        }
-    }
 }
 
 /// Puts `desired` in force. `kept_modes` comes from [`check_modes`]. Needs the lock on the store.
@@ -492,237 +420,4 @@ fn commit(survey: &Survey, desired: &Desired<'_>, staged: &Staged<'_>, done: &mu
     for generation in &survey.generations {
         warn(generation.folder.remove());
     }
-}
-
-/// The counters of the generation in force, if they can be used on.
-#[derive(Debug)]
-struct Kept<'a> {
-    found: Option<(&'a Record, BigMap, BigMap, BigMap)>,
-    /// The folder of that generation, if its record is of this version.
-    folder: Option<Folder>,
-}
-
-impl<'a> Kept<'a> {
-    fn open(survey: &Survey, desired: &Desired<'a>, warnings: &mut Vec<String>) -> Self {
-        let (Some(generation), Some(record)) = (survey.in_force(), desired.record) else {
-            return Self {
-                found: None,
-                folder: None,
-            };
-        };
-        let folder = &generation.folder;
-        let maps = || Ok((folder.reasons()?, folder.ports()?, folder.rules()?));
-        let found = match record {
-            Ok(record) => maps()
-                .map(|(reasons, ports, rules)| (record, reasons, ports, rules))
-                .map_err(|error: KernelError| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        let found = found
-            .map_err(|error| warnings.push(format!("counters start from zero: {error}")))
-            .ok();
-        let folder = record.is_ok().then(|| folder.clone());
-        Self { found, folder }
-    }
-
-    /// What its programs remember, where that is handed on.
-    fn region(&self, region: Region) -> Option<BigMap> {
-        self.folder.as_ref()?.region(region)
-    }
-
-    /// Why an interface that stays was attached in generic mode.
-    fn fallback_of(&self, ifindex: u32) -> Option<String> {
-        let (record, ..) = self.found.as_ref()?;
-        record
-            .interfaces
-            .iter()
-            .find(|i| i.ifindex == ifindex)?
-            .fallback
-            .clone()
-    }
-}
-
-/// The counters of the generation to be, and who counts where.
-#[derive(Debug)]
-struct Counters {
-    reasons: BigMap,
-    ports: BigMap,
-    rules: BigMap,
-    rule_slots: Assignment,
-    interface_slots: Assignment,
-}
-
-impl Counters {
-    /// Those of the generation before, as far as there are any and they are large enough.
-    fn obtain(kept: &Kept<'_>, desired: &Desired<'_>) -> Result<Self, EngineError> {
-        let names = desired.source.policy.counters();
-        let rules: Vec<&str> = names.iter().map(String::as_str).collect();
-        let interfaces: Vec<&str> = desired
-            .targets
-            .iter()
-            .map(|target| target.name.as_str())
-            .collect();
-        let too_many = || {
-            EngineError::Interface(format!(
-                "{} interfaces are too many: one host can filter {}",
-                interfaces.len(),
-                INTERFACES - 1
-            ))
-        };
-        let by_slot = |taken: &[(&str, u32)]| {
-            slots::assign(&interfaces, taken, 1..INTERFACES as u32).ok_or_else(too_many)
-        };
-        let Some((record, reasons, ports, counters)) = &kept.found else {
-            let (reasons, ports, counters) = create(rule_slots(rules.len()))?;
-            let rule_slots = first_slots(&rules);
-            let mut interface_slots = by_slot(&[])?;
-            interface_slots.fresh.clear();
-            return Ok(Self {
-                reasons,
-                ports,
-                rules: counters,
-                rule_slots,
-                interface_slots,
-            });
-        };
-        let taken: Vec<(&str, u32)> = record
-            .interfaces
-            .iter()
-            .map(|i| (i.name.as_str(), i.slot))
-            .collect();
-        // Too many only because slots of interfaces that go are not free yet: take those.
-        let interface_slots = by_slot(&taken).or_else(|_| by_slot(&[]))?;
-        let taken = record.counters();
-        let taken: Vec<(&str, u32)> = taken
-            .iter()
-            .map(|(name, slot)| (name.as_str(), *slot))
-            .collect();
-        let capacity = rule_capacity(counters)?;
-        let fitting = (rules.len() <= capacity as usize / 2)
-            .then(|| slots::assign(&rules, &taken, 0..capacity))
-            .flatten();
-        let (counters, rule_slots) = match fitting {
-            Some(assignment) => (counters.try_clone()?, assignment),
-            None => {
-                // Every name keeps its slot number, so the new map must reach as far.
-                let capacity = rule_slots(rules.len()).max(capacity.saturating_mul(2));
-                let mut assignment = slots::assign(&rules, &taken, 0..capacity)
-                    .unwrap_or_else(|| first_slots(&rules));
-                assignment.fresh.clear();
-                (BigMap::new_rules(capacity)?, assignment)
-            }
-        };
-        Ok(Self {
-            reasons: reasons.try_clone()?,
-            ports: ports.try_clone()?,
-            rules: counters,
-            rule_slots,
-            interface_slots,
-        })
-    }
-}
-
-/// Slots of a map that nobody has counted in.
-fn first_slots(names: &[&str]) -> Assignment {
-    Assignment {
-        slots: (0..names.len() as u32).collect(),
-        fresh: Vec::new(),
-    }
-}
-
-/// The record of the generation to be, with the modes that are hoped for.
-fn draft_record(
-    desired: &Desired<'_>,
-    counters: &Counters,
-    generation: u64,
-    table_bytes: u64,
-) -> Result<Record, EngineError> {
-    let Desired {
-        request,
-        source,
-        targets,
-        ..
-    } = desired;
-    let mut interfaces = Vec::with_capacity(targets.len());
-    for (target, &slot) in targets.iter().zip(&counters.interface_slots.slots) {
-        let mode = match request.mode.unwrap_or(target.mode) {
-            Mode::Generic => Mode::Generic,
-            Mode::Auto | Mode::Native => Mode::Native,
-        };
-        interfaces.push(InterfaceRecord {
-            name: target.name.clone(),
-            ifindex: target.ifindex,
-            slot,
-            zone: target.zone,
-            zone_name: target.zone_name.clone(),
-            mode,
-            fallback: None,
-        });
-    }
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let expires = source
-        .policy
-        .rules
-        .iter()
-        .any(|rule| rule.expires.is_some());
-    Ok(Record {
-        abi_version: ABI_VERSION,
-        generation,
-        policy_path: request.policy_path.clone(),
-        policy_text: request.policy_text.clone(),
-        base: request.base.clone(),
-        clock: expires.then(host::clock_offset),
-        sha256: source.sha256.clone(),
-        fingerprint: source.fingerprint.clone(),
-        namespace: host::network_namespace()?,
-        applied: now.as_secs_f64(),
-        default: source.policy.default_verdict.name().into(),
-        default_unlogged: source
-            .policy
-            .default_log
-            .and_then(|_| counters.rule_slots.slots.last().copied()),
-        audit: source.policy.audit,
-        would_drop: would_drop(&source.policy),
-        frags: desired.frags,
-        table_bytes,
-        rules: rule_records(&source.policy, &counters.rule_slots.slots),
-        live: live::assign(&source.policy, desired.record.and_then(|r| r.as_ref().ok())),
-        interfaces,
-    })
-}
-
-/// Reasons for which packets would be dropped, if the policy is in audit mode.
-fn would_drop(policy: &Policy) -> Vec<String> {
-    let reasons = Reason::ALL
-        .iter()
-        .filter(|&&reason| policy.audit && policy.drops(reason));
-    reasons.map(|reason| reason.name().to_owned()).collect()
-}
-
-fn rule_records(policy: &Policy, slots: &[u32]) -> Vec<RuleRecord> {
-    let (slots, others) = slots.split_at(policy.rules.len());
-    let (over, unlogged) = others.split_at(policy.limits().count());
-    let (mut over, mut unlogged) = (over.iter().copied(), unlogged.iter().copied());
-    policy
-        .rules
-        .iter()
-        .zip(slots)
-        .map(|(rule, &slot)| RuleRecord {
-            name: rule.name.clone(),
-            slot,
-            action: rule.action.name().into(),
-            audit: rule.audit.map(|action| action.name().into()),
-            owner: rule.owner.clone(),
-            reason: rule.reason.clone(),
-            expires: rule.expires.map(|expiry| expiry.at),
-            summary: rule.summary.clone(),
-            place: format!("{}:{}", rule.place.file, rule.place.line),
-            enabled: rule.enabled,
-            over: rule.limit.as_ref().and_then(|_| over.next()),
-            unlogged: rule.log.and_then(|_| unlogged.next()),
-            runtime: rule.place.file == RUNTIME,
-        })
-        .collect()
 }

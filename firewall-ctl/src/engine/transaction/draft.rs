@@ -1,0 +1,109 @@
+//! The record of a generation: everything about it that outlives the process which made it.
+
+use super::super::live;
+use super::super::types::{EngineError, InterfaceRecord, Record, RuleRecord};
+use super::Desired;
+use super::counters::Counters;
+use crate::kernel::host;
+use firewall_common::abi::ABI_VERSION;
+use firewall_common::reason::Reason;
+use firewall_policy::bundle::RUNTIME;
+use firewall_policy::rule::{Mode, Policy};
+use std::time::SystemTime;
+
+/// The record of the generation to be, with the modes that are hoped for.
+pub(super) fn draft_record(
+    desired: &Desired<'_>,
+    counters: &Counters,
+    generation: u64,
+    table_bytes: u64,
+) -> Result<Record, EngineError> {
+    let Desired {
+        request,
+        source,
+        targets,
+        ..
+    } = desired;
+    let mut interfaces = Vec::with_capacity(targets.len());
+    for (target, &slot) in targets.iter().zip(&counters.interface_slots.slots) {
+        let mode = match request.mode.unwrap_or(target.mode) {
+            Mode::Generic => Mode::Generic,
+            Mode::Auto | Mode::Native => Mode::Native,
+        };
+        interfaces.push(InterfaceRecord {
+            name: target.name.clone(),
+            ifindex: target.ifindex,
+            slot,
+            zone: target.zone,
+            zone_name: target.zone_name.clone(),
+            mode,
+            fallback: None,
+        });
+    }
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let expires = source
+        .policy
+        .rules
+        .iter()
+        .any(|rule| rule.expires.is_some());
+    Ok(Record {
+        abi_version: ABI_VERSION,
+        generation,
+        policy_path: request.policy_path.clone(),
+        policy_text: request.policy_text.clone(),
+        base: request.base.clone(),
+        clock: expires.then(host::clock_offset),
+        sha256: source.sha256.clone(),
+        fingerprint: source.fingerprint.clone(),
+        namespace: host::network_namespace()?,
+        applied: now.as_secs_f64(),
+        default: source.policy.default_verdict.name().into(),
+        default_unlogged: source
+            .policy
+            .default_log
+            .and_then(|_| counters.rule_slots.slots.last().copied()),
+        audit: source.policy.audit,
+        would_drop: would_drop(&source.policy),
+        frags: desired.frags,
+        table_bytes,
+        rules: rule_records(&source.policy, &counters.rule_slots.slots),
+        live: live::assign(&source.policy, desired.record.and_then(|r| r.as_ref().ok())),
+        interfaces,
+    })
+}
+
+/// Reasons for which packets would be dropped, if the policy is in audit mode.
+fn would_drop(policy: &Policy) -> Vec<String> {
+    let reasons = Reason::ALL
+        .iter()
+        .filter(|&&reason| policy.audit && policy.drops(reason));
+    reasons.map(|reason| reason.name().to_owned()).collect()
+}
+
+fn rule_records(policy: &Policy, slots: &[u32]) -> Vec<RuleRecord> {
+    let (slots, others) = slots.split_at(policy.rules.len());
+    let (over, unlogged) = others.split_at(policy.limits().count());
+    let (mut over, mut unlogged) = (over.iter().copied(), unlogged.iter().copied());
+    policy
+        .rules
+        .iter()
+        .zip(slots)
+        .map(|(rule, &slot)| RuleRecord {
+            name: rule.name.clone(),
+            slot,
+            action: rule.action.name().into(),
+            audit: rule.audit.map(|action| action.name().into()),
+            owner: rule.owner.clone(),
+            reason: rule.reason.clone(),
+            expires: rule.expires.map(|expiry| expiry.at),
+            summary: rule.summary.clone(),
+            place: format!("{}:{}", rule.place.file, rule.place.line),
+            enabled: rule.enabled,
+            over: rule.limit.as_ref().and_then(|_| over.next()),
+            unlogged: rule.log.and_then(|_| unlogged.next()),
+            runtime: rule.place.file == RUNTIME,
+        })
+        .collect()
+}
