@@ -76,6 +76,21 @@ fn shipped_policies_fit() {
     }
 }
 
+/// Their first line tells editors where the schema is.
+#[test]
+fn shipped_policies_name_the_schema() {
+    let mut found = Vec::new();
+    policies(&root().join("rules"), &mut found);
+    for path in found {
+        let text = std::fs::read_to_string(&path).expect("a policy");
+        let named = text.strip_prefix("# yaml-language-server: $schema=");
+        let named = named.and_then(|rest| rest.lines().next());
+        let folder = path.parent().expect("a folder");
+        let schema = named.map(|name| folder.join(name));
+        assert!(schema.is_some_and(|it| it.is_file()), "{}", path.display());
+    }
+}
+
 #[test]
 fn right_examples_fit() {
     let validator = validator();
