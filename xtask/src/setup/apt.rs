@@ -53,14 +53,23 @@ fn simulate(packages: &[String]) -> Result<()> {
     )?;
     let removed = removals(&plan);
     if !removed.is_empty() {
-        bail!(
-            "installing {} would remove {}: remove them yourself first if you agree, or install \
-             a rustup nightly with rust-src instead",
-            packages.join(" "),
-            removed.join(" ")
-        );
+        bail!(refusal(packages, &removed));
     }
     Ok(())
+}
+
+/// What is said where an installation would cost installed packages.
+fn refusal(packages: &[String], removed: &[&str]) -> String {
+    let other_compiler = if packages.iter().any(|package| package.starts_with("rustc")) {
+        ", or install a rustup nightly with rust-src instead"
+    } else {
+        ""
+    };
+    format!(
+        "installing {} would remove {}: remove them yourself first if you agree{other_compiler}",
+        packages.join(" "),
+        removed.join(" ")
+    )
 }
 
 /// Packages in the `Remv` lines of a simulation.
@@ -87,5 +96,14 @@ mod tests {
         let plan = "Inst a (1 Debian)\nRemv rustc [1.63]\nRemv cargo [0.66]\nConf a (1 Debian)\n";
         assert_eq!(removals(plan), ["rustc", "cargo"]);
         assert!(removals("Inst a\nConf a\n").is_empty());
+    }
+
+    #[test]
+    fn another_compiler_is_named_only_where_it_helps() {
+        let compiler = refusal(&["rustc-web".to_owned()], &["rustc"]);
+        assert!(compiler.contains("would remove rustc"), "{compiler}");
+        assert!(compiler.contains("rustup nightly"), "{compiler}");
+        let qemu = refusal(&["qemu-system-x86".to_owned()], &["qemu-utils"]);
+        assert!(!qemu.contains("rustup"), "{qemu}");
     }
 }
