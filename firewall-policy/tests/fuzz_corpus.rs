@@ -139,6 +139,27 @@ fn found_control_characters_in_an_excerpt() {
     holds("list_file", "\u{9b}2J<!DOCTYPE html>\n");
 }
 
+/// The list of the sets that there are gave the name of a refused one raw.
+#[test]
+fn found_control_characters_in_a_help() {
+    let name = "\"a\\e[2J\"";
+    let text = format!(
+        "version: 1\ndefault: {{in: pass}}\nsets: {{{name}: {{type: port, elements: [6]}}}}\n\
+         rules: [{{name: web, proto: tcp, port: \"@web\", action: pass}}]\n"
+    );
+    holds("policy", &text);
+    let errors = read_policy("f", &text, &NoFiles).expect_err("refused");
+    let helps: Vec<&str> = errors
+        .list
+        .iter()
+        .filter_map(|e| e.help.as_deref())
+        .collect();
+    assert!(
+        helps.iter().any(|help| help.ends_with("a\\u{1b}[2J")),
+        "{helps:?}"
+    );
+}
+
 /// A rule for ICMPv6 in rules for IPv4 became a rule that the reader refuses.
 #[test]
 fn found_icmp_of_the_other_family_in_an_import() {

@@ -116,13 +116,13 @@ impl std::error::Error for Diagnostics {}
 impl Diagnostic {
     /// Says what to write instead.
     pub(crate) fn help(&mut self, help: impl Into<String>) -> &mut Self {
-        self.help = Some(help.into());
+        self.help = Some(harmless(help.into()));
         self
     }
 
     /// Puts words next to the caret.
     pub(crate) fn label(&mut self, label: impl Into<String>) -> &mut Self {
-        self.label = Some(label.into());
+        self.label = Some(harmless(label.into()));
         self
     }
 
@@ -130,7 +130,7 @@ impl Diagnostic {
     pub(crate) fn also(&mut self, span: Span, label: impl Into<String>) -> &mut Self {
         self.related = Some(Related {
             place: Place::default(),
-            label: label.into(),
+            label: harmless(label.into()),
             span,
         });
         self
@@ -258,7 +258,7 @@ impl<'a> Sink<'a> {
         let diagnostic = Diagnostic {
             severity,
             code: code.id,
-            message,
+            message: harmless(message),
             place: self.place(span),
             help: None,
             related: None,
@@ -301,7 +301,7 @@ impl<'a> Sink<'a> {
             .iter()
             .enumerate()
             .map(|(number, (name, text))| Source {
-                name: name.clone(),
+                name: escape(name.chars(), obeyed),
                 text: if shown(number) {
                     printable(text)
                 } else {
@@ -321,9 +321,9 @@ impl<'a> Sink<'a> {
 /// does not know (U+0080 to U+009F). Both have two bytes, so that spans keep their meaning.
 fn printable(text: &str) -> Arc<str> {
     const PICTURE: &str = "\u{b7}";
-    let obeyed = |c: char| matches!(c, '\u{80}'..='\u{9f}');
-    if text.contains(obeyed) {
-        return Arc::from(text.replace(obeyed, PICTURE));
+    let unknown = |c: char| matches!(c, '\u{80}'..='\u{9f}');
+    if text.contains(unknown) {
+        return Arc::from(text.replace(unknown, PICTURE));
     }
     Arc::from(text)
 }
@@ -332,21 +332,36 @@ fn printable(text: &str) -> Arc<str> {
 /// none that change the direction of writing.
 pub(crate) fn show(text: &str) -> String {
     const LONGEST: usize = 60;
-    let mut shown: String = text
-        .chars()
-        .take(LONGEST)
-        .flat_map(|c| {
-            let escape = c.is_control()
-                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-            escape
-                .then(|| c.escape_default())
-                .into_iter()
-                .flatten()
-                .chain((!escape).then_some(c))
-        })
-        .collect();
+    let mut shown = escape(text.chars().take(LONGEST), obeyed);
     if text.chars().nth(LONGEST).is_some() {
         shown.push_str("...");
     }
     shown
+}
+
+/// The last guard of a message whose maker forgot [`show`]: no characters that a terminal obeys,
+/// but for the line breaks of longer helps.
+fn harmless(text: String) -> String {
+    let escaped = |c: char| c != '\n' && obeyed(c);
+    if text.contains(escaped) {
+        return escape(text.chars(), escaped);
+    }
+    text
+}
+
+/// Whether a terminal obeys a character where it should show it: control characters, and those that
+/// are unseen or change the direction of writing.
+fn obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A text with Rust's escapes in place of some characters.
+fn escape(text: impl Iterator<Item = char>, which: impl Fn(char) -> bool) -> String {
+    text.flat_map(|c| {
+        let escaped = which(c).then(|| c.escape_default());
+        let plain = escaped.is_none().then_some(c);
+        escaped.into_iter().flatten().chain(plain)
+    })
+    .collect()
 }

@@ -3,6 +3,8 @@
 //! Distance is the optimal string alignment form of Damerau-Levenshtein (insert, delete, replace,
 //! swap two neighbours; Damerau 1964), on characters.
 
+use super::show;
+
 /// Words of other firewalls, and what they are called here.
 const SYNONYMS: &[(&str, &str)] = &[
     ("accept", "pass"),
@@ -93,6 +95,17 @@ fn help_with(near: Option<&str>, known: &[&str]) -> String {
         Some(near) if known.len() > 16 => format!("did you mean `{near}`?"),
         Some(near) => format!("did you mean `{near}`? one of: {all}"),
         None => format!("one of: {all}"),
+    }
+}
+
+/// Names that the user gave, as a list for a message: few are listed, many only begun.
+pub(crate) fn listed(names: &[&str]) -> String {
+    const LISTED: usize = 16;
+    let shown: Vec<String> = names.iter().take(LISTED).map(|name| show(name)).collect();
+    let shown = shown.join(", ");
+    match names.len().saturating_sub(LISTED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

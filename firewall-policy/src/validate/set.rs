@@ -135,13 +135,12 @@ impl Sets {
                 "define it: `sets: {{{}: {{type: cidr, elements: [...]}}}}`",
                 show(name)
             ));
-        } else if let Some(near) = suggest::nearest(name, known.iter().copied()) {
-            error.help(format!(
-                "did you mean `@{near}`? defined sets: {}",
-                known.join(", ")
-            ));
         } else {
-            error.help(format!("defined sets: {}", known.join(", ")));
+            let near = suggest::nearest(name, known.iter().copied());
+            let near = near.map_or(String::new(), |near| {
+                format!("did you mean `@{}`? ", show(near))
+            });
+            error.help(format!("{near}defined sets: {}", suggest::listed(&known)));
         }
         None
     }
