@@ -50,6 +50,12 @@ const FIELDS: &[(&str, &str)] = &[
 /// Every match field in one rule, so that no lane can be left out.
 const ALL: &str = "vlan: 10, dscp: ef, ttl: 1-64, length: 60-1500, zone: lan";
 
+/// The row that uses all there is.
+pub const EVERYTHING: &str = "everything at once";
+
+/// That row with many rules: the largest program.
+pub const EVERYTHING_LARGE: &str = "everything at once, 10000 rules";
+
 const HEAD: &str = "version: 1\n\
                     interfaces: [{match: eth0, zone: lan}, {match: eth1, zone: wan}]\n";
 
@@ -73,6 +79,8 @@ pub fn all() -> Result<Vec<Case>> {
     let follows =
         format!("{HEAD}default: {{in: drop}}\npacket: {{fragments: follow-first}}\nrules: []\n");
     cases.push(("fragments: follow-first".into(), policies::parse(&follows)?));
+    let inner = format!("{HEAD}default: {{in: drop}}\npacket: {{tunnels: inner}}\nrules: []\n");
+    cases.push(("tunnels: inner".into(), policies::parse(&inner)?));
     let audit = format!("{HEAD}mode: audit\ndefault: {{in: drop}}\nrules: []\n");
     cases.push(("mode: audit".into(), policies::parse(&audit)?));
     let sizes = [64, 4_096, 10_000];
@@ -92,12 +100,9 @@ pub fn all() -> Result<Vec<Case>> {
             &rules,
         )?);
     }
-    cases.push(case("every field at once", "drop", &every_field(1))?);
-    cases.push(case(
-        "every field at once, 10000 rules",
-        "drop",
-        &every_field(10_000),
-    )?);
+    for (name, count) in [(EVERYTHING, 1), (EVERYTHING_LARGE, 10_000)] {
+        cases.push((name.into(), everything(count).context(name)?));
+    }
     cases.push(case("10000 rules in lists", "drop", &listed(10_000))?);
     cases.push(large_set("set of 100000 prefixes, IPv4", true)?);
     cases.push(large_set("set of 100000 prefixes, IPv6", false)?);
@@ -117,15 +122,22 @@ pub fn tables(policy: &Policy) -> Result<Tables> {
 }
 
 fn case(name: &str, default: &str, rules: &[String]) -> Result<Case> {
-    let mut text = format!("{HEAD}default: {{in: {default}}}\nrules:\n");
-    if rules.is_empty() {
-        text.push_str("  []\n");
-    }
+    let text = format!("{HEAD}default: {{in: {default}}}\n{}", listing(rules));
+    let policy = policies::parse(&text).with_context(|| name.to_owned())?;
+    Ok((name.to_owned(), policy))
+}
+
+/// The section `rules`.
+fn listing(rules: &[String]) -> String {
+    let mut text = String::from(if rules.is_empty() {
+        "rules: []\n"
+    } else {
+        "rules:\n"
+    });
     for (number, rule) in rules.iter().enumerate() {
         text.push_str(&format!("  - {{name: r{number}, {rule}}}\n"));
     }
-    let policy = policies::parse(&text).with_context(|| name.to_owned())?;
-    Ok((name.to_owned(), policy))
+    text
 }
 
 /// One rule on the source and the destination, each a set that needs the lookup form for many.
@@ -213,8 +225,12 @@ fn listed(count: usize) -> Vec<String> {
     (0..count).map(rule).collect()
 }
 
-/// Every match field that exists, both families, `next`, and hosts below a /64.
-fn every_field(count: usize) -> Vec<String> {
+/// Every match field, both families, hosts below a /64, every action and option of a rule, and every
+/// part of the parser that a policy can ask for.
+///
+/// # Errors
+/// A policy that does not read.
+pub fn everything(count: usize) -> Result<Policy> {
     let mut rules = five_fields(count, Addresses::Both, "next");
     for (number, rule) in rules.iter_mut().enumerate() {
         let more = if number.is_multiple_of(5) {
@@ -228,9 +244,18 @@ fn every_field(count: usize) -> Vec<String> {
         .iter()
         .map(|(_, field)| format!("{field}, action: next"));
     rules.extend(alone);
-    rules.push("proto: tcp, port: 9, syn_protect: auto, action: pass".into());
-    rules.push("proto: icmpv6, icmp: {type: 128}, action: drop".into());
-    rules
+    rules.extend([
+        "proto: udp, port: 7, limit: {rate: 10/s, per: source}, ban: 1h, action: pass".into(),
+        "proto: tcp, port: 9, syn_protect: auto, action: pass".into(),
+        "proto: icmpv6, icmp: {type: 128}, action: drop".into(),
+        "proto: tcp, port: 10, action: reject".into(),
+    ]);
+    let packet = "{fragments: follow-first, tunnels: inner, ip_options: pass, ipv6_ext_max: 16, \
+                  vlan_depth: 8}";
+    policies::parse(&format!(
+        "{HEAD}default: {{in: drop}}\npacket: {packet}\n{}",
+        listing(&rules)
+    ))
 }
 
 fn network_v4(random: &mut Random) -> String {

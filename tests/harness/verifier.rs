@@ -17,11 +17,7 @@ pub const MOST_INSTRUCTIONS: u32 = 500_000;
 const TOLERANCE: u64 = 10;
 
 /// Policies that are measured for frames in several buffers, too.
-const IN_BUFFERS: [&str; 3] = [
-    "no rule",
-    "every field at once",
-    "every field at once, 10000 rules",
-];
+const IN_BUFFERS: [&str; 3] = ["no rule", features::EVERYTHING, features::EVERYTHING_LARGE];
 
 const HEAD: &str = "\
 # What the verifier needs

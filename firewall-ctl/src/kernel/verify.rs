@@ -62,17 +62,31 @@ pub fn verify(tables: &Tables, rules: usize) -> Result<Verified, KernelError> {
     let facts = sys::program_info(program.as_fd())
         .map_err(KernelError::call("read the program's facts"))?;
     let log = String::from_utf8_lossy(&log);
-    let stack = log
-        .lines()
-        .find_map(|line| line.strip_prefix("stack depth "))
-        .unwrap_or("unknown");
+    let stack = stack_depths(&log).unwrap_or_else(|| "unknown".to_owned());
     Ok(Verified {
         instructions: facts.verified,
         translated: facts.translated,
         compiled: facts.compiled,
-        stack: stack.split(' ').next().unwrap_or(stack).to_owned(),
+        stack,
         time,
     })
+}
+
+/// What a log says of the stack of each function, `208+64+0`: on one line, or on newer kernels on a
+/// line each (`print_verification_stats` of kernel/bpf/verifier.c).
+fn stack_depths(log: &str) -> Option<String> {
+    let depths: Vec<&str> = log
+        .lines()
+        .filter(|line| line.starts_with("subprog "))
+        .filter_map(|line| line.split_once(" stack ")?.1.split(' ').next())
+        .collect();
+    if !depths.is_empty() {
+        return Some(depths.join("+"));
+    }
+    let line = log
+        .lines()
+        .find_map(|line| line.strip_prefix("stack depth "))?;
+    line.split(' ').next().map(str::to_owned)
 }
 
 /// Time that this thread has had on a processor, in the kernel too. Wall time says little on a busy
@@ -83,4 +97,20 @@ fn cpu_time() -> Duration {
         now.tv_sec.unsigned_abs(),
         u32::try_from(now.tv_nsec).unwrap_or_default(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stack_depths;
+
+    #[test]
+    fn the_stack_is_read_in_both_forms() {
+        let line = "verification time 9 usec\nstack depth 184+16\nprocessed 9 insns\n";
+        assert_eq!(stack_depths(line).as_deref(), Some("184+16"));
+        let lines = "stack depth max 200\n\
+                     subprog 0 (fw) main insns_self 5 insns_total 9 stack 184\n\
+                     subprog 1 (walk) global insns_self 4 insns_total 4 stack 16\n";
+        assert_eq!(stack_depths(lines).as_deref(), Some("184+16"));
+        assert_eq!(stack_depths("processed 9 insns\n"), None);
+    }
 }
