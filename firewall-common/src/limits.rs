@@ -12,7 +12,8 @@
 //! the prefix takes over what is due with it: nobody gains by pushing others out, and a source that
 //! sends much is due late and stays. So spraying addresses costs neither memory nor the limit.
 //!
-//! May not import anything of the host or the kernel. Invariant: of the packets that a bucket has
+//! May not import anything of the host or the kernel. A change of the layout is a change of
+//! [`ABI_VERSION`](crate::abi::ABI_VERSION). Invariant: of the packets that a bucket has
 //! seen in any time `t`, at most `burst + rate * t` were within the limit, unless the prefix's
 //! bucket went to another one that was due earlier.
 

@@ -13,7 +13,8 @@
 //! How many events a rule may write is a rate limit of its own ([`crate::limits`]). What is beyond it
 //! is counted, exactly, in a rule counter.
 //!
-//! May not import anything of the host or the kernel. Invariant: no byte of a packet's content is
+//! May not import anything of the host or the kernel. A change of the layout is a change of
+//! [`ABI_VERSION`](crate::abi::ABI_VERSION). Invariant: no byte of a packet's content is
 //! in an event, only what the parser found in its headers.
 
 use crate::abi::LIMIT_LOG_SHIFT;

@@ -84,7 +84,7 @@ impl Exit {
             Self::Unreachable => "the daemon does not answer",
             Self::Unsupported => "the kernel or driver cannot do it, or the interface is taken",
             Self::Refused => "refused for safety",
-            Self::Changes => "there are changes or drift",
+            Self::Changes => "there are differences",
         }
     }
 }

@@ -171,7 +171,7 @@ pub struct RuleView {
     pub number: usize,
     /// Name.
     pub name: String,
-    /// `pass`, `drop` or `next`.
+    /// `pass`, `drop`, `reject` or `next`.
     pub action: String,
     /// What it would do, if the rule is in audit mode: its action is `next` then.
     #[serde(default, skip_serializing_if = "Option::is_none")]

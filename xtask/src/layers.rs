@@ -287,6 +287,12 @@ mod tests {
     }
 
     #[test]
+    fn the_borders_hold() {
+        let workspace = Workspace::find().expect("the workspace");
+        assert_eq!(check(&workspace).expect("readable"), Vec::<String>::new());
+    }
+
+    #[test]
     fn the_kernel_layer_may_use_aya() {
         assert!(
             offences(

@@ -28,6 +28,8 @@
 //! by compare-and-exchange, and read without a lock; a reader looks at the tag again when it has
 //! compared the rest.
 //!
+//! A change of the layout is a change of [`ABI_VERSION`](crate::abi::ABI_VERSION).
+//!
 //! May not import `classify` or `pipeline`.
 
 mod egress;

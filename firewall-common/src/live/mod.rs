@@ -30,6 +30,8 @@
 //! beside the present ones, one word changes, and the former ones are removed
 //! when no program is left that has read the word before.
 //!
+//! A change of the layout is a change of [`ABI_VERSION`](crate::abi::ABI_VERSION).
+//!
 //! May not import `classify` or `pipeline`. Invariant: a bit of a length is set while an entry of
 //! that length is in the table.
 

@@ -17,7 +17,8 @@ const TOP_DROPS: usize = 4;
 pub enum State {
     /// A policy is in force on at least one interface.
     Active,
-    /// A policy is in force, and it is not what was last asked for.
+    /// A policy is in force, and it is not what was last asked for: a change was refused, or an
+    /// interface is not filtered by it.
     Degraded,
     /// Nothing is filtered.
     Off,
@@ -73,7 +74,7 @@ impl StatusReport {
         let status = &snapshot.status;
         let state = match () {
             () if status.generation.is_none() || status.interfaces.is_empty() => State::Off,
-            () if status.last_error.is_some() => State::Degraded,
+            () if status.last_error.is_some() || !status.warnings.is_empty() => State::Degraded,
             () => State::Active,
         };
         Self {

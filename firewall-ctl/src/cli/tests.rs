@@ -261,6 +261,14 @@ fn status_after_a_failed_reload() {
 }
 
 #[test]
+fn an_interface_without_its_filter_is_not_what_was_asked_for() {
+    let mut snapshot = snapshot();
+    assert_eq!(StatusReport::of(&snapshot).state, State::Active);
+    snapshot.status.warnings = vec!["eth2 is not filtered: its link was removed".to_owned()];
+    assert_eq!(StatusReport::of(&snapshot).state, State::Degraded);
+}
+
+#[test]
 fn status_of_a_host_without_a_policy() {
     let mut empty = snapshot();
     empty.status.generation = None;

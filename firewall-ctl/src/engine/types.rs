@@ -80,7 +80,7 @@ pub struct RuleRecord {
     pub name: String,
     /// Counter slot in `fw_rules`.
     pub slot: u32,
-    /// `pass`, `drop` or `next`.
+    /// `pass`, `drop`, `reject` or `next`.
     pub action: String,
     /// What the rule would do, if it is in audit mode: its action is `next` then.
     #[serde(default, skip_serializing_if = "Option::is_none")]

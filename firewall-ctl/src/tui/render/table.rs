@@ -77,13 +77,14 @@ fn titles(area: Rect, buf: &mut Buffer, state: &State, columns: &[(Column, u16)]
             theme.columns,
         );
         if column.id == sort.by {
-            // The blank left of the title is the only cell that is free in every column.
-            let indent = match column.is_number() {
-                true => width.saturating_sub(u16::try_from(title.len()).unwrap_or(*width)),
-                false => 0,
+            // On the side of the title that faces its own column: left of numbers, right of words.
+            let length = u16::try_from(title.len()).unwrap_or(*width).min(*width);
+            let at = match column.is_number() {
+                true => x + width - length - 1,
+                false => (x + length).min(area.right().saturating_sub(1)),
             };
             let arrow = arrow(sort.descending, state.options.unicode);
-            buf.set_string(x + indent - 1, area.y, arrow, theme.columns);
+            buf.set_string(at, area.y, arrow, theme.columns);
         }
         x += width + 1;
     }
