@@ -9,6 +9,7 @@ use firewall_tests::clock::WallClock;
 use firewall_tests::ctl::Ctl;
 use firewall_tests::netns::{INSIDE_V4, OUTSIDE_V4, Pair};
 use firewall_tests::patience;
+use serde_json::Value;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -41,11 +42,15 @@ fn listener(pair: &Pair) -> UdpSocket {
     inside
 }
 
-/// What `get rules` says that the rule does, and the warnings of `status`.
+/// What `get rules` says that the rule does, and the warnings of `status`, which tells of them by its
+/// exit code too.
 fn shown(ctl: &Ctl<'_>) -> (String, Vec<String>) {
     let rules = ctl.ok(&["get", "rules"]).unwrap();
-    let status = ctl.json(&["status"]).unwrap();
+    let output = ctl.run(&["-o", "json", "status"]).unwrap();
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
     let warnings = status["warnings"].as_array().unwrap();
+    let degraded = !warnings.is_empty();
+    assert_eq!(output.status.code(), Some(i32::from(degraded)), "{status}");
     let row = rules.lines().nth(1).unwrap();
     (
         row.split_whitespace().nth(2).unwrap().to_owned(),
