@@ -2,10 +2,18 @@
 //! program's constants, and the layout of the counter maps.
 //!
 //! All numbers are in host byte order. Every struct is `#[repr(C)]`, without padding, and its size
-//! is asserted. A change here is a change of [`ABI_VERSION`].
+//! is asserted. A change here is a change of [`ABI_VERSION`]. The regions that programs write lie
+//! beside the code that keeps them: see [`crate::region`].
+
+mod counters;
+mod limits;
+
+pub use counters::{
+    COUNTER_SIZE, Counter, PORTS_STRIDE, REASONS_STRIDE, port_offset, reason_offset,
+};
+pub use limits::*;
 
 use crate::field::Field;
-use crate::reason::Reason;
 
 /// Version of the map layouts. A daemon reuses pinned maps of the same version only.
 pub const ABI_VERSION: u32 = 8;
@@ -15,43 +23,6 @@ pub const INTERFACES: usize = 64;
 
 /// Ports of one protocol.
 pub const PORTS: usize = 65_536;
-
-/// Packets and bytes. Bytes are frame bytes as the NIC delivers them, Ethernet header included,
-/// frame check sequence not.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-#[repr(C)]
-pub struct Counter {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes.
-    pub bytes: u64,
-}
-const _: () = assert!(size_of::<Counter>() == COUNTER_SIZE as usize);
-
-/// Bytes of one [`Counter`].
-pub const COUNTER_SIZE: u32 = 16;
-
-/// Bytes of one CPU's region of the map `fw_reasons`:
-/// `[interface slot; 64][reason; 64][verdict; 2]` of [`Counter`].
-pub const REASONS_STRIDE: u32 = (INTERFACES * Reason::CAPACITY * 2) as u32 * COUNTER_SIZE;
-
-/// Bytes of one CPU's region of the map `fw_ports`:
-/// `[0 TCP, 1 UDP][verdict; 2][port; 65536]` of [`Counter`]. Most traffic is of one protocol and has
-/// one fate: so four ports share a cache line, and a sweep over all ports touches a megabyte.
-pub const PORTS_STRIDE: u32 = PORTS as u32 * 4 * COUNTER_SIZE;
-
-/// Byte offset of a reason's counter inside one CPU's region of `fw_reasons`.
-#[must_use]
-pub const fn reason_offset(interface_slot: u32, reason: Reason, verdict: u8) -> u32 {
-    ((interface_slot * Reason::CAPACITY as u32 + reason.0 as u32) * 2 + verdict as u32)
-        * COUNTER_SIZE
-}
-
-/// Byte offset of a port's counter inside one CPU's region of `fw_ports`.
-#[must_use]
-pub const fn port_offset(port: u16, udp: bool, verdict: u8) -> u32 {
-    ((udp as u32 * 2 + verdict as u32) * PORTS as u32 + port as u32) * COUNTER_SIZE
-}
 
 /// Entries of the interface table in the map `fw_interfaces`: a power of two.
 pub const INTERFACE_TABLE: usize = 256;
@@ -101,97 +72,6 @@ pub struct RuleEntry {
     pub action: u32,
 }
 const _: () = assert!(size_of::<RuleEntry>() == 8);
-
-/// Set in [`RuleEntry::action`] if the rule has a rate limit.
-pub const LIMITED: u32 = 1 << 8;
-
-/// Where in [`RuleEntry::action`] the number of the rule's [`LimitEntry`] stands.
-pub const LIMIT_INDEX_SHIFT: u32 = 9;
-
-/// How many limits a policy can have.
-pub const LIMITS: usize = 1024;
-
-/// How many rules with a limit a policy can have behind which a packet can go on: because of
-/// `action: next` within the limit, or `over: next` over it. The walk stops at each of them.
-pub const LIMITS_PASSED: usize = 16;
-
-/// One rate limit, or a time until which a rule matches, or both, in the tables: see
-/// [`crate::limits`]. Times are nanoseconds with
-/// [`crate::limits::FRACTION`] binary places.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(C)]
-pub struct LimitEntry {
-    /// Time between two packets at the rate.
-    pub interval: u64,
-    /// How much earlier than due a packet may come.
-    pub tolerance: u64,
-    /// When the rule stops matching, in nanoseconds since the Unix epoch; all ones: never.
-    pub until: u64,
-    /// The bits of an IPv4 address by which buckets are told apart.
-    pub v4_mask: u64,
-    /// The upper 64 bits of an IPv6 address, likewise.
-    pub v6_mask_hi: u64,
-    /// Its lower 64 bits.
-    pub v6_mask_lo: u64,
-    /// Byte offset of the limit's buckets in [`crate::region::Region::Buckets`].
-    pub base: u32,
-    /// Bytes of its buckets: by address, a power of two.
-    pub size: u32,
-    /// Counter slot of what is over the limit.
-    pub over_slot: u32,
-    /// What becomes of that: [`crate::verdict::Action`] `OVER` or `NEXT` as a number, and this limit's
-    /// number from [`LIMIT_INDEX_SHIFT`] on.
-    pub over_action: u32,
-    /// One of [`limit_per`].
-    pub per: u32,
-    /// Bits of [`limit_flag`].
-    pub flags: u32,
-    /// How long a source over the limit is banned, in ticks of
-    /// [`crate::live::Meta::TICK_SHIFT`]; 0: not at all.
-    pub ban: u32,
-    /// Length of the prefix that is banned with it: of IPv4, and 8 bits up of IPv6.
-    pub ban_lengths: u32,
-}
-const _: () = assert!(size_of::<LimitEntry>() == LIMIT_ENTRY as usize);
-
-/// Bytes of a [`LimitEntry`].
-pub const LIMIT_ENTRY: u32 = 80;
-
-/// Values of [`LimitEntry::per`].
-pub mod limit_per {
-    /// One bucket.
-    pub const RULE: u32 = 0;
-    /// One for each interface.
-    pub const INTERFACE: u32 = 1;
-    /// One for each source prefix.
-    pub const SOURCE: u32 = 2;
-    /// One for each destination prefix.
-    pub const DESTINATION: u32 = 3;
-}
-
-/// Bits of [`LimitEntry::flags`].
-pub mod limit_flag {
-    /// Only packets that may open a connection count.
-    pub const NEW: u32 = 1;
-    /// There is no rate, only a time until which the rule matches.
-    pub const NO_RATE: u32 = 2;
-}
-
-/// Where in [`LimitEntry::flags`] the number, plus 1, of the entry stands that belongs to the rule's
-/// log: the rate of its events. That entry has the hash of the rule's name
-/// ([`crate::log::name_hash`]) in `v6_mask_hi`, bits of [`crate::log::Found`] in `v6_mask_lo`, and in
-/// `over_slot` the counter of what is not logged.
-pub const LIMIT_LOG_SHIFT: u32 = 16;
-
-/// Values of [`Config::has_limit`].
-pub mod has_limit {
-    /// No rule has a limit.
-    pub const NO: u32 = 0;
-    /// Some rule has one, none of them by interface.
-    pub const YES: u32 = 1;
-    /// Some limit is by interface.
-    pub const BY_INTERFACE: u32 = 2;
-}
 
 /// Values of [`Config::answers`].
 pub mod answers {

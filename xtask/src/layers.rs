@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
 /// Longest file, in lines.
-const LONGEST: usize = 800;
+const LONGEST: usize = 500;
 
 /// Words that may not stand in the code below a folder.
 struct Border {

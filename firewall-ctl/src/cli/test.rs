@@ -1,28 +1,29 @@
-//! `test`: what a policy does with a packet, and why. Offline, unless asked for the kernel.
+//! `test`: what a policy does with a packet, and why. Offline, unless asked for the kernel. The
+//! answer's form is in [`report`].
+
+mod report;
+
+use self::report::{Answered, CaptureReport, Live, Near, Report, Row, RuleLine};
+use self::report::{capture_text, text};
 
 use super::context::Context;
 use super::help::after;
 use super::output::Format;
 use super::policy;
-use super::table::{Table, shorten};
+
 use crate::capture::{Capture, CaptureError};
 use crate::engine::{Compiled, Engine};
 use crate::failure::{Exit, Failure};
-use crate::format::count;
 use crate::view::SCHEMA;
 use clap::ValueEnum;
-use firewall_common::field::Field;
-use firewall_common::key::{Family, PacketKey};
-use firewall_common::parse::proto;
+
 use firewall_common::pipeline::{NO_RULE, Outcome};
-use firewall_common::reason::Reason;
-use firewall_common::verdict::{Action, Verdict};
+use firewall_common::verdict::Action;
 use firewall_policy::explain::{Explained, explain, key_of, zone_of};
 use firewall_policy::host;
 use firewall_policy::packet_text::{self, Earlier, Ingress};
 use firewall_policy::policy_tests::Expect;
 use firewall_policy::rule::Rule;
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
@@ -386,214 +387,4 @@ fn differs() -> Failure {
 
 fn place(rule: &Rule) -> String {
     format!("{}:{}", rule.place.file, rule.place.line)
-}
-
-/// A rule, for people and scripts.
-#[derive(Serialize)]
-pub(super) struct RuleLine {
-    name: String,
-    action: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    audit: Option<&'static str>,
-    place: String,
-    summary: String,
-}
-
-/// `test PACKET -o json`.
-#[derive(Serialize)]
-pub(super) struct Report {
-    schema: &'static str,
-    packet: Option<String>,
-    zone: String,
-    verdict: &'static str,
-    /// Whether a verdict of drop is counted only, and the packet passes.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    audit: bool,
-    reason: &'static str,
-    text: &'static str,
-    rule: Option<RuleLine>,
-    counted: Vec<RuleLine>,
-    near_misses: Vec<Near>,
-    hidden: Option<RuleLine>,
-    live: Option<Live>,
-    answer: Option<Answered>,
-}
-
-/// What goes back to the sender.
-#[derive(Serialize)]
-struct Answered {
-    /// In words.
-    what: &'static str,
-    /// Byte for byte, in hexadecimal digits.
-    frame: String,
-}
-
-impl Answered {
-    /// `frame` goes back to whoever sent a packet that parses to `key`.
-    fn new(key: &PacketKey, frame: &[u8]) -> Self {
-        let what = match (key.field(Field::Proto), key.family()) {
-            (proto::TCP, _) => "a TCP reset",
-            (_, Family::V4) => "ICMP port unreachable",
-            (_, Family::V6) => "ICMPv6 port unreachable",
-        };
-        let frame = frame.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { what, frame }
-    }
-}
-
-impl Report {
-    fn rejected(&self) -> bool {
-        Reason::ALL
-            .iter()
-            .any(|reason| reason.is_reject() && reason.name() == self.reason)
-    }
-}
-
-#[derive(Serialize)]
-struct Near {
-    #[serde(flatten)]
-    rule: RuleLine,
-    field: &'static str,
-    found: String,
-}
-
-#[derive(Serialize)]
-struct Live {
-    verdict: &'static str,
-    reason: &'static str,
-    rule: Option<String>,
-}
-
-/// `test --pcap FILE -o json`.
-#[derive(Serialize)]
-struct CaptureReport {
-    schema: &'static str,
-    file: String,
-    frames: u64,
-    cut: u64,
-    differing: Option<u64>,
-    rows: Vec<Row>,
-}
-
-#[derive(Serialize)]
-struct Row {
-    verdict: &'static str,
-    reason: &'static str,
-    rule: Option<RuleLine>,
-    packets: u64,
-    bytes: u64,
-    first: u64,
-}
-
-/// The answer for people.
-fn text(report: &Report, wide: bool) -> String {
-    let mut text = String::new();
-    if let Some(packet) = &report.packet {
-        text.push_str(&format!("{packet}\n"));
-    }
-    let rejected = report.rejected();
-    let verdict = if rejected {
-        "REJECT".to_owned()
-    } else {
-        report.verdict.to_uppercase()
-    };
-    match &report.rule {
-        Some(rule) => text.push_str(&format!(
-            "{verdict}  rule {}  {}\n      {}\n",
-            rule.name, rule.place, rule.summary
-        )),
-        None => text.push_str(&format!("{verdict}  {}: {}\n", report.reason, report.text)),
-    }
-    if report.audit && report.verdict == Verdict::DROP.name() {
-        text.push_str("AUDIT: the policy passes it all the same, and counts what it would drop\n");
-    }
-    match &report.answer {
-        Some(answer) => text.push_str(&format!("Answered with {}.\n", answer.what)),
-        None if rejected => text.push_str("Not answered: nobody may answer such a packet.\n"),
-        None => {}
-    }
-    if let Some(live) = &report.live {
-        let by = live
-            .rule
-            .as_deref()
-            .map_or(String::new(), |rule| format!(" {rule}"));
-        text.push_str(&format!(
-            "In the kernel: {}  {}{by}\n",
-            live.verdict.to_uppercase(),
-            live.reason
-        ));
-    }
-    for rule in &report.counted {
-        let would = rule
-            .audit
-            .map_or(String::new(), |action| format!("  (audit: would {action})"));
-        text.push_str(&format!(
-            "Counted by {}  {}{would}\n",
-            rule.name, rule.place
-        ));
-    }
-    if let Some(rule) = &report.hidden {
-        text.push_str(&format!(
-            "A later rule would {}: {}  {}\n",
-            rule.action, rule.name, rule.place
-        ));
-    }
-    if !report.near_misses.is_empty() {
-        text.push_str("\nRules before that failed on one field only:\n");
-        let mut table = Table::new(&["RULE", "ACTION", "THE PACKET'S", "THE RULE", "PLACE"]);
-        for near in &report.near_misses {
-            table.row([
-                near.rule.name.clone(),
-                near.rule.action.to_owned(),
-                near.found.clone(),
-                match wide {
-                    true => near.rule.summary.clone(),
-                    false => shorten(&near.rule.summary, 32),
-                },
-                near.rule.place.clone(),
-            ]);
-        }
-        text.push_str(&table.render());
-    }
-    text
-}
-
-fn capture_text(report: &CaptureReport, context: &Context) -> String {
-    let numbers = context.numbers;
-    let mut table = Table::new(&[
-        "VERDICT",
-        "RULE OR REASON",
-        ">PACKETS",
-        ">BYTES",
-        ">FIRST",
-        "PLACE",
-    ]);
-    for row in &report.rows {
-        table.row([
-            row.verdict.to_uppercase(),
-            match &row.rule {
-                Some(rule) => rule.name.clone(),
-                None => format!("({})", row.reason),
-            },
-            count(row.packets, numbers),
-            count(row.bytes, numbers),
-            row.first.to_string(),
-            row.rule
-                .as_ref()
-                .map_or(String::new(), |rule| rule.place.clone()),
-        ]);
-    }
-    let mut text = table.render();
-    text.push_str(&format!("{} frames", report.frames));
-    if report.cut > 0 {
-        text.push_str(&format!(
-            ", {} of them cut short by the capture and filled up with zeros",
-            report.cut
-        ));
-    }
-    if report.differing == Some(0) {
-        text.push_str("; the program in the kernel says the same");
-    }
-    text.push_str(".\n");
-    text
 }

@@ -7,7 +7,7 @@ use super::state::{Done, Message};
 use crate::api::ApplyRequest;
 use crate::engine::{Applied, Engine, Observed, Record, Request};
 use crate::failure::{Exit, Failure};
-use crate::kernel::log::KernelLog;
+use crate::kernel::debug_log::KernelLog;
 use crate::policy_file::PolicyFile;
 use crate::probe::Probe;
 use std::path::Path;

@@ -25,11 +25,11 @@ pub(crate) mod shared;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod counters;
+pub mod debug_log;
 pub mod events;
 pub mod flows;
 mod fold;
 pub mod live;
-pub mod log;
 pub mod program;
 pub mod verify;
 

@@ -6,5 +6,6 @@
 mod common;
 mod egress;
 mod engine;
+mod failures;
 mod leftovers;
 mod program;

@@ -1,9 +1,12 @@
 //! `rules:`: from a table to a [`Rule`] with every field in its domain.
 
+mod transport;
+
+use self::transport::{expand, icmp_field, ports};
 use super::number::{self, Domain, Names};
 use super::set::Sets;
 use super::shape::{self, Cx, Keys, Table, boolean, text, word, wrong_kind};
-use super::{expires, flags, icmp, limit, log, proto, sides, summary};
+use super::{expires, flags, limit, log, proto, sides, summary};
 use crate::ast::{Node, Span, Value};
 use crate::diag::{codes, show};
 use crate::range::RangeSet;
@@ -376,84 +379,6 @@ fn matches(
         }
     }
     sound.then_some(found)
-}
-
-/// What is known of a rule's protocols: `Err` after an error, `Ok(None)` without `proto`.
-type Protos = Result<Option<Vec<u8>>, ()>;
-
-fn expand(set: &RangeSet<u32>) -> Vec<u8> {
-    set.ranges()
-        .iter()
-        .flat_map(|&(a, b)| a..=b)
-        .filter_map(|p| u8::try_from(p).ok())
-        .collect()
-}
-
-fn ports(
-    cx: &mut Cx<'_>,
-    key: &'static str,
-    span: Span,
-    node: &Node<'_>,
-    protos: &Protos,
-    sets: &mut Sets,
-) -> Option<RangeSet<u32>> {
-    let known = protos.as_ref().ok()?;
-    let all_have_ports = known
-        .as_ref()
-        .is_some_and(|p| p.iter().all(|p| proto::WITH_PORTS.contains(p)));
-    if !all_have_ports {
-        let message = match known {
-            None => format!("`{key}` needs `proto`"),
-            Some(protos) => {
-                let other = protos
-                    .iter()
-                    .find(|p| !proto::WITH_PORTS.contains(p))
-                    .copied();
-                format!(
-                    "{} has no ports",
-                    other.map_or("this protocol", proto::name)
-                )
-            }
-        };
-        cx.sink.error(&codes::PORT_NEEDS_PROTO, span, message).help(
-            "write `proto: tcp`, `proto: udp`, `proto: sctp`, or a list of those: [tcp, udp]",
-        );
-    }
-    let domain = Domain {
-        key,
-        first: 1,
-        last: 65_535,
-        example: "a port (443), a range (8000-8010), a service name (https) or \"@set\"",
-        names: Names::Services(known.as_deref().filter(|_| all_have_ports)),
-    };
-    number::read(cx, node, &domain, sets).filter(|_| all_have_ports)
-}
-
-fn icmp_field(
-    cx: &mut Cx<'_>,
-    span: Span,
-    node: &Node<'_>,
-    protos: &Protos,
-    sets: &mut Sets,
-) -> Option<RangeSet<u32>> {
-    let v6 = match protos.as_ref().ok()?.as_deref() {
-        Some([proto::ICMP]) => false,
-        Some([proto::ICMPV6]) => true,
-        _ => {
-            cx.sink
-                .error(
-                    &codes::ICMP_NEEDS_PROTO,
-                    span,
-                    "`icmp` needs `proto: icmp` or `proto: icmpv6`",
-                )
-                .help(
-                    "the two number their types differently (echo-request is 8 and 128), so each \
-                     needs a rule of its own",
-                );
-            return None;
-        }
-    };
-    icmp::read(cx, node, v6, sets)
 }
 
 /// Reports a rule that no packet can match. Rules over empty sets are not meant: a block list may
