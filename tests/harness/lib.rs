@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod ctl;
+pub mod echo;
 pub mod evasion;
 pub mod features;
 pub mod frames;

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use firewall_tests::ctl::Ctl;
+use firewall_tests::echo;
 use firewall_tests::netns::{INSIDE_V4, INSIDE_V6, INTERFACE, Namespace};
 use firewall_tests::routed::{FAR_INTERFACE, FAR_V4, FAR_V6, Routed};
 use std::io::{ErrorKind, Read, Write};
@@ -27,29 +28,13 @@ const SOON: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answers every line with itself by TCP, and every datagram, as long as the process lives.
-fn echo(host: &Namespace, port: u16) {
+fn listen(host: &Namespace, port: u16) {
     let any = IpAddr::from(Ipv6Addr::UNSPECIFIED);
     let (listener, socket) = host.run(|| {
         let listener = TcpListener::bind((any, port)).unwrap();
         (listener, UdpSocket::bind((any, port)).unwrap())
     });
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            std::thread::spawn(move || {
-                let mut bytes = [0; 64];
-                while let Ok(length @ 1..) = stream.read(&mut bytes) {
-                    stream.write_all(&bytes[..length]).unwrap();
-                }
-            });
-        }
-    });
-    std::thread::spawn(move || {
-        let mut bytes = [0; 64];
-        while let Ok((length, from)) = socket.recv_from(&mut bytes) {
-            let _ = socket.send_to(&bytes[..length], from);
-        }
-    });
+    echo::serve(listener, socket);
 }
 
 /// A connection from `host`, over which a line has gone there and back.
@@ -116,8 +101,8 @@ fn both_sides_get_what_they_ask_for(net: &Routed, peers: &[(IpAddr, IpAddr)]) {
 fn what_is_forwarded_is_known_in_both_directions() {
     let net = Routed::new(1_500).unwrap();
     for port in [53, 80, 8080] {
-        echo(&net.pair.inside, port);
-        echo(&net.far, port);
+        listen(&net.pair.inside, port);
+        listen(&net.far, port);
     }
     let ctl = Ctl::new(net.router()).unwrap();
     load(&ctl);
@@ -138,7 +123,7 @@ fn what_is_forwarded_is_known_in_both_directions() {
 fn answers_find_back_through_a_translation_of_addresses() {
     let net = Routed::new(1_500).unwrap();
     for port in [53, 80, 8080] {
-        echo(&net.pair.inside, port);
+        listen(&net.pair.inside, port);
     }
     // The side of the internet knows of no network behind the router.
     net.pair.inside.ip("route del default").unwrap();

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use firewall_tests::ctl::Ctl;
+use firewall_tests::echo;
 use firewall_tests::frames;
 use firewall_tests::netns::{INSIDE_V4, INSIDE_V6, INTERFACE, OUTSIDE_V4, OUTSIDE_V6, Pair};
 use serde_json::Value;
@@ -30,27 +31,11 @@ const BOTH: [(IpAddr, IpAddr); 2] = [
 ];
 
 /// Answers every line with itself, on TCP and UDP, as long as the process lives.
-fn echo(port: u16) {
+fn listen(port: u16) {
     let any = IpAddr::from(Ipv6Addr::UNSPECIFIED);
     let listener = TcpListener::bind((any, port)).unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            std::thread::spawn(move || {
-                let mut bytes = [0; 64];
-                while let Ok(length @ 1..) = stream.read(&mut bytes) {
-                    stream.write_all(&bytes[..length]).unwrap();
-                }
-            });
-        }
-    });
     let socket = UdpSocket::bind((any, port)).unwrap();
-    std::thread::spawn(move || {
-        let mut bytes = [0; 64];
-        while let Ok((length, from)) = socket.recv_from(&mut bytes) {
-            let _ = socket.send_to(&bytes[..length], from);
-        }
-    });
+    echo::serve(listener, socket);
 }
 
 fn says(stream: &mut TcpStream, text: &[u8]) {
@@ -100,8 +85,8 @@ fn load(ctl: &Ctl<'_>, policy: &str) {
 #[ignore = "needs root"]
 fn what_was_asked_for_comes_back_and_nothing_else() {
     let pair = Pair::new().unwrap();
-    pair.outside.run(|| [53, 8080].map(echo));
-    pair.inside.run(|| [80, 53, 8080].map(echo));
+    pair.outside.run(|| [53, 8080].map(listen));
+    pair.inside.run(|| [80, 53, 8080].map(listen));
     let ctl = Ctl::new(&pair.inside).unwrap();
     load(&ctl, POLICY);
 
@@ -206,7 +191,7 @@ fn flow_count(ctl: &Ctl<'_>) -> u64 {
 #[ignore = "needs root"]
 fn connections_outlive_policy_and_daemon_and_unload_leaves_nothing() {
     let pair = Pair::new().unwrap();
-    pair.outside.run(|| echo(8080));
+    pair.outside.run(|| listen(8080));
     let mut ctl = Ctl::new(&pair.inside).unwrap();
     let policy = ctl.policy(POLICY).unwrap();
     ctl.start(&policy).unwrap();

@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn files_are_short_and_introduce_themselves() {
         let long = "\n".repeat(LONGEST);
-        assert!(offences("tests/a.rs", &long)[0].contains("more than 800"));
+        assert!(offences("tests/a.rs", &long)[0].contains("more than 500"));
         assert!(check_file("tests/a.rs", "fn a() {}\n")[0].contains("begin with `//!`"));
     }
 }

@@ -27,22 +27,10 @@ pub(super) struct Sort {
 impl Sort {
     /// The natural direction of a column: numbers from the top, words from A.
     pub(super) const fn of(by: Id) -> Self {
-        let words = matches!(
-            by,
-            Id::Port
-                | Id::Service
-                | Id::Number
-                | Id::Name
-                | Id::Action
-                | Id::Verdict
-                | Id::Mode
-                | Id::Match
-                | Id::Place
-                | Id::Meaning
-        );
+        let ascending = by_words(by) || matches!(by, Id::Port | Id::Number);
         Self {
             by,
-            descending: !words,
+            descending: !ascending,
         }
     }
 
@@ -53,6 +41,21 @@ impl Sort {
             _ => Id::History,
         })
     }
+}
+
+/// Whether a column is sorted as text; all others are by number, ports too.
+const fn by_words(id: Id) -> bool {
+    matches!(
+        id,
+        Id::Service
+            | Id::Name
+            | Id::Action
+            | Id::Verdict
+            | Id::Mode
+            | Id::Match
+            | Id::Place
+            | Id::Meaning
+    )
 }
 
 /// Which row, independent of its position.

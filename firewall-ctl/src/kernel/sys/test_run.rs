@@ -16,6 +16,20 @@ struct XdpContext {
     egress_ifindex: u32,
 }
 
+impl XdpContext {
+    /// A frame whose first buffer has `length` bytes, from an interface.
+    fn new(length: u32, ifindex: Option<u32>) -> Self {
+        Self {
+            data: 0,
+            data_end: length,
+            data_meta: 0,
+            ingress_ifindex: ifindex.unwrap_or(0),
+            rx_queue_index: 0,
+            egress_ifindex: 0,
+        }
+    }
+}
+
 /// BPF_PROG_TEST_RUN. `first` is how many bytes the first buffer holds; `None` for as many as fit.
 /// Returns the program's return value and the mean nanoseconds of a run.
 pub(crate) fn test_run(
@@ -25,14 +39,7 @@ pub(crate) fn test_run(
     ifindex: Option<u32>,
     first: Option<u32>,
 ) -> io::Result<(u32, u32)> {
-    let context = XdpContext {
-        data: 0,
-        data_end: first.unwrap_or(frame.len() as u32),
-        data_meta: 0,
-        ingress_ifindex: ifindex.unwrap_or(0),
-        rx_queue_index: 0,
-        egress_ifindex: 0,
-    };
+    let context = XdpContext::new(first.unwrap_or(frame.len() as u32), ifindex);
     let mut attr = zeroed();
     // SAFETY: the union's arm for this command; all arms are integers.
     let arm = unsafe { &mut attr.test };
@@ -55,14 +62,7 @@ pub(crate) fn test_run_and_read(
     frame: &[u8],
     ifindex: Option<u32>,
 ) -> io::Result<(u32, Vec<u8>)> {
-    let context = XdpContext {
-        data: 0,
-        data_end: frame.len() as u32,
-        data_meta: 0,
-        ingress_ifindex: ifindex.unwrap_or(0),
-        rx_queue_index: 0,
-        egress_ifindex: 0,
-    };
+    let context = XdpContext::new(frame.len() as u32, ifindex);
     // What a program can add is below the room that the kernel keeps around a frame.
     let mut left = vec![0; frame.len() + 256];
     let mut attr = zeroed();

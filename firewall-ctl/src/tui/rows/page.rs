@@ -7,9 +7,8 @@
 //! Invariant: the order is total (ties go by total packets, then by port, rule or source order), so
 //! rows with equal keys do not trade places from one second to the next.
 
-use super::super::columns::Id;
 use super::super::options::Tab;
-use super::{Sort, len, row};
+use super::{Sort, by_words, len, row};
 use crate::view::Snapshot;
 use std::cmp::Ordering;
 
@@ -52,17 +51,7 @@ pub(in crate::tui) fn page(
     let by = query.sort.by;
     let at = |index: u32| row(snapshot, query.tab, index as usize);
     let words = |key: &Key| at(key.index).map(|row| row.text(by)).unwrap_or_default();
-    let is_text = matches!(
-        by,
-        Id::Service
-            | Id::Name
-            | Id::Action
-            | Id::Verdict
-            | Id::Mode
-            | Id::Match
-            | Id::Place
-            | Id::Meaning
-    );
+    let is_text = by_words(by);
     let compare = |a: &Key, b: &Key| {
         let main = if is_text {
             words(a).cmp(&words(b))
