@@ -2,6 +2,7 @@
 
 use crate::report::Machine;
 use anyhow::{Context, Result};
+use firewall_tests::verifier::kernel_version;
 use rustix::process::{getpriority_process, setpriority_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
@@ -20,10 +21,7 @@ pub(crate) fn describe() -> Result<Machine> {
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or("unknown processor", |(_, name)| name.trim());
     Ok(Machine {
-        kernel: rustix::system::uname()
-            .release()
-            .to_string_lossy()
-            .into_owned(),
+        kernel: kernel_version(),
         cpu: name.to_owned(),
         cpus: std::thread::available_parallelism()?.get(),
         date: today()?,

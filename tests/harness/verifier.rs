@@ -73,10 +73,21 @@ pub fn measure(mut each: impl FnMut(&Row)) -> Result<Vec<Row>> {
 #[must_use]
 pub fn heading() -> String {
     let name = rustix::system::uname();
+    format!(
+        "Linux {}, {}",
+        kernel_version(),
+        name.machine().to_string_lossy()
+    )
+}
+
+/// The version of this kernel, `6.18.44`, without what a distribution adds.
+#[must_use]
+pub fn kernel_version() -> String {
+    let name = rustix::system::uname();
     let release = name.release().to_string_lossy().into_owned();
     let end = release.find(|c: char| !c.is_ascii_digit() && c != '.');
-    let version = release[..end.unwrap_or(release.len())].trim_end_matches('.');
-    format!("Linux {version}, {}", name.machine().to_string_lossy())
+    let version = &release[..end.unwrap_or(release.len())];
+    version.trim_end_matches('.').to_owned()
 }
 
 /// A row of the table.
