@@ -4,6 +4,8 @@
 //! Everything that it makes on the machine has a name with the prefix `fwt-` and is removed by a
 //! `Drop`, so also when a test fails.
 
+use anyhow::Context as _;
+
 pub mod clock;
 pub mod ctl;
 pub mod echo;
@@ -21,6 +23,21 @@ pub mod routed;
 pub mod snapshot;
 pub mod trial;
 pub mod verifier;
+
+/// The number in an environment variable by which a run is made longer or different (CONTRIBUTING
+/// names them), or `otherwise` where it is not set. Underscores may group its digits.
+///
+/// # Errors
+/// The variable is not a number.
+pub fn number(variable: &str, otherwise: u64) -> anyhow::Result<u64> {
+    match std::env::var(variable) {
+        Ok(text) => text
+            .replace('_', "")
+            .parse()
+            .with_context(|| format!("{variable}={text}: expected a number")),
+        Err(_) => Ok(otherwise),
+    }
+}
 
 /// How long to wait for what takes `time` at most: longer in a guest that `cargo xtask vm`
 /// emulates, which sets `FIREWALL_EMULATED`.

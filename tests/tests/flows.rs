@@ -3,11 +3,10 @@
 //!
 //! `FIREWALL_CASES=N` says how many packets, `FIREWALL_SEED=N` picks other ones.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use firewall_common::verdict::Verdict;
 use firewall_policy::host::{Memory, decide_after, record};
 use firewall_tests::fuzz::{Case, Connections, Event, hex};
+use firewall_tests::number;
 use firewall_tests::oracle::flows::Flows;
 use firewall_tests::policies::parse;
 
@@ -18,19 +17,14 @@ rules:
   - {name: replies, state: established, action: pass}
 ";
 
-fn number(name: &str, otherwise: u64) -> u64 {
-    let text = std::env::var(name).ok();
-    text.map_or(otherwise, |text| text.parse().unwrap())
-}
-
 #[test]
 fn host_and_model_agree_on_random_traffic() {
     let case = Case::new("state", parse(POLICY).unwrap()).unwrap();
     let (memory, mut flows) = (Memory::default(), Flows::default());
     flows.now = 1;
-    let mut traffic = Connections::new(number("FIREWALL_SEED", 1), 6);
+    let mut traffic = Connections::new(number("FIREWALL_SEED", 1).unwrap(), 6);
     let (mut passed, mut dropped) = (0, 0);
-    for step in 0..number("FIREWALL_CASES", 60_000) {
+    for step in 0..number("FIREWALL_CASES", 60_000).unwrap() {
         memory.now.set(flows.now << 30);
         match traffic.event(&flows) {
             Event::Wait(ticks) => flows.now += ticks,

@@ -7,7 +7,8 @@ use firewall_common::reason::Reason;
 use firewall_policy::host::{Memory, decide_after};
 use firewall_tests::evasion::POLICY_FOLLOW;
 use firewall_tests::frames::{Frame, udp};
-use firewall_tests::fuzz::{Case, Datagrams, Piece, budget, fragment, hex};
+use firewall_tests::fuzz::{Case, Datagrams, Piece, fragment, hex};
+use firewall_tests::number;
 use firewall_tests::oracle::Seen;
 use firewall_tests::policies::parse;
 use std::collections::BTreeMap;
@@ -35,7 +36,7 @@ fn half(id: u32, second: bool) -> Frame {
 
 #[test]
 fn host_and_oracle_agree_on_sequences() {
-    let frames = budget(100_000).unwrap();
+    let frames = number("FIREWALL_FRAMES", 100_000).unwrap();
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
     for (seed, text) in [
         POLICY_FOLLOW.to_owned(),

@@ -4,7 +4,8 @@
 //! `FIREWALL_FRAMES=10000000 cargo test --release -p firewall-tests --test frames` is the long run.
 
 use firewall_tests::evasion::rows;
-use firewall_tests::fuzz::{Case, Generator, budget, corpus, policies};
+use firewall_tests::fuzz::{Case, Generator, corpus, policies};
+use firewall_tests::number;
 use std::collections::BTreeMap;
 use std::thread;
 
@@ -64,7 +65,7 @@ fn host_and_oracle_agree_on_kept_frames() {
 
 #[test]
 fn host_and_oracle_agree_on_fuzzed_frames() {
-    let frames = budget(FRAMES).unwrap();
+    let frames = number("FIREWALL_FRAMES", FRAMES).unwrap();
     let cases = policies().unwrap();
     let workers = thread::available_parallelism().map_or(1, usize::from) as u64;
     let results: Vec<(BTreeMap<&str, u64>, Vec<String>)> = thread::scope(|scope| {

@@ -10,7 +10,7 @@ use firewall_policy::host;
 use firewall_policy::rule::Policy;
 use firewall_policy::tables::Tables;
 use firewall_tests::frames::{self, Frame, Ipv4, Taste, ethernet, ipv6, tagged, tcp, udp};
-use firewall_tests::fuzz::budget;
+use firewall_tests::number;
 use firewall_tests::oracle;
 use firewall_tests::policies::parse;
 use firewall_tests::random::Random;
@@ -115,7 +115,7 @@ fn kernel_host_and_oracle_answer_alike() {
         let mut random = Random::new(5);
         let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
         let (memory, mut oracle_memory) = (host::Memory::default(), oracle::Seen::default());
-        for _ in 0..budget(FRAMES).unwrap().min(FRAMES) {
+        for _ in 0..number("FIREWALL_FRAMES", FRAMES).unwrap().min(FRAMES) {
             let frame = frame(&mut random);
             let context = || format!("frags {frags}, {frame:02x?}");
             let wanted = oracle::judge_after(&policy, &mut oracle_memory, &frame, 0);

@@ -8,7 +8,8 @@ use firewall_common::reason::Reason;
 use firewall_ctl::kernel::program::Loaded;
 use firewall_tests::evasion::rows;
 use firewall_tests::frames::Frame;
-use firewall_tests::fuzz::{Case, Generator, budget, corpus, hex, minimise, policies};
+use firewall_tests::fuzz::{Case, Generator, corpus, hex, minimise, policies};
+use firewall_tests::number;
 use std::collections::BTreeMap;
 
 /// Fuzzed frames over all policies, if `FIREWALL_FRAMES` says nothing.
@@ -98,7 +99,9 @@ fn program_host_and_oracle_agree() {
         .map(|row| row.frame)
         .chain(corpus().unwrap().into_iter().map(|(_, frame)| frame))
         .collect();
-    let frames = budget(FRAMES).unwrap().div_ceil(cases.len() as u64);
+    let frames = number("FIREWALL_FRAMES", FRAMES)
+        .unwrap()
+        .div_ceil(cases.len() as u64);
     for (seed, case) in cases.iter().enumerate() {
         let loaded = load(case);
         let mut generator = Generator::new(1000 + seed as u64);

@@ -17,6 +17,7 @@ use firewall_policy::host::{Memory, decide_after};
 use firewall_policy::oracle::{Allowances, evaluate_at};
 use firewall_policy::time;
 use firewall_tests::frames::{Frame, Ipv4, ethernet, udp};
+use firewall_tests::number;
 use firewall_tests::patience;
 use firewall_tests::policies::parse;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -96,12 +97,6 @@ fn limits_that_go_on_are_judged_in_order() {
     assert_eq!(counted, [7, 3, 4, 2, 3, 4, 2]);
 }
 
-/// A number from the environment.
-fn number(variable: &str, otherwise: u64) -> u64 {
-    let text = std::env::var(variable).ok();
-    text.map_or(otherwise, |text| text.parse().unwrap())
-}
-
 /// Binds this thread to one of the processors that there are, one after the other: a run is on the
 /// processor that asks for it, so this is what a queue's interrupts would be.
 fn bind(thread: usize) {
@@ -170,7 +165,7 @@ fn the_configured_rate_passes_on_any_number_of_processors() {
     for per in ["source", "rule"] {
         for threads in [1, 2, 8] {
             let loaded = load("drop", &rules.replace("PER", per));
-            let time = Duration::from_secs(number("FIREWALL_SECONDS", 2));
+            let time = Duration::from_secs(number("FIREWALL_SECONDS", 2).unwrap());
             let (count, ran) = race(&loaded, threads, time);
             let wanted = RATE * ran.as_secs_f64();
             let over = hits(&loaded, 1);
@@ -191,7 +186,7 @@ fn a_heavy_source_is_held_while_others_spray() {
         "drop",
         "- {name: dns, proto: udp, limit: {rate: 1k/s, burst: 2k, per: source}, action: pass}\n",
     );
-    let sprayed = number("FIREWALL_CASES", 400_000);
+    let sprayed = number("FIREWALL_CASES", 400_000).unwrap();
     let before = map_memory();
     assert!(before > 0, "no map is accounted for");
     let barrier = Barrier::new(THREADS as usize);

@@ -21,6 +21,7 @@ use firewall_policy::rule::Policy;
 use firewall_policy::tables::Tables;
 use firewall_tests::frames::{Frame, Ipv4, ethernet, udp};
 use firewall_tests::keyed;
+use firewall_tests::number;
 use firewall_tests::policies::parse;
 use random::{Random, Style, headers, policy};
 use std::collections::HashSet;
@@ -77,8 +78,7 @@ fn comparable(event: &Event) -> Event {
 #[test]
 #[ignore = "needs root"]
 fn oracle_host_and_kernel_write_the_same_events() {
-    let cases = std::env::var("FIREWALL_CASES").ok();
-    let cases = cases.map_or(6_000, |text| text.parse().unwrap());
+    let cases = number("FIREWALL_CASES", 6_000).unwrap() as usize;
     let mut random = Random(7);
     let (mut done, mut written, mut nexts) = (0, 0, 0);
     while done < cases {

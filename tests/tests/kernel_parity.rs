@@ -14,7 +14,7 @@ use firewall_policy::host;
 use firewall_policy::rule::Policy;
 use firewall_policy::tables::Tables;
 use firewall_tests::frames::{self, Frame, Taste};
-use firewall_tests::fuzz::budget;
+use firewall_tests::number;
 use firewall_tests::policies;
 use firewall_tests::random::Random;
 use std::collections::BTreeMap;
@@ -135,7 +135,7 @@ fn load(policy: &Policy, zone: u32) -> (Tables, Loaded) {
 #[test]
 #[ignore = "needs root"]
 fn host_and_kernel_agree_on_random_frames() {
-    let frames = FRAMES.min(budget(FRAMES as u64).unwrap() as usize);
+    let frames = FRAMES.min(number("FIREWALL_FRAMES", FRAMES as u64).unwrap() as usize);
     let mut total = 0;
     let mut reasons = std::collections::BTreeSet::new();
     for (name, policy) in policies::shipped().unwrap() {

@@ -8,6 +8,7 @@ use firewall_common::field::Field;
 use firewall_common::key::PacketKey;
 use firewall_tests::frames::Frame;
 use firewall_tests::keyed;
+use firewall_tests::number;
 use firewall_tests::trial::Trial;
 use random::{Random, Style, headers, policy};
 
@@ -15,23 +16,16 @@ use random::{Random, Style, headers, policy};
 mod random;
 
 /// How many frames there are, if `FIREWALL_CASES` does not say.
-const CASES: usize = 20_000;
+const CASES: u64 = 20_000;
 
 /// Frames that each policy gets.
 const FRAMES: usize = 500;
 
-fn number(variable: &str, default: usize) -> Result<usize> {
-    std::env::var(variable).map_or(Ok(default), |text| {
-        text.parse()
-            .with_context(|| format!("{variable}={text}: expected a number"))
-    })
-}
-
 #[test]
 #[ignore = "needs root"]
 fn random_policies() -> Result<()> {
-    let cases = number("FIREWALL_CASES", CASES)?;
-    let mut random = Random(number("FIREWALL_SEED", 1)? as u64);
+    let cases = number("FIREWALL_CASES", CASES)? as usize;
+    let mut random = Random(number("FIREWALL_SEED", 1)?);
     let (mut done, mut decided, mut policies, mut refused) = (0, 0, 0, 0);
     while done < cases {
         let size = match random.below(10) {

@@ -12,6 +12,7 @@ use firewall_ctl::kernel::flows::{FlowState, FlowTable, now};
 use firewall_ctl::kernel::program::Loaded;
 use firewall_policy::host::{Memory, decide_after, record};
 use firewall_tests::fuzz::{Case, Connections, Event, connection_frame, hex};
+use firewall_tests::number;
 use firewall_tests::oracle::flows::{Flows, Message, Packet, Segment};
 use firewall_tests::policies::parse;
 use firewall_tests::random::Random;
@@ -23,11 +24,6 @@ default: {in: drop, essential: false}
 rules:
   - {name: replies, state: established, action: pass}
 ";
-
-fn number(name: &str, otherwise: u64) -> u64 {
-    let text = std::env::var(name).ok();
-    text.map_or(otherwise, |text| text.parse().unwrap())
-}
 
 /// `count`, or a tenth of it where `cargo xtask vm` emulates the processor.
 fn many(count: u64) -> u64 {
@@ -79,7 +75,7 @@ fn programs_host_and_model_agree_on_random_traffic() {
     let mut clock = Clock::of(&loaded);
     let (memory, mut flows) = (Memory::default(), Flows::default());
     flows.now = 1;
-    let mut traffic = Connections::new(number("FIREWALL_SEED", 7), 6);
+    let mut traffic = Connections::new(number("FIREWALL_SEED", 7).unwrap(), 6);
     for step in 0..many(60_000) {
         memory.now.set(flows.now << 30);
         clock.stand_still();
@@ -153,7 +149,7 @@ fn what_nobody_asked_for_never_passes() {
     let mut flows = Flows::default();
     let mut clock = Clock::of(&loaded);
     // Some thousand connections of this host, none of which is waited for here.
-    let mut traffic = Connections::new(number("FIREWALL_SEED", 3), 60);
+    let mut traffic = Connections::new(number("FIREWALL_SEED", 3).unwrap(), 60);
     let mut out = 0;
     while out < 8_000 {
         if let Event::Out(packet, frame) = traffic.event(&flows) {
@@ -164,9 +160,9 @@ fn what_nobody_asked_for_never_passes() {
     }
     let known = flows.len();
     assert!(known > 3_000, "{known}");
-    let mut random = Random::new(number("FIREWALL_SEED", 3));
+    let mut random = Random::new(number("FIREWALL_SEED", 3).unwrap());
     let (mut sent, mut asked) = (0, 0);
-    let cases = number("FIREWALL_CASES", many(100_000));
+    let cases = number("FIREWALL_CASES", many(100_000)).unwrap();
     while sent < cases {
         clock.stand_still();
         let (packet, frame) = match traffic.event(&flows) {

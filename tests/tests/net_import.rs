@@ -21,6 +21,7 @@ use firewall_policy::import::{self, Effect, Imported, LeftOut, Options};
 use firewall_policy::rule::Policy;
 use firewall_policy::source::{NoFiles, read_policy};
 use firewall_policy::tables::Tables;
+use firewall_tests::number;
 use firewall_tests::original::Original;
 use firewall_tests::random::Random;
 use firewall_tests::trial::Trial;
@@ -28,7 +29,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Frames for each set of rules, unless `FIREWALL_CASES` says more (at most 60,000).
-const FRAMES: usize = 1_500;
+const FRAMES: u64 = 1_500;
 
 /// An interface that no rule names.
 const OTHER: &str = "other0";
@@ -91,11 +92,7 @@ fn compare(name: &str, imported: &Imported, rules: &dyn Load, local: &[String]) 
     let aims = Aims::of(&rules.texts());
     let mut random = Random::new(0x1e57);
     let families = rules.families();
-    let count = std::env::var("FIREWALL_CASES").ok();
-    let count = count
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(FRAMES)
-        .min(60_000);
+    let count = number("FIREWALL_CASES", FRAMES).unwrap().min(60_000);
     // Each is the first packet of its connection: none answers another.
     let mut known = BTreeSet::new();
     let broadcasts: Vec<u32> = local.iter().filter_map(|text| broadcast(text)).collect();

@@ -129,6 +129,43 @@ fn the_filter_outlives_its_daemon() {
     victim.recv(&mut [0; 64]).unwrap();
 }
 
+/// A pin that somebody removes takes the filter off that interface: `status` says so until the
+/// policy is applied again, whether a daemon runs or not.
+#[test]
+#[ignore = "needs root"]
+fn an_interface_that_has_lost_its_filter_is_told() {
+    let pair = Pair::new().unwrap();
+    pair.inside
+        .ip("link add wan1 type veth peer name far1")
+        .unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    ctl.start_with(&policy, &["-i", "wan1"]).unwrap();
+    assert_eq!(ctl.json(&["status"]).unwrap()["state"], "active");
+
+    let degraded = |ctl: &Ctl<'_>| {
+        let output = ctl.run(&["-o", "json", "status"]).unwrap();
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{status}");
+        assert_eq!(status["state"], "degraded", "{status}");
+        let warnings = status["warnings"].as_array().unwrap();
+        assert_eq!(warnings.len(), 1, "{status}");
+        let warning = warnings[0].as_str().unwrap();
+        assert!(warning.contains("wan1"), "{warning}");
+        warning.to_owned()
+    };
+    std::fs::remove_file(ctl.pins().join("links/wan1")).unwrap();
+    ctl.snapshot().unwrap();
+    let told = degraded(&ctl);
+    ctl.kill().unwrap();
+    assert_eq!(degraded(&ctl), told, "without the daemon");
+
+    ctl.start_with(&policy, &["-i", "wan1"]).unwrap();
+    let status = ctl.json(&["status"]).unwrap();
+    assert_eq!(status["state"], "active", "{status}");
+    assert_eq!(status["interfaces"].as_array().unwrap().len(), 2);
+}
+
 #[test]
 #[ignore = "needs root"]
 fn apply_keeps_the_counters_of_rules_that_keep_their_names() {

@@ -6,6 +6,7 @@
 
 use firewall_tests::ctl::Ctl;
 use firewall_tests::netns::{INSIDE_V4, INSIDE_V6};
+use firewall_tests::number;
 use firewall_tests::routed::{FAR_INTERFACE, FAR_V4, FAR_V6, Routed};
 use firewall_tests::snapshot::reason;
 use std::io::{Read, Write};
@@ -111,7 +112,7 @@ fn fragments_of_a_narrow_path_arrive_whole() {
 #[test]
 #[ignore = "needs root"]
 fn connections_outlive_their_neighbour_entries() {
-    let seconds = std::env::var("FIREWALL_SECONDS").map_or(10, |text| text.parse().unwrap());
+    let seconds = number("FIREWALL_SECONDS", 10).unwrap();
     let net = Routed::new(MTU).unwrap();
     let mut ctl = Ctl::new(&net.pair.inside).unwrap();
     let policy = ctl.policy(POLICY).unwrap();

@@ -10,6 +10,7 @@ use firewall_ctl::kernel::bench::{Bed, HEADER, Header};
 use firewall_tests::ctl::Ctl;
 use firewall_tests::frames::{self, checksum};
 use firewall_tests::netns::{INSIDE_V4, INTERFACE, OUTSIDE_V4, Pair};
+use firewall_tests::number;
 use firewall_tests::patience;
 use firewall_tests::random::Random;
 use firewall_tests::snapshot::{reason, rule};
@@ -138,9 +139,7 @@ fn flood(protect: bool, kernel_cookies: &str) -> Flood {
         .run(|| TcpStream::connect_timeout(&(INSIDE_V4, PORT).into(), CONNECTS).unwrap());
     assert!(echoes(&mut stays), "before the flood");
 
-    let clients: u64 = std::env::var("FIREWALL_CASES")
-        .map_or(Ok(500), |cases| cases.parse())
-        .unwrap();
+    let clients = number("FIREWALL_CASES", 500).unwrap();
     let (left, succeeded, tried) = (
         AtomicU64::new(clients),
         AtomicU64::new(0),

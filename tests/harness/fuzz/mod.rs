@@ -112,20 +112,6 @@ impl Case {
     }
 }
 
-/// How many frames to go through: the environment variable `FIREWALL_FRAMES`, or `default`.
-///
-/// # Errors
-/// The variable is not a number.
-pub fn budget(default: u64) -> Result<u64> {
-    match std::env::var("FIREWALL_FRAMES") {
-        Ok(text) => text
-            .replace('_', "")
-            .parse()
-            .with_context(|| format!("FIREWALL_FRAMES={text} is not a number")),
-        Err(_) => Ok(default),
-    }
-}
-
 /// Two digits a byte.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
