@@ -21,7 +21,7 @@ use firewall_common::parse::Packet;
 /// proves once; it finds nothing in it where no rule rejects.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_may_answer(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
+pub(crate) extern "C" fn fw_may_answer(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
     if constant(|c| &c.answers) == answers::NO {
         return 0;
     }
@@ -36,7 +36,7 @@ pub extern "C" fn fw_may_answer(ctx: *mut xdp_md, packet: *const Packet) -> u64 
 /// Makes the frame the answer to its sender: 1, or 0 if that cannot be. Likewise.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_answer(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
+pub(crate) extern "C" fn fw_answer(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
     if constant(|c| &c.answers) == answers::NO {
         return 0;
     }
@@ -58,7 +58,7 @@ pub extern "C" fn fw_answer(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
 /// closure that builds the answer the frame of this function is too large for the kernel's stack.)
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_handshake(ctx: *mut xdp_md, packet: *const Packet, cookie: u64) -> u64 {
+pub(crate) extern "C" fn fw_handshake(ctx: *mut xdp_md, packet: *const Packet, cookie: u64) -> u64 {
     if constant(|c| &c.syn_protect) == 0 {
         return 0;
     }

@@ -148,7 +148,7 @@ fn in_buffers() -> bool {
 /// as often, and as a local function it gives up.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_copy(ctx: *mut xdp_md, offset: u64, bytes: u32) -> u64 {
+pub(crate) extern "C" fn fw_copy(ctx: *mut xdp_md, offset: u64, bytes: u32) -> u64 {
     if !in_buffers() {
         return u64::MAX;
     }
@@ -180,7 +180,7 @@ fn scratch_size() -> u64 {
 /// which of its many paths the packet was filled in.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_parse(ctx: *mut xdp_md, packet: *mut Packet) -> u64 {
+pub(crate) extern "C" fn fw_parse(ctx: *mut xdp_md, packet: *mut Packet) -> u64 {
     let frame = XdpFrame::new(&XdpContext::new(ctx));
     // SAFETY: the verifier lets only writable memory of this type through, or null.
     match unsafe { packet.as_mut() } {
@@ -192,7 +192,7 @@ pub extern "C" fn fw_parse(ctx: *mut xdp_md, packet: *mut Packet) -> u64 {
 /// As [`fw_parse`], for the packet inside the tunnel `packet`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_parse_inner(ctx: *mut xdp_md, packet: *mut Packet) -> u64 {
+pub(crate) extern "C" fn fw_parse_inner(ctx: *mut xdp_md, packet: *mut Packet) -> u64 {
     let frame = XdpFrame::new(&XdpContext::new(ctx));
     // SAFETY: as above.
     match unsafe { packet.as_mut() } {
@@ -205,7 +205,7 @@ pub extern "C" fn fw_parse_inner(ctx: *mut xdp_md, packet: *mut Packet) -> u64 {
 /// not look at state the verifier finds nothing in it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_state(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
+pub(crate) extern "C" fn fw_state(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
     if constant(|c| &c.flows) == 0 {
         return u64::from(state_field::NEW);
     }

@@ -247,7 +247,7 @@ impl Machine for Kernel {
 /// every way in which the parser can have filled the key in; and it has a stack frame of its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_walk_v4(key: *const PacketKey, bytes: u64, cpu: u64) -> u64 {
+pub(crate) extern "C" fn fw_walk_v4(key: *const PacketKey, bytes: u64, cpu: u64) -> u64 {
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     match unsafe { key.as_ref() } {
         Some(key) => classify::walk_v4(&Kernel { bytes, cpu }, key),
@@ -258,7 +258,7 @@ pub extern "C" fn fw_walk_v4(key: *const PacketKey, bytes: u64, cpu: u64) -> u64
 /// As [`fw_walk_v4`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_walk_v6(key: *const PacketKey, bytes: u64, cpu: u64) -> u64 {
+pub(crate) extern "C" fn fw_walk_v6(key: *const PacketKey, bytes: u64, cpu: u64) -> u64 {
     // SAFETY: as above.
     match unsafe { key.as_ref() } {
         Some(key) => classify::walk_v6(&Kernel { bytes, cpu }, key),
@@ -270,7 +270,7 @@ pub extern "C" fn fw_walk_v6(key: *const PacketKey, bytes: u64, cpu: u64) -> u64
 /// policy that does not follow fragments the verifier finds nothing in it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_fragment(packet: *const Packet, bytes: u64, passes: u64) -> u64 {
+pub(crate) extern "C" fn fw_fragment(packet: *const Packet, bytes: u64, passes: u64) -> u64 {
     if maps::constant(|c| &c.packet.fragments) != abi::fragments::FOLLOW_FIRST {
         return fragments::GOES_ON;
     }
@@ -285,7 +285,7 @@ pub extern "C" fn fw_fragment(packet: *const Packet, bytes: u64, passes: u64) ->
 /// limits the verifier finds nothing in it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_bucket(key: *const PacketKey, rule: u64) -> u64 {
+pub(crate) extern "C" fn fw_bucket(key: *const PacketKey, rule: u64) -> u64 {
     if maps::constant(|c| &c.buckets_layout) | maps::constant(|c| &c.expires) == 0 {
         return limits::EXEMPT;
     }
@@ -299,7 +299,7 @@ pub extern "C" fn fw_bucket(key: *const PacketKey, rule: u64) -> u64 {
 /// Taking a packet from a bucket, likewise.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_pay(bucket: u64, rule: u64) -> u64 {
+pub(crate) extern "C" fn fw_pay(bucket: u64, rule: u64) -> u64 {
     if maps::constant(|c| &c.buckets_layout) | maps::constant(|c| &c.expires) == 0 {
         return limits::WITHIN;
     }
@@ -309,7 +309,7 @@ pub extern "C" fn fw_pay(bucket: u64, rule: u64) -> u64 {
 /// Banning a packet's source, likewise.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_ban(key: *const PacketKey, rule: u64, bytes: u64) -> u64 {
+pub(crate) extern "C" fn fw_ban(key: *const PacketKey, rule: u64, bytes: u64) -> u64 {
     if maps::constant(|c| &c.has_ban) == 0 {
         return 0;
     }
@@ -323,7 +323,7 @@ pub extern "C" fn fw_ban(key: *const PacketKey, rule: u64, bytes: u64) -> u64 {
 /// Writing an event, likewise.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_log(
+pub(crate) extern "C" fn fw_log(
     key: *const PacketKey,
     rule: u64,
     found: u64,
@@ -343,7 +343,7 @@ pub extern "C" fn fw_log(
 /// The search for the live sets of an address, likewise.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_sets(key: *const PacketKey, is_destination: u64, bytes: u64) -> u64 {
+pub(crate) extern "C" fn fw_sets(key: *const PacketKey, is_destination: u64, bytes: u64) -> u64 {
     // SAFETY: as above.
     match unsafe { key.as_ref() } {
         Some(key) => live::sets_of(&Kernel { bytes, cpu: 0 }, key, is_destination != 0),

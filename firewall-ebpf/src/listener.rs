@@ -48,7 +48,7 @@ struct Segment {
 /// function, which the verifier proves once; it finds nothing in it where no rule protects.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_listener(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
+pub(crate) extern "C" fn fw_listener(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
     if constant(|c| &c.syn_protect) == 0 {
         return GO_ON;
     }
@@ -168,6 +168,10 @@ fn is_for_this_host(ctx: *mut xdp_md, segment: &Segment, route: &mut [u32; WORDS
         (route[4], route[8]) = (ip[3], ip[4]);
     } else {
         route[0] = AF_INET6;
+        #[expect(
+            clippy::manual_memcpy,
+            reason = "copies of slices take more instructions"
+        )]
         for word in 0..4 {
             route[4 + word] = ip[2 + word];
             route[8 + word] = ip[6 + word];

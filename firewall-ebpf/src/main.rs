@@ -26,7 +26,7 @@ use kernel::Kernel;
 
 /// XDP entry point.
 #[xdp]
-pub fn fw_xdp(ctx: XdpContext) -> u32 {
+fn fw_xdp(ctx: XdpContext) -> u32 {
     let frame = frame::XdpFrame::new(&ctx);
     let interface = maps::interface(ctx.ingress_ifindex() as u32);
     let bytes = frame.len();
@@ -49,7 +49,7 @@ const NEXT: i32 = -1;
 /// TC egress entry point: takes note of what this host sends, in generations that look at state. It
 /// never stops a packet.
 #[classifier]
-pub fn fw_egress(ctx: TcContext) -> i32 {
+fn fw_egress(ctx: TcContext) -> i32 {
     let frame = skb::SkbFrame::new(ctx.skb.skb);
     flows::record(&Kernel::outgoing(), &frame);
     NEXT

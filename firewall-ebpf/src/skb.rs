@@ -87,7 +87,7 @@ impl Frame for SkbFrame {
 /// The parser as a global function, proved once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_parse_out(ctx: *mut __sk_buff, packet: *mut Packet) -> u64 {
+pub(crate) extern "C" fn fw_parse_out(ctx: *mut __sk_buff, packet: *mut Packet) -> u64 {
     let frame = SkbFrame::new(ctx);
     // SAFETY: the verifier lets only writable memory of this type through, or null.
     match unsafe { packet.as_mut() } {
@@ -99,7 +99,7 @@ pub extern "C" fn fw_parse_out(ctx: *mut __sk_buff, packet: *mut Packet) -> u64 
 /// What a parsed packet makes of its flow, as a global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn fw_record(ctx: *mut __sk_buff, packet: *const Packet) -> u64 {
+pub(crate) extern "C" fn fw_record(ctx: *mut __sk_buff, packet: *const Packet) -> u64 {
     let frame = SkbFrame::new(ctx);
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     if let Some(packet) = unsafe { packet.as_ref() } {

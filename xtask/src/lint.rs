@@ -1,5 +1,6 @@
 //! `cargo xtask fmt` and `cargo xtask lint`.
 
+use crate::setup::Compiler;
 use crate::{layers, process, workspace::Workspace};
 use anyhow::{Result, bail};
 use std::process::{Command, ExitCode};
@@ -32,6 +33,16 @@ pub(crate) fn command(workspace: &Workspace) -> Result<ExitCode> {
     if process::run(&mut clippy).is_err() {
         failures.push("clippy: see above".to_owned());
     }
+    if let Some(mut clippy) = kernel_clippy(workspace)? {
+        if process::run(&mut clippy).is_err() {
+            failures.push("clippy of the kernel program: see above".to_owned());
+        }
+    } else {
+        println!(
+            "the eBPF compiler has no clippy: the kernel program is not checked (cargo xtask setup \
+             --all)"
+        );
+    }
     let offences = layers::check(workspace)?;
     for offence in &offences {
         println!("{offence}");
@@ -58,6 +69,23 @@ pub(crate) fn command(workspace: &Workspace) -> Result<ExitCode> {
     }
     println!("lint: nothing to complain about");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Clippy for `firewall-ebpf`, which only the compiler for the BPF target can check.
+fn kernel_clippy(workspace: &Workspace) -> Result<Option<Command>> {
+    let Some(compiler) = Compiler::find()? else {
+        return Ok(None);
+    };
+    let Some(mut clippy) = compiler.clippy() else {
+        return Ok(None);
+    };
+    clippy
+        .current_dir(workspace.root.join("firewall-ebpf"))
+        .args(["--release", "--locked", "-Z", "build-std=core"])
+        .args(["--target", "bpfel-unknown-none", "--target-dir"])
+        .arg(workspace.target.join("bpf/clippy"))
+        .args(["--", "-D", "warnings"]);
+    Ok(Some(clippy))
 }
 
 fn formatters(workspace: &Workspace) -> Vec<Command> {

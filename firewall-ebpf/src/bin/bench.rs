@@ -52,7 +52,7 @@ static LONG: Global<u32> = Global::new(0);
 
 /// Puts the next header in, then calls the program under test.
 #[xdp]
-pub fn bench_headers(ctx: XdpContext) -> u32 {
+fn bench_headers(ctx: XdpContext) -> u32 {
     if next_header(&ctx).is_some() {
         // SAFETY: the kernel checks the index; on failure this returns.
         unsafe { TARGET.tail_call(&ctx, 0) };
@@ -62,7 +62,7 @@ pub fn bench_headers(ctx: XdpContext) -> u32 {
 
 /// Puts the next header in, then sends the frame.
 #[xdp]
-pub fn bench_send(ctx: XdpContext) -> u32 {
+fn bench_send(ctx: XdpContext) -> u32 {
     match next_header(&ctx) {
         Some(()) => XDP_TX,
         None => XDP_ABORTED,
@@ -71,13 +71,13 @@ pub fn bench_send(ctx: XdpContext) -> u32 {
 
 /// The least that a program can do.
 #[xdp]
-pub fn bench_drop(_ctx: XdpContext) -> u32 {
+fn bench_drop(_ctx: XdpContext) -> u32 {
     XDP_DROP
 }
 
 /// Drops IPv4 sources that the kernel's trie of prefixes holds. Parses no more than it must.
 #[xdp]
-pub fn bench_trie(ctx: XdpContext) -> u32 {
+fn bench_trie(ctx: XdpContext) -> u32 {
     const SOURCE: usize = ETHERNET + 12;
     let source = ctx.data() + SOURCE;
     if source + 4 > ctx.data_end() {

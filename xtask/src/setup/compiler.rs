@@ -68,23 +68,64 @@ impl Compiler {
 
     /// This compiler's cargo, with nothing of the outer cargo in its environment.
     pub(crate) fn cargo(&self) -> Command {
-        let mut command = match &self.route {
+        match &self.route {
             Route::Nightly(name) => {
                 let mut command = Command::new("rustup");
                 command.args(["run", name, "cargo"]);
+                process::forget_outer_cargo(&mut command);
                 command
             }
-            Route::Debian => Command::new("/usr/bin/cargo"),
-        };
-        process::forget_outer_cargo(&mut command);
-        if self.route == Route::Debian {
-            // -Z options on a release compiler; that is how the compiler builds its own core.
-            command
-                .env("RUSTC", "/usr/bin/rustc")
-                .env("RUSTC_BOOTSTRAP", "1");
+            Route::Debian => debians_own("/usr/bin/cargo"),
         }
-        command
     }
+
+    /// `clippy` of this compiler, for the arguments of a build; `None` where it is not installed.
+    pub(crate) fn clippy(&self) -> Option<Command> {
+        let command = || {
+            let mut command = match &self.route {
+                Route::Nightly(_) => self.cargo(),
+                // By its name: cargo would take that of rustup, where both are there.
+                Route::Debian => debians_own("/usr/bin/cargo-clippy"),
+            };
+            command.arg("clippy");
+            command
+        };
+        process::ask(command().arg("--version"))?;
+        Some(command())
+    }
+}
+
+/// A program of Debian's, with nothing of the outer cargo in its environment.
+fn debians_own(program: &str) -> Command {
+    let mut command = Command::new(program);
+    process::forget_outer_cargo(&mut command);
+    // -Z options on a release compiler; that is how the compiler builds its own core.
+    command
+        .env("CARGO", "/usr/bin/cargo")
+        .env("RUSTC", "/usr/bin/rustc")
+        .env("RUSTC_BOOTSTRAP", "1");
+    command
+}
+
+/// How this compiler's clippy stands, for the table. Lint alone uses it.
+pub(super) fn survey_clippy() -> Result<State> {
+    let Some(compiler) = Compiler::find()? else {
+        return Ok(missing(
+            "no eBPF compiler",
+            Remedy::Manual("install the eBPF compiler first".to_owned()),
+        ));
+    };
+    if compiler.clippy().is_some() {
+        return Ok(State::Ready {
+            version: compiler.release,
+            origin: "the eBPF compiler's".to_owned(),
+        });
+    }
+    let remedy = match compiler.route {
+        Route::Nightly(name) => Remedy::Clippy(name),
+        Route::Debian => Remedy::Packages(vec!["rust-web-clippy".to_owned()]),
+    };
+    Ok(missing("not found", remedy))
 }
 
 /// How the compiler stands, for the table.

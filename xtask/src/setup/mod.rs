@@ -24,8 +24,8 @@ pub(crate) struct Args {
     /// Report only; exit code 1 if something is missing
     #[arg(long)]
     check: bool,
-    /// Install cargo-deny too, which `cargo xtask lint` uses where it is present (takes minutes),
-    /// and qemu for `cargo xtask vm`
+    /// Install what `cargo xtask lint` uses where it is present, too: cargo-deny (takes minutes) and
+    /// clippy for the kernel program; and qemu for `cargo xtask vm`
     #[arg(long)]
     all: bool,
 }
@@ -79,6 +79,8 @@ enum Remedy {
     BpfLinker,
     /// `cargo install` for the user.
     CargoDeny,
+    /// Clippy for a rustup toolchain.
+    Clippy(String),
     /// `mount -t bpf`.
     MountBpffs,
     /// Nothing that set-up could do: what the user has to do.
@@ -97,6 +99,7 @@ impl Remedy {
                 )
             }
             Self::CargoDeny => "cargo install cargo-deny".to_owned(),
+            Self::Clippy(name) => format!("rustup component add clippy --toolchain {name}"),
             Self::MountBpffs => "mount -t bpf bpf /sys/fs/bpf".to_owned(),
             Self::Manual(what) => what.clone(),
         }
@@ -217,6 +220,13 @@ fn apply(workspace: &Workspace, remedy: &Remedy) -> Result<()> {
         Remedy::CargoDeny => {
             process::run(process::host_cargo().args(["install", "cargo-deny", "--locked"]))
         }
+        Remedy::Clippy(name) => process::run(Command::new("rustup").args([
+            "component",
+            "add",
+            "clippy",
+            "--toolchain",
+            name,
+        ])),
         Remedy::MountBpffs => {
             process::run(process::as_root("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"]))
         }
@@ -257,6 +267,10 @@ fn survey(workspace: &Workspace, need: Need) -> Result<Vec<Item>> {
     }
     if need >= Need::All {
         items.push(cargo_deny());
+        items.push(Item {
+            name: "eBPF clippy",
+            state: compiler::survey_clippy()?,
+        });
     }
     Ok(items)
 }
