@@ -240,8 +240,13 @@ fn read_text(name: &str, from: impl Read, size: Option<u64>) -> Result<String, F
             .filter(|&&byte| byte == b'\n')
             .count()
             + 1;
+        // The byte order mark of an editor on Windows.
+        let encoding = match error.as_bytes() {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "utf-16",
+            _ => "latin1",
+        };
         invalid(format!("{name} is not UTF-8 text (line {line}, byte {at})"))
-            .help(format!("convert it: iconv -f latin1 -t utf-8 {name}"))
+            .help(format!("convert it: iconv -f {encoding} -t utf-8 {name}"))
     })?;
     Ok(text)
 }

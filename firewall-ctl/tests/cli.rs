@@ -131,6 +131,7 @@ fn policy_files_that_cannot_be_read_are_exit_3() {
     folder.write("empty.yaml", "");
     folder.write("blank.yaml", "\n  \n");
     folder.write("latin1.yaml", b"version: 1\n# caf\xe9\n");
+    folder.write("utf16.yaml", b"\xff\xfev\0e\0r\0");
     std::fs::create_dir(folder.0.join("rules.d")).unwrap();
     // A file with a hole: 100 MB by its size, nothing on the disk.
     let large = std::fs::File::create(folder.0.join("large.yaml")).unwrap();
@@ -141,6 +142,7 @@ fn policy_files_that_cannot_be_read_are_exit_3() {
         "empty.yaml",
         "blank.yaml",
         "latin1.yaml",
+        "utf16.yaml",
         "rules.d",
         "large.yaml",
     ] {

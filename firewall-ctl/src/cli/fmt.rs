@@ -21,7 +21,7 @@ pub(super) struct Args {
     /// Replace the file, or those of the directory, instead of printing
     #[arg(short, long, conflicts_with = "check")]
     write: bool,
-    /// Print nothing; exit code 8 if the file is not in canonical form
+    /// List the files that are not in canonical form; exit code 8 if there are any
     #[arg(long)]
     check: bool,
 }
@@ -76,27 +76,28 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         .help("this is a bug of the firewall: please report it with the policy")
         .outcome("nothing written"));
     }
-    if args.check {
-        return Ok(if written == text {
-            Exit::Ok
-        } else {
-            Exit::Changes
-        });
-    }
-    if !args.write {
+    if !args.write && !args.check {
         context.print(&written)?;
-    } else if written != text {
-        let pairs = parts(&text).into_iter().zip(parts(&written));
-        for (_, after) in pairs.filter(|(before, after)| before.text != after.text) {
-            let file = match after.path {
-                "" => name.clone(),
-                path => Path::new(&name).join(path).display().to_string(),
-            };
+        return Ok(Exit::Ok);
+    }
+    let pairs = parts(&text).into_iter().zip(parts(&written));
+    for (_, after) in pairs.filter(|(before, after)| before.text != after.text) {
+        let file = match after.path {
+            "" => name.clone(),
+            path => Path::new(&name).join(path).display().to_string(),
+        };
+        if args.check {
+            context.print(&format!("{file}\n"))?;
+        } else {
             replace(&file, after.text)?;
             context.say(&format!("{file}: written"))?;
         }
     }
-    Ok(Exit::Ok)
+    Ok(if args.check && written != text {
+        Exit::Changes
+    } else {
+        Exit::Ok
+    })
 }
 
 /// Replaces a file whole: by a new one beside it that takes its name and its permissions.

@@ -186,7 +186,7 @@ fn frame_of_hex(text: &str) -> Result<Vec<u8>, Failure> {
         .collect();
     if frame.len() < 14 {
         return Err(wrong(format!(
-            "{} bytes are no Ethernet frame",
+            "an Ethernet frame has 14 bytes at least, not {}",
             frame.len()
         )));
     }
