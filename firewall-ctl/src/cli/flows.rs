@@ -245,7 +245,7 @@ impl View {
 /// The table for people.
 fn text(flows: &[View], all: usize) -> String {
     if all == 0 {
-        return "No flow fits.\n".to_owned();
+        return "No flows found.\n".to_owned();
     }
     let mut table = Table::new(&["PROTO", "REMOTE", "LOCAL", "STATE", ">IDLE", ">LEFT"]);
     for flow in flows {
@@ -303,6 +303,6 @@ mod tests {
             view("icmpv6", "2001:db8::1", 0),
         ];
         insta::assert_snapshot!(text(&flows, 5));
-        assert_eq!(text(&[], 0), "No flow fits.\n");
+        assert_eq!(text(&[], 0), "No flows found.\n");
     }
 }

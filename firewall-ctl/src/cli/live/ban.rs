@@ -123,7 +123,7 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
     });
     let renewed = match changed.renewed {
         0 => String::new(),
-        _ if changed.added == 0 => "; banned before, with another end".to_owned(),
+        1 if prefixes.len() == 1 => "; it was banned before".to_owned(),
         count => format!("; {count} of them were banned before"),
     };
     let text = format!("{who} banned {time}{renewed}");
