@@ -6,7 +6,7 @@
 //! Invariant: the numbers of [`Exit`] are part of the interface and are never changed.
 
 use crate::engine::{EngineError, Record};
-use firewall_policy::diag::Diagnostics;
+use firewall_policy::diag::{Diagnostics, harmless};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -246,7 +246,7 @@ impl Failure {
             };
             format!(": {} {}{place}", text("code"), text("message"))
         });
-        format!("{}{}", self.message, first.unwrap_or_default())
+        harmless(format!("{}{}", self.message, first.unwrap_or_default()))
     }
 }
 
@@ -271,23 +271,21 @@ impl Failure {
         } else {
             ("", "", "")
         };
+        let message = harmless(&self.message);
+        let [outcome, help] = [&self.outcome, &self.help].map(|part| part.as_deref().map(harmless));
         let mut text = String::new();
         if let Some(rendered) = &self.rendered {
             text.push_str(rendered);
             text.push('\n');
-            let outcome = self.outcome.as_ref().map(|o| format!(", {o}"));
-            text.push_str(&format!(
-                "{}{}.\n",
-                self.message,
-                outcome.unwrap_or_default()
-            ));
+            let outcome = outcome.map(|o| format!(", {o}"));
+            text.push_str(&format!("{message}{}.\n", outcome.unwrap_or_default()));
         } else {
-            text.push_str(&format!("{red}error{reset}: {}\n", self.message));
-            if let Some(outcome) = &self.outcome {
+            text.push_str(&format!("{red}error{reset}: {message}\n"));
+            if let Some(outcome) = outcome {
                 text.push_str(&format!("{cyan}note{reset}: {outcome}\n"));
             }
         }
-        if let Some(help) = &self.help {
+        if let Some(help) = help {
             text.push_str(&format!("{cyan}help{reset}: {help}\n"));
         }
         text
@@ -333,6 +331,14 @@ mod tests {
             failure.to_string(),
             "error: no\nnote: nothing loaded\nhelp: do this\n"
         );
+    }
+
+    #[test]
+    fn what_users_wrote_does_not_reach_the_terminal_as_it_is() {
+        let failure = Failure::new(Exit::Usage, "`\x1b[31m` is no port").help("not \u{202e}it");
+        let text = "error: `\\u{1b}[31m` is no port\nhelp: not \\u{202e}it\n";
+        assert_eq!(failure.to_text(false), text);
+        assert_eq!(failure.line(), "`\\u{1b}[31m` is no port");
     }
 
     #[test]

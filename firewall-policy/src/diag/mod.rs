@@ -116,13 +116,13 @@ impl std::error::Error for Diagnostics {}
 impl Diagnostic {
     /// Says what to write instead.
     pub(crate) fn help(&mut self, help: impl Into<String>) -> &mut Self {
-        self.help = Some(harmless(help.into()));
+        self.help = Some(harmless(help));
         self
     }
 
     /// Puts words next to the caret.
     pub(crate) fn label(&mut self, label: impl Into<String>) -> &mut Self {
-        self.label = Some(harmless(label.into()));
+        self.label = Some(harmless(label));
         self
     }
 
@@ -130,7 +130,7 @@ impl Diagnostic {
     pub(crate) fn also(&mut self, span: Span, label: impl Into<String>) -> &mut Self {
         self.related = Some(Related {
             place: Place::default(),
-            label: harmless(label.into()),
+            label: harmless(label),
             span,
         });
         self
@@ -339,9 +339,11 @@ pub(crate) fn show(text: &str) -> String {
     shown
 }
 
-/// The last guard of a message whose maker forgot [`show`]: no characters that a terminal obeys,
-/// but for the line breaks of longer helps.
-fn harmless(text: String) -> String {
+/// The last guard of a message that may quote what somebody wrote: no characters that a terminal
+/// obeys, but for the line breaks of longer helps.
+#[must_use]
+pub fn harmless(text: impl Into<String>) -> String {
+    let text = text.into();
     let escaped = |c: char| c != '\n' && obeyed(c);
     if text.contains(escaped) {
         return escape(text.chars(), escaped);
