@@ -39,6 +39,15 @@ pub fn number(variable: &str, otherwise: u64) -> anyhow::Result<u64> {
     }
 }
 
+/// Where random numbers begin: `otherwise`, so that a run repeats, or far from it if `FIREWALL_SEED`
+/// is set.
+///
+/// # Errors
+/// The variable is not a number.
+pub fn seed(otherwise: u64) -> anyhow::Result<u64> {
+    Ok(otherwise.wrapping_add(number("FIREWALL_SEED", 0)? << 20))
+}
+
 /// How long to wait for what takes `time` at most: longer in a guest that `cargo xtask vm`
 /// emulates, which sets `FIREWALL_EMULATED`.
 #[must_use]

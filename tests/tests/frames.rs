@@ -5,7 +5,7 @@
 
 use firewall_tests::evasion::rows;
 use firewall_tests::fuzz::{Case, Generator, corpus, policies};
-use firewall_tests::number;
+use firewall_tests::{number, seed};
 use std::collections::BTreeMap;
 use std::thread;
 
@@ -66,13 +66,14 @@ fn host_and_oracle_agree_on_kept_frames() {
 #[test]
 fn host_and_oracle_agree_on_fuzzed_frames() {
     let frames = number("FIREWALL_FRAMES", FRAMES).unwrap();
+    let first = seed(0).unwrap();
     let cases = policies().unwrap();
     let workers = thread::available_parallelism().map_or(1, usize::from) as u64;
     let results: Vec<(BTreeMap<&str, u64>, Vec<String>)> = thread::scope(|scope| {
         let workers: Vec<_> = (0..workers)
             .map(|worker| {
                 let cases = &cases;
-                scope.spawn(move || fuzz(cases, worker, frames.div_ceil(workers)))
+                scope.spawn(move || fuzz(cases, first + worker, frames.div_ceil(workers)))
             })
             .collect();
         workers

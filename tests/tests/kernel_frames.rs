@@ -9,7 +9,7 @@ use firewall_ctl::kernel::program::Loaded;
 use firewall_tests::evasion::rows;
 use firewall_tests::frames::Frame;
 use firewall_tests::fuzz::{Case, Generator, corpus, hex, minimise, policies};
-use firewall_tests::number;
+use firewall_tests::{number, seed};
 use std::collections::BTreeMap;
 
 /// Fuzzed frames over all policies, if `FIREWALL_FRAMES` says nothing.
@@ -102,9 +102,10 @@ fn program_host_and_oracle_agree() {
     let frames = number("FIREWALL_FRAMES", FRAMES)
         .unwrap()
         .div_ceil(cases.len() as u64);
-    for (seed, case) in cases.iter().enumerate() {
+    let first = seed(1000).unwrap();
+    for (turn, case) in cases.iter().enumerate() {
         let loaded = load(case);
-        let mut generator = Generator::new(1000 + seed as u64);
+        let mut generator = Generator::new(first + turn as u64);
         let fuzzed: Vec<Frame> = (0..frames).map(|_| generator.frame()).collect();
         for batch in std::iter::once(&kept[..]).chain(fuzzed.chunks(BATCH)) {
             let wrong = disagreements(&loaded, case, batch);
