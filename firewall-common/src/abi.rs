@@ -16,7 +16,7 @@ pub use limits::*;
 use crate::field::Field;
 
 /// Version of the map layouts. A daemon reuses pinned maps of the same version only.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// How many interfaces one host can filter. Slot 0 belongs to interfaces that are not listed.
 pub const INTERFACES: usize = 64;
@@ -335,6 +335,8 @@ pub struct Config {
     pub fragment_ms: u32,
     /// 1 if some rule looks at the state of a packet.
     pub flows: u32,
+    /// 1 if a UDP packet that belongs to nothing may pass: its answer makes no flow then.
+    pub asks_rules: u32,
     /// Bytes of the region [`crate::region::Region::Flows`]: a power of two, or 0 if the policy
     /// does not use it. (The loader writes the size of the map, which is never 0.)
     pub flows_size: u32,
@@ -426,6 +428,7 @@ impl Config {
             fragment_seed: 0,
             fragment_ms: 0,
             flows: 0,
+            asks_rules: 0,
             flows_size: 0,
             flows_seed: [0; 2],
             buckets_size: 0,

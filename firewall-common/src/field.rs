@@ -31,7 +31,7 @@ pub enum Field {
     Length = 9,
     /// 0 whole packet, 1 first fragment, 2 later fragment.
     Fragment = 10,
-    /// 0 new, 1 established: see [`crate::flows`].
+    /// 0 new, 1 established, 2 invalid: see [`crate::flows`].
     State = 11,
     /// The policy's live sets that the source address is in: a bit for each, see [`crate::live`].
     SourceSets = 12,
@@ -70,8 +70,7 @@ impl Field {
             Self::DestinationPort | Self::SourcePort | Self::Icmp | Self::Length => 65_536,
             Self::Vlan => 4_096,
             Self::Dscp => 64,
-            Self::Fragment => 3,
-            Self::State => 2,
+            Self::Fragment | Self::State => 3,
             Self::Proto | Self::TcpFlags | Self::Ttl | Self::SourceSets | Self::DestinationSets => {
                 256
             }

@@ -3,7 +3,7 @@
 //! Network byte order becomes host byte order here and nowhere else.
 
 use crate::answer;
-use crate::flows;
+use crate::flows::{self, Tuple};
 use crate::machine::Machine;
 use crate::parse::{Packet, Parsed, parse, parse_inner};
 use crate::reason::Reason;
@@ -40,8 +40,39 @@ pub trait Frame: Copy {
 
     /// [`crate::flows::record_packet`], likewise.
     #[inline(always)]
-    fn record<M: Machine>(&self, machine: &M, packet: &Packet) {
-        flows::record_packet(machine, self, packet);
+    fn record<M: Machine>(&self, machine: &M, packet: &Packet) -> u64 {
+        flows::record_packet(machine, self, packet)
+    }
+
+    /// [`crate::flows::open`], likewise.
+    #[inline(always)]
+    fn open<M: Machine>(&self, machine: &M, answer: &Packet) {
+        flows::open(machine, self, &answer.key);
+    }
+
+    /// What the kernel's sockets of this host say of a flow's tuple: [`flows::socket`]. The host
+    /// build knows of none.
+    #[inline(always)]
+    fn socket<M: Machine>(&self, _machine: &M, _tuple: &Tuple) -> u64 {
+        flows::socket::NONE
+    }
+
+    /// Whether an acknowledgement carries a valid cookie of the socket that listens where it goes.
+    #[inline(always)]
+    fn has_cookie<M: Machine>(&self, _machine: &M, _packet: &Packet) -> bool {
+        false
+    }
+
+    /// Whether a frame that goes out has come in before.
+    #[inline(always)]
+    fn is_forwarded(&self) -> bool {
+        false
+    }
+
+    /// Whether it goes out by the interface that it has come in on.
+    #[inline(always)]
+    fn is_hairpin(&self) -> bool {
+        false
     }
 
     /// [`crate::answer::judge`], likewise. In the kernel the frame is the answer after

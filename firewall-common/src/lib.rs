@@ -24,6 +24,7 @@ pub mod limits;
 pub mod live;
 pub mod log;
 pub mod machine;
+pub mod outgoing;
 pub mod parse;
 pub mod pipeline;
 pub mod reason;

@@ -204,6 +204,9 @@ pub const EXEMPT: u64 = u64::MAX - 1;
 /// No byte offset in the region: the rule's time has come.
 pub const EXPIRED: u64 = u64::MAX - 2;
 
+/// What stands in place of a limited rule for a packet that is only thought of.
+pub const OVER: u64 = (Action::OVER.0 as u64) << 32;
+
 /// The action `next`, and no counter slot: the rule does not match any more.
 pub(crate) const GOES_ON: u64 = (Action::NEXT.0 as u64) << 32 | 0xffff_ffff;
 

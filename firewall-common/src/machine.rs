@@ -119,6 +119,11 @@ pub trait Machine: Copy {
 
     /// Counts a packet for the rule with counter slot `slot`.
     fn count_rule(&self, slot: u32);
+
+    /// This place, for a packet that is only thought of: counts and logs nothing, and takes nothing
+    /// from a limit, over which every packet is ([`crate::limits::OVER`]).
+    #[must_use]
+    fn quiet(&self) -> Self;
 }
 
 /// The state of a loop that [`Machine::repeat`] runs. In the kernel it lives on the stack and goes

@@ -11,6 +11,7 @@ use crate::answer;
 use crate::kernel::Kernel;
 use crate::listener;
 use crate::maps::{add, constant, pin, scratch};
+use crate::sockets::fw_socket;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
@@ -19,7 +20,7 @@ use core::arch::asm;
 use core::ffi::c_void;
 use firewall_common::abi::{SCRATCH_SPARE, SCRATCH_STRIDE};
 use firewall_common::answer::within;
-use firewall_common::flows::{self, state_field};
+use firewall_common::flows::{self, Tuple, state_field};
 use firewall_common::frame::{Frame, Header, MAX_OFFSET};
 use firewall_common::machine::Machine;
 use firewall_common::parse::{Packet, Parsed, parse, parse_inner};
@@ -77,6 +78,16 @@ impl<const WHOLE: bool> Frame for BufferFrame<WHOLE> {
     #[inline(always)]
     fn state<M: Machine>(&self, _machine: &M, packet: &Packet) -> u32 {
         fw_state(self.ctx, packet) as u32
+    }
+
+    #[inline(always)]
+    fn socket<M: Machine>(&self, _machine: &M, tuple: &Tuple) -> u64 {
+        fw_socket(self.ctx, tuple)
+    }
+
+    #[inline(always)]
+    fn has_cookie<M: Machine>(&self, _machine: &M, packet: &Packet) -> bool {
+        listener::fw_cookie(self.ctx, packet) != 0
     }
 
     #[inline(always)]

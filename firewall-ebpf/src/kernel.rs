@@ -14,6 +14,9 @@ use firewall_common::reason::Reason;
 use firewall_common::region::Region;
 use firewall_common::{classify, fragments, limits, live, log};
 
+/// In place of a CPU's number: counts nowhere, because it lies beyond every counter map.
+const QUIET: u64 = 1 << 32;
+
 /// What one packet's walk needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Kernel {
@@ -47,6 +50,12 @@ impl Kernel {
     #[inline(always)]
     pub(crate) const fn outgoing() -> Self {
         Self::uncounted(0)
+    }
+
+    /// Whether this is for a packet that is only thought of.
+    #[inline(always)]
+    const fn is_quiet(&self) -> bool {
+        self.cpu == QUIET
     }
 
     /// Adds the packet to the counter at `offset` in this CPU's region of a counter map. An offset
@@ -169,12 +178,17 @@ impl Machine for Kernel {
 
     #[inline(always)]
     fn limit(&self, key: &PacketKey, rule: u64) -> u64 {
+        if self.is_quiet() {
+            return limits::OVER;
+        }
         fw_pay(fw_bucket(key, rule), rule)
     }
 
     #[inline(always)]
     fn log(&self, key: &PacketKey, rule: u64, found: u64) {
-        fw_log(key, rule, found, self.cpu, self.bytes);
+        if !self.is_quiet() {
+            fw_log(key, rule, found, self.cpu, self.bytes);
+        }
     }
 
     #[inline(always)]
@@ -229,6 +243,14 @@ impl Machine for Kernel {
         unsafe {
             asm!("{1} = xchg_64({0} + 0, {1})", in(reg) word(region, offset),
                 inout(reg) 0u64 => _, options(nostack));
+        }
+    }
+
+    #[inline(always)]
+    fn quiet(&self) -> Self {
+        Self {
+            cpu: QUIET,
+            ..*self
         }
     }
 

@@ -64,11 +64,34 @@ pub(crate) extern "C" fn fw_listener(ctx: *mut xdp_md, packet: *const Packet) ->
     // One piece of the stack for the parameters of both helpers: there is little of it.
     let mut room = [crate::maps::pin(0) as u32; WORDS];
     let said = ask(ctx, &mut segment, &mut room, opens);
-    if said == GO_ON || !is_for_this_host(ctx, &segment, &mut room) {
+    if said == GO_ON || said == VALID || !is_for_this_host(ctx, &segment, &mut room) {
         return GO_ON;
     }
     said
 }
+
+/// Whether an acknowledgement carries a valid cookie of the listening socket that it goes to: 1, or 0.
+/// Likewise, under a policy that looks at state.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_cookie(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
+    if constant(|c| &c.flows) == 0 {
+        return 0;
+    }
+    let frame = FirstBuffer::new(&XdpContext::new(ctx));
+    // SAFETY: as above.
+    let Some(packet) = (unsafe { packet.as_ref() }) else {
+        return 0;
+    };
+    let Some(mut segment) = copy(&frame, packet) else {
+        return 0;
+    };
+    let mut room = [crate::maps::pin(0) as u32; WORDS];
+    u64::from(ask(ctx, &mut segment, &mut room, false) == VALID)
+}
+
+/// What [`ask`] says of an acknowledgement with a valid cookie.
+const VALID: u64 = u64::MAX;
 
 /// Copies the headers to the stack.
 #[inline(always)]
@@ -148,6 +171,7 @@ fn ask(ctx: *mut xdp_md, segment: &mut Segment, tuple: &mut [u32; WORDS], opens:
         match (opens, said) {
             (true, 1..) => said as u64,
             (false, ENOENT) => FORGED,
+            (false, 0) => VALID,
             _ => GO_ON,
         }
     }

@@ -14,12 +14,13 @@ mod kernel;
 mod listener;
 mod maps;
 mod skb;
+mod sockets;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use firewall_common::flows;
 use firewall_common::frame::Frame as _;
+use firewall_common::outgoing::record;
 use firewall_common::pipeline::{Outcome, decide};
 use firewall_common::verdict::Verdict;
 use kernel::Kernel;
@@ -51,7 +52,8 @@ const NEXT: i32 = -1;
 #[classifier]
 fn fw_egress(ctx: TcContext) -> i32 {
     let frame = skb::SkbFrame::new(ctx.skb.skb);
-    flows::record(&Kernel::outgoing(), &frame);
+    let zone = u32::from(maps::interface(frame.leaves_by()).zone);
+    record(&Kernel::outgoing(), &frame, zone);
     NEXT
 }
 

@@ -6,9 +6,10 @@
 use crate::frame::Checked;
 use crate::kernel::Kernel;
 use crate::maps::{add, pin};
+use crate::sockets::fw_socket_out;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_pull_data;
-use firewall_common::flows;
+use firewall_common::flows::{self, Tuple};
 use firewall_common::frame::{Frame, MAX_OFFSET};
 use firewall_common::machine::Machine;
 use firewall_common::parse::{Packet, Parsed, parse};
@@ -35,6 +36,13 @@ impl SkbFrame {
             data: data as usize,
             end: end as usize,
         }
+    }
+
+    /// Index of the interface that it goes out by.
+    #[inline(always)]
+    pub(crate) fn leaves_by(&self) -> u32 {
+        // SAFETY: the context that the program was called with.
+        unsafe { (*self.ctx).ifindex }
     }
 }
 
@@ -66,8 +74,30 @@ impl Frame for SkbFrame {
     }
 
     #[inline(always)]
-    fn record<M: Machine>(&self, _machine: &M, packet: &Packet) {
-        fw_record(self.ctx, packet);
+    fn record<M: Machine>(&self, _machine: &M, packet: &Packet) -> u64 {
+        fw_record(self.ctx, packet)
+    }
+
+    #[inline(always)]
+    fn open<M: Machine>(&self, _machine: &M, answer: &Packet) {
+        fw_open(self.ctx, answer);
+    }
+
+    #[inline(always)]
+    fn socket<M: Machine>(&self, _machine: &M, tuple: &Tuple) -> u64 {
+        fw_socket_out(self.ctx, tuple)
+    }
+
+    #[inline(always)]
+    fn is_forwarded(&self) -> bool {
+        // SAFETY: the context that the program was called with.
+        unsafe { (*self.ctx).ingress_ifindex != 0 }
+    }
+
+    #[inline(always)]
+    fn is_hairpin(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.ctx).ingress_ifindex == (*self.ctx).ifindex }
     }
 
     #[inline(always)]
@@ -102,8 +132,19 @@ pub(crate) extern "C" fn fw_parse_out(ctx: *mut __sk_buff, packet: *mut Packet) 
 pub(crate) extern "C" fn fw_record(ctx: *mut __sk_buff, packet: *const Packet) -> u64 {
     let frame = SkbFrame::new(ctx);
     // SAFETY: the verifier lets only readable memory of this type through, or null.
-    if let Some(packet) = unsafe { packet.as_ref() } {
-        flows::record_packet(&Kernel::outgoing(), &frame, packet);
+    match unsafe { packet.as_ref() } {
+        Some(packet) => flows::record_packet(&Kernel::outgoing(), &frame, packet),
+        None => flows::DONE,
+    }
+}
+
+/// The flow of a datagram whose answer the rules would not let in, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_open(ctx: *mut __sk_buff, answer: *const Packet) -> u64 {
+    // SAFETY: as above.
+    if let Some(answer) = unsafe { answer.as_ref() } {
+        flows::open(&Kernel::outgoing(), &SkbFrame::new(ctx), &answer.key);
     }
     0
 }

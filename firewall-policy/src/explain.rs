@@ -324,8 +324,12 @@ fn found(policy: &Policy, key: &PacketKey, missed: Missed) -> String {
             }
             _ => value.to_string(),
         },
-        Field::State if value == state_field::ESTABLISHED => "established".into(),
-        Field::State => "new".into(),
+        Field::State => match value {
+            state_field::ESTABLISHED => "established",
+            state_field::INVALID => "invalid",
+            _ => "new",
+        }
+        .into(),
         Field::SourceSets | Field::DestinationSets => return found_in(policy, key, field),
         Field::Zone if value == 0 => return "no zone".into(),
         Field::Zone => policy.zones[value as usize].clone(),

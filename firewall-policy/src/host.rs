@@ -9,7 +9,9 @@ use firewall_common::abi::{Config, TABLES_SPARE};
 use firewall_common::answer::{self, Answer};
 use firewall_common::classify::{Hit, classify};
 use firewall_common::key::PacketKey;
+use firewall_common::limits;
 use firewall_common::live::{self, Meta};
+use firewall_common::log;
 use firewall_common::machine::Machine;
 use firewall_common::parse::{Packet, Parsed, parse};
 use firewall_common::pipeline::{self, Outcome};
@@ -96,14 +98,11 @@ pub fn record(tables: &Tables, memory: &Memory, frame: &[u8]) {
     }
     let counted = RefCell::new(Vec::new());
     let config = firewall_common::flows::egress_config(&tables.config);
-    let tables = Tables {
-        bytes: Vec::new(),
-        config,
-        live: Vec::new(),
-        report: Vec::new(),
+    let machine = HostMachine {
+        config: &config,
+        ..HostMachine::with_memory(tables, &counted, memory)
     };
-    let machine = HostMachine::with_memory(&tables, &counted, memory);
-    firewall_common::flows::record(&machine, &frame);
+    firewall_common::outgoing::record(&machine, &frame, 0);
 }
 
 /// What the program remembers of what has been before a packet.
@@ -190,9 +189,11 @@ const fn index(offset: u64, size: u32) -> usize {
 #[derive(Clone, Copy, Debug)]
 pub struct HostMachine<'a> {
     tables: &'a Tables,
+    config: &'a Config,
     counted: &'a RefCell<Vec<u32>>,
     /// `None`: it remembers nothing.
     memory: Option<&'a Memory>,
+    is_quiet: bool,
 }
 
 impl<'a> HostMachine<'a> {
@@ -201,8 +202,10 @@ impl<'a> HostMachine<'a> {
     pub fn new(tables: &'a Tables, counted: &'a RefCell<Vec<u32>>) -> Self {
         Self {
             tables,
+            config: &tables.config,
             counted,
             memory: None,
+            is_quiet: false,
         }
     }
 
@@ -235,7 +238,7 @@ impl<'a> HostMachine<'a> {
 impl Machine for HostMachine<'_> {
     #[inline(always)]
     fn constant(&self, pick: impl Fn(&Config) -> &u32) -> u32 {
-        *pick(&self.tables.config)
+        *pick(self.config)
     }
 
     #[inline(always)]
@@ -291,9 +294,30 @@ impl Machine for HostMachine<'_> {
         self.write(region, offset, 0);
     }
 
+    fn quiet(&self) -> Self {
+        Self {
+            is_quiet: true,
+            ..*self
+        }
+    }
+
+    fn limit(&self, key: &PacketKey, rule: u64) -> u64 {
+        if self.is_quiet {
+            limits::OVER
+        } else {
+            limits::judge(self, key, rule)
+        }
+    }
+
+    fn log(&self, key: &PacketKey, rule: u64, found: u64) {
+        if !self.is_quiet {
+            log::judge(self, key, rule, found);
+        }
+    }
+
     fn count_rule(&self, slot: u32) {
         // As in the kernel, where it lies beyond the counters: a rule that has expired.
-        if slot != pipeline::NO_RULE {
+        if slot != pipeline::NO_RULE && !self.is_quiet {
             self.counted.borrow_mut().push(slot);
         }
     }

@@ -163,7 +163,9 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("a rule", "flags") => {
             "TCP flags that must be set and that must be clear; needs proto tcp."
         }
-        ("a rule", "state") => "established: answers what this host has sent; new: all else.",
+        ("a rule", "state") => {
+            "established: belongs to a connection of this host, or answers what it has sent; invalid: belongs to nothing and opens nothing (TCP without SYN, ICMP errors, echo replies); new: all else."
+        }
         ("a rule", "zone") => "The zone of the interface that the packet came in on.",
         ("a rule", "vlan") => "Id of the outermost VLAN tag, 1 to 4095.",
         ("a rule", "dscp") => "Differentiated services code point, 0 to 63, or a name such as ef.",
@@ -264,7 +266,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("a rule", "port" | "to_port" | "source_port") => one_or_more(&number(1, 65_535, &[])),
         ("a rule", "icmp") => one_or_more(&reference("icmp")),
         ("a rule", "flags") => reference(key),
-        ("a rule", "state") => json!({"enum": ["established", "new"]}),
+        ("a rule", "state") => json!({"enum": ["established", "invalid", "new"]}),
         ("a rule", "zone") => {
             one_or_more(&json!({"type": "string", "pattern": "^!?[a-z0-9-]{1,63}$"}))
         }

@@ -253,6 +253,13 @@ impl Machine for Shared<'_> {
     fn count_rule(&self, slot: u32) {
         self.host.count_rule(slot);
     }
+
+    fn quiet(&self) -> Self {
+        Self {
+            host: self.host.quiet(),
+            ..*self
+        }
+    }
 }
 
 #[test]

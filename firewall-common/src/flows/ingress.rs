@@ -1,30 +1,32 @@
-//! What comes in: whether it belongs to a flow, and what it changes in it.
+//! The state of a packet that comes in, and what it changes.
 //!
-//! | packet of a flow | it is | what it changes |
+//! | packet | established, if | it changes |
 //! |---|---|---|
-//! | TCP SYN | new | nothing |
-//! | TCP SYN with ACK | established, if it acknowledges the SYN that was sent, and nothing but it; or repeats what has been acknowledged | the flow is answered |
-//! | TCP RST | established, if its number lies in the window (RFC 5961); before there is one, if it acknowledges the SYN | the flow is reset |
-//! | TCP FIN | established, if its number lies in the window | the other side is done |
-//! | other TCP | established, once the flow is answered | nothing |
-//! | UDP, echo reply | established | the flow is answered |
-//! | ICMP error | established, if it quotes a packet of a flow, of TCP one that was sent lately | nothing |
-//! | later fragment, all else | new | nothing |
+//! | TCP | it is of a flow, or of a socket that has a connection | its flow: see [`tcp`](super::tcp) |
+//! | TCP without SYN, to a socket that listens | it carries a valid cookie: the caller asks ([`ASKS_LISTENER`]) | nothing |
+//! | UDP | it is of a flow, or of a socket that is connected to its source | the flow is answered |
+//! | echo reply | it is of a flow | the flow is answered |
+//! | ICMP error | it quotes a packet of a flow or of a connection, of a TCP flow one that was sent lately | nothing |
 //!
-//! A flow that is not there, and one that has expired, makes a packet new. What a rule drops has
-//! changed its flow nevertheless: flows are looked at before the rules are.
+//! A SYN is new where there is no more than a handshake, or a connection that has ended: whether it
+//! may open one is for the rules. All else that belongs to nothing is invalid if it could only
+//! belong to something, and otherwise new. Later fragments are new: nobody can tell.
+//!
+//! What a rule drops has changed its flow nevertheless: flows are looked at before the rules are.
 
-use super::state_field::{ESTABLISHED, NEW};
-use super::table::{Found, find};
-use super::{Tuple, at, echo, state};
+use super::state_field::{ESTABLISHED, INVALID, NEW};
+use super::table::{Found, find, is_in_use};
+use super::tcp::{Segment, comes_in};
+use super::{Tuple, at, echo, socket, state};
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
 use crate::key::{Family, PacketKey};
 use crate::machine::Machine;
 use crate::parse::{Packet, flag, fragment, proto};
 
-/// Largest window in bytes that is believed where its scale is not known.
-pub(super) const WINDOW_MAX: u64 = 1 << 20;
+/// In place of a state: nobody can tell but the listening socket, whether the packet carries a
+/// cookie of its.
+pub const ASKS_LISTENER: u32 = u32::MAX;
 
 /// How far behind the last byte sent a TCP packet may begin that an ICMP error quotes: as much as
 /// Linux keeps unacknowledged (net.ipv4.tcp_wmem).
@@ -36,7 +38,7 @@ const ICMP_HEADER: u32 = 8;
 /// Fragment offset of a quoted IPv4 header.
 const OFFSET_MASK: u32 = 0x1fff;
 
-/// The state of a packet: a value of [`super::state_field`].
+/// The state of a packet: a value of [`super::state_field`], or [`ASKS_LISTENER`].
 #[inline(always)]
 pub fn state_of<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     let key = &packet.key;
@@ -45,27 +47,41 @@ pub fn state_of<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -
     }
     let is_v6 = key.family() == Family::V6;
     let belongs = match key.field(Field::Proto) {
-        proto::TCP => tcp(machine, frame, packet),
-        proto::UDP => {
-            let (remote, local) = (
-                key.field(Field::SourcePort),
-                key.field(Field::DestinationPort),
-            );
-            answer(machine, &Tuple::incoming(key, local, remote))
-        }
+        proto::TCP => return tcp(machine, frame, packet),
+        proto::UDP => return udp(machine, frame, key),
         proto::ICMP if !is_v6 => match key.field(Field::Icmp) >> 8 {
             echo::REPLY => echo_reply(machine, frame, packet),
             3 | 11 | 12 => error_v4(machine, frame, packet),
-            _ => false,
+            _ => return NEW,
         },
         proto::ICMPV6 if is_v6 => match key.field(Field::Icmp) >> 8 {
             echo::REPLY_V6 => echo_reply(machine, frame, packet),
             1..=4 => error_v6(machine, frame, packet),
-            _ => false,
+            _ => return NEW,
         },
-        _ => false,
+        _ => return NEW,
     };
-    if belongs { ESTABLISHED } else { NEW }
+    if belongs { ESTABLISHED } else { INVALID }
+}
+
+#[inline(always)]
+fn udp<M: Machine, F: Frame>(machine: &M, frame: &F, key: &PacketKey) -> u32 {
+    let tuple = incoming(key);
+    if answer(machine, &tuple) || socket::is_connection(frame.socket(machine, &tuple)) {
+        ESTABLISHED
+    } else {
+        NEW
+    }
+}
+
+/// The flow of a packet with ports that comes in.
+#[inline(always)]
+fn incoming(key: &PacketKey) -> Tuple {
+    Tuple::incoming(
+        key,
+        key.field(Field::DestinationPort),
+        key.field(Field::SourcePort),
+    )
 }
 
 /// A packet that answers a flow without sequence numbers.
@@ -75,7 +91,7 @@ fn answer<M: Machine>(machine: &M, tuple: &Tuple) -> bool {
     let Some(found) = find(machine, tuple, now) else {
         return false;
     };
-    found.mark(machine, state::REPLIED);
+    found.change(machine, 0, state::REPLIED);
     found.touch(machine, now);
     true
 }
@@ -91,83 +107,53 @@ fn echo_reply<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> 
 }
 
 #[inline(always)]
-fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> bool {
+fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     let key = &packet.key;
     let flags = key.field(Field::TcpFlags);
-    if flags & (flag::SYN | flag::ACK) == flag::SYN {
-        return false;
+    let opens = flags & (flag::SYN | flag::ACK) == flag::SYN;
+    let tuple = incoming(key);
+    if is_in_use(machine, proto::TCP) {
+        let now = machine.ticks();
+        if let Some(found) = find(machine, &tuple, now) {
+            return of_flow(machine, frame, packet, &found, now);
+        }
     }
-    let Some(header) = frame.header::<20>(packet.l4) else {
-        return false;
-    };
-    let (sequence, acknowledged) = (header.be32::<4>(), header.be32::<8>());
-    let tuple = Tuple::incoming(
-        key,
-        key.field(Field::DestinationPort),
-        key.field(Field::SourcePort),
-    );
-    let now = machine.ticks();
-    let Some(found) = find(machine, &tuple, now) else {
-        return false;
-    };
-    let marks = if found.state & state::REPLIED == 0 {
-        opening(machine, &found, flags, acknowledged)
-    } else {
-        goes_on(machine, &found, flags, sequence)
-    };
-    if marks == NOT_OF_IT {
-        return false;
-    }
-    if marks != 0 {
-        found.mark(machine, marks);
-    }
-    found.touch(machine, now);
-    true
-}
-
-/// In place of bits of a state: the packet is none of the flow's.
-const NOT_OF_IT: u64 = u64::MAX;
-
-/// What a segment marks in a flow whose SYN has no answer so far.
-#[inline(always)]
-fn opening<M: Machine>(machine: &M, found: &Found, flags: u32, acknowledged: u32) -> u64 {
-    let next = found.read(machine, at::NEXT) as u32;
-    if flags & flag::ACK == 0 || acknowledged != next {
-        NOT_OF_IT
-    } else if flags & flag::SYN != 0 {
-        state::REPLIED
-    } else if flags & flag::RST != 0 {
-        state::RESET
-    } else {
-        NOT_OF_IT
-    }
-}
-
-/// What a segment marks in a flow that both sides have used.
-#[inline(always)]
-fn goes_on<M: Machine>(machine: &M, found: &Found, flags: u32, sequence: u32) -> u64 {
-    if flags & (flag::SYN | flag::RST | flag::FIN) == 0 {
-        return 0;
-    }
-    let word = found.read(machine, at::WINDOW);
-    let (expected, window) = ((word >> 32) as u32, word as u32);
-    if flags & flag::SYN != 0 {
-        // The answer to the SYN once more: this host's ACK was lost, or has not left yet.
-        let not_yet = expected == 0 && found.state & state::OPENING != 0;
-        return if not_yet || sequence.wrapping_add(1) == expected {
-            0
+    let socket = frame.socket(machine, &tuple);
+    if opens {
+        return if socket::takes_syn(socket) {
+            ESTABLISHED
         } else {
-            NOT_OF_IT
+            NEW
         };
     }
-    if sequence.wrapping_sub(expected) > window {
-        return NOT_OF_IT;
-    }
-    if flags & flag::RST != 0 {
-        state::RESET
+    if socket::is_connection(socket) {
+        ESTABLISHED
+    } else if socket == socket::LISTENS && flags & (flag::SYN | flag::RST | flag::ACK) == flag::ACK
+    {
+        ASKS_LISTENER
     } else {
-        state::FIN_IN
+        INVALID
     }
+}
+
+/// A segment of a flow. A SYN opens another connection where the flow has come to its end.
+#[inline(always)]
+fn of_flow<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    packet: &Packet,
+    found: &Found,
+    now: u64,
+) -> u32 {
+    let Some(segment) = Segment::of(frame, packet) else {
+        return INVALID;
+    };
+    if state::is_over(found.state) && segment.flags & (flag::SYN | flag::ACK) == flag::SYN {
+        return NEW;
+    }
+    comes_in(machine, frame, packet, &segment, found);
+    found.touch(machine, now);
+    ESTABLISHED
 }
 
 /// An ICMP error that quotes an IPv4 packet of a flow (RFC 792: its header, and 8 bytes).
@@ -243,11 +229,12 @@ fn quoted<M: Machine, F: Frame>(
         identity: Tuple::identity_of(local_port, remote_port, protocol, is_v6),
     };
     let Some(found) = find(machine, &tuple, machine.ticks()) else {
-        return false;
+        return matches!(protocol, proto::TCP | proto::UDP)
+            && socket::is_connection(frame.socket(machine, &tuple));
     };
-    if protocol != proto::TCP {
+    if protocol != proto::TCP || found.state & state::KNOWS_OUT == 0 {
         return true;
     }
-    let next = found.read(machine, at::NEXT) as u32;
-    next.wrapping_sub(inner.be32::<4>()) <= SENT_MAX
+    let end = (found.read(machine, at::OUT) >> 32) as u32;
+    end.wrapping_sub(inner.be32::<4>()) <= SENT_MAX
 }

@@ -1,17 +1,23 @@
-//! Connections (`state: established`): which ones this host has opened or accepted, so that the
-//! answers of the other side can be told from what nobody asked for.
+//! Connections (`state: established`): which packets belong to what this host, or a host that it
+//! forwards for, has open, so that answers can be told from what nobody asked for.
 //!
 //! ```text
-//! egress.rs   what this host sends makes a flow, or brings it up to date     (program fw_egress)
-//! ingress.rs  whether a packet belongs to a flow, and what it changes in it  (program fw_xdp)
-//! table.rs    finding a flow, and making room for one
+//! ingress.rs  the state of a packet that comes in                             (program fw_xdp)
+//! egress.rs   what leaves makes a flow, or brings it up to date               (program fw_egress)
+//! tcp.rs      what a segment may change in a flow
+//! table.rs    finding a flow, and making one
+//! room.rs     which flow gives way
+//! socket.rs   what the kernel's own sockets say
 //! ```
 //!
-//! **Only what this host sends makes a flow.** What comes in can close one, if it carries a sequence
-//! number that the host waits for, and can say that the other side is there.
+//! **The kernel's sockets are the first truth.** A TCP connection of this host has a socket, and needs
+//! no flow. The table holds what has none: connections that are forwarded, UDP, echo requests.
 //!
-//! The table is the region [`Region::Flows`], of fixed size, in sets of [`WAYS`] flows. A set is a
-//! head of one cache line, and then a line for each flow:
+//! **Numbers never decide whether a segment passes.** The endpoint checks them itself. They decide
+//! what may change a flow: see [`tcp`].
+//!
+//! The table is the region [`Region::Flows`], of fixed size, in sets of [`WAYS`] flows. A flow stands
+//! in one of two sets. A set is a head of one cache line, and then a line for each flow:
 //!
 //! | bytes | |
 //! |---|---|
@@ -20,9 +26,8 @@
 //! | 64 ... | the flows: addresses, [`Tuple::identity`], [`state`], sequence numbers |
 //!
 //! Half of the sets are for TCP, the other half for all else, so that a host that is made to answer
-//! many datagrams does not forget its connections. Within a set what has expired gives way first,
-//! then what is closing, then what nobody has answered, the oldest first; a TCP connection that both
-//! sides have used gives way only to another one.
+//! many datagrams does not forget its connections. The first set of each half holds no flow, but
+//! [`statistics`].
 //!
 //! Writers that make a flow hold the set's lock. All else is one word: a flow's state is changed
 //! by compare-and-exchange, and read without a lock; a reader looks at the tag again when it has
@@ -34,10 +39,13 @@
 
 mod egress;
 mod ingress;
+mod room;
+pub mod socket;
 mod table;
+mod tcp;
 
-pub use egress::{record, record_packet};
-pub use ingress::state_of;
+pub use egress::{DONE, open, record_packet, reverse};
+pub use ingress::{ASKS_LISTENER, state_of};
 
 use crate::abi::{Config, PacketConfig, fragments, tunnels};
 use crate::field::Field;
@@ -47,13 +55,16 @@ use crate::region::Region;
 
 /// Values of [`Field::State`].
 pub mod state_field {
-    /// The packet belongs to no flow, or opens one.
+    /// The packet belongs to nothing, and may open something; or nobody can tell.
     pub const NEW: u32 = 0;
-    /// The packet answers what this host has sent, or goes on with a connection.
+    /// The packet belongs to a connection of this host, or answers what this host has sent.
     pub const ESTABLISHED: u32 = 1;
+    /// The packet belongs to nothing, and opens nothing: TCP that is no SYN, an ICMP error, an echo
+    /// reply.
+    pub const INVALID: u32 = 2;
 }
 
-/// Bytes of the table: 32,768 sets, 229,376 flows.
+/// Bytes of the table unless the policy says otherwise: 32,768 sets, 229,362 flows.
 pub const FLOWS_SIZE: u32 = 16 << 20;
 
 /// Flows of a set: as many as there are words in a cache line beside the lock.
@@ -68,6 +79,17 @@ pub const SET: u32 = LINE * (WAYS + 1);
 /// Byte offset of a set's lock.
 pub const LOCK: u32 = LINE - 8;
 
+/// Words of the first set of each half: byte offset from the start of the half.
+pub mod statistics {
+    use super::LINE;
+    /// How often a new flow found no room: its set was locked for too long.
+    pub const FULL: u64 = LINE as u64;
+    /// How often a flow that both sides have used gave way to a new one.
+    pub const EVICTED: u64 = FULL + 8;
+    /// Not 0 as soon as a flow has been made in this half.
+    pub const IN_USE: u64 = FULL + 16;
+}
+
 /// Byte offsets of the words of a flow, from the start of its line.
 pub mod at {
     /// Address of the other side: upper half, then lower half.
@@ -76,32 +98,51 @@ pub mod at {
     pub const LOCAL: u64 = 16;
     /// [`super::Tuple::identity`].
     pub const IDENTITY: u64 = 32;
-    /// Bits of [`super::state`], and from [`super::state::SCALE`] on the shift of the window.
+    /// Bits of [`super::state`].
     pub const STATE: u64 = 40;
-    /// TCP: what this side has acknowledged last (upper half), and how many bytes from there on it
-    /// takes.
-    pub const WINDOW: u64 = 48;
-    /// TCP: when the flow was made, in ticks (upper half), and the sequence number behind the last
-    /// byte that this side has sent.
-    pub const NEXT: u64 = 56;
+    /// TCP, this side: the sequence number behind the last byte that it has sent (upper half), and
+    /// what it has acknowledged last.
+    pub const OUT: u64 = 48;
+    /// TCP, the other side: likewise.
+    pub const IN: u64 = 56;
 }
 
 /// Bits of a flow's state.
 pub mod state {
-    /// Both sides have been heard.
+    /// The other side has answered.
     pub const REPLIED: u64 = 1;
+    /// This side has gone on after that: both sides use it.
+    pub const SETTLED: u64 = 2;
     /// TCP: this side has sent a SYN.
-    pub const OPENING: u64 = 2;
-    /// TCP: the other side has sent a FIN.
-    pub const FIN_IN: u64 = 4;
-    /// TCP: this side has sent a FIN.
-    pub const FIN_OUT: u64 = 8;
-    /// TCP: one side has sent a RST.
-    pub const RESET: u64 = 16;
-    /// First bit of the shift of the window (RFC 7323), 0 to 14.
-    pub const SCALE: u32 = 8;
+    pub const OPENING: u64 = 4;
+    /// Made by a packet of this host itself, not by one that it forwards.
+    pub const OWN: u64 = 8;
+    /// TCP: the last that this side has sent was a FIN.
+    pub const FIN_OUT: u64 = 1 << 4;
+    /// TCP: and the other side has acknowledged it.
+    pub const DONE_OUT: u64 = 1 << 5;
+    /// TCP: the last that the other side has sent was a FIN.
+    pub const FIN_IN: u64 = 1 << 6;
+    /// TCP: and this side has acknowledged it.
+    pub const DONE_IN: u64 = 1 << 7;
+    /// TCP: this side has sent a RST with the number that the other side waits for.
+    pub const RESET_OUT: u64 = 1 << 8;
+    /// TCP: the other side has.
+    pub const RESET_IN: u64 = 1 << 9;
+    /// TCP: [`super::at::OUT`] holds numbers.
+    pub const KNOWS_OUT: u64 = 1 << 10;
+    /// TCP: [`super::at::IN`] holds numbers.
+    pub const KNOWS_IN: u64 = 1 << 11;
     /// First bit of where a flow that takes this one's place is told from it: counts up.
     pub const VERSION: u32 = 16;
+
+    /// Whether a TCP connection has come to its end, which both sides know.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_over(state: u64) -> bool {
+        const BOTH: u64 = DONE_OUT | DONE_IN;
+        state & (RESET_OUT | RESET_IN) != 0 || state & BOTH == BOTH
+    }
 }
 
 /// A tick is 2^30 nanoseconds, 1.07 seconds: a shift instead of a division.
@@ -115,48 +156,47 @@ const fn ticks(seconds: u64) -> u64 {
 /// Seconds after which a flow is forgotten, by what it is. Where nothing else is said, as Linux has
 /// it (net.netfilter.nf_conntrack_*_timeout).
 pub mod timeout {
-    /// TCP, both sides heard. Linux has five days, and a table that grows; a connection that is to
+    /// TCP, both sides use it. Linux has five days, and a table that grows; a connection that is to
     /// last longer without a packet needs keep-alives, which Linux sends every two hours.
     pub const TCP: u64 = 12 * 3_600;
-    /// TCP, a SYN without answer.
+    /// TCP, one side has been heard, or has not gone on after the answer.
     pub const TCP_OPENING: u64 = 120;
-    /// TCP, one side has sent a FIN.
-    pub const TCP_HALF_CLOSED: u64 = 120;
-    /// TCP, both sides have.
-    pub const TCP_CLOSING: u64 = 60;
+    /// TCP, both sides are done.
+    pub const TCP_CLOSED: u64 = 60;
     /// TCP, after a RST.
     pub const TCP_RESET: u64 = 10;
     /// UDP, no answer so far.
     pub const UDP: u64 = 30;
-    /// UDP, both sides heard.
-    pub const UDP_REPLIED: u64 = 120;
+    /// UDP, this side has gone on after the answer.
+    pub const UDP_SETTLED: u64 = 120;
     /// Echo requests.
     pub const ICMP: u64 = 30;
+    /// Not TCP, answered, and nothing has been sent since: a question that is done with. (Linux: as
+    /// without an answer.)
+    pub const ANSWERED: u64 = 3;
 }
 
 /// Ticks after which a flow with this identity and state is forgotten.
 #[must_use]
 #[inline(always)]
 pub const fn lifetime(identity: u64, state: u64) -> u64 {
-    let replied = state & state::REPLIED != 0;
-    let fins = state & (state::FIN_IN | state::FIN_OUT);
-    match Tuple::proto_of(identity) {
-        crate::parse::proto::TCP => {
-            if state & state::RESET != 0 {
-                ticks(timeout::TCP_RESET)
-            } else if fins == state::FIN_IN | state::FIN_OUT {
-                ticks(timeout::TCP_CLOSING)
-            } else if fins != 0 {
-                ticks(timeout::TCP_HALF_CLOSED)
-            } else if replied {
-                ticks(timeout::TCP)
-            } else {
-                ticks(timeout::TCP_OPENING)
-            }
-        }
-        crate::parse::proto::UDP if replied => ticks(timeout::UDP_REPLIED),
-        crate::parse::proto::UDP => ticks(timeout::UDP),
-        _ => ticks(timeout::ICMP),
+    let proto = Tuple::proto_of(identity);
+    if proto == crate::parse::proto::TCP {
+        return if state & (state::RESET_OUT | state::RESET_IN) != 0 {
+            ticks(timeout::TCP_RESET)
+        } else if state::is_over(state) {
+            ticks(timeout::TCP_CLOSED)
+        } else if state & state::SETTLED != 0 {
+            ticks(timeout::TCP)
+        } else {
+            ticks(timeout::TCP_OPENING)
+        };
+    }
+    match state & (state::REPLIED | state::SETTLED) {
+        0 if proto == crate::parse::proto::UDP => ticks(timeout::UDP),
+        0 => ticks(timeout::ICMP),
+        state::REPLIED => ticks(timeout::ANSWERED),
+        _ => ticks(timeout::UDP_SETTLED),
     }
 }
 
@@ -192,6 +232,7 @@ pub const fn seen(head: u64) -> u64 {
 
 /// Which flow a packet belongs to, from the side of this host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
 pub struct Tuple {
     /// Address of the other side.
     pub remote: [u64; 2],

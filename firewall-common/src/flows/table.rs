@@ -1,12 +1,15 @@
-//! The table itself: finding a flow, changing its words, making room for a new one.
+//! The table itself: finding a flow, changing its words, making a new one.
+//!
+//! A flow stands in one of two sets (two choices: Azar, Broder, Karlin and Upfal, SIAM J. Comput.
+//! 1999): a new one goes where there are fewer, so that at four fifths of the table hardly a set is
+//! full.
 
-use super::{LINE, LOCK, SET, Tuple, WAYS, at, head, idle, is_expired, lifetime, seen, state};
+use super::room::{self, Room};
+use super::{LINE, LOCK, SET, Tuple, WAYS, at, head, is_expired, seen, state, statistics};
+use crate::bits::{index, lowest};
 use crate::machine::{Machine, Step};
 use crate::parse::proto;
 use crate::region::Region;
-
-/// No byte offset in the table.
-const NOWHERE: u64 = u64::MAX;
 
 /// How often a lock is tried, and how often a word is changed that others change too.
 const TRIES: u32 = 256;
@@ -14,16 +17,19 @@ const TRIES: u32 = 256;
 /// Where a flow would stand, and what it is called there.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
-    /// Byte offset of the set.
-    set: u64,
+    /// Byte offsets of both sets. They can be one.
+    sets: [u64; 2],
     /// Upper half of the head's word, never 0.
     tag: u64,
+    /// Byte offset of the half of the table.
+    half: u64,
 }
 
 impl Place {
     /// Multiplication and shift for each word, from a secret that lives as long as the table.
     #[inline(always)]
     fn of<M: Machine>(machine: &M, tuple: &Tuple) -> Self {
+        const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
         let low = machine.constant(|config| &config.flows_seed[0]);
         let high = machine.constant(|config| &config.flows_seed[1]);
         let mut hash = u64::from(low) | u64::from(high) << 32;
@@ -34,15 +40,23 @@ impl Place {
             tuple.local[1],
             tuple.identity,
         ] {
-            hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            hash = (hash ^ word).wrapping_mul(FACTOR);
             hash ^= hash >> 32;
         }
         // Half of the sets are for TCP.
-        let half = u64::from(machine.constant(|config| &config.flows_size)) / 2;
-        let other = u64::from(Tuple::proto_of(tuple.identity) != proto::TCP);
+        let bytes = u64::from(machine.constant(|config| &config.flows_size)) / 2;
+        let half = bytes * u64::from(Tuple::proto_of(tuple.identity) != proto::TCP);
+        let sets = bytes / u64::from(SET);
+        // The first set is for statistics: what would stand there stands in the next one.
+        let set = |hash: u64| {
+            let number = hash & (sets - 1);
+            half + (number | u64::from(number == 0)) * u64::from(SET)
+        };
+        let other = (hash ^ hash >> 29).wrapping_mul(FACTOR) >> 24;
         Self {
-            set: (hash & (half / u64::from(SET) - 1)) * u64::from(SET) + other * half,
+            sets: [set(hash), set(other)],
             tag: hash >> 32 | 1,
+            half,
         }
     }
 }
@@ -53,62 +67,81 @@ pub(super) struct Found {
     /// Byte offset of its word in the head.
     head: u64,
     /// Byte offset of its line.
-    pub(super) line: u64,
+    line: u64,
     /// Its word in the head, as it was.
     head_word: u64,
     /// Its state, as it was.
     pub(super) state: u64,
 }
 
+/// Whether the half of the table for a protocol has ever held a flow.
+#[inline(always)]
+pub(super) fn is_in_use<M: Machine>(machine: &M, protocol: u32) -> bool {
+    let bytes = u64::from(machine.constant(|config| &config.flows_size)) / 2;
+    let half = bytes * u64::from(protocol != proto::TCP);
+    machine.read(Region::Flows, half + statistics::IN_USE) != 0
+}
+
 /// The flow, if it is there and has not expired. Takes no lock.
 #[inline(always)]
 pub(super) fn find<M: Machine>(machine: &M, tuple: &Tuple, now: u64) -> Option<Found> {
     let place = Place::of(machine, tuple);
-    find_in(machine, place, tuple)
+    find_at(machine, &place, tuple)
         .filter(|found| !is_expired(tuple.identity, found.state, seen(found.head_word), now))
 }
 
 #[inline(always)]
-fn find_in<M: Machine>(machine: &M, place: Place, tuple: &Tuple) -> Option<Found> {
+fn find_at<M: Machine>(machine: &M, place: &Place, tuple: &Tuple) -> Option<Found> {
     let mut search = Search {
         machine: *machine,
         tuple,
         tag: place.tag,
-        set: place.set,
-        way: 0,
-        found: 0,
+        set: place.sets[0],
+        other: place.sets[1],
+        line: 0,
+        head: 0,
     };
-    machine.repeat(WAYS, &mut search);
-    if search.found == 0 {
+    // Most flows stand in the first set that is looked at.
+    if search.step() {
+        machine.repeat(1, &mut search);
+    }
+    if search.line == 0 {
         return None;
     }
-    let head = place.set + search.way * 8;
-    let line = place.set + (search.way + 1) * u64::from(LINE);
-    let state = machine.read(Region::Flows, line + at::STATE);
+    let state = machine.read(Region::Flows, search.line + at::STATE);
     // Whoever gives the place to another flow takes its tag away first.
-    let head_word = machine.read(Region::Flows, head);
+    let head_word = machine.read(Region::Flows, search.head);
     (head_word >> 32 == place.tag).then_some(Found {
-        head,
-        line,
+        head: search.head,
+        line: search.line,
         head_word,
         state,
     })
 }
 
-/// One way of a set a step.
+/// One set a step.
 struct Search<'a, M> {
     machine: M,
     tuple: &'a Tuple,
     tag: u64,
     set: u64,
-    way: u64,
-    found: u64,
+    other: u64,
+    /// Byte offset of the flow that was found; 0 is none.
+    line: u64,
+    /// Byte offset of its word in the head.
+    head: u64,
 }
 
 impl<M: Machine> Step for Search<'_, M> {
     #[inline(always)]
     fn forget(&mut self) {
-        for number in [&mut self.tag, &mut self.set, &mut self.way, &mut self.found] {
+        for number in [
+            &mut self.tag,
+            &mut self.set,
+            &mut self.other,
+            &mut self.line,
+            &mut self.head,
+        ] {
             *number = self.machine.forget(*number);
         }
     }
@@ -116,8 +149,18 @@ impl<M: Machine> Step for Search<'_, M> {
     #[inline(always)]
     fn step(&mut self) -> bool {
         let read = |offset: u64| self.machine.read(Region::Flows, offset);
-        if read(self.set + self.way * 8) >> 32 == self.tag {
-            let line = self.set + (self.way + 1) * u64::from(LINE);
+        // Without a jump for each way: a bit for every tag that is this one. Two of them in a set
+        // are seen once in a thousand million lookups; the second one is not looked at then.
+        let mut same = 0;
+        let mut way = 0;
+        while way < u64::from(WAYS) {
+            let differs = read(self.set + way * 8) >> 32 ^ self.tag;
+            same |= (differs.wrapping_sub(1) >> 63) << way;
+            way += 1;
+        }
+        if same != 0 {
+            let way = index(lowest(same));
+            let line = self.set + (way + 1) * u64::from(LINE);
             let tuple = self.tuple;
             let differs = read(line + at::REMOTE) ^ tuple.remote[0]
                 | read(line + at::REMOTE + 8) ^ tuple.remote[1]
@@ -125,11 +168,12 @@ impl<M: Machine> Step for Search<'_, M> {
                 | read(line + at::LOCAL + 8) ^ tuple.local[1]
                 | read(line + at::IDENTITY) ^ tuple.identity;
             if differs == 0 {
-                self.found = 1;
+                self.line = line;
+                self.head = self.set + way * 8;
                 return false;
             }
         }
-        self.way = self.machine.forget(self.way + 1);
+        self.set = self.other;
         true
     }
 }
@@ -145,20 +189,21 @@ impl Found {
         }
     }
 
-    /// Sets bits of the state that are not set yet. If the place has become another flow's
+    /// Takes bits of the state away and sets others. If the place has become another flow's
     /// meanwhile, that one stays as it is.
     #[inline(always)]
-    pub(super) fn mark<M: Machine>(&self, machine: &M, bits: u64) {
-        if self.state & bits == bits {
+    pub(super) fn change<M: Machine>(&self, machine: &M, away: u64, set: u64) {
+        if self.state & !away | set == self.state {
             return;
         }
-        let mut mark = Mark {
+        let mut change = Change {
             machine: *machine,
             at: self.line + at::STATE,
             version: self.state >> state::VERSION,
-            bits,
+            away,
+            set,
         };
-        machine.repeat(TRIES, &mut mark);
+        machine.repeat(TRIES, &mut change);
     }
 
     /// Reads a word of the flow.
@@ -174,18 +219,24 @@ impl Found {
     }
 }
 
-/// One attempt at setting bits a step.
-struct Mark<M> {
+/// One attempt at changing bits a step.
+struct Change<M> {
     machine: M,
     at: u64,
     version: u64,
-    bits: u64,
+    away: u64,
+    set: u64,
 }
 
-impl<M: Machine> Step for Mark<M> {
+impl<M: Machine> Step for Change<M> {
     #[inline(always)]
     fn forget(&mut self) {
-        for number in [&mut self.at, &mut self.version, &mut self.bits] {
+        for number in [
+            &mut self.at,
+            &mut self.version,
+            &mut self.away,
+            &mut self.set,
+        ] {
             *number = self.machine.forget(*number);
         }
     }
@@ -196,7 +247,7 @@ impl<M: Machine> Step for Mark<M> {
         if old >> state::VERSION != self.version {
             return false;
         }
-        let new = old | self.bits;
+        let new = old & !self.away | self.set;
         !self.machine.exchange_if(Region::Flows, self.at, old, new)
     }
 }
@@ -204,20 +255,23 @@ impl<M: Machine> Step for Mark<M> {
 /// What a flow begins with.
 #[derive(Clone, Copy)]
 pub(super) struct Start {
-    /// Bits of [`state`], and the shift of the window.
+    /// Bits of [`state`].
     pub(super) state: u64,
-    /// As [`at::WINDOW`].
-    pub(super) window: u64,
-    /// Lower half of [`at::NEXT`].
-    pub(super) next: u64,
+    /// As [`at::OUT`].
+    pub(super) out: u64,
 }
 
-/// Makes a flow, or makes it anew where it is. Nothing happens if the set has no room for it, or if
-/// its lock cannot be had.
+/// Makes a flow, or makes it anew where it is. Says whether there was room for it: not if the lock
+/// of its set cannot be had.
 #[inline(always)]
-pub(super) fn insert<M: Machine>(machine: &M, tuple: &Tuple, start: Start, now: u64) {
+pub(super) fn insert<M: Machine>(machine: &M, tuple: &Tuple, start: Start, now: u64) -> bool {
     let place = Place::of(machine, tuple);
-    let lock_at = place.set + u64::from(LOCK);
+    let known = find_at(machine, &place, tuple);
+    let set = match known {
+        Some(found) => found.head & !u64::from(SET - 1),
+        None => emptier(machine, &place, now),
+    };
+    let lock_at = set + u64::from(LOCK);
     let mut lock = Locking {
         machine: *machine,
         at: lock_at,
@@ -225,28 +279,64 @@ pub(super) fn insert<M: Machine>(machine: &M, tuple: &Tuple, start: Start, now: 
     };
     machine.repeat(TRIES, &mut lock);
     if lock.is_mine == 0 {
-        return;
+        add(machine, place.half + statistics::FULL);
+        return false;
     }
-    let way = match find_in(machine, place, tuple) {
-        Some(found) => (found.head - place.set) / 8,
-        None => room(
-            machine,
-            place.set,
-            is_settled(tuple.identity, start.state),
-            now,
-        ),
+    // Looked for once more: another processor may have been here.
+    let way = match known {
+        Some(found) if machine.read(Region::Flows, found.head) >> 32 == place.tag => {
+            (found.head - set) / 8
+        }
+        _ => {
+            let room = room::room(machine, set, now);
+            if room.cost >= room::SETTLED {
+                add(machine, place.half + statistics::EVICTED);
+            }
+            room.way
+        }
     };
-    if way < u64::from(WAYS) {
-        fill(machine, place, way, tuple, start, now);
-    }
+    fill(machine, (set, way, place.tag), tuple, start, now);
     machine.unlock(Region::Flows, lock_at);
+    let in_use = place.half + statistics::IN_USE;
+    if machine.read(Region::Flows, in_use) == 0 {
+        machine.write(Region::Flows, in_use, 1);
+    }
+    true
+}
+
+/// The set of both in which a new flow costs less.
+#[inline(always)]
+fn emptier<M: Machine>(machine: &M, place: &Place, now: u64) -> u64 {
+    let cost = |set| {
+        let Room { cost, .. } = room::room(machine, set, now);
+        cost
+    };
+    let [first, second] = place.sets;
+    if cost(second) < cost(first) {
+        second
+    } else {
+        first
+    }
+}
+
+/// Counts one more. Processors that count at once may count one.
+#[inline(always)]
+fn add<M: Machine>(machine: &M, at: u64) {
+    let count = machine.read(Region::Flows, at);
+    machine.write(Region::Flows, at, count + 1);
 }
 
 /// Writes a flow. Its tag is away while it is being written.
 #[inline(always)]
-fn fill<M: Machine>(machine: &M, place: Place, way: u64, tuple: &Tuple, start: Start, now: u64) {
-    let head_at = place.set + way * 8;
-    let line = place.set + (way + 1) * u64::from(LINE);
+fn fill<M: Machine>(
+    machine: &M,
+    (set, way, tag): (u64, u64, u64),
+    tuple: &Tuple,
+    start: Start,
+    now: u64,
+) {
+    let head_at = set + way * 8;
+    let line = set + (way + 1) * u64::from(LINE);
     let write = |word: u64, value: u64| machine.write(Region::Flows, line + word, value);
     machine.unlock(Region::Flows, head_at);
     let version = (machine.read(Region::Flows, line + at::STATE) >> state::VERSION) + 1;
@@ -256,103 +346,9 @@ fn fill<M: Machine>(machine: &M, place: Place, way: u64, tuple: &Tuple, start: S
     write(at::LOCAL, tuple.local[0]);
     write(at::LOCAL + 8, tuple.local[1]);
     write(at::IDENTITY, tuple.identity);
-    write(at::WINDOW, start.window);
-    write(at::NEXT, now << 32 | start.next & 0xffff_ffff);
-    machine.exchange_if(Region::Flows, head_at, 0, head(place.tag, now));
-}
-
-/// Whether a flow is a TCP connection that both sides have used and that goes on.
-#[inline(always)]
-const fn is_settled(identity: u64, state: u64) -> bool {
-    Tuple::proto_of(identity) == proto::TCP
-        && state & (state::REPLIED | state::FIN_IN | state::FIN_OUT | state::RESET)
-            == state::REPLIED
-}
-
-/// The way of a set that a new flow can have; [`NOWHERE`] if all are worth more.
-#[inline(always)]
-fn room<M: Machine>(machine: &M, set: u64, for_settled: bool, now: u64) -> u64 {
-    let mut search = Room {
-        machine: *machine,
-        set,
-        now,
-        way: 0,
-        least: u64::MAX,
-        found: NOWHERE,
-    };
-    machine.repeat(WAYS, &mut search);
-    if search.least >> WORTH_SHIFT == WORTH_SETTLED && !for_settled {
-        return NOWHERE;
-    }
-    search.found
-}
-
-/// Where the worth of a flow stands above the other half.
-const WORTH_SHIFT: u32 = 32;
-const WORTH_CLOSING: u64 = 1;
-const WORTH_ONE_WAY: u64 = 2;
-const WORTH_ANSWERED: u64 = 3;
-const WORTH_SETTLED: u64 = 4;
-
-/// One way of a set a step: finds the one that is worth least.
-struct Room<M> {
-    machine: M,
-    set: u64,
-    now: u64,
-    way: u64,
-    least: u64,
-    found: u64,
-}
-
-impl<M: Machine> Room<M> {
-    /// The worth of a flow, and below it how new its last packet is; 0 if it is none.
-    #[inline(always)]
-    fn worth(&self) -> u64 {
-        let head = self.machine.read(Region::Flows, self.set + self.way * 8);
-        let line = self.set + (self.way + 1) * u64::from(LINE);
-        let identity = self.machine.read(Region::Flows, line + at::IDENTITY);
-        let state = self.machine.read(Region::Flows, line + at::STATE);
-        let idle = idle(seen(head), self.now);
-        if head == 0 || idle >= lifetime(identity, state) {
-            return 0;
-        }
-        let worth = if is_settled(identity, state) {
-            WORTH_SETTLED
-        } else if state & state::REPLIED == 0 {
-            WORTH_ONE_WAY
-        } else if Tuple::proto_of(identity) == proto::TCP {
-            WORTH_CLOSING
-        } else {
-            WORTH_ANSWERED
-        };
-        worth << WORTH_SHIFT | (0xffff_ffff - idle)
-    }
-}
-
-impl<M: Machine> Step for Room<M> {
-    #[inline(always)]
-    fn forget(&mut self) {
-        for number in [
-            &mut self.set,
-            &mut self.now,
-            &mut self.way,
-            &mut self.least,
-            &mut self.found,
-        ] {
-            *number = self.machine.forget(*number);
-        }
-    }
-
-    #[inline(always)]
-    fn step(&mut self) -> bool {
-        let worth = self.worth();
-        if worth < self.least {
-            self.least = worth;
-            self.found = self.way;
-        }
-        self.way = self.machine.forget(self.way + 1);
-        true
-    }
+    write(at::OUT, start.out);
+    write(at::IN, 0);
+    machine.exchange_if(Region::Flows, head_at, 0, head(tag, now));
 }
 
 /// One attempt at a set's lock a step.

@@ -59,7 +59,7 @@ pub enum FlowState {
 
 impl FlowState {
     const fn of(bits: u64) -> Self {
-        if bits & state::RESET != 0 {
+        if bits & (state::RESET_IN | state::RESET_OUT) != 0 {
             Self::Reset
         } else if bits & (state::FIN_IN | state::FIN_OUT) != 0 {
             Self::Closing

@@ -366,4 +366,8 @@ impl Machine for View<'_> {
     }
 
     fn count_rule(&self, _slot: u32) {}
+
+    fn quiet(&self) -> Self {
+        *self
+    }
 }

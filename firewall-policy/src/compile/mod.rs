@@ -31,9 +31,10 @@ use firewall_common::abi::{
 };
 use firewall_common::classify::LANES;
 use firewall_common::field::Field;
-use firewall_common::flows::FLOWS_SIZE;
+use firewall_common::flows::{FLOWS_SIZE, state_field};
 use firewall_common::live;
-use firewall_common::verdict::Action;
+use firewall_common::parse::proto;
+use firewall_common::verdict::{Action, Verdict};
 use lists::Side;
 use rows::{RowId, Rows};
 
@@ -91,6 +92,7 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
     let looks_at_state = looks_at(Field::State) != 0;
     let config = Config {
         flows: u32::from(looks_at_state),
+        asks_rules: u32::from(looks_at_state && lets_udp_in(policy)),
         flows_size: if looks_at_state { FLOWS_SIZE } else { 0 },
         abi_version: ABI_VERSION,
         tables_size: bytes.len() as u32,
@@ -114,6 +116,18 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         live: policy.live.iter().map(|set| set.content.clone()).collect(),
         report,
     })
+}
+
+/// Whether a UDP packet that belongs to nothing may pass, if not by a limit.
+fn lets_udp_in(policy: &Policy) -> bool {
+    let lets_in = |rule: &Rule| {
+        rule.enabled
+            && rule.action == Action::PASS
+            && rule.limit.is_none()
+            && rule.matches.field(Field::Proto).contains(proto::UDP)
+            && rule.matches.field(Field::State).contains(state_field::NEW)
+    };
+    policy.default_verdict == Verdict::PASS || policy.rules.iter().any(lets_in)
 }
 
 /// Bytes of the table of live sets: room for bans, and for each set's `max` twice, because a set can

@@ -12,7 +12,7 @@ use firewall_common::key::Family;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Values of [`Field::State`] in words.
-const STATE_WORDS: [&str; 3] = ["new", "established", "none"];
+const STATE_WORDS: [&str; 4] = ["new", "established", "invalid", "none"];
 
 /// Values of a field that are named before the rest is counted.
 const SHOWN: usize = 4;

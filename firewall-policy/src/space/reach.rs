@@ -132,8 +132,7 @@ impl Doors {
             .with(Field::Vlan, vlan.union(&one(Field::Vlan.none())));
         let mut boxes = self.transports(&any);
         if self.flows {
-            let established: Vec<_> = boxes.iter().filter_map(established).collect();
-            boxes.extend(established);
+            boxes = boxes.iter().flat_map(|space| self.states(space)).collect();
         }
         if let Some(nowhere) = nowhere {
             boxes.push(self.addressless(&any, nowhere));
@@ -143,6 +142,38 @@ impl Doors {
                 .with(Field::Fragment, one(fragment::LATER))
                 .with(Field::Length, RangeSet::of(T::HEADER + 1, 65_535));
             boxes.push(later);
+        }
+        boxes
+    }
+
+    /// The boxes of a box, by what its packets can belong to.
+    fn states<T: Carried>(&self, space: &Space<T>) -> Vec<Space<T>> {
+        let with_state =
+            |space: &Space<T>, state: u32| space.clone().with(Field::State, one(state));
+        let mut boxes = Vec::new();
+        if can_belong(space) {
+            boxes.push(with_state(space, state_field::ESTABLISHED));
+        }
+        let Some((field, values)) = belongs_or_invalid(space) else {
+            boxes.push(space.clone());
+            return boxes;
+        };
+        let invalid = space.clone().with(field, values.clone());
+        if !invalid.field(field).is_empty() {
+            boxes.push(with_state(&invalid, state_field::INVALID));
+            if !can_belong(space) {
+                boxes.push(with_state(&invalid, state_field::ESTABLISHED));
+            }
+        }
+        // Nobody looks for the connections of what is in a tunnel: all of it is new.
+        let new = if self.inner {
+            space.field(field).clone()
+        } else {
+            space.field(field).intersection(&values.complement())
+        };
+        let new = space.clone().with(field, new);
+        if !new.field(field).is_empty() {
+            boxes.push(new);
         }
         boxes
     }
@@ -263,9 +294,10 @@ fn looks_at_state(policy: &Policy) -> bool {
     policy.rules.iter().any(looks)
 }
 
-/// The packets of a box, all of one protocol, that can belong to a connection: see
-/// [`firewall_common::flows`].
-fn established<T: Carried>(space: &Space<T>) -> Option<Space<T>> {
+/// The packets of a box, all of one protocol, that are invalid if they belong to no connection
+/// ([`firewall_common::flows`]), by the field that tells them: TCP that opens none, ICMP errors, echo
+/// replies.
+fn belongs_or_invalid<T: Carried>(space: &Space<T>) -> Option<(Field, RangeSet<u32>)> {
     let &[(protocol, last)] = space.field(Field::Proto).ranges() else {
         return None;
     };
@@ -283,14 +315,17 @@ fn established<T: Carried>(space: &Space<T>) -> Option<Space<T>> {
             let others = RangeSet::from_ranges(opening).complement();
             (Field::TcpFlags, sane_flags().intersection(&others))
         }
-        (proto::UDP, _) => (Field::Proto, one(proto::UDP)),
         (proto::ICMP, Family::V4) => (Field::Icmp, types(&[(0, 0), (3, 3), (11, 12)])),
         (proto::ICMPV6, Family::V6) => (Field::Icmp, types(&[(1, 4), (129, 129)])),
         _ => return None,
     };
-    let space = space.clone().with(field, values);
-    let is_empty = space.field(field).is_empty();
-    (!is_empty).then(|| space.with(Field::State, one(state_field::ESTABLISHED)))
+    Some((field, values))
+}
+
+/// Whether packets of a box, all of one protocol, can belong to a connection.
+fn can_belong<T: Carried>(space: &Space<T>) -> bool {
+    let ranges = space.field(Field::Proto).ranges();
+    ranges == [(proto::TCP, proto::TCP)] || ranges == [(proto::UDP, proto::UDP)]
 }
 
 fn looks_inside(policy: &Policy) -> bool {

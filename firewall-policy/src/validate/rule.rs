@@ -60,6 +60,7 @@ const ACTIONS: &[(&str, Action)] = &[
 pub(crate) const STATES: &[(&str, u32)] = &[
     ("established", state_field::ESTABLISHED),
     ("new", state_field::NEW),
+    ("invalid", state_field::INVALID),
 ];
 
 pub(crate) const DSCP: &[(&str, u32)] = &[

@@ -1,0 +1,136 @@
+//! Which flow of a set gives way to a new one: what nobody needs any more, then what is worth least,
+//! the longest idle first.
+//!
+//! Invariant: a flow that both sides use gives way only where every flow of both of its sets is of
+//! that kind. So whoever can make flows, and not answer them, takes at most one place of a set away.
+
+use super::{LINE, Tuple, WAYS, at, idle, lifetime, seen, state};
+use crate::machine::{Machine, Step};
+use crate::parse::proto;
+use crate::region::Region;
+
+/// The place for a new flow in one set.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    /// The way.
+    pub(super) way: u64,
+    /// How much is lost by taking it. Below [`LOSS`] nothing is: then it is how many flows the set
+    /// has, so that of two sets the emptier one is taken.
+    pub(super) cost: u64,
+}
+
+/// The least cost of a place whose flow somebody may still need.
+const LOSS: u64 = 1 << WORTH_SHIFT;
+
+/// The least cost of a place whose flow both sides use.
+pub(super) const SETTLED: u64 = WORTH_SETTLED << WORTH_SHIFT;
+
+/// Where the worth of a flow stands above how new its last packet is.
+const WORTH_SHIFT: u32 = 32;
+/// It has ended.
+const WORTH_OVER: u64 = 1;
+/// A question that has been answered; TCP of which only one side has been heard.
+const WORTH_ANSWERED: u64 = 2;
+/// Somebody behind this host waits for an answer.
+const WORTH_WAITING: u64 = 3;
+/// This host itself does.
+const WORTH_OWN: u64 = 4;
+/// Both sides use it.
+const WORTH_SETTLED: u64 = 5;
+
+/// The worth of a flow that has not expired.
+#[inline(always)]
+const fn worth(identity: u64, bits: u64) -> u64 {
+    let is_tcp = Tuple::proto_of(identity) == proto::TCP;
+    if is_tcp && state::is_over(bits) {
+        WORTH_OVER
+    } else if bits & state::SETTLED != 0 {
+        WORTH_SETTLED
+    } else if is_tcp && bits & state::OPENING == 0 || !is_tcp && bits & state::REPLIED != 0 {
+        WORTH_ANSWERED
+    } else if bits & state::OWN != 0 {
+        WORTH_OWN
+    } else {
+        WORTH_WAITING
+    }
+}
+
+/// The place of a set that a new flow can have.
+#[inline(always)]
+pub(super) fn room<M: Machine>(machine: &M, set: u64, now: u64) -> Room {
+    let mut search = Search {
+        machine: *machine,
+        set,
+        now,
+        way: 0,
+        flows: 0,
+        least: u64::MAX,
+        found: 0,
+    };
+    machine.repeat(WAYS, &mut search);
+    Room {
+        way: search.found,
+        cost: if search.least == 0 {
+            search.flows
+        } else {
+            search.least
+        },
+    }
+}
+
+/// One way of a set a step: finds the one that is worth least.
+struct Search<M> {
+    machine: M,
+    set: u64,
+    now: u64,
+    way: u64,
+    flows: u64,
+    least: u64,
+    found: u64,
+}
+
+impl<M: Machine> Search<M> {
+    /// The worth of a flow, and below it how new its last packet is; 0 if it is none.
+    #[inline(always)]
+    fn cost(&self) -> u64 {
+        let head = self.machine.read(Region::Flows, self.set + self.way * 8);
+        let line = self.set + (self.way + 1) * u64::from(LINE);
+        let identity = self.machine.read(Region::Flows, line + at::IDENTITY);
+        let state = self.machine.read(Region::Flows, line + at::STATE);
+        let idle = idle(seen(head), self.now);
+        if head == 0 || idle >= lifetime(identity, state) {
+            return 0;
+        }
+        worth(identity, state) << WORTH_SHIFT | (0xffff_ffff - idle)
+    }
+}
+
+impl<M: Machine> Step for Search<M> {
+    #[inline(always)]
+    fn forget(&mut self) {
+        for number in [
+            &mut self.set,
+            &mut self.now,
+            &mut self.way,
+            &mut self.flows,
+            &mut self.least,
+            &mut self.found,
+        ] {
+            *number = self.machine.forget(*number);
+        }
+    }
+
+    #[inline(always)]
+    fn step(&mut self) -> bool {
+        let cost = self.cost();
+        if cost >= LOSS {
+            self.flows = self.machine.forget(self.flows + 1);
+        }
+        if cost < self.least {
+            self.least = cost;
+            self.found = self.way;
+        }
+        self.way = self.machine.forget(self.way + 1);
+        true
+    }
+}

@@ -1,0 +1,29 @@
+//! What the kernel's own sockets say of a tuple: the state of the socket that would get the packet.
+//! The numbers are the kernel's (include/net/tcp_states.h).
+
+/// No socket.
+pub const NONE: u64 = 0;
+/// A connection; of UDP, a socket that is connected to the packet's source.
+pub const ESTABLISHED: u64 = 1;
+/// Both sides are done, and the kernel waits for what is late.
+pub const TIME_WAIT: u64 = 6;
+/// A socket that waits for connections, or an unconnected UDP socket.
+pub const LISTENS: u64 = 10;
+/// A handshake that waits for its last segment.
+pub const HALF_OPEN: u64 = 12;
+
+/// Whether a packet that does not open a connection belongs to a connection of that socket.
+#[must_use]
+#[inline(always)]
+pub const fn is_connection(socket: u64) -> bool {
+    socket != NONE && socket != LISTENS
+}
+
+/// Whether a SYN belongs to it: simultaneous opening, a peer that has lost its half. What goes on
+/// with a handshake, or takes the place of a connection that is done, opens one: that is for the
+/// rules.
+#[must_use]
+#[inline(always)]
+pub const fn takes_syn(socket: u64) -> bool {
+    is_connection(socket) && socket != HALF_OPEN && socket != TIME_WAIT
+}

@@ -1,0 +1,50 @@
+//! What leaves, from frame to flow: parse, look for the flow, and for a datagram that has none ask the
+//! rules whether its answer needs one. Counterpart of [`crate::pipeline`].
+//!
+//! Invariant: no frame is held up, and nothing is counted, limited, logged or banned.
+
+use crate::classify::classify;
+use crate::field::Field;
+use crate::flows::{self, DONE, state_field};
+use crate::frame::Frame;
+use crate::machine::Machine;
+use crate::parse::{Packet, Parsed};
+use crate::pipeline;
+use crate::verdict::{Action, Verdict};
+
+/// Takes note of a frame that goes out by an interface of zone `zone`.
+#[inline(always)]
+pub fn record<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) {
+    if frame.is_hairpin() {
+        return;
+    }
+    let mut packet = Packet::EMPTY;
+    if frame.parse(machine, &mut packet) != Parsed::Ip {
+        return;
+    }
+    if frame.record(machine, &packet) == DONE {
+        return;
+    }
+    flows::reverse(&mut packet.key);
+    packet.key.fields[Field::Zone as usize] = zone;
+    packet.key.fields[Field::State as usize] = state_field::NEW;
+    if !lets_in(machine, &mut packet) {
+        frame.open(machine, &packet);
+    }
+}
+
+/// Whether the rules let a packet in that belongs to nothing, whenever it comes: by a rule that
+/// passes without a limit and without an end, or by the default.
+#[inline(always)]
+fn lets_in<M: Machine>(machine: &M, packet: &mut Packet) -> bool {
+    if machine.constant(|config| &config.asks_rules) == 0 {
+        return false;
+    }
+    if pipeline::look_up_sets(machine, &mut packet.key) {
+        return false;
+    }
+    match classify(&machine.quiet(), &packet.key) {
+        Some(hit) => hit.action.0 == Action::PASS.0,
+        None => machine.constant(|config| &config.default_verdict) == u32::from(Verdict::PASS.0),
+    }
+}
