@@ -6,7 +6,7 @@ use crate::flows::TICK_SHIFT;
 use crate::key::PacketKey;
 use crate::parse::Packet;
 use crate::region::Region;
-use crate::{classify, fragments, limits, live, log};
+use crate::{classify, flows, fragments, limits, live, log};
 
 /// A place to run in. Implementations are small and `Copy`: they are handed into loop callbacks.
 pub trait Machine: Copy {
@@ -86,6 +86,12 @@ pub trait Machine: Copy {
     #[inline(always)]
     fn sets_of(&self, key: &PacketKey, is_destination: bool) -> u64 {
         live::sets_of(self, key, is_destination)
+    }
+
+    /// [`flows::room`], in the way that suits this place.
+    #[inline(always)]
+    fn room(&self, set: u64, now: u64) -> u64 {
+        flows::room(self, set, now)
     }
 
     /// Nanoseconds of a clock that never goes back; never 0.

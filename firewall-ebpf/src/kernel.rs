@@ -12,7 +12,7 @@ use firewall_common::machine::{Machine, Step};
 use firewall_common::parse::Packet;
 use firewall_common::reason::Reason;
 use firewall_common::region::Region;
-use firewall_common::{classify, fragments, limits, live, log};
+use firewall_common::{classify, flows, fragments, limits, live, log};
 
 /// In place of a CPU's number: counts nowhere, because it lies beyond every counter map.
 const QUIET: u64 = 1 << 32;
@@ -202,6 +202,11 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn room(&self, set: u64, now: u64) -> u64 {
+        fw_room(set, now)
+    }
+
+    #[inline(always)]
     fn now(&self) -> u64 {
         // SAFETY: a helper without arguments.
         unsafe { bpf_ktime_get_ns() }
@@ -360,6 +365,16 @@ pub(crate) extern "C" fn fw_log(
         log::judge(&Kernel { bytes, cpu }, key, rule, found);
     }
     0
+}
+
+/// The search for a place in a set of flows, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_room(set: u64, now: u64) -> u64 {
+    if maps::constant(|c| &c.flows) == 0 {
+        return 0;
+    }
+    flows::room(&Kernel::outgoing(), set, now)
 }
 
 /// The search for the live sets of an address, likewise.

@@ -46,6 +46,7 @@ mod tcp;
 
 pub use egress::{DONE, open, record_packet, reverse};
 pub use ingress::{ASKS_LISTENER, state_of};
+pub use room::room;
 
 use crate::abi::{Config, PacketConfig, fragments, tunnels};
 use crate::field::Field;

@@ -9,15 +9,19 @@ use crate::machine::{Machine, Step};
 use crate::parse::proto;
 use crate::region::Region;
 
-/// The place for a new flow in one set.
-#[derive(Clone, Copy)]
-pub(super) struct Room {
-    /// The way.
-    pub(super) way: u64,
-    /// How much is lost by taking it. Below [`LOSS`] nothing is: then it is how many flows the set
-    /// has, so that of two sets the emptier one is taken.
-    pub(super) cost: u64,
+/// The place for a new flow in one set, as [`room`] says it: how much is lost by taking it, and below
+/// that the way. Below [`LOSS`] nothing is lost: then it is how many flows the set has, so that of
+/// two sets the emptier one is taken.
+pub(super) const fn way(room: u64) -> u64 {
+    room & 7
 }
+
+/// How much is lost.
+pub(super) const fn cost(room: u64) -> u64 {
+    room >> WAY_BITS
+}
+
+const WAY_BITS: u32 = 3;
 
 /// The least cost of a place whose flow somebody may still need.
 const LOSS: u64 = 1 << WORTH_SHIFT;
@@ -57,7 +61,7 @@ const fn worth(identity: u64, bits: u64) -> u64 {
 
 /// The place of a set that a new flow can have.
 #[inline(always)]
-pub(super) fn room<M: Machine>(machine: &M, set: u64, now: u64) -> Room {
+pub fn room<M: Machine>(machine: &M, set: u64, now: u64) -> u64 {
     let mut search = Search {
         machine: *machine,
         set,
@@ -68,14 +72,12 @@ pub(super) fn room<M: Machine>(machine: &M, set: u64, now: u64) -> Room {
         found: 0,
     };
     machine.repeat(WAYS, &mut search);
-    Room {
-        way: search.found,
-        cost: if search.least == 0 {
-            search.flows
-        } else {
-            search.least
-        },
-    }
+    let cost = if search.least == 0 {
+        search.flows
+    } else {
+        search.least
+    };
+    cost << WAY_BITS | search.found
 }
 
 /// One way of a set a step: finds the one that is worth least.

@@ -4,7 +4,7 @@
 //! 1999): a new one goes where there are fewer, so that at four fifths of the table hardly a set is
 //! full.
 
-use super::room::{self, Room};
+use super::room;
 use super::{LINE, LOCK, SET, Tuple, WAYS, at, head, is_expired, seen, state, statistics};
 use crate::bits::{index, lowest};
 use crate::machine::{Machine, Step};
@@ -288,11 +288,11 @@ pub(super) fn insert<M: Machine>(machine: &M, tuple: &Tuple, start: Start, now: 
             (found.head - set) / 8
         }
         _ => {
-            let room = room::room(machine, set, now);
-            if room.cost >= room::SETTLED {
+            let place_in_set = machine.room(set, now);
+            if room::cost(place_in_set) >= room::SETTLED {
                 add(machine, place.half + statistics::EVICTED);
             }
-            room.way
+            room::way(place_in_set)
         }
     };
     fill(machine, (set, way, place.tag), tuple, start, now);
@@ -307,12 +307,9 @@ pub(super) fn insert<M: Machine>(machine: &M, tuple: &Tuple, start: Start, now: 
 /// The set of both in which a new flow costs less.
 #[inline(always)]
 fn emptier<M: Machine>(machine: &M, place: &Place, now: u64) -> u64 {
-    let cost = |set| {
-        let Room { cost, .. } = room::room(machine, set, now);
-        cost
-    };
     let [first, second] = place.sets;
-    if cost(second) < cost(first) {
+    let of_first = room::cost(machine.room(first, now));
+    if room::cost(machine.room(second, now)) < of_first {
         second
     } else {
         first
