@@ -13,7 +13,7 @@ use firewall_ctl::kernel::program::Loaded;
 use firewall_policy::host::{Memory, decide_after, record};
 use firewall_tests::fuzz::{Case, Connections, Event, connection_frame, hex};
 use firewall_tests::number;
-use firewall_tests::oracle::flows::{Flows, Message, Packet, Segment};
+use firewall_tests::oracle::flows::{Flows, Message, Packet, Segment, Sum};
 use firewall_tests::policies::parse;
 use firewall_tests::random::Random;
 use std::net::Ipv4Addr;
@@ -115,9 +115,8 @@ fn segment(local: u16, edit: impl FnOnce(&mut Segment)) -> Packet {
         rst: false,
         sequence: 1_000,
         acknowledged: 5_000,
-        window: 0xffff,
-        scale: None,
         data: 0,
+        sum: Sum::Right,
     };
     edit(&mut segment);
     Packet {
@@ -131,7 +130,6 @@ fn segment(local: u16, edit: impl FnOnce(&mut Segment)) -> Packet {
 fn open(loaded: &Loaded, local: u16) {
     let syn = segment(local, |syn| {
         (syn.syn, syn.ack, syn.sequence, syn.acknowledged) = (true, false, 999, 0);
-        syn.scale = Some(0);
     });
     loaded.send(&connection_frame(&syn, true), 1).unwrap();
     let answer = segment(local, |answer| {
@@ -196,38 +194,65 @@ fn what_nobody_asked_for_never_passes() {
 
 #[test]
 #[ignore = "needs root"]
-fn out_of_its_window_nothing_closes_a_connection() {
+fn only_the_exact_number_ends_a_connection_and_nothing_else_is_dropped() {
     let (_, loaded) = load(POLICY);
     let table = loaded.flows().unwrap().unwrap();
     open(&loaded, 40_000);
+    let state = || {
+        let flows = table.list();
+        assert_eq!(flows.len(), 1);
+        flows[0].state
+    };
     let mut random = Random::new(1);
     for number in 0..many(1_000) {
-        let sequence = 5_000u32
-            .wrapping_add(65_536)
-            .wrapping_add(random.below((1 << 32) - 65_536) as u32);
+        // 5,000 is exact, and so is 5,000 again: the end of what the other side has sent.
+        let sequence = 5_001u32.wrapping_add(random.below((1 << 32) - 2) as u32);
         let (rst, fin) = (number % 2 == 0, number % 2 == 1);
-        let forged = segment(40_000, |segment| {
-            (segment.rst, segment.fin, segment.sequence) = (rst, fin, sequence);
-            segment.acknowledged = random.bits() as u32;
-        });
-        assert!(
-            !passes(&loaded, &connection_frame(&forged, false)),
-            "{sequence}"
-        );
-        let flows = table.list();
-        assert_eq!((flows.len(), flows[0].state), (1, FlowState::Established));
+        for out in [false, true] {
+            let forged = segment(40_000, |segment| {
+                (segment.rst, segment.fin) = (rst, fin);
+                segment.sequence = if out {
+                    sequence.wrapping_sub(4_000)
+                } else {
+                    sequence
+                };
+                segment.acknowledged = random.bits() as u32;
+            });
+            let frame = connection_frame(&forged, out);
+            if out {
+                loaded.send(&frame, 1).unwrap();
+            } else {
+                assert!(passes(&loaded, &frame), "the endpoint is the judge");
+            }
+            assert_eq!(state(), FlowState::Established, "{sequence}");
+        }
     }
+    // With a wrong checksum the endpoint drops it.
+    let reset = |sum| {
+        segment(40_000, move |segment| {
+            (segment.rst, segment.sequence, segment.sum) = (true, 5_000, sum);
+        })
+    };
+    assert!(passes(
+        &loaded,
+        &connection_frame(&reset(Sum::Wrong), false)
+    ));
+    assert_eq!(state(), FlowState::Established);
+    let out = connection_frame(&segment(40_000, |segment| segment.data = 100), true);
+    for sum in [Sum::Right, Sum::Bare] {
+        assert!(passes(&loaded, &connection_frame(&reset(sum), false)));
+        assert_eq!(state(), FlowState::Reset);
+        // What this side sends after that takes it back.
+        loaded.send(&out, 1).unwrap();
+        assert_eq!(state(), FlowState::Established);
+    }
+    assert!(passes(
+        &loaded,
+        &connection_frame(&reset(Sum::Right), false)
+    ));
     let data = segment(40_000, |segment| {
         (segment.sequence, segment.data) = (5_000, 100);
     });
-    assert!(passes(&loaded, &connection_frame(&data, false)));
-    // The last byte of the window is inside.
-    let reset = segment(40_000, |segment| {
-        (segment.rst, segment.sequence) = (true, 5_000 + 65_535);
-    });
-    assert!(passes(&loaded, &connection_frame(&reset, false)));
-    assert_eq!(table.list()[0].state, FlowState::Reset);
-    assert!(passes(&loaded, &connection_frame(&data, false)));
     table.age(10);
     assert!(!passes(&loaded, &connection_frame(&data, false)));
     assert!(table.list().is_empty());

@@ -2,7 +2,7 @@
 //! together, nearly belong together, or have nothing to do with each other.
 
 use crate::frames::{Frame, Ipv4, ethernet, ipv6};
-use crate::oracle::flows::{Flows, Message, Packet, Quote, Segment};
+use crate::oracle::flows::{Flows, Message, Packet, Quote, Segment, Side, Sum};
 use crate::random::Random;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -69,9 +69,8 @@ impl Connections {
                 rst: false,
                 sequence: 0,
                 acknowledged: 0,
-                window: random.pick(&[0, 1, 500, 0xffff]),
-                scale: None,
                 data: random.pick(&[0, 0, 1, 100]),
+                sum: Sum::Right,
             }),
             7 | 8 => Message::Udp,
             9 => Message::EchoRequest,
@@ -115,23 +114,30 @@ impl Connections {
                     5 => (segment.rst, segment.ack) = (true, false),
                     _ => {}
                 }
-                if segment.syn {
-                    segment.scale = random.pick(&[None, Some(0), Some(7), Some(14), Some(200)]);
+                if segment.rst {
+                    segment.sum = random.pick(&[Sum::Right, Sum::Right, Sum::Bare, Sum::Wrong]);
                 }
-                let known = known.map_or((0, 0, 0), |flow| (flow.expects, flow.takes, flow.next));
-                let (own, other) = if random.one_in(2) {
-                    (known.2, known.0)
+                let (own, other) = known.map_or((0, 0), |flow| {
+                    if out {
+                        (end(&flow.own), end(&flow.other))
+                    } else {
+                        (end(&flow.other), end(&flow.own))
+                    }
+                });
+                (segment.sequence, segment.acknowledged) = if random.one_in(2) {
+                    (own, other)
                 } else {
-                    (near(random, known.2, 0), near(random, known.0, known.1))
+                    let reach = random.pick(&[0, 1 << 20, (1 << 20) - 100, 1u32 << 31]);
+                    let back = reach.wrapping_neg();
+                    let reach = random.pick(&[reach, back]);
+                    (near(random, own, reach), near(random, other, back))
                 };
-                (segment.sequence, segment.acknowledged) =
-                    if out { (own, other) } else { (other, own) };
                 if !segment.ack {
                     segment.acknowledged = 0;
                 }
             }
             Message::Error(Quote::Tcp(sequence)) => {
-                let next = known.map_or(0, |flow| flow.next);
+                let next = known.map_or(0, |flow| end(&flow.own));
                 let back = random.pick(&[0, 1, 1_000, 4 << 20, (4 << 20) + 1, u32::MAX]);
                 *sequence = next.wrapping_sub(back);
             }
@@ -146,6 +152,11 @@ impl Connections {
     }
 }
 
+/// The number behind the last byte of a side; 0 if it has said none.
+fn end(side: &Side) -> u32 {
+    side.numbers.map_or(0, |numbers| numbers.end)
+}
+
 /// The packet on the wire. ICMP errors come from a router on the way.
 #[must_use]
 pub fn frame(packet: &Packet, out: bool) -> Frame {
@@ -157,7 +168,7 @@ pub fn frame(packet: &Packet, out: bool) -> Frame {
     };
     let v6 = local.0.is_ipv6();
     let (protocol, payload) = match packet.message {
-        Message::Tcp(segment) => (6, tcp(from.1, to.1, &segment)),
+        Message::Tcp(segment) => (6, tcp(from, to, &segment)),
         Message::Udp => (17, crate::frames::udp(from.1, to.1, b"data")),
         Message::EchoRequest => echo(v6, true, local.1),
         Message::EchoReply => echo(v6, false, local.1),
@@ -221,7 +232,7 @@ fn echo(v6: bool, request: bool, identifier: u16) -> (u8, Vec<u8>) {
     (protocol, message)
 }
 
-fn tcp(from: u16, to: u16, segment: &Segment) -> Vec<u8> {
+fn tcp(from: (IpAddr, u16), to: (IpAddr, u16), segment: &Segment) -> Vec<u8> {
     let bits = [
         (segment.fin, 1),
         (segment.syn, 2),
@@ -230,15 +241,38 @@ fn tcp(from: u16, to: u16, segment: &Segment) -> Vec<u8> {
     ];
     let flags = bits.iter().map(|&(set, bit)| u8::from(set) * bit).sum();
     let data = vec![0; segment.data as usize];
-    let mut bytes = crate::frames::tcp(from, to, flags, &[]);
+    let mut bytes = crate::frames::tcp(from.1, to.1, flags, &[]);
     bytes[4..8].copy_from_slice(&segment.sequence.to_be_bytes());
     bytes[8..12].copy_from_slice(&segment.acknowledged.to_be_bytes());
-    bytes[14..16].copy_from_slice(&segment.window.to_be_bytes());
-    if let Some(scale) = segment.scale {
+    if segment.syn {
         // Largest segment, no operation, window scale, no operation.
-        bytes.extend([2, 4, 5, 180, 1, 3, 3, scale, 1, 1, 1, 1]);
+        bytes.extend([2, 4, 5, 180, 1, 3, 3, 7, 1, 1, 1, 1]);
         bytes[12] = 0x80;
     }
     bytes.extend(data);
+    let sum = checksum(from.0, to.0, &mut bytes, segment.sum);
+    bytes[16..18].copy_from_slice(&sum.to_be_bytes());
     bytes
+}
+
+/// The checksum of a segment, by the book: the one's complement of the sum in one's complement of
+/// pseudo-header and segment, 16 bits at a time.
+fn checksum(from: IpAddr, to: IpAddr, segment: &mut [u8], sum: Sum) -> u16 {
+    segment[16..18].fill(0);
+    let mut bytes = Vec::new();
+    for address in [from, to] {
+        match address {
+            IpAddr::V4(address) => bytes.extend(address.octets()),
+            IpAddr::V6(address) => bytes.extend(address.octets()),
+        }
+    }
+    bytes.extend([0, 6]);
+    bytes.extend((segment.len() as u16).to_be_bytes());
+    let right = crate::frames::checksum(&[&bytes[..], segment].concat());
+    match sum {
+        Sum::Right => right,
+        Sum::Bare => !crate::frames::checksum(&bytes),
+        // Neither the right one nor the bare one.
+        Sum::Wrong => right ^ 0x5a5a,
+    }
 }

@@ -1,4 +1,5 @@
-//! Connections by the book: a map without bound, in which a flow is looked up by its whole name.
+//! Connections by the book: a map without bound, in which a flow is looked up by its whole name. Of
+//! hosts that this one forwards for: none of them has a socket here.
 //!
 //! Works on packets as they are meant, not on frames: what a frame says is the business of whoever
 //! renders it. Shares nothing with the product's table, neither code nor numbers.
@@ -47,12 +48,21 @@ pub struct Segment {
     pub sequence: u32,
     /// Acknowledgement number.
     pub acknowledged: u32,
-    /// Window, as announced.
-    pub window: u16,
-    /// Window scale, in a SYN.
-    pub scale: Option<u8>,
     /// Bytes of data.
     pub data: u32,
+    /// The checksum.
+    pub sum: Sum,
+}
+
+/// A TCP checksum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sum {
+    /// That of the whole segment.
+    Right,
+    /// The sum of the pseudo-header, which a network card completes.
+    Bare,
+    /// Another one.
+    Wrong,
 }
 
 /// A packet, by the two ends of its connection: whether it goes out or comes in is said beside it.
@@ -75,22 +85,38 @@ enum Kind {
 
 type Name = (Kind, (IpAddr, u16), (IpAddr, u16));
 
+/// Numbers that one side of a connection has said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Numbers {
+    /// Behind its last byte.
+    pub end: u32,
+    /// What it has acknowledged; `None` as long as it has acknowledged nothing.
+    pub acknowledged: Option<u32>,
+}
+
+/// One side of a TCP connection.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Side {
+    /// What it has said, and is believed.
+    pub numbers: Option<Numbers>,
+    fin: bool,
+    /// The other side has acknowledged its FIN.
+    done: bool,
+    reset: bool,
+}
+
 /// A flow.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
     kind: Kind,
     last: u64,
+    syn: bool,
     answered: bool,
-    own_syn: bool,
-    fins: [bool; 2],
-    reset: bool,
-    /// What this host waits for, and how much it takes from there.
-    pub expects: u32,
-    /// Bytes from there on.
-    pub takes: u32,
-    scale: Option<u8>,
-    /// Number behind the last byte that this host has sent.
-    pub next: u32,
+    settled: bool,
+    /// This side.
+    pub own: Side,
+    /// The other one.
+    pub other: Side,
 }
 
 /// All flows.
@@ -101,17 +127,29 @@ pub struct Flows {
     flows: HashMap<Name, Flow>,
 }
 
+/// How far numbers may be off and are still believed.
+const NEAR: i64 = 1_048_576;
+
+/// How far `a` lies before `b`: positive, if it is larger.
+fn distance(a: u32, b: u32) -> i64 {
+    i64::from(a.wrapping_sub(b) as i32)
+}
+
 impl Flow {
+    fn has_ended(&self) -> bool {
+        self.own.reset || self.other.reset || self.own.done && self.other.done
+    }
+
     /// Seconds without a packet after which it is forgotten.
     fn patience(&self) -> u64 {
         match self.kind {
-            Kind::Tcp if self.reset => 10,
-            Kind::Tcp if self.fins == [true, true] => 60,
-            Kind::Tcp if self.fins != [false, false] => 120,
-            Kind::Tcp if self.answered => 43_200,
+            Kind::Tcp if self.own.reset || self.other.reset => 10,
+            Kind::Tcp if self.has_ended() => 60,
+            Kind::Tcp if self.settled => 43_200,
             Kind::Tcp => 120,
-            Kind::Udp if self.answered => 120,
-            Kind::Udp | Kind::Echo => 30,
+            _ if self.settled => 120,
+            _ if self.answered => 3,
+            _ => 30,
         }
     }
 
@@ -119,6 +157,84 @@ impl Flow {
         let nanoseconds = u128::from(now - self.last) << 30;
         nanoseconds >= u128::from(self.patience()) * 1_000_000_000
     }
+
+    /// The first answer to a SYN is still to come.
+    fn waits(&self) -> bool {
+        self.syn && !self.answered
+    }
+
+    /// A segment that is no SYN that goes out, and of a connection that is there.
+    fn takes(&mut self, segment: &Segment, out: bool) {
+        let waits = self.waits();
+        let (me, peer) = if out {
+            (&mut self.own, &mut self.other)
+        } else {
+            (&mut self.other, &mut self.own)
+        };
+        let acknowledged = segment.acknowledged;
+        if segment.rst {
+            let answers_syn =
+                waits && segment.ack && peer.numbers.is_some_and(|said| said.end == acknowledged);
+            let exact = peer
+                .numbers
+                .is_some_and(|said| !waits && said.acknowledged.unwrap_or(0) == segment.sequence)
+                || me.numbers.is_some_and(|said| said.end == segment.sequence);
+            let whole = segment.sum != Sum::Wrong && segment.data == 0;
+            me.reset |= whole && (exact || answers_syn);
+            return;
+        }
+        if !segment.ack || segment.syn && out {
+            return;
+        }
+        let end = behind(segment);
+        let fits_own = me
+            .numbers
+            .is_none_or(|said| (-NEAR..=NEAR).contains(&distance(end, said.end)));
+        let fits_peer = peer
+            .numbers
+            .is_none_or(|said| (-NEAR..=0).contains(&distance(acknowledged, said.end)));
+        // Of a side that has said nothing, the end counts as 0 where a SYN waits.
+        let answers = !waits || peer.numbers.map_or(0, |said| said.end) == acknowledged;
+        if !(fits_own && fits_peer && answers) {
+            return;
+        }
+        let before = me.numbers;
+        let said = Numbers {
+            end: match before {
+                Some(said) if distance(end, said.end) < 0 => said.end,
+                _ => end,
+            },
+            acknowledged: Some(match before.and_then(|said| said.acknowledged) {
+                Some(old) if old != 0 && distance(acknowledged, old) < 0 => old,
+                _ => acknowledged,
+            }),
+        };
+        me.numbers = Some(said);
+        me.reset = false;
+        let is_last = segment.fin && said.end == end;
+        if before.is_none_or(|before| before.end != said.end) && !is_last {
+            (me.fin, me.done) = (false, false);
+        }
+        me.fin |= is_last;
+        if peer.fin && said.acknowledged == peer.numbers.map(|peer| peer.end) {
+            peer.done = true;
+        }
+        if out {
+            peer.reset = false;
+        }
+        let peer_has_spoken = peer.numbers.is_some();
+        if out {
+            self.settled |= self.answered && peer_has_spoken;
+        } else {
+            self.answered |= peer_has_spoken;
+        }
+    }
+}
+
+fn behind(segment: &Segment) -> u32 {
+    segment
+        .sequence
+        .wrapping_add(segment.data + u32::from(segment.syn) + u32::from(segment.fin))
 }
 
 fn name(packet: &Packet) -> Name {
@@ -166,78 +282,58 @@ impl Flows {
         let flow = Flow {
             kind,
             last: self.now,
+            syn: false,
             answered: false,
-            own_syn: false,
-            fins: [false; 2],
-            reset: false,
-            expects: 0,
-            takes: 0,
-            scale: None,
-            next: 0,
+            settled: false,
+            own: Side::default(),
+            other: Side::default(),
         };
         let slot = self.flows.entry(name(packet)).or_insert(flow);
         *slot = flow;
         slot
     }
 
-    /// This host sends a packet.
+    /// A packet goes out.
     pub fn sends(&mut self, packet: &Packet) {
         let now = self.now;
-        match packet.message {
-            Message::Tcp(segment) => self.sends_segment(packet, &segment),
-            Message::Udp | Message::EchoRequest => match self.alive(packet) {
-                Some(flow) => flow.last = now,
-                None if packet.message == Message::Udp => {
-                    self.start(packet, Kind::Udp);
-                }
-                None => {
-                    self.start(packet, Kind::Echo);
-                }
-            },
-            Message::EchoReply | Message::Error(_) => {}
+        let kind = match packet.message {
+            Message::Tcp(segment) => return self.sends_segment(packet, &segment),
+            Message::Udp => Kind::Udp,
+            Message::EchoRequest => Kind::Echo,
+            Message::EchoReply | Message::Error(_) => return,
+        };
+        match self.alive(packet) {
+            Some(flow) => {
+                flow.last = now;
+                flow.settled |= flow.answered;
+            }
+            None => {
+                self.start(packet, kind);
+            }
         }
     }
 
     fn sends_segment(&mut self, packet: &Packet, segment: &Segment) {
         let now = self.now;
-        let behind = segment
-            .sequence
-            .wrapping_add(segment.data + u32::from(segment.syn) + u32::from(segment.fin));
-        if segment.syn {
-            if !segment.ack {
-                let flow = self.start(packet, Kind::Tcp);
-                flow.own_syn = true;
-                flow.scale = Some(segment.scale.unwrap_or(0).min(14));
-                flow.takes = segment.window.into();
-                flow.next = behind;
-            }
-            return;
-        }
-        if segment.rst {
-            if let Some(flow) = self.alive(packet) {
-                flow.reset = true;
-            }
-            return;
-        }
-        if self.alive(packet).is_none() {
+        let known = self.get(packet).copied();
+        let starts = if segment.syn {
+            known.is_none_or(|flow| !flow.answered || flow.has_ended())
+        } else {
+            known.is_none() && !segment.rst
+        };
+        if starts {
             let flow = self.start(packet, Kind::Tcp);
-            flow.answered = true;
-            flow.next = behind;
+            flow.syn = segment.syn;
+            flow.own.numbers = Some(Numbers {
+                end: behind(segment),
+                acknowledged: segment.ack.then_some(segment.acknowledged),
+            });
+        } else if !segment.syn
+            && let Some(flow) = self.alive(packet)
+        {
+            flow.takes(segment, true);
+            flow.last = now;
         }
-        let Some(flow) = self.alive(packet) else {
-            return;
-        };
-        flow.last = now;
-        flow.expects = segment.acknowledged;
-        let window = u32::from(segment.window);
-        flow.takes = match flow.scale {
-            Some(scale) => window << scale,
-            None => (window << 14).min(1 << 20),
-        };
-        if (behind.wrapping_sub(flow.next) as i32) > 0 {
-            flow.next = behind;
-        }
-        flow.fins[0] |= segment.fin;
     }
 
     /// A packet comes in: whether it belongs to a flow.
@@ -248,11 +344,12 @@ impl Flows {
         };
         match packet.message {
             Message::Tcp(segment) => {
-                let belongs = receives_segment(flow, &segment);
-                if belongs {
-                    flow.last = now;
+                if segment.syn && !segment.ack && flow.has_ended() {
+                    return false;
                 }
-                belongs
+                flow.takes(&segment, false);
+                flow.last = now;
+                true
             }
             Message::Udp | Message::EchoReply => {
                 flow.answered = true;
@@ -260,45 +357,11 @@ impl Flows {
                 true
             }
             Message::EchoRequest => false,
-            Message::Error(Quote::Tcp(sequence)) => {
-                flow.next.wrapping_sub(sequence) <= 4 * 1024 * 1024
-            }
+            Message::Error(Quote::Tcp(sequence)) => flow
+                .own
+                .numbers
+                .is_none_or(|said| said.end.wrapping_sub(sequence) <= 4 * 1024 * 1024),
             Message::Error(_) => true,
         }
     }
-}
-
-fn receives_segment(flow: &mut Flow, segment: &Segment) -> bool {
-    if segment.syn && !segment.ack {
-        return false;
-    }
-    if !flow.answered {
-        // Only an answer to the SYN counts.
-        if !segment.ack || segment.acknowledged != flow.next {
-            return false;
-        }
-        if segment.syn {
-            flow.answered = true;
-        } else if segment.rst {
-            flow.reset = true;
-        } else {
-            return false;
-        }
-        return true;
-    }
-    if segment.syn {
-        let not_acknowledged = flow.own_syn && flow.expects == 0;
-        return not_acknowledged || segment.sequence.wrapping_add(1) == flow.expects;
-    }
-    if segment.rst || segment.fin {
-        if segment.sequence.wrapping_sub(flow.expects) > flow.takes {
-            return false;
-        }
-        if segment.rst {
-            flow.reset = true;
-        } else {
-            flow.fins[1] = true;
-        }
-    }
-    true
 }
