@@ -113,13 +113,6 @@ fn what_was_asked_for_comes_back_and_nothing_else() {
     }
     assert_eq!((hits(&ctl, "errors-v4"), hits(&ctl, "errors-v6")), (1, 1));
 
-    let flows = ctl.json(&["flows", "--port", "8080"]).unwrap();
-    let flows = flows["flows"].as_array().unwrap();
-    assert_eq!(flows.len(), 2, "{flows:?}");
-    assert!(
-        flows.iter().all(|flow| flow["state"] == "closing"),
-        "{flows:?}"
-    );
 }
 
 #[test]
