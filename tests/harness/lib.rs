@@ -19,8 +19,12 @@ pub mod oracle;
 pub mod original;
 pub mod policies;
 pub mod random;
+pub mod relay;
+pub mod relayed;
 pub mod routed;
+pub mod segments;
 pub mod snapshot;
+pub mod transfers;
 pub mod trial;
 pub mod verifier;
 

@@ -90,6 +90,67 @@ impl Namespace {
         })
     }
 
+    /// Runs a program inside, which must succeed; what it prints.
+    ///
+    /// # Errors
+    /// It cannot be started, or another exit code than 0.
+    pub fn say(&self, words: &[&str]) -> Result<String> {
+        let output = self.command(words[0]).args(&words[1..]).output()?;
+        if !output.status.success() {
+            bail!(
+                "{}: {}",
+                words.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Writes a setting below `/proc/sys/net`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set(&self, file: &str, value: &str) -> Result<()> {
+        let path = Path::new("/proc/sys/net").join(file);
+        self.run(|| std::fs::write(&path, value))
+            .with_context(|| file.to_owned())
+    }
+
+    /// Rules of nft, in the words of its files.
+    ///
+    /// # Errors
+    /// What `nft` says.
+    pub fn nft(&self, rules: &str) -> Result<()> {
+        self.say(&["nft", rules]).map(drop)
+    }
+
+    /// Packets that a named counter of nft has counted, as in `inet fwt strangers`.
+    ///
+    /// # Errors
+    /// What `nft` says.
+    pub fn counted(&self, counter: &str) -> Result<u64> {
+        let mut words = vec!["nft", "list", "counter"];
+        words.extend(counter.split_whitespace());
+        let text = self.say(&words)?;
+        let (_, rest) = text.split_once("packets ").context("a counter")?;
+        let number = rest.split_whitespace().next().context("a number")?;
+        Ok(number.parse()?)
+    }
+
+    /// Whether an interface leaves checksums and cutting into segments to the card: on between
+    /// veths where nobody says otherwise.
+    ///
+    /// # Errors
+    /// What `ethtool` says.
+    pub fn offload(&self, interface: &str, on: bool) -> Result<()> {
+        let on = if on { "on" } else { "off" };
+        let mut words = vec!["ethtool", "-K", interface];
+        for what in ["tx", "sg", "tso", "gso", "gro"] {
+            words.extend([what, on]);
+        }
+        self.say(&words).map(drop)
+    }
+
     /// A command whose process lives inside. (`ip netns exec` would hide the BPF file system.)
     #[must_use]
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
@@ -210,25 +271,36 @@ impl Pair {
 }
 
 fn send_from(host: &Namespace, frames: &[Vec<u8>]) -> Result<()> {
-    host.run(|| {
-        let mut sender = packet_socket(INTERFACE)?;
-        for frame in frames {
-            sender
-                .send_to(frame, None)
-                .context("the frame was not taken")??;
-        }
-        Ok(())
-    })
+    host.run(|| put(INTERFACE, frames))
+}
+
+/// Puts frames on an interface of this thread's namespace, byte for byte.
+///
+/// # Errors
+/// No packet socket.
+pub fn put(interface: &str, frames: &[Vec<u8>]) -> Result<()> {
+    let mut sender = packet_socket(interface)?;
+    for frame in frames {
+        sender
+            .send_to(frame, None)
+            .context("the frame was not taken")??;
+    }
+    Ok(())
 }
 
 /// A socket that sends frames on an interface of this thread's namespace.
 pub(crate) fn packet_socket(name: &str) -> Result<Box<dyn DataLinkSender>> {
-    let interface: NetworkInterface = pnet_datalink::interfaces()
-        .into_iter()
-        .find(|interface| interface.name == name)
-        .context("no interface")?;
-    match pnet_datalink::channel(&interface, pnet_datalink::Config::default())? {
+    let config = pnet_datalink::Config::default();
+    match pnet_datalink::channel(&interface(name)?, config)? {
         Channel::Ethernet(sender, _) => Ok(sender),
         _ => bail!("not an Ethernet interface"),
     }
+}
+
+/// An interface of this thread's namespace.
+pub(crate) fn interface(name: &str) -> Result<NetworkInterface> {
+    pnet_datalink::interfaces()
+        .into_iter()
+        .find(|interface| interface.name == name)
+        .with_context(|| format!("no interface {name}"))
 }
