@@ -80,6 +80,16 @@ impl Segment {
             .wrapping_add(flags)
     }
 
+    /// The same with other flags, and a number that is smaller by so much.
+    #[must_use]
+    pub fn before(&self, bytes: u32, flags: u8) -> Self {
+        Self {
+            seq: self.seq.wrapping_sub(bytes),
+            flags,
+            ..self.clone()
+        }
+    }
+
     /// Whether it goes from the one to the other.
     #[must_use]
     pub fn goes(&self, from: SocketAddr, to: SocketAddr) -> bool {
