@@ -112,7 +112,6 @@ fn what_was_asked_for_comes_back_and_nothing_else() {
         });
     }
     assert_eq!((hits(&ctl, "errors-v4"), hits(&ctl, "errors-v6")), (1, 1));
-
 }
 
 #[test]

@@ -4,9 +4,9 @@
 //! | packet | what it does |
 //! |---|---|
 //! | anything that leaves by the interface it came in on | nothing |
-//! | TCP of a connection that this host has a socket for | nothing: the socket says it all |
+//! | TCP of a connection that this host has a socket for | nothing: the socket says it all. A FIN, and a RST whose socket is gone, makes a flow that has ended, for what comes late |
 //! | TCP SYN, with ACK or without | makes a flow that waits for its answer; a flow that goes on stays as it is |
-//! | TCP RST | may reset a flow that is there |
+//! | TCP RST that is forwarded | may reset a flow that is there |
 //! | other TCP | makes a flow, or brings it up to date: see [`tcp`](super::tcp) |
 //! | UDP | makes a flow, unless the rules let the answer in anyway; or keeps it |
 //! | echo request | makes a flow, or keeps it |
@@ -120,6 +120,9 @@ fn echo<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) {
     }
 }
 
+/// A connection of this host that ends: its late segments are no stranger's when the socket is gone.
+const ENDS: u64 = state::OWN | state::REPLIED | state::SETTLED | state::DONE_OUT | state::DONE_IN;
+
 #[inline(always)]
 fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) {
     let tuple = outgoing(&packet.key);
@@ -127,6 +130,9 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) {
     // What is forwarded has no socket here. What a listening socket sends is the answer to a SYN
     // that it remembers by a cookie alone: a flood of those fills no table.
     if !frame.is_forwarded() && frame.socket(machine, &tuple) != socket::NONE {
+        if flags & flag::FIN != 0 {
+            start(machine, &tuple, ENDS, 0);
+        }
         return;
     }
     let Some(segment) = Segment::of(frame, packet) else {
@@ -134,6 +140,13 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) {
     };
     let now = machine.ticks();
     let found = find(machine, &tuple, now);
+    if found.is_none() && flags & flag::RST != 0 {
+        // An aborted connection's socket is gone before its RST leaves.
+        if !frame.is_forwarded() {
+            start(machine, &tuple, state::OWN | state::RESET_OUT, 0);
+        }
+        return;
+    }
     let bits = own(frame) | state::KNOWS_OUT;
     if flags & flag::SYN != 0 {
         // A SYN that nobody has answered gives way to the next one, a connection that has ended, too.
@@ -145,7 +158,7 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) {
     } else if let Some(found) = found {
         goes_out(machine, frame, packet, &segment, &found);
         found.touch(machine, now);
-    } else if flags & flag::RST == 0 {
+    } else {
         start(machine, &tuple, bits, segment.word());
     }
 }

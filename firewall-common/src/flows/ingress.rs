@@ -15,7 +15,7 @@
 //! What a rule drops has changed its flow nevertheless: flows are looked at before the rules are.
 
 use super::state_field::{ESTABLISHED, INVALID, NEW};
-use super::table::{Found, find, is_in_use};
+use super::table::{find, is_in_use};
 use super::tcp::{Segment, comes_in};
 use super::{Tuple, at, echo, socket, state};
 use crate::field::Field;
@@ -112,22 +112,28 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     let flags = key.field(Field::TcpFlags);
     let opens = flags & (flag::SYN | flag::ACK) == flag::SYN;
     let tuple = incoming(key);
-    if is_in_use(machine, proto::TCP) {
-        let now = machine.ticks();
-        if let Some(found) = find(machine, &tuple, now) {
-            return of_flow(machine, frame, packet, &found, now);
+    // A host that forwards nothing looks into the table for what comes late alone.
+    let forwards = is_in_use(machine, proto::TCP);
+    let mut socket = socket::NONE;
+    if !forwards {
+        socket = frame.socket(machine, &tuple);
+        if is_of_socket(socket, opens) {
+            return ESTABLISHED;
         }
     }
-    let socket = frame.socket(machine, &tuple);
-    if opens {
-        return if socket::takes_syn(socket) {
-            ESTABLISHED
-        } else {
-            NEW
-        };
+    if (forwards || !opens)
+        && let Some(state) = by_flow(machine, frame, packet, &tuple)
+    {
+        return state;
     }
-    if socket::is_connection(socket) {
-        ESTABLISHED
+    if forwards {
+        socket = frame.socket(machine, &tuple);
+        if is_of_socket(socket, opens) {
+            return ESTABLISHED;
+        }
+    }
+    if opens {
+        NEW
     } else if socket == socket::LISTENS && flags & (flag::SYN | flag::RST | flag::ACK) == flag::ACK
     {
         ASKS_LISTENER
@@ -136,24 +142,33 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     }
 }
 
-/// A segment of a flow. A SYN opens another connection where the flow has come to its end.
+/// Whether a segment is of a socket's connection.
 #[inline(always)]
-fn of_flow<M: Machine, F: Frame>(
+const fn is_of_socket(socket: u64, opens: bool) -> bool {
+    socket::is_connection(socket) && (!opens || socket::takes_syn(socket))
+}
+
+/// The state of a segment by its flow, if that is there. A SYN opens another connection where the
+/// flow has come to its end.
+#[inline(always)]
+fn by_flow<M: Machine, F: Frame>(
     machine: &M,
     frame: &F,
     packet: &Packet,
-    found: &Found,
-    now: u64,
-) -> u32 {
-    let Some(segment) = Segment::of(frame, packet) else {
-        return INVALID;
-    };
+    tuple: &Tuple,
+) -> Option<u32> {
+    let now = machine.ticks();
+    let found = find(machine, tuple, now)?;
+    let segment = Segment::of(frame, packet)?;
     if state::is_over(found.state) && segment.flags & (flag::SYN | flag::ACK) == flag::SYN {
-        return NEW;
+        return Some(NEW);
     }
-    comes_in(machine, frame, packet, &segment, found);
-    found.touch(machine, now);
-    ESTABLISHED
+    comes_in(machine, frame, packet, &segment, &found);
+    // What comes late keeps nothing.
+    if !state::is_over(found.state) {
+        found.touch(machine, now);
+    }
+    Some(ESTABLISHED)
 }
 
 /// An ICMP error that quotes an IPv4 packet of a flow (RFC 792: its header, and 8 bytes).

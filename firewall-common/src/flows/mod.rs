@@ -87,7 +87,7 @@ pub mod statistics {
     pub const FULL: u64 = LINE as u64;
     /// How often a flow that both sides have used gave way to a new one.
     pub const EVICTED: u64 = FULL + 8;
-    /// Not 0 as soon as a flow has been made in this half.
+    /// Not 0 as soon as a flow that goes on has been made in this half.
     pub const IN_USE: u64 = FULL + 16;
 }
 
@@ -163,7 +163,7 @@ pub mod timeout {
     /// TCP, one side has been heard, or has not gone on after the answer.
     pub const TCP_OPENING: u64 = 120;
     /// TCP, both sides are done.
-    pub const TCP_CLOSED: u64 = 60;
+    pub const TCP_CLOSED: u64 = 120;
     /// TCP, after a RST.
     pub const TCP_RESET: u64 = 10;
     /// UDP, no answer so far.

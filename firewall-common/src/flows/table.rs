@@ -74,7 +74,7 @@ pub(super) struct Found {
     pub(super) state: u64,
 }
 
-/// Whether the half of the table for a protocol has ever held a flow.
+/// Whether the half of the table for a protocol has ever held a flow that goes on.
 #[inline(always)]
 pub(super) fn is_in_use<M: Machine>(machine: &M, protocol: u32) -> bool {
     let bytes = u64::from(machine.constant(|config| &config.flows_size)) / 2;
@@ -298,7 +298,7 @@ pub(super) fn insert<M: Machine>(machine: &M, tuple: &Tuple, start: Start, now: 
     fill(machine, (set, way, place.tag), tuple, start, now);
     machine.unlock(Region::Flows, lock_at);
     let in_use = place.half + statistics::IN_USE;
-    if machine.read(Region::Flows, in_use) == 0 {
+    if !state::is_over(start.state) && machine.read(Region::Flows, in_use) == 0 {
         machine.write(Region::Flows, in_use, 1);
     }
     true

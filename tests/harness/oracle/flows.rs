@@ -144,7 +144,7 @@ impl Flow {
     fn patience(&self) -> u64 {
         match self.kind {
             Kind::Tcp if self.own.reset || self.other.reset => 10,
-            Kind::Tcp if self.has_ended() => 60,
+            Kind::Tcp if self.has_ended() => 120,
             Kind::Tcp if self.settled => 43_200,
             Kind::Tcp => 120,
             _ if self.settled => 120,
@@ -321,7 +321,9 @@ impl Flows {
         } else {
             known.is_none() && !segment.rst
         };
-        if starts {
+        if known.is_none() && segment.rst {
+            self.start(packet, Kind::Tcp).own.reset = true;
+        } else if starts {
             let flow = self.start(packet, Kind::Tcp);
             flow.syn = segment.syn;
             flow.own.numbers = Some(Numbers {
@@ -347,8 +349,11 @@ impl Flows {
                 if segment.syn && !segment.ack && flow.has_ended() {
                     return false;
                 }
+                let ended = flow.has_ended();
                 flow.takes(&segment, false);
-                flow.last = now;
+                if !ended {
+                    flow.last = now;
+                }
                 true
             }
             Message::Udp | Message::EchoReply => {
