@@ -88,6 +88,12 @@ pub trait Machine: Copy {
         live::sets_of(self, key, is_destination)
     }
 
+    /// [`flows::ended`], in the way that suits this place.
+    #[inline(always)]
+    fn ended(&self, packet: &Packet) {
+        flows::ended(self, &packet.key);
+    }
+
     /// [`flows::room`], in the way that suits this place.
     #[inline(always)]
     fn room(&self, set: u64, now: u64) -> u64 {

@@ -9,7 +9,7 @@ use crate::answer;
 use crate::classify::classify;
 use crate::essential;
 use crate::field::Field;
-use crate::flows::{ASKS_LISTENER, state_field};
+use crate::flows::{ASKS_LISTENER, ENDS, state_field};
 use crate::fragments::GOES_ON;
 use crate::frame::Frame;
 use crate::key::PacketKey;
@@ -194,15 +194,14 @@ const fn keeps_the_link(essential: u64) -> bool {
 #[inline(always)]
 fn by_headers<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
     if machine.constant(|config| &config.flows) != 0 {
-        let state = frame.state(machine, packet);
-        packet.key.fields[Field::State as usize] = if state == ASKS_LISTENER {
-            if frame.has_cookie(machine, packet) {
+        packet.key.fields[Field::State as usize] = match frame.state(machine, packet) {
+            ASKS_LISTENER if frame.has_cookie(machine, packet) => state_field::ESTABLISHED,
+            ASKS_LISTENER => state_field::INVALID,
+            ENDS => {
+                machine.ended(packet);
                 state_field::ESTABLISHED
-            } else {
-                state_field::INVALID
             }
-        } else {
-            state
+            state => state,
         };
     }
     let mut outcome = by_rules(machine, packet);

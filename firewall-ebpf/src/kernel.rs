@@ -202,6 +202,11 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn ended(&self, packet: &Packet) {
+        fw_ended(packet);
+    }
+
+    #[inline(always)]
     fn room(&self, set: u64, now: u64) -> u64 {
         fw_room(set, now)
     }
@@ -363,6 +368,20 @@ pub(crate) extern "C" fn fw_log(
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     if let Some(key) = unsafe { key.as_ref() } {
         log::judge(&Kernel { bytes, cpu }, key, rule, found);
+    }
+    0
+}
+
+/// The flow of a connection that ends, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_ended(packet: *const Packet) -> u64 {
+    if maps::constant(|c| &c.flows) == 0 {
+        return 0;
+    }
+    // SAFETY: as above.
+    if let Some(packet) = unsafe { packet.as_ref() } {
+        flows::ended(&Kernel::outgoing(), &packet.key);
     }
     0
 }

@@ -2,7 +2,7 @@
 //!
 //! | packet | established, if | it changes |
 //! |---|---|---|
-//! | TCP | it is of a flow, or of a socket that has a connection | its flow: see [`tcp`](super::tcp) |
+//! | TCP | it is of a flow, or of a socket that has a connection | its flow: see [`tcp`](super::tcp). A RST to a socket makes a flow that has ended ([`ENDS`]) |
 //! | TCP without SYN, to a socket that listens | it carries a valid cookie: the caller asks ([`ASKS_LISTENER`]) | nothing |
 //! | UDP | it is of a flow, or of a socket that is connected to its source | the flow is answered |
 //! | echo reply | it is of a flow | the flow is answered |
@@ -15,7 +15,7 @@
 //! What a rule drops has changed its flow nevertheless: flows are looked at before the rules are.
 
 use super::state_field::{ESTABLISHED, INVALID, NEW};
-use super::table::{find, is_in_use};
+use super::table::{Start, find, insert, is_in_use};
 use super::tcp::{Segment, comes_in};
 use super::{Tuple, at, echo, socket, state};
 use crate::field::Field;
@@ -28,6 +28,10 @@ use crate::parse::{Packet, flag, fragment, proto};
 /// cookie of its.
 pub const ASKS_LISTENER: u32 = u32::MAX;
 
+/// In place of a state: the packet is established, a RST, and may end the connection of a socket; see
+/// [`ended`].
+pub const ENDS: u32 = u32::MAX - 1;
+
 /// How far behind the last byte sent a TCP packet may begin that an ICMP error quotes: as much as
 /// Linux keeps unacknowledged (net.ipv4.tcp_wmem).
 const SENT_MAX: u32 = 4 << 20;
@@ -38,7 +42,7 @@ const ICMP_HEADER: u32 = 8;
 /// Fragment offset of a quoted IPv4 header.
 const OFFSET_MASK: u32 = 0x1fff;
 
-/// The state of a packet: a value of [`super::state_field`], or [`ASKS_LISTENER`].
+/// The state of a packet: a value of [`super::state_field`], [`ASKS_LISTENER`] or [`ENDS`].
 #[inline(always)]
 pub fn state_of<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     let key = &packet.key;
@@ -118,7 +122,7 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     if !forwards {
         socket = frame.socket(machine, &tuple);
         if is_of_socket(socket, opens) {
-            return ESTABLISHED;
+            return of_socket(flags);
         }
     }
     if (forwards || !opens)
@@ -129,7 +133,7 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     if forwards {
         socket = frame.socket(machine, &tuple);
         if is_of_socket(socket, opens) {
-            return ESTABLISHED;
+            return of_socket(flags);
         }
     }
     if opens {
@@ -140,6 +144,27 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     } else {
         INVALID
     }
+}
+
+/// The state of a segment of a socket's connection.
+#[inline(always)]
+const fn of_socket(flags: u32) -> u32 {
+    if flags & flag::RST != 0 {
+        ENDS
+    } else {
+        ESTABLISHED
+    }
+}
+
+/// Makes the flow of a connection that a RST with this key ends, in case that it does: what comes late
+/// finds it when the socket is gone.
+#[inline(always)]
+pub fn ended<M: Machine>(machine: &M, key: &PacketKey) {
+    let start = Start {
+        state: state::OWN | state::RESET_IN,
+        out: 0,
+    };
+    insert(machine, &incoming(key), start, machine.ticks());
 }
 
 /// Whether a segment is of a socket's connection.
