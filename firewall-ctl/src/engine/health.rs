@@ -2,10 +2,12 @@
 //!
 //! Looks only: changes nothing, loads nothing.
 
+use super::carrier;
 use super::media::Tags;
 use super::resolve::Present;
 use super::{Engine, EngineError};
 use crate::kernel::{KernelError, ethtool, host, link};
+use firewall_policy::rule::Mode;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -83,7 +85,8 @@ impl Engine {
                     .filter(|link| link.ifindex == *ifindex)
                     .map(|link| link.program_id)
                     .collect();
-                checks.push(interface(name, *ifindex, &ours)?);
+                let is_wanted = !named.is_empty() || !ours.is_empty();
+                checks.push(interface((name, *ifindex), (&ours, is_wanted), &present)?);
             }
         }
         Ok(checks)
@@ -183,10 +186,16 @@ fn privilege() -> Check {
     }
 }
 
-/// Driver, mode, MTU, VLAN tags, and programs of others. `ours` are the ids of our programs on it.
-fn interface(name: &str, ifindex: u32, ours: &[u32]) -> Result<Check, EngineError> {
+/// Driver, mode, MTU, VLAN tags, programs of others, and whether it can carry the filter at all. `ours`
+/// are the ids of our programs on it; it is wanted if it is to be filtered, or is.
+fn interface(
+    (name, ifindex): (&str, u32),
+    (ours, is_wanted): (&[u32], bool),
+    present: &Present,
+) -> Result<Check, EngineError> {
     let programs = link::programs_on(name, ifindex)?;
-    let mode = match programs.iter().find(|p| ours.contains(&p.program_id)) {
+    let filtered = programs.iter().find(|p| ours.contains(&p.program_id));
+    let mode = match filtered {
         Some(program) if program.is_generic() => "filtered in generic mode",
         Some(_) => "filtered in native mode",
         None => "not filtered",
@@ -208,6 +217,17 @@ fn interface(name: &str, ifindex: u32, ours: &[u32]) -> Result<Check, EngineErro
     };
     let found = format!("{mode}; driver {driver}; MTU {mtu}{buffers}; VLAN tags {tags}");
     let what = format!("interface {name}");
+    let mode = match filtered {
+        Some(program) if !program.is_generic() => Mode::Native,
+        _ => Mode::Auto,
+    };
+    if let Some(obstacle) = carrier::obstacle((name, ifindex), mode, present)? {
+        // Nobody needs to mend what nobody wants to filter.
+        return Ok(match is_wanted {
+            true => Check::bad(&what, found, obstacle.to_string()),
+            false => Check::good(&what, format!("{found}; {obstacle}")),
+        });
+    }
     let foreign = programs.iter().find(|p| !ours.contains(&p.program_id));
     Ok(match foreign {
         None => Check::good(&what, found),

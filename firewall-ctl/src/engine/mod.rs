@@ -7,6 +7,7 @@
 //! generation, the new one or the old one. The engine keeps no state of its own: what is in force
 //! is read from the pins each time, so any number of processes can take turns.
 
+mod carrier;
 mod carry;
 mod egress;
 mod files;
@@ -14,6 +15,7 @@ mod health;
 mod live;
 mod log;
 mod media;
+mod observe;
 mod resolve;
 mod slots;
 mod store;
@@ -35,7 +37,7 @@ use crate::kernel::egress::By;
 use crate::kernel::flows::FlowTable;
 use crate::kernel::{BUILT_IN, KernelError, host};
 use firewall_common::region::Region;
-use resolve::{Present, resolve as resolve_interfaces};
+use resolve::{Present, Target, resolve as resolve_interfaces};
 use rustix::time::{ClockId, clock_gettime};
 use std::borrow::Cow;
 use std::fs;
@@ -142,7 +144,9 @@ impl Engine {
         let source = files::read(request, &self.object)?;
         let present = Present::now()?;
         if !request.interfaces.is_empty() {
-            resolve_interfaces(&source.policy, &request.interfaces, &[], &present)?;
+            let named = &request.interfaces;
+            let (targets, _) = resolve_interfaces(&source.policy, named, &[], &present)?;
+            settle(targets, request, &present)?;
         }
         if self.object.is_empty() {
             return Err(KernelError::Stub.into());
@@ -181,6 +185,7 @@ impl Engine {
         let filtered = survey.filtered();
         let (targets, mut warnings) =
             resolve_interfaces(&source.policy, &request.interfaces, &filtered, present)?;
+        let targets = settle(targets, request, present)?;
         let desired = Desired {
             request,
             source,
@@ -205,70 +210,6 @@ impl Engine {
         warnings.append(&mut done.warnings);
         done.warnings = warnings;
         Ok((done, true))
-    }
-
-    /// What the kernel runs now; `None` when nothing is loaded.
-    ///
-    /// # Errors
-    /// Pins that cannot be read or understood.
-    pub fn observe(&self) -> Result<Option<Observed>, EngineError> {
-        let survey = self.store.survey()?;
-        let Some(in_force) = survey.in_force() else {
-            return Ok(None);
-        };
-        let record = in_force.folder.read_record()?;
-        let present = Present::now()?;
-        let mut warnings = Vec::new();
-        let mut links = Vec::new();
-        for pinned in &survey.links {
-            let facts = pinned.link.facts();
-            if !pinned.is_alive() {
-                warnings.push(format!(
-                    "{} is gone, and its filter with it; apply the policy again when it is back",
-                    pinned.name
-                ));
-                continue;
-            }
-            let name = present
-                .name_of(facts.ifindex)
-                .unwrap_or(&pinned.name)
-                .to_owned();
-            if survey.generation_of(pinned) != Some(in_force.number) {
-                warnings.push(format!(
-                    "{name} does not run generation {}: a change was interrupted; apply the \
-                     policy again",
-                    in_force.number
-                ));
-            }
-            links.push(ObservedLink {
-                name,
-                ifindex: facts.ifindex,
-                link_id: facts.id,
-                program_id: facts.program_id,
-            });
-        }
-        for interface in &record.interfaces {
-            if !survey.links.iter().any(|pinned| {
-                pinned.link.facts().ifindex == interface.ifindex || pinned.name == interface.name
-            }) {
-                warnings.push(format!(
-                    "{} is not filtered: its link was removed; apply the policy again",
-                    interface.name
-                ));
-            }
-        }
-        if record.clock_has_moved() {
-            warnings.push(
-                "the clock was set, or the machine slept, since the policy was applied: its rules \
-                 expire by the clock as it was then; apply the policy again"
-                    .to_owned(),
-            );
-        }
-        Ok(Some(Observed {
-            record,
-            links,
-            warnings,
-        }))
     }
 
     /// All counters now. For sampling, keep a [`CounterReader`].
@@ -393,6 +334,20 @@ impl Engine {
     }
 }
 
+/// The targets in the mode in which they will be filtered: what the caller says, or the policy, and
+/// what the interface can carry.
+fn settle(
+    mut targets: Vec<Target>,
+    request: &Request,
+    present: &Present,
+) -> Result<Vec<Target>, KernelError> {
+    if let Some(mode) = request.mode {
+        targets.iter_mut().for_each(|target| target.mode = mode);
+    }
+    carrier::settle(&mut targets, present)?;
+    Ok(targets)
+}
+
 fn not_filtered(name: &str, filtered: &[String]) -> EngineError {
     let filtered = match filtered {
         [] => "nothing is loaded".to_owned(),
@@ -430,9 +385,9 @@ fn is_in_force(
     record: &Record,
     survey: &Survey,
     source: &files::Source,
-    targets: &[resolve::Target],
+    targets: &[Target],
 ) -> bool {
-    let recorded = |target: &resolve::Target| {
+    let recorded = |target: &Target| {
         record
             .interfaces
             .iter()

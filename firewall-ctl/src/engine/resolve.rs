@@ -11,6 +11,8 @@ pub(super) struct Target {
     pub(super) name: String,
     pub(super) ifindex: u32,
     pub(super) mode: Mode,
+    /// Why it can be filtered in that mode alone, if that is so.
+    pub(super) fallback: Option<String>,
     pub(super) zone: u32,
     pub(super) zone_name: String,
 }
@@ -105,6 +107,7 @@ impl Present {
             name: name.into(),
             ifindex,
             mode: entry.map_or(Mode::Auto, |entry| entry.mode),
+            fallback: None,
             zone,
             zone_name: policy.zones.get(zone as usize).cloned().unwrap_or_default(),
         }

@@ -57,6 +57,14 @@ pub enum KernelError {
         /// What to do about it.
         advice: String,
     },
+    /// The filter would misread the frames of the interface (exit code 6).
+    #[error("{interface} cannot carry the filter: {reason}")]
+    Carrier {
+        /// Interface name.
+        interface: String,
+        /// What is in the way, and the way out.
+        reason: String,
+    },
     /// The interface or its driver refuses the program (exit code 6).
     #[error("cannot attach to {interface} in {mode} mode: {reason}")]
     Attach {
@@ -133,6 +141,7 @@ impl KernelError {
         match self {
             Self::Privilege { .. } => 4,
             Self::ForeignProgram { .. }
+            | Self::Carrier { .. }
             | Self::Attach { .. }
             | Self::Egress { .. }
             | Self::VlanOffload { .. }

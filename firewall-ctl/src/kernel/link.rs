@@ -5,6 +5,8 @@
 //! no packet, is hung into `clsact` where the kernel has no link for it ([`super::egress`]).
 
 use super::egress::Filter;
+use super::netlink::device as netlink_device;
+pub(crate) use super::netlink::device::Device;
 pub(crate) use super::netlink::xdp::Attached;
 use super::netlink::xdp::{self as netlink, XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
 use super::program::Program;
@@ -286,6 +288,12 @@ pub(crate) fn in_buffers(interface: &str, ifindex: u32) -> Result<bool, KernelEr
 /// The longest IP packet, in bytes, that an interface takes.
 pub(crate) fn mtu(interface: &str, ifindex: u32) -> Result<u32, KernelError> {
     netlink::mtu(ifindex).map_err(KernelError::call(format!("read the MTU of {interface}")))
+}
+
+/// What an interface is.
+pub(crate) fn device(interface: &str, ifindex: u32) -> Result<Device, KernelError> {
+    netlink_device::device(ifindex)
+        .map_err(KernelError::call(format!("ask what {interface} is")))
 }
 
 /// The programs that an interface carries.

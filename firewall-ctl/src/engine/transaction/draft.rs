@@ -26,7 +26,7 @@ pub(super) fn draft_record(
     } = desired;
     let mut interfaces = Vec::with_capacity(targets.len());
     for (target, &slot) in targets.iter().zip(&counters.interface_slots.slots) {
-        let mode = match request.mode.unwrap_or(target.mode) {
+        let mode = match target.mode {
             Mode::Generic => Mode::Generic,
             Mode::Auto | Mode::Native => Mode::Native,
         };
@@ -37,7 +37,7 @@ pub(super) fn draft_record(
             zone: target.zone,
             zone_name: target.zone_name.clone(),
             mode,
-            fallback: None,
+            fallback: target.fallback.clone(),
         });
     }
     let now = SystemTime::now()

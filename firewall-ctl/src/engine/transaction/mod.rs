@@ -100,7 +100,7 @@ pub(super) fn check_modes(
             continue;
         };
         let have = mode_in_force(pinned, target)?;
-        let want = desired.request.mode.unwrap_or(target.mode);
+        let want = target.mode;
         if want != Mode::Auto && want != have {
             let (want, have) = (word(want), word(have));
             return Err(KernelError::Attach {
@@ -346,13 +346,13 @@ fn attach_new(
         if survey.link_on(target.ifindex).is_some() {
             continue;
         }
-        let mode = desired.request.mode.unwrap_or(target.mode);
+        let mode = target.mode;
         let NewLink {
             link,
             mode,
             fallback,
         } = link::attach(program, &target.name, target.ifindex, mode)?;
-        (entry.mode, entry.fallback) = (mode, fallback);
+        (entry.mode, entry.fallback) = (mode, fallback.or_else(|| target.fallback.clone()));
         let pin = free_pin(store, survey, target);
         let pinned = link.pin(&pin);
         journal.steps.push(Undo::Detach {

@@ -1,9 +1,10 @@
-//! rtnetlink: one request, its answer, and attributes. [`xdp`] and [`clsact`] say what is asked.
+//! rtnetlink: one request, its answer, and attributes. [`xdp`], [`clsact`] and [`device`] say what is asked.
 //!
 //! Message format: rtnetlink(7), netlink(7). May not import anything else of this crate. Invariant:
 //! each request has a socket of its own, so no answer can be another one's.
 
 pub(crate) mod clsact;
+pub(crate) mod device;
 pub(crate) mod xdp;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -26,6 +27,9 @@ const NLA_TYPE_MASK: u16 = !(3 << 14);
 
 /// Bytes of `nlmsghdr`.
 const HEADER: usize = 16;
+
+/// Bytes of `ifinfomsg`, with which a message about a link begins.
+const IFINFO: usize = 16;
 
 /// How long an answer may take; the kernel gives it at once, or never.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 //!
 //! Attributes of `IFLA_XDP`: `linux/if_link.h`.
 
-use super::{HEADER, NLA_F_NESTED, NLM_F_ACK, attribute, attributes, kind_of, request};
+use super::{HEADER, IFINFO, NLA_F_NESTED, NLM_F_ACK, attribute, attributes, kind_of, request};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -27,9 +27,6 @@ pub(crate) const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 /// Attach in the NIC.
 const XDP_FLAGS_HW_MODE: u32 = 1 << 3;
 
-/// Bytes of `ifinfomsg`.
-const IFINFO: usize = 16;
-
 /// A program on an interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Attached {
@@ -47,7 +44,7 @@ impl Attached {
 }
 
 /// What the kernel says about an interface of this namespace: a message about a link.
-fn link(ifindex: u32) -> io::Result<Vec<u8>> {
+pub(super) fn link(ifindex: u32) -> io::Result<Vec<u8>> {
     let answer = request(RTM_GETLINK, 0, &about(ifindex, &[]))?;
     if answer.len() < HEADER + IFINFO || kind_of(&answer) != RTM_NEWLINK {
         return Err(io::ErrorKind::InvalidData.into());

@@ -1,0 +1,92 @@
+//! What is in force, as the kernel has it: read from pins and links, compared with the interfaces that
+//! there are.
+//!
+//! Looks only. Invariant: an interface is reported as filtered only if it carries the program.
+
+use super::carrier;
+use super::resolve::Present;
+use super::types::{EngineError, Observed, ObservedLink};
+use super::{Engine, InterfaceRecord};
+use crate::kernel::KernelError;
+
+impl Engine {
+    /// What the kernel runs now; `None` when nothing is loaded.
+    ///
+    /// # Errors
+    /// Pins that cannot be read or understood.
+    pub fn observe(&self) -> Result<Option<Observed>, EngineError> {
+        let survey = self.store.survey()?;
+        let Some(in_force) = survey.in_force() else {
+            return Ok(None);
+        };
+        let record = in_force.folder.read_record()?;
+        let present = Present::now()?;
+        let mut warnings = Vec::new();
+        let mut links = Vec::new();
+        for pinned in &survey.links {
+            let facts = pinned.link.facts();
+            if !pinned.is_alive() {
+                warnings.push(format!(
+                    "{} is gone, and its filter with it; apply the policy again when it is back",
+                    pinned.name
+                ));
+                continue;
+            }
+            let name = present
+                .name_of(facts.ifindex)
+                .unwrap_or(&pinned.name)
+                .to_owned();
+            if survey.generation_of(pinned) != Some(in_force.number) {
+                warnings.push(format!(
+                    "{name} does not run generation {}: a change was interrupted; apply the \
+                     policy again",
+                    in_force.number
+                ));
+            }
+            let recorded = record.interfaces.iter().find(|i| i.ifindex == facts.ifindex);
+            warnings.extend(cannot_carry(&name, facts.ifindex, recorded, &present)?);
+            links.push(ObservedLink {
+                name,
+                ifindex: facts.ifindex,
+                link_id: facts.id,
+                program_id: facts.program_id,
+            });
+        }
+        for interface in &record.interfaces {
+            if !survey.links.iter().any(|pinned| {
+                pinned.link.facts().ifindex == interface.ifindex || pinned.name == interface.name
+            }) {
+                warnings.push(format!(
+                    "{} is not filtered: its link was removed; apply the policy again",
+                    interface.name
+                ));
+            }
+        }
+        if record.clock_has_moved() {
+            warnings.push(
+                "the clock was set, or the machine slept, since the policy was applied: its rules \
+                 expire by the clock as it was then; apply the policy again"
+                    .to_owned(),
+            );
+        }
+        Ok(Some(Observed {
+            record,
+            links,
+            warnings,
+        }))
+    }
+}
+
+/// What to say of a filtered interface on which the filter does not see what it means to.
+fn cannot_carry(
+    name: &str,
+    ifindex: u32,
+    recorded: Option<&InterfaceRecord>,
+    present: &Present,
+) -> Result<Option<String>, KernelError> {
+    let Some(recorded) = recorded else {
+        return Ok(None);
+    };
+    let obstacle = carrier::obstacle((name, ifindex), recorded.mode, present)?;
+    Ok(obstacle.map(|obstacle| format!("{obstacle}; `unload -i {name}` takes the filter off")))
+}
