@@ -213,10 +213,17 @@ pub(crate) fn foreign_program(interface: &str, ifindex: u32, program: &Attached)
     let name = sys::program_by_id(id)
         .and_then(|fd| sys::program_info(fd.as_fd()))
         .map_or_else(|_| "unknown".into(), |facts| facts.name);
-    let advice = if held_by_link(id, ifindex) {
-        "It is held by a BPF link, which only its owner can take off; stop its owner first"
-    } else {
-        "Take it off with its own tool (or `ip link set dev IF xdp off`), or add --replace"
+    let advice = match held_by_link(id, ifindex) {
+        Ok(true) => {
+            "It is held by a BPF link, which only its owner can take off; stop its owner first"
+        }
+        Ok(false) => {
+            "Take it off with its own tool (or `ip link set dev IF xdp off`), or add --replace"
+        }
+        // Only CAP_SYS_ADMIN may look.
+        Err(_) => {
+            "Stop its owner, or take it off with its own tool (or `ip link set dev IF xdp off`)"
+        }
     };
     KernelError::ForeignProgram {
         interface: interface.into(),
@@ -227,12 +234,15 @@ pub(crate) fn foreign_program(interface: &str, ifindex: u32, program: &Attached)
     }
 }
 
-/// Whether a link holds the program on the interface.
-fn held_by_link(program_id: u32, ifindex: u32) -> bool {
-    sys::links()
-        .filter_map(Result::ok)
-        .filter_map(|link| sys::link_info(link.as_fd()).ok().flatten())
-        .any(|facts| (facts.program_id, facts.ifindex) == (program_id, ifindex))
+/// Whether a link holds the program on the interface. An error if this process may not look.
+fn held_by_link(program_id: u32, ifindex: u32) -> io::Result<bool> {
+    for link in sys::links() {
+        let facts = sys::link_info(link?.as_fd())?;
+        if facts.is_some_and(|it| (it.program_id, it.ifindex) == (program_id, ifindex)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A program of someone else's that was taken off an interface. It stays loaded as long as this
@@ -257,7 +267,8 @@ pub(crate) fn take_off(
     ifindex: u32,
     program: &Attached,
 ) -> Result<TakenOff, KernelError> {
-    if held_by_link(program.program_id, ifindex) {
+    // Where that cannot be known, the kernel refuses what a link holds.
+    if held_by_link(program.program_id, ifindex).unwrap_or(false) {
         return Err(foreign_program(interface, ifindex, program));
     }
     let call = || {

@@ -257,10 +257,11 @@ pub(crate) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     bpf_fd(bpf_cmd::BPF_PROG_GET_FD_BY_ID, &mut attr)
 }
 
-/// Every link of the machine. Needs CAP_SYS_ADMIN.
+/// Every link of the machine. Needs CAP_SYS_ADMIN: without it the first item is an error. Ends at
+/// the first error.
 pub(crate) fn links() -> impl Iterator<Item = io::Result<OwnedFd>> {
     let mut last = 0;
-    std::iter::from_fn(move || {
+    until_error(move || {
         loop {
             let mut attr = zeroed();
             attr.__bindgen_anon_6.__bindgen_anon_1.start_id = last;
@@ -278,6 +279,22 @@ pub(crate) fn links() -> impl Iterator<Item = io::Result<OwnedFd>> {
                 answer => return Some(answer),
             }
         }
+    })
+}
+
+/// The items of `next` up to its first error, which is the last one: whoever skips errors would ask
+/// for ever.
+fn until_error<T>(
+    mut next: impl FnMut() -> Option<io::Result<T>>,
+) -> impl Iterator<Item = io::Result<T>> {
+    let mut has_failed = false;
+    std::iter::from_fn(move || {
+        if has_failed {
+            return None;
+        }
+        let item = next();
+        has_failed = matches!(item, Some(Err(_)));
+        item
     })
 }
 
@@ -441,5 +458,20 @@ pub(crate) fn wait_for_running_programs() -> io::Result<()> {
         Err(io::Error::last_os_error())
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_error_is_the_last_item() {
+        let refused = || Some(Err(io::Error::from_raw_os_error(libc::EPERM)));
+        assert_eq!(until_error(refused).filter_map(Result::<(), _>::ok).count(), 0);
+        let mut numbers = 0..3;
+        let mut items = until_error(move || numbers.next().map(Ok).or_else(refused));
+        assert_eq!(items.by_ref().flatten().count(), 3);
+        assert!(items.next().is_none());
     }
 }
