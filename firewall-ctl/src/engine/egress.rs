@@ -66,8 +66,7 @@ pub(super) fn remove_others(
     egress: Option<&Program>,
 ) -> Vec<Result<(), KernelError>> {
     let stays = |pinned: &&PinnedLink| {
-        let ifindex = pinned.link.facts().ifindex;
-        egress.is_some() && targets.iter().any(|target| target.ifindex == ifindex)
+        egress.is_some() && targets.iter().any(|target| pinned.is_on(target.ifindex))
     };
     // A dead link's pin may have made room for a new link meanwhile.
     let is_new = |pinned: &PinnedLink| {
@@ -84,7 +83,7 @@ pub(super) fn remove_others(
 
 /// Takes one off, and removes its pin.
 pub(super) fn remove(pinned: &PinnedLink) -> Result<(), KernelError> {
-    if pinned.is_alive() {
+    if pinned.is_attached() {
         pinned.link.detach(&pinned.name)?;
     }
     unpin(&pinned.path)
@@ -111,7 +110,7 @@ pub(super) fn is_complete(survey: &Survey, targets: &[Target]) -> bool {
 /// The egress link of an interface.
 fn link_on(survey: &Survey, ifindex: u32) -> Option<&PinnedLink> {
     let mut links = survey.egress.iter();
-    links.find(|pinned| pinned.link.facts().ifindex == ifindex)
+    links.find(|pinned| pinned.is_on(ifindex))
 }
 
 /// Where to pin the link of an interface under a name: as for XDP links.

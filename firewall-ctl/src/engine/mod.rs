@@ -282,7 +282,8 @@ impl Engine {
         let survey = self.store.survey()?;
         let present = Present::now()?;
         let name_of = |pinned: &PinnedLink| {
-            let name = present.name_of(pinned.link.facts().ifindex);
+            let ifindex = pinned.link.facts().ifindex;
+            let name = present.name_of(ifindex).filter(|_| pinned.is_alive());
             name.unwrap_or(&pinned.name).to_owned()
         };
         let filtered: Vec<String> = survey.links.iter().map(&name_of).collect();
@@ -310,12 +311,12 @@ impl Engine {
         }
         let stays = |pinned: &PinnedLink| {
             let on = |link: &&PinnedLink| link.link.facts().ifindex == pinned.link.facts().ifindex;
-            pinned.is_alive() && stay.iter().any(on)
+            pinned.is_attached() && stay.iter().any(on)
         };
         for pinned in survey.egress.iter().filter(|pinned| !stays(pinned)) {
             egress::remove(pinned)?;
         }
-        if stay.iter().any(|pinned| pinned.is_alive()) {
+        if stay.iter().any(|pinned| pinned.is_attached()) {
             if let Some(in_force) = survey.in_force()
                 && let Ok(mut record) = in_force.folder.read_record()
             {
@@ -370,7 +371,8 @@ fn remove_unused(survey: &mut Survey) -> Result<(), KernelError> {
 
 /// Interface indices mean something in one network namespace only.
 fn require_namespace(record: &Record, survey: &Survey) -> Result<(), KernelError> {
-    if record.namespace == host::network_namespace()? || survey.filtered().is_empty() {
+    let nothing = !survey.links.iter().any(PinnedLink::is_attached);
+    if record.namespace == host::network_namespace()? || nothing {
         return Ok(());
     }
     Err(KernelError::State(format!(

@@ -7,7 +7,7 @@ use super::carrier;
 use super::resolve::Present;
 use super::types::{EngineError, Observed, ObservedLink};
 use super::{Engine, InterfaceRecord};
-use crate::kernel::KernelError;
+use crate::kernel::{KernelError, host};
 
 impl Engine {
     /// What the kernel runs now; `None` when nothing is loaded.
@@ -21,19 +21,30 @@ impl Engine {
         };
         let record = in_force.folder.read_record()?;
         let present = Present::now()?;
+        // From another namespace nobody can tell what the interfaces there carry.
+        let is_here = record.namespace == host::network_namespace()?;
         let mut warnings = Vec::new();
         let mut links = Vec::new();
         for pinned in &survey.links {
             let facts = pinned.link.facts();
-            if !pinned.is_alive() {
+            if !pinned.is_attached() {
                 warnings.push(format!(
                     "{} is gone, and its filter with it; apply the policy again when it is back",
                     pinned.name
                 ));
                 continue;
             }
+            if is_here && !pinned.is_alive() {
+                warnings.push(format!(
+                    "{} is not filtered: the interface that was has moved to another network \
+                     namespace; apply the policy again",
+                    pinned.name
+                ));
+                continue;
+            }
             let name = present
                 .name_of(facts.ifindex)
+                .filter(|_| is_here)
                 .unwrap_or(&pinned.name)
                 .to_owned();
             if survey.generation_of(pinned) != Some(in_force.number) {
@@ -44,7 +55,9 @@ impl Engine {
                 ));
             }
             let recorded = record.interfaces.iter().find(|i| i.ifindex == facts.ifindex);
-            warnings.extend(cannot_carry(&name, facts.ifindex, recorded, &present)?);
+            if is_here {
+                warnings.extend(cannot_carry(&name, facts.ifindex, recorded, &present)?);
+            }
             links.push(ObservedLink {
                 name,
                 ifindex: facts.ifindex,

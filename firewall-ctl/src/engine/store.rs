@@ -64,12 +64,24 @@ pub(super) struct PinnedLink {
     pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) link: Link,
+    /// Whether an interface of this network namespace carries the program by it.
+    is_carried: bool,
 }
 
 impl PinnedLink {
-    /// Whether the interface that it was made for is still there.
+    /// Whether the interface that it was made for is still there, in this network namespace.
     pub(super) fn is_alive(&self) -> bool {
+        self.is_carried
+    }
+
+    /// Whether that interface is still there, perhaps in another namespace.
+    pub(super) fn is_attached(&self) -> bool {
         self.link.facts().ifindex != 0
+    }
+
+    /// Whether it holds the interface with an index in this namespace.
+    pub(super) fn is_on(&self, ifindex: u32) -> bool {
+        self.is_carried && self.link.facts().ifindex == ifindex
     }
 }
 
@@ -112,18 +124,13 @@ impl Survey {
 
     /// Indices of the interfaces that are filtered.
     pub(super) fn filtered(&self) -> Vec<u32> {
-        self.links
-            .iter()
-            .map(|link| link.link.facts().ifindex)
-            .filter(|&i| i != 0)
-            .collect()
+        let alive = self.links.iter().filter(|link| link.is_alive());
+        alive.map(|link| link.link.facts().ifindex).collect()
     }
 
     /// The link that is attached to an interface.
     pub(super) fn link_on(&self, ifindex: u32) -> Option<&PinnedLink> {
-        self.links
-            .iter()
-            .find(|link| link.link.facts().ifindex == ifindex)
+        self.links.iter().find(|link| link.is_on(ifindex))
     }
 
     /// The number for the next generation.
@@ -216,7 +223,9 @@ fn links_in(folder: &Path) -> Result<Vec<PinnedLink>, KernelError> {
     for name in names_in(folder)? {
         let path = folder.join(&name);
         let link = Link::open(&path)?;
+        let is_carried = link.is_carried()?;
         links.push(PinnedLink {
+            is_carried,
             name: name.replace(':', "."),
             path,
             link,

@@ -10,7 +10,7 @@ pub(crate) use super::netlink::device::Device;
 pub(crate) use super::netlink::xdp::Attached;
 use super::netlink::xdp::{self as netlink, XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
 use super::program::Program;
-use super::sys::{self, LinkFacts};
+use super::sys::{self, Hook, LinkFacts};
 use super::{KernelError, pins};
 use firewall_policy::rule::Mode;
 use std::fs;
@@ -76,6 +76,45 @@ impl Link {
     /// Id, program and interface when it was opened.
     pub(crate) fn facts(&self) -> LinkFacts {
         self.facts
+    }
+
+    /// Whether the interface that has the link's index in this namespace carries the program that
+    /// the link runs. The index alone proves nothing: it may be that of an interface which has moved
+    /// to another namespace, and belong to another one here.
+    pub(crate) fn is_carried(&self) -> Result<bool, KernelError> {
+        let Held::Link(fd) = &self.held else {
+            // A filter is asked for where it is.
+            return Ok(self.facts.ifindex != 0);
+        };
+        let mut facts = self.facts;
+        loop {
+            if facts.ifindex == 0 {
+                return Ok(false);
+            }
+            let carried = match facts.hook {
+                Hook::Xdp => netlink::attached(facts.ifindex)
+                    .map(|all| all.iter().map(|one| one.program_id).collect()),
+                Hook::Egress => sys::egress_programs(facts.ifindex),
+            };
+            let carried: Vec<u32> = match carried {
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Vec::new(),
+                answer => answer.map_err(KernelError::call(format!(
+                    "ask what interface {} carries",
+                    facts.ifindex
+                )))?,
+            };
+            if carried.contains(&facts.program_id) {
+                return Ok(true);
+            }
+            // Switched to another program between the two questions, perhaps.
+            let now = sys::link_info(fd.as_fd())
+                .map_err(KernelError::call("read a link"))?
+                .unwrap_or(facts);
+            if now == facts {
+                return Ok(false);
+            }
+            facts = now;
+        }
     }
 
     /// Runs `program` from now on.

@@ -250,6 +250,24 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     bpf_fd(bpf_cmd::BPF_OBJ_GET, &mut attr)
 }
 
+/// BPF_PROG_QUERY: ids of the programs that TCX runs on what leaves by an interface of this namespace.
+pub(crate) fn egress_programs(ifindex: u32) -> io::Result<Vec<u32>> {
+    /// As many as the kernel takes (BPF_MPROG_MAX).
+    const MOST: usize = 64;
+    let mut ids = vec![0u32; MOST];
+    let mut attr = zeroed();
+    // SAFETY: the union's arm for this command; all arms are integers.
+    let arm = unsafe { &mut attr.query };
+    arm.__bindgen_anon_1.target_ifindex = ifindex;
+    arm.attach_type = BPF_TCX_EGRESS;
+    arm.prog_ids = ids.as_mut_ptr() as u64;
+    arm.__bindgen_anon_2.count = MOST as u32;
+    bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr)?;
+    // SAFETY: as above; the kernel wrote how many there are.
+    ids.truncate(unsafe { attr.query.__bindgen_anon_2.count } as usize);
+    Ok(ids)
+}
+
 /// BPF_PROG_GET_FD_BY_ID. Needs CAP_SYS_ADMIN.
 pub(crate) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     let mut attr = zeroed();

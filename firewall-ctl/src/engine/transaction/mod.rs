@@ -390,15 +390,11 @@ fn commit(survey: &Survey, desired: &Desired<'_>, staged: &Staged<'_>, done: &mu
         }
     };
     for pinned in &survey.links {
-        let ifindex = pinned.link.facts().ifindex;
-        if desired
-            .targets
-            .iter()
-            .any(|target| target.ifindex == ifindex)
-        {
+        let is_wanted = |target: &Target| pinned.is_on(target.ifindex);
+        if desired.targets.iter().any(is_wanted) {
             continue;
         }
-        if pinned.is_alive() {
+        if pinned.is_attached() {
             warn(pinned.link.detach(&pinned.name));
         }
         // A dead link's pin may have made room for a new link meanwhile.
