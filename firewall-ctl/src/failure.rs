@@ -220,6 +220,7 @@ impl Failure {
                 let failure = Self::new(Exit::from(other.exit_code()), other.to_string());
                 match other {
                     EngineError::Interface(_) => failure.help("list interfaces with: ip -br link"),
+                    EngineError::Refused { help, .. } => failure.help(*help),
                     _ => failure,
                 }
             }

@@ -54,6 +54,9 @@ pub struct LiveSet {
 /// Name of the live set of the host's own addresses.
 pub const SELF: &str = "self";
 
+/// Name of the set of bans in commands: no live set may have it.
+pub const BANNED: &str = "banned";
+
 /// One entry of `interfaces:`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Interface {

@@ -7,6 +7,7 @@ use crate::view::{Count, Flow, GenerationView, RuleView, SCHEMA, Snapshot, Statu
 use firewall_common::reason::{Governs, Reason};
 use firewall_common::verdict::Verdict;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// How many reasons for dropping a status names.
 const TOP_DROPS: usize = 4;
@@ -244,6 +245,9 @@ pub struct PolicyReport {
     /// SHA-256 of the text, the files that it names and the kernel program, hex.
     #[serde(default)]
     pub fingerprint: String,
+    /// Folder against which files named in the policy are found.
+    #[serde(default)]
+    pub base: PathBuf,
 }
 
 impl PolicyReport {
@@ -258,6 +262,7 @@ impl PolicyReport {
             sha256: record.sha256.clone(),
             text: record.policy_text.clone(),
             fingerprint: record.fingerprint.clone(),
+            base: record.base.clone(),
         }
     }
 }

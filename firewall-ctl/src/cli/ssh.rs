@@ -1,6 +1,7 @@
 //! The connection that SSH says this command came over, so that a change which would cut it can be
 //! refused. May not change anything.
 
+use crate::engine::Session;
 use std::net::{IpAddr, SocketAddr};
 
 /// What SSH tells its sessions.
@@ -18,24 +19,31 @@ pub(super) struct Connection {
 impl Connection {
     /// The one that this command came over, if it came over SSH. `sudo` takes the variable away, so
     /// it is looked for in the environment of the processes that this one descends from, too.
-    pub(super) fn own() -> Option<Self> {
+    ///
+    /// # Errors
+    /// It came over SSH, and what SSH says of that cannot be read.
+    pub(super) fn own() -> Result<Option<Self>, Unclear> {
         const MOST: usize = 32;
-        if let Ok(own) = std::env::var(NAME) {
-            return Self::read(&own);
+        let read = |text: &str| Self::read(text).map(Some).ok_or(Unclear);
+        match std::env::var(NAME) {
+            Ok(own) => return read(&own),
+            Err(std::env::VarError::NotUnicode(_)) => return Err(Unclear),
+            Err(std::env::VarError::NotPresent) => {}
         }
         let mut process = std::process::id();
         for _ in 0..MOST {
-            process = parent(process).filter(|&parent| parent > 1)?;
+            let Some(parent) = parent(process).filter(|&parent| parent > 1) else {
+                break;
+            };
+            process = parent;
             let environment = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-            let found = environment.split(|&byte| byte == 0).find_map(|pair| {
-                let pair = std::str::from_utf8(pair).ok()?;
-                pair.strip_prefix(NAME)?.strip_prefix('=')
-            });
-            if let Some(found) = found {
-                return Self::read(found);
+            let name = [NAME.as_bytes(), b"="].concat();
+            let mut pairs = environment.split(|&byte| byte == 0);
+            if let Some(found) = pairs.find_map(|pair| pair.strip_prefix(&name[..])) {
+                return read(std::str::from_utf8(found).map_err(|_| Unclear)?);
             }
         }
-        None
+        Ok(None)
     }
 
     /// `client port host port`. Link-local addresses have an interface, and those of IPv4 on a
@@ -55,6 +63,19 @@ impl Connection {
     /// Its first packet, as text for `test`.
     pub(super) fn opening(&self) -> String {
         format!("tcp {} > {} syn", self.from, self.to)
+    }
+}
+
+/// There is a connection, and nobody can say which one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Unclear;
+
+/// The session that this command comes from.
+pub(super) fn session() -> Session {
+    match Connection::own() {
+        Ok(None) => Session::None,
+        Ok(Some(own)) => Session::From(own.from.ip()),
+        Err(Unclear) => Session::Unclear,
     }
 }
 

@@ -6,7 +6,7 @@
 //! step: whenever the power fails, there is one whole copy.
 
 use super::Options;
-use crate::engine::{BANNED_NAME, Change, Engine, LiveRecord, LiveView};
+use crate::engine::{BANNED_NAME, Change, Engine, Guard, LiveRecord, LiveView, Session};
 use crate::failure::{Exit, Failure};
 use crate::kernel::live::Origin;
 use firewall_common::live::Prefix;
@@ -95,7 +95,19 @@ fn put_back(engine: &Engine, text: &str) -> Result<u64, String> {
             warn!("the policy has no live set `{name}` any more: its entries are left out");
             continue;
         };
-        match live.change(&set, &changes) {
+        // One entry that would do harm keeps the others out of nothing.
+        let guard = Guard::of(Session::None);
+        let changes = changes.into_iter().filter(|change| {
+            let refusal = match change {
+                Change::Add(prefix, _) if name == BANNED_NAME => guard.refusal(prefix),
+                _ => None,
+            };
+            if let Some(refusal) = &refusal {
+                warn!("{name}: left out: {refusal}");
+            }
+            refusal.is_none()
+        });
+        match live.change(&set, &changes.collect::<Vec<_>>(), &guard) {
             Ok(changed) => count += changed.added,
             Err(error) => warn!("{name}: {error}"),
         }

@@ -1,24 +1,19 @@
-//! Bans and live sets of what is in force: changing them from commands, and bringing them from one
-//! generation to the next.
+//! Bans and live sets of what is in force: reading them, and changing them from commands.
 //!
-//! A set keeps its number as long as it keeps its name, so its entries stay where they are when a
-//! policy changes. Numbers that are new in a generation are filled before its program is attached;
-//! what a policy says differently of a set that is in force is changed behind the switch.
-//!
-//! Whoever changes something holds the lock on the store: no generation changes meanwhile.
+//! Invariant: nothing is added to the bans but through [`Guard`]. Whoever changes something holds the lock on the store: no generation changes meanwhile.
 
 use super::Engine;
-use super::types::{EngineError, LiveRecord, Record};
+use super::guard::{self, Guard, Session};
+use super::handover::{own_prefixes, sync};
+use super::types::{EngineError, LiveRecord};
 use crate::kernel::KernelError;
 use crate::kernel::host::{self, Lock};
 use crate::kernel::live::{Entry, LiveTable, Origin, Writer, no_room};
 use crate::kernel::maps::BigMap;
-use firewall_common::live::{Added, BANNED, BANS, IDS, Prefix, SETS};
+use firewall_common::live::{Added, BANNED, BANS, Prefix};
 use firewall_common::region::Region;
-use firewall_policy::prefixes::{prefix_v4, prefix_v6, prefixes};
-use firewall_policy::rule::{LiveSet, Policy, SELF};
+use firewall_policy::rule::SELF;
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// Name of the set of bans in commands.
@@ -129,6 +124,15 @@ impl LiveView {
         entries
     }
 
+    /// The entries of a set that hold a whole prefix, the widest first.
+    #[must_use]
+    pub fn holding(&self, set: &LiveRecord, prefix: &Prefix) -> Vec<Prefix> {
+        let mut entries = self.table.list();
+        entries.retain(|entry| entry.id == set.id && guard::contains(&entry.prefix, prefix));
+        entries.sort_unstable_by_key(|entry| entry.prefix.length);
+        entries.into_iter().map(|entry| entry.prefix).collect()
+    }
+
     /// The entries of all sets that have not ended, in no order.
     #[must_use]
     pub fn all_entries(&self) -> Vec<Entry> {
@@ -201,8 +205,21 @@ impl Live {
     /// Changes a set. All changes or, if there is no room for some, none of those that add.
     ///
     /// # Errors
-    /// A set that would have more entries than its `max`; a table without room.
-    pub fn change(&self, set: &LiveRecord, changes: &[Change]) -> Result<Changed, EngineError> {
+    /// What the guard refuses; a set that would have more entries than its `max`; a table without
+    /// room.
+    pub fn change(
+        &self,
+        set: &LiveRecord,
+        changes: &[Change],
+        guard: &Guard,
+    ) -> Result<Changed, EngineError> {
+        guard.check(
+            set,
+            changes.iter().filter_map(|change| match change {
+                Change::Add(prefix, _) => Some(prefix),
+                Change::Remove(_) => None,
+            }),
+        )?;
         let table = &self.view.table;
         let answer = table.change(|writer| {
             if table.count(set.id) + changes.len() as u64 > set.max {
@@ -218,12 +235,15 @@ impl Live {
     /// policy puts there stays. Packets meet the former entries or the new ones, never some of both.
     ///
     /// # Errors
-    /// More entries than the set's `max`; a table without room. The set is as it was then.
+    /// What the guard refuses; more entries than the set's `max`; a table without room. The set is as
+    /// it was then.
     pub fn replace(
         &self,
         set: &LiveRecord,
         entries: &[(Prefix, Option<Duration>)],
+        guard: &Guard,
     ) -> Result<Changed, EngineError> {
+        guard.check(set, entries.iter().map(|(prefix, _)| prefix))?;
         let table = &self.view.table;
         let old = self.view.entries(set);
         let by_policy = old.iter().filter(|entry| entry.origin == Origin::Policy);
@@ -258,7 +278,7 @@ impl Live {
     /// # Errors
     /// As [`Live::change`].
     pub fn clear(&self, set: &LiveRecord) -> Result<u64, EngineError> {
-        Ok(self.replace(set, &[])?.removed)
+        Ok(self.replace(set, &[], &Guard::of(Session::None))?.removed)
     }
 
     /// Removes what has ended.
@@ -333,166 +353,4 @@ fn take_back(
         let _ = writer.remove(set.id, prefix);
     }
     error
-}
-
-/// The numbers of a policy's live sets: those that they have, and for new names numbers that the
-/// generation before does not use.
-pub(super) fn assign(policy: &Policy, before: Option<&Record>) -> Vec<LiveRecord> {
-    let old = before.map_or(&[][..], |record| &record.live);
-    let mut taken: HashSet<u32> = old.iter().map(|set| set.id).collect();
-    const { assert!(IDS as usize > 2 * SETS) };
-    let mut record = |set: &LiveSet| {
-        let known = old.iter().find(|old| old.name == set.name);
-        let id = known.map_or_else(
-            || {
-                let mut free = (BANNED + 1..IDS).filter(|id| !taken.contains(id));
-                free.next().unwrap_or(IDS - 1)
-            },
-            |known| known.id,
-        );
-        taken.insert(id);
-        LiveRecord {
-            name: set.name.clone(),
-            id,
-            max: set.max,
-            timeout: set.timeout,
-        }
-    };
-    policy.live.iter().map(&mut record).collect()
-}
-
-/// The part of a change of policy that is about bans and live sets.
-#[derive(Debug)]
-pub(super) struct Handover<'a> {
-    policy: &'a Policy,
-    sets: Vec<LiveRecord>,
-    table: LiveTable,
-    /// The table before, if it is another one, and its sets' numbers.
-    before: Option<LiveTable>,
-    old_ids: HashSet<u32>,
-}
-
-impl<'a> Handover<'a> {
-    /// Fills a table for the generation to be: with what the table before has, if it is another
-    /// one, and with the policy's content of sets that are new. Nobody looks at those yet.
-    pub(super) fn prepare(
-        policy: &'a Policy,
-        sets: Vec<LiveRecord>,
-        before: Option<(&Record, &BigMap)>,
-        map: &BigMap,
-    ) -> Result<Self, KernelError> {
-        let table = LiveTable::of_region(map)?;
-        let old_ids: HashSet<u32> = before
-            .iter()
-            .flat_map(|(record, _)| record.live.iter().map(|set| set.id))
-            .collect();
-        let former = match before {
-            Some((_, old)) if old.id()? != map.id()? => Some(LiveTable::of_region(old)?),
-            _ => None,
-        };
-        let this = Self {
-            policy,
-            sets,
-            table,
-            before: former,
-            old_ids,
-        };
-        this.copy(true)?;
-        this.table.change(|writer| {
-            let fresh = |id: u32| id != BANNED && !this.old_ids.contains(&id);
-            writer.sweep(fresh);
-            this.fill(writer, fresh)
-        })??;
-        Ok(this)
-    }
-
-    /// Behind the switch: what the policy says differently of sets that were in force, what rules
-    /// have banned meanwhile, and the end of sets that are gone.
-    pub(super) fn finish(&self) -> Result<(), KernelError> {
-        self.copy(false)?;
-        self.table.change(|writer| {
-            let stays = |id: u32| id == BANNED || self.sets.iter().any(|set| set.id == id);
-            writer.sweep(|id| !stays(id));
-            self.fill(writer, |id| self.old_ids.contains(&id))
-        })?
-    }
-
-    fn fill(&self, writer: &Writer<'_>, which: impl Fn(u32) -> bool) -> Result<(), KernelError> {
-        for (set, record) in self.policy.live.iter().zip(&self.sets) {
-            if !which(record.id) {
-                continue;
-            }
-            let wanted = if set.name == SELF {
-                own_prefixes()?
-            } else {
-                prefixes(&set.content).collect()
-            };
-            sync(&self.table, writer, record.id, &wanted)?;
-        }
-        Ok(())
-    }
-
-    /// Copies what the table before has, or (`!all`) what it has and this one has not.
-    fn copy(&self, all: bool) -> Result<(), KernelError> {
-        let Some(before) = &self.before else {
-            return Ok(());
-        };
-        let entries = before.list();
-        let have: HashSet<(u32, Prefix)> = if all {
-            HashSet::new()
-        } else {
-            let present = self.table.list();
-            present.iter().map(|e| (e.id, e.prefix)).collect()
-        };
-        let goes_over = |entry: &&Entry| {
-            (entry.id == BANNED || self.sets.iter().any(|set| set.id == entry.id))
-                && (all || entry.origin == Origin::Rule)
-                && !have.contains(&(entry.id, entry.prefix))
-        };
-        self.table.change(|writer| {
-            for entry in entries.iter().filter(goes_over) {
-                if writer.add(entry.id, &entry.prefix, entry.left, entry.origin) == Added::NoRoom {
-                    return Err(no_room());
-                }
-            }
-            Ok(())
-        })?
-    }
-}
-
-/// Makes the policy's part of a set what is wanted. What commands have added stays.
-fn sync(
-    table: &LiveTable,
-    writer: &Writer<'_>,
-    id: u32,
-    wanted: &HashSet<Prefix>,
-) -> Result<(), KernelError> {
-    let present: HashSet<Prefix> = table
-        .list()
-        .into_iter()
-        .filter(|entry| entry.id == id && entry.origin == Origin::Policy)
-        .map(|entry| entry.prefix)
-        .collect();
-    for gone in present.difference(wanted) {
-        let _ = writer.remove(id, gone);
-    }
-    for new in wanted.difference(&present) {
-        if writer.add(id, new, None, Origin::Policy) == Added::NoRoom {
-            return Err(no_room());
-        }
-    }
-    Ok(())
-}
-
-/// The addresses of this host, of all its interfaces: Linux takes a packet to any of them on any
-/// interface.
-fn own_prefixes() -> Result<HashSet<Prefix>, KernelError> {
-    let addresses = host::own_addresses()?;
-    Ok(addresses
-        .into_iter()
-        .map(|address| match address {
-            IpAddr::V4(address) => prefix_v4(address.into(), 32),
-            IpAddr::V6(address) => prefix_v6(address.into(), 128),
-        })
-        .collect())
 }

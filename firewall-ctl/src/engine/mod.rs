@@ -11,6 +11,8 @@ mod carrier;
 mod carry;
 mod egress;
 mod files;
+mod guard;
+mod handover;
 mod health;
 mod live;
 mod log;
@@ -23,6 +25,7 @@ mod transaction;
 mod trial;
 mod types;
 
+pub use guard::{Guard, Session, contains, prefix_of};
 pub use health::Check;
 pub use live::{BANNED_NAME, Change, Changed, Live, LiveView};
 pub use log::Log;

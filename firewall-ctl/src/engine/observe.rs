@@ -54,7 +54,10 @@ impl Engine {
                     in_force.number
                 ));
             }
-            let recorded = record.interfaces.iter().find(|i| i.ifindex == facts.ifindex);
+            let recorded = record
+                .interfaces
+                .iter()
+                .find(|i| i.ifindex == facts.ifindex);
             if is_here {
                 warnings.extend(cannot_carry(&name, facts.ifindex, recorded, &present)?);
             }

@@ -286,6 +286,14 @@ pub enum EngineError {
         /// The system's answer.
         error: std::io::Error,
     },
+    /// The change would do harm (exit code 7).
+    #[error("{message}")]
+    Refused {
+        /// What would happen.
+        message: String,
+        /// What to do instead.
+        help: &'static str,
+    },
     /// No such interface, or no pattern matches one (exit code 3).
     #[error("{0}")]
     Interface(String),
@@ -302,7 +310,7 @@ impl EngineError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Candidate(_) => 7,
+            Self::Candidate(_) | Self::Refused { .. } => 7,
             Self::Policy(_) | Self::File { .. } | Self::Interface(_) | Self::Limit(_) => 3,
             Self::Kernel(error) => error.exit_code(),
         }

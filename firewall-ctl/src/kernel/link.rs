@@ -342,8 +342,7 @@ pub(crate) fn mtu(interface: &str, ifindex: u32) -> Result<u32, KernelError> {
 
 /// What an interface is.
 pub(crate) fn device(interface: &str, ifindex: u32) -> Result<Device, KernelError> {
-    netlink_device::device(ifindex)
-        .map_err(KernelError::call(format!("ask what {interface} is")))
+    netlink_device::device(ifindex).map_err(KernelError::call(format!("ask what {interface} is")))
 }
 
 /// The programs that an interface carries.

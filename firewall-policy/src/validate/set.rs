@@ -8,7 +8,7 @@ use super::shape::{self, Cx, Keys, Table, boolean, integer, scalar, text, word, 
 use crate::ast::{Key, Node, Span, Value};
 use crate::diag::{codes, show, suggest};
 use crate::range::RangeSet;
-use crate::rule::{AddrSet, LiveSet, SELF, SetSize};
+use crate::rule::{AddrSet, BANNED, LiveSet, SELF, SetSize};
 use firewall_common::live::SETS;
 
 /// What a set holds.
@@ -233,6 +233,12 @@ fn read_one(
             "`self` is the name of the host's own addresses",
         )
         .help("choose another name");
+        return None;
+    }
+    if is_live && name == BANNED {
+        no_live_set(cx, key.span, "`banned` is the name of what is banned").help(
+            "choose another name: rules cannot ask what is banned, it is dropped before them",
+        );
         return None;
     }
     if is_live {

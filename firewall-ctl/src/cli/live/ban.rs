@@ -2,13 +2,12 @@
 
 use super::super::context::Context;
 use super::super::help::after;
-use super::super::ssh::Connection;
 use super::show::Report as Entries;
-use super::{find, input, open, report, view};
-use crate::engine::{BANNED_NAME, Change};
+use super::{find, guard, input, open, report, view};
+use crate::engine::{BANNED_NAME, Change, LiveRecord, LiveView};
 use crate::failure::{Exit, Failure};
 use firewall_common::live::Prefix;
-use firewall_policy::prefixes::{parse, text as prefix_text};
+use firewall_policy::prefixes::text as prefix_text;
 use std::time::Instant;
 
 /// Keep addresses out, at once, whatever the rules say
@@ -59,6 +58,9 @@ const EXITS: &[Exit] = &[
     Exit::Privilege,
 ];
 
+/// How many addresses are named that a wider ban still keeps out.
+const HELD: usize = 20;
+
 pub(in super::super) fn help() -> String {
     after(
         &[
@@ -102,9 +104,6 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
         return Err(Failure::new(Exit::Usage, "nothing says whom to ban")
             .help("name an address, or a file of them with -f"));
     }
-    if !args.i_know {
-        guard(&prefixes)?;
-    }
     let live = open(context)?;
     let set = find(live.view(), BANNED_NAME)?;
     let changes: Vec<Change> = prefixes
@@ -112,7 +111,7 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
         .map(|prefix| Change::Add(*prefix, time))
         .collect();
     let changed = live
-        .change(&set, &changes)
+        .change(&set, &changes, &guard(args.i_know))
         .map_err(|error| Failure::engine(&error, context.color_errors))?;
     let who = match prefixes.as_slice() {
         [one] => prefix_text(one),
@@ -147,16 +146,37 @@ pub(in super::super) fn run_unban(args: &UnbanArgs, context: &Context) -> Result
         }
     } else {
         let changes: Vec<Change> = prefixes.iter().copied().map(Change::Remove).collect();
-        live.change(&set, &changes).map_err(failed)?
+        live.change(&set, &changes, &guard(false)).map_err(failed)?
     };
-    let text = match (prefixes.as_slice(), changed.removed, changed.missing) {
+    let mut text = match (prefixes.as_slice(), changed.removed, changed.missing) {
         ([one], 1, _) => format!("{} banned no more", prefix_text(one)),
         ([one], ..) => format!("{} was not banned", prefix_text(one)),
         (_, removed, 0) => format!("{removed} banned no more"),
         (_, removed, missing) => format!("{removed} banned no more; {missing} were not banned"),
     };
+    let held = still_held(live.view(), &set, &prefixes);
+    for (prefix, by) in &held {
+        text.push_str(&format!(
+            "\n{0} is kept out by {1}: firewall-ctl unban {1}",
+            prefix_text(prefix),
+            prefix_text(by)
+        ));
+    }
     report(context, &set, changed, start, &text)?;
-    Ok(Exit::Ok)
+    Ok(if held.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    })
+}
+
+/// Prefixes that stay kept out by a wider ban, with that one; at most [`HELD`] of them.
+fn still_held(view: &LiveView, set: &LiveRecord, prefixes: &[Prefix]) -> Vec<(Prefix, Prefix)> {
+    let held = prefixes.iter().filter_map(|prefix| {
+        let by = view.holding(set, prefix).into_iter().next()?;
+        Some((*prefix, by))
+    });
+    held.take(HELD).collect()
 }
 
 pub(in super::super) fn run_bans(args: &BansArgs, context: &Context) -> Result<Exit, Failure> {
@@ -185,36 +205,4 @@ pub(in super::super) fn run_bans(args: &BansArgs, context: &Context) -> Result<E
     }
     context.print(&text)?;
     Ok(Exit::Ok)
-}
-
-/// Refuses what would cut off the person who types it, and what is hardly meant.
-fn guard(prefixes: &[Prefix]) -> Result<(), Failure> {
-    let refused = |text: String, help: &str| Err(Failure::new(Exit::Refused, text).help(help));
-    let short = |prefix: &&Prefix| prefix.length < if prefix.is_v6 == 0 { 8 } else { 16 };
-    if let Some(prefix) = prefixes.iter().find(short) {
-        let text = format!("{} is a large part of the internet", prefix_text(prefix));
-        return refused(text, "if you mean it, add --i-know");
-    }
-    let Some(own) = client() else {
-        return Ok(());
-    };
-    let contains = |prefix: &&Prefix| {
-        prefix.is_v6 == own.is_v6
-            && Prefix::of(own.hi, own.lo, prefix.length, own.is_v6) == **prefix
-    };
-    if let Some(prefix) = prefixes.iter().find(contains) {
-        let text = format!(
-            "{} contains {}, the address that you are connected from",
-            prefix_text(prefix),
-            prefix_text(&own)
-        );
-        return refused(text, "it would cut you off; if you mean it, add --i-know");
-    }
-    Ok(())
-}
-
-/// The address that the person at the other end of SSH comes from.
-fn client() -> Option<Prefix> {
-    let address = Connection::own()?.from.ip().to_string();
-    parse(&address).ok()?.into_iter().next()
 }

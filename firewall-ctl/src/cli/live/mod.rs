@@ -10,7 +10,8 @@ mod input;
 mod show;
 
 use super::context::Context;
-use crate::engine::{Changed, Engine, Live, LiveRecord, LiveView};
+use super::ssh;
+use crate::engine::{Changed, Engine, Guard, Live, LiveRecord, LiveView};
 use crate::failure::{Exit, Failure};
 use crate::view::SCHEMA;
 use serde::Serialize;
@@ -21,6 +22,14 @@ fn open(context: &Context) -> Result<Live, Failure> {
     Engine::new(&context.root)
         .live()
         .map_err(|error| Failure::engine(&error, context.color_errors))
+}
+
+/// What changes of this command are judged by.
+fn guard(i_know: bool) -> Guard {
+    match i_know {
+        true => Guard::off(),
+        false => Guard::of(ssh::session()),
+    }
 }
 
 /// Bans and sets, to be read.

@@ -3,7 +3,7 @@
 use super::super::context::Context;
 use super::super::help::after;
 use super::show::{Report as Entries, Sets};
-use super::{find, input, open, report, view};
+use super::{find, guard, input, open, report, view};
 use crate::engine::{Change, Changed};
 use crate::failure::{Exit, Failure};
 use clap::Subcommand;
@@ -38,6 +38,9 @@ enum What {
         /// How long [default: the set's `timeout`, or for good]
         #[arg(long = "for", value_name = "TIME")]
         time: Option<String>,
+        /// Also what `ban` would refuse, if the set is `banned`
+        #[arg(long)]
+        i_know: bool,
     },
     /// Remove addresses or prefixes, as they were added
     Del {
@@ -63,6 +66,9 @@ enum What {
         /// entries or the new ones, never some of both
         #[arg(long)]
         atomic: bool,
+        /// Also what `ban` would refuse, if the set is `banned`
+        #[arg(long)]
+        i_know: bool,
     },
     /// Follow the lines of a feed: `add PREFIX`, `add PREFIX 1h`, `del PREFIX`
     Feed {
@@ -72,6 +78,9 @@ enum What {
         /// The file; `-` is the standard input
         #[arg(value_name = "FILE", default_value = "-")]
         file: String,
+        /// Also what `ban` would refuse, if the set is `banned`
+        #[arg(long)]
+        i_know: bool,
     },
     /// Remove everything that commands have added
     Clear {
@@ -94,6 +103,7 @@ pub(in super::super) fn help() -> String {
             Exit::Usage,
             Exit::Config,
             Exit::Privilege,
+            Exit::Refused,
         ],
     )
 }
@@ -103,12 +113,17 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
     let failed = |error| Failure::engine(&error, context.color_errors);
     match &args.what {
         What::List { name, limit } => list(name.as_deref(), *limit, context)?,
-        What::Add { name, words, time } => {
+        What::Add {
+            name,
+            words,
+            time,
+            i_know,
+        } => {
             let (prefixes, time) = input::words(words, time.as_deref())?;
             if prefixes.is_empty() {
                 return Err(Failure::new(Exit::Usage, "nothing says what to add"));
             }
-            change(context, name, start, |timeout| {
+            change(context, (name, *i_know), start, |timeout| {
                 let time = time.or(timeout);
                 let add = |prefix| Change::Add(prefix, time);
                 Ok(prefixes.into_iter().map(add).collect())
@@ -116,13 +131,13 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
         }
         What::Del { name, words } => {
             let (prefixes, _) = input::words(words, Some("1s"))?;
-            change(context, name, start, |_| {
+            change(context, (name, false), start, |_| {
                 Ok(prefixes.into_iter().map(Change::Remove).collect())
             })?;
         }
-        What::Feed { name, file } => {
+        What::Feed { name, file, i_know } => {
             let text = input::read(file)?;
-            change(context, name, start, |timeout| {
+            change(context, (name, *i_know), start, |timeout| {
                 input::feed(file, &text, timeout)
             })?;
         }
@@ -131,11 +146,12 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
             file,
             time,
             atomic,
+            i_know,
         } => {
             let (_, time) = input::words(&[], time.as_deref())?;
             let prefixes = input::list(file, &input::read(file)?)?;
             if !atomic {
-                change(context, name, start, |timeout| {
+                change(context, (name, *i_know), start, |timeout| {
                     let time = time.or(timeout);
                     let add = |prefix| Change::Add(prefix, time);
                     Ok(prefixes.into_iter().map(add).collect())
@@ -146,7 +162,9 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
             let set = find(live.view(), name)?;
             let time = time.or(set.timeout.map(Duration::from_secs));
             let entries: Vec<_> = prefixes.into_iter().map(|prefix| (prefix, time)).collect();
-            let changed = live.replace(&set, &entries).map_err(failed)?;
+            let changed = live
+                .replace(&set, &entries, &guard(*i_know))
+                .map_err(failed)?;
             report(context, &set, changed, start, &text(&set.name, changed))?;
         }
         What::Clear { name } => {
@@ -165,7 +183,7 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
 /// Changes a set by what `changes` makes of its timeout.
 fn change(
     context: &Context,
-    name: &str,
+    (name, i_know): (&str, bool),
     start: Instant,
     changes: impl FnOnce(Option<Duration>) -> Result<Vec<Change>, Failure>,
 ) -> Result<(), Failure> {
@@ -173,7 +191,7 @@ fn change(
     let set = find(live.view(), name)?;
     let changes = changes(set.timeout.map(Duration::from_secs))?;
     let changed = live
-        .change(&set, &changes)
+        .change(&set, &changes, &guard(i_know))
         .map_err(|error| Failure::engine(&error, context.color_errors))?;
     report(context, &set, changed, start, &text(&set.name, changed))
 }

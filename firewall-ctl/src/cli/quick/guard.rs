@@ -3,34 +3,54 @@
 
 use super::super::context::Context;
 use super::super::policy;
-use super::super::ssh::Connection;
+use super::super::ssh::{Connection, Unclear};
 use crate::api::report::PolicyReport;
-use crate::engine::Compiled;
+use crate::engine::{Compiled, Engine, LiveView, contains, prefix_of};
 use crate::failure::{Exit, Failure};
 use crate::policy_file::{PolicyFile, folder_of};
+use firewall_common::live::Prefix;
 use firewall_common::verdict::Verdict;
 use firewall_policy::explain::{explain, zone_of};
 use firewall_policy::host::memory_of;
 use firewall_policy::packet_text;
+use firewall_policy::prefixes::prefixes;
+use firewall_policy::rule::{LiveSet, Policy, SELF};
+use std::net::IpAddr;
 
-/// Refuses `text` if it takes away the way in that the policy in force gives.
+/// Refuses `text` if it takes away the way in that the policy in force gives, or if nobody can say
+/// whether it does.
 pub(super) fn check(before: &PolicyReport, text: &str, context: &Context) -> Result<(), Failure> {
-    let Some(packet) = Connection::own().map(|connection| connection.opening()) else {
-        return Ok(());
+    let connection = match Connection::own() {
+        Ok(None) => return Ok(()),
+        Ok(Some(connection)) => connection,
+        Err(Unclear) => return Err(unclear("SSH_CONNECTION cannot be read")),
     };
+    let packet = connection.opening();
     let compile = |text: &str| {
+        let base = match before.base.as_os_str().is_empty() {
+            true => folder_of(&before.policy, text),
+            false => before.base.clone(),
+        };
         let file = PolicyFile {
             name: before.policy.clone(),
-            base: folder_of(&before.policy, text),
+            base,
             text: text.to_owned(),
         };
         policy::compile_text(file, context)
     };
-    // What cannot be judged here, such as a list that only the daemon may read, it judges.
-    let (Ok(old), Ok(new)) = (compile(&before.text), compile(text)) else {
-        return Ok(());
+    let old = compile(&before.text).map_err(|failure| unclear(&failure.message))?;
+    // The same files, and one rule more: what is wrong is wrong with that.
+    let new = compile(text)?;
+    let members = Members::of(&[&old.policy, &new.policy], context)?;
+    let passes = |compiled: &Compiled, zone: &String| {
+        passes(
+            compiled,
+            &packet,
+            zone,
+            &members.of_peer(&compiled.policy, connection.from.ip()),
+        )
     };
-    let lost = |zone: &String| passes(&old, &packet, zone) && !passes(&new, &packet, zone);
+    let lost = |zone: &String| passes(&old, zone) && !passes(&new, zone);
     if new.policy.zones.iter().any(lost) {
         return Err(Failure::new(
             Exit::Refused,
@@ -42,11 +62,55 @@ pub(super) fn check(before: &PolicyReport, text: &str, context: &Context) -> Res
     Ok(())
 }
 
-/// Whether a packet that comes in from a zone passes.
-fn passes(compiled: &Compiled, packet: &str, zone: &str) -> bool {
+/// The refusal where nobody can say whether a change cuts the session.
+fn unclear(why: &str) -> Failure {
+    Failure::new(
+        Exit::Refused,
+        format!("nobody can say whether this keeps out the connection that you work over: {why}"),
+    )
+    .help("run it as a user who may read that, or add --i-know if there is another way in")
+    .outcome("nothing changed")
+}
+
+/// What the live sets of what is in force hold.
+struct Members(Option<LiveView>);
+
+impl Members {
+    /// Reads them, if one of the policies has live sets besides the host's own addresses.
+    fn of(policies: &[&Policy], context: &Context) -> Result<Self, Failure> {
+        let mut sets = policies.iter().flat_map(|policy| &policy.live);
+        if sets.all(|set| set.name == SELF) {
+            return Ok(Self(None));
+        }
+        let view = Engine::new(&context.root).live_view();
+        let view = view.map_err(|error| unclear(&format!("the live sets: {error}")))?;
+        Ok(Self(Some(view)))
+    }
+
+    /// The live sets of a policy that an address is in, by their numbers there.
+    fn of_peer(&self, policy: &Policy, peer: IpAddr) -> Vec<(usize, Prefix)> {
+        let peer = prefix_of(peer);
+        let sets = policy.live.iter().enumerate();
+        let is_in = |set: &LiveSet| {
+            let in_force = self.0.as_ref().and_then(|view| {
+                let record = view.set(&set.name)?;
+                Some(!view.holding(&record, &peer).is_empty())
+            });
+            // A set that is new begins with what the policy puts there.
+            in_force.unwrap_or(false)
+                || prefixes(&set.content).any(|prefix| contains(&prefix, &peer))
+        };
+        sets.filter(|(_, set)| set.name != SELF && is_in(set))
+            .map(|(number, _)| (number, peer))
+            .collect()
+    }
+}
+
+/// Whether a packet that comes in from a zone passes, sent by a member of some live sets.
+fn passes(compiled: &Compiled, packet: &str, zone: &str, members: &[(usize, Prefix)]) -> bool {
     let Compiled { policy, tables, .. } = compiled;
     let mut text = packet.to_owned();
-    if policy.live.iter().any(|set| set.name == "self") {
+    if policy.live.iter().any(|set| set.name == SELF) {
         text.push_str(" to @self");
     }
     if !zone.is_empty() {
@@ -55,9 +119,11 @@ fn passes(compiled: &Compiled, packet: &str, zone: &str) -> bool {
     let Ok(packet) = packet_text::parse(&text) else {
         return false;
     };
-    let (Ok(zone), Ok(earlier)) = (zone_of(policy, &packet.ingress), packet.earlier(policy)) else {
+    let (Ok(zone), Ok(mut earlier)) = (zone_of(policy, &packet.ingress), packet.earlier(policy))
+    else {
         return false;
     };
+    earlier.members.extend(members);
     let memory = memory_of(tables, &earlier);
     let judged = explain(policy, tables, &memory, &packet.frame(), zone, 0);
     judged.outcome.verdict == Verdict::PASS

@@ -1,6 +1,6 @@
 //! The record of a generation: everything about it that outlives the process which made it.
 
-use super::super::live;
+use super::super::handover;
 use super::super::types::{EngineError, InterfaceRecord, Record, RuleRecord};
 use super::Desired;
 use super::counters::Counters;
@@ -69,7 +69,7 @@ pub(super) fn draft_record(
         frags: desired.frags,
         table_bytes,
         rules: rule_records(&source.policy, &counters.rule_slots.slots),
-        live: live::assign(&source.policy, desired.record.and_then(|r| r.as_ref().ok())),
+        live: handover::assign(&source.policy, desired.record.and_then(|r| r.as_ref().ok())),
         interfaces,
     })
 }

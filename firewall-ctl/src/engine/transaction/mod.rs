@@ -25,7 +25,7 @@ use self::draft::draft_record;
 use super::carry::carry_over;
 use super::egress;
 use super::files::{self, Source};
-use super::live::Handover;
+use super::handover::Handover;
 use super::resolve::Target;
 use super::store::{Folder, PinnedLink, Store, Survey};
 use super::types::{EngineError, Record, Request};
