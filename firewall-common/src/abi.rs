@@ -306,6 +306,10 @@ pub struct Config {
     pub has_limit: u32,
     /// 1 if some limit bans.
     pub has_ban: u32,
+    /// 1 if the policy exempts addresses from bans.
+    pub exempt: u32,
+    /// As `flows_size`, of [`crate::region::Region::Proof`]. Its secret is `buckets_seed`.
+    pub proof_size: u32,
     /// Byte offset of the [`LimitEntry`] table.
     pub limits: u32,
     /// One of [`answers`].
@@ -414,6 +418,8 @@ impl Config {
             has_next: 0,
             has_limit: 0,
             has_ban: 0,
+            exempt: 0,
+            proof_size: 0,
             limits: 0,
             answers: 0,
             answers_limit: 0,

@@ -27,6 +27,7 @@ pub mod machine;
 pub mod outgoing;
 pub mod parse;
 pub mod pipeline;
+pub mod proof;
 pub mod reason;
 pub mod region;
 pub mod verdict;

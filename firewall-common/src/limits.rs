@@ -23,6 +23,7 @@ use crate::key::PacketKey;
 use crate::live;
 use crate::machine::Machine;
 use crate::parse::proto;
+use crate::proof;
 use crate::region::Region;
 use crate::verdict::Action;
 
@@ -104,6 +105,19 @@ pub fn ban<M: Machine>(machine: &M, key: &PacketKey, rule: u64) {
         lengths
     };
     live::ban(machine, key, u64::from(length & 0xff), u64::from(ticks));
+}
+
+/// Whether the source of a packet over a limit may be banned: it has proven that the packet is its
+/// own, and it is none that this host needs, or that the policy exempts.
+#[inline(always)]
+pub fn may_ban<M: Machine>(machine: &M, key: &PacketKey) -> bool {
+    // A segment can be established by a handshake that nobody has finished.
+    let proven = if key.field(Field::Proto) == proto::TCP {
+        proof::is_proven(machine, key)
+    } else {
+        key.field(Field::State) == crate::flows::state_field::ESTABLISHED
+    };
+    proven && machine.protection_of(key) == 0
 }
 
 /// First half of [`judge`]: the packet's bucket, or [`EXEMPT`], [`EXPIRED`] or [`NOWHERE`].
@@ -240,7 +254,7 @@ fn bucket<M: Machine>(machine: &M, key: &PacketKey, limit: u64) -> u64 {
 /// A number that is another one for every prefix, as far as 64 bits go, and that nobody outside can
 /// foresee: multiplication and shift for each word, from a secret.
 #[inline(always)]
-fn hash<M: Machine>(machine: &M, hi: u64, lo: u64, family: u64) -> u64 {
+pub(crate) fn hash<M: Machine>(machine: &M, hi: u64, lo: u64, family: u64) -> u64 {
     let seed = u64::from(machine.constant(|c| &c.buckets_seed[0]))
         | u64::from(machine.constant(|c| &c.buckets_seed[1])) << 32;
     let mut hash = seed;

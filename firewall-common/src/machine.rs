@@ -100,6 +100,12 @@ pub trait Machine: Copy {
         flows::room(self, set, now)
     }
 
+    /// [`live::protection_of`], in the way that suits this place.
+    #[inline(always)]
+    fn protection_of(&self, key: &PacketKey) -> u64 {
+        live::protection_of(self, key)
+    }
+
     /// Nanoseconds of a clock that never goes back; never 0.
     fn now(&self) -> u64;
 

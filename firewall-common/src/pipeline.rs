@@ -9,13 +9,15 @@ use crate::answer;
 use crate::classify::classify;
 use crate::essential;
 use crate::field::Field;
-use crate::flows::{ASKS_LISTENER, ENDS, state_field};
+use crate::flows::{ASKS_LISTENER, ENDS, UNPROVEN, state_field};
 use crate::fragments::GOES_ON;
 use crate::frame::Frame;
 use crate::key::PacketKey;
+use crate::limits;
 use crate::live;
 use crate::machine::Machine;
 use crate::parse::{Packet, Parsed, fragment, is_tunnel, proto};
+use crate::proof;
 use crate::reason::{Governs, Reason};
 use crate::verdict::{Action, Verdict};
 
@@ -180,7 +182,12 @@ pub fn look_up_sets<M: Machine>(machine: &M, key: &mut PacketKey) -> bool {
         let sets = machine.sets_of(key, true);
         key.fields[Field::DestinationSets as usize] = live::of_policy(machine, sets);
     }
-    sets & 1 << live::BANNED != 0
+    if sets & 1 << live::BANNED == 0 {
+        return false;
+    }
+    // Only who is banned is asked for.
+    machine.constant(|config| &config.exempt) == 0
+        || machine.protection_of(key) & 1 << live::EXEMPT == 0
 }
 
 /// Without neighbour discovery and multicast listener discovery there is no link to anyone: a
@@ -188,6 +195,17 @@ pub fn look_up_sets<M: Machine>(machine: &M, key: &mut PacketKey) -> bool {
 #[inline(always)]
 const fn keeps_the_link(essential: u64) -> bool {
     essential == Reason::NEIGHBOUR.0 as u64 || essential == Reason::MULTICAST.0 as u64
+}
+
+/// Remembers the source of a TCP segment whose sender has shown that he is there, under a policy that
+/// bans by rules.
+#[inline(always)]
+fn note_source<M: Machine>(machine: &M, packet: &Packet) {
+    if machine.constant(|config| &config.has_ban) != 0
+        && packet.key.field(Field::Proto) == proto::TCP
+    {
+        proof::note(machine, &packet.key);
+    }
 }
 
 /// What the rules say about the packet, and where the policy looks into tunnels, about its content.
@@ -199,6 +217,11 @@ fn by_headers<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet)
             ASKS_LISTENER => state_field::INVALID,
             ENDS => {
                 machine.ended(packet);
+                state_field::ESTABLISHED
+            }
+            UNPROVEN => state_field::ESTABLISHED,
+            state_field::ESTABLISHED => {
+                note_source(machine, packet);
                 state_field::ESTABLISHED
             }
             state => state,
@@ -270,7 +293,10 @@ fn tunnelled<M: Machine, F: Frame>(
 fn by_rules<M: Machine>(machine: &M, packet: &Packet) -> Outcome {
     let port = counted_port(packet);
     if let Some(hit) = classify(machine, &packet.key) {
-        if hit.action.0 == Action::OVER.0 && machine.constant(|config| &config.has_ban) != 0 {
+        if hit.action.0 == Action::OVER.0
+            && machine.constant(|config| &config.has_ban) != 0
+            && limits::may_ban(machine, &packet.key)
+        {
             machine.ban(&packet.key, u64::from(hit.limit) << 40);
         }
         let verdict = if hit.action.0 == Action::PASS.0 {

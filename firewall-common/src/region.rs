@@ -26,6 +26,8 @@ pub enum Region {
     Live = 3,
     /// Events of rules with `log`: [`crate::log`]. Handed on.
     Log = 4,
+    /// Sources that have proven themselves: [`crate::proof`]. Handed on.
+    Proof = 5,
 }
 
 /// Bytes of a region that no policy uses. Nothing reaches it; a map cannot be smaller.
@@ -38,7 +40,7 @@ pub const REGION_HEADER: u32 = 64;
 
 impl Region {
     /// How many regions there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
 
     /// All regions, in index order.
     pub const ALL: [Self; Self::COUNT] = [
@@ -47,6 +49,7 @@ impl Region {
         Self::Buckets,
         Self::Live,
         Self::Log,
+        Self::Proof,
     ];
 
     /// Name of its map.
@@ -58,6 +61,7 @@ impl Region {
             Self::Buckets => "fw_buckets",
             Self::Live => "fw_live",
             Self::Log => "fw_log",
+            Self::Proof => "fw_proof",
         }
     }
 
@@ -78,6 +82,7 @@ impl Region {
             Self::Buckets => &config.buckets_size,
             Self::Live => &config.live_size,
             Self::Log => &config.log_size,
+            Self::Proof => &config.proof_size,
         }
     }
 }

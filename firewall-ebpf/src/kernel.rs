@@ -212,6 +212,11 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn protection_of(&self, key: &PacketKey) -> u64 {
+        fw_sets(key, live::PROTECTION, self.bytes)
+    }
+
+    #[inline(always)]
     fn now(&self) -> u64 {
         // SAFETY: a helper without arguments.
         unsafe { bpf_ktime_get_ns() }
@@ -399,10 +404,10 @@ pub(crate) extern "C" fn fw_room(set: u64, now: u64) -> u64 {
 /// The search for the live sets of an address, likewise.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn fw_sets(key: *const PacketKey, is_destination: u64, bytes: u64) -> u64 {
+pub(crate) extern "C" fn fw_sets(key: *const PacketKey, what: u64, bytes: u64) -> u64 {
     // SAFETY: as above.
     match unsafe { key.as_ref() } {
-        Some(key) => live::sets_of(&Kernel { bytes, cpu: 0 }, key, is_destination != 0),
+        Some(key) => live::look_up(&Kernel { bytes, cpu: 0 }, key, what),
         None => 0,
     }
 }

@@ -107,6 +107,11 @@ section!(
     FW_LOG, ".data.fw_log", log
 );
 
+section!(
+    /// Sources that have proven themselves. One word unless a rule bans.
+    FW_PROOF, ".data.fw_proof", proof
+);
+
 /// The address of a region and its size in bytes, of which the verifier knows both.
 #[inline(always)]
 pub(crate) fn region(region: Region) -> (usize, u64) {
@@ -116,6 +121,7 @@ pub(crate) fn region(region: Region) -> (usize, u64) {
         Region::Buckets => buckets(),
         Region::Live => live(),
         Region::Log => log(),
+        Region::Proof => proof(),
     };
     let size = match region {
         Region::Fragments => FRAGMENTS_SIZE,

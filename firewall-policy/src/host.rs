@@ -155,6 +155,10 @@ impl Memory {
                 live::put(&machine, &prefix, Meta::with_end(meta, Meta::FOREVER));
             }
         }
+        for prefix in prefixes(&tables.exempt) {
+            let meta = prefix.meta(live::EXEMPT.into()) | Meta::BY_POLICY;
+            live::put(&machine, &prefix, Meta::with_end(meta, Meta::FOREVER));
+        }
         memory
     }
 

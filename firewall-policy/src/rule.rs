@@ -36,6 +36,8 @@ pub struct Policy {
     /// Sets that change while the policy is in force; the index is the set's bit in
     /// [`Field::SourceSets`] and [`Field::DestinationSets`].
     pub live: Vec<LiveSet>,
+    /// Addresses that no ban holds, whoever makes it.
+    pub exempt: AddrSet,
 }
 
 /// A set with `live: true`, or `@self`.
@@ -228,6 +230,22 @@ impl Policy {
     /// The rate limits, in rule order; those of disabled rules too.
     pub fn limits(&self) -> impl Iterator<Item = &Limit> {
         self.rules.iter().filter_map(|rule| rule.limit.as_ref())
+    }
+
+    /// The limits that ban who is over them, of rules that are in force; none in audit mode.
+    pub fn bans(&self) -> impl Iterator<Item = &Limit> {
+        let rules = self.rules.iter();
+        let enforced = rules.filter(|rule| rule.enabled && rule.audit.is_none() && !self.audit);
+        let limits = enforced.filter_map(|rule| rule.limit.as_ref());
+        limits.filter(|limit| limit.ban.is_some())
+    }
+
+    /// Whether the program keeps track of connections: some rule looks at `state`, or bans, which it
+    /// does to those only who are known to be where they say.
+    #[must_use]
+    pub fn tracks_connections(&self) -> bool {
+        let looks = |rule: &Rule| rule.enabled && !rule.matches.is_any(Field::State);
+        self.rules.iter().any(looks) || self.bans().next().is_some()
     }
 
     /// Whether some packet may be answered: because of `action: reject` or `over: reject`.

@@ -104,6 +104,9 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("the policy", "default") => "What happens to packets that no rule decides about.",
         ("the policy", "packet") => "What to do with malformed and unusual packets.",
         ("the policy", "sets") => "Named lists of addresses and ports; rules name them as @name.",
+        ("the policy", "exempt") => {
+            "Addresses, prefixes and sets that no ban holds, whoever makes it."
+        }
         ("the policy", "rules") => "The rules, in order: the first one that matches decides.",
         ("the policy", "tests") => {
             "Packets, and what must become of them. A policy whose tests fail is refused."
@@ -261,7 +264,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("a set", "max") => json!({"type": "integer", "minimum": 1, "maximum": 10_000_000}),
         ("a rule" | "a test", "name") => json!({"type": "string", "pattern": NAME}),
         ("a rule", "action") => json!({"enum": ["pass", "drop", "reject", "next"]}),
-        ("a rule", "from" | "to") => one_or_more(&text()),
+        ("a rule", "from" | "to") | ("the policy", "exempt") => one_or_more(&text()),
         ("a rule", "proto") => one_or_more(&number(0, 255, words::PROTOCOLS)),
         ("a rule", "port" | "to_port" | "source_port") => one_or_more(&number(1, 65_535, &[])),
         ("a rule", "icmp") => one_or_more(&reference("icmp")),

@@ -15,6 +15,8 @@ pub struct Tables {
     pub config: Config,
     /// What the policy puts into its live sets, in the order of their bits.
     pub live: Vec<AddrSet>,
+    /// What no ban holds.
+    pub exempt: AddrSet,
     /// Where the bytes went, for `check --verbose` and the limits.
     pub report: Vec<SizeLine>,
 }
@@ -38,6 +40,7 @@ impl Tables {
     pub fn without_limits(mut self) -> Self {
         self.config.has_limit = has_limit::NO;
         self.config.has_ban = 0;
+        self.config.proof_size = 0;
         self.config.buckets_size = 0;
         self.config.buckets_layout = 0;
         if self.config.answers != answers::NO {

@@ -59,6 +59,7 @@ fn refusal(matches: impl Iterator<Item = Match>) -> LimitError {
         packet: PacketConfig::default(),
         rules,
         live: Vec::new(),
+        exempt: AddrSet::none(),
     };
     let slots = vec![0; policy.rules.len()];
     match compile(&policy, &slots) {

@@ -4,8 +4,10 @@ use firewall_common::abi::Config;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::live::{self, Added, BANNED, BANS, Meta, Prefix, head};
 use firewall_common::machine::Machine as _;
+use firewall_common::proof;
 use firewall_common::region::Region;
 use firewall_policy::host::{HostMachine, Memory};
+use firewall_policy::rule::AddrSet;
 use firewall_policy::tables::Tables;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,6 +25,7 @@ fn tables(slots: u32) -> Tables {
             ..Config::default()
         },
         live: Vec::new(),
+        exempt: AddrSet::none(),
         report: Vec::new(),
     }
 }
@@ -220,4 +223,77 @@ fn no_bucket_overflows_before_its_time() {
     assert_eq!(machine.read(Region::Live, at), BANS);
     assert_eq!(machine.read(Region::Live, head::REFUSED), 10);
     assert_eq!(machine.read(Region::Live, head::LOCK), 0);
+}
+
+/// What is protected is found where it is asked for, and no packet is looked up by its lengths.
+#[test]
+fn protected_sets_have_lengths_of_their_own() {
+    let tables = tables(1 << 10);
+    let (memory, counted) = (Memory::default(), RefCell::new(Vec::new()));
+    let machine = HostMachine::with_memory(&tables, &counted, &memory);
+    let mut key = PacketKey::empty(Family::V4);
+    key.src_lo = 0xc000_0209;
+    let mut six = PacketKey::empty(Family::V6);
+    (six.src_hi, six.src_lo) = (0x2001_0db8 << 32, 9);
+    let put = |hi: u64, lo: u64, length: u64, is_v6: u64, id: u32| {
+        let prefix = Prefix::of(hi, lo, length, is_v6);
+        let meta = Meta::with_end(prefix.meta(id.into()), Meta::FOREVER);
+        assert_eq!(live::put(&machine, &prefix, meta), Added::New);
+    };
+    put(0xc000_0200 << 32, 0, 24, 0, live::EXEMPT);
+    put(0xc000_0209 << 32, 0, 32, 0, live::SPARED);
+    put(0x2001_0db8 << 32, 0, 64, 1, live::EXEMPT);
+    put(0x2001_0db8 << 32, 9, 128, 1, live::SPARED);
+    let both = 1 << live::EXEMPT | 1 << live::SPARED;
+    for round in 0..2 {
+        assert_eq!(live::protection_of(&machine, &key), both, "{round}");
+        assert_eq!(live::protection_of(&machine, &six), both, "{round}");
+        assert_eq!(live::sets_of(&machine, &key, false), 0);
+        assert!(!live::is_in_use(&machine, &key) && !live::is_in_use(&machine, &six));
+        // So it is for a table whose last writer did not finish.
+        live::recount(&machine);
+    }
+    key.src_lo = 0xc000_02ff;
+    assert_eq!(live::protection_of(&machine, &key), 1 << live::EXEMPT);
+    key.src_lo = 0xc000_0300;
+    assert_eq!(live::protection_of(&machine, &key), 0);
+}
+
+#[test]
+fn a_proof_counts_for_its_source_and_for_an_hour() {
+    let mut tables = tables(1 << 10);
+    tables.config.proof_size = proof::SIZE;
+    tables.config.buckets_seed = [7, 9];
+    let (memory, counted) = (Memory::default(), RefCell::new(Vec::new()));
+    let machine = HostMachine::with_memory(&tables, &counted, &memory);
+    let of = |source: u64| {
+        let mut key = PacketKey::empty(Family::V4);
+        key.src_lo = source;
+        key
+    };
+    let hour = 3_600_000_000_000;
+    let noted = 500;
+    memory.now.set(1);
+    assert!((0..1_000).all(|source| !proof::is_proven(&machine, &of(source))));
+    for source in 0..noted {
+        proof::note(&machine, &of(source));
+        proof::note(&machine, &of(source));
+        assert!(proof::is_proven(&machine, &of(source)), "{source}");
+    }
+    let proven = |range: std::ops::Range<u64>| {
+        range
+            .filter(|&source| proof::is_proven(&machine, &of(source)))
+            .count()
+    };
+    assert_eq!(proven(noted..100_000), 0, "nobody by another one's proof");
+    assert!(proven(0..noted) as u64 >= noted - 1, "few give way");
+    let mut six = PacketKey::empty(Family::V6);
+    six.src_lo = 1;
+    assert!(!proof::is_proven(&machine, &six));
+    memory.now.set(hour / 2);
+    proof::note(&machine, &of(1));
+    memory.now.set(hour + hour / 4);
+    assert_eq!(proven(0..noted), 1, "the one that was seen again");
+    memory.now.set(2 * hour);
+    assert_eq!(proven(0..noted), 0);
 }

@@ -66,6 +66,7 @@ pub(crate) fn policy(rules: Vec<Rule>) -> Policy {
         packet: PacketConfig::default(),
         rules,
         live: Vec::new(),
+        exempt: AddrSet::none(),
     }
 }
 

@@ -71,7 +71,7 @@ pub fn all() -> Result<Vec<Case>> {
     for (name, field) in FIELDS {
         cases.push(case(name, "pass", &[format!("{field}, action: drop")])?);
     }
-    let ban = "proto: udp, limit: {rate: 10/s, per: source}, ban: 1h, action: pass";
+    let ban = "proto: tcp, limit: {rate: 10/s, per: source}, ban: 1h, action: pass";
     cases.push(case("ban", "drop", &[ban.into()])?);
     cases.push(case("reject", "pass", &["action: reject".into()])?);
     let protected = "proto: tcp, port: https, syn_protect: auto, action: pass";
@@ -245,7 +245,7 @@ pub fn everything(count: usize) -> Result<Policy> {
         .map(|(_, field)| format!("{field}, action: next"));
     rules.extend(alone);
     rules.extend([
-        "proto: udp, port: 7, limit: {rate: 10/s, per: source}, ban: 1h, action: pass".into(),
+        "proto: tcp, port: 7, limit: {rate: 10/s, per: source}, ban: 1h, action: pass".into(),
         "proto: tcp, port: 9, syn_protect: auto, action: pass".into(),
         "proto: icmpv6, icmp: {type: 128}, action: drop".into(),
         "proto: tcp, port: 10, action: reject".into(),

@@ -61,6 +61,19 @@ fn v6(source: u128, destination: u128) -> Frame {
     )
 }
 
+/// The datagram that a frame answers: addresses and ports the other way round, which leaves every
+/// checksum as it is.
+fn answered(frame: &[u8]) -> Frame {
+    let mut other = frame.to_vec();
+    let (addresses, length) = if frame[12] == 8 { (26, 4) } else { (22, 16) };
+    for (at, length) in [(addresses, length), (addresses + 2 * length, 2)] {
+        for i in at..at + length {
+            other.swap(i, i + length);
+        }
+    }
+    other
+}
+
 fn passes(loaded: &Loaded, frame: &[u8]) -> bool {
     loaded.run(frame, 1, None).unwrap().verdict == Verdict::PASS
 }
@@ -233,8 +246,8 @@ fn a_hundred_thousand_bans_are_enforced_and_end_in_time() {
 fn a_rule_bans_who_is_over_its_limit() {
     let loaded = load(
         "version: 1\ndefault: {in: pass}\nrules:\n\
-         - {name: dns, proto: udp, port: 53, limit: {rate: 1/d, burst: 3, per: source/24}, \
-            ban: 1s, action: pass}\n",
+         - {name: dns, proto: udp, source_port: 40000, state: established, \
+            limit: {rate: 1/d, burst: 3, per: source/24}, ban: 1s, action: pass}\n",
     );
     let table = loaded.live().unwrap();
     let (heavy, other) = (v4(0xc633_6409, 0xcb00_7101), v4(0xc633_6509, 0xcb00_7101));
@@ -242,6 +255,14 @@ fn a_rule_bans_who_is_over_its_limit() {
         v4(0xc633_6477, 0xcb00_7101),
         v6(0x2001_0db8_0001 << 80 | 9, 0x2001_0db8 << 96 | 1),
     );
+    // Nobody is banned who has not been spoken to.
+    for _ in 0..20 {
+        assert!(passes(&loaded, &heavy));
+    }
+    assert_eq!(table.list(), []);
+    for frame in [&heavy, &neighbour, &other, &six] {
+        loaded.send(&answered(frame), 1).unwrap();
+    }
     for n in 0..3 {
         assert!(passes(&loaded, &heavy), "{n}");
     }

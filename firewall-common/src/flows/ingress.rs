@@ -32,6 +32,10 @@ pub const ASKS_LISTENER: u32 = u32::MAX;
 /// [`ended`].
 pub const ENDS: u32 = u32::MAX - 1;
 
+/// In place of a state: the packet is established, and anybody may have sent it. Nobody has shown yet
+/// that he gets what is sent to its source.
+pub const UNPROVEN: u32 = u32::MAX - 2;
+
 /// How far behind the last byte sent a TCP packet may begin that an ICMP error quotes: as much as
 /// Linux keeps unacknowledged (net.ipv4.tcp_wmem).
 const SENT_MAX: u32 = 4 << 20;
@@ -42,7 +46,8 @@ const ICMP_HEADER: u32 = 8;
 /// Fragment offset of a quoted IPv4 header.
 const OFFSET_MASK: u32 = 0x1fff;
 
-/// The state of a packet: a value of [`super::state_field`], [`ASKS_LISTENER`] or [`ENDS`].
+/// The state of a packet: a value of [`super::state_field`], [`ASKS_LISTENER`], [`ENDS`] or
+/// [`UNPROVEN`].
 #[inline(always)]
 pub fn state_of<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     let key = &packet.key;
@@ -122,7 +127,7 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     if !forwards {
         socket = frame.socket(machine, &tuple);
         if is_of_socket(socket, opens) {
-            return of_socket(flags);
+            return of_socket(socket, flags);
         }
     }
     if (forwards || !opens)
@@ -133,7 +138,7 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     if forwards {
         socket = frame.socket(machine, &tuple);
         if is_of_socket(socket, opens) {
-            return of_socket(flags);
+            return of_socket(socket, flags);
         }
     }
     if opens {
@@ -148,11 +153,13 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
 
 /// The state of a segment of a socket's connection.
 #[inline(always)]
-const fn of_socket(flags: u32) -> u32 {
+const fn of_socket(socket: u64, flags: u32) -> u32 {
     if flags & flag::RST != 0 {
         ENDS
-    } else {
+    } else if socket::is_proven(socket) {
         ESTABLISHED
+    } else {
+        UNPROVEN
     }
 }
 
@@ -193,7 +200,11 @@ fn by_flow<M: Machine, F: Frame>(
     if !state::is_over(found.state) {
         found.touch(machine, now);
     }
-    Some(ESTABLISHED)
+    Some(if found.state & state::SETTLED != 0 {
+        ESTABLISHED
+    } else {
+        UNPROVEN
+    })
 }
 
 /// An ICMP error that quotes an IPv4 packet of a flow (RFC 792: its header, and 8 bytes).

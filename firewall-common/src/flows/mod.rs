@@ -45,7 +45,7 @@ mod table;
 mod tcp;
 
 pub use egress::{DONE, open, record_packet, reverse};
-pub use ingress::{ASKS_LISTENER, ENDS, ended, state_of};
+pub use ingress::{ASKS_LISTENER, ENDS, UNPROVEN, ended, state_of};
 pub use room::room;
 
 use crate::abi::{Config, PacketConfig, fragments, tunnels};

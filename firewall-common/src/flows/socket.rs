@@ -19,6 +19,14 @@ pub const fn is_connection(socket: u64) -> bool {
     socket != NONE && socket != LISTENS
 }
 
+/// Whether the other side of such a connection has shown that it gets what is sent to its address: by
+/// the handshake.
+#[must_use]
+#[inline(always)]
+pub const fn is_proven(socket: u64) -> bool {
+    matches!(socket, ESTABLISHED | 4..=TIME_WAIT | 8 | 9 | 11)
+}
+
 /// Whether a SYN belongs to it: simultaneous opening, a peer that has lost its half. What goes on
 /// with a handshake, or takes the place of a connection that is done, opens one: that is for the
 /// rules.

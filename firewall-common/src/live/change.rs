@@ -1,8 +1,8 @@
 //! Adding and removing prefixes. The caller holds the table's lock, or has the table alone.
 
 use super::{
-    BANNED, BANS, ENTRY, IDS, Meta, Place, Prefix, WAYS, address, colour, entry, head, meta_at,
-    now, owner, slots, tags,
+    BANNED, BANS, ENTRY, IDS, Meta, Place, Prefix, WAYS, address, colour, entry, head,
+    is_protected, meta_at, now, owner, slots, tags,
 };
 use crate::key::PacketKey;
 use crate::machine::{Machine, Step};
@@ -103,7 +103,9 @@ pub fn recount<M: Machine>(machine: &M) {
             is_v6: Meta::is_v6(meta),
         };
         set_tag(machine, slot, prefix.place(machine).tag);
-        if let Some(count) = counts.get_mut(counter(meta) as usize) {
+        if is_protected(Meta::id(meta)) {
+            note_protected(machine, meta);
+        } else if let Some(count) = counts.get_mut(counter(meta) as usize) {
             *count += 1;
         }
         owners[Meta::owner(meta) as usize] += 1;
@@ -203,6 +205,12 @@ fn count<M: Machine>(machine: &M, meta: u64, is_in: bool) {
     let of_owner = head::OWNERS + Meta::owner(meta) * 8;
     let owned = machine.read(Region::Live, of_owner);
     machine.write(Region::Live, of_owner, step(owned, is_in));
+    if is_protected(Meta::id(meta)) {
+        if is_in {
+            note_protected(machine, meta);
+        }
+        return;
+    }
     let at = head::COUNTS + counter(meta) * 8;
     let before = machine.read(Region::Live, at);
     let after = step(before, is_in);
@@ -222,6 +230,19 @@ fn count<M: Machine>(machine: &M, meta: u64, is_in: bool) {
     let bit = 1 << (length & 63);
     let lengths = if is_in { lengths | bit } else { lengths & !bit };
     machine.write(Region::Live, word, lengths);
+}
+
+/// Sets the bit of the length of an entry of a protected set.
+#[inline(always)]
+fn note_protected<M: Machine>(machine: &M, meta: u64) {
+    let length = Meta::length(meta);
+    let word = if Meta::is_v6(meta) == 0 {
+        head::PROTECTED_V4
+    } else {
+        head::PROTECTED_V6 + length / 64 * 8
+    };
+    let lengths = machine.read(Region::Live, word);
+    machine.write(Region::Live, word, lengths | 1 << (length & 63));
 }
 
 /// What stands in a prefix's two buckets.

@@ -22,21 +22,49 @@ pub fn is_in_use<M: Machine>(machine: &M, key: &PacketKey) -> bool {
     machine.read(Region::Live, offset) != 0
 }
 
+/// What [`look_up`] is asked: the sets of the source, those of the destination, and which of
+/// [`SPARED`](super::SPARED) and [`EXEMPT`](super::EXEMPT) the source is in.
+pub const SOURCE: u64 = 0;
+/// See [`SOURCE`].
+pub const DESTINATION: u64 = 1;
+/// See [`SOURCE`].
+pub const PROTECTION: u64 = 2;
+
 /// The sets that the packet's source or destination is in: a bit for each number.
 #[inline(always)]
 pub fn sets_of<M: Machine>(machine: &M, key: &PacketKey, is_destination: bool) -> u64 {
-    let (hi, lo) = address(key, is_destination);
-    of_address(machine, hi, lo, u64::from(key.is_v6))
+    look_up(machine, key, u64::from(is_destination))
+}
+
+/// Which of the sets of protected addresses the packet's source is in: a bit for each number.
+#[inline(always)]
+pub fn protection_of<M: Machine>(machine: &M, key: &PacketKey) -> u64 {
+    look_up(machine, key, PROTECTION)
+}
+
+/// One of the above, by number: one function for all, so that the kernel's verifier proves one.
+#[inline(always)]
+pub fn look_up<M: Machine>(machine: &M, key: &PacketKey, what: u64) -> u64 {
+    let (hi, lo) = address(key, what == DESTINATION);
+    let (v4, v6) = if what == PROTECTION {
+        (head::PROTECTED_V4, head::PROTECTED_V6)
+    } else {
+        (head::V4, head::V6_LENGTHS)
+    };
+    search(machine, (hi, lo, u64::from(key.is_v6)), v4, v6)
 }
 
 /// As [`sets_of`], of any address, as [`Prefix`] has it.
 #[inline(always)]
 pub fn of_address<M: Machine>(machine: &M, hi: u64, lo: u64, is_v6: u64) -> u64 {
-    let lengths = if is_v6 != 0 {
-        machine.read(Region::Live, head::V6_LENGTHS)
-    } else {
-        machine.read(Region::Live, head::V4)
-    };
+    search(machine, (hi, lo, is_v6), head::V4, head::V6_LENGTHS)
+}
+
+/// Searches by the lengths in the words at `v4` or, three of them, at `v6`.
+#[inline(always)]
+fn search<M: Machine>(machine: &M, (hi, lo, is_v6): (u64, u64, u64), v4: u64, v6: u64) -> u64 {
+    let words = machine.forget(v6);
+    let lengths = machine.read(Region::Live, if is_v6 != 0 { v6 } else { v4 });
     let zero = machine.opaque(0);
     let mut search = Search {
         machine: *machine,
@@ -44,6 +72,7 @@ pub fn of_address<M: Machine>(machine: &M, hi: u64, lo: u64, is_v6: u64) -> u64 
         lo,
         is_v6,
         colours: machine.read(Region::Live, head::COLOURS),
+        words,
         lengths,
         base: zero,
         equal: zero,
@@ -83,6 +112,8 @@ struct Search<M> {
     /// The sets' colours, read once: one that changes in between would hide what it has replaced
     /// and, already looked at, what has come in its place.
     colours: u64,
+    /// Byte offset of the words of lengths of IPv6.
+    words: u64,
     /// Lengths not yet looked at, of the word that begins with length `base`.
     lengths: u64,
     base: u64,
@@ -178,11 +209,11 @@ impl<M: Machine> Step for Search<M> {
                 return false;
             }
             self.base += 64;
-            let word = head::V6_LENGTHS + self.base / 8;
+            let word = self.words.wrapping_add(self.base / 8);
             self.lengths = self.machine.read(Region::Live, word);
         }
         true
     }
 }
 
-const _: () = assert!(head::V6_LENGTHS >= 0u64.wrapping_sub(HEADER));
+const _: () = assert!(head::PROTECTED_V4 >= 0u64.wrapping_sub(HEADER));

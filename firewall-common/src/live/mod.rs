@@ -39,7 +39,10 @@ mod change;
 mod lookup;
 
 pub use change::{Added, ban, put, recount, remove, sweep};
-pub use lookup::{is_in_use, of_address, of_policy, sets_of};
+pub use lookup::{
+    DESTINATION, PROTECTION, SOURCE, is_in_use, look_up, of_address, of_policy, protection_of,
+    sets_of,
+};
 
 use crate::key::PacketKey;
 use crate::machine::Machine;
@@ -47,6 +50,21 @@ use crate::region::Region;
 
 /// Number of the set of what is banned.
 pub const BANNED: u32 = 0;
+
+/// Number of the set of addresses that this host needs and no rule bans: its own, its gateways and
+/// resolvers. Neither this set nor the next one costs a packet anything before a ban is met: see
+/// [`is_protected`].
+pub const SPARED: u32 = IDS - 2;
+
+/// Number of the set of what the policy exempts from every ban.
+pub const EXEMPT: u32 = IDS - 1;
+
+/// Whether a set's prefix lengths are kept apart from those that every packet is looked up by.
+#[must_use]
+#[inline(always)]
+pub const fn is_protected(id: u64) -> bool {
+    id >= SPARED as u64
+}
 
 /// How many sets the table tells apart, the banned included.
 pub const IDS: u32 = 32;
@@ -105,6 +123,12 @@ pub mod head {
     pub const CHANGES: u64 = header(7);
     /// Counts what a rule wanted to ban and found no room for.
     pub const REFUSED: u64 = header(8);
+    /// The lengths in use by [`SPARED`](super::SPARED) and [`EXEMPT`](super::EXEMPT), a bit for each:
+    /// a word for IPv4, three for IPv6. Set as entries come, and never taken back: a length too many
+    /// costs one search of what is banned.
+    pub const PROTECTED_V4: u64 = header(9);
+    /// IPv6, likewise.
+    pub const PROTECTED_V6: u64 = header(10);
     /// How many entries of each length there are: 33 words for IPv4, 129 for IPv6.
     pub const COUNTS: u64 = header(16);
     /// How many entries each set has of each colour: 64 words.

@@ -6,12 +6,13 @@ use super::policy;
 use super::table::Table;
 use crate::engine::{Compiled, Engine};
 use crate::failure::{Exit, Failure};
-use crate::format::bytes;
+use crate::format::{bytes, duration};
 use crate::policy_file::PolicyFile;
 use crate::view::SCHEMA;
 use firewall_policy::diag::Diagnostics;
+use firewall_policy::limit::Per;
 use firewall_policy::lint::lint;
-use firewall_policy::rule::SetSize;
+use firewall_policy::rule::{Policy, Rule, SetSize};
 use serde::Serialize;
 
 /// Check policies, offline and without root
@@ -138,6 +139,32 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+/// Whom a rule can ban, in a line; `None` if nobody.
+fn ban_line(rule: &Rule, policy: &Policy) -> Option<String> {
+    let limit = rule.limit.as_ref()?;
+    let (time, Per::Source(lengths)) = (limit.ban?, limit.per) else {
+        return None;
+    };
+    let name = &rule.name;
+    if policy.audit || rule.audit.is_some() {
+        return Some(format!(
+            "the rule `{name}` bans nobody: it is in audit mode"
+        ));
+    }
+    let exempt = match policy.exempt.is_empty() {
+        true => "",
+        false => ", nor what `exempt` names",
+    };
+    Some(format!(
+        "the rule `{name}` can ban for {}: a source (/{} of IPv4, /{} of IPv6) over its limit that an \
+         established connection has shown to be there; never an address of this host, its gateways, \
+         its resolvers, fe80::/10{exempt}",
+        duration(time as f64),
+        lengths.v4,
+        lengths.v6
+    ))
+}
+
 fn show(name: &str, checked: &Checked, context: &Context) -> Result<(), Failure> {
     let compiled = &checked.compiled;
     if !context.quiet && !compiled.warnings.list.is_empty() {
@@ -186,6 +213,13 @@ fn show(name: &str, checked: &Checked, context: &Context) -> Result<(), Failure>
         if rules == 1 { "rule" } else { "rules" },
         compiled.policy.default_verdict
     ))?;
+    if checked.lint.is_some() {
+        for rule in compiled.policy.rules.iter().filter(|rule| rule.enabled) {
+            if let Some(line) = ban_line(rule, &compiled.policy) {
+                context.say(&line)?;
+            }
+        }
+    }
     if context.verbose > 0 {
         for set in &compiled.sets {
             context.say(&set_line(set))?;

@@ -4,12 +4,13 @@
 //! policy changes. Numbers that are new in a generation are filled before its program is attached;
 //! what a policy says differently of a set that is in force is changed behind the switch.
 
+use super::spared;
 use super::types::{LiveRecord, Record};
 use crate::kernel::KernelError;
 use crate::kernel::host;
 use crate::kernel::live::{Entry, LiveTable, Origin, Writer, no_room};
 use crate::kernel::maps::BigMap;
-use firewall_common::live::{Added, BANNED, IDS, Prefix, SETS};
+use firewall_common::live::{Added, BANNED, EXEMPT, Prefix, SETS, SPARED, is_protected};
 use firewall_policy::prefixes::{prefix_v4, prefix_v6, prefixes};
 use firewall_policy::rule::{LiveSet, Policy, SELF};
 use std::collections::HashSet;
@@ -20,13 +21,13 @@ use std::net::IpAddr;
 pub(super) fn assign(policy: &Policy, before: Option<&Record>) -> Vec<LiveRecord> {
     let old = before.map_or(&[][..], |record| &record.live);
     let mut taken: HashSet<u32> = old.iter().map(|set| set.id).collect();
-    const { assert!(IDS as usize > 2 * SETS) };
+    const { assert!(SPARED as usize > 2 * SETS) };
     let mut record = |set: &LiveSet| {
         let known = old.iter().find(|old| old.name == set.name);
         let id = known.map_or_else(
             || {
-                let mut free = (BANNED + 1..IDS).filter(|id| !taken.contains(id));
-                free.next().unwrap_or(IDS - 1)
+                let mut free = (BANNED + 1..SPARED).filter(|id| !taken.contains(id));
+                free.next().unwrap_or(SPARED - 1)
             },
             |known| known.id,
         );
@@ -79,8 +80,9 @@ impl<'a> Handover<'a> {
         };
         this.copy(true)?;
         this.table.change(|writer| {
-            let fresh = |id: u32| id != BANNED && !this.old_ids.contains(&id);
+            let fresh = |id: u32| !is_kept(id) && !this.old_ids.contains(&id);
             writer.sweep(fresh);
+            this.protect(writer, false)?;
             this.fill(writer, fresh)
         })??;
         Ok(this)
@@ -91,8 +93,9 @@ impl<'a> Handover<'a> {
     pub(super) fn finish(&self) -> Result<(), KernelError> {
         self.copy(false)?;
         self.table.change(|writer| {
-            let stays = |id: u32| id == BANNED || self.sets.iter().any(|set| set.id == id);
+            let stays = |id: u32| is_kept(id) || self.sets.iter().any(|set| set.id == id);
             writer.sweep(|id| !stays(id));
+            self.protect(writer, true)?;
             self.fill(writer, |id| self.old_ids.contains(&id))
         })?
     }
@@ -108,6 +111,19 @@ impl<'a> Handover<'a> {
                 prefixes(&set.content).collect()
             };
             sync(&self.table, writer, record.id, &wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the sets of addresses that are not banned what they are to be; before the switch only
+    /// by what is new, because the former policy is in force yet.
+    fn protect(&self, writer: &Writer<'_>, is_in_force: bool) -> Result<(), KernelError> {
+        let exempt = prefixes(&self.policy.exempt).collect();
+        for (id, wanted) in [(EXEMPT, exempt), (SPARED, spared::prefixes(self.policy)?)] {
+            match is_in_force {
+                true => sync(&self.table, writer, id, &wanted)?,
+                false => add_missing(&self.table, writer, id, &wanted)?,
+            }
         }
         Ok(())
     }
@@ -140,6 +156,11 @@ impl<'a> Handover<'a> {
     }
 }
 
+/// Whether a set is not one of the policy's live sets, and stays whatever the policy says.
+const fn is_kept(id: u32) -> bool {
+    id == BANNED || is_protected(id as u64)
+}
+
 /// Makes the policy's part of a set what is wanted. What commands have added stays.
 pub(super) fn sync(
     table: &LiveTable,
@@ -156,10 +177,29 @@ pub(super) fn sync(
     for gone in present.difference(wanted) {
         let _ = writer.remove(id, gone);
     }
-    for new in wanted.difference(&present) {
-        if writer.add(id, new, None, Origin::Policy) == Added::NoRoom {
-            return Err(no_room());
-        }
+    add(writer, id, wanted.difference(&present))
+}
+
+/// The part of [`sync`] that adds.
+fn add_missing(
+    table: &LiveTable,
+    writer: &Writer<'_>,
+    id: u32,
+    wanted: &HashSet<Prefix>,
+) -> Result<(), KernelError> {
+    let present = table.list().into_iter().filter(|entry| entry.id == id);
+    let present: HashSet<Prefix> = present.map(|entry| entry.prefix).collect();
+    add(writer, id, wanted.difference(&present))
+}
+
+fn add<'a>(
+    writer: &Writer<'_>,
+    id: u32,
+    mut new: impl Iterator<Item = &'a Prefix>,
+) -> Result<(), KernelError> {
+    let full = |prefix| writer.add(id, prefix, None, Origin::Policy) == Added::NoRoom;
+    if new.any(full) {
+        return Err(no_room());
     }
     Ok(())
 }

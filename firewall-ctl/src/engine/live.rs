@@ -10,7 +10,7 @@ use crate::kernel::KernelError;
 use crate::kernel::host::{self, Lock};
 use crate::kernel::live::{Entry, LiveTable, Origin, Writer, no_room};
 use crate::kernel::maps::BigMap;
-use firewall_common::live::{Added, BANNED, BANS, Prefix};
+use firewall_common::live::{Added, BANNED, BANS, Prefix, is_protected};
 use firewall_common::region::Region;
 use firewall_policy::rule::SELF;
 use std::collections::HashSet;
@@ -156,7 +156,9 @@ impl LiveView {
     pub fn has_ended_entries(&self) -> bool {
         let ids = self.sets.iter().map(|set| set.id).chain([BANNED]);
         let counted: u64 = ids.map(|id| self.table.count(id)).sum();
-        counted > self.table.list().len() as u64
+        let list = self.table.list();
+        let theirs = list.iter().filter(|entry| !is_protected(entry.id.into()));
+        counted > theirs.count() as u64
     }
 
     /// Whether `@self`, if the policy has it, holds the addresses that this host has now.

@@ -20,6 +20,7 @@ mod media;
 mod observe;
 mod resolve;
 mod slots;
+mod spared;
 mod store;
 mod transaction;
 mod trial;

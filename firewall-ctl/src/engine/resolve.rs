@@ -234,6 +234,7 @@ mod tests {
             packet: Default::default(),
             rules: Vec::new(),
             live: Vec::new(),
+            exempt: firewall_policy::rule::AddrSet::none(),
         }
     }
 

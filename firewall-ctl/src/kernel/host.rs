@@ -153,6 +153,28 @@ pub(crate) fn own_addresses() -> Result<Vec<IpAddr>, KernelError> {
     Ok(list.filter_map(address).collect())
 }
 
+/// The gateways of all routes of this network namespace.
+pub(crate) fn gateways() -> Result<BTreeSet<IpAddr>, KernelError> {
+    super::netlink::routes::gateways().map_err(KernelError::call("list the routes of this host"))
+}
+
+/// The resolvers that programs of this host ask, as far as its files say; none if they do not.
+pub(crate) fn resolvers() -> BTreeSet<IpAddr> {
+    // systemd's stub has the real ones in a file of its own.
+    const FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+    let texts = FILES.map(|file| fs::read_to_string(file).unwrap_or_default());
+    texts.iter().flat_map(|text| nameservers(text)).collect()
+}
+
+fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> {
+    text.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let address = words.next().filter(|&word| word == "nameserver");
+        let address = address.and_then(|_| words.next()?.split('%').next());
+        address?.parse().ok()
+    })
+}
+
 /// A lock on a folder of pins. Released when dropped, or when the process dies.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -314,6 +336,16 @@ mod tests {
         let of_root = check_capabilities(0, true).unwrap_err().to_string();
         assert!(of_root.contains("has none of them"), "{of_root}");
         assert!(of_root.contains("--cap-add=BPF"), "{of_root}");
+    }
+
+    #[test]
+    fn resolvers_as_their_file_names_them() {
+        let text = "# nameserver 192.0.2.1\nnameserver 192.0.2.53\nsearch example\n\
+                    nameserver fe80::1%eth0\nnameserver\nnameserver x\n  nameserver 2001:db8::1 # ours\n";
+        let found: Vec<String> = nameservers(text)
+            .map(|address| address.to_string())
+            .collect();
+        assert_eq!(found, ["192.0.2.53", "fe80::1", "2001:db8::1"]);
     }
 
     #[test]

@@ -67,9 +67,9 @@ impl Regions {
                 None => BigMap::region(region.name(), size),
             }
         };
-        let [fragments, flows, buckets, live, log] = Region::ALL.map(obtain);
+        let [fragments, flows, buckets, live, log, proof] = Region::ALL.map(obtain);
         Ok(Self {
-            maps: [fragments?, flows?, buckets?, live?, log?],
+            maps: [fragments?, flows?, buckets?, live?, log?, proof?],
         })
     }
 
@@ -100,7 +100,7 @@ impl Regions {
             let shared = Shared::of(self.map(region))?;
             let seed = shared.seed();
             match region {
-                Region::Fragments | Region::Log => {}
+                Region::Fragments | Region::Log | Region::Proof => {}
                 Region::Flows => config.flows_seed = seed,
                 Region::Buckets => {
                     shared.set_layout(config.buckets_layout);
@@ -125,6 +125,7 @@ impl Regions {
         config.buckets_size = size(Region::Buckets);
         config.live_size = size(Region::Live);
         config.log_size = size(Region::Log);
+        config.proof_size = size(Region::Proof);
     }
 }
 

@@ -95,6 +95,7 @@ fn policy(rules: Vec<Rule>) -> Policy {
         packet: PacketConfig::default(),
         rules,
         live: Vec::new(),
+        exempt: AddrSet::none(),
     }
 }
 

@@ -18,6 +18,7 @@ use firewall_common::abi::{
 use firewall_common::limits::FRACTION;
 use firewall_common::live::Meta;
 use firewall_common::log::{self, Found, name_hash};
+use firewall_common::proof;
 use firewall_common::verdict::Action;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -125,7 +126,11 @@ pub(super) fn write(
             .map_or(u64::MAX, |expiry| expiry.at.saturating_mul(SECOND));
         match &rule.limit {
             Some(limit) => (
-                limit.clone(),
+                Limit {
+                    // What only counts bans nobody.
+                    ban: limit.ban.filter(|_| !policy.audit && rule.audit.is_none()),
+                    ..limit.clone()
+                },
                 size(limit),
                 over_slots.next().unwrap_or(NOWHERE),
                 until,
@@ -199,7 +204,8 @@ pub(super) fn write(
     }
     config.answers = u32::from(rejects);
     config.answers_limit = gated().count() as u32;
-    config.has_ban = u32::from(limits.iter().any(|limit| limit.ban.is_some()));
+    config.has_ban = u32::from(policy.bans().next().is_some());
+    config.proof_size = config.has_ban * proof::SIZE;
     config.limits = start as u32;
     if end > 0 {
         config.buckets_size = end.next_power_of_two();

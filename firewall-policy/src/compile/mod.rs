@@ -19,6 +19,7 @@ mod lists;
 mod rows;
 mod sweep;
 
+use crate::prefixes::prefixes;
 use crate::range::{Number, RangeSet};
 use crate::rule::{AddrSet, Policy, Rule};
 use crate::tables::Tables;
@@ -89,11 +90,12 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         let mut rules = policy.rules.iter();
         u32::from(rules.any(|rule| rule.enabled && !rule.matches.is_any(field)))
     };
-    let looks_at_state = looks_at(Field::State) != 0;
+    let tracks = policy.tracks_connections();
     let config = Config {
-        flows: u32::from(looks_at_state),
-        asks_rules: u32::from(looks_at_state && lets_udp_in(policy)),
-        flows_size: if looks_at_state { FLOWS_SIZE } else { 0 },
+        flows: u32::from(tracks),
+        asks_rules: u32::from(tracks && lets_udp_in(policy)),
+        flows_size: if tracks { FLOWS_SIZE } else { 0 },
+        exempt: u32::from(!policy.exempt.is_empty()),
         abi_version: ABI_VERSION,
         tables_size: bytes.len() as u32,
         default_verdict: u32::from(policy.default_verdict.0),
@@ -114,6 +116,7 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         bytes,
         config,
         live: policy.live.iter().map(|set| set.content.clone()).collect(),
+        exempt: policy.exempt.clone(),
         report,
     })
 }
@@ -133,11 +136,13 @@ fn lets_udp_in(policy: &Policy) -> bool {
 /// Bytes of the table of live sets: room for bans, and for each set's `max` twice, because a set can
 /// be replaced as a whole; five eighths of it full at most.
 fn live_size(policy: &Policy) -> Result<u32, LimitError> {
+    // What is exempt takes no room from bans, either.
+    let exempt = prefixes(&policy.exempt).count() as u64;
     let sets: u64 = policy
         .live
         .iter()
         .map(|set| set.max.saturating_mul(2))
-        .sum();
+        .fold(exempt, u64::saturating_add);
     let slots = match sets {
         0 => u64::from(live::FEWEST),
         sets => sets

@@ -21,13 +21,14 @@ use comments::{Comments, Unit};
 const WIDTH: usize = 100;
 
 /// Sections in canonical order.
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 9] = [
     "version",
     "mode",
     "interfaces",
     "default",
     "packet",
     "sets",
+    "exempt",
     "rules",
     "tests",
 ];

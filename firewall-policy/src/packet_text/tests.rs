@@ -16,6 +16,7 @@ fn found(packet: &PacketText) -> PacketText {
         bytes: vec![0; 128],
         config,
         live: Vec::new(),
+        exempt: crate::rule::AddrSet::none(),
         report: Vec::new(),
     };
     let counted = RefCell::new(Vec::new());

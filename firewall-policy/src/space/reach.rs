@@ -7,7 +7,7 @@
 
 use super::{Address, Space};
 use crate::range::RangeSet;
-use crate::rule::{Policy, Rule};
+use crate::rule::Policy;
 use firewall_common::abi::{PacketConfig, essential_bit, fragments, tunnels};
 use firewall_common::field::Field;
 use firewall_common::flows::state_field;
@@ -86,7 +86,7 @@ impl Doors {
             essential: policy.essential,
             zones: policy.zones.len() as u32,
             inner: looks_inside(policy),
-            flows: looks_at_state(policy),
+            flows: policy.tracks_connections(),
             live: policy.live.len() as u32,
         }
     }
@@ -103,7 +103,7 @@ impl Doors {
             essential: a.essential | b.essential,
             zones,
             inner: looks_inside(a) || looks_inside(b),
-            flows: looks_at_state(a) || looks_at_state(b),
+            flows: a.tracks_connections() || b.tracks_connections(),
             live: a.live.len().max(b.live.len()) as u32,
         }
     }
@@ -287,11 +287,6 @@ impl Doors {
         space.addresses[0] = Rc::new(nowhere);
         space
     }
-}
-
-fn looks_at_state(policy: &Policy) -> bool {
-    let looks = |rule: &Rule| rule.enabled && !rule.matches.is_any(Field::State);
-    policy.rules.iter().any(looks)
 }
 
 /// The packets of a box, all of one protocol, that are invalid if they belong to no connection

@@ -52,7 +52,7 @@ pub(crate) mod words {
 use crate::ast::{Node, Value};
 use crate::diag::{Sink, codes, show};
 use crate::policy_tests::PolicyTest;
-use crate::rule::{Policy, SetSize};
+use crate::rule::{AddrSet, Policy, SetSize};
 use crate::source::Files;
 use set::Sets;
 use shape::{Cx, Table};
@@ -69,6 +69,7 @@ const KEYS: Keys = Keys {
         "default",
         "packet",
         "sets",
+        "exempt",
         "rules",
         "tests",
     ],
@@ -97,7 +98,7 @@ pub(crate) fn key_tables() -> [&'static Keys; 12] {
 ///
 /// # Errors
 /// What is wrong with it, and what to write instead.
-pub(crate) fn entry(text: &str) -> Result<crate::rule::AddrSet, (String, String)> {
+pub(crate) fn entry(text: &str) -> Result<AddrSet, (String, String)> {
     let mut ranges = addr::Ranges::default();
     match ranges.add(text) {
         Ok(()) => Ok(ranges.finish()),
@@ -151,6 +152,9 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
         None => Sets::default(),
     };
     let rules = rule::read_all(cx, table.get("rules"), &mut sets, &zones);
+    let exempt = table.get("exempt").map_or(Some(AddrSet::none()), |node| {
+        sides::fixed(cx, "exempt", node, &mut sets)
+    });
     sets.warn_unused(cx);
     let default = default?;
     if drops && rules.iter().all(|rule| !rule.enabled) {
@@ -187,6 +191,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
         packet,
         rules,
         live,
+        exempt: exempt?,
     };
     let tests = match table.get("tests") {
         Some(node) => tests_section::read(cx, node, &policy),

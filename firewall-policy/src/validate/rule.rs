@@ -191,6 +191,9 @@ fn read(
         can_protect(cx, &table, &matches, action)?;
     }
     let (action, audit, mut limit) = (action?, audit?, limit.ok()?);
+    if limit.as_ref().is_some_and(|limit| limit.ban.is_some()) {
+        can_ban(cx, &table, &matches)?;
+    }
     let (enabled, mut expires, log) = (enabled?, expires.ok()?, log.ok()?);
     if let Some(expiry) = &mut expires {
         expiry.passed &= enabled;
@@ -229,6 +232,29 @@ fn syn_protect(cx: &mut Cx<'_>, table: &Table<'_, '_>) -> Option<bool> {
             &["on"],
         ),
     }
+}
+
+/// Reports a ban for packets that anybody can send in anybody's name.
+fn can_ban(cx: &mut Cx<'_>, table: &Table<'_, '_>, found: &Match) -> Option<()> {
+    let only = |field: Field, value: u32| {
+        let values = found.field(field).ranges();
+        values.iter().all(|&range| range == (value, value))
+    };
+    if only(Field::Proto, u32::from(proto::TCP)) || only(Field::State, state_field::ESTABLISHED) {
+        return Some(());
+    }
+    let span = table.entry("ban").map_or(table.span(), |(span, _)| span);
+    cx.sink
+        .error(
+            &codes::FORGED_BAN,
+            span,
+            "`ban` for packets that anybody can send in anybody's name",
+        )
+        .help(
+            "remove `ban`: the `limit` keeps out what is too much; or ban for `proto: tcp` or \
+             `state: established` alone",
+        );
+    None
 }
 
 /// Reports protection of what opens no connection.

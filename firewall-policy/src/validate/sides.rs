@@ -155,6 +155,44 @@ pub(super) fn read(cx: &mut Cx<'_>, key: &str, node: &Node<'_>, sets: &mut Sets)
     with(left)
 }
 
+/// Addresses that must be known when the policy is read, such as those of `exempt`: as [`read`], and
+/// no live sets, nothing that is taken away.
+pub(super) fn fixed(
+    cx: &mut Cx<'_>,
+    key: &str,
+    node: &Node<'_>,
+    sets: &mut Sets,
+) -> Option<AddrSet> {
+    for item in items(cx, node, key)? {
+        let text = item.scalar().unwrap_or_default();
+        if text.starts_with('!') {
+            cx.sink
+                .error(
+                    &codes::EXEMPT,
+                    item.span,
+                    format!("`{key}` takes nothing away"),
+                )
+                .help("name what is meant, without `!`: addresses, prefixes, sets");
+            return None;
+        }
+    }
+    let side = read(cx, key, node, sets)?;
+    if side.sets.is_none() {
+        return Some(side.addresses);
+    }
+    cx.sink
+        .error(
+            &codes::EXEMPT,
+            node.span,
+            format!("`{key}` names a live set, whose content is not the policy's"),
+        )
+        .help(
+            "name addresses, or a set without `live: true`; what this host needs (`@self`, its \
+             gateways and resolvers) is never banned by a rule",
+        );
+    None
+}
+
 fn nothing_left(cx: &mut Cx<'_>, key: &str, span: Span) {
     cx.sink
         .error(

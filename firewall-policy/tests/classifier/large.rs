@@ -44,6 +44,7 @@ pub(crate) fn policy(matches: impl Iterator<Item = Match>) -> Policy {
             .map(|(index, matches)| rule(index, matches))
             .collect(),
         live: Vec::new(),
+        exempt: AddrSet::none(),
     }
 }
 

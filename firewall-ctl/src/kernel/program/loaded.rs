@@ -6,14 +6,14 @@
 use super::super::counters::{self, CounterMaps, Sums};
 use super::super::events::EventRing;
 use super::super::flows::FlowTable;
-use super::super::live::{self, LiveTable, Origin};
+use super::super::live::{LiveTable, Origin, no_room};
 use super::super::maps::{self, BigMap};
 use super::super::shared::Regions;
 use super::super::sys::{self, Hook};
 use super::super::{KernelError, host, object};
 use super::{Program, ProgramMaps};
 use firewall_common::abi::{Counter, InterfaceEntry};
-use firewall_common::live::Added;
+use firewall_common::live::{Added, EXEMPT};
 use firewall_common::region::{Region, UNUSED_SIZE};
 use firewall_common::verdict::Verdict;
 use firewall_policy::prefixes::prefixes;
@@ -280,15 +280,22 @@ fn run_of(value: u32, nanoseconds: u32) -> Result<Run, KernelError> {
 
 /// Puts what the policy says into the live sets.
 fn fill(regions: &Regions, tables: &Tables) -> Result<(), KernelError> {
-    if tables.live.iter().all(AddrSet::is_empty) {
+    if tables
+        .live
+        .iter()
+        .chain([&tables.exempt])
+        .all(AddrSet::is_empty)
+    {
         return Ok(());
     }
     let table = LiveTable::of(regions.map(Region::Live), tables.config.live_seed)?;
     table.change(|writer| {
-        for (set, id) in tables.live.iter().zip(tables.config.live_ids) {
+        let exempt = (&tables.exempt, EXEMPT);
+        let live = tables.live.iter().zip(tables.config.live_ids);
+        for (set, id) in live.chain([exempt]) {
             for prefix in prefixes(set) {
                 if writer.add(id, &prefix, None, Origin::Policy) == Added::NoRoom {
-                    return Err(live::no_room());
+                    return Err(no_room());
                 }
             }
         }

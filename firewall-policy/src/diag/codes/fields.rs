@@ -78,4 +78,11 @@ codes! { FIELDS:
          every reload."
         wrong "- {name: party, proto: udp, port: 5000, expires: 30d, action: pass}\n"
         right "- {name: party, proto: udp, port: 5000, expires: 2999-01-31T18:00:00+01:00, action: pass}\n";
+    FORGED_BAN "FW0177" "a `ban` that anybody could have somebody else get"
+        "Whoever sends a packet of UDP or ICMP can write any address into it as its source, and \
+         would have that address banned: a resolver, a customer. So `ban` is for TCP, where only \
+         sources count that have an established connection, or for `state: established`. A `limit` \
+         keeps out what is too much, and bans nobody."
+        wrong "- {name: dns, proto: udp, port: 53, limit: {rate: 50/s, per: source}, ban: 10m, action: pass}\n"
+        right "- {name: dns, proto: udp, port: 53, limit: {rate: 50/s, per: source}, action: pass}\n";
 }

@@ -95,4 +95,9 @@ codes! { SETS:
          with `per: source`, what is over it must be dropped, and the time is 1s to 30d."
         wrong "- {name: ssh, proto: tcp, port: 22, limit: {rate: 10/m}, ban: 10m, action: pass}\n"
         right "- {name: ssh, proto: tcp, port: 22, limit: {rate: 10/m, per: source}, ban: 10m, action: pass}\n";
+    EXEMPT "FW0159" "`exempt` that does not name addresses"
+        "`exempt` names addresses, prefixes and sets of them that no ban holds. What is in a live set \
+         is known only while the policy is in force, and there is nothing to take away from."
+        wrong "sets: {vip: {type: cidr, live: true}}\nexempt: \"@vip\"\n"
+        right "sets: {vip: {type: cidr, elements: [192.0.2.0/24]}}\nexempt: \"@vip\"\n";
 }
