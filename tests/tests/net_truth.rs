@@ -71,7 +71,10 @@ fn an_index_that_is_used_anew_is_no_filter() {
         // It keeps its index, and another interface gets the same one here.
         let moved = format!("link set wan0 netns {}", elsewhere.name());
         pair.inside.ip(&moved).unwrap();
-        pair.outside.ip("link del wan0").ok();
+        for change in ["set wan0 down", "set wan0 name old0"] {
+            pair.outside.ip(&format!("link {change}")).unwrap();
+        }
+        pair.outside.ip("addr flush dev old0").unwrap();
         let peer = pair.outside.name();
         let make = format!("link add wan0 index {index} type veth peer name wan0 netns {peer}");
         pair.inside.ip(&make).unwrap();
