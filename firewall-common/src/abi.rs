@@ -7,11 +7,13 @@
 
 mod counters;
 mod limits;
+mod stations;
 
 pub use counters::{
     COUNTER_SIZE, Counter, PORTS_STRIDE, REASONS_STRIDE, port_offset, reason_offset,
 };
 pub use limits::*;
+pub use stations::*;
 
 use crate::field::Field;
 
@@ -316,6 +318,9 @@ pub struct Config {
     pub answers: u32,
     /// Number of the [`LimitEntry`] of answers to one source; the next one is that of all answers.
     pub answers_limit: u32,
+    /// 1 if it is known which frames are sent to this host: see [`station`]. 0: each that is sent to
+    /// one station.
+    pub stations: u32,
     /// 1 if some rule has `syn_protect`.
     pub syn_protect: u32,
     /// Byte offset, in [`crate::region::Region::Buckets`], of the time of the last cookie.
@@ -423,6 +428,7 @@ impl Config {
             limits: 0,
             answers: 0,
             answers_limit: 0,
+            stations: 0,
             syn_protect: 0,
             syn_seen: 0,
             buckets_layout: 0,

@@ -106,6 +106,13 @@ pub trait Machine: Copy {
         live::protection_of(self, key)
     }
 
+    /// Whether the table of stations has this word ([`crate::abi::station`]). Not asked where there is
+    /// no such table.
+    #[inline(always)]
+    fn is_station(&self, _word: u64) -> bool {
+        false
+    }
+
     /// Nanoseconds of a clock that never goes back; never 0.
     fn now(&self) -> u64;
 

@@ -102,7 +102,7 @@ reasons! {
     30 FRAG_BUSY       "frag-busy"        Fragments "A fragment that found its place in the table in use by another processor for too long (follow-first).";
     31 LIMIT           "limit"            Rules     "A rule matched whose rate limit is used up: more than `limit` allows.";
     32 REJECT          "reject"           Rules     "A rule with action reject matched: dropped, and the sender was told by a TCP reset or an ICMP error.";
-    33 REJECT_SILENT   "reject-silent"    Rules     "A rule with action reject matched a packet that nobody may answer: an ICMP error or answer, a TCP reset, a later fragment, from or to a group.";
+    33 REJECT_SILENT   "reject-silent"    Rules     "A rule with action reject matched a packet that nobody may answer: an ICMP error or answer, a TCP reset, a later fragment, from or to a group, sent to another station, or with a wrong checksum.";
     34 REJECT_LIMIT    "reject-limit"     Rules     "A rule with action reject matched, and there were enough answers: dropped without one.";
     35 SYN_COOKIE      "syn-cookie"       Rules     "A rule with syn_protect passed a SYN to a port under attack: answered with a cookie in place of the host. Who answers that is let in.";
     36 SYN_FORGED      "syn-forged"       Rules     "A rule with syn_protect passed an acknowledgement to a port where connections are opened with cookies; it belongs to no connection and has no cookie.";

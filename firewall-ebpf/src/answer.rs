@@ -28,7 +28,28 @@ pub(crate) extern "C" fn fw_may_answer(ctx: *mut xdp_md, packet: *const Packet) 
     let frame = XdpFrame::new(&XdpContext::new(ctx));
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     match unsafe { packet.as_ref() } {
-        Some(packet) => u64::from(answer::may_be_answered(&frame, packet)),
+        Some(packet) => {
+            let kernel = Kernel::uncounted(frame.len());
+            u64::from(answer::may_be_answered(&kernel, &frame, packet))
+        }
+        None => 0,
+    }
+}
+
+/// Whether the checksums of a rejected packet are right: 1, or 0. Likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_intact(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
+    if constant(|c| &c.answers) == answers::NO {
+        return 0;
+    }
+    let frame = XdpFrame::new(&XdpContext::new(ctx));
+    // SAFETY: the verifier lets only readable memory of this type through, or null.
+    match unsafe { packet.as_ref() } {
+        Some(packet) => {
+            let kernel = Kernel::uncounted(frame.len());
+            u64::from(answer::is_intact(&kernel, &frame, packet))
+        }
         None => 0,
     }
 }

@@ -92,11 +92,13 @@ impl<const WHOLE: bool> Frame for BufferFrame<WHOLE> {
 
     #[inline(always)]
     fn reject<M: Machine>(&self, machine: &M, packet: &Packet) -> Reason {
-        // Three calls one after the other: the kernel's stack has no room for one in another.
+        // Four calls one after the other: the kernel's stack has no room for one in another.
         if answer::fw_may_answer(self.ctx, packet) == 0 {
             Reason::REJECT_SILENT
         } else if !within(machine, &packet.key) {
             Reason::REJECT_LIMIT
+        } else if answer::fw_intact(self.ctx, packet) == 0 {
+            Reason::REJECT_SILENT
         } else if answer::fw_answer(self.ctx, packet) == 0 {
             Reason::REJECT_SILENT
         } else {

@@ -128,6 +128,11 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn is_station(&self, word: u64) -> bool {
+        maps::is_station(word)
+    }
+
+    #[inline(always)]
     fn opaque(&self, value: u64) -> u64 {
         maps::pin(value)
     }

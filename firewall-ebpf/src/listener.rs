@@ -4,6 +4,7 @@
 //! Invariant: a socket that was found is given back on every path.
 
 use crate::frame::FirstBuffer;
+use crate::kernel::Kernel;
 use crate::maps::constant;
 use aya_ebpf::bindings::{bpf_fib_lookup as FibLookup, bpf_sock_tuple, tcphdr, xdp_md};
 use aya_ebpf::helpers::generated::{
@@ -12,7 +13,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::XdpContext;
 use core::ffi::c_void;
-use firewall_common::answer::{FORGED, GO_ON};
+use firewall_common::answer::{FORGED, GO_ON, is_sent_here};
 use firewall_common::field::Field;
 use firewall_common::frame::{Frame as _, Header as _};
 use firewall_common::key::Family;
@@ -57,6 +58,9 @@ pub(crate) extern "C" fn fw_listener(ctx: *mut xdp_md, packet: *const Packet) ->
     let Some(packet) = (unsafe { packet.as_ref() }) else {
         return GO_ON;
     };
+    if !is_sent_here(&Kernel::uncounted(frame.len()), &frame) {
+        return GO_ON;
+    }
     let Some(mut segment) = copy(&frame, packet) else {
         return GO_ON;
     };

@@ -7,7 +7,8 @@
 
 use core::arch::asm;
 use firewall_common::abi::{
-    Config, FRAGMENTS_SIZE, INTERFACE_PROBES, INTERFACE_TABLE, InterfaceEntry, interface_hash,
+    Config, FRAGMENTS_SIZE, INTERFACE_PROBES, INTERFACE_TABLE, InterfaceEntry, STATION_PROBES,
+    STATIONS, interface_hash, station_hash,
 };
 use firewall_common::region::Region;
 
@@ -76,7 +77,7 @@ section!(
     FW_RULES, ".data.fw_rules", rules
 );
 section!(
-    /// `[InterfaceEntry; 256]`.
+    /// `[InterfaceEntry; 256]`, and `[u64; 1024]` stations behind it.
     FW_INTERFACES, ".data.fw_interfaces", interfaces
 );
 section!(
@@ -160,4 +161,20 @@ pub(crate) fn interface(ifindex: u32) -> InterfaceEntry {
         slot: 0,
         zone: 0,
     }
+}
+
+/// Whether the table of stations has this word.
+#[inline(always)]
+pub(crate) fn is_station(word: u64) -> bool {
+    let start = station_hash(word);
+    for probe in 0..=u64::from(STATION_PROBES) {
+        let index = (start + probe) & (STATIONS as u64 - 1);
+        let at = (INTERFACE_TABLE * size_of::<InterfaceEntry>()) as u64 + index * 8;
+        // SAFETY: the index is masked to the table, whose size is fixed.
+        let found = unsafe { core::ptr::read(add(interfaces(), at) as *const u64) };
+        if found == word || found == 0 {
+            return found != 0;
+        }
+    }
+    false
 }

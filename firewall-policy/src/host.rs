@@ -77,7 +77,8 @@ pub fn answer(tables: &Tables, frame: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let mut answer = Answer::new(&machine);
-    let made = answer::may_be_answered(&frame, &packet)
+    let made = answer::may_be_answered(&machine, &frame, &packet)
+        && answer::is_intact(&machine, &frame, &packet)
         && answer::build(&machine, &frame, &packet, &mut answer);
     made.then(|| {
         let bytes = |words: &[u32], length: u32| {
@@ -268,6 +269,10 @@ impl Machine for HostMachine<'_> {
     #[inline(always)]
     fn forget(&self, value: u64) -> u64 {
         value
+    }
+
+    fn is_station(&self, word: u64) -> bool {
+        self.tables.stations.contains(&word)
     }
 
     fn now(&self) -> u64 {

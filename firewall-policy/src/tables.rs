@@ -17,6 +17,9 @@ pub struct Tables {
     pub live: Vec<AddrSet>,
     /// What no ban holds.
     pub exempt: AddrSet,
+    /// Which frames are sent to this host, if that is known ([`firewall_common::abi::station`]). The
+    /// compiler knows nothing of that; whoever loads the program says it.
+    pub stations: Vec<u64>,
     /// Where the bytes went, for `check --verbose` and the limits.
     pub report: Vec<SizeLine>,
 }

@@ -26,6 +26,7 @@ fn tables(slots: u32) -> Tables {
         },
         live: Vec::new(),
         exempt: AddrSet::none(),
+        stations: Vec::new(),
         report: Vec::new(),
     }
 }

@@ -15,6 +15,47 @@ pub struct Taste {
     pub ports: Vec<u16>,
 }
 
+/// What is wrong with a checksum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sum {
+    /// Nothing.
+    Right,
+    /// It is that of the pseudo header alone: what a neighbour on a virtual cable leaves to the card.
+    Bare,
+    /// It is another one.
+    Wrong,
+}
+
+/// Puts the checksum into a TCP segment, a UDP datagram, an ICMP or ICMPv6 message between two
+/// addresses of 4 or 16 bytes.
+pub fn seal(payload: &mut [u8], proto: u8, source: &[u8], destination: &[u8], sum: Sum) {
+    let at = match proto {
+        6 => 16,
+        17 => 6,
+        _ => 2,
+    };
+    payload[at..at + 2].fill(0);
+    let mut pseudo = match proto {
+        1 => Vec::new(),
+        _ => [source, destination].concat(),
+    };
+    if proto != 1 {
+        pseudo.extend((payload.len() as u32).to_be_bytes());
+        pseudo.extend([0, 0, 0, proto]);
+    }
+    let right = match checksum(&[&pseudo, &*payload].concat()) {
+        // Of UDP 0 means that there is none.
+        0 if proto == 17 => 0xffff,
+        right => right,
+    };
+    let sum = match sum {
+        Sum::Right => right,
+        Sum::Bare => !checksum(&pseudo),
+        Sum::Wrong => right ^ 0x0100,
+    };
+    payload[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+}
+
 /// A random frame: mostly well-formed, often odd, sometimes cut or damaged.
 #[must_use]
 pub fn random(random: &mut Random, taste: &Taste) -> Frame {

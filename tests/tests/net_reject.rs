@@ -6,7 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use firewall_tests::ctl::Ctl;
-use firewall_tests::frames::{self, Ipv4};
+use firewall_tests::frames::{self, Ipv4, Sum, seal};
 use firewall_tests::netns::{INSIDE_V4, INSIDE_V6, INTERFACE, OUTSIDE_V4, OUTSIDE_V6, Pair};
 use firewall_tests::patience;
 use firewall_tests::snapshot::{reason, rule};
@@ -229,4 +229,155 @@ fn nobody_is_answered_who_must_not_be() {
     pair.send(&[v4(INSIDE_V4.octets(), 17, &udp)]).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(arrived(&outside).0 - before.0, 1);
+}
+
+/// Segments, datagrams and echo requests from outside to inside, over IPv4 and IPv6, each with this
+/// checksum: six frames.
+fn all_kinds(sum: Sum) -> Vec<Vec<u8>> {
+    let echo = |kind| vec![kind, 0, 0, 0, 0, 7, 0, 1];
+    let payloads = |v6| {
+        [
+            (6, frames::tcp(40_000, 23, 2, &[])),
+            (17, frames::udp(40_000, 514, b"hello")),
+            if v6 { (58, echo(128)) } else { (1, echo(8)) },
+        ]
+    };
+    let v4 = payloads(false).map(|(proto, mut payload)| {
+        let header = Ipv4::new(OUTSIDE_V4.octets(), INSIDE_V4.octets(), proto);
+        seal(&mut payload, proto, &header.src, &header.dst, sum);
+        frame(0x0800, &header.packet(&payload))
+    });
+    let v6 = payloads(true).map(|(proto, mut payload)| {
+        let (from, to) = (OUTSIDE_V6.octets(), INSIDE_V6.octets());
+        seal(&mut payload, proto, &from, &to, sum);
+        frame(0x86dd, &frames::ipv6(from, to, proto, 64, &payload))
+    });
+    v4.into_iter().chain(v6).collect()
+}
+
+/// How many answers frames get.
+fn answers_to(pair: &Pair, outside: &Ctl<'_>, sent: &[Vec<u8>]) -> u64 {
+    std::thread::sleep(Duration::from_millis(300));
+    let before = arrived(outside).0;
+    pair.send(sent).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    arrived(outside).0 - before
+}
+
+fn sent_to(mac: [u8; 6]) -> Vec<Vec<u8>> {
+    let mut frames = all_kinds(Sum::Right);
+    for frame in &mut frames {
+        frame[..6].copy_from_slice(&mac);
+    }
+    frames
+}
+
+const POLICY6: &str = "\
+version: 1
+interfaces: [{match: wan0, mode: MODE}]
+default: {in: drop}
+rules:
+  - {name: telnet, proto: tcp, port: 23, action: reject}
+  - {name: log, proto: udp, port: 514, action: reject}
+  - {name: icmp, proto: icmp, icmp: {type: echo-request}, action: reject}
+  - {name: icmp6, proto: icmpv6, icmp: {type: echo-request}, action: reject}
+";
+
+#[test]
+#[ignore = "needs root"]
+fn what_was_sent_to_another_station_is_not_answered() {
+    for mode in ["native", "generic"] {
+        let pair = Pair::new().unwrap();
+        let outside = open_outside(&pair);
+        let mut ctl = Ctl::new(&pair.inside).unwrap();
+        let policy = ctl.policy(&POLICY6.replace("MODE", mode)).unwrap();
+        ctl.start(&policy).unwrap();
+        let own = [2, 0, 0, 0, 0, 0x80];
+        let answers_to = |frames: &[Vec<u8>]| answers_to(&pair, &outside, frames);
+        assert_eq!(answers_to(&sent_to(own)), 6, "{mode}");
+        assert_eq!(answers_to(&sent_to([2, 0, 0, 0, 0, 0x81])), 0, "{mode}");
+        assert_eq!(answers_to(&sent_to([0, 0x80, 0, 0, 0, 0x80])), 0, "{mode}");
+
+        // An address of the network, and not of a host; to and from it.
+        let udp = frames::udp(40_000, 514, b"hello");
+        let between =
+            |from: [u8; 4], to: [u8; 4]| vec![frame(0x0800, &Ipv4::new(from, to, 17).packet(&udp))];
+        let (here, there) = (INSIDE_V4.octets(), OUTSIDE_V4.octets());
+        let mut to_all = here;
+        to_all[3] = 255;
+        assert_eq!(answers_to(&between(there, to_all)), 0, "{mode}");
+        assert_eq!(answers_to(&between(to_all, here)), 0, "{mode}");
+        assert_eq!(answers_to(&between(there, here)), 1, "{mode}");
+
+        // A virtual router: a station of its own over the interface. The daemon sees it come.
+        let vrrp = [0, 0, 0x5e, 0, 1, 7];
+        pair.inside
+            .ip("link add vrrp7 link wan0 address 00:00:5e:00:01:07 type macvlan mode private")
+            .unwrap();
+        let deadline = Instant::now() + patience(Duration::from_secs(20));
+        while answers_to(&sent_to(vrrp)) != 6 {
+            assert!(Instant::now() < deadline, "{mode}: the virtual router");
+        }
+        pair.inside.ip("link del vrrp7").unwrap();
+        // The interface gets another address.
+        let new = [2, 0, 0, 0, 0, 0x70];
+        pair.inside
+            .ip("link set wan0 address 02:00:00:00:00:70")
+            .unwrap();
+        let deadline = Instant::now() + patience(Duration::from_secs(20));
+        while answers_to(&sent_to(new)) != 6 {
+            assert!(Instant::now() < deadline, "{mode}: the new address");
+        }
+        assert_eq!(answers_to(&sent_to(own)), 0, "{mode}: the old address");
+        assert_eq!(answers_to(&sent_to(vrrp)), 0, "{mode}: the virtual router");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_wrong_checksum_is_not_answered() {
+    for mode in ["native", "generic"] {
+        let pair = Pair::new().unwrap();
+        let outside = open_outside(&pair);
+        let mut ctl = Ctl::new(&pair.inside).unwrap();
+        let policy = ctl.policy(&POLICY6.replace("MODE", mode)).unwrap();
+        ctl.start(&policy).unwrap();
+        let answers_to = |frames: &[Vec<u8>]| answers_to(&pair, &outside, frames);
+        assert_eq!(answers_to(&all_kinds(Sum::Right)), 6, "{mode}");
+        assert_eq!(answers_to(&all_kinds(Sum::Wrong)), 0, "{mode}");
+        // What a card was to complete: of TCP and UDP.
+        assert_eq!(answers_to(&all_kinds(Sum::Bare)), 4, "{mode}");
+        let mut header = all_kinds(Sum::Right);
+        for frame in &mut header[..3] {
+            frame[14 + 10] ^= 1;
+        }
+        assert_eq!(answers_to(&header[..3]), 0, "{mode}");
+        // No sum at all is right in UDP over IPv4 alone.
+        let mut none = vec![all_kinds(Sum::Right).swap_remove(1)];
+        none[0][14 + 20 + 6..][..2].fill(0);
+        assert_eq!(answers_to(&none), 1, "{mode}");
+        let mut none = vec![all_kinds(Sum::Right).swap_remove(4)];
+        none[0][14 + 40 + 6..][..2].fill(0);
+        assert_eq!(answers_to(&none), 0, "{mode}");
+        // Real clients, with the sums completed by the sender and left to the card.
+        for offload in ["on", "off"] {
+            let mut ethtool = pair.outside.command("ethtool");
+            let done = ethtool
+                .args(["-K", INTERFACE, "tx", offload])
+                .output()
+                .unwrap();
+            assert!(done.status.success());
+            for server in [IpAddr::V4(INSIDE_V4), IpAddr::V6(INSIDE_V6)] {
+                let error = pair.outside.run(|| {
+                    let address = SocketAddr::new(server, 23);
+                    TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap_err()
+                });
+                assert_eq!(
+                    error.kind(),
+                    ErrorKind::ConnectionRefused,
+                    "{mode} {offload}"
+                );
+            }
+        }
+    }
 }

@@ -5,19 +5,23 @@
 //! TCP gets a reset (RFC 9293, 3.10.7.1), everything else an ICMP or ICMPv6 port unreachable. Nobody
 //! is answered whom RFC 1122 (3.2.2), RFC 1812 (4.3.2.7) and RFC 4443 (2.4 e) forbid to answer: a
 //! reset or an ICMP error, what came to a group, what does not come from one host, later fragments.
+//! Nor is a frame that was sent to another station, which a card in promiscuous mode hands on, nor one
+//! that no host would take, because its checksum is wrong ([`is_intact`]).
 //!
 //! May not import anything of the host or the kernel. Invariant: in any time `t` there are at most
 //! `burst + rate * t` answers ([`Config::answers`]), and to one source likewise.
 
 mod build;
+mod checksum;
 mod handshake;
 
 pub use build::{Answer, IP_WORDS, LINK_WORDS, build};
+pub use checksum::is_intact;
 pub use handshake::{FORGED, GO_ON, build_handshake, guard};
 
 #[cfg(doc)]
 use crate::abi::Config;
-use crate::abi::{LIMIT_INDEX_SHIFT, answers};
+use crate::abi::{LIMIT_INDEX_SHIFT, answers, broadcast, station};
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
 use crate::key::{Family, PacketKey};
@@ -38,21 +42,25 @@ pub const QUOTE_BEHIND: u32 = 8;
 /// there may be; one of the [`Reason`]s of rejected packets.
 #[inline(always)]
 pub fn judge<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> Reason {
-    if !may_be_answered(frame, packet) {
+    if !may_be_answered(machine, frame, packet) {
         Reason::REJECT_SILENT
     } else if !within(machine, &packet.key) {
         Reason::REJECT_LIMIT
+    } else if !is_intact(machine, frame, packet) {
+        Reason::REJECT_SILENT
     } else {
         Reason::REJECT
     }
 }
 
-/// Whether the packet is one that may be answered at all.
+/// Whether the packet is one that may be answered at all, if it [`is_intact`]. (That is asked last: it
+/// costs most, and so it costs that only as often as there may be answers.)
 #[inline(always)]
-pub fn may_be_answered<F: Frame>(frame: &F, packet: &Packet) -> bool {
+pub fn may_be_answered<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> bool {
     let key = &packet.key;
     is_from_one_host_to_one(key)
-        && is_unicast_frame(frame)
+        && is_sent_here(machine, frame)
+        && !is_broadcast(machine, key)
         && match (key.field(Field::Proto), key.field(Field::Fragment)) {
             (_, fragment::LATER) => false,
             // Of a first fragment it is not known how far the segment goes.
@@ -100,7 +108,7 @@ fn is_echo_request(key: &PacketKey) -> bool {
 }
 
 /// Whether both addresses are of one host each: no group, no broadcast, not nobody, not loopback,
-/// nothing reserved. (Which address is the broadcast address of a network, the frame's tells.)
+/// nothing reserved.
 #[inline(always)]
 fn is_from_one_host_to_one(key: &PacketKey) -> bool {
     let is_host = |hi: u64, lo: u64| match key.family() {
@@ -112,12 +120,29 @@ fn is_from_one_host_to_one(key: &PacketKey) -> bool {
         && (key.src_hi != key.dst_hi || key.src_lo != key.dst_lo)
 }
 
-/// Whether the frame goes from one station to one.
+/// Whether the frame goes from one station to this host. Where nobody has said which addresses are
+/// its own (test runs), every station is.
 #[inline(always)]
-fn is_unicast_frame<F: Frame>(frame: &F) -> bool {
-    match frame.header::<12>(0) {
-        // The lowest bit of the first byte: a group.
-        Some(header) => (header.u8::<0>() | header.u8::<6>()) & 1 == 0,
-        None => false,
+pub fn is_sent_here<M: Machine, F: Frame>(machine: &M, frame: &F) -> bool {
+    let Some(header) = frame.header::<12>(0) else {
+        return false;
+    };
+    // The lowest bit of the first byte: a group.
+    if (header.u8::<0>() | header.u8::<6>()) & 1 != 0 {
+        return false;
     }
+    if machine.constant(|c| &c.stations) == 0 {
+        return true;
+    }
+    let mac = u64::from(header.be16::<0>()) << 32 | u64::from(header.be32::<2>());
+    machine.is_station(station(frame.interface(), mac))
+}
+
+/// Whether one of the addresses is the broadcast address of a network of this host: as the frame of
+/// such a packet goes to all stations, one that goes to this one alone is forged.
+#[inline(always)]
+fn is_broadcast<M: Machine>(machine: &M, key: &PacketKey) -> bool {
+    machine.constant(|c| &c.stations) != 0
+        && key.family() == Family::V4
+        && (machine.is_station(broadcast(key.dst_lo)) || machine.is_station(broadcast(key.src_lo)))
 }

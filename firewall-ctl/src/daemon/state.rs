@@ -321,21 +321,26 @@ impl State {
         }
     }
 
-    /// Has the policy in force applied once more if rules of it expire and the clock was set since.
-    /// Once for each generation: what failed is told by `status`, and waits for somebody to mend it.
+    /// Has the policy in force applied once more if rules of it expire and the clock was set since, or
+    /// if it sends answers and an address of this host has changed. Once for each generation: what
+    /// failed is told by `status`, and waits for somebody to mend it.
     fn renew(&mut self, observed: &Arc<Observed>) {
         let generation = observed.record.generation;
-        if self.renewed == Some(generation) || !observed.record.clock_has_moved() {
+        if self.renewed == Some(generation) {
             return;
         }
+        let why = if observed.record.clock_has_moved() {
+            "the clock was set: the policy is applied again, for its rules that expire"
+        } else if observed.record.stations_have_changed() {
+            "an address of this host has changed: the policy is applied again, for its answers"
+        } else {
+            return;
+        };
         self.renewed = Some(generation);
         if observed.links.is_empty() {
             return;
         }
-        info!(
-            generation,
-            "the clock was set: the policy is applied again, for its rules that expire"
-        );
+        info!(generation, "{why}");
         self.take(Message::Apply(Job {
             what: What::Again(Arc::clone(observed)),
             color: false,

@@ -21,6 +21,7 @@ mod observe;
 mod resolve;
 mod slots;
 mod spared;
+mod stations;
 mod store;
 mod transaction;
 mod trial;
@@ -401,6 +402,7 @@ fn is_in_force(
     };
     record.fingerprint == source.fingerprint
         && !record.clock_has_moved()
+        && !record.stations_have_changed()
         && survey.generations.len() == 1
         && survey.links.len() == targets.len()
         && survey

@@ -69,6 +69,10 @@ pub struct Record {
     /// Live sets, in the order of their bits.
     #[serde(default)]
     pub live: Vec<LiveRecord>,
+    /// If the policy sends answers: which frames are sent to this host, as the program looks them up
+    /// ([`firewall_common::abi::station`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stations: Option<Vec<u64>>,
     /// Filtered interfaces.
     pub interfaces: Vec<InterfaceRecord>,
 }

@@ -6,13 +6,14 @@
 #![expect(unsafe_code, reason = "if_nameindex(3)")]
 
 use super::KernelError;
+use super::netlink::links::{self, Link};
 use rustix::fs::{FlockOperation, flock};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -173,6 +174,23 @@ fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> {
         let address = address.and_then(|_| words.next()?.split('%').next());
         address?.parse().ok()
     })
+}
+
+/// The IPv4 addresses of this host, and the lengths of the networks that they lie in.
+pub(crate) fn own_networks() -> Result<Vec<(Ipv4Addr, u32)>, KernelError> {
+    let list = nix::ifaddrs::getifaddrs()
+        .map_err(|error| KernelError::call("list the networks of this host")(error.into()))?;
+    let network = |entry: nix::ifaddrs::InterfaceAddress| {
+        let address = entry.address?.as_sockaddr_in()?.ip();
+        let mask = entry.netmask?.as_sockaddr_in()?.ip();
+        Some((address, u32::from(mask).leading_ones()))
+    };
+    Ok(list.filter_map(network).collect())
+}
+
+/// All interfaces of this network namespace, and how they lie over each other.
+pub(crate) fn links() -> Result<Vec<Link>, KernelError> {
+    links::links().map_err(KernelError::call("list the interfaces of this host"))
 }
 
 /// A lock on a folder of pins. Released when dropped, or when the process dies.

@@ -13,7 +13,7 @@ use super::{KernelError, host};
 use aya_obj::generated::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG};
 use firewall_common::abi::{
     COUNTER_SIZE, Config, INTERFACE_PROBES, INTERFACE_TABLE, InterfaceEntry, PORTS_STRIDE,
-    REASONS_STRIDE, SCRATCH_STRIDE, interface_hash,
+    REASONS_STRIDE, SCRATCH_STRIDE, STATION_PROBES, STATIONS, interface_hash, station_hash,
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -95,9 +95,19 @@ impl BigMap {
         Ok(map)
     }
 
-    /// The interface table.
-    pub(crate) fn interfaces(entries: &[InterfaceEntry]) -> Result<Self, KernelError> {
-        Self::constant(INTERFACES, bytemuck::cast_slice(&interface_table(entries)?))
+    /// The table of interfaces, and behind it that of stations; and how many of those did not fit, the
+    /// last ones first.
+    pub(crate) fn interfaces(
+        entries: &[InterfaceEntry],
+        stations: &[u64],
+    ) -> Result<(Self, usize), KernelError> {
+        let interfaces = interface_table(entries)?;
+        let (stations, left_out) = station_table(stations);
+        let bytes: [&[u8]; 2] = [
+            bytemuck::cast_slice(&interfaces),
+            bytemuck::cast_slice(&stations),
+        ];
+        Ok((Self::constant(INTERFACES, &bytes.concat())?, left_out))
     }
 
     /// A region of memory that programs keep, all zero.
@@ -286,9 +296,27 @@ fn interface_table(
     Ok(table)
 }
 
+/// Lays stations out as the program looks them up; and how many of them do not fit.
+fn station_table(words: &[u64]) -> ([u64; STATIONS], usize) {
+    let mut table = [0; STATIONS];
+    let mut left_out = 0;
+    for &word in words {
+        let start = station_hash(word) as usize;
+        let free = (start..=start + STATION_PROBES as usize)
+            .map(|place| place % STATIONS)
+            .find(|&place| table[place] == 0);
+        match free {
+            Some(place) => table[place] = word,
+            None => left_out += 1,
+        }
+    }
+    (table, left_out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use firewall_common::abi::station;
 
     #[test]
     fn every_interface_is_found_within_the_probes() {
@@ -329,6 +357,24 @@ mod tests {
                 .to_string()
                 .contains("does not fit")
         );
+    }
+
+    #[test]
+    fn every_station_is_found_within_the_probes() {
+        let words: Vec<u64> = (0..300).map(|mac| station(mac % 64, mac.into())).collect();
+        let (table, left_out) = station_table(&words);
+        assert_eq!(left_out, 0);
+        for word in words {
+            let start = station_hash(word) as usize;
+            let mut probes = start..=start + STATION_PROBES as usize;
+            assert!(word == 0 || probes.any(|place| table[place % STATIONS] == word));
+        }
+        let same: Vec<u64> = (1..)
+            .filter(|&word| station_hash(word) == 7)
+            .take(12)
+            .collect();
+        let (table, left_out) = station_table(&same);
+        assert_eq!((table[7], left_out), (same[0], 3));
     }
 
     #[test]

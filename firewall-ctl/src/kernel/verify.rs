@@ -8,6 +8,7 @@ use super::program::{Program, ProgramMaps};
 use super::shared::Regions;
 use super::sys::{Hook, LogLevel};
 use super::{KernelError, host, sys};
+use firewall_common::abi::{Config, answers};
 use firewall_policy::tables::Tables;
 use rustix::time::{ClockId, clock_gettime};
 use std::os::fd::AsFd;
@@ -40,13 +41,19 @@ pub fn verify(tables: &Tables, rules: usize) -> Result<Verified, KernelError> {
     let (reasons, ports, rules) = counters::create(maps::rule_slots(rules))?;
     let maps = ProgramMaps {
         tables: &BigMap::constant(maps::TABLES, &tables.bytes)?,
-        interfaces: &BigMap::interfaces(&[])?,
+        interfaces: &BigMap::interfaces(&[], &[])?.0,
         reasons: &reasons,
         ports: &ports,
         rules: &rules,
         regions: &Regions::new(&tables.config)?,
     };
-    let prepared = Program::prepare(BUILT_IN, Hook::Xdp, &tables.config, &maps)?;
+    // As on a host that knows which frames are sent to it.
+    let says_back = tables.config.answers != answers::NO || tables.config.syn_protect != 0;
+    let config = Config {
+        stations: u32::from(says_back),
+        ..tables.config
+    };
+    let prepared = Program::prepare(BUILT_IN, Hook::Xdp, &config, &maps)?;
     let mut log = vec![0; LOG_SIZE];
     let start = cpu_time();
     let loaded = sys::program_load(&prepared.program(), LogLevel::Statistics, &mut log);
@@ -55,7 +62,7 @@ pub fn verify(tables: &Tables, rules: usize) -> Result<Verified, KernelError> {
         Ok(program) => program,
         Err(error) => {
             // Once more, to explain it.
-            Program::load(BUILT_IN, Hook::Xdp, &tables.config, &maps)?;
+            Program::load(BUILT_IN, Hook::Xdp, &config, &maps)?;
             return Err(KernelError::call("load the program with statistics")(error));
         }
     };

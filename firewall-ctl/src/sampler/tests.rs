@@ -42,6 +42,7 @@ fn record(generation: u64, rules: Vec<RuleRecord>) -> Record {
         frags: false,
         table_bytes: 4096,
         rules,
+        stations: None,
         interfaces: vec![InterfaceRecord {
             name: "eth0".to_owned(),
             ifindex: 7,

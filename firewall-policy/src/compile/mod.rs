@@ -117,6 +117,7 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         config,
         live: policy.live.iter().map(|set| set.content.clone()).collect(),
         exempt: policy.exempt.clone(),
+        stations: Vec::new(),
         report,
     })
 }

@@ -17,6 +17,7 @@ fn found(packet: &PacketText) -> PacketText {
         config,
         live: Vec::new(),
         exempt: crate::rule::AddrSet::none(),
+        stations: Vec::new(),
         report: Vec::new(),
     };
     let counted = RefCell::new(Vec::new());

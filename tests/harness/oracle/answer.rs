@@ -15,6 +15,9 @@ pub(super) fn to(frame: &[u8], start: usize, packet: &Packet) -> Option<Vec<u8>>
     if from_group || !is_host(packet.source) || !is_host(packet.destination) {
         return None;
     }
+    if !is_intact(&frame[start..], packet) {
+        return None;
+    }
     let (proto, message) = match packet.proto {
         6 => (6, reset(packet)?),
         _ => unreachable(frame, start, packet)?,
@@ -27,6 +30,46 @@ pub(super) fn to(frame: &[u8], start: usize, packet: &Packet) -> Option<Vec<u8>>
         answer.resize(frame.len().min(60), 0);
     }
     Some(answer)
+}
+
+/// Whether a host would take the packet, by its checksums. On a virtual cable those of TCP and UDP may
+/// be left to the card, and are those of the pseudo header alone.
+fn is_intact(ip: &[u8], packet: &Packet) -> bool {
+    let headers = packet.length - packet.payload.len();
+    if packet.source.is_ipv4() && checksum(&ip[..headers]) != 0 {
+        return false;
+    }
+    let payload = &packet.payload[..];
+    let (at, left_to_the_card) = match (packet.proto, packet.source) {
+        (6, _) => (16, true),
+        (17, _) => (6, true),
+        (58, IpAddr::V6(_)) => (2, false),
+        (1, IpAddr::V4(_)) => return packet.part == Part::Whole && checksum(payload) == 0,
+        _ => return true,
+    };
+    if packet.part != Part::Whole {
+        return false;
+    }
+    let carried = [payload[at], payload[at + 1]];
+    let length = match packet.proto {
+        17 => usize::from(payload[4]) << 8 | usize::from(payload[5]),
+        _ => payload.len(),
+    };
+    if packet.proto == 17 && carried == [0, 0] {
+        return packet.source.is_ipv4();
+    }
+    let mut summed = match (packet.source, packet.destination) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => [from.octets(), to.octets()].concat(),
+        (IpAddr::V6(from), IpAddr::V6(to)) => [from.octets(), to.octets()].concat(),
+        _ => unreachable!("both addresses are of one family"),
+    };
+    summed.extend((length as u32).to_be_bytes());
+    summed.extend([0, 0, 0, packet.proto]);
+    if left_to_the_card && !checksum(&summed) == u16::from_be_bytes(carried) {
+        return true;
+    }
+    summed.extend(&payload[..length]);
+    checksum(&summed) == 0
 }
 
 fn is_host(address: IpAddr) -> bool {

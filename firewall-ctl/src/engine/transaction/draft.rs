@@ -1,6 +1,7 @@
 //! The record of a generation: everything about it that outlives the process which made it.
 
 use super::super::handover;
+use super::super::stations;
 use super::super::types::{EngineError, InterfaceRecord, Record, RuleRecord};
 use super::Desired;
 use super::counters::Counters;
@@ -70,6 +71,7 @@ pub(super) fn draft_record(
         table_bytes,
         rules: rule_records(&source.policy, &counters.rule_slots.slots),
         live: handover::assign(&source.policy, desired.record.and_then(|r| r.as_ref().ok())),
+        stations: stations::of(&source.policy, &interfaces)?,
         interfaces,
     })
 }

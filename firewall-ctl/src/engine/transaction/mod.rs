@@ -205,7 +205,14 @@ fn stage_and_switch<'a>(
             zone: i.zone as u16,
         })
         .collect();
-    let interfaces = BigMap::interfaces(&entries)?;
+    let stations = record.stations.as_deref().unwrap_or_default();
+    let (interfaces, left_out) = BigMap::interfaces(&entries, stations)?;
+    if left_out > 0 {
+        warnings.push(format!(
+            "this host has too many addresses: what is sent to {left_out} of them is rejected \
+             without an answer"
+        ));
+    }
     let (reasons, ports, rules) = (&counters.reasons, &counters.ports, &counters.rules);
     let regions = Regions::obtain(&tables.config, |region| kept.region(region))?;
     let all = ProgramMaps {
@@ -233,6 +240,7 @@ fn stage_and_switch<'a>(
     let mut config = Config {
         live_ids,
         frags: u32::from(desired.frags),
+        stations: u32::from(record.stations.is_some()),
         clock: record
             .clock
             .map_or([0; 2], |clock| [clock as u32, (clock >> 32) as u32]),

@@ -1,10 +1,12 @@
-//! rtnetlink: one request, its answer, and attributes. [`xdp`], [`clsact`], [`device`] and [`routes`] say what is asked.
+//! rtnetlink: one request, its answer, and attributes. [`xdp`], [`clsact`], [`device`], [`links`] and
+//! [`routes`] say what is asked.
 //!
 //! Message format: rtnetlink(7), netlink(7). May not import anything else of this crate. Invariant:
 //! each request has a socket of its own, so no answer can be another one's.
 
 pub(crate) mod clsact;
 pub(crate) mod device;
+pub(crate) mod links;
 pub(crate) mod routes;
 pub(crate) mod xdp;
 

@@ -12,7 +12,7 @@ use super::super::shared::Regions;
 use super::super::sys::{self, Hook};
 use super::super::{KernelError, host, object};
 use super::{Program, ProgramMaps};
-use firewall_common::abi::{Counter, InterfaceEntry};
+use firewall_common::abi::{Config, Counter, InterfaceEntry};
 use firewall_common::live::{Added, EXEMPT};
 use firewall_common::region::{Region, UNUSED_SIZE};
 use firewall_common::verdict::Verdict;
@@ -81,13 +81,16 @@ impl Loaded {
         let regions = Regions::new(&tables.config)?;
         let maps = ProgramMaps {
             tables: &BigMap::constant(maps::TABLES, &tables.bytes)?,
-            interfaces: &BigMap::interfaces(interfaces)?,
+            interfaces: &BigMap::interfaces(interfaces, &tables.stations)?.0,
             reasons: &reasons,
             ports: &ports,
             rules: &rules,
             regions: &regions,
         };
-        let config = tables.config;
+        let config = Config {
+            stations: u32::from(!tables.stations.is_empty()),
+            ..tables.config
+        };
         fill(&regions, tables)?;
         let program = Program::load(object, Hook::Xdp, &config, &maps)?;
         let egress = match config.flows {

@@ -1,0 +1,36 @@
+//! Which frames are sent to this host: the MAC addresses that are its own, by the interface that a
+//! frame comes in on, and the broadcast addresses of its networks. A table of words behind that of
+//! the interfaces, which is asked for nothing but answers.
+
+/// Entries of the table: a power of two. A word stands at its [`station_hash`] or in one of the
+/// [`STATION_PROBES`] entries after it (wrapping round); 0 for an empty entry.
+pub const STATIONS: usize = 1024;
+
+/// How many entries after the first the program looks at.
+pub const STATION_PROBES: u32 = 8;
+
+/// Marks a word that is an IPv4 address. (No slot has this bit.)
+const ADDRESS: u64 = 1 << 15;
+
+/// The word of a MAC address (48 bits, as it is read) that is this host's on the interface with the
+/// counter slot `slot`. Slot 0: on those that are not listed, as are the ports of a bond.
+#[must_use]
+#[inline(always)]
+pub const fn station(slot: u32, mac: u64) -> u64 {
+    mac << 16 | (slot as u64 & (ADDRESS - 1))
+}
+
+/// The word of an IPv4 address that is the broadcast address of one of this host's networks.
+#[must_use]
+#[inline(always)]
+pub const fn broadcast(address: u64) -> u64 {
+    address << 16 | ADDRESS
+}
+
+/// Where the search for a word starts: Fibonacci hashing (Knuth, TAOCP 3, 6.4).
+#[must_use]
+#[inline(always)]
+pub const fn station_hash(word: u64) -> u64 {
+    const { assert!(STATIONS == 1 << 10) };
+    word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54
+}
