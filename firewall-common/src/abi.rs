@@ -323,7 +323,8 @@ pub struct Config {
     pub stations: u32,
     /// 1 if some rule has `syn_protect`.
     pub syn_protect: u32,
-    /// Byte offset, in [`crate::region::Region::Buckets`], of the time of the last cookie.
+    /// Byte offset, in [`crate::region::Region::Buckets`], of the times of the last cookies
+    /// ([`crate::answer::WATCHES`]).
     pub syn_seen: u32,
     /// What the buckets mean: another number for other limits, 0 where there are none.
     pub buckets_layout: u32,

@@ -165,6 +165,34 @@ fn a_syn_is_answered_with_the_kernels_cookie_and_the_cookie_lets_in() {
 
 #[test]
 #[ignore = "needs root"]
+fn cookies_of_one_listener_say_nothing_of_another_one() {
+    let (host, _listener) = host("2");
+    host.ip("addr add 192.0.2.81/32 dev lo").unwrap();
+    host.run(|| {
+        let _other = TcpListener::bind("[::]:81").unwrap();
+        let loaded = load();
+        let wrong = |to: To, port: u16| {
+            let ack = segment(to, port, 0x10, 1_001, 0x1234_5678);
+            loaded.run(&ack, 1, None).unwrap().verdict.name()
+        };
+        let syn = segment(To::V4(HOST4), 80, 2, 1_000, 0);
+        assert!(loaded.run(&syn, 1, None).unwrap().answers);
+        assert_eq!(wrong(To::V4(HOST4), 80), "drop");
+        // Another port, and other addresses of the same one.
+        for (to, port) in [(To::V4(HOST4), 81), (To::V4(OTHER4), 80), (To::V6, 80)] {
+            assert_eq!(wrong(to, port), "pass", "port {port}");
+        }
+        let syn = segment(To::V6, 81, 2, 1_000, 0);
+        assert!(loaded.run(&syn, 1, None).unwrap().answers);
+        assert_eq!(
+            (wrong(To::V6, 81), wrong(To::V4(HOST4), 81)),
+            ("drop", "pass")
+        );
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
 fn what_no_socket_of_this_host_listens_for_goes_on() {
     let (host, _listener) = host("2");
     host.run(|| {

@@ -6,13 +6,19 @@
 //! the connection that comes back with it without knowing of this program. So a port is under attack
 //! when the kernel says so, and no longer when its queue has emptied.
 //!
-//! May not import anything of the host or the kernel. Invariant: a packet that belongs to a socket,
-//! and one for which no socket listens, goes on as without protection.
+//! An acknowledgement without a cookie is dropped only where cookies have been given lately: to that
+//! address and port. What they say of one listener says nothing of another, nor of a port that this
+//! host translates to another one (DNAT) and listens on too. [`WATCHES`] words hold the times, each
+//! with a tag of the listener that it is about; one that is pushed out is not looked at, that is all.
+//!
+//! May not import anything of the host or the kernel. Invariant: a packet that belongs to a socket or
+//! a flow, and one for which no socket listens, goes on as without protection.
 
 use super::build::{self, Answer, IP_WORDS};
 use crate::field::Field;
+use crate::flows::state_field::ESTABLISHED;
 use crate::frame::{Frame, Header as _};
-use crate::key::Family;
+use crate::key::{Family, PacketKey};
 use crate::machine::Machine;
 use crate::parse::{Packet, flag, fragment, proto};
 use crate::reason::Reason;
@@ -28,6 +34,13 @@ pub const FORGED: u64 = 1;
 /// How long acknowledgements are looked at after the last cookie, in nanoseconds: as long as the
 /// kernel takes a cookie (`MAX_SYNCOOKIE_AGE`, two minutes).
 const WATCHED: u64 = 120_000_000_000;
+
+/// Words for the times of last cookies: a power of two.
+pub const WATCHES: u32 = 1 << WATCH_BITS;
+const WATCH_BITS: u32 = 6;
+
+/// The bits of such a word that are the listener's tag, and not the time: 65 microseconds.
+const TAG: u64 = 0xffff;
 
 /// How often the time of the last cookie is noted, in nanoseconds.
 const NOTED: u64 = 1_000_000_000;
@@ -48,34 +61,47 @@ pub fn guard<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> O
         if cookie == GO_ON || cookie == FORGED {
             return None;
         }
-        note(machine);
+        note(machine, key);
         return frame
             .shake_hands(machine, packet, cookie)
             .then_some(Reason::SYN_COOKIE);
     }
-    let forged =
-        flags == flag::ACK && is_watched(machine) && frame.ask_listener(machine, packet) == FORGED;
+    let forged = flags == flag::ACK
+        && (machine.constant(|c| &c.flows) == 0 || key.field(Field::State) != ESTABLISHED)
+        && is_watched(machine, key)
+        && frame.ask_listener(machine, packet) == FORGED;
     forged.then_some(Reason::SYN_FORGED)
+}
+
+/// Where the word of the listener stands that the packet goes to, and its tag.
+#[inline(always)]
+fn watch_of<M: Machine>(machine: &M, key: &PacketKey) -> (u64, u64) {
+    let mut hash = u64::from(key.field(Field::DestinationPort));
+    for half in [key.dst_hi, key.dst_lo] {
+        hash = (hash ^ half).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^= hash >> 32;
+    }
+    let first = u64::from(machine.constant(|c| &c.syn_seen));
+    let number = hash & u64::from(WATCHES - 1);
+    (first + number * 8, hash >> WATCH_BITS & TAG)
 }
 
 /// Notes that there was a cookie: at most once in [`NOTED`], because all processors share the word.
 #[inline(always)]
-fn note<M: Machine>(machine: &M) {
-    let at = u64::from(machine.constant(|c| &c.syn_seen));
-    let now = machine.now();
-    if now.wrapping_sub(machine.read(Region::Buckets, at)) > NOTED {
-        machine.write(Region::Buckets, at, now);
+fn note<M: Machine>(machine: &M, key: &PacketKey) {
+    let (at, tag) = watch_of(machine, key);
+    let (now, last) = (machine.now(), machine.read(Region::Buckets, at));
+    if last & TAG != tag || now.wrapping_sub(last & !TAG) > NOTED {
+        machine.write(Region::Buckets, at, now & !TAG | tag);
     }
 }
 
 /// Whether there was one lately. In quiet times no acknowledgement is looked up.
 #[inline(always)]
-fn is_watched<M: Machine>(machine: &M) -> bool {
-    let last = machine.read(
-        Region::Buckets,
-        u64::from(machine.constant(|c| &c.syn_seen)),
-    );
-    last != 0 && machine.now().wrapping_sub(last) < WATCHED
+fn is_watched<M: Machine>(machine: &M, key: &PacketKey) -> bool {
+    let (at, tag) = watch_of(machine, key);
+    let last = machine.read(Region::Buckets, at);
+    last > TAG && last & TAG == tag && machine.now().wrapping_sub(last & !TAG) < WATCHED
 }
 
 /// Makes the answer to a SYN: a SYN with the cookie as its sequence number. False if its headers

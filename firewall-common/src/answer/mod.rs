@@ -17,7 +17,7 @@ mod handshake;
 
 pub use build::{Answer, IP_WORDS, LINK_WORDS, build};
 pub use checksum::is_intact;
-pub use handshake::{FORGED, GO_ON, build_handshake, guard};
+pub use handshake::{FORGED, GO_ON, WATCHES, build_handshake, guard};
 
 #[cfg(doc)]
 use crate::abi::Config;

@@ -15,6 +15,7 @@ use firewall_common::abi::{
     Config, LIMIT_INDEX_SHIFT, LIMIT_LOG_SHIFT, LIMITS, LIMITS_PASSED, LimitEntry, has_limit,
     limit_flag, limit_per,
 };
+use firewall_common::answer::WATCHES;
 use firewall_common::limits::FRACTION;
 use firewall_common::live::Meta;
 use firewall_common::log::{self, Found, name_hash};
@@ -196,11 +197,11 @@ pub(super) fn write(
     }
     let entries = first_log as usize + policy.logs().count();
     blob.report("rate limits".into(), entries, start);
-    // The time of the last cookie, in a line of its own.
+    // The times of the last cookies, in lines of their own.
     if protects {
         (config.syn_protect, config.syn_seen) = (1, end);
         (protects, end).hash(&mut layout);
-        end += LINE;
+        end += WATCHES * 8;
     }
     config.answers = u32::from(rejects);
     config.answers_limit = gated().count() as u32;

@@ -271,7 +271,7 @@ fn answers_have_limits_of_their_own() {
 }
 
 #[test]
-fn cookies_have_a_line_of_their_own() {
+fn cookies_have_lines_of_their_own() {
     let mut policy = limited(vec![None, None]);
     policy.rules[0].syn_protect = true;
     policy.rules[0].action = Action::PASS;
@@ -280,7 +280,7 @@ fn cookies_have_a_line_of_their_own() {
         let config = &tables.config;
         assert_eq!(config.audit, 0);
         assert_eq!((config.syn_protect, config.syn_seen), (1, before));
-        assert_eq!(config.buckets_size, before + 64);
+        assert_eq!(config.buckets_size, (before + 512).next_power_of_two());
         assert_ne!(config.buckets_layout, 0);
         let hit = hits(&tables, &[PacketKey::empty(Family::V4)])[0].1;
         assert_eq!(hit.map(|hit| hit.action), Some(Action::PROTECT));
