@@ -111,11 +111,10 @@ fn default_verdict<M: Machine>(machine: &M) -> Verdict {
 }
 
 /// The policy's word on an anomaly: `packet.malformed`, except where a knob of its own sent the
-/// frame here, which means drop.
+/// frame here, or where there is none for it: both mean drop.
 #[inline(always)]
 fn bad<M: Machine>(machine: &M, reason: Reason) -> Outcome {
     let passes = matches!(reason.governed_by(), Governs::Malformed)
-        && reason.0 != Reason::INTERNAL.0
         && machine.constant(|config| &config.packet.malformed) == u32::from(Verdict::PASS.0);
     let verdict = if passes { Verdict::PASS } else { Verdict::DROP };
     Outcome::without_rule(verdict, reason, NO_PORT)

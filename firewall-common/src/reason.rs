@@ -26,6 +26,8 @@ pub enum Governs {
     VlanDepth,
     /// `packet.ipv6_ext_max`.
     ExtMax,
+    /// Nothing: dropped under every policy. Only `mode: audit` passes such packets, as it passes all.
+    Nothing,
 }
 
 macro_rules! reasons {
@@ -52,7 +54,7 @@ macro_rules! reasons {
             #[must_use]
             #[inline(always)]
             pub const fn governed_by(self) -> Governs {
-                match self.0 { $($code => Governs::$governs,)* _ => Governs::Malformed }
+                match self.0 { $($code => Governs::$governs,)* _ => Governs::Nothing }
             }
         }
 
@@ -95,7 +97,7 @@ reasons! {
     23 PORT_ZERO       "port-zero"        Malformed "TCP or UDP port 0.";
     24 BOGON           "bogon"            Malformed "Source address that cannot come from a network: loopback, multicast, broadcast, equal to the destination, or :: outside of neighbour discovery.";
     25 ND_SPOOF        "nd-spoof"         Malformed "Neighbour discovery with a hop limit other than 255, or in a fragment (RFC 6980).";
-    26 INTERNAL        "internal"         Malformed "The program reached a state that its compiler excludes. Always dropped; a bug report is welcome.";
+    26 INTERNAL        "internal"         Nothing   "The program reached a state that its compiler excludes. Always dropped; a bug report is welcome.";
     27 FRAG_ORPHAN     "frag-orphan"      Fragments "A later fragment whose first fragment has not passed: dropped, not seen yet, or forgotten (follow-first).";
     28 FRAG_CLASH      "frag-clash"       Fragments "A fragment that claims bytes twice (RFC 5722), is a second first one (RFC 3128) or a second last one; and all that follow of its datagram (follow-first).";
     29 FRAG_SCATTERED  "frag-scattered"   Fragments "A fragment of a datagram that has come in more than 8 pieces apart from each other; and all that follow of it (follow-first).";
@@ -107,6 +109,7 @@ reasons! {
     35 SYN_COOKIE      "syn-cookie"       Rules     "A rule with syn_protect passed a SYN to a port under attack: answered with a cookie in place of the host. Who answers that is let in.";
     36 SYN_FORGED      "syn-forged"       Rules     "A rule with syn_protect passed an acknowledgement to a port where connections are opened with cookies; it belongs to no connection and has no cookie.";
     37 BANNED          "banned"           Rules     "The source address is banned: by a command, or by a rule's `limit`.";
+    38 FRAG_HIDDEN     "frag-hidden"      Nothing   "An IPv6 fragment header behind anything but one hop-by-hop header. Linux with connection tracking reads what follows otherwise than RFC 8200: another protocol, another port.";
 }
 
 impl Reason {

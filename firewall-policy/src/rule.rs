@@ -212,7 +212,6 @@ impl Policy {
             Reason::RULE => false,
             Reason::NO_MATCH | Reason::NON_IP => drops_by_default,
             Reason::FRAGMENT => self.packet.fragments == fragments::DROP,
-            Reason::INTERNAL => true,
             other => match other.governed_by() {
                 Governs::Essential => false,
                 Governs::Malformed => self.packet.malformed == u32::from(Verdict::DROP.0),

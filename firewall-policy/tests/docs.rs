@@ -133,12 +133,12 @@ fn decided_by(reason: Reason) -> &'static str {
     match reason.governed_by() {
         Governs::Rules => "`rules`, `default`",
         Governs::Essential => "`default.essential`",
-        Governs::Malformed if reason == Reason::INTERNAL => "always dropped",
         Governs::Malformed => "`packet.malformed`",
         Governs::Fragments => "`packet.fragments`",
         Governs::IpOptions => "`packet.ip_options`",
         Governs::VlanDepth => "`packet.vlan_depth`",
         Governs::ExtMax => "`packet.ipv6_ext_max`",
+        Governs::Nothing => "always dropped",
     }
 }
 

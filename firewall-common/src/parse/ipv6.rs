@@ -1,4 +1,7 @@
 //! IPv6 with extension headers and fragments (RFC 8200, RFC 5095, RFC 5722, RFC 6946, RFC 7112).
+//!
+//! A fragment header stands first, or behind one hop-by-hop header. Anywhere else, Linux with connection
+//! tracking takes what follows for what another header says, so that no reading of it is safe.
 
 use super::{Packet, fragment, fragment_allowed, ipv4, knob, proto};
 use crate::field::Field;
@@ -100,7 +103,7 @@ fn extensions<M: Machine, F: Frame>(
         body: u64::from(packet.end - packet.l4),
         next: u64::from(packet.key.field(Field::Proto)),
         count: 0,
-        fragment_header: 0,
+        seen: 0,
         fragment: u64::from(fragment::WHOLE),
         datagram: 0,
         result: u64::from(Reason::EXT_CHAIN.0),
@@ -111,7 +114,7 @@ fn extensions<M: Machine, F: Frame>(
         return Err(Reason(walk.result as u8));
     }
     packet.l4 = walk.at as u32;
-    packet.fragment_header = walk.fragment_header as u32;
+    packet.fragment_header = (walk.seen & FRAGMENT_HEADER) as u32;
     packet.fragment_id = (walk.datagram >> 32) as u32;
     packet.fragment_span = walk.datagram as u32;
     packet.key.fields[Field::Proto as usize] = walk.next as u32;
@@ -121,6 +124,12 @@ fn extensions<M: Machine, F: Frame>(
     }
     Ok(())
 }
+
+/// In [`ExtensionWalk::seen`]: a fragment header.
+const FRAGMENT_HEADER: u64 = 1;
+
+/// In [`ExtensionWalk::seen`]: another header behind which no fragment header may stand.
+const HIDES: u64 = 2;
 
 /// [`ExtensionWalk::result`] at the end of the chain. No reason has a code this large.
 const FINISHED: u64 = 1 << 32;
@@ -139,8 +148,8 @@ struct ExtensionWalk<M, F> {
     next: u64,
     /// Extension headers so far.
     count: u64,
-    /// 1 after a fragment header.
-    fragment_header: u64,
+    /// [`FRAGMENT_HEADER`], and [`HIDES`].
+    seen: u64,
     /// As `Field::Fragment`.
     fragment: u64,
     /// Identification in the upper half, packed [`Span`] in the lower.
@@ -161,7 +170,7 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
             return Err(Reason::EXT_CHAIN);
         }
         // RFC 7112: the first fragment holds the whole chain.
-        let cut = if self.fragment_header != 0 {
+        let cut = if self.seen & FRAGMENT_HEADER != 0 {
             Reason::FRAG_TINY
         } else {
             Reason::TRUNCATED
@@ -187,10 +196,10 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
         self.count = self.machine.forget(self.count + 1);
         self.next = u64::from(header.u8::<0>());
         if current == FRAGMENT {
-            if self.fragment_header != 0 {
-                return Err(Reason::EXT_ORDER);
+            if self.seen != 0 {
+                return Err(Reason::FRAG_HIDDEN);
             }
-            self.fragment_header = 1;
+            self.seen = FRAGMENT_HEADER;
             let offset_flags = header.be16::<2>();
             let (offset, more) = (offset_flags & 0xfff8, offset_flags & 1 != 0);
             if offset != 0 || more {
@@ -209,6 +218,8 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
                 // What follows in a later fragment is data, whatever it looks like.
                 return Ok(offset != 0);
             }
+        } else if current != HOP_BY_HOP {
+            self.seen |= HIDES;
         }
         Ok(false)
     }
@@ -221,7 +232,7 @@ impl<M: Machine, F: Frame> Step for ExtensionWalk<M, F> {
             &mut self.at,
             &mut self.next,
             &mut self.count,
-            &mut self.fragment_header,
+            &mut self.seen,
             &mut self.fragment,
             &mut self.datagram,
             &mut self.result,

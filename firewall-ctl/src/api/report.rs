@@ -226,6 +226,7 @@ pub fn governed_by(reason: Reason) -> &'static str {
         Governs::IpOptions => "packet.ip_options",
         Governs::VlanDepth => "packet.vlan_depth",
         Governs::ExtMax => "packet.ipv6_ext_max",
+        Governs::Nothing => "nothing: always dropped",
     }
 }
 

@@ -160,7 +160,7 @@ pub(super) fn fragments(table: &mut Table) {
                 "E27",
                 "two fragment headers",
                 after6(44, &joined(&twice)),
-                Meaning::anomaly(Reason::EXT_ORDER).extensions(2),
+                Meaning::anomaly(Reason::FRAG_HIDDEN).extensions(2),
             );
         }
     }
@@ -177,12 +177,12 @@ pub(super) fn fragments(table: &mut Table) {
 }
 
 /// An extension header of 8 bytes: a PadN option.
-const fn extension(next: u8) -> [u8; 8] {
+pub(super) const fn extension(next: u8) -> [u8; 8] {
     [next, 0, 1, 4, 0, 0, 0, 0]
 }
 
 /// A routing header of 24 bytes.
-fn routing(next: u8, kind: u8, left: u8) -> Vec<u8> {
+pub(super) fn routing(next: u8, kind: u8, left: u8) -> Vec<u8> {
     let mut header = vec![next, 2, kind, left, 0, 0, 0, 0];
     header.extend(address6(7));
     header

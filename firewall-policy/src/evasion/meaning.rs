@@ -48,9 +48,22 @@ pub enum Kind {
         key: PacketKey,
         /// The essential group that it belongs to.
         essential: Option<Reason>,
-        /// The packet inside, if it is a tunnel.
-        inner: Option<PacketKey>,
+        /// What is inside, if it is a tunnel.
+        inner: Option<Inner>,
     },
+}
+
+/// What a tunnel carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a handful of them, each looked at once"
+)]
+pub enum Inner {
+    /// A packet.
+    Packet(PacketKey),
+    /// Something that no sane host sends, behind this many IPv6 extension headers.
+    Anomaly(Reason, u32),
 }
 
 impl Meaning {
@@ -185,7 +198,15 @@ impl Meaning {
         if let (Kind::Packet { inner, .. }, Kind::Packet { key, .. }) =
             (&mut self.kind, carried.kind)
         {
-            *inner = Some(key);
+            *inner = Some(Inner::Packet(key));
+        }
+        self
+    }
+
+    /// A tunnel with an anomaly inside, behind this many IPv6 extension headers.
+    pub(super) fn carrying_anomaly(mut self, reason: Reason, extensions: u32) -> Self {
+        if let Kind::Packet { inner, .. } = &mut self.kind {
+            *inner = Some(Inner::Anomaly(reason, extensions));
         }
         self
     }
@@ -219,12 +240,7 @@ impl Meaning {
             return (Verdict::DROP, Reason::EXT_CHAIN);
         }
         match &self.kind {
-            Kind::Anomaly(reason) => {
-                let passes = reason.governed_by() == Governs::Malformed
-                    && knobs.malformed == u32::from(Verdict::PASS.0);
-                let verdict = if passes { Verdict::PASS } else { Verdict::DROP };
-                (verdict, *reason)
-            }
+            Kind::Anomaly(reason) => anomaly(policy, *reason),
             Kind::Arp if policy.essential & essential_bit::ARP != 0 => (Verdict::PASS, Reason::ARP),
             Kind::Arp | Kind::NonIp => (policy.default_verdict, Reason::NON_IP),
             Kind::Packet {
@@ -233,15 +249,28 @@ impl Meaning {
                 inner,
             } => {
                 let outer = packet(policy, zone, key, *essential);
+                if outer.0 != Verdict::PASS || knobs.tunnels != tunnels::INNER {
+                    return outer;
+                }
                 match inner {
-                    Some(inner) if outer.0 == Verdict::PASS && knobs.tunnels == tunnels::INNER => {
-                        packet(policy, zone, inner, None)
+                    Some(Inner::Packet(inner)) => packet(policy, zone, inner, None),
+                    Some(Inner::Anomaly(_, extensions)) if *extensions > knobs.ipv6_ext_max => {
+                        (Verdict::DROP, Reason::EXT_CHAIN)
                     }
-                    _ => outer,
+                    Some(Inner::Anomaly(reason, _)) => anomaly(policy, *reason),
+                    None => outer,
                 }
             }
         }
     }
+}
+
+/// The end of a frame with an anomaly.
+fn anomaly(policy: &Policy, reason: Reason) -> End {
+    let passes = reason.governed_by() == Governs::Malformed
+        && policy.packet.malformed == u32::from(Verdict::PASS.0);
+    let verdict = if passes { Verdict::PASS } else { Verdict::DROP };
+    (verdict, reason)
 }
 
 /// The end of an IP packet that is in order.

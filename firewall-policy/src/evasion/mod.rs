@@ -11,6 +11,7 @@
 
 mod essential;
 pub mod frames;
+mod hidden;
 mod ipv4;
 mod ipv6;
 mod link;
@@ -19,7 +20,7 @@ mod source;
 mod transport;
 
 use frames::{Frame, Ipv4, ethernet, ipv6, tcp};
-pub use meaning::{End, Kind, Meaning};
+pub use meaning::{End, Inner, Kind, Meaning};
 
 /// A frame, and what it is.
 #[derive(Clone, Debug)]
@@ -96,9 +97,11 @@ pub fn rows() -> Vec<Row> {
     ipv4::fragments(&mut table);
     ipv6::headers(&mut table);
     ipv6::fragments(&mut table);
+    hidden::fragments(&mut table);
     transport::truncated(&mut table);
     transport::transport(&mut table);
     transport::tunnels(&mut table);
+    hidden::tunnels(&mut table);
     source::bogons(&mut table);
     essential::neighbours(&mut table);
     link::other(&mut table);

@@ -145,6 +145,7 @@ pub(super) fn v6(bytes: &[u8], knobs: &Knobs) -> Result<Packet, Anomaly> {
         count: 0,
         part: None,
         fragment: None,
+        hides: false,
     }
     .follow(next, body, knobs)?;
     if chain.part == Part::Later && !knobs.fragments_pass {
@@ -184,6 +185,9 @@ struct Chain<'a> {
     /// What the fragment header said, if there was one.
     part: Option<Part>,
     fragment: Option<Fragment>,
+    /// Whether a fragment header is hidden by what stands in front of it: a kernel that puts fragments
+    /// together before it looks at headers gets lost there. All but one hop-by-hop header hides.
+    hides: bool,
 }
 
 /// What is behind a chain of extension headers.
@@ -226,12 +230,13 @@ impl<'a> Chain<'a> {
         let (header, behind) = rest.split_at(length);
         let mut chain = Self {
             count: self.count + 1,
+            hides: self.hides || kind != 0 || self.count > 0,
             ..self
         };
         match kind {
             0 if self.count > 0 => return Err("ext-order"),
             43 if header[2] == 0 => return Err("source-route"),
-            44 if self.part.is_some() => return Err("ext-order"),
+            44 if self.hides => return Err("frag-hidden"),
             44 => {
                 let offset = usize::from(be16(header, 2) / 8 * 8);
                 let more = header[3] % 2 == 1;

@@ -281,10 +281,16 @@ fn with_transport(mut packet: Packet, knobs: &Knobs) -> Result<Content, Anomaly>
 }
 
 /// `packet.malformed: pass` is about what is wrong by the standards; what another knob forbids
-/// never passes.
+/// never passes, nor what hides behind a header that kernels read in two ways.
 fn anomaly_passes(anomaly: Anomaly, knobs: &Knobs) -> bool {
-    let has_knob = ["vlan-depth", "ip-options", "ext-chain", "fragment"].contains(&anomaly);
-    knobs.malformed_passes && !has_knob
+    let others = [
+        "vlan-depth",
+        "ip-options",
+        "ext-chain",
+        "fragment",
+        "frag-hidden",
+    ];
+    knobs.malformed_passes && !others.contains(&anomaly)
 }
 
 /// The 16-bit number at `at`. The caller has seen that it is there.
