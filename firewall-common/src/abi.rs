@@ -251,6 +251,14 @@ pub mod fragments {
     pub const FOLLOW_FIRST: u32 = 2;
 }
 
+/// Values of [`PacketConfig::malformed`]. What is neither drops.
+pub mod malformed {
+    /// Drop every malformed frame.
+    pub const DROP: u32 = 1;
+    /// Bans, the rules that name nothing but what could be read, then the default.
+    pub const RULES: u32 = 2;
+}
+
 /// Values of [`PacketConfig::tunnels`].
 pub mod tunnels {
     /// Rules see the outer packet only.
@@ -259,11 +267,11 @@ pub mod tunnels {
     pub const INNER: u32 = 1;
 }
 
-/// The `packet:` section of a policy. Verdicts are [`crate::verdict::Verdict`] as numbers.
+/// The `packet:` section of a policy.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[repr(C)]
 pub struct PacketConfig {
-    /// Verdict for frames with a reason that `Governs::Malformed`.
+    /// One of [`malformed`], for frames with a reason that `Governs::Malformed`.
     pub malformed: u32,
     /// One of [`fragments`].
     pub fragments: u32,

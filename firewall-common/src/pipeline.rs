@@ -16,7 +16,7 @@ use crate::key::PacketKey;
 use crate::limits;
 use crate::live;
 use crate::machine::Machine;
-use crate::parse::{Packet, Parsed, fragment, is_tunnel, proto};
+use crate::parse::{Packet, Parsed, fragment, is_tunnel, proto, rules_judge_malformed};
 use crate::proof;
 use crate::reason::{Governs, Reason};
 use crate::verdict::{Action, Verdict};
@@ -92,7 +92,11 @@ fn judge<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) -> Outcome {
                 && machine.constant(|config| &config.answers) != answers::NO
                 && machine.constant(|config| &config.audit) == 0
             {
-                outcome.reason = frame.reject(machine, &packet);
+                outcome.reason = if is_malformed(machine, &packet) {
+                    Reason::REJECT_SILENT
+                } else {
+                    frame.reject(machine, &packet)
+                };
             }
             outcome
         }
@@ -110,14 +114,25 @@ fn default_verdict<M: Machine>(machine: &M) -> Verdict {
     }
 }
 
-/// The policy's word on an anomaly: `packet.malformed`, except where a knob of its own sent the
-/// frame here, or where there is none for it: both mean drop.
+/// The policy's word on a frame of which no rule can read anything: `packet.malformed` drops it or
+/// leaves it to the default, except where a knob of its own sent the frame here, or where there is none
+/// for it: both mean drop.
 #[inline(always)]
 fn bad<M: Machine>(machine: &M, reason: Reason) -> Outcome {
-    let passes = matches!(reason.governed_by(), Governs::Malformed)
-        && machine.constant(|config| &config.packet.malformed) == u32::from(Verdict::PASS.0);
-    let verdict = if passes { Verdict::PASS } else { Verdict::DROP };
+    let is_left_to_the_default =
+        rules_judge_malformed(machine) && matches!(reason.governed_by(), Governs::Malformed);
+    let verdict = if is_left_to_the_default {
+        default_verdict(machine)
+    } else {
+        Verdict::DROP
+    };
     Outcome::without_rule(verdict, reason, NO_PORT)
+}
+
+/// Whether rules judge the packet though it is malformed.
+#[inline(always)]
+fn is_malformed<M: Machine>(machine: &M, packet: &Packet) -> bool {
+    rules_judge_malformed(machine) && packet.anomaly != 0
 }
 
 #[inline(always)]
@@ -135,10 +150,18 @@ const NOT_ESSENTIAL: u64 = u64::MAX;
 #[inline(always)]
 fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
     let port = counted_port(packet);
-    let essential = match essential::check_ip(machine, frame, packet) {
-        Ok(Some(reason)) => u64::from(reason.0),
-        Ok(None) => NOT_ESSENTIAL,
-        Err(reason) => return bad(machine, reason),
+    let essential = if is_malformed(machine, packet) {
+        NOT_ESSENTIAL
+    } else {
+        match essential::check_ip(machine, frame, packet) {
+            Ok(Some(reason)) => u64::from(reason.0),
+            Ok(None) => NOT_ESSENTIAL,
+            Err(reason) if rules_judge_malformed(machine) => {
+                packet.note(reason);
+                NOT_ESSENTIAL
+            }
+            Err(reason) => return bad(machine, reason),
+        }
     };
     // A number that the compiler does not see through: of an `Option` it would look at the reason
     // before it asks whether there is one, and kernels before 6.3 refuse to read what was never
@@ -148,8 +171,10 @@ fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outc
         return Outcome::without_rule(Verdict::DROP, Reason::BANNED, port);
     }
     let part = packet.key.field(Field::Fragment);
-    let follows =
-        machine.constant(|config| &config.packet.fragments) == abi::fragments::FOLLOW_FIRST;
+    // A malformed fragment follows nothing and leaves no trace.
+    let follows = machine.constant(|config| &config.packet.fragments)
+        == abi::fragments::FOLLOW_FIRST
+        && !is_malformed(machine, packet);
     let outcome = if essential != NOT_ESSENTIAL {
         Outcome::without_rule(Verdict::PASS, Reason(essential as u8), port)
     } else if follows && part == fragment::LATER {
@@ -196,6 +221,25 @@ const fn keeps_the_link(essential: u64) -> bool {
     essential == Reason::NEIGHBOUR.0 as u64 || essential == Reason::MULTICAST.0 as u64
 }
 
+/// The state of a packet: a value of [`state_field`].
+#[inline(always)]
+fn state<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
+    match frame.state(machine, packet) {
+        ASKS_LISTENER if frame.has_cookie(machine, packet) => state_field::ESTABLISHED,
+        ASKS_LISTENER => state_field::INVALID,
+        ENDS => {
+            machine.ended(packet);
+            state_field::ESTABLISHED
+        }
+        UNPROVEN => state_field::ESTABLISHED,
+        state_field::ESTABLISHED => {
+            note_source(machine, packet);
+            state_field::ESTABLISHED
+        }
+        state => state,
+    }
+}
+
 /// Remembers the source of a TCP segment whose sender has shown that he is there, under a policy that
 /// bans by rules.
 #[inline(always)]
@@ -211,26 +255,24 @@ fn note_source<M: Machine>(machine: &M, packet: &Packet) {
 #[inline(always)]
 fn by_headers<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
     if machine.constant(|config| &config.flows) != 0 {
-        packet.key.fields[Field::State as usize] = match frame.state(machine, packet) {
-            ASKS_LISTENER if frame.has_cookie(machine, packet) => state_field::ESTABLISHED,
-            ASKS_LISTENER => state_field::INVALID,
-            ENDS => {
-                machine.ended(packet);
-                state_field::ESTABLISHED
-            }
-            UNPROVEN => state_field::ESTABLISHED,
-            state_field::ESTABLISHED => {
-                note_source(machine, packet);
-                state_field::ESTABLISHED
-            }
-            state => state,
-        };
+        packet.key.fields[Field::State as usize] =
+            if rules_judge_malformed(machine) && !packet.is_sound() {
+                Field::State.none()
+            } else {
+                state(machine, frame, packet)
+            };
     }
     let mut outcome = by_rules(machine, packet);
     if outcome.reason.0 == Reason::SYN_COOKIE.0
         && machine.constant(|config| &config.syn_protect) != 0
     {
-        match answer::guard(machine, frame, packet) {
+        // Without a header in order there is nothing that a cookie could be about.
+        let guarded = if rules_judge_malformed(machine) && !packet.is_sound() {
+            None
+        } else {
+            answer::guard(machine, frame, packet)
+        };
+        match guarded {
             Some(reason) => {
                 outcome.reason = reason;
                 return outcome;
@@ -314,6 +356,9 @@ fn by_rules<M: Machine>(machine: &M, packet: &Packet) -> Outcome {
             rule: hit.slot,
             port,
         };
+    }
+    if is_malformed(machine, packet) {
+        return Outcome::without_rule(default_verdict(machine), packet.anomaly(), port);
     }
     // `fragments: pass`: a policy that lets fragments through means their rest too: without the
     // first fragment, on which the rules did decide, the rest is of no use to anyone.

@@ -124,6 +124,8 @@ fn parsed(tables: &Tables, memory: &Memory, frame: &[u8], zone: u32) -> Option<P
     let machine = host::HostMachine::with_memory(tables, &counted, memory);
     let mut packet = Packet::EMPTY;
     match firewall_common::parse::parse(&machine, &frame, &mut packet) {
+        // What could be read of a malformed packet is no packet that text could name.
+        Parsed::Ip if packet.anomaly() != Reason::RULE => None,
         Parsed::Ip => {
             packet.key.fields[Field::Zone as usize] = zone;
             if tables.config.flows != 0 {

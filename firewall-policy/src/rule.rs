@@ -6,7 +6,7 @@
 
 use crate::limit::{Limit, Rate};
 use crate::range::RangeSet;
-use firewall_common::abi::{PacketConfig, fragments};
+use firewall_common::abi::{PacketConfig, fragments, malformed};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::reason::{Governs, Reason};
@@ -214,7 +214,7 @@ impl Policy {
             Reason::FRAGMENT => self.packet.fragments == fragments::DROP,
             other => match other.governed_by() {
                 Governs::Essential => false,
-                Governs::Malformed => self.packet.malformed == u32::from(Verdict::DROP.0),
+                Governs::Malformed => drops_by_default || self.packet.malformed != malformed::RULES,
                 _ => true,
             },
         }

@@ -131,7 +131,9 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
             "ICMP errors: unreachable, too big, time exceeded, parameter problem."
         }
         ("`essential`", "dhcp") => "Answers of a DHCP or DHCPv6 server to its client.",
-        ("`packet`", "malformed") => "Frames that break a protocol, or that no sane host sends.",
+        ("`packet`", "malformed") => {
+            "Frames that break a protocol, or that no sane host sends: drop all; rules: bans, rules that name nothing but what could be read, then the default."
+        }
         ("`packet`", "fragments") => {
             "drop all; pass: later fragments are judged without ports; follow-first: later fragments go the way of their first."
         }
@@ -247,7 +249,8 @@ fn shape(of: &str, key: &str) -> Option<Value> {
             json!({"anyOf": [{"type": "boolean"}, {"$ref": "#/$defs/essential"}]})
         }
         ("`essential`", _) => json!({"type": "boolean"}),
-        ("`packet`", "malformed" | "ip_options") => verdict(),
+        ("`packet`", "malformed") => json!({"enum": ["drop", "rules"]}),
+        ("`packet`", "ip_options") => verdict(),
         ("`packet`", "fragments") => json!({"enum": ["drop", "pass", "follow-first"]}),
         ("`packet`", "ipv6_ext_max") => json!({"type": "integer", "minimum": 0, "maximum": 16}),
         ("`packet`", "vlan_depth") => json!({"type": "integer", "minimum": 0, "maximum": 8}),

@@ -2,7 +2,7 @@
 
 mod support;
 
-use firewall_common::abi::{essential_bit, fragments};
+use firewall_common::abi::{essential_bit, fragments, malformed};
 use firewall_common::field::Field;
 use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
@@ -250,12 +250,12 @@ fn defaults_follow_the_default_verdict() {
         essential_bit::ALL
     );
     let knobs = policy(
-        "default: drop\npacket: {malformed: pass, fragments: pass, ip_options: pass, \
+        "default: drop\npacket: {malformed: rules, fragments: pass, ip_options: pass, \
          ipv6_ext_max: 0, vlan_depth: 8, tunnels: outer}\n",
     );
     assert_eq!(
         (knobs.packet.malformed, knobs.packet.fragments),
-        (0, fragments::PASS)
+        (malformed::RULES, fragments::PASS)
     );
     assert_eq!(
         (knobs.packet.drop_ip_options, knobs.packet.vlan_depth),

@@ -81,7 +81,7 @@ fn ends(meaning: &Meaning) -> [End; 2] {
         return [drop(Reason::EXT_CHAIN); 2];
     }
     let (key, group) = match &meaning.kind {
-        Kind::Anomaly(reason) => return [drop(*reason); 2],
+        Kind::Anomaly(reason, _) => return [drop(*reason); 2],
         Kind::NonIp => return [drop(Reason::NON_IP), pass(Reason::NON_IP)],
         Kind::Arp => return [pass(Reason::ARP), pass(Reason::NON_IP)],
         Kind::Packet { key, essential, .. } => (key, *essential),

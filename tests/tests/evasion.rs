@@ -47,7 +47,7 @@ const KNOBS: &[&str] = &[
     POLICY_A,
     POLICY_B,
     "version: 1\ndefault: {in: drop, essential: false}\nrules: []\n",
-    "version: 1\ndefault: {in: pass}\npacket: {malformed: pass, fragments: drop}\nrules: []\n",
+    "version: 1\ndefault: {in: pass}\npacket: {malformed: rules, fragments: drop}\nrules: []\n",
     "version: 1\ndefault: {in: drop}\npacket: {fragments: pass, ip_options: pass}\nrules:\n\
      \x20 - {name: a, proto: tcp, port: 80, action: pass}\n\
      \x20 - {name: b, vlan: 100, action: pass}\n\

@@ -128,7 +128,7 @@ fn frame(random: &mut Random) -> Frame {
 
 const EVERYTHING: &str = "\
 default: {in: drop}
-packet: {fragments: pass, ip_options: pass, malformed: pass}
+packet: {fragments: pass, ip_options: pass, malformed: rules}
 rules:
   - {name: next, action: next}
   - {name: all, action: reject}

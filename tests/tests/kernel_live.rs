@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 const POLICY: &str = "
 version: 1
 default: {in: pass}
-packet: {malformed: pass}
+packet: {malformed: rules}
 sets:
   friends: {type: cidr, live: true}
   closed: {type: cidr, live: true, elements: [203.0.113.66, \"2001:db8:66::/48\"]}

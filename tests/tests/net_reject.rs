@@ -18,7 +18,7 @@ const POLICY: &str = "\
 version: 1
 interfaces: [{match: wan0, mode: MODE}]
 default: {in: drop}
-packet: {malformed: pass}
+packet: {malformed: rules}
 rules:
   - {name: telnet, proto: tcp, port: 23, action: reject}
   - {name: log, proto: udp, port: 514, action: reject}

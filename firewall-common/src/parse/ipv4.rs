@@ -1,6 +1,6 @@
 //! IPv4 with options and fragments (RFC 791, RFC 1858, RFC 3128).
 
-use super::{Packet, fragment, fragment_allowed, knob, proto};
+use super::{Packet, anomaly, fragment, fragment_allowed, knob, proto, rules_judge_malformed};
 use crate::field::Field;
 use crate::fragments::Span;
 use crate::frame::{Frame, Header as _};
@@ -31,6 +31,13 @@ pub(super) fn parse<M: Machine, F: Frame>(
     if version_ihl >> 4 != 4 {
         return Err(Reason::BAD_VERSION);
     }
+    // Of a packet whose lengths contradict each other, no more than its addresses is known.
+    let (src, dst) = (header.be32::<12>(), header.be32::<16>());
+    packet.key.src_lo = u64::from(src);
+    packet.key.dst_lo = u64::from(dst);
+    if rules_judge_malformed(machine) {
+        packet.end = limit;
+    }
     let header_len = (version_ihl & 15) * 4;
     if header_len < HEADER {
         return Err(Reason::BAD_HEADER_LEN);
@@ -44,9 +51,6 @@ pub(super) fn parse<M: Machine, F: Frame>(
         return Err(Reason::TRUNCATED);
     }
 
-    let (src, dst) = (header.be32::<12>(), header.be32::<16>());
-    packet.key.src_lo = u64::from(src);
-    packet.key.dst_lo = u64::from(dst);
     packet.l4 = l3 + header_len;
     packet.end = end;
     let fields = &mut packet.key.fields;
@@ -57,13 +61,15 @@ pub(super) fn parse<M: Machine, F: Frame>(
     fields[Field::Fragment as usize] = fragment::WHOLE;
 
     if header_len > HEADER {
-        options(machine, frame, l3 + HEADER, packet.l4)?;
+        if let Err(reason) = options(machine, frame, l3 + HEADER, packet.l4) {
+            anomaly(machine, packet, reason)?;
+        }
         if knob(machine, |k| &k.drop_ip_options) != 0 {
             return Err(Reason::IP_OPTIONS);
         }
     }
     if is_bogon(src, dst) {
-        return Err(Reason::BOGON);
+        anomaly(machine, packet, Reason::BOGON)?;
     }
     let flags_offset = header.be16::<6>();
     if flags_offset & (MORE_FRAGMENTS | OFFSET_MASK) != 0 {
@@ -179,7 +185,10 @@ fn fragmented<M: Machine>(
     let more = flags_offset & MORE_FRAGMENTS != 0;
     // Total length after reassembly: options need not be in every fragment.
     let whole = HEADER + offset + payload;
-    check(packet.key.field(Field::Proto), offset, more, payload, whole)?;
+    let proto = packet.key.field(Field::Proto);
+    if let Err(reason) = check(proto, offset, more, payload, whole) {
+        anomaly(machine, packet, reason)?;
+    }
     packet.fragment_span = Span::pack(offset, payload, more);
     packet.key.fields[Field::Fragment as usize] = if offset == 0 {
         fragment::FIRST

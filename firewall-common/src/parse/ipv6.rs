@@ -3,7 +3,9 @@
 //! A fragment header stands first, or behind one hop-by-hop header. Anywhere else, Linux with connection
 //! tracking takes what follows for what another header says, so that no reading of it is safe.
 
-use super::{Packet, fragment, fragment_allowed, ipv4, knob, proto};
+use super::{
+    Packet, anomaly, fragment, fragment_allowed, ipv4, knob, proto, rules_judge_malformed,
+};
 use crate::field::Field;
 use crate::fragments::Span;
 use crate::frame::{Frame, Header as _};
@@ -32,6 +34,15 @@ pub(super) fn parse<M: Machine, F: Frame>(
     if header.u8::<0>() >> 4 != 6 {
         return Err(Reason::BAD_VERSION);
     }
+    // Of a packet whose lengths contradict each other, no more than its addresses is known.
+    packet.key.is_v6 = 1;
+    packet.key.src_hi = header.be64::<8, 12>();
+    packet.key.src_lo = header.be64::<16, 20>();
+    packet.key.dst_hi = header.be64::<24, 28>();
+    packet.key.dst_lo = header.be64::<32, 36>();
+    if rules_judge_malformed(machine) {
+        packet.end = limit;
+    }
     let payload_len = header.be16::<4>();
     let next = header.u8::<6>();
     // Length 0 announces a jumbogram (RFC 2675), which no Ethernet carries.
@@ -43,11 +54,6 @@ pub(super) fn parse<M: Machine, F: Frame>(
         return Err(Reason::TRUNCATED);
     }
 
-    packet.key.is_v6 = 1;
-    packet.key.src_hi = header.be64::<8, 12>();
-    packet.key.src_lo = header.be64::<16, 20>();
-    packet.key.dst_hi = header.be64::<24, 28>();
-    packet.key.dst_lo = header.be64::<32, 36>();
     packet.l4 = l3 + HEADER;
     packet.end = end;
     let fields = &mut packet.key.fields;
@@ -63,7 +69,7 @@ pub(super) fn parse<M: Machine, F: Frame>(
     }
     // After the walk, so that the verifier does not follow it once for each kind of address.
     if is_bogon(packet) {
-        return Err(Reason::BOGON);
+        anomaly(machine, packet, Reason::BOGON)?;
     }
     Ok(())
 }
@@ -110,6 +116,18 @@ fn extensions<M: Machine, F: Frame>(
     };
     // One round more than there may be headers: it finds what follows the last one.
     machine.repeat(knob(machine, |k| &k.ipv6_ext_max) + 1, &mut walk);
+    if rules_judge_malformed(machine) {
+        packet.note(Reason((walk.seen >> NOTED) as u8));
+        if walk.result != FINISHED {
+            // What follows the chain has not been reached.
+            packet.key.fields[Field::Proto as usize] = Field::Proto.none();
+            packet.key.fields[Field::Fragment as usize] = if walk.seen & FRAGMENT_HEADER != 0 {
+                walk.fragment as u32
+            } else {
+                Field::Fragment.none()
+            };
+        }
+    }
     if walk.result != FINISHED {
         return Err(Reason(walk.result as u8));
     }
@@ -131,6 +149,9 @@ const FRAGMENT_HEADER: u64 = 1;
 /// In [`ExtensionWalk::seen`]: another header behind which no fragment header may stand.
 const HIDES: u64 = 2;
 
+/// In [`ExtensionWalk::seen`]: where the code of the first anomaly begins that has not ended the walk.
+const NOTED: u32 = 8;
+
 /// [`ExtensionWalk::result`] at the end of the chain. No reason has a code this large.
 const FINISHED: u64 = 1 << 32;
 
@@ -148,7 +169,7 @@ struct ExtensionWalk<M, F> {
     next: u64,
     /// Extension headers so far.
     count: u64,
-    /// [`FRAGMENT_HEADER`], and [`HIDES`].
+    /// [`FRAGMENT_HEADER`], [`HIDES`], and from bit [`NOTED`] on the code of the first anomaly.
     seen: u64,
     /// As `Field::Fragment`.
     fragment: u64,
@@ -159,6 +180,18 @@ struct ExtensionWalk<M, F> {
 }
 
 impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
+    /// As [`anomaly`].
+    #[inline(always)]
+    fn anomaly(&mut self, reason: Reason) -> Result<(), Reason> {
+        if !rules_judge_malformed(&self.machine) {
+            return Err(reason);
+        }
+        if self.seen >> NOTED == 0 {
+            self.seen |= u64::from(reason.0) << NOTED;
+        }
+        Ok(())
+    }
+
     /// Takes off one header; true at the end of the chain.
     #[inline(always)]
     fn take(&mut self) -> Result<bool, Reason> {
@@ -188,18 +221,18 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
             return Err(cut);
         }
         if current == HOP_BY_HOP && self.count != 0 {
-            return Err(Reason::EXT_ORDER);
+            self.anomaly(Reason::EXT_ORDER)?;
         }
         if current == ROUTING && header.u8::<2>() == 0 {
-            return Err(Reason::SOURCE_ROUTE);
+            self.anomaly(Reason::SOURCE_ROUTE)?;
         }
         self.count = self.machine.forget(self.count + 1);
         self.next = u64::from(header.u8::<0>());
         if current == FRAGMENT {
-            if self.seen != 0 {
+            if self.seen & (FRAGMENT_HEADER | HIDES) != 0 {
                 return Err(Reason::FRAG_HIDDEN);
             }
-            self.seen = FRAGMENT_HEADER;
+            self.seen |= FRAGMENT_HEADER;
             let offset_flags = header.be16::<2>();
             let (offset, more) = (offset_flags & 0xfff8, offset_flags & 1 != 0);
             if offset != 0 || more {
@@ -207,7 +240,9 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
                 // the data up to the end of this fragment.
                 let whole = (self.body - len) as u32 + offset;
                 let payload = (self.end - at) as u32;
-                ipv4::check(self.next as u32, offset, more, payload, whole)?;
+                if let Err(reason) = ipv4::check(self.next as u32, offset, more, payload, whole) {
+                    self.anomaly(reason)?;
+                }
                 self.datagram = u64::from(header.be32::<4>()) << 32
                     | u64::from(Span::pack(offset, payload, more));
                 self.fragment = u64::from(if offset == 0 {
@@ -218,7 +253,7 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
                 // What follows in a later fragment is data, whatever it looks like.
                 return Ok(offset != 0);
             }
-        } else if current != HOP_BY_HOP {
+        } else if current != HOP_BY_HOP || self.count != 1 {
             self.seen |= HIDES;
         }
         Ok(false)

@@ -5,7 +5,9 @@
 //!          └► ipv6 ─┘
 //! ```
 //!
-//! The contract: a frame is parsed exactly, or it has a reason. Lengths are believed only where
+//! The contract: a frame is parsed exactly, or it has a reason. Where the policy has malformed frames
+//! judged by rules (`malformed: rules`), such a frame is also a [`Packet`], with the reason in
+//! [`Packet::anomaly`]: what could be read is in its fields, and all else is not there. Lengths are believed only where
 //! the bytes bear them out; a transport header must lie inside the IP packet, never in the
 //! Ethernet padding; the payload of a later fragment is never read as ports.
 //!
@@ -22,14 +24,14 @@ pub use ethernet::is_tag;
 pub use transport::flag;
 pub use tunnel::{is_tunnel, parse_inner};
 
-use crate::abi::{Config, PacketConfig};
+use crate::abi::{Config, PacketConfig, malformed};
 use crate::field::Field;
 #[cfg(doc)]
 use crate::fragments::Span;
 use crate::frame::Frame;
 use crate::key::{Family, PacketKey};
 use crate::machine::Machine;
-use crate::reason::Reason;
+use crate::reason::{Governs, Reason};
 
 /// Values of `Field::Fragment`.
 pub mod fragment {
@@ -91,8 +93,9 @@ pub struct Packet {
     pub fragment_id: u32,
     /// Where a fragment belongs in its datagram: a packed [`Span`]; 0 for a whole packet.
     pub fragment_span: u32,
-    /// Fills the struct up to a multiple of its alignment: the verifier wants every byte written.
-    pub reserved: u32,
+    /// Under `malformed: rules`, code of the reason for which the packet is malformed, and
+    /// [`Packet::UNSOUND`]; 0 for a packet in order.
+    pub anomaly: u32,
 }
 const _: () = assert!(size_of::<Packet>() == 120);
 
@@ -105,14 +108,87 @@ impl Packet {
         fragment_header: 0,
         fragment_id: 0,
         fragment_span: 0,
-        reserved: 0,
+        anomaly: 0,
     };
+
+    /// In [`Packet::anomaly`]: the transport header is not in order, or could not be reached.
+    const UNSOUND: u32 = 1 << 8;
+
+    /// The reason for which the packet is malformed, if it is: [`Reason::RULE`], which is none, if not.
+    #[must_use]
+    #[inline(always)]
+    pub const fn anomaly(&self) -> Reason {
+        Reason(self.anomaly as u8)
+    }
+
+    /// Whether the transport header is in order, whatever else is not.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_sound(&self) -> bool {
+        self.anomaly & Self::UNSOUND == 0
+    }
+
+    /// Keeps the first reason.
+    #[inline(always)]
+    pub(crate) const fn note(&mut self, reason: Reason) {
+        if self.anomaly as u8 == 0 {
+            self.anomaly |= reason.0 as u32;
+        }
+    }
+}
+
+/// Whether the policy has malformed frames judged by its rules. A constant: without, the code that
+/// goes on behind an anomaly is taken out.
+#[inline(always)]
+pub fn rules_judge_malformed<M: Machine>(machine: &M) -> bool {
+    knob(machine, |k| &k.malformed) == malformed::RULES
+}
+
+/// What comes of an anomaly behind which the packet can be read on: it is noted if rules judge such
+/// frames, and otherwise the end.
+#[inline(always)]
+fn anomaly<M: Machine>(machine: &M, packet: &mut Packet, reason: Reason) -> Result<(), Reason> {
+    if !rules_judge_malformed(machine) {
+        return Err(reason);
+    }
+    packet.note(reason);
+    Ok(())
+}
+
+/// As [`anomaly`], of the transport header.
+#[inline(always)]
+fn unsound<M: Machine>(machine: &M, packet: &mut Packet, reason: Reason) -> Result<(), Reason> {
+    anomaly(machine, packet, reason)?;
+    packet.anomaly |= Packet::UNSOUND;
+    Ok(())
+}
+
+/// What a frame is that could not be read on: a packet of which the rest is not there, if its
+/// addresses are known and rules judge such frames.
+#[inline(always)]
+fn stopped<M: Machine>(machine: &M, packet: &mut Packet, reason: Reason) -> Parsed {
+    let is_judged = rules_judge_malformed(machine)
+        && packet.end != 0
+        && matches!(reason.governed_by(), Governs::Malformed);
+    if !is_judged {
+        return Parsed::Bad(reason);
+    }
+    // What is known to be a fragment has a knob of its own.
+    let part = packet.key.field(Field::Fragment);
+    if (part == fragment::FIRST || part == fragment::LATER)
+        && let Err(reason) = fragment_allowed(machine)
+    {
+        return Parsed::Bad(reason);
+    }
+    packet.note(reason);
+    packet.anomaly |= Packet::UNSOUND;
+    Parsed::Ip
 }
 
 /// What a frame is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Parsed {
-    /// An IP packet: the [`Packet`] is filled in.
+    /// An IP packet: the [`Packet`] is filled in, as far as it can be.
     Ip,
     /// Neither IPv4 nor IPv6: EtherType and byte offset of what follows it.
     Other {
@@ -166,7 +242,7 @@ pub fn parse<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) 
     match parse_ip(machine, frame, packet) {
         Ok(None) => Parsed::Ip,
         Ok(Some((ethertype, offset))) => Parsed::Other { ethertype, offset },
-        Err(reason) => Parsed::Bad(reason),
+        Err(reason) => stopped(machine, packet, reason),
     }
 }
 
@@ -195,7 +271,7 @@ fn transport_layer<M: Machine, F: Frame>(
     frame: &F,
     packet: &mut Packet,
 ) -> Result<(), Reason> {
-    transport::parse(frame, packet)?;
+    transport::parse(machine, frame, packet)?;
     // Judged after its transport header, because a tiny first fragment has a reason of its own.
     if packet.key.field(Field::Fragment) == fragment::FIRST {
         fragment_allowed(machine)?;

@@ -1,9 +1,10 @@
 //! TCP, UDP, SCTP, ICMP and ICMPv6 headers (RFC 9293, RFC 768, RFC 9260, RFC 792, RFC 4443).
 
-use super::{Packet, fragment, proto};
+use super::{Packet, fragment, proto, rules_judge_malformed, unsound};
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
 use crate::key::Family;
+use crate::machine::Machine;
 use crate::reason::Reason;
 
 /// TCP flag bits.
@@ -20,7 +21,11 @@ pub mod flag {
 
 /// Fills in the fields of the transport header.
 #[inline(always)]
-pub(super) fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reason> {
+pub(super) fn parse<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    packet: &mut Packet,
+) -> Result<(), Reason> {
     let state = packet.key.field(Field::Fragment);
     if state == fragment::LATER {
         return Ok(());
@@ -33,9 +38,9 @@ pub(super) fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reas
     };
     let v6 = packet.key.family() == Family::V6;
     match packet.key.field(Field::Proto) {
-        proto::TCP => tcp(frame, packet, cut),
-        proto::UDP => udp(frame, packet, cut, first_fragment),
-        proto::SCTP => sctp(frame, packet, cut),
+        proto::TCP => tcp(machine, frame, packet, cut),
+        proto::UDP => udp(machine, frame, packet, cut, first_fragment),
+        proto::SCTP => sctp(machine, frame, packet, cut),
         proto::ICMP if !v6 => icmp(frame, packet, cut),
         proto::ICMPV6 if v6 => icmp(frame, packet, cut),
         _ => Ok(()),
@@ -55,6 +60,25 @@ fn header<F: Frame, const N: usize>(
     frame.header::<N>(packet.l4).ok_or(cut)
 }
 
+/// As [`header`], of a protocol that begins with its ports: they are known of a header that is cut
+/// behind them, too.
+#[inline(always)]
+fn header_of_ports<M: Machine, F: Frame, const N: usize>(
+    machine: &M,
+    frame: &F,
+    packet: &mut Packet,
+    cut: Reason,
+) -> Result<F::Header<N>, Reason> {
+    let whole = header::<F, N>(frame, packet, cut);
+    if whole.is_err()
+        && rules_judge_malformed(machine)
+        && let Ok(ports) = header::<F, 4>(frame, packet, cut)
+    {
+        set_ports(packet, ports.be16::<0>(), ports.be16::<2>());
+    }
+    whole
+}
+
 #[inline(always)]
 fn set_ports(packet: &mut Packet, source: u32, destination: u32) {
     packet.key.fields[Field::SourcePort as usize] = source;
@@ -62,29 +86,35 @@ fn set_ports(packet: &mut Packet, source: u32, destination: u32) {
 }
 
 #[inline(always)]
-fn tcp<F: Frame>(frame: &F, packet: &mut Packet, cut: Reason) -> Result<(), Reason> {
-    let header = header::<F, 20>(frame, packet, cut)?;
+fn tcp<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    packet: &mut Packet,
+    cut: Reason,
+) -> Result<(), Reason> {
+    let header = header_of_ports::<M, F, 20>(machine, frame, packet, cut)?;
+    let (source, destination) = (header.be16::<0>(), header.be16::<2>());
+    let flags = header.u8::<13>();
+    set_ports(packet, source, destination);
+    packet.key.fields[Field::TcpFlags as usize] = flags;
     let data_offset = (header.u8::<12>() >> 4) * 4;
     if data_offset < 20 {
-        return Err(Reason::BAD_HEADER_LEN);
+        unsound(machine, packet, Reason::BAD_HEADER_LEN)?;
     }
     if packet.l4 + data_offset > packet.end {
-        return Err(if cut.0 == Reason::FRAG_TINY.0 {
+        let reason = if cut.0 == Reason::FRAG_TINY.0 {
             cut
         } else {
             Reason::BAD_HEADER_LEN
-        });
+        };
+        unsound(machine, packet, reason)?;
     }
-    let flags = header.u8::<13>();
     if has_impossible_flags(flags) {
-        return Err(Reason::TCP_FLAGS);
+        unsound(machine, packet, Reason::TCP_FLAGS)?;
     }
-    let (source, destination) = (header.be16::<0>(), header.be16::<2>());
     if source == 0 || destination == 0 {
-        return Err(Reason::PORT_ZERO);
+        unsound(machine, packet, Reason::PORT_ZERO)?;
     }
-    set_ports(packet, source, destination);
-    packet.key.fields[Field::TcpFlags as usize] = flags;
     Ok(())
 }
 
@@ -98,29 +128,35 @@ const fn has_impossible_flags(flags: u32) -> bool {
 }
 
 #[inline(always)]
-fn udp<F: Frame>(
+fn udp<M: Machine, F: Frame>(
+    machine: &M,
     frame: &F,
     packet: &mut Packet,
     cut: Reason,
     first_fragment: bool,
 ) -> Result<(), Reason> {
-    let header = header::<F, 8>(frame, packet, cut)?;
+    let header = header_of_ports::<M, F, 8>(machine, frame, packet, cut)?;
+    let destination = header.be16::<2>();
+    set_ports(packet, header.be16::<0>(), destination);
     let length = header.be16::<4>();
     if length < 8 || (!first_fragment && packet.l4 + length > packet.end) {
-        return Err(Reason::BAD_LENGTH);
+        unsound(machine, packet, Reason::BAD_LENGTH)?;
     }
-    let destination = header.be16::<2>();
     // RFC 768 lets the source port be 0: "no reply wanted".
     if destination == 0 {
-        return Err(Reason::PORT_ZERO);
+        unsound(machine, packet, Reason::PORT_ZERO)?;
     }
-    set_ports(packet, header.be16::<0>(), destination);
     Ok(())
 }
 
 #[inline(always)]
-fn sctp<F: Frame>(frame: &F, packet: &mut Packet, cut: Reason) -> Result<(), Reason> {
-    let header = header::<F, 12>(frame, packet, cut)?;
+fn sctp<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    packet: &mut Packet,
+    cut: Reason,
+) -> Result<(), Reason> {
+    let header = header_of_ports::<M, F, 12>(machine, frame, packet, cut)?;
     set_ports(packet, header.be16::<0>(), header.be16::<2>());
     Ok(())
 }

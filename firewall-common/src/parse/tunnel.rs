@@ -4,7 +4,10 @@
 //! One level: a tunnel inside a tunnel is a packet like any other. An inner packet has to lie inside
 //! the outer one, as a transport header has to.
 
-use super::{Packet, Parsed, ethernet, ethertype, fragment, ipv4, ipv6, proto, transport_layer};
+use super::{
+    Packet, Parsed, anomaly, ethernet, ethertype, fragment, ipv4, ipv6, proto,
+    rules_judge_malformed, stopped, transport_layer,
+};
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
 use crate::key::PacketKey;
@@ -62,7 +65,7 @@ pub fn parse_inner<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Pa
     match parse_content(machine, frame, packet) {
         Ok(None) => Parsed::Ip,
         Ok(Some((ethertype, offset))) => Parsed::Other { ethertype, offset },
-        Err(reason) => Parsed::Bad(reason),
+        Err(reason) => stopped(machine, packet, reason),
     }
 }
 
@@ -72,8 +75,12 @@ fn parse_content<M: Machine, F: Frame>(
     frame: &F,
     packet: &mut Packet,
 ) -> Result<Option<(u32, u32)>, Reason> {
-    let content = content(frame, packet);
+    let content = content(machine, frame, packet);
     if content.refused != NOT_REFUSED {
+        if rules_judge_malformed(machine) {
+            // Nothing of the content is known, and the tunnel has had its verdict.
+            packet.end = 0;
+        }
         return Err(Reason(content.refused));
     }
     let Content {
@@ -103,7 +110,7 @@ fn parse_content<M: Machine, F: Frame>(
     transport_layer(machine, frame, packet)?;
     // Only neighbour discovery comes from `::`, and never through a tunnel.
     if packet.key.is_v6 != 0 && packet.key.src_hi == 0 && packet.key.src_lo == 0 {
-        return Err(Reason::BOGON);
+        anomaly(machine, packet, Reason::BOGON)?;
     }
     Ok(None)
 }
@@ -113,7 +120,7 @@ const NOT_REFUSED: u8 = Reason::RULE.0;
 
 /// Where the content of a tunnel is. A fragment has none: what it carries is not whole.
 #[inline(always)]
-fn content<F: Frame>(frame: &F, packet: &Packet) -> Content {
+fn content<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> Content {
     let key = &packet.key;
     let mut content = Content {
         ethertype: ethertype::IPV4,
@@ -129,7 +136,11 @@ fn content<F: Frame>(frame: &F, packet: &Packet) -> Content {
         proto::IPIP => {}
         proto::IPV6 => content.ethertype = ethertype::IPV6,
         proto::GRE => gre(frame, &mut content),
-        _ => vxlan(frame, &mut content),
+        _ => {
+            // A length that is wrong says nothing: the packet's does.
+            let is_believed = !rules_judge_malformed(machine) || packet.is_sound();
+            vxlan(frame, &mut content, is_believed);
+        }
     }
     content
 }
@@ -156,14 +167,16 @@ fn gre<F: Frame>(frame: &F, content: &mut Content) {
 
 /// A UDP header and a VXLAN header at `content.start`.
 #[inline(always)]
-fn vxlan<F: Frame>(frame: &F, content: &mut Content) {
+fn vxlan<F: Frame>(frame: &F, content: &mut Content, is_length_believed: bool) {
     let Some(header) = within::<F, { VXLAN as usize }>(frame, content) else {
         content.refused = Reason::TRUNCATED.0;
         return;
     };
     // What follows the datagram is padding, though it lies inside the IP packet. The length has
     // been compared with the packet's.
-    content.limit = content.start + header.be16::<4>();
+    if is_length_believed {
+        content.limit = content.start + header.be16::<4>();
+    }
     content.start += VXLAN;
     if content.start > content.limit {
         content.refused = Reason::TRUNCATED.0;

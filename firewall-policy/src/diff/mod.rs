@@ -22,7 +22,7 @@ use crate::rule::{Policy, Rule};
 use crate::space::reach::{Carried, Doors};
 use crate::space::{Space, random};
 use crate::time;
-use firewall_common::abi::{essential_bit, fragments, tunnels};
+use firewall_common::abi::{essential_bit, fragments, malformed, tunnels};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::verdict::{Action, Verdict};
@@ -265,10 +265,18 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
         line(&format!("essential.{name}"), on(old), on(new));
     }
     let (a, b) = (&old.packet, &new.packet);
+    let malformed = |number: u32| {
+        let word = if number == malformed::RULES {
+            "rules"
+        } else {
+            "drop"
+        };
+        word.to_owned()
+    };
     line(
         "packet.malformed",
-        verdict(a.malformed),
-        verdict(b.malformed),
+        malformed(a.malformed),
+        malformed(b.malformed),
     );
     let fragments = |number: u32| {
         let word = if number == fragments::DROP {

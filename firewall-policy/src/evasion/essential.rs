@@ -8,12 +8,11 @@ pub(super) fn neighbours(table: &mut Table) {
     for kind in 133..=137 {
         let message = discovery(kind, 40);
         let what = format!("ICMPv6 type {kind}");
-        let spoof = Meaning::anomaly(Reason::ND_SPOOF);
         table.add(
             "E36",
             format!("{what}, hop limit 254"),
             icmp6(254, &message),
-            spoof,
+            message6(kind, 254).but(Reason::ND_SPOOF),
         );
         let frame = joined(&[&fragment6(58, 0, 0, false), &message]);
         let frame = ethernet(0x86dd, &ipv6(address6(1), address6(2), 44, 255, &frame));
@@ -21,7 +20,10 @@ pub(super) fn neighbours(table: &mut Table) {
             "E36",
             format!("{what} in a fragment"),
             frame,
-            spoof.extensions(1),
+            message6(kind, 255)
+                .from6(address6(1))
+                .extensions(1)
+                .but(Reason::ND_SPOOF),
         );
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn headers(table: &mut Table) {
             "E07",
             what,
             options4(&options, 22),
-            Meaning::anomaly(Reason::SOURCE_ROUTE),
+            Meaning::v4(6).options().syn(22).but(Reason::SOURCE_ROUTE),
         );
         let hidden = [1, 7, 3, 4, option, 3, 4, 0];
         let what = format!("option {option} behind others");
@@ -28,7 +28,7 @@ pub(super) fn headers(table: &mut Table) {
             "E07",
             what,
             options4(&hidden, 80),
-            Meaning::anomaly(Reason::SOURCE_ROUTE),
+            Meaning::v4(6).options().syn(80).but(Reason::SOURCE_ROUTE),
         );
     }
     let short = patched(patched(base4(22), 14, &[0x44]), 32, &[0, 80]);
@@ -36,26 +36,27 @@ pub(super) fn headers(table: &mut Table) {
         "E08",
         "header length 16",
         short,
-        Meaning::anomaly(Reason::BAD_HEADER_LEN),
+        Meaning::v4(6)
+            .to4([198, 51, 0, 80])
+            .only_addresses(Reason::BAD_HEADER_LEN),
     );
+    let by_version = Meaning::anomaly(Reason::BAD_VERSION);
+    let no_header = Meaning::v4(6).only_addresses(Reason::BAD_HEADER_LEN);
+    // The first option is longer than all of them.
+    let no_options = Meaning::v4(6).options().broken(Reason::BAD_HEADER_LEN);
     let frames = [
-        ("header length 0", base4(80), 0x40, Reason::BAD_HEADER_LEN),
+        ("header length 0", base4(80), 0x40, no_header),
         (
             "header length past the options",
             base4(80),
             0x4f,
-            Reason::BAD_HEADER_LEN,
+            no_options,
         ),
-        ("version 6 in 0800h", base4(80), 0x65, Reason::BAD_VERSION),
-        ("version 4 in 86ddh", base6(80), 0x40, Reason::BAD_VERSION),
+        ("version 6 in 0800h", base4(80), 0x65, by_version),
+        ("version 4 in 86ddh", base6(80), 0x40, by_version),
     ];
-    for (what, frame, first, reason) in frames {
-        table.add(
-            "E09",
-            what,
-            patched(frame, 14, &[first]),
-            Meaning::anomaly(reason),
-        );
+    for (what, frame, first, meaning) in frames {
+        table.add("E09", what, patched(frame, 14, &[first]), meaning);
     }
     let mut past = header4().packet(&[]);
     past[0] = 0x4f;
@@ -64,23 +65,20 @@ pub(super) fn headers(table: &mut Table) {
         "E09",
         "header longer than the packet",
         past,
-        Meaning::anomaly(Reason::BAD_LENGTH),
+        Meaning::v4(6).only_addresses(Reason::BAD_LENGTH),
     );
-    let lengths = [
-        ("E10", 19, Reason::BAD_LENGTH),
-        ("E10", 1400, Reason::TRUNCATED),
-        ("E11", 20, Reason::TRUNCATED),
-        ("E11", 39, Reason::TRUNCATED),
-    ];
-    for (id, length, reason) in lengths {
-        for port in [22, 80] {
+    for port in [22, 80] {
+        let v4 = Meaning::v4(6);
+        let ports = v4.ports(40_000, port);
+        let lengths = [
+            ("E10", 19, v4.only_addresses(Reason::BAD_LENGTH)),
+            ("E10", 1400, v4.only_addresses(Reason::TRUNCATED)),
+            ("E11", 20, v4.length(20).broken(Reason::TRUNCATED)),
+            ("E11", 39, ports.length(39).broken(Reason::TRUNCATED)),
+        ];
+        for (id, length, meaning) in lengths {
             let frame = patched(base4(port), 16, &u16::to_be_bytes(length));
-            table.add(
-                id,
-                format!("total length {length}"),
-                frame,
-                Meaning::anomaly(reason),
-            );
+            table.add(id, format!("total length {length}"), frame, meaning);
         }
     }
 }
@@ -91,7 +89,8 @@ pub(super) fn fragments(table: &mut Table) {
             let what = format!("first fragment with {bytes} bytes of TCP");
             let id = if bytes == 8 { "E12" } else { "E13" };
             let frame = fragment4(MORE, &syn(port)[..bytes]);
-            table.add(id, what, frame, Meaning::anomaly(Reason::FRAG_TINY));
+            let meaning = Meaning::v4(6).ports(40_000, port).fragment(fragment::FIRST);
+            table.add(id, what, frame, meaning.broken(Reason::FRAG_TINY));
         }
     }
     let first = fragment4(MORE, &syn(22)[..24]);
@@ -108,7 +107,9 @@ pub(super) fn fragments(table: &mut Table) {
             "E14",
             "offset 8 rewrites the header",
             frame,
-            Meaning::anomaly(Reason::FRAG_OVERLAP),
+            Meaning::v4(6)
+                .fragment(fragment::LATER)
+                .but(Reason::FRAG_OVERLAP),
         );
     }
     let whole = [&like_ports[..], &[0; 8]].concat();
@@ -131,7 +132,9 @@ pub(super) fn fragments(table: &mut Table) {
             "E17",
             "past 65,535 bytes",
             frame,
-            Meaning::anomaly(Reason::FRAG_OVERSIZE),
+            Meaning::v4(6)
+                .fragment(fragment::LATER)
+                .but(Reason::FRAG_OVERSIZE),
         );
     }
 }

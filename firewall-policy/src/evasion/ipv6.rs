@@ -2,6 +2,7 @@
 //! RFC 7112).
 
 use super::{Meaning, Table, address6, after6, base6, fragment6, joined, patched, syn};
+use firewall_common::field::Field;
 use firewall_common::parse::fragment;
 use firewall_common::reason::Reason;
 
@@ -15,7 +16,7 @@ pub(super) fn headers(table: &mut Table) {
         for port in [22, 80] {
             let frame = after6(43, &joined(&[&routing(6, 0, left), &syn(port)]));
             let what = format!("routing header type 0, {left} left");
-            let meaning = Meaning::anomaly(Reason::SOURCE_ROUTE).extensions(1);
+            let meaning = behind(1).syn(port).but(Reason::SOURCE_ROUTE);
             table.add("E20", what, frame, meaning);
         }
     }
@@ -68,21 +69,21 @@ pub(super) fn headers(table: &mut Table) {
             "E23",
             "hop-by-hop not first",
             frame,
-            Meaning::anomaly(Reason::EXT_ORDER).extensions(2),
+            behind(2).syn(port).but(Reason::EXT_ORDER),
         );
         let none = patched(base6(port), 18, &[0, 0]);
         table.add(
             "E29",
             "payload length 0",
             none,
-            Meaning::anomaly(Reason::JUMBOGRAM),
+            Meaning::v6(6).only_addresses(Reason::JUMBOGRAM),
         );
         let past = patched(base6(port), 18, &u16::to_be_bytes(1400));
         table.add(
             "E29",
             "payload length past the frame",
             past,
-            Meaning::anomaly(Reason::TRUNCATED),
+            Meaning::v6(6).only_addresses(Reason::TRUNCATED),
         );
         let jumbo = [6, 0, 0xc2, 4, 0, 0, 0, 48];
         let frame = after6(0, &joined(&[&jumbo, &syn(port)]));
@@ -91,13 +92,18 @@ pub(super) fn headers(table: &mut Table) {
             "E29",
             "jumbo payload option",
             frame,
-            Meaning::anomaly(Reason::JUMBOGRAM),
+            Meaning::v6(6).only_addresses(Reason::JUMBOGRAM),
         );
     }
 }
 
 pub(super) fn fragments(table: &mut Table) {
     let later_of = |proto| Meaning::v6(proto).extensions(1).fragment(fragment::LATER);
+    let first_of = |proto, extensions| {
+        Meaning::v6(proto)
+            .extensions(extensions)
+            .fragment(fragment::FIRST)
+    };
     for (id, reserved) in [("E24", 0), ("E25", 4), ("E25", 255)] {
         let what = format!("atomic fragment, reserved {reserved}");
         table.seen_through(id, &what, Meaning::v6(6).extensions(1), |port| {
@@ -112,7 +118,7 @@ pub(super) fn fragments(table: &mut Table) {
             "E26",
             "first fragment, 8 bytes of TCP",
             after6(44, &tiny),
-            Meaning::anomaly(Reason::FRAG_TINY).extensions(1),
+            first_of(6, 1).ports(40_000, port).broken(Reason::FRAG_TINY),
         );
         // RFC 7112: 16 bytes of options announced, 8 there.
         let cut = joined(&[&fragment6(60, 0, 0, true), &[6, 1, 1, 12, 0, 0, 0, 0]]);
@@ -120,21 +126,23 @@ pub(super) fn fragments(table: &mut Table) {
             "E26",
             "first fragment cut in its options",
             after6(44, &cut),
-            Meaning::anomaly(Reason::FRAG_TINY).extensions(2),
+            first_of(60, 2)
+                .with(Field::Proto, Field::Proto.none())
+                .broken(Reason::FRAG_TINY),
         );
         let options_only = joined(&[&fragment6(60, 0, 0, true), &extension(6)]);
         table.add(
             "E26",
             "first fragment without transport",
             after6(44, &options_only),
-            Meaning::anomaly(Reason::FRAG_TINY).extensions(2),
+            first_of(6, 2).broken(Reason::FRAG_TINY),
         );
         let overlap = joined(&[&fragment6(6, 0, 8, false), &syn(port)[..24]]);
         table.add(
             "E27",
             "offset 8 rewrites the header",
             after6(44, &overlap),
-            Meaning::anomaly(Reason::FRAG_OVERLAP).extensions(1),
+            later_of(6).but(Reason::FRAG_OVERLAP),
         );
         let later = joined(&[&fragment6(6, 0, 1440, false), &syn(port)]);
         table.add(

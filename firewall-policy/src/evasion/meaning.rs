@@ -6,7 +6,7 @@
 use super::{DST4, SRC4, SYN, address6};
 use crate::oracle;
 use crate::rule::Policy;
-use firewall_common::abi::{essential_bit, fragments, tunnels};
+use firewall_common::abi::{essential_bit, fragments, malformed, tunnels};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::parse::fragment;
@@ -36,8 +36,8 @@ pub struct Meaning {
     reason = "a handful of them, each looked at once"
 )]
 pub enum Kind {
-    /// Something that no sane host sends.
-    Anomaly(Reason),
+    /// Something that no sane host sends, and what can be read of it all the same, if its addresses can.
+    Anomaly(Reason, Option<PacketKey>),
     /// Neither IP nor ARP.
     NonIp,
     /// ARP for IPv4 over Ethernet.
@@ -81,8 +81,28 @@ impl Meaning {
         }
     }
 
+    /// Something of which not even the addresses can be read.
     pub(super) const fn anomaly(reason: Reason) -> Self {
-        Self::of(Kind::Anomaly(reason))
+        Self::of(Kind::Anomaly(reason, None))
+    }
+
+    /// With an anomaly that leaves the transport header in order.
+    pub(super) fn but(mut self, reason: Reason) -> Self {
+        if let Kind::Packet { key, .. } = self.kind {
+            self.kind = Kind::Anomaly(reason, Some(key));
+        }
+        self
+    }
+
+    /// With an anomaly of the transport header or before it: of no connection, neither new nor not.
+    pub(super) fn broken(self, reason: Reason) -> Self {
+        self.with(Field::State, Field::State.none()).but(reason)
+    }
+
+    /// With lengths that contradict each other: nothing but the addresses can be read.
+    pub(super) fn only_addresses(self, reason: Reason) -> Self {
+        self.change(|key| key.fields = PacketKey::empty(key.family()).fields)
+            .broken(reason)
     }
 
     /// A packet of this protocol between the two hosts of the table.
@@ -92,10 +112,9 @@ impl Meaning {
 
     /// As [`Meaning::v4`].
     pub(super) fn v6(proto: u8) -> Self {
-        let (high, low) = halves(address6(2));
         Self::packet(Family::V6, proto)
             .from6(address6(1))
-            .change(|key| (key.dst_hi, key.dst_lo) = (high, low))
+            .to6(address6(2))
     }
 
     fn packet(family: Family, proto: u8) -> Self {
@@ -119,7 +138,7 @@ impl Meaning {
         self
     }
 
-    fn with(self, field: Field, value: u32) -> Self {
+    pub(super) fn with(self, field: Field, value: u32) -> Self {
         self.change(|key| key.fields[field as usize] = value)
     }
 
@@ -139,6 +158,11 @@ impl Meaning {
     pub(super) const fn options(mut self) -> Self {
         self.options = true;
         self
+    }
+
+    /// In bytes, where that is not what the frame holds.
+    pub(super) fn length(self, length: u32) -> Self {
+        self.with(Field::Length, length)
     }
 
     pub(super) fn vlan(self, vlan: u32) -> Self {
@@ -181,6 +205,11 @@ impl Meaning {
         self.change(|key| (key.src_hi, key.src_lo) = (high, low))
     }
 
+    pub(super) fn to6(self, address: [u8; 16]) -> Self {
+        let (high, low) = halves(address);
+        self.change(|key| (key.dst_hi, key.dst_lo) = (high, low))
+    }
+
     pub(super) fn essential(mut self, group: Reason) -> Self {
         if let Kind::Packet { essential, .. } = &mut self.kind {
             *essential = Some(group);
@@ -211,14 +240,17 @@ impl Meaning {
         self
     }
 
-    /// In a frame of `bytes` bytes: no IP packet of the table has anything behind it.
-    pub(super) fn of_length(self, bytes: usize) -> Self {
-        if matches!(self.kind, Kind::Packet { .. }) {
-            let length = bytes as u32 - 14 - 4 * self.tags;
-            self.with(Field::Length, length)
-        } else {
-            self
+    /// In a frame of `bytes` bytes: no IP packet of the table has anything behind it, unless its label
+    /// says how long it is.
+    pub(super) fn of_length(mut self, bytes: usize) -> Self {
+        if let Kind::Packet { key, .. } | Kind::Anomaly(_, Some(key)) = &mut self.kind {
+            let is_readable = key.field(Field::Ttl) != Field::Ttl.none();
+            let length = &mut key.fields[Field::Length as usize];
+            if *length == Field::Length.none() && is_readable {
+                *length = bytes as u32 - 14 - 4 * self.tags;
+            }
         }
+        self
     }
 
     /// What must become of the frame under `policy`, when it comes in from zone `zone`.
@@ -228,19 +260,28 @@ impl Meaning {
         (if policy.audit { Verdict::PASS } else { verdict }, reason)
     }
 
+    const fn has_forbidden_options(&self, policy: &Policy) -> bool {
+        self.options && policy.packet.drop_ip_options != 0
+    }
+
     fn end_if_enforced(&self, policy: &Policy, zone: u32) -> End {
         let knobs = &policy.packet;
         if self.tags > knobs.vlan_depth {
             return (Verdict::DROP, Reason::VLAN_DEPTH);
         }
-        if self.options && knobs.drop_ip_options != 0 {
-            return (Verdict::DROP, Reason::IP_OPTIONS);
-        }
         if self.extensions > knobs.ipv6_ext_max {
             return (Verdict::DROP, Reason::EXT_CHAIN);
         }
         match &self.kind {
-            Kind::Anomaly(reason) => anomaly(policy, *reason),
+            Kind::Anomaly(reason, Some(_))
+                if self.has_forbidden_options(policy) && is_judged_by_rules(policy, *reason) =>
+            {
+                (Verdict::DROP, Reason::IP_OPTIONS)
+            }
+            Kind::Anomaly(reason, key) => anomaly(policy, zone, *reason, key.as_ref()),
+            Kind::Packet { .. } if self.has_forbidden_options(policy) => {
+                (Verdict::DROP, Reason::IP_OPTIONS)
+            }
             Kind::Arp if policy.essential & essential_bit::ARP != 0 => (Verdict::PASS, Reason::ARP),
             Kind::Arp | Kind::NonIp => (policy.default_verdict, Reason::NON_IP),
             Kind::Packet {
@@ -257,7 +298,7 @@ impl Meaning {
                     Some(Inner::Anomaly(_, extensions)) if *extensions > knobs.ipv6_ext_max => {
                         (Verdict::DROP, Reason::EXT_CHAIN)
                     }
-                    Some(Inner::Anomaly(reason, _)) => anomaly(policy, *reason),
+                    Some(Inner::Anomaly(reason, _)) => anomaly(policy, zone, *reason, None),
                     None => outer,
                 }
             }
@@ -265,12 +306,26 @@ impl Meaning {
     }
 }
 
-/// The end of a frame with an anomaly.
-fn anomaly(policy: &Policy, reason: Reason) -> End {
-    let passes = reason.governed_by() == Governs::Malformed
-        && policy.packet.malformed == u32::from(Verdict::PASS.0);
-    let verdict = if passes { Verdict::PASS } else { Verdict::DROP };
-    (verdict, reason)
+/// Whether the rules judge a frame with an anomaly by what can be read of it.
+fn is_judged_by_rules(policy: &Policy, reason: Reason) -> bool {
+    reason.governed_by() == Governs::Malformed && policy.packet.malformed == malformed::RULES
+}
+
+/// The end of a frame with an anomaly, of which this can be read.
+fn anomaly(policy: &Policy, zone: u32, reason: Reason, key: Option<&PacketKey>) -> End {
+    if !is_judged_by_rules(policy, reason) {
+        return (Verdict::DROP, reason);
+    }
+    let Some(key) = key else {
+        return (policy.default_verdict, reason);
+    };
+    let part = key.field(Field::Fragment);
+    if matches!(part, fragment::FIRST | fragment::LATER)
+        && policy.packet.fragments == fragments::DROP
+    {
+        return (Verdict::DROP, Reason::FRAGMENT);
+    }
+    by_rules(policy, zone, key).unwrap_or((policy.default_verdict, reason))
 }
 
 /// The end of an IP packet that is in order.
@@ -288,20 +343,26 @@ fn packet(policy: &Policy, zone: u32, key: &PacketKey, essential: Option<Reason>
     {
         return (Verdict::PASS, group);
     }
-    let mut key = *key;
-    key.fields[Field::Zone as usize] = zone;
-    if let Some(rule) = oracle::evaluate(policy, &key).decided {
-        return match policy.rules[rule].action {
-            Action::PASS => (Verdict::PASS, Reason::RULE),
-            // Whether there is an answer is not in the label.
-            Action::REJECT => (Verdict::DROP, Reason::REJECT),
-            _ => (Verdict::DROP, Reason::RULE),
-        };
+    if let Some(end) = by_rules(policy, zone, key) {
+        return end;
     }
     if state == fragment::LATER {
         return (Verdict::PASS, Reason::FRAGMENT);
     }
     (policy.default_verdict, Reason::NO_MATCH)
+}
+
+/// What the rules say, if one of them decides.
+fn by_rules(policy: &Policy, zone: u32, key: &PacketKey) -> Option<End> {
+    let mut key = *key;
+    key.fields[Field::Zone as usize] = zone;
+    let rule = oracle::evaluate(policy, &key).decided?;
+    Some(match policy.rules[rule].action {
+        Action::PASS => (Verdict::PASS, Reason::RULE),
+        // Whether there is an answer is not in the label.
+        Action::REJECT => (Verdict::DROP, Reason::REJECT),
+        _ => (Verdict::DROP, Reason::RULE),
+    })
 }
 
 /// The bit of an essential group among IP packets.

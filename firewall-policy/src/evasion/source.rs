@@ -19,7 +19,7 @@ pub(super) fn bogons(table: &mut Table) {
             "E34",
             what,
             with_source4(source, DST4),
-            Meaning::anomaly(Reason::BOGON),
+            Meaning::v4(6).syn(80).from4(source).but(Reason::BOGON),
         );
     }
     let loopback = with_source4(SRC4, [127, 0, 0, 1]);
@@ -27,7 +27,10 @@ pub(super) fn bogons(table: &mut Table) {
         "E34",
         "to 127.0.0.1",
         loopback,
-        Meaning::anomaly(Reason::BOGON),
+        Meaning::v4(6)
+            .syn(80)
+            .to4([127, 0, 0, 1])
+            .but(Reason::BOGON),
     );
     let mut mapped = [0; 16];
     mapped[10..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 1]);
@@ -41,7 +44,7 @@ pub(super) fn bogons(table: &mut Table) {
             "E34",
             what,
             with_source6(source, address6(2)),
-            Meaning::anomaly(Reason::BOGON),
+            Meaning::v6(6).syn(80).from6(source).but(Reason::BOGON),
         );
     }
     for destination in [own, mapped] {
@@ -50,7 +53,7 @@ pub(super) fn bogons(table: &mut Table) {
             "E34",
             what,
             with_source6(address6(1), destination),
-            Meaning::anomaly(Reason::BOGON),
+            Meaning::v6(6).syn(80).to6(destination).but(Reason::BOGON),
         );
     }
     let echo = ipv6([0; 16], address6(2), 58, 64, &[128, 0, 0, 0, 0, 1, 0, 1]);
@@ -58,7 +61,10 @@ pub(super) fn bogons(table: &mut Table) {
         "E34",
         "echo request from ::",
         ethernet(0x86dd, &echo),
-        Meaning::anomaly(Reason::BOGON),
+        Meaning::v6(58)
+            .from6([0; 16])
+            .icmp(128, 0)
+            .but(Reason::BOGON),
     );
 }
 

@@ -1,9 +1,10 @@
 //! Oddities of transport headers, packets that end in them, and packets in packets.
 
-use super::frames::{Ipv4, ethernet, ipv6, udp};
+use super::frames::{Frame, Ipv4, ethernet, ipv6, udp};
 use super::{
     DST4, Meaning, SRC4, Table, address6, after6, base4, base6, header4, joined, patched, syn,
 };
+use firewall_common::field::Field;
 use firewall_common::key::Family;
 use firewall_common::reason::Reason;
 
@@ -26,17 +27,25 @@ pub(super) fn truncated(table: &mut Table) {
     }
     for keep in [0, 4, 19] {
         let what = format!("TCP cut at {keep}");
+        let seen = |meaning: Meaning| match keep {
+            0 => meaning.broken(Reason::TRUNCATED),
+            _ => meaning.ports(40_000, 80).broken(Reason::TRUNCATED),
+        };
         let v4 = ethernet(0x0800, &header4().packet(&syn(80)[..keep]));
-        table.add("E30", &*what, v4, Meaning::anomaly(Reason::TRUNCATED));
+        table.add("E30", &*what, v4, seen(Meaning::v4(6)));
         if keep > 0 {
-            table.add(
-                "E30",
-                what,
-                after6(6, &syn(80)[..keep]),
-                Meaning::anomaly(Reason::TRUNCATED),
-            );
+            let v6 = after6(6, &syn(80)[..keep]);
+            table.add("E30", what, v6, seen(Meaning::v6(6)));
         }
     }
+}
+
+/// A SYN to port 80 over both families.
+fn sane() -> [(Frame, Meaning); 2] {
+    [
+        (base4(80), Meaning::v4(6).syn(80)),
+        (base6(80), Meaning::v6(6).syn(80)),
+    ]
 }
 
 pub(super) fn transport(table: &mut Table) {
@@ -45,34 +54,39 @@ pub(super) fn transport(table: &mut Table) {
         ("data offset 0", 0),
         ("data offset past the packet", 0xf0),
     ] {
-        for base in [base4(80), base6(80)] {
+        for (base, meaning) in sane() {
             let at = base.len() - 40 + 12;
             table.add(
                 "E31",
                 what,
                 patched(base, at, &[byte]),
-                Meaning::anomaly(Reason::BAD_HEADER_LEN),
+                meaning.broken(Reason::BAD_HEADER_LEN),
             );
         }
     }
     for flags in [0, 0x29, 0x03, 0x06, 0x3f, 0x01] {
-        for base in [base4(80), base6(80)] {
+        for (base, meaning) in sane() {
             let at = base.len() - 40 + 13;
             let what = format!("TCP flags {flags:02x}h");
             table.add(
                 "E32",
                 what,
                 patched(base, at, &[flags]),
-                Meaning::anomaly(Reason::TCP_FLAGS),
+                meaning
+                    .with(Field::TcpFlags, flags.into())
+                    .broken(Reason::TCP_FLAGS),
             );
         }
     }
-    for at in [34, 36] {
+    for (at, source, destination) in [(34, 0, 80), (36, 40_000, 0)] {
         table.add(
             "E32",
             "TCP port 0",
             patched(base4(80), at, &[0, 0]),
-            Meaning::anomaly(Reason::PORT_ZERO),
+            Meaning::v4(6)
+                .syn(80)
+                .ports(source, destination)
+                .broken(Reason::PORT_ZERO),
         );
     }
     let datagram = |length: u16| {
@@ -86,7 +100,7 @@ pub(super) fn transport(table: &mut Table) {
             "E35",
             what,
             datagram(length),
-            Meaning::anomaly(Reason::BAD_LENGTH),
+            Meaning::v4(17).ports(40_000, 53).broken(Reason::BAD_LENGTH),
         );
     }
     let zero = ethernet(
@@ -97,7 +111,7 @@ pub(super) fn transport(table: &mut Table) {
         "E32",
         "UDP port 0",
         zero,
-        Meaning::anomaly(Reason::PORT_ZERO),
+        Meaning::v4(17).ports(40_000, 0).broken(Reason::PORT_ZERO),
     );
 }
 

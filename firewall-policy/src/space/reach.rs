@@ -3,12 +3,13 @@
 //!
 //! Under `tunnels: inner` the packets inside of tunnels reach the rules too, of which none is
 //! essential. Where a condition is no box (source equal to destination, what an ICMP error quotes), the boxes
-//! hold more than there is, never less.
+//! hold more than there is, never less. Under `malformed: rules`, malformed packets reach the rules with
+//! any values in the fields that could be read, and without the others.
 
 use super::{Address, Space};
 use crate::range::RangeSet;
 use crate::rule::Policy;
-use firewall_common::abi::{PacketConfig, essential_bit, fragments, tunnels};
+use firewall_common::abi::{PacketConfig, essential_bit, fragments, malformed, tunnels};
 use firewall_common::field::Field;
 use firewall_common::flows::state_field;
 use firewall_common::key::Family;
@@ -98,6 +99,9 @@ impl Doors {
             packet.fragments = fragments::DROP;
         }
         packet.vlan_depth = packet.vlan_depth.min(other.vlan_depth);
+        if other.malformed != malformed::RULES {
+            packet.malformed = malformed::DROP;
+        }
         Self {
             packet,
             essential: a.essential | b.essential,
@@ -130,6 +134,9 @@ impl Doors {
             .with(Field::Dscp, RangeSet::of(0, 63))
             .with(Field::Ttl, RangeSet::of(0, 255))
             .with(Field::Vlan, vlan.union(&one(Field::Vlan.none())));
+        if self.packet.malformed == malformed::RULES {
+            return self.with_malformed(&any);
+        }
         let mut boxes = self.transports(&any);
         if self.flows {
             boxes = boxes.iter().flat_map(|space| self.states(space)).collect();
@@ -176,6 +183,48 @@ impl Doors {
             boxes.push(new);
         }
         boxes
+    }
+
+    /// Packets in order and others: with ports, with a type of ICMP, with neither.
+    fn with_malformed<T: Carried>(&self, any: &Space<T>) -> Vec<Space<T>> {
+        let mut any = any.clone();
+        any.addresses = Space::<T>::everything().addresses;
+        let mut states = one(state_field::NEW);
+        if self.flows {
+            states = states.union(&RangeSet::of(state_field::ESTABLISHED, Field::State.none()));
+        }
+        let part = if self.packet.fragments == fragments::DROP {
+            one(fragment::WHOLE).union(&one(Field::Fragment.none()))
+        } else {
+            RangeSet::of(fragment::WHOLE, Field::Fragment.none())
+        };
+        any = any
+            .with(Field::State, states)
+            .with(Field::Fragment, part)
+            .with(Field::Length, RangeSet::of(T::HEADER, 65_535));
+        let any = no_transport(&any);
+        let with_ports = |proto: u32| {
+            any.clone()
+                .with(Field::Proto, one(proto))
+                .with(Field::SourcePort, RangeSet::of(0, 65_535))
+                .with(Field::DestinationPort, RangeSet::of(0, 65_535))
+        };
+        let icmp = match T::FAMILY {
+            Family::V4 => proto::ICMP,
+            Family::V6 => proto::ICMPV6,
+        };
+        let unread = |field: Field| RangeSet::of(0, field.none());
+        vec![
+            with_ports(proto::TCP).with(Field::TcpFlags, unread(Field::TcpFlags)),
+            with_ports(proto::UDP),
+            with_ports(proto::SCTP),
+            any.clone()
+                .with(Field::Proto, one(icmp))
+                .with(Field::Icmp, RangeSet::of(0, 65_535)),
+            [Field::Proto, Field::Ttl, Field::Dscp, Field::Length]
+                .into_iter()
+                .fold(any.clone(), |space, field| space.with(field, unread(field))),
+        ]
     }
 
     /// Packets with a transport header, and whole ones of protocols without.

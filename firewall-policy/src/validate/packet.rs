@@ -5,7 +5,7 @@ use super::shape::{Cx, Keys, Table, boolean, integer, word};
 use crate::ast::{Node, Value};
 use crate::diag::codes;
 use crate::limit::Rate;
-use firewall_common::abi::{PacketConfig, essential_bit, fragments, tunnels};
+use firewall_common::abi::{PacketConfig, essential_bit, fragments, malformed, tunnels};
 use firewall_common::verdict::Verdict;
 
 const VERDICTS: &[(&str, Verdict)] = &[("pass", Verdict::PASS), ("drop", Verdict::DROP)];
@@ -126,10 +126,26 @@ fn essential(cx: &mut Cx<'_>, node: &Node<'_>, start: u32) -> Option<u32> {
     bits
 }
 
+/// Reads `malformed:`. `pass`, which went past bans and rules, is a word of old for `rules`.
+fn malformed(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<u32> {
+    const WORDS: &[(&str, u32)] = &[("drop", malformed::DROP), ("rules", malformed::RULES)];
+    if node.scalar() == Some("pass") {
+        cx.sink
+            .warning(
+                &codes::MALFORMED_PASS,
+                node.span,
+                "`malformed: pass` is read as `malformed: rules`",
+            )
+            .help("write `rules`: bans, then rules that name nothing but what could be read, then the default");
+        return Some(malformed::RULES);
+    }
+    word(cx, node, "malformed", WORDS, &[])
+}
+
 /// Reads `packet:`. `drops` is whether the policy's default is drop, on which defaults depend.
 pub(super) fn knobs(cx: &mut Cx<'_>, node: Option<&Node<'_>>, drops: bool) -> PacketConfig {
     let mut config = PacketConfig {
-        malformed: u32::from(Verdict::DROP.0),
+        malformed: malformed::DROP,
         fragments: if drops {
             fragments::DROP
         } else {
@@ -145,9 +161,9 @@ pub(super) fn knobs(cx: &mut Cx<'_>, node: Option<&Node<'_>>, drops: bool) -> Pa
         return config;
     };
     if let Some(node) = table.get("malformed")
-        && let Some(verdict) = word(cx, node, "malformed", VERDICTS, &[])
+        && let Some(choice) = malformed(cx, node)
     {
-        config.malformed = u32::from(verdict.0);
+        config.malformed = choice;
     }
     if let Some(node) = table.get("fragments") {
         let words = [

@@ -244,7 +244,7 @@ pub(crate) fn policy(seed: u64, rules: usize, style: Style) -> Policy {
         default_verdict: random.pick(&[Verdict::PASS, Verdict::DROP]),
         essential: random.below(32) as u32,
         packet: PacketConfig {
-            malformed: random.below(2) as u32,
+            malformed: random.below(3) as u32,
             fragments: fragments::PASS,
             drop_ip_options: random.below(2) as u32,
             vlan_depth: 2,

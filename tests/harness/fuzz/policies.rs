@@ -40,25 +40,25 @@ pub fn policies() -> Result<Vec<Case>> {
         ("drop", "{fragments: pass, ip_options: pass}"),
         (
             "drop",
-            "{malformed: pass, fragments: pass, ip_options: pass}",
+            "{malformed: rules, fragments: pass, ip_options: pass}",
         ),
         (
             "pass",
-            "{malformed: pass, fragments: drop, ip_options: drop}",
+            "{malformed: rules, fragments: drop, ip_options: drop}",
         ),
         ("pass", "{vlan_depth: 0, ipv6_ext_max: 0, ip_options: pass}"),
         (
             "drop",
-            "{vlan_depth: 1, ipv6_ext_max: 1, fragments: pass, malformed: pass}",
+            "{vlan_depth: 1, ipv6_ext_max: 1, fragments: pass, malformed: rules}",
         ),
         ("pass", "{vlan_depth: 8, ipv6_ext_max: 16}"),
         ("drop", "{tunnels: inner}"),
         (
             "pass",
-            "{tunnels: inner, malformed: pass, fragments: pass, ip_options: pass}",
+            "{tunnels: inner, malformed: rules, fragments: pass, ip_options: pass}",
         ),
         ("drop", "{fragments: follow-first}"),
-        ("pass", "{fragments: follow-first, malformed: pass}"),
+        ("pass", "{fragments: follow-first, malformed: rules}"),
     ];
     for (default, packet) in variants {
         let mut text =
@@ -99,7 +99,7 @@ pub fn policies() -> Result<Vec<Case>> {
         cases.push(Case::new(format!("without {off}"), parse(&text)?)?);
     }
     for packet in [
-        "{malformed: pass, fragments: pass, ip_options: pass}",
+        "{malformed: rules, fragments: pass, ip_options: pass}",
         "{tunnels: inner, fragments: follow-first}",
     ] {
         let text = format!(

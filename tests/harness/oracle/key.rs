@@ -1,6 +1,6 @@
 //! A packet in the form in which the rule oracle takes it.
 
-use super::{Packet, Part};
+use super::{Packet, Part, Read};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_policy::rule::{AddrSet, Policy};
@@ -21,10 +21,14 @@ pub(super) fn of(policy: &Policy, packet: &Packet, zone: u32) -> PacketKey {
     (key.src_hi, key.src_lo) = ((source >> 64) as u64, source as u64);
     (key.dst_hi, key.dst_lo) = ((destination >> 64) as u64, destination as u64);
     let mut put = |field: Field, value: u32| key.fields[field as usize] = value;
-    put(Field::Proto, packet.proto.into());
-    put(Field::Ttl, packet.ttl.into());
-    put(Field::Dscp, packet.dscp.into());
-    put(Field::Length, packet.length as u32);
+    if packet.read >= Read::Header {
+        put(Field::Ttl, packet.ttl.into());
+        put(Field::Dscp, packet.dscp.into());
+        put(Field::Length, packet.length as u32);
+    }
+    if packet.read >= Read::Protocol {
+        put(Field::Proto, packet.proto.into());
+    }
     put(Field::Zone, zone);
     put(Field::SourceSets, sets(policy, packet.source));
     put(Field::DestinationSets, sets(policy, packet.destination));
@@ -32,6 +36,7 @@ pub(super) fn of(policy: &Policy, packet: &Packet, zone: u32) -> PacketKey {
         Part::Whole => 0,
         Part::First => 1,
         Part::Later => 2,
+        Part::Unknown => 3,
     };
     put(Field::Fragment, part);
     if let Some(vlan) = packet.vlan {

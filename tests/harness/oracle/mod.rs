@@ -61,7 +61,8 @@ type Anomaly = &'static str;
 #[derive(Clone, Copy, Debug)]
 struct Knobs {
     drops_by_default: bool,
-    malformed_passes: bool,
+    /// Rules judge malformed packets by what can be read of them.
+    malformed_judged: bool,
     fragments_pass: bool,
     fragments_follow: bool,
     options_pass: bool,
@@ -81,7 +82,7 @@ impl Knobs {
         let essential = |bit: u32| policy.essential >> bit & 1 == 1;
         Self {
             drops_by_default: policy.default_verdict.name() == "drop",
-            malformed_passes: policy.packet.malformed == 0,
+            malformed_judged: policy.packet.malformed == 2,
             fragments_pass: policy.packet.fragments != 0,
             fragments_follow: policy.packet.fragments == 2,
             options_pass: policy.packet.drop_ip_options == 0,
@@ -105,9 +106,24 @@ enum Part {
     First,
     /// Any other fragment: data, whatever it looks like.
     Later,
+    /// That cannot be read.
+    Unknown,
 }
 
-/// An IP packet that is in order.
+/// How far a packet can be read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Read {
+    /// Its lengths contradict each other: only the addresses are believed.
+    Addresses,
+    /// The IP header; what follows its extension headers was not reached.
+    Header,
+    /// The protocol, and of the transport header what is there, which is not in order.
+    Protocol,
+    /// All of it.
+    All,
+}
+
+/// An IP packet: one that is in order, or what can be read of one that is not.
 #[derive(Clone, Debug)]
 struct Packet {
     /// VLAN id, unless the frame is untagged or has priority tags only.
@@ -132,6 +148,48 @@ struct Packet {
     tcp_flags: Option<u8>,
     /// Type and code of ICMP or ICMPv6.
     icmp: Option<(u8, u8)>,
+    /// What is wrong with it, if rules judge it all the same.
+    anomaly: Option<Anomaly>,
+    read: Read,
+}
+
+impl Packet {
+    /// Between two hosts, and nothing else known.
+    const fn between(source: IpAddr, destination: IpAddr) -> Self {
+        Self {
+            vlan: None,
+            source,
+            destination,
+            proto: 0,
+            ttl: 0,
+            dscp: 0,
+            length: 0,
+            part: Part::Unknown,
+            has_fragment_header: false,
+            fragment: None,
+            payload: Vec::new(),
+            ports: None,
+            tcp_flags: None,
+            icmp: None,
+            anomaly: None,
+            read: Read::Addresses,
+        }
+    }
+
+    /// Something is wrong with it that does not keep one from reading on.
+    fn suffers(&mut self, anomaly: Anomaly, knobs: &Knobs) -> Result<(), Anomaly> {
+        if !knobs.malformed_judged {
+            return Err(anomaly);
+        }
+        self.anomaly.get_or_insert(anomaly);
+        Ok(())
+    }
+
+    /// It cannot be read on.
+    fn ends(mut self, anomaly: Anomaly, knobs: &Knobs) -> Result<Self, Anomaly> {
+        self.suffers(anomaly, knobs)?;
+        Ok(self)
+    }
 }
 
 /// A fragment of a datagram.
@@ -186,17 +244,31 @@ fn as_written(policy: &Policy, seen: &mut Seen, frame: &[u8], zone: u32) -> Judg
         }
         Ok(Content::Ip(packet)) => packet,
     };
-    let judgement = match essential::packet(&packet, &knobs) {
+    let mut packet = packet;
+    let essential = match packet.anomaly {
+        Some(_) => Ok(None),
+        None => essential::packet(&packet, &knobs),
+    };
+    let essential = match essential {
+        Err(anomaly) if knobs.malformed_judged => {
+            packet.anomaly = Some(anomaly);
+            Ok(None)
+        }
+        other => other,
+    };
+    // A malformed fragment follows nothing and leaves no trace.
+    let follows = knobs.fragments_follow && packet.anomaly.is_none();
+    let judgement = match essential {
         Err(anomaly) => return without_rule(anomaly_passes(anomaly, &knobs), anomaly),
         Ok(Some(reason)) => without_rule(true, reason),
-        Ok(None) if packet.part == Part::Later && knobs.fragments_follow => {
-            without_rule(true, "fragment")
-        }
+        Ok(None) if packet.part == Part::Later && follows => without_rule(true, "fragment"),
         Ok(None) => {
             let mut judgement = by_headers(policy, &knobs, &packet, zone);
             if judgement.reason == "reject" {
                 let start = link::untag(frame, &knobs).map_or(0, |(.., ip)| frame.len() - ip.len());
-                judgement.answer = answer::to(frame, start, &packet);
+                if packet.anomaly.is_none() {
+                    judgement.answer = answer::to(frame, start, &packet);
+                }
                 if judgement.answer.is_none() {
                     judgement.reason = "reject-silent";
                 }
@@ -204,9 +276,7 @@ fn as_written(policy: &Policy, seen: &mut Seen, frame: &[u8], zone: u32) -> Judg
             judgement
         }
     };
-    if knobs.fragments_follow
-        && let Some(objection) = seen.objection(&packet, zone, judgement.passes)
-    {
+    if follows && let Some(objection) = seen.objection(&packet, zone, judgement.passes) {
         return Judgement {
             counted: judgement.counted,
             ..without_rule(false, objection)
@@ -249,6 +319,9 @@ fn by_rules(policy: &Policy, knobs: &Knobs, packet: &Packet, zone: u32) -> Judge
             "reject" => (false, "reject"),
             action => (action == "pass", "rule"),
         },
+        None if packet.anomaly.is_some() => {
+            (!knobs.drops_by_default, packet.anomaly.unwrap_or_default())
+        }
         None if packet.part == Part::Later => (true, "fragment"),
         None => (!knobs.drops_by_default, "no-match"),
     };
@@ -273,15 +346,18 @@ fn parse(frame: &[u8], knobs: &Knobs) -> Result<Content, Anomaly> {
 }
 
 fn with_transport(mut packet: Packet, knobs: &Knobs) -> Result<Content, Anomaly> {
-    transport::read(&mut packet)?;
+    if packet.read >= Read::Protocol {
+        transport::read(&mut packet, knobs)?;
+    }
     if packet.part == Part::First && !knobs.fragments_pass {
         return Err("fragment");
     }
     Ok(Content::Ip(packet))
 }
 
-/// `packet.malformed: pass` is about what is wrong by the standards; what another knob forbids
-/// never passes, nor what hides behind a header that kernels read in two ways.
+/// Of what not even addresses can be read no rule knows, but the default does, if the policy leaves it
+/// to them. What another knob forbids never passes, nor what hides behind a header that kernels read
+/// in two ways.
 fn anomaly_passes(anomaly: Anomaly, knobs: &Knobs) -> bool {
     let others = [
         "vlan-depth",
@@ -290,7 +366,7 @@ fn anomaly_passes(anomaly: Anomaly, knobs: &Knobs) -> bool {
         "fragment",
         "frag-hidden",
     ];
-    knobs.malformed_passes && !others.contains(&anomaly)
+    knobs.malformed_judged && !knobs.drops_by_default && !others.contains(&anomaly)
 }
 
 /// The 16-bit number at `at`. The caller has seen that it is there.

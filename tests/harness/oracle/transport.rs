@@ -1,71 +1,70 @@
 //! TCP (RFC 9293), UDP (RFC 768), SCTP (RFC 9260), ICMP (RFC 792) and ICMPv6 (RFC 4443).
 
-use super::{Anomaly, Packet, Part, be16};
+use super::{Anomaly, Knobs, Packet, Part, Read, be16};
 
 /// Reads the transport header, if the packet has one.
-pub(super) fn read(packet: &mut Packet) -> Result<(), Anomaly> {
+pub(super) fn read(packet: &mut Packet, knobs: &Knobs) -> Result<(), Anomaly> {
+    packet.read = Read::All;
     if packet.part == Part::Later {
         return Ok(());
     }
+    for anomaly in anomalies(packet) {
+        packet.suffers(anomaly, knobs)?;
+        packet.read = Read::Protocol;
+    }
+    Ok(())
+}
+
+/// Takes down what the transport header says; all that is wrong with it, in order.
+fn anomalies(packet: &mut Packet) -> Vec<Anomaly> {
     let is_first = packet.part == Part::First;
+    let cut = if is_first { "frag-tiny" } else { "truncated" };
     let bytes = packet.payload.as_slice();
-    let needs = |length: usize| {
-        if bytes.len() >= length {
-            Ok(())
-        } else if is_first {
-            Err("frag-tiny")
-        } else {
-            Err("truncated")
-        }
+    let shortest = match (packet.proto, packet.source.is_ipv4()) {
+        (6, _) => 20,
+        (17, _) | (1, true) | (58, false) => 8,
+        (132, _) => 12,
+        _ => return Vec::new(),
     };
-    match (packet.proto, packet.source.is_ipv4()) {
-        (6, _) => {
-            needs(20)?;
+    // Ports come first, in protocols that have any, and are known of a header that is cut behind.
+    if [6, 17, 132].contains(&packet.proto) && bytes.len() >= 4 {
+        packet.ports = Some((be16(bytes, 0), be16(bytes, 2)));
+    }
+    if bytes.len() < shortest {
+        return vec![cut];
+    }
+    let mut wrong = Vec::new();
+    match packet.proto {
+        6 => {
+            packet.tcp_flags = Some(bytes[13]);
             let header_length = usize::from(bytes[12] / 16) * 4;
             if header_length < 20 {
-                return Err("bad-header-len");
-            }
-            if header_length > bytes.len() {
-                return Err(if is_first {
-                    "frag-tiny"
-                } else {
-                    "bad-header-len"
-                });
+                wrong.push("bad-header-len");
+            } else if header_length > bytes.len() {
+                wrong.push(if is_first { cut } else { "bad-header-len" });
             }
             if !are_possible(bytes[13]) {
-                return Err("tcp-flags");
+                wrong.push("tcp-flags");
             }
-            let (source, destination) = (be16(bytes, 0), be16(bytes, 2));
-            if source == 0 || destination == 0 {
-                return Err("port-zero");
+            if be16(bytes, 0) == 0 || be16(bytes, 2) == 0 {
+                wrong.push("port-zero");
             }
-            packet.tcp_flags = Some(bytes[13]);
-            packet.ports = Some((source, destination));
         }
-        (17, _) => {
-            needs(8)?;
+        17 => {
             let length = usize::from(be16(bytes, 4));
             // The length is the whole datagram's, of which the first fragment has the beginning.
             if length < 8 || (length > bytes.len() && !is_first) {
-                return Err("bad-length");
+                wrong.push("bad-length");
             }
             // Source port 0 is allowed: no answer is wanted.
             if be16(bytes, 2) == 0 {
-                return Err("port-zero");
+                wrong.push("port-zero");
             }
-            packet.ports = Some((be16(bytes, 0), be16(bytes, 2)));
         }
-        (132, _) => {
-            needs(12)?;
-            packet.ports = Some((be16(bytes, 0), be16(bytes, 2)));
-        }
-        (1, true) | (58, false) => {
-            needs(8)?;
-            packet.icmp = Some((bytes[0], bytes[1]));
-        }
-        _ => {}
+        132 => {}
+        _ => packet.icmp = Some((bytes[0], bytes[1])),
     }
-    Ok(())
+    wrong
 }
 
 /// Whether a sane host sends these TCP flags. PSH, URG and the ECN bits go with all of them.

@@ -1,11 +1,14 @@
 //! What a tunnel carries: IP in IP (RFC 2003, RFC 4213, RFC 2473), GRE (RFC 2784, RFC 2890), VXLAN
 //! (RFC 7348).
 
-use super::{Anomaly, Content, Knobs, Packet, Part, be16, ip, link, with_transport};
+use super::{Anomaly, Content, Knobs, Packet, Part, Read, be16, ip, link, with_transport};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// What `outer` carries, if it is a tunnel.
 pub(super) fn content(outer: &Packet, knobs: &Knobs) -> Result<Option<Content>, Anomaly> {
+    if outer.read < Read::Protocol {
+        return Ok(None);
+    }
     let is_vxlan = outer.proto == 17 && outer.ports.is_some_and(|(_, to)| to == 4789);
     if ![4, 41, 47].contains(&outer.proto) && !is_vxlan {
         return Ok(None);
@@ -18,12 +21,13 @@ pub(super) fn content(outer: &Packet, knobs: &Knobs) -> Result<Option<Content>, 
         4 => network(0x0800, bytes, outer.vlan, knobs)?,
         41 => network(0x86dd, bytes, outer.vlan, knobs)?,
         47 => gre(bytes, outer.vlan, knobs)?,
-        _ => vxlan(bytes, knobs)?,
+        _ => vxlan(bytes, outer.read == Read::All, knobs)?,
     };
-    if let Content::Ip(inner) = &content
+    let mut content = content;
+    if let Content::Ip(inner) = &mut content
         && inner.source == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
     {
-        return Err("bogon");
+        inner.suffers("bogon", knobs)?;
     }
     Ok(Some(content))
 }
@@ -66,9 +70,13 @@ fn gre(bytes: &[u8], vlan: Option<u16>, knobs: &Knobs) -> Result<Content, Anomal
     }
 }
 
-fn vxlan(bytes: &[u8], knobs: &Knobs) -> Result<Content, Anomaly> {
-    // Behind the datagram there may be padding, inside the IP packet.
-    let datagram = &bytes[..usize::from(be16(bytes, 4))];
+fn vxlan(bytes: &[u8], is_in_order: bool, knobs: &Knobs) -> Result<Content, Anomaly> {
+    // Behind the datagram there may be padding, inside the IP packet. A length that is wrong says
+    // nothing.
+    let datagram = match is_in_order {
+        true => &bytes[..usize::from(be16(bytes, 4))],
+        false => bytes,
+    };
     if datagram.len() < 16 {
         return Err("truncated");
     }

@@ -35,4 +35,10 @@ codes! { WARNINGS:
          test that holds only with such a rule is not run."
         wrong "- {name: party, proto: udp, port: 5000, expires: 2001-01-31, action: pass}\n"
         right "- {name: party, proto: udp, port: 5000, expires: 2999-01-31, action: pass}\n";
+    MALFORMED_PASS "FW0207" "malformed frames that would go past bans and rules"
+        "Under `pass`, whoever broke a header got past every ban and every rule. It is read as `rules`: a \
+         malformed frame meets the bans, and the rules that name nothing but what could be read of it; \
+         the default decides about the rest."
+        wrong "default: {in: drop}\npacket: {malformed: pass}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n"
+        right "default: {in: drop}\npacket: {malformed: rules}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n";
 }
