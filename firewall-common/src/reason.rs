@@ -85,7 +85,7 @@ reasons! {
     11 BAD_LENGTH      "bad-length"       Malformed "IP, UDP or TCP length contradicts the bytes that are there.";
     12 VLAN_DEPTH      "vlan-depth"       VlanDepth "More VLAN tags than packet.vlan_depth.";
     13 IP_OPTIONS      "ip-options"       IpOptions "IPv4 header with options.";
-    14 SOURCE_ROUTE    "source-route"     Malformed "Loose or strict source route, or an IPv6 type 0 routing header (RFC 5095).";
+    14 SOURCE_ROUTE    "source-route"     Malformed "Loose or strict source route, an IPv6 routing header with segments left, or one of type 0 (RFC 5095).";
     15 EXT_CHAIN       "ext-chain"        ExtMax    "More IPv6 extension headers than packet.ipv6_ext_max.";
     16 EXT_ORDER       "ext-order"        Malformed "An IPv6 extension header where RFC 8200 forbids it.";
     17 JUMBOGRAM       "jumbogram"        Malformed "IPv6 payload length 0: a jumbogram, or a forgery of one.";

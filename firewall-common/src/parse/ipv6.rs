@@ -223,7 +223,8 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
         if current == HOP_BY_HOP && self.count != 0 {
             self.anomaly(Reason::EXT_ORDER)?;
         }
-        if current == ROUTING && header.u8::<2>() == 0 {
+        // Type 0 even at its last stop (RFC 5095); any other as long as it has a next one.
+        if current == ROUTING && (header.u8::<2>() == 0 || header.u8::<3>() != 0) {
             self.anomaly(Reason::SOURCE_ROUTE)?;
         }
         self.count = self.machine.forget(self.count + 1);

@@ -12,18 +12,18 @@ pub(super) fn headers(table: &mut Table) {
     table.seen_through("E19", what, behind(2), |port| {
         after6(0, &joined(&[&extension(60), &extension(6), &syn(port)]))
     });
-    for left in [0, 1] {
+    for (kind, left) in [(0, 0), (0, 1), (2, 1), (3, 1), (4, 1), (4, 255), (253, 2)] {
         for port in [22, 80] {
-            let frame = after6(43, &joined(&[&routing(6, 0, left), &syn(port)]));
-            let what = format!("routing header type 0, {left} left");
+            let frame = after6(43, &joined(&[&routing(6, kind, left), &syn(port)]));
+            let what = format!("routing header type {kind}, {left} left");
             let meaning = behind(1).syn(port).but(Reason::SOURCE_ROUTE);
             table.add("E20", what, frame, meaning);
         }
     }
-    for (kind, left) in [(2, 1), (4, 0)] {
+    for kind in [2, 3, 4, 253] {
         let what = format!("routing header type {kind}");
         table.seen_through("E20", &what, behind(1), |port| {
-            after6(43, &joined(&[&routing(6, kind, left), &syn(port)]))
+            after6(43, &joined(&[&routing(6, kind, 0), &syn(port)]))
         });
     }
     table.seen_through(

@@ -152,7 +152,8 @@ impl Generator {
             let offset = self.random.pick(&[0u16, 1, 8, 9, 16, 1440, 0xfff8]);
             header[2..4].copy_from_slice(&offset.to_be_bytes());
         } else if kind == 43 {
-            header[2] = self.random.pick(&[0, 2, 4]);
+            header[2] = self.random.pick(&[0, 2, 3, 4]);
+            header[3] = self.random.pick(&[0, 0, 0, 1, 255]);
         }
         frame[20] = kind;
         let grown = u16::from_be_bytes([frame[18], frame[19]]).wrapping_add(length as u16);

@@ -254,7 +254,8 @@ impl<'a> Chain<'a> {
         };
         match kind {
             0 if self.count > 0 => chain.suffers("ext-order", knobs)?,
-            43 if header[2] == 0 => chain.suffers("source-route", knobs)?,
+            // Somebody else is to have it next; type 0 is abolished (RFC 5095).
+            43 if header[2] == 0 || header[3] > 0 => chain.suffers("source-route", knobs)?,
             44 if self.hides => return Err("frag-hidden"),
             44 => {
                 let offset = usize::from(be16(header, 2) / 8 * 8);
