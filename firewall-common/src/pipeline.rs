@@ -171,10 +171,7 @@ fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outc
         return Outcome::without_rule(Verdict::DROP, Reason::BANNED, port);
     }
     let part = packet.key.field(Field::Fragment);
-    // A malformed fragment follows nothing and leaves no trace.
-    let follows = machine.constant(|config| &config.packet.fragments)
-        == abi::fragments::FOLLOW_FIRST
-        && !is_malformed(machine, packet);
+    let follows = follows_first(machine, packet);
     let outcome = if essential != NOT_ESSENTIAL {
         Outcome::without_rule(Verdict::PASS, Reason(essential as u8), port)
     } else if follows && part == fragment::LATER {
@@ -185,6 +182,20 @@ fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outc
     if !follows || part == fragment::WHOLE {
         return outcome;
     }
+    followed(machine, packet, outcome)
+}
+
+/// Whether the policy has later fragments follow their first. A malformed one follows nothing and
+/// leaves no trace.
+#[inline(always)]
+fn follows_first<M: Machine>(machine: &M, packet: &Packet) -> bool {
+    machine.constant(|config| &config.packet.fragments) == abi::fragments::FOLLOW_FIRST
+        && !is_malformed(machine, packet)
+}
+
+/// The outcome for a fragment, if the others of its datagram leave it that.
+#[inline(always)]
+fn followed<M: Machine>(machine: &M, packet: &Packet, outcome: Outcome) -> Outcome {
     match machine.judge_fragment(packet, outcome.verdict.0 == Verdict::PASS.0) {
         GOES_ON => outcome,
         reason => bad(machine, Reason(reason as u8)),
@@ -311,12 +322,22 @@ fn tunnelled<M: Machine, F: Frame>(
                 let port = counted_port(packet);
                 return Outcome::without_rule(Verdict::DROP, Reason::BANNED, port);
             }
-            let mut inner = by_rules(machine, packet);
+            // The host puts fragments together in one place, wherever they have come from.
+            let part = packet.key.field(Field::Fragment);
+            let follows = follows_first(machine, packet);
+            let mut inner = if follows && part == fragment::LATER {
+                Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, NO_PORT)
+            } else {
+                by_rules(machine, packet)
+            };
             // Who is in the tunnel is not who sent the frame.
             if inner.reason.0 == Reason::REJECT.0 {
                 inner.reason = Reason::REJECT_SILENT;
             } else if inner.reason.0 == Reason::SYN_COOKIE.0 {
                 (inner.verdict, inner.reason) = (Verdict::PASS, Reason::RULE);
+            }
+            if follows && part != fragment::WHOLE {
+                inner = followed(machine, packet, inner);
             }
             inner
         }

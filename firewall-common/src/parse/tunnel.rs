@@ -1,5 +1,6 @@
 //! Packets inside packets: IP in IP (RFC 2003, RFC 4213, RFC 2473), GRE (RFC 2784, RFC 2890) and
-//! VXLAN (RFC 7348), for policies with `tunnels: inner`.
+//! VXLAN (RFC 7348), for policies with `tunnels: inner`. IPv6 in IPv6 behind a routing header, which
+//! Linux unpacks where `seg6_enabled` or `rpl_seg_enabled` is set, is IP in IP like any other.
 //!
 //! One level: a tunnel inside a tunnel is a packet like any other. An inner packet has to lie inside
 //! the outer one, as a transport header has to.
@@ -28,6 +29,8 @@ const GRE_KEY: u32 = 0x2000;
 const GRE_SEQUENCE: u32 = 0x1000;
 /// GRE: source routes of RFC 1701, which RFC 2784 abolished.
 const GRE_ROUTING: u32 = 0x4000;
+/// GRE: the packet that a router hands to a cache (draft-wilson-wrec-wccp-v2). Linux takes it for IP.
+const GRE_WCCP: u32 = 0x883e;
 /// GRE: version. 0, or 1 in PPTP.
 const GRE_VERSION: u32 = 7;
 
@@ -135,7 +138,7 @@ fn content<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> Con
     match key.field(Field::Proto) {
         proto::IPIP => {}
         proto::IPV6 => content.ethertype = ethertype::IPV6,
-        proto::GRE => gre(frame, &mut content),
+        proto::GRE => gre(frame, key.is_v6 != 0, &mut content),
         _ => {
             // A length that is wrong says nothing: the packet's does.
             let is_believed = !rules_judge_malformed(machine) || packet.is_sound();
@@ -145,9 +148,9 @@ fn content<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> Con
     content
 }
 
-/// A GRE header at `content.start`.
+/// A GRE header at `content.start`, behind an IPv6 header if `v6`.
 #[inline(always)]
-fn gre<F: Frame>(frame: &F, content: &mut Content) {
+fn gre<F: Frame>(frame: &F, v6: bool, content: &mut Content) {
     let Some(header) = within::<F, 4>(frame, content) else {
         content.refused = Reason::TRUNCATED.0;
         return;
@@ -163,6 +166,24 @@ fn gre<F: Frame>(frame: &F, content: &mut Content) {
     } else {
         0
     };
+    if content.ethertype == GRE_WCCP && flags == 0 {
+        wccp(frame, v6, content);
+    }
+}
+
+/// What a router hands on: IP of the same family, in the second version of WCCP behind four bytes for
+/// the cache. Which version it is, Linux tells by the first half byte (gre_parse_header), and so must
+/// whoever stands in front of it.
+#[inline(always)]
+fn wccp<F: Frame>(frame: &F, v6: bool, content: &mut Content) {
+    let Some(first) = within::<F, 1>(frame, content) else {
+        content.refused = Reason::TRUNCATED.0;
+        return;
+    };
+    if first.u8::<0>() >> 4 != 4 {
+        content.start += 4;
+    }
+    content.ethertype = if v6 { ethertype::IPV6 } else { ethertype::IPV4 };
 }
 
 /// A UDP header and a VXLAN header at `content.start`.

@@ -1,6 +1,7 @@
 //! Oddities of transport headers, packets that end in them, and packets in packets.
 
 use super::frames::{Frame, Ipv4, ethernet, ipv6, udp};
+use super::ipv6::routing;
 use super::{
     DST4, Meaning, SRC4, Table, address6, after6, base4, base6, header4, joined, patched, syn,
 };
@@ -151,6 +152,39 @@ pub(super) fn tunnels(table: &mut Table) {
             in4(47, &joined(&[&[0, 0, 8, 0], &inner4])),
             Meaning::v4(47).carrying(Family::V4, port),
         );
+        // WCCP, in both versions; over IPv6 Linux skips the four bytes always.
+        for (what, redirect) in [("", &[][..]), (" with its header", &[0x20, 1, 2, 3])] {
+            table.add(
+                "E33",
+                format!("GRE of WCCP{what}"),
+                in4(47, &joined(&[&[0, 0, 0x88, 0x3e], redirect, &inner4])),
+                Meaning::v4(47).carrying(Family::V4, port),
+            );
+        }
+        table.add(
+            "E33",
+            "GRE of WCCP over IPv6",
+            after6(
+                47,
+                &joined(&[&[0, 0, 0x88, 0x3e], &[0x20, 1, 2, 3], &inner6]),
+            ),
+            Meaning::v6(47).carrying(Family::V6, port),
+        );
+        // Linux unpacks these without a device, where segments are allowed.
+        for kind in [3, 4] {
+            table.add(
+                "E43",
+                format!("IPv6 in IPv6 behind a routing header of type {kind}"),
+                after6(43, &joined(&[&routing(41, kind, 0), &inner6])),
+                Meaning::v6(41).extensions(1).carrying(Family::V6, port),
+            );
+            table.add(
+                "E43",
+                format!("IPv4 in IPv6 behind a routing header of type {kind}"),
+                after6(43, &joined(&[&routing(4, kind, 0), &inner4])),
+                Meaning::v6(4).extensions(1).carrying(Family::V4, port),
+            );
+        }
         let vxlan = joined(&[&[8, 0, 0, 0, 0, 0, 1, 0], &base4(port)]);
         let meaning = Meaning::v4(17)
             .ports(40_000, 4789)

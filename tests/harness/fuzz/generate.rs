@@ -259,9 +259,17 @@ impl Generator {
                     .pick(&[0u16, 0, 0x8000, 0x2000, 0x1000, 0xb000, 0x4000, 1]);
                 let mut gre = flags.to_be_bytes().to_vec();
                 let whole = self.random.one_in(3);
-                gre.extend(if whole { vec![0x65, 0x58] } else { kind });
+                let redirected = !whole && self.random.one_in(4);
+                gre.extend(match (whole, redirected) {
+                    (true, _) => vec![0x65, 0x58],
+                    (_, true) => vec![0x88, 0x3e],
+                    _ => kind,
+                });
                 let options = (flags & 0xb000).count_ones() as usize;
                 gre.resize(4 + 4 * options, 0);
+                if redirected && self.random.one_in(2) {
+                    gre.extend([self.random.byte(), 1, 2, 3]);
+                }
                 gre.extend(if whole { inside } else { packet });
                 (47, gre)
             }

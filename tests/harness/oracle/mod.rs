@@ -263,7 +263,7 @@ fn as_written(policy: &Policy, seen: &mut Seen, frame: &[u8], zone: u32) -> Judg
         Ok(Some(reason)) => without_rule(true, reason),
         Ok(None) if packet.part == Part::Later && follows => without_rule(true, "fragment"),
         Ok(None) => {
-            let mut judgement = by_headers(policy, &knobs, &packet, zone);
+            let mut judgement = by_headers(policy, &knobs, seen, &packet, zone);
             if judgement.reason == "reject" {
                 let start = link::untag(frame, &knobs).map_or(0, |(.., ip)| frame.len() - ip.len());
                 if packet.anomaly.is_none() {
@@ -286,7 +286,13 @@ fn as_written(policy: &Policy, seen: &mut Seen, frame: &[u8], zone: u32) -> Judg
 }
 
 /// By the outer headers, and where the policy looks into tunnels, by the inner ones, too.
-fn by_headers(policy: &Policy, knobs: &Knobs, packet: &Packet, zone: u32) -> Judgement {
+fn by_headers(
+    policy: &Policy,
+    knobs: &Knobs,
+    seen: &mut Seen,
+    packet: &Packet,
+    zone: u32,
+) -> Judgement {
     let outer = by_rules(policy, knobs, packet, zone);
     if !outer.passes || !knobs.looks_into_tunnels {
         return outer;
@@ -297,7 +303,7 @@ fn by_headers(policy: &Policy, knobs: &Knobs, packet: &Packet, zone: u32) -> Jud
         Ok(None) => return outer,
         Err(anomaly) => Judgement::without_rule(anomaly_passes(anomaly, knobs), anomaly),
         Ok(Some(Content::Other(..))) => Judgement::without_rule(!knobs.drops_by_default, "non-ip"),
-        Ok(Some(Content::Ip(inner))) => by_rules(policy, knobs, &inner, zone),
+        Ok(Some(Content::Ip(inner))) => in_a_tunnel(policy, knobs, seen, &inner, zone),
     };
     // Who is in the tunnel is not who has sent the frame.
     let reason = match inside.reason {
@@ -310,6 +316,29 @@ fn by_headers(policy: &Policy, knobs: &Knobs, packet: &Packet, zone: u32) -> Jud
         reason,
         ..inside
     }
+}
+
+/// A packet in a tunnel. Its fragments are put together in the same place as those outside.
+fn in_a_tunnel(
+    policy: &Policy,
+    knobs: &Knobs,
+    seen: &mut Seen,
+    inner: &Packet,
+    zone: u32,
+) -> Judgement {
+    let follows = knobs.fragments_follow && inner.anomaly.is_none();
+    let judgement = if follows && inner.part == Part::Later {
+        Judgement::without_rule(true, "fragment")
+    } else {
+        by_rules(policy, knobs, inner, zone)
+    };
+    if follows && let Some(objection) = seen.objection(inner, zone, judgement.passes) {
+        return Judgement {
+            counted: judgement.counted,
+            ..Judgement::without_rule(false, objection)
+        };
+    }
+    judgement
 }
 
 fn by_rules(policy: &Policy, knobs: &Knobs, packet: &Packet, zone: u32) -> Judgement {

@@ -20,7 +20,7 @@ pub(super) fn content(outer: &Packet, knobs: &Knobs) -> Result<Option<Content>, 
     let content = match outer.proto {
         4 => network(0x0800, bytes, outer.vlan, knobs)?,
         41 => network(0x86dd, bytes, outer.vlan, knobs)?,
-        47 => gre(bytes, outer.vlan, knobs)?,
+        47 => gre(bytes, outer, knobs)?,
         _ => vxlan(bytes, outer.read == Read::All, knobs)?,
     };
     let mut content = content;
@@ -47,7 +47,7 @@ fn network(
     with_transport(packet, knobs)
 }
 
-fn gre(bytes: &[u8], vlan: Option<u16>, knobs: &Knobs) -> Result<Content, Anomaly> {
+fn gre(bytes: &[u8], outer: &Packet, knobs: &Knobs) -> Result<Content, Anomaly> {
     if bytes.len() < 4 {
         return Err("truncated");
     }
@@ -66,7 +66,19 @@ fn gre(bytes: &[u8], vlan: Option<u16>, knobs: &Knobs) -> Result<Content, Anomal
     let payload = bytes.get(length..).unwrap_or_default();
     match be16(bytes, 2) {
         0x6558 => ethernet(payload, knobs),
-        ethertype => network(ethertype, payload, vlan, knobs),
+        // WCCP: for Linux, IP of the outer family, behind four bytes unless it begins like IPv4.
+        0x883e if flags == 0 => {
+            let first = payload.first().ok_or("truncated")?;
+            let from = if first / 16 == 4 { 0 } else { 4 };
+            let ethertype = if outer.source.is_ipv4() {
+                0x0800
+            } else {
+                0x86dd
+            };
+            let packet = payload.get(from..).unwrap_or_default();
+            network(ethertype, packet, outer.vlan, knobs)
+        }
+        ethertype => network(ethertype, payload, outer.vlan, knobs),
     }
 }
 
