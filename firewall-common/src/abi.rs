@@ -200,6 +200,8 @@ pub struct FamilyConfig {
     pub levels: u32,
     /// Number of lanes, 1 to [`crate::classify::LANES`].
     pub lanes: u32,
+    /// How many rounds the walk can need for one packet: see [`crate::classify`].
+    pub rounds: u32,
     /// Source address.
     pub src: AddrConfig,
     /// Destination address.
@@ -314,6 +316,9 @@ pub struct Config {
     pub has_next: u32,
     /// One of [`has_limit`].
     pub has_limit: u32,
+    /// How many of the rules in the [`LimitEntry`] table that let it go on one packet can match, at
+    /// most [`LIMITS_PASSED`].
+    pub limits_passed: u32,
     /// 1 if some limit bans.
     pub has_ban: u32,
     /// 1 if the policy exempts addresses from bans.
@@ -415,6 +420,7 @@ impl Config {
             entries: 0,
             levels: 0,
             lanes: 0,
+            rounds: 0,
             src: ADDR,
             dst: ADDR,
             fields: [FIELD; Field::COUNT],
@@ -431,6 +437,7 @@ impl Config {
             essential: 0,
             has_next: 0,
             has_limit: 0,
+            limits_passed: 0,
             has_ban: 0,
             exempt: 0,
             proof_size: 0,

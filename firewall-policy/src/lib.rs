@@ -35,6 +35,7 @@ pub mod source;
 mod space;
 pub mod tables;
 pub mod time;
+pub mod worst;
 
 mod ast;
 mod validate;

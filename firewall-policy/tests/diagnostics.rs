@@ -53,6 +53,16 @@ fn undecided() -> Diagnostics {
     lint_within("firewall.yaml", &text, &read.policy, &tables, 1).findings
 }
 
+/// So many rules that only count; `{}` is a number of its own for each.
+fn counting(count: usize, matches: &str) -> String {
+    (0..count)
+        .map(|n| {
+            let matches = matches.replace("{}", &(100 + n).to_string());
+            format!("- {{name: r{n}, {matches}, action: next}}\n")
+        })
+        .collect()
+}
+
 /// Codes whose example is made here, because it is large or not text.
 fn special(code: &Code) -> Option<Diagnostics> {
     match code.id {
@@ -69,6 +79,10 @@ fn special(code: &Code) -> Option<Diagnostics> {
                 zones.join(",\n")
             ))))
         }
+        "FW0179" => Some(findings(&Code::complete(&counting(
+            65,
+            "proto: tcp, port: 1-{}",
+        )))),
         "FW0149" => {
             let rules: Vec<String> = (0..159)
                 .map(|n| format!("- {{name: r{n}, from: [\"@wide\", \"::1\"], action: drop}}\n"))
@@ -293,4 +307,45 @@ fn columns_count_characters() {
     let place = &found.list[0].place;
     assert_eq!((place.line, place.column), (4, 42));
     insta::assert_snapshot!(found.render(false));
+}
+
+/// Too many rules for one packet: what the error names, and what to do about it. As many for many
+/// packets are none of its business.
+#[test]
+fn rules_that_let_a_packet_go_on_are_named_with_what_to_do() {
+    let both = |first: &str, more: &str| {
+        let text = counting(40, first) + &more.replace("r0", "s0");
+        rendered(&Code::complete(&text))
+    };
+    let other = counting(40, "from: 10.0.0.0/8, length: 1-{}");
+    let others = other.replace("name: r", "name: s");
+    let found = [
+        // Equal but for their names.
+        rendered(&Code::complete(&counting(65, "proto: udp"))),
+        // Of two kinds, with nothing in common.
+        both("proto: udp, source_port: 1-{}", &others),
+        // By both families, but not by one packet.
+        both(
+            "from: 192.0.2.0/24, proto: udp, source_port: 1-{}",
+            &others.replace("10.0.0.0/8", "\"2001:db8::/32\""),
+        ),
+        // Those with more to ask.
+        rendered(&Code::complete(&counting(
+            17,
+            "proto: udp, port: 1-{}, log: 1/s",
+        ))),
+        // In audit mode, or until a time.
+        rendered(&Code::complete(
+            &counting(65, "proto: udp, port: 1-{}, mode: audit").replace("next", "drop"),
+        )),
+        rendered(&Code::complete(
+            &counting(17, "proto: udp, port: 1-{}, expires: 2999-01-31").replace("next", "drop"),
+        )),
+        // What decides, and what is apart, may be as many as it likes.
+        rendered(&Code::complete(
+            &counting(1_000, "proto: udp, port: 1-{}, log: 1/s").replace("next", "drop"),
+        )),
+        rendered(&Code::complete(&counting(2_000, "proto: udp, port: {}"))),
+    ];
+    insta::assert_snapshot!(found.join("----\n"));
 }

@@ -28,6 +28,7 @@ fn tables(slots: u32) -> Tables {
         exempt: AddrSet::none(),
         stations: Vec::new(),
         report: Vec::new(),
+        worst: Default::default(),
     }
 }
 

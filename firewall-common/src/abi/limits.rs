@@ -10,8 +10,8 @@ pub const LIMIT_INDEX_SHIFT: u32 = 9;
 /// How many such entries a policy can have.
 pub const LIMITS: usize = 1024;
 
-/// How many rules with a limit a policy can have behind which a packet can go on: because of
-/// `action: next` within the limit, or `over: next` over it. The walk stops at each of them.
+/// How many of the rules that have such an entry and let it go on one packet can match: because of
+/// `action: next` within a limit, `over: next` over it, or an end. The walk stops at each of them.
 pub const LIMITS_PASSED: usize = 16;
 
 /// One rate limit, or a time until which a rule matches, or both, in the tables: see

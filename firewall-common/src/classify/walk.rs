@@ -14,10 +14,6 @@ use core::marker::PhantomData;
 /// Set in [`Walk::found`] beside the rule's entry.
 const FOUND: u64 = 1 << 63;
 
-/// Rounds that suffice for every walk. A round takes up one node, one leaf word or one matching
-/// `next` rule; there are at most 64 nodes, 4,096 leaf words and 262,144 rules.
-const ROUNDS: u32 = 1 << 19;
-
 /// The rule of family `F` that decides about `key`: its entry and [`FOUND`], or 0. Counts the
 /// `next` rules before it.
 #[inline(always)]
@@ -81,7 +77,7 @@ pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -
     }
     // Most packets are decided by the first round: only the others pay for the loop.
     if walk.step() {
-        machine.repeat(ROUNDS, &mut walk);
+        machine.repeat(machine.constant(|c| &F::of(c).rounds), &mut walk);
     }
     let found = if machine.constant(|c| &c.has_limit) == has_limit::NO {
         walk.found
@@ -99,7 +95,8 @@ pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -
 #[inline(always)]
 fn within_limits<M: Machine, F: Family>(key: &PacketKey, walk: &mut Walk<'_, M, F>) -> u64 {
     let machine = walk.machine;
-    for _ in 0..=LIMITS_PASSED {
+    let passed = machine.constant(|c| &c.limits_passed) as usize;
+    for stop in 0..=LIMITS_PASSED {
         if !is_limited(&machine, walk.found) {
             return walk.found;
         }
@@ -107,12 +104,15 @@ fn within_limits<M: Machine, F: Family>(key: &PacketKey, walk: &mut Walk<'_, M, 
         if machine.constant(|c| &c.has_next) == 0 || (judged >> 32) as u8 != Action::NEXT.0 {
             return judged | FOUND;
         }
+        if stop == passed {
+            break;
+        }
         machine.count_rule(judged as u32);
         walk.found = 0;
         if walk.rules_left | walk.leaves_left | walk.nodes_left == 0 {
             return 0;
         }
-        machine.repeat(ROUNDS, walk);
+        machine.repeat(machine.constant(|c| &F::of(c).rounds), walk);
     }
     // The compiler lets no policy get here.
     u64::from(Action::DROP.0) << 32 | walk.found & 0xffff_ffff | FOUND

@@ -30,6 +30,12 @@ impl Blob {
         self.length
     }
 
+    /// The number at byte `offset`; 0 where no byte is held.
+    pub(super) fn word(&self, offset: usize) -> u32 {
+        let bytes = self.bytes.get(offset..).and_then(<[u8]>::first_chunk);
+        bytes.map_or(0, |&bytes| u32::from_ne_bytes(bytes))
+    }
+
     /// Moves on to a multiple of `to` (a power of two) and returns that offset.
     pub(super) fn align(&mut self, to: usize) -> usize {
         self.length = self.length.next_multiple_of(to);

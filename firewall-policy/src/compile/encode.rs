@@ -19,6 +19,20 @@ pub(super) struct Encoder<'a> {
     layout: Layout,
     /// For levels 3: offset of every node in units of 8 bytes, 0 if it is not written yet.
     nodes: Vec<u32>,
+    /// For levels 3: how many words of every node that is written are not 0.
+    node_words: Vec<u8>,
+    /// Of the lane in which each is fewest: leaf words that are not 0 in one row, and nodes that are
+    /// not empty, at most. No walk takes up more.
+    pub(super) fewest: RowSize,
+}
+
+/// How large a row is.
+#[derive(Clone, Copy)]
+pub(super) struct RowSize {
+    /// Leaf words that are not 0.
+    pub(super) words: usize,
+    /// Nodes that are not empty.
+    pub(super) nodes: usize,
 }
 
 /// One lane's rows (or blocks) in the blob.
@@ -61,6 +75,11 @@ impl<'a> Encoder<'a> {
             levels,
             layout,
             nodes: vec![0; rows.nodes()],
+            node_words: vec![0; rows.nodes()],
+            fewest: RowSize {
+                words: usize::MAX,
+                nodes: usize::MAX,
+            },
         }
     }
 
@@ -90,7 +109,7 @@ impl<'a> Encoder<'a> {
                     let words = self.rows.node(node);
                     if self.nodes[node as usize] == 0 && words.iter().any(|&word| word != 0) {
                         self.nodes[node as usize] = (blob.len() / 8) as u32;
-                        write_node(blob, words);
+                        self.node_words[node as usize] = write_node(blob, words) as u8;
                         count += 1;
                     }
                 }
@@ -98,6 +117,7 @@ impl<'a> Encoder<'a> {
             blob.report(format!("{what}: nodes"), count, start);
         }
         let start = blob.align(8);
+        let mut most = RowSize { words: 0, nodes: 0 };
         for &row in &order {
             blob.align(8);
             if profiles {
@@ -106,9 +126,15 @@ impl<'a> Encoder<'a> {
             }
             references[row.0 as usize] = ((blob.len() - start) / 8) as u32;
             let nodes = self.rule_nodes(row);
-            match self.levels {
-                1 => blob.u64(self.word(row, 0)),
-                2 => write_node(blob, &self.rows.node(nodes[0])[..self.layout.rules]),
+            let size = match self.levels {
+                1 => {
+                    blob.u64(self.word(row, 0));
+                    RowSize { words: 1, nodes: 0 }
+                }
+                2 => RowSize {
+                    words: write_node(blob, &self.rows.node(nodes[0])[..self.layout.rules]),
+                    nodes: 0,
+                },
                 _ => {
                     let children = || nodes.iter().map(|&node| self.nodes[node as usize]);
                     let bits = children()
@@ -118,9 +144,20 @@ impl<'a> Encoder<'a> {
                     children()
                         .filter(|&child| child != 0)
                         .for_each(|child| blob.u32(child));
+                    RowSize {
+                        words: nodes
+                            .iter()
+                            .map(|&node| usize::from(self.node_words[node as usize]))
+                            .sum(),
+                        nodes: bits.count_ones() as usize,
+                    }
                 }
-            }
+            };
+            most.words = most.words.max(size.words);
+            most.nodes = most.nodes.max(size.nodes);
         }
+        self.fewest.words = self.fewest.words.min(most.words);
+        self.fewest.nodes = self.fewest.nodes.min(most.nodes);
         blob.report(format!("{what}: rows"), order.len(), start);
         LaneRows::new(start as u32, blob.len() - start, references)
     }
@@ -135,7 +172,8 @@ impl<'a> Encoder<'a> {
     }
 }
 
-fn write_node(blob: &mut Blob, words: &[u64]) {
+/// Writes the words of a node that are not 0, and returns how many.
+fn write_node(blob: &mut Blob, words: &[u64]) -> usize {
     let bits = words
         .iter()
         .enumerate()
@@ -145,4 +183,5 @@ fn write_node(blob: &mut Blob, words: &[u64]) {
         .iter()
         .filter(|&&word| word != 0)
         .for_each(|&word| blob.u64(word));
+    bits.count_ones() as usize
 }

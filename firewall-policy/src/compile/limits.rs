@@ -11,11 +11,13 @@ use super::blob::Blob;
 use super::{LimitError, limit};
 use crate::limit::{Lengths, Limit, Per, Rate};
 use crate::rule::Policy;
+use crate::worst::{self, Kind};
 use firewall_common::abi::{
     Config, LIMIT_INDEX_SHIFT, LIMIT_LOG_SHIFT, LIMITS, LIMITS_PASSED, LimitEntry, has_limit,
     limit_flag, limit_per,
 };
 use firewall_common::answer::WATCHES;
+use firewall_common::key::Family;
 use firewall_common::limits::FRACTION;
 use firewall_common::live::Meta;
 use firewall_common::log::{self, Found, name_hash};
@@ -85,14 +87,16 @@ pub(super) fn write(
 ) -> Result<(), LimitError> {
     let limits: Vec<&Limit> = policy.limits().collect();
     limit("the list of rate limits", limits.len(), LIMITS)?;
-    let passed = policy.rules.iter();
-    let passed = passed.filter(|rule| rule.enabled && rule.is_gated());
+    let passed = [Family::V4, Family::V6]
+        .map(|family| worst::passed(&policy.rules, family, Kind::Asked, 0).most);
+    let passed = passed[0].max(passed[1]);
     limit(
-        "the list of rules with `limit`, `expires` or `log` behind which a packet can go on (`action: \
-         next`, `over: next`, `expires`)",
-        passed.filter(|rule| !rule.always_decides()).count(),
+        "the list of rules with `limit`, `expires` or `log` that one packet can match and go on behind \
+         (`action: next`, `over: next`, `expires`)",
+        passed,
         LIMITS_PASSED,
     )?;
+    config.limits_passed = passed as u32;
     let (rejects, protects) = (policy.rejects(), policy.protects());
     let gated = || policy.rules.iter().filter(|rule| rule.is_gated());
     limit(

@@ -181,6 +181,11 @@ impl<T: Address> Side<T> {
         }
     }
 
+    /// How many entries the longest list has.
+    pub(super) fn longest(&self) -> usize {
+        self.lists.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
     /// Whether there is any rule.
     pub(super) fn is_empty(&self) -> bool {
         self.lists.iter().all(Vec::is_empty)

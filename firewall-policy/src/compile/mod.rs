@@ -18,11 +18,12 @@ mod limits;
 mod lists;
 mod rows;
 mod sweep;
+mod worst;
 
 use crate::prefixes::prefixes;
 use crate::range::{Number, RangeSet};
 use crate::rule::{AddrSet, Policy, Rule};
-use crate::tables::Tables;
+use crate::tables::{Tables, WorstPacket};
 use addr::Address;
 use blob::Blob;
 use encode::{Encoder, Layout, NODE};
@@ -33,6 +34,7 @@ use firewall_common::abi::{
 use firewall_common::classify::LANES;
 use firewall_common::field::Field;
 use firewall_common::flows::{FLOWS_SIZE, state_field};
+use firewall_common::key::Family;
 use firewall_common::live;
 use firewall_common::parse::proto;
 use firewall_common::verdict::{Action, Verdict};
@@ -69,15 +71,18 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         slots.len(),
     )?;
     let mut blob = Blob::new();
+    let mut worst = [Family::V4, Family::V6].map(|family| worst::rules(policy, family));
     let v4 = family(
         "ipv4",
         &FamilyRules::collect(policy, slots, |set| &set.v4),
         &mut blob,
+        &mut worst[0],
     )?;
     let v6 = family(
         "ipv6",
         &FamilyRules::collect(policy, slots, |set| &set.v6),
         &mut blob,
+        &mut worst[1],
     )?;
     let mut limits = Config::default();
     limits::write(policy, slots, &mut blob, &mut limits)?;
@@ -119,6 +124,7 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         exempt: policy.exempt.clone(),
         stations: Vec::new(),
         report,
+        worst,
     })
 }
 
@@ -251,6 +257,7 @@ fn family<T: Address>(
     name: &str,
     rules: &FamilyRules<'_, T>,
     blob: &mut Blob,
+    worst: &mut WorstPacket,
 ) -> Result<FamilyConfig, LimitError> {
     let count = rules.entries.len();
     if count == 0 {
@@ -307,6 +314,7 @@ fn family<T: Address>(
         blob.report(format!("{name} rules in rows"), listed.rest.len(), order);
     }
     let mut encoder = Encoder::new(&rows, levels, layout);
+    let mut reads = worst::Reads::default();
     let mut address =
         |intervals: Option<Vec<(T, RowId)>>, lists: Option<&Side<T>>, what, blob: &mut Blob| {
             let Some(intervals) = intervals else {
@@ -316,19 +324,29 @@ fn family<T: Address>(
             let used = intervals.iter().map(|&(_, row)| row);
             let rows = encoder.lane(blob, &what, used, false);
             let Some(lists) = lists else {
-                return T::encode(&intervals, rows, blob, &what);
+                let config = T::encode(&intervals, rows, blob, &what);
+                reads.address(&config, intervals.len(), blob);
+                return config;
             };
             let (intervals, blocks) = lists.write(&intervals, &rows, &rules.entries, blob, &what);
-            AddrConfig {
+            let config = AddrConfig {
                 lists: 1,
                 ..T::encode(&intervals, blocks, blob, &what)
-            }
+            };
+            reads.address(&config, intervals.len(), blob);
+            reads.list::<T>(lists.longest());
+            config
         };
     config.src = address(src, src_lists, "source address", blob);
     config.dst = address(dst, dst_lists, "destination address", blob);
     for lane in lanes {
         lane.write(blob, &mut encoder, name, &mut config.fields);
     }
+    let asks = rules
+        .entries
+        .iter()
+        .any(|entry| entry.action & LIMITED != 0);
+    reads.finish(&mut config, encoder.fewest, asks, worst);
     Ok(config)
 }
 

@@ -19,6 +19,7 @@ fn found(packet: &PacketText) -> PacketText {
         exempt: crate::rule::AddrSet::none(),
         stations: Vec::new(),
         report: Vec::new(),
+        worst: Default::default(),
     };
     let counted = RefCell::new(Vec::new());
     let mut parsed = Packet::EMPTY;

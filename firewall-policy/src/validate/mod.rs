@@ -24,6 +24,7 @@ mod shape;
 mod sides;
 mod summary;
 mod tests_section;
+mod worst;
 
 /// The words of the language that stand for numbers, for what reads and writes them elsewhere.
 pub(crate) mod words {

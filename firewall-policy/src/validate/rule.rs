@@ -6,7 +6,7 @@ use self::transport::{expand, icmp_field, ports};
 use super::number::{self, Domain, Names};
 use super::set::Sets;
 use super::shape::{self, Cx, Keys, Table, boolean, text, word, wrong_kind};
-use super::{expires, flags, limit, log, proto, sides, summary};
+use super::{expires, flags, limit, log, proto, sides, summary, worst};
 use crate::ast::{Node, Span, Value};
 use crate::diag::{codes, show};
 use crate::range::RangeSet;
@@ -149,9 +149,14 @@ pub(super) fn read_all(
     };
     let mut names: HashMap<String, Span> = HashMap::with_capacity(list.len());
     let mut rules = Vec::with_capacity(list.len());
+    let mut spans = Vec::with_capacity(list.len());
     for node in list {
-        rules.extend(read(cx, node, sets, zones, &mut names));
+        if let Some(rule) = read(cx, node, sets, zones, &mut names) {
+            rules.push(rule);
+            spans.push(node.span);
+        }
     }
+    worst::check(cx, &rules, &spans);
     rules
 }
 

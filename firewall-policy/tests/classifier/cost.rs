@@ -11,7 +11,7 @@ use crate::{addresses, lanes, large, lists, number};
 use firewall_common::abi::{Config, TABLES_SPARE};
 use firewall_common::classify::classify;
 use firewall_common::key::PacketKey;
-use firewall_common::machine::Machine;
+use firewall_common::machine::{Machine, Step};
 use firewall_common::region::Region;
 use firewall_policy::compile::compile;
 use firewall_policy::range::RangeSet;
@@ -27,9 +27,9 @@ const HEADERS: usize = 1_000;
 /// A machine that counts the reads from the tables. There are no regions in it: the policies here
 /// have no limits and no live sets.
 #[derive(Clone, Copy)]
-struct Counting<'a> {
-    tables: &'a Tables,
-    reads: &'a Cell<u64>,
+pub(crate) struct Counting<'a> {
+    pub(crate) tables: &'a Tables,
+    pub(crate) reads: &'a Cell<u64>,
 }
 
 impl Counting<'_> {
@@ -67,6 +67,12 @@ impl Machine for Counting<'_> {
     fn table_line(&self, offset: u64) -> [u64; 8] {
         self.count();
         std::array::from_fn(|i| u64::from_le_bytes(self.get(offset + 8 * i as u64)))
+    }
+
+    /// No loop may need more rounds than it has.
+    fn repeat<S: Step>(&self, max: u32, state: &mut S) {
+        let ended = (0..max).any(|_| !state.step());
+        assert!(ended, "{max} rounds do not suffice");
     }
 
     fn opaque(&self, value: u64) -> u64 {

@@ -18,6 +18,7 @@ mod logs;
 mod random;
 mod ranges;
 mod subsets;
+mod worst;
 
 use firewall_common::abi::ABI_VERSION;
 use firewall_common::field::Field;

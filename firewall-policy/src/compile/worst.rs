@@ -1,0 +1,126 @@
+//! What the dearest packet can cost: rounds of the walk, which the program is held to, and reads from
+//! the tables. Upper bounds lane by lane; see `classify` for what is read.
+
+use super::addr::Address;
+use super::blob::Blob;
+use super::encode::RowSize;
+use crate::rule::{Policy, Rule};
+use crate::tables::{Passed, WorstPacket};
+use crate::worst::{self, Kind};
+use firewall_common::abi::{AddrConfig, FamilyConfig, addr_form, field_mode};
+use firewall_common::key::Family;
+
+/// Words of a rule's entry in the table of limits, and of its log's.
+const ASKED: usize = 2 * 14;
+
+/// The rules that one packet of a family can match and go on behind, at most.
+pub(super) fn rules(policy: &Policy, family: Family) -> WorstPacket {
+    let found = worst::passed(&policy.rules, family, Kind::Passed, 0);
+    let mut passed = Passed {
+        at_most: !found.exact,
+        ..Passed::default()
+    };
+    for &number in &found.rules {
+        *kind(&policy.rules[number], &mut passed) += 1;
+    }
+    WorstPacket {
+        passed,
+        ..WorstPacket::default()
+    }
+}
+
+/// The number that a rule counts for.
+fn kind<'a>(rule: &Rule, passed: &'a mut Passed) -> &'a mut u32 {
+    if rule.limit.is_some() {
+        &mut passed.limited
+    } else if rule.log.is_some() {
+        &mut passed.logged
+    } else if rule.expires.is_some() {
+        &mut passed.expiring
+    } else if rule.audit.is_some() {
+        &mut passed.audited
+    } else {
+        &mut passed.counting
+    }
+}
+
+/// Reads so far.
+#[derive(Default)]
+pub(super) struct Reads {
+    addresses: usize,
+    /// Entries of lists.
+    listed: usize,
+    /// Words of the other address in such an entry.
+    prefix: usize,
+}
+
+impl Reads {
+    /// Adds the lookup of an address among `intervals` intervals.
+    pub(super) fn address(&mut self, config: &AddrConfig, intervals: usize, blob: &Blob) {
+        let root = |entries: usize| {
+            let at = config.levels[0] as usize;
+            (0..entries).map(move |entry| blob.word(at + 4 * entry))
+        };
+        self.addresses += match config.form {
+            // The root, two probes, halvings of two to 2^(e + 1), the reference.
+            addr_form::ROOT => {
+                let largest = root(1 << 16).map(|entry| entry >> 2 & 31).max();
+                4 + largest.unwrap_or(0) as usize + 2
+            }
+            addr_form::BRANCH => {
+                let deepest = root(config.last as usize + 1).map(|entry| entry & 15).max();
+                4 + deepest.unwrap_or(0) as usize
+            }
+            _ => config.depth as usize + 1,
+        };
+        if config.has_low != 0 {
+            self.addresses += 6 + (intervals + 2).ilog2() as usize;
+        }
+        // The head of the block.
+        self.addresses += config.lists as usize;
+    }
+
+    /// Adds a list of up to `entries` entries.
+    pub(super) fn list<T: Address>(&mut self, entries: usize) {
+        self.listed += entries;
+        self.prefix = T::BITS as usize / 32;
+    }
+
+    /// Writes down what the walk can need, and how many rounds it may do. `asks`: the program asks
+    /// more than the match of some rule.
+    pub(super) fn finish(
+        &self,
+        config: &mut FamilyConfig,
+        fewest: RowSize,
+        asks: bool,
+        worst: &mut WorstPacket,
+    ) {
+        let passed = worst.passed.all() as usize;
+        let lanes = config.lanes as usize;
+        let fields: usize = config
+            .fields
+            .iter()
+            .map(|field| match field.mode {
+                field_mode::UNUSED => 0,
+                field_mode::START => 1,
+                _ => 2,
+            })
+            .sum();
+        // A node without a common word takes a round, too, and has a word at least.
+        let rounds = fewest.words + passed;
+        let leaves = match config.levels {
+            1 => 0,
+            _ => fewest.words * 2,
+        };
+        let counting = (worst.passed.counting + worst.passed.audited) as usize;
+        let asked = if asks { passed - counting + 1 } else { 0 };
+        let reads = self.addresses
+            + fields
+            + self.listed * (2 + self.prefix + lanes)
+            + lanes * (1 + fewest.nodes * 3 + leaves)
+            + (passed + 1) * (1 + config.listed as usize)
+            + asked * ASKED;
+        config.rounds = rounds.max(1) as u32;
+        (worst.rounds, worst.reads) = (config.rounds, reads as u32);
+    }
+}
