@@ -24,6 +24,7 @@ pub mod relayed;
 pub mod routed;
 pub mod segments;
 pub mod snapshot;
+pub mod stack;
 pub mod talk;
 pub mod transfers;
 pub mod trial;

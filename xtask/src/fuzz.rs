@@ -1,11 +1,15 @@
 //! `cargo xtask fuzz`: runs the fuzz targets of `fuzz/`, each for a while, from the corpus that the
 //! repository keeps.
 //!
+//! `cargo xtask fuzz kernel` is another thing: millions of odd frames to a filtered host, whose sockets
+//! tell what its kernel took each for (`tests/tests/net_fuzz_kernel.rs`). It needs root, and is not part
+//! of a run over all targets.
+//!
 //! New inputs are collected below the target folder; `--keep` adds those to the repository's corpus
 //! that reach new code, as far as they are text and small. A finding is a file below
 //! `target/fuzz/artifacts`, and exit code 1.
 
-use crate::{process, workspace::Workspace};
+use crate::{process, test, workspace::Workspace};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,6 +18,9 @@ use std::time::Duration;
 
 /// Targets that read policies: they are given the words of the language, and share one corpus.
 const POLICIES: [&str; 2] = ["policy", "fmt"];
+
+/// The target that is a test: frames to a filtered host, whose kernel judges them.
+const KERNEL: &str = "kernel";
 
 /// Largest input that is kept, in bytes.
 const KEPT: u64 = 1_000;
@@ -24,7 +31,7 @@ const BOUNDS: [&str; 2] = ["-rss_limit_mb=256", "-timeout=2"];
 /// Arguments of `cargo xtask fuzz`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only this target; a file of fuzz/fuzz_targets
+    /// Only this target: a file of fuzz/fuzz_targets, or `kernel` for frames to a filtered host
     #[arg(value_name = "TARGET")]
     target: Option<String>,
     /// How long each target runs: 90s, 10m, 1h
@@ -33,15 +40,25 @@ pub(crate) struct Args {
     /// Add inputs that reach new code to the corpus in the repository
     #[arg(long)]
     keep: bool,
+    /// Frames that `kernel` sends
+    #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+    frames: u64,
 }
 
 /// Builds and runs the targets; exit code 1 if one of them found something.
 pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
+    if args.target.as_deref() == Some(KERNEL) {
+        let frames = [("FIREWALL_FRAMES", args.frames.to_string())];
+        return test::run_long(workspace, "net_fuzz_kernel", &frames);
+    }
     let all = targets(workspace)?;
     let chosen: Vec<&String> = match &args.target {
         None => all.iter().collect(),
         Some(name) if all.contains(name) => vec![name],
-        Some(name) => bail!("no fuzz target `{name}`; there are {}", all.join(", ")),
+        Some(name) => bail!(
+            "no fuzz target `{name}`; there are {KERNEL}, {}",
+            all.join(", ")
+        ),
     };
     let programs = build(workspace)?;
     let mut found = Vec::new();

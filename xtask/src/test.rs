@@ -12,6 +12,7 @@ use crate::setup::{self, Need};
 use crate::{build, process, workspace::Workspace};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 /// Arguments of `cargo xtask test`.
@@ -145,8 +146,39 @@ fn run_rootless(workspace: &Workspace, targets: &[String], args: &Args) -> Resul
     Ok(total)
 }
 
-/// The tests that load programs, one after the other, as root.
+/// Runs one target whose tests load programs, with more in its environment, and shows what it
+/// prints.
+pub(crate) fn run_long(
+    workspace: &Workspace,
+    target: &str,
+    variables: &[(&'static str, String)],
+) -> Result<ExitCode> {
+    let tools = setup::ensure(workspace, Need::Test)?;
+    build::object(workspace, &tools)?;
+    let mut programs = process::host_cargo();
+    programs.current_dir(&workspace.root);
+    process::run(programs.args(["build", "--package", "firewall-ctl"]))?;
+    let tally = run_as_root(workspace, &[target.to_owned()], variables, &["--nocapture"])?;
+    Ok(if tally.failed == 0 && tally.passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The tests that load programs, one after the other.
 fn run_kernel(workspace: &Workspace, targets: &[String], args: &Args) -> Result<Tally> {
+    let filter: Vec<&str> = args.filter.as_deref().into_iter().collect();
+    run_as_root(workspace, targets, &[], &filter)
+}
+
+/// Runs targets as root, with `variables` in their environment and `words` for their tests.
+fn run_as_root(
+    workspace: &Workspace,
+    targets: &[String],
+    variables: &[(&'static str, String)],
+    words: &[&str],
+) -> Result<Tally> {
     let environment = [
         ("FIREWALL_KERNEL_TESTS", "1".into()),
         (
@@ -155,6 +187,9 @@ fn run_kernel(workspace: &Workspace, targets: &[String], args: &Args) -> Result<
         ),
         ("FIREWALL_BENCH_OBJECT", workspace.bench_object()),
     ];
+    let more = variables.iter();
+    let more = more.map(|(name, value)| (*name, PathBuf::from(value)));
+    let environment: Vec<(&str, PathBuf)> = environment.into_iter().chain(more).collect();
     let mut command = cargo_test(workspace);
     for name in targets {
         command.args(["--test", name]);
@@ -173,8 +208,8 @@ fn run_kernel(workspace: &Workspace, targets: &[String], args: &Args) -> Result<
         command.env(runner_variable()?, runner);
     }
     command
-        .args(&args.filter)
-        .args(["--", "--include-ignored", "--test-threads=1"]);
+        .args(["--", "--include-ignored", "--test-threads=1"])
+        .args(words);
     run(&mut command)
 }
 
