@@ -26,43 +26,6 @@ pub struct Tables {
     pub worst: [WorstPacket; 2],
 }
 
-/// Upper bounds for what one packet costs.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct WorstPacket {
-    /// Rounds of the walk: leaf words and nodes in which rules may match, and rules that let the
-    /// packet go on.
-    pub rounds: u32,
-    /// Reads from the tables.
-    pub reads: u32,
-    /// Rules that it matches and that let it go on.
-    pub passed: Passed,
-}
-
-/// Rules that let a packet go on, each counted once: by the first of these that it has.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Passed {
-    /// With a rate limit.
-    pub limited: u32,
-    /// With a log.
-    pub logged: u32,
-    /// With an end.
-    pub expiring: u32,
-    /// In audit mode.
-    pub audited: u32,
-    /// With `action: next` alone.
-    pub counting: u32,
-    /// Whether there can be fewer: finding that out would have taken too long.
-    pub at_most: bool,
-}
-
-impl Passed {
-    /// All of them.
-    #[must_use]
-    pub const fn all(&self) -> u32 {
-        self.limited + self.logged + self.expiring + self.audited + self.counting
-    }
-}
-
 impl Tables {
     /// The same policy without `mode: audit`: what would be dropped is dropped. For saying what the
     /// policy means; clones only where it is in that mode.
@@ -90,6 +53,38 @@ impl Tables {
         }
         self
     }
+}
+
+/// Upper bounds for what one packet costs.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct WorstPacket {
+    /// Rounds of the walk: leaf words and nodes in which rules may match, and rules that let the
+    /// packet go on.
+    pub rounds: u32,
+    /// Reads from the tables.
+    pub reads: u32,
+    /// Rules that it matches and that let it go on.
+    pub passed: Passed,
+}
+
+/// Rules that let a packet go on.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Passed {
+    /// How many one packet can match.
+    pub most: u32,
+    /// Whether some packet matches as many. Finding that out can take too long; then nothing is said
+    /// of their kinds.
+    pub exact: bool,
+    /// By the first of these that they have: a rate limit,
+    pub limited: u32,
+    /// a log,
+    pub logged: u32,
+    /// an end,
+    pub expiring: u32,
+    /// audit mode,
+    pub audited: u32,
+    /// `action: next` alone.
+    pub counting: u32,
 }
 
 /// One line of the size report.

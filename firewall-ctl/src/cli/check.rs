@@ -256,7 +256,7 @@ fn set_line(set: &SetSize) -> String {
     )
 }
 
-/// `worst IPv4 packet: 3 rounds of the walk, 57 reads, 2 rules on its way (1 limited, 1 counting)`.
+/// `worst IPv4 packet: up to 3 rounds of the walk, 57 reads, 2 rules on its way (1 limited, 1 counting)`.
 fn worst_line(family: &str, worst: &WorstPacket) -> String {
     let plural = |n: u32| if n == 1 { "" } else { "s" };
     let passed = &worst.passed;
@@ -272,16 +272,16 @@ fn worst_line(family: &str, worst: &WorstPacket) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, kind)| format!("{count} {kind}"))
         .collect();
-    let way = match passed.all() {
+    let way = match passed.most {
         0 => "no rule on its way".to_owned(),
-        n => format!("{n} rule{} on its way ({})", plural(n), kinds.join(", ")),
+        n if passed.exact => format!("{n} rule{} on its way ({})", plural(n), kinds.join(", ")),
+        n => format!("at most {n} rules on its way"),
     };
     format!(
-        "worst {family} packet: up to {} round{} of the walk, {} reads, {}{way}",
+        "worst {family} packet: up to {} round{} of the walk, {} reads, {way}",
         worst.rounds,
         plural(worst.rounds),
         worst.reads,
-        if passed.at_most { "at most " } else { "" },
     )
 }
 

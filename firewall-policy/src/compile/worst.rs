@@ -7,21 +7,33 @@ use super::encode::RowSize;
 use crate::rule::{Policy, Rule};
 use crate::tables::{Passed, WorstPacket};
 use crate::worst::{self, Kind};
-use firewall_common::abi::{AddrConfig, FamilyConfig, addr_form, field_mode};
+use firewall_common::abi::{AddrConfig, FamilyConfig, LIMITS_PASSED, addr_form, field_mode};
 use firewall_common::key::Family;
 
 /// Words of a rule's entry in the table of limits, and of its log's.
 const ASKED: usize = 2 * 14;
 
+/// What is asked, one after the other, if the search for the worst packet takes too long: whether
+/// there can be more.
+const ASKED_AFTER: [usize; 4] = [8, 16, 32, worst::MOST_PASSED];
+
 /// The rules that one packet of a family can match and go on behind, at most.
 pub(super) fn rules(policy: &Policy, family: Family) -> WorstPacket {
-    let found = worst::passed(&policy.rules, family, Kind::Passed, 0);
+    let ask = |more_than| worst::passed(&policy.rules, family, Kind::Passed, more_than);
+    let found = ask(0);
     let mut passed = Passed {
-        at_most: !found.exact,
+        most: found.most as u32,
+        exact: found.exact,
         ..Passed::default()
     };
-    for &number in &found.rules {
-        *kind(&policy.rules[number], &mut passed) += 1;
+    if found.exact {
+        for &number in &found.rules {
+            *kind(&policy.rules[number], &mut passed) += 1;
+        }
+    } else {
+        let below = ASKED_AFTER.iter().take_while(|&&most| most < found.most);
+        let proven = below.copied().find(|&most| ask(most).most <= most);
+        passed.most = proven.unwrap_or(found.most) as u32;
     }
     WorstPacket {
         passed,
@@ -95,7 +107,7 @@ impl Reads {
         asks: bool,
         worst: &mut WorstPacket,
     ) {
-        let passed = worst.passed.all() as usize;
+        let passed = worst.passed.most as usize;
         let lanes = config.lanes as usize;
         let fields: usize = config
             .fields
@@ -112,8 +124,12 @@ impl Reads {
             1 => 0,
             _ => fewest.words * 2,
         };
-        let counting = (worst.passed.counting + worst.passed.audited) as usize;
-        let asked = if asks { passed - counting + 1 } else { 0 };
+        // The one that decides can be one of them.
+        let asked = if asks {
+            passed.min(LIMITS_PASSED) + 1
+        } else {
+            0
+        };
         let reads = self.addresses
             + fields
             + self.listed * (2 + self.prefix + lanes)

@@ -15,7 +15,7 @@ use firewall_policy::compile::compile;
 use firewall_policy::limit::Per;
 use firewall_policy::oracle;
 use firewall_policy::range::RangeSet;
-use firewall_policy::rule::{AddrSet, Match, Policy};
+use firewall_policy::rule::{AddrSet, Expiry, Match, Policy};
 use firewall_policy::worst::{Kind, MOST_PASSED, passed};
 use std::cell::Cell;
 use std::time::Instant;
@@ -239,6 +239,32 @@ fn what_the_walk_stops_at_has_a_bound_of_its_own() {
     assert_eq!(asked(1_000, true), Ok(1));
     let error = asked(most + 1, false).expect_err("one too many");
     assert_eq!((error.needed, error.limit), (17, 16));
+}
+
+/// What `check -v` shows, by kinds.
+#[test]
+fn the_worst_packet_is_told_by_kinds() {
+    let mut policy = counting((0..6).map(|_| Match::any()).chain([about_port(7)]));
+    policy.rules[0].limit = Some(limit(1, 1, Per::Rule));
+    policy.rules[1].audit = Some(Action::DROP);
+    policy.rules[2].action = Action::DROP;
+    policy.rules[3].action = Action::DROP;
+    policy.rules[3].expires = Some(Expiry {
+        at: 9,
+        passed: false,
+    });
+    policy.rules[4].enabled = false;
+    let slots: Vec<u32> = (0..8).collect();
+    let tables = compile(&policy, &slots).expect("within the limits");
+    for worst in &tables.worst {
+        let passed = &worst.passed;
+        assert_eq!((passed.most, passed.exact), (5, true));
+        let kinds = (passed.limited, passed.logged, passed.expiring);
+        assert_eq!(kinds, (1, 0, 1));
+        assert_eq!((passed.audited, passed.counting), (1, 2));
+        assert_eq!(worst.rounds, 1 + 5);
+    }
+    assert_eq!(tables.config.limits_passed, 2);
 }
 
 /// Sets of ClassBench's kind have no such rules; if all of their rules counted, the question would
