@@ -31,6 +31,8 @@ pub struct Policy {
     pub essential: u32,
     /// The parser's knobs.
     pub packet: PacketConfig,
+    /// How many flows the table is to have room for, at least; `None`: as many as fit the usual size.
+    pub flows: Option<u32>,
     /// Rules, first match wins. Disabled rules are here too, marked.
     pub rules: Vec<Rule>,
     /// Sets that change while the policy is in force; the index is the set's bit in

@@ -103,6 +103,7 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         }
         ("the policy", "default") => "What happens to packets that no rule decides about.",
         ("the policy", "packet") => "What to do with malformed and unusual packets.",
+        ("the policy", "state") => "How many connections the table of flows has room for.",
         ("the policy", "sets") => "Named lists of addresses and ports; rules name them as @name.",
         ("the policy", "exempt") => {
             "Addresses, prefixes and sets that no ban holds, whoever makes it."
@@ -142,6 +143,9 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("`packet`", "vlan_depth") => "VLAN tags that are allowed, 0 to 8.",
         ("`packet`", "tunnels") => {
             "outer: rules see the outer headers; inner: what passes is judged by its inner headers, too."
+        }
+        ("`state`", "flows") => {
+            "How many flows the table is to have room for, at least: forwarded TCP, and UDP and echo. Half of them is for TCP."
         }
         ("a set", "type") => "cidr: addresses, prefixes and ranges of both families; port: ports.",
         ("a set", "elements") => "The entries.",
@@ -240,7 +244,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
             "propertyNames": {"pattern": NAME},
             "additionalProperties": {"$ref": "#/$defs/set"},
         }),
-        ("the policy", "default" | "packet") => reference(key),
+        ("the policy", "default" | "packet" | "state") => reference(key),
         ("an interface", "match") => one_or_more(&text()),
         ("an interface", "mode") => json!({"enum": ["auto", "native", "generic"]}),
         ("an interface", "zone") => json!({"type": "string", "pattern": NAME}),
@@ -255,6 +259,10 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("`packet`", "ipv6_ext_max") => json!({"type": "integer", "minimum": 0, "maximum": 16}),
         ("`packet`", "vlan_depth") => json!({"type": "integer", "minimum": 0, "maximum": 8}),
         ("`packet`", "tunnels") => json!({"enum": ["outer", "inner"]}),
+        ("`state`", "flows") => {
+            let (fewest, most) = validate::FLOWS;
+            json!({"type": "integer", "minimum": fewest, "maximum": most})
+        }
         ("a set", "type") => json!({"enum": ["cidr", "port"]}),
         ("a set", "elements") => json!({
             "type": "array",

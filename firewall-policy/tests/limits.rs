@@ -57,6 +57,7 @@ fn refusal(matches: impl Iterator<Item = Match>) -> LimitError {
         default_verdict: Verdict::PASS,
         essential: 0,
         packet: PacketConfig::default(),
+        flows: None,
         rules,
         live: Vec::new(),
         exempt: AddrSet::none(),

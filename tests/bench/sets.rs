@@ -64,6 +64,7 @@ pub(crate) fn policy(rules: Vec<Rule>) -> Policy {
         default_verdict: Verdict::PASS,
         essential: 0,
         packet: PacketConfig::default(),
+        flows: None,
         rules,
         live: Vec::new(),
         exempt: AddrSet::none(),

@@ -232,6 +232,7 @@ mod tests {
             default_verdict: Verdict::DROP,
             essential: 0,
             packet: Default::default(),
+            flows: None,
             rules: Vec::new(),
             live: Vec::new(),
             exempt: firewall_policy::rule::AddrSet::none(),

@@ -93,6 +93,7 @@ fn policy(rules: Vec<Rule>) -> Policy {
         default_verdict: Verdict::PASS,
         essential: 0,
         packet: PacketConfig::default(),
+        flows: None,
         rules,
         live: Vec::new(),
         exempt: AddrSet::none(),

@@ -33,7 +33,7 @@ use firewall_common::abi::{
 };
 use firewall_common::classify::LANES;
 use firewall_common::field::Field;
-use firewall_common::flows::{FLOWS_SIZE, state_field};
+use firewall_common::flows::{FLOWS_SIZE, SET, WAYS, state_field};
 use firewall_common::key::Family;
 use firewall_common::live;
 use firewall_common::parse::proto;
@@ -99,7 +99,7 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
     let config = Config {
         flows: u32::from(tracks),
         asks_rules: u32::from(tracks && lets_udp_in(policy)),
-        flows_size: if tracks { FLOWS_SIZE } else { 0 },
+        flows_size: if tracks { flows_size(policy) } else { 0 },
         exempt: u32::from(!policy.exempt.is_empty()),
         abi_version: ABI_VERSION,
         tables_size: bytes.len() as u32,
@@ -163,6 +163,14 @@ fn live_size(policy: &Policy) -> Result<u32, LimitError> {
         live::MOST as usize,
     )?;
     Ok(slots.next_power_of_two() as u32 * live::BYTES_PER_SLOT)
+}
+
+/// Bytes of the table of flows: room for as many as the policy asks for, beside the first set of each
+/// half, which has no flows.
+fn flows_size(policy: &Policy) -> u32 {
+    policy.flows.map_or(FLOWS_SIZE, |flows| {
+        (flows.div_ceil(WAYS) + 2).next_power_of_two() * SET
+    })
 }
 
 /// The numbers of the live sets until the engine gives them others: in the policy's order.

@@ -315,6 +315,11 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
         word.to_owned()
     };
     line("packet.tunnels", tunnels(a.tunnels), tunnels(b.tunnels));
+    let flows = |policy: &Policy| {
+        let flows = policy.flows.map(|flows| flows.to_string());
+        flows.unwrap_or_else(|| "(not named)".to_owned())
+    };
+    line("state.flows", flows(old), flows(new));
     line("interfaces", interfaces(old), interfaces(new));
     lines.extend(limits(old, new));
     lines.extend(logs(old, new));

@@ -399,3 +399,23 @@ fn other_logs_are_named_and_change_no_packet() {
         assert_eq!(found.regions.is_empty(), !log.contains("enabled"));
     }
 }
+
+#[test]
+fn another_size_of_the_table_of_flows_is_a_difference() {
+    let policy = |state: &str| {
+        read(&format!(
+            "version: 1\ndefault: {{in: drop}}\n{state}\nrules: [{{name: replies, state: \
+             established, action: pass}}]\n"
+        ))
+    };
+    let difference = diff(&policy(""), &policy("state: {flows: 500000}"));
+    assert_eq!(difference.settings, ["state.flows: (not named) -> 500000"]);
+    assert!(difference.regions.is_empty());
+    assert!(
+        diff(
+            &policy("state: {flows: 4096}"),
+            &policy("state: {flows: 4096}")
+        )
+        .is_empty()
+    );
+}

@@ -27,6 +27,7 @@ const SECTIONS: [&str; 9] = [
     "interfaces",
     "default",
     "packet",
+    "state",
     "sets",
     "exempt",
     "rules",

@@ -166,3 +166,20 @@ version: 1
 ";
     insta::assert_snapshot!(canonical("x.yaml", text).unwrap());
 }
+
+#[test]
+fn the_table_of_flows_stands_behind_the_packet_section() {
+    let text = "version: 1\nrules: []\nstate:\n  flows: 4096 # enough\npacket: {vlan_depth: 2}\n\
+                default: {in: drop}\n";
+    let out = canonical("x.yaml", text).unwrap();
+    let sections: Vec<&str> = out
+        .lines()
+        .filter_map(|line| line.split(':').next())
+        .filter(|word| ["packet", "state", "rules"].contains(word))
+        .collect();
+    assert_eq!(sections, ["packet", "state", "rules"], "{out}");
+    assert!(
+        out.contains("state: {flows: 4096}") && out.contains("# enough"),
+        "{out}"
+    );
+}

@@ -22,6 +22,7 @@ mod set;
 mod set_file;
 mod shape;
 mod sides;
+mod state;
 mod summary;
 mod tests_section;
 mod worst;
@@ -60,6 +61,7 @@ use shape::{Cx, Table};
 
 pub(crate) use files::FILE;
 pub(crate) use shape::Keys;
+pub(crate) use state::FLOWS;
 
 const KEYS: Keys = Keys {
     of: "the policy",
@@ -69,6 +71,7 @@ const KEYS: Keys = Keys {
         "interfaces",
         "default",
         "packet",
+        "state",
         "sets",
         "exempt",
         "rules",
@@ -78,7 +81,7 @@ const KEYS: Keys = Keys {
 };
 
 /// The keys of every kind of table in the language: see [`crate::schema`].
-pub(crate) fn key_tables() -> [&'static Keys; 12] {
+pub(crate) fn key_tables() -> [&'static Keys; 13] {
     [
         &KEYS,
         &FILE,
@@ -86,6 +89,7 @@ pub(crate) fn key_tables() -> [&'static Keys; 12] {
         &packet::DEFAULT,
         &packet::ESSENTIAL_KEYS,
         &packet::PACKET,
+        &state::KEYS,
         &set::KEYS,
         &rule::KEYS,
         &flags::KEYS,
@@ -148,6 +152,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
         .and_then(|node| packet::default(cx, node));
     let drops = default.is_none_or(|d| d.verdict == firewall_common::verdict::Verdict::DROP);
     let packet = packet::knobs(cx, table.get("packet"), drops);
+    let flows = table.get("state").and_then(|node| state::read(cx, node));
     let mut sets = match table.get("sets") {
         Some(node) => Sets::read(cx, node),
         None => Sets::default(),
@@ -157,6 +162,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
         sides::fixed(cx, "exempt", node, &mut sets)
     });
     sets.warn_unused(cx);
+    state::warn_unused(cx, &table, &rules);
     let default = default?;
     if drops && rules.iter().all(|rule| !rule.enabled) {
         let span = table
@@ -190,6 +196,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
         default_log: default.log,
         essential: default.essential,
         packet,
+        flows,
         rules,
         live,
         exempt: exempt?,

@@ -39,6 +39,7 @@ pub(crate) fn policy(matches: impl Iterator<Item = Match>) -> Policy {
         default_verdict: Verdict::PASS,
         essential: 0,
         packet: PacketConfig::default(),
+        flows: None,
         rules: matches
             .enumerate()
             .map(|(index, matches)| rule(index, matches))

@@ -3,7 +3,7 @@
 
 use super::large::{compiled, policy};
 use firewall_common::field::Field;
-use firewall_common::flows::FLOWS_SIZE;
+use firewall_common::flows::{FLOWS_SIZE, SET, WAYS};
 use firewall_common::live;
 use firewall_policy::compile::compile;
 use firewall_policy::range::RangeSet;
@@ -134,4 +134,21 @@ fn states_and_sets_are_looked_up_only_for_rules_that_ask() {
     assert_eq!(asks(Field::SourceSets), (0, 0, (1, 0)));
     assert_eq!(asks(Field::DestinationSets), (0, 0, (0, 1)));
     assert_eq!(asks(Field::Proto), (0, 0, (0, 0)));
+}
+
+#[test]
+fn the_table_of_flows_has_room_for_as_many_as_are_asked_for() {
+    let mut matches = Match::any();
+    matches.fields[Field::State as usize] = RangeSet::of(1, 1);
+    let mut policy = policy([matches].into_iter());
+    for flows in [1_024, 1_778, 1_779, 229_362, 229_363, 1_000_000, 4_194_304] {
+        policy.flows = Some(flows);
+        let size = compiled(&policy).config.flows_size;
+        assert!(size.is_power_of_two(), "{flows}");
+        // The first set of each half has no flows.
+        let room = |size: u32| (size / SET - 2) * WAYS;
+        assert!(room(size) >= flows && room(size / 2) < flows, "{flows}");
+    }
+    policy.flows = Some(229_362);
+    assert_eq!(compiled(&policy).config.flows_size, FLOWS_SIZE);
 }

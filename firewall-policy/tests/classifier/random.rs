@@ -251,6 +251,7 @@ pub(crate) fn policy(seed: u64, rules: usize, style: Style) -> Policy {
             ipv6_ext_max: 4,
             ..PacketConfig::default()
         },
+        flows: None,
         rules,
         live: Vec::new(),
         exempt: AddrSet::none(),

@@ -41,4 +41,9 @@ codes! { WARNINGS:
          the default decides about the rest."
         wrong "default: {in: drop}\npacket: {malformed: pass}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n"
         right "default: {in: drop}\npacket: {malformed: rules}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n";
+    UNUSED_STATE "FW0208" "a table of flows that no rule asks for"
+        "The size of the table of flows is given, and no rule that is in force looks at `state`: \
+         there is no such table. Mostly the rule was removed, or is disabled."
+        wrong "default: {in: drop}\nstate: {flows: 1000000}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n"
+        right "default: {in: drop}\nstate: {flows: 1000000}\nrules: [{name: replies, state: established, action: pass}, {name: ssh, proto: tcp, port: ssh, action: pass}]\n";
 }
