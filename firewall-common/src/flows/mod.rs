@@ -7,6 +7,7 @@
 //! tcp.rs      what a segment may change in a flow
 //! table.rs    finding a flow, and making one
 //! room.rs     which flow gives way
+//! adopt.rs    a flow that the programs have not seen begin
 //! socket.rs   what the kernel's own sockets say
 //! ```
 //!
@@ -37,6 +38,7 @@
 //!
 //! May not import `classify` or `pipeline`.
 
+mod adopt;
 mod egress;
 mod ingress;
 mod room;
@@ -44,6 +46,7 @@ pub mod socket;
 mod table;
 mod tcp;
 
+pub use adopt::{Adopted, adopt};
 pub use egress::{DONE, open, record_packet, reverse};
 pub use ingress::{ASKS_LISTENER, ENDS, UNPROVEN, ended, state_of};
 pub use room::room;

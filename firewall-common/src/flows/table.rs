@@ -304,6 +304,13 @@ pub(super) fn insert<M: Machine>(machine: &M, tuple: &Tuple, start: Start, now: 
     true
 }
 
+/// Whether a new flow would take the place of one that both sides use.
+pub(super) fn is_full<M: Machine>(machine: &M, tuple: &Tuple, now: u64) -> bool {
+    let place = Place::of(machine, tuple);
+    let set = emptier(machine, &place, now);
+    room::cost(machine.room(set, now)) >= room::SETTLED
+}
+
 /// The set of both in which a new flow costs less.
 #[inline(always)]
 fn emptier<M: Machine>(machine: &M, place: &Place, now: u64) -> u64 {
