@@ -11,6 +11,7 @@ mod carrier;
 mod carry;
 mod egress;
 mod files;
+mod flows;
 mod guard;
 mod handover;
 mod health;
@@ -39,9 +40,7 @@ pub use types::{
 
 use crate::kernel::counters::{CounterMaps, Sums};
 use crate::kernel::egress::By;
-use crate::kernel::flows::FlowTable;
 use crate::kernel::{BUILT_IN, KernelError, host};
-use firewall_common::region::Region;
 use resolve::{Present, Target, resolve as resolve_interfaces};
 use rustix::time::{ClockId, clock_gettime};
 use std::borrow::Cow;
@@ -238,18 +237,6 @@ impl Engine {
             generation: in_force.number,
             maps: in_force.folder.counters()?,
         })
-    }
-
-    /// The table of flows of the generation in force; `None` if none of its rules looks at state.
-    ///
-    /// # Errors
-    /// Nothing is loaded, or its pins cannot be read.
-    pub fn flows(&self) -> Result<Option<FlowTable>, EngineError> {
-        let survey = self.store.survey()?;
-        let in_force = survey.in_force().ok_or_else(|| self.nothing_loaded())?;
-        in_force.folder.read_record()?;
-        let table = in_force.folder.region(Region::Flows);
-        Ok(table.map(|map| FlowTable::of(&map)).transpose()?)
     }
 
     fn nothing_loaded(&self) -> KernelError {

@@ -1,14 +1,16 @@
-//! The table of flows, memory-mapped: listing, counting, deleting, while programs use it.
+//! The table of flows, memory-mapped: listing, counting, deleting, filling, while programs use it.
 //!
 //! A flow is read without its set's lock, and once more looked at when it has been read: one that
-//! gave way meanwhile is left out. To delete one is to take its tag away, in one step.
+//! gave way meanwhile is left out. To delete one is to take its tag away, in one step. The code that
+//! makes one is the programs' own ([`firewall_common::flows::adopt`]).
 
 use super::KernelError;
 use super::maps::BigMap;
-use super::shared::Shared;
+use super::shared::{RegionMachine, Shared};
 use firewall_common::abi::Config;
 use firewall_common::flows::{
-    LINE, SET, TICK_SHIFT, Tuple, WAYS, at, idle, is_expired, lifetime, seen, state,
+    Adopted, LINE, SET, TICK_SHIFT, Tuple, WAYS, adopt, at, idle, is_expired, lifetime, seen,
+    state, statistics,
 };
 use firewall_common::parse::proto;
 use rustix::time::{ClockId, clock_gettime};
@@ -40,8 +42,22 @@ pub struct Flow {
     pub idle: Duration,
     /// Until it is forgotten, if no packet comes.
     pub left: Duration,
+    /// Bits of [`state`].
+    bits: u64,
     /// The word in its set's head, by index and value: to delete this flow, and no other one.
     place: (usize, u64),
+}
+
+impl Flow {
+    /// Which flow it is.
+    #[must_use]
+    pub const fn ends(&self) -> Ends {
+        Ends {
+            proto: self.proto,
+            local: (self.local, self.local_port),
+            remote: (self.remote, self.remote_port),
+        }
+    }
 }
 
 /// What a flow is.
@@ -82,23 +98,165 @@ impl FlowState {
     }
 }
 
+/// Which flow: its protocol, and its two ends.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Ends {
+    /// IP protocol number.
+    pub proto: u8,
+    /// Address and port of this side; of an echo, the identifier.
+    pub local: (IpAddr, u16),
+    /// Address and port of the other side; port 0 of an echo.
+    pub remote: (IpAddr, u16),
+}
+
+impl Ends {
+    fn tuple(&self) -> Tuple {
+        let words = |address: IpAddr| match address {
+            IpAddr::V4(address) => [0, u64::from(address.to_bits())],
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                [(bits >> 64) as u64, bits as u64]
+            }
+        };
+        let is_v6 = self.local.0.is_ipv6();
+        Tuple {
+            remote: words(self.remote.0),
+            local: words(self.local.0),
+            identity: Tuple::identity_of(
+                self.local.1.into(),
+                self.remote.1.into(),
+                self.proto.into(),
+                is_v6,
+            ),
+        }
+    }
+}
+
+/// How full one half of the table is, and what did not fit.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct HalfUse {
+    /// Flows that have not expired.
+    pub count: usize,
+    /// How many there is room for.
+    pub capacity: usize,
+    /// What did not fit.
+    pub losses: Losses,
+}
+
+/// What did not fit into one half of the table, since it was made.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Losses {
+    /// New flows that found no room.
+    pub full: u64,
+    /// Settled flows that gave way to new ones.
+    pub evicted: u64,
+}
+
+impl Losses {
+    /// Those of both halves.
+    fn read(words: &Shared) -> [Self; 2] {
+        [0, words.words() / 2].map(|start| {
+            let count = |at: u64| words.read(start + at as usize / 8);
+            Self {
+                full: count(statistics::FULL),
+                evicted: count(statistics::EVICTED),
+            }
+        })
+    }
+}
+
+/// Reads what did not fit, again and again, and maps nothing else of the table.
+#[derive(Debug)]
+pub(crate) struct LossReader(Shared);
+
+impl LossReader {
+    pub(crate) fn of(map: &BigMap) -> Result<Self, KernelError> {
+        Ok(Self(Shared::in_windows(map)?))
+    }
+
+    /// Of TCP, and of all else.
+    pub(crate) fn read(&self) -> [Losses; 2] {
+        Losses::read(&self.0)
+    }
+}
+
 /// The table of flows of programs that are loaded.
 #[derive(Debug)]
 pub struct FlowTable {
     words: Shared,
+    /// Of its constants only the table's size and secret are filled in, and those where flows are
+    /// to be added.
+    config: Box<Config>,
 }
 
 impl FlowTable {
     pub(crate) fn of(map: &BigMap) -> Result<Self, KernelError> {
         Ok(Self {
             words: Shared::of(map)?,
+            config: Box::default(),
         })
+    }
+
+    /// As [`FlowTable::of`], for a table that flows are added to. Needs the lock on the store.
+    pub(crate) fn to_fill(map: &BigMap) -> Result<Self, KernelError> {
+        let words = Shared::of(map)?;
+        let config = Box::new(Config {
+            flows_size: words.words() as u32 * 8,
+            flows_seed: words.seed(),
+            ..Config::default()
+        });
+        Ok(Self { words, config })
+    }
+
+    /// Bytes of its memory.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.words.words() as u64 * 8
     }
 
     /// How many flows there is room for.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.words.words() / SET_WORDS * WAYS as usize
+        capacity_of(self.words.words() / SET_WORDS)
+    }
+
+    /// How full the halves are: that of TCP, and that of all else.
+    #[must_use]
+    pub fn halves(&self) -> [HalfUse; 2] {
+        let (now, half) = (now(), self.words.words() / 2);
+        let mut halves = self.losses().map(|losses| HalfUse {
+            count: 0,
+            capacity: self.capacity() / 2,
+            losses,
+        });
+        for set in self.sets() {
+            for way in 0..WAYS as usize {
+                if self.is_alive(set, way, now) {
+                    halves[usize::from(set >= half)].count += 1;
+                }
+            }
+        }
+        halves
+    }
+
+    /// What did not fit, of TCP and of all else.
+    pub(crate) fn losses(&self) -> [Losses; 2] {
+        Losses::read(&self.words)
+    }
+
+    /// The first word of every set that holds flows.
+    fn sets(&self) -> impl Iterator<Item = usize> + use<> {
+        let half = self.words.words() / 2;
+        [0, half]
+            .into_iter()
+            .flat_map(move |start| (start + SET_WORDS..start + half).step_by(SET_WORDS))
+    }
+
+    /// Makes a flow that the programs have not seen begin, unless it is there. Whether it is there
+    /// now: not if it found no room. Of a table to be filled.
+    pub(crate) fn adopt(&self, ends: &Ends, adopted: Adopted) -> bool {
+        let machine = RegionMachine::new(&self.words, &self.config);
+        adopt(&machine, &ends.tuple(), adopted, now())
     }
 
     /// All flows that have not expired, in the order of the table.
@@ -113,20 +271,47 @@ impl FlowTable {
     /// How many flows have not expired.
     #[must_use]
     pub fn count(&self) -> usize {
-        let now = now();
-        let mut count = 0;
-        self.for_each(now, |_| count += 1);
-        count
+        self.halves().iter().map(|half| half.count).sum()
+    }
+
+    /// Shows every flow that has not expired, with what is to be known of it elsewhere. What has come
+    /// to its end, and connections without an answer, begin anew anyway: they are left out.
+    pub(crate) fn for_each_to_keep(&self, mut take: impl FnMut(&Ends, Adopted)) {
+        self.for_each(now(), |flow| {
+            let is_tcp = u32::from(flow.proto) == proto::TCP;
+            let has = |bits: u64| flow.bits & bits != 0;
+            let keeps = match is_tcp {
+                true => has(state::REPLIED) && !state::is_over(flow.bits),
+                false => true,
+            };
+            if keeps {
+                let adopted = Adopted {
+                    // A question that has been answered is not used by both sides yet.
+                    replied: has(state::SETTLED),
+                    fin_in: has(state::FIN_IN),
+                    fin_out: has(state::FIN_OUT),
+                };
+                take(&flow.ends(), adopted);
+            }
+        });
     }
 
     fn for_each(&self, now: u64, mut take: impl FnMut(Flow)) {
-        for set in (0..self.words.words()).step_by(SET_WORDS) {
+        for set in self.sets() {
             for way in 0..WAYS as usize {
                 if let Some(flow) = self.read(set, way, now) {
                     take(flow);
                 }
             }
         }
+    }
+
+    /// Whether a place holds a flow that has not expired.
+    fn is_alive(&self, set: usize, way: usize, now: u64) -> bool {
+        let head = self.words.read(set + way);
+        let line = set + (way + 1) * LINE_WORDS;
+        let word = |at: u64| self.words.read(line + at as usize / 8);
+        head != 0 && !is_expired(word(at::IDENTITY), word(at::STATE), seen(head), now)
     }
 
     /// One flow, if there is one, whole, and not expired.
@@ -162,6 +347,7 @@ impl FlowTable {
             state: FlowState::of(bits),
             idle: duration(idle),
             left: duration(lifetime(identity, bits) - idle),
+            bits,
             place: (set + way, head),
         })
     }
@@ -182,7 +368,7 @@ impl FlowTable {
 
     /// Forgets all flows.
     pub fn clear(&self) {
-        for set in (0..self.words.words()).step_by(SET_WORDS) {
+        for set in self.sets() {
             for way in 0..WAYS as usize {
                 let head = self.words.read(set + way);
                 if head != 0 {
@@ -195,7 +381,7 @@ impl FlowTable {
     /// Makes every flow `ticks` older (or younger, if less than 0): what a clock would do, for tests
     /// of a candidate. Not while its programs run.
     pub fn age(&self, ticks: i64) {
-        for set in (0..self.words.words()).step_by(SET_WORDS) {
+        for set in self.sets() {
             for way in 0..WAYS as usize {
                 let head = self.words.read(set + way);
                 if head != 0 {
@@ -211,7 +397,12 @@ impl FlowTable {
 /// How many flows a policy's table has room for.
 #[must_use]
 pub fn capacity(config: &Config) -> usize {
-    (config.flows_size / SET * WAYS) as usize
+    capacity_of((config.flows_size / SET) as usize)
+}
+
+/// How many flows so many sets have room for: the first one of each half has none.
+const fn capacity_of(sets: usize) -> usize {
+    sets.saturating_sub(2) * WAYS as usize
 }
 
 /// The clock of the programs, in ticks.

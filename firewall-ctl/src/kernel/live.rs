@@ -5,7 +5,7 @@
 //! process holds, and no process has, is one of a process that died; the table is put in order then.
 
 use super::maps::BigMap;
-use super::shared::Shared;
+use super::shared::{RegionMachine, Shared};
 use super::{KernelError, wait_for_running_programs};
 use firewall_common::abi::Config;
 use firewall_common::live::{self, Added, Meta, Prefix, head};
@@ -112,8 +112,8 @@ impl LiveTable {
         Ok(Self::with_seed(words, seed))
     }
 
-    fn machine(&self) -> View<'_> {
-        View(self)
+    fn machine(&self) -> RegionMachine<'_> {
+        RegionMachine::new(&self.words, &self.config)
     }
 
     /// Runs `change` under the table's lock. The caller holds the lock on the store, or has the
@@ -307,67 +307,4 @@ fn now() -> Duration {
 
 fn now_ticks() -> u64 {
     (now().as_nanos() >> Meta::TICK_SHIFT) as u64
-}
-
-/// The table as a [`Machine`] that has nothing else.
-#[derive(Clone, Copy)]
-struct View<'a>(&'a LiveTable);
-
-impl View<'_> {
-    /// The index of the word at a byte offset, which wraps round as in the program.
-    const fn index(&self, offset: u64) -> usize {
-        (offset & (self.0.config.live_size as u64 - 8)) as usize / 8
-    }
-}
-
-impl Machine for View<'_> {
-    fn constant(&self, pick: impl Fn(&Config) -> &u32) -> u32 {
-        *pick(&self.0.config)
-    }
-
-    fn table_u16(&self, _offset: u64) -> u32 {
-        0
-    }
-
-    fn table_u32(&self, _offset: u64) -> u32 {
-        0
-    }
-
-    fn table_u64(&self, _offset: u64) -> u64 {
-        0
-    }
-
-    fn opaque(&self, value: u64) -> u64 {
-        value
-    }
-
-    fn forget(&self, value: u64) -> u64 {
-        value
-    }
-
-    fn now(&self) -> u64 {
-        now().as_nanos() as u64
-    }
-
-    fn read(&self, _region: Region, offset: u64) -> u64 {
-        self.0.words.read(self.index(offset))
-    }
-
-    fn write(&self, _region: Region, offset: u64, word: u64) {
-        self.0.words.write(self.index(offset), word);
-    }
-
-    fn exchange_if(&self, _region: Region, offset: u64, old: u64, new: u64) -> bool {
-        self.0.words.exchange_if(self.index(offset), old, new)
-    }
-
-    fn unlock(&self, _region: Region, offset: u64) {
-        self.write(Region::Live, offset, FREE);
-    }
-
-    fn count_rule(&self, _slot: u32) {}
-
-    fn quiet(&self) -> Self {
-        *self
-    }
 }

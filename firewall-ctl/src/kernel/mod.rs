@@ -35,6 +35,6 @@ pub mod verify;
 
 pub use error::KernelError;
 
-pub(crate) use netlink::links;
+pub(crate) use netlink::{conntrack, links, sockets};
 pub(crate) use object::BUILT_IN;
 pub(crate) use sys::{Hook, wait_for_running_programs};

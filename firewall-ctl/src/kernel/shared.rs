@@ -11,7 +11,9 @@ use super::KernelError;
 use super::mapping::Mapping;
 use super::maps::BigMap;
 use firewall_common::abi::Config;
+use firewall_common::machine::Machine;
 use firewall_common::region::{REGION_HEADER, Region, UNUSED_SIZE};
+use rustix::time::{ClockId, clock_gettime};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -269,5 +271,77 @@ impl Shared {
             let order = Ordering::SeqCst;
             word.compare_exchange(old, new, order, order).is_ok()
         })
+    }
+}
+
+/// A [`Machine`] that has one region and nothing else: for running the programs' own code on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RegionMachine<'a> {
+    words: &'a Shared,
+    config: &'a Config,
+}
+
+impl<'a> RegionMachine<'a> {
+    /// `config` holds the constants that the code asks for.
+    pub(crate) fn new(words: &'a Shared, config: &'a Config) -> Self {
+        Self { words, config }
+    }
+
+    /// The index of the word at a byte offset, which wraps round as in the program.
+    fn index(self, offset: u64) -> usize {
+        (offset as usize / 8) & (self.words.words() - 1)
+    }
+}
+
+impl Machine for RegionMachine<'_> {
+    fn constant(&self, pick: impl Fn(&Config) -> &u32) -> u32 {
+        *pick(self.config)
+    }
+
+    fn table_u16(&self, _offset: u64) -> u32 {
+        0
+    }
+
+    fn table_u32(&self, _offset: u64) -> u32 {
+        0
+    }
+
+    fn table_u64(&self, _offset: u64) -> u64 {
+        0
+    }
+
+    fn opaque(&self, value: u64) -> u64 {
+        value
+    }
+
+    fn forget(&self, value: u64) -> u64 {
+        value
+    }
+
+    fn now(&self) -> u64 {
+        let now = clock_gettime(ClockId::Monotonic);
+        now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+    }
+
+    fn read(&self, _region: Region, offset: u64) -> u64 {
+        self.words.read(self.index(offset))
+    }
+
+    fn write(&self, _region: Region, offset: u64, word: u64) {
+        self.words.write(self.index(offset), word);
+    }
+
+    fn exchange_if(&self, _region: Region, offset: u64, old: u64, new: u64) -> bool {
+        self.words.exchange_if(self.index(offset), old, new)
+    }
+
+    fn unlock(&self, region: Region, offset: u64) {
+        self.write(region, offset, 0);
+    }
+
+    fn count_rule(&self, _slot: u32) {}
+
+    fn quiet(&self) -> Self {
+        *self
     }
 }

@@ -21,7 +21,7 @@ use comments::{Comments, Unit};
 const WIDTH: usize = 100;
 
 /// Sections in canonical order.
-const SECTIONS: [&str; 9] = [
+const SECTIONS: [&str; 10] = [
     "version",
     "mode",
     "interfaces",

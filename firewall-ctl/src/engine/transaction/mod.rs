@@ -5,7 +5,7 @@
 //! |---|---|
 //! | make the generation's folder; pin its maps, program and record there | remove the folder |
 //! | take a foreign program off (only if asked to) | put it back |
-//! | attach the new egress program where there is none, switch it where there is one | detach, unpin; switch back |
+//! | attach the new egress program where there is none, switch it where there is one; fill a new table of flows | detach, unpin; switch back |
 //! | attach the new program to interfaces that carry none | detach, unpin |
 //! | switch each link of our own to the new program (BPF_LINK_UPDATE) | switch it back |
 //!
@@ -25,6 +25,7 @@ use self::draft::draft_record;
 use super::carry::carry_over;
 use super::egress;
 use super::files::{self, Source};
+use super::flows;
 use super::handover::Handover;
 use super::resolve::Target;
 use super::store::{Folder, PinnedLink, Store, Survey};
@@ -282,6 +283,8 @@ fn stage_and_switch<'a>(
             (program, desired.egress_by),
             journal,
         )?;
+        let before = kept.region(Region::Flows);
+        flows::fill(regions.map(Region::Flows), before.as_ref(), &mut warnings)?;
     }
 
     for (target, found) in foreign {

@@ -1,18 +1,20 @@
-//! rtnetlink: one request, its answer, and attributes. [`xdp`], [`clsact`], [`device`], [`links`] and
-//! [`routes`] say what is asked.
+//! Netlink: one request, its answer, and attributes. The modules say what is asked: [`xdp`], [`clsact`],
+//! [`device`], [`links`] and [`routes`] of rtnetlink, [`conntrack`] of the connection tracking, [`sockets`] of open sockets.
 //!
-//! Message format: rtnetlink(7), netlink(7). May not import anything else of this crate. Invariant:
+//! Message format: rtnetlink(7), netlink(7), sock_diag(7). May not import anything else of this crate. Invariant:
 //! each request has a socket of its own, so no answer can be another one's.
 
 pub(crate) mod clsact;
+pub(crate) mod conntrack;
 pub(crate) mod device;
 pub(crate) mod links;
 pub(crate) mod routes;
+pub(crate) mod sockets;
 pub(crate) mod xdp;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
 use std::io;
 use std::os::fd::OwnedFd;
@@ -40,63 +42,81 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// More than the kernel puts into one message.
 const ROOM: usize = 64 << 10;
 
+/// No protocol number is protocol 0, and that is NETLINK_ROUTE.
+const ROUTE: Option<Protocol> = None;
+
 /// Sends one request and returns the answer, header included; an error answer as an error.
 fn request(kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<u8>> {
-    let socket = ask(kind, flags, body)?;
-    let answer = receive(&socket)?;
+    let socket = ask(ROUTE, kind, flags, body)?;
+    let mut answer = vec![0; ROOM];
+    let len = receive(&socket, &mut answer)?;
+    answer.truncate(len);
     check(&answer)?;
     Ok(answer)
 }
 
-/// Sends a request for a list, and returns the messages of the answer.
+/// Sends a request for a list to rtnetlink, and returns the messages of the answer.
 fn list(kind: u16, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-    let socket = ask(kind, NLM_F_DUMP, body)?;
     let mut messages = Vec::new();
+    dump(ROUTE, kind, body, |message| {
+        messages.push(message.to_vec());
+    })?;
+    Ok(messages)
+}
+
+/// Sends a request for a list, and shows each message of the answer as it comes: however long the
+/// list is, one part of it is in memory at a time. Ends at the first error.
+fn dump(
+    protocol: Option<Protocol>,
+    kind: u16,
+    body: &[u8],
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    let socket = ask(protocol, kind, NLM_F_DUMP, body)?;
+    let mut part = vec![0; ROOM];
     loop {
-        let answer = receive(&socket)?;
-        let mut rest = &answer[..];
+        let len = receive(&socket, &mut part)?;
+        let mut rest = part.get(..len).unwrap_or_default();
         while rest.len() >= HEADER {
             let len = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
             let Some(message) = rest.get(..len).filter(|_| len >= HEADER) else {
                 return Err(io::ErrorKind::InvalidData.into());
             };
             if kind_of(message) == NLMSG_DONE {
-                return Ok(messages);
+                return Ok(());
             }
             check(message)?;
-            messages.push(message.to_vec());
+            take(message);
             rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
         }
     }
 }
 
-fn ask(kind: u16, flags: u16, body: &[u8]) -> io::Result<OwnedFd> {
+fn ask(protocol: Option<Protocol>, kind: u16, flags: u16, body: &[u8]) -> io::Result<OwnedFd> {
     let mut message = Vec::with_capacity(HEADER + body.len());
     message.extend(((HEADER + body.len()) as u32).to_ne_bytes());
     message.extend(kind.to_ne_bytes());
     message.extend((flags | NLM_F_REQUEST).to_ne_bytes());
     message.extend([0; 8]); // sequence, port: one request on a socket of its own
     message.extend(body);
-    // No protocol number is protocol 0, and that is NETLINK_ROUTE.
     let socket = socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
         SocketFlags::CLOEXEC,
-        None,
+        protocol,
     )?;
     set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
     send(&socket, &message, SendFlags::empty())?;
     Ok(socket)
 }
 
-fn receive(socket: &OwnedFd) -> io::Result<Vec<u8>> {
-    let mut answer = vec![0; ROOM];
-    let (len, _) = recv(socket, answer.as_mut_slice(), RecvFlags::empty())?;
-    answer.truncate(len);
-    if answer.len() < HEADER + 4 {
+/// Bytes that came, at least a header and an error's code.
+fn receive(socket: &OwnedFd, answer: &mut [u8]) -> io::Result<usize> {
+    let (len, whole) = recv(socket, answer, RecvFlags::TRUNC)?;
+    if len < HEADER + 4 || whole > len {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    Ok(answer)
+    Ok(len)
 }
 
 /// The error that an error message holds.
