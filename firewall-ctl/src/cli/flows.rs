@@ -1,20 +1,20 @@
 //! `flows`: the connections that `state: established` goes by; listing, counting, forgetting them.
 //!
 //! Reads the table in the kernel, whether a daemon runs or not: it is memory that the programs and
-//! this process share.
+//! this process share. Connections of this host are known by its sockets.
 
+mod rows;
+
+use self::rows::{Row, Sort, Summary, View, join, sort, text};
 use super::context::Context;
 use super::help::after;
 use super::network::Network;
-use super::table::Table;
 use crate::engine::Engine;
 use crate::failure::{Exit, Failure};
-use crate::format::{count as number, duration};
-use crate::kernel::flows::{Flow, FlowTable, proto_name};
+use crate::kernel::flows::{Ends, FlowTable, proto_name};
 use crate::view::SCHEMA;
 use clap::ValueEnum;
 use serde::Serialize;
-use std::net::{IpAddr, SocketAddr};
 
 /// Rows of the table, if not asked for otherwise.
 const ROWS: usize = 20;
@@ -40,8 +40,10 @@ pub(super) struct Args {
     /// `delete`: all flows, without a filter
     #[arg(long)]
     all: bool,
-    /// Show so many, those with the latest packets first; 0 for all [default: 20 in tables, all in
-    /// JSON and YAML]
+    /// What comes first in the list
+    #[arg(long, value_name = "BY", default_value = "idle")]
+    sort: Sort,
+    /// Show so many; 0 for all [default: 20 in tables, all in JSON and YAML]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 }
@@ -53,7 +55,8 @@ enum What {
     List,
     /// Say how many there are
     Count,
-    /// Forget them: their next packet is new
+    /// Forget those of the table: their next packet is new. A connection of this host itself goes
+    /// on as long as its socket is open (`ss -K` closes it)
     Delete,
 }
 
@@ -85,7 +88,7 @@ pub(super) fn help() -> String {
     after(
         &[
             "sudo firewall-ctl flows --proto tcp --port 443",
-            "sudo firewall-ctl flows count -o json",
+            "sudo firewall-ctl flows --sort bytes --limit 5",
             "sudo firewall-ctl flows delete --from 203.0.113.9",
         ],
         &[
@@ -99,7 +102,8 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let table = Engine::new(&context.root)
+    let engine = Engine::new(&context.root);
+    let table = engine
         .flows()
         .map_err(|error| Failure::engine(&error, context.color_errors))?
         .ok_or_else(|| {
@@ -108,20 +112,19 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
                 "the policy in force keeps no flows: none of its rules looks at `state`",
             )
         })?;
-    let mut flows = table.list();
-    flows.retain(|flow| fits(args, flow));
+    let sockets = engine
+        .sockets()
+        .map_err(|error| Failure::engine(&error, context.color_errors))?;
+    let mut rows = join(table.list(), &sockets);
+    rows.retain(|row| fits(args, &row.ends));
     match args.what {
-        What::List => list(args, context, &table, flows)?,
+        What::List => list(args, context, &table, rows)?,
         What::Count => {
-            let report = Report::new(&table, flows.len(), None);
+            let summary = Summary::of(&rows);
             if context.format.is_text() {
-                let numbers = context.numbers;
-                let (used, room) = (number(flows.len() as u64, numbers), report.capacity as u64);
-                context.print(&format!(
-                    "{used} flows, room for {}\n",
-                    number(room, numbers)
-                ))?;
+                context.print(&summary.text(table.capacity(), context.numbers))?;
             } else {
+                let report = Report::new(&table, summary, rows.len(), None);
                 context.print(&context.format.document(&report, false)?)?;
             }
         }
@@ -132,31 +135,45 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
                         .help("add --proto, --from, --to or --port; or --all for all of them"),
                 );
             }
-            let deleted = flows.iter().filter(|flow| table.delete(flow)).count();
-            if context.format.is_text() {
-                context.say(&format!("{deleted} flows forgotten"))?;
-            } else {
-                let report = Deleted {
-                    schema: SCHEMA,
-                    deleted,
-                };
-                context.print(&context.format.document(&report, false)?)?;
-            }
+            delete(context, &table, &rows)?;
         }
     }
     Ok(Exit::Ok)
+}
+
+fn delete(context: &Context, table: &FlowTable, rows: &[Row]) -> Result<(), Failure> {
+    let flows = rows.iter().filter_map(|row| row.flow.as_ref());
+    let report = Deleted {
+        schema: SCHEMA,
+        deleted: flows.filter(|flow| table.delete(flow)).count(),
+        sockets: rows.iter().filter(|row| row.is_socket).count(),
+    };
+    if !context.format.is_text() {
+        return context.print(&context.format.document(&report, false)?);
+    }
+    let Deleted {
+        deleted, sockets, ..
+    } = report;
+    context.say(&format!("{deleted} flows forgotten"))?;
+    if sockets > 0 {
+        context.say(&format!(
+            "connections of this host that go on, because their sockets are open: {sockets} (ss -K \
+             closes them)"
+        ))?;
+    }
+    Ok(())
 }
 
 const fn is_filtered(args: &Args) -> bool {
     args.proto.is_some() || args.from.is_some() || args.to.is_some() || args.port.is_some()
 }
 
-fn fits(args: &Args, flow: &Flow) -> bool {
-    let has_port = |port: u16| flow.local_port == port || flow.remote_port == port;
+fn fits(args: &Args, ends: &Ends) -> bool {
+    let has_port = |port: u16| ends.local.1 == port || ends.remote.1 == port;
     args.proto
-        .is_none_or(|proto| proto.name() == proto_name(flow.proto))
-        && args.from.is_none_or(|net| net.contains(flow.remote))
-        && args.to.is_none_or(|net| net.contains(flow.local))
+        .is_none_or(|proto| proto.name() == proto_name(ends.proto))
+        && args.from.is_none_or(|net| net.contains(ends.remote.0))
+        && args.to.is_none_or(|net| net.contains(ends.local.0))
         && args.port.is_none_or(has_port)
 }
 
@@ -164,42 +181,50 @@ fn list(
     args: &Args,
     context: &Context,
     table: &FlowTable,
-    mut flows: Vec<Flow>,
+    mut rows: Vec<Row>,
 ) -> Result<(), Failure> {
-    let all = flows.len();
-    flows.sort_by_key(|flow| flow.idle);
+    let all = rows.len();
+    let summary = Summary::of(&rows);
+    sort(&mut rows, args.sort);
     match args.limit {
         Some(0) => {}
-        Some(limit) => flows.truncate(limit),
-        None if context.format.is_text() => flows.truncate(ROWS),
+        Some(limit) => rows.truncate(limit),
+        None if context.format.is_text() => rows.truncate(ROWS),
         None => {}
     }
-    let views: Vec<View> = flows.iter().map(View::of).collect();
     if !context.format.is_text() {
-        let report = Report::new(table, all, Some(views));
+        let views = rows.iter().map(View::of).collect();
+        let report = Report::new(table, summary, all, Some(views));
         return context.print(&context.format.document(&report, false)?);
     }
-    context.print(&text(&views, all))
+    let head = match all {
+        0 => String::new(),
+        _ => summary.text(table.capacity(), context.numbers),
+    };
+    context.print(&format!("{head}{}", text(&rows, all, context.numbers)))
 }
 
 /// `flows -o json`.
 #[derive(Serialize)]
 struct Report {
     schema: &'static str,
-    /// How many flows there is room for.
+    /// How many flows the table has room for.
     capacity: usize,
     /// How many fit the filter.
     count: usize,
+    /// The same by protocol, by state, and by where they are known from.
+    summary: Summary,
     #[serde(skip_serializing_if = "Option::is_none")]
     flows: Option<Vec<View>>,
 }
 
 impl Report {
-    fn new(table: &FlowTable, count: usize, flows: Option<Vec<View>>) -> Self {
+    fn new(table: &FlowTable, summary: Summary, count: usize, flows: Option<Vec<View>>) -> Self {
         Self {
             schema: SCHEMA,
             capacity: table.capacity(),
             count,
+            summary,
             flows,
         }
     }
@@ -209,100 +234,8 @@ impl Report {
 #[derive(Serialize)]
 struct Deleted {
     schema: &'static str,
+    /// Flows of the table that are forgotten.
     deleted: usize,
-}
-
-/// A flow, for people and scripts.
-#[derive(Clone, Serialize)]
-struct View {
-    proto: &'static str,
-    remote: IpAddr,
-    remote_port: u16,
-    local: IpAddr,
-    local_port: u16,
-    state: &'static str,
-    /// Seconds since its last packet.
-    idle: f64,
-    /// Seconds until it is forgotten.
-    left: f64,
-}
-
-impl View {
-    fn of(flow: &Flow) -> Self {
-        Self {
-            proto: proto_name(flow.proto),
-            remote: flow.remote,
-            remote_port: flow.remote_port,
-            local: flow.local,
-            local_port: flow.local_port,
-            state: flow.state.name(),
-            idle: flow.idle.as_secs_f64(),
-            left: flow.left.as_secs_f64(),
-        }
-    }
-}
-
-/// The table for people.
-fn text(flows: &[View], all: usize) -> String {
-    if all == 0 {
-        return "No flows found.\n".to_owned();
-    }
-    let mut table = Table::new(&["PROTO", "REMOTE", "LOCAL", "STATE", ">IDLE", ">LEFT"]);
-    for flow in flows {
-        let is_echo = flow.proto.starts_with("icmp");
-        let remote = if is_echo {
-            flow.remote.to_string()
-        } else {
-            SocketAddr::new(flow.remote, flow.remote_port).to_string()
-        };
-        let local = if is_echo {
-            format!("{} id {}", flow.local, flow.local_port)
-        } else {
-            SocketAddr::new(flow.local, flow.local_port).to_string()
-        };
-        table.row([
-            flow.proto.to_owned(),
-            remote,
-            local,
-            flow.state.to_owned(),
-            duration(flow.idle),
-            duration(flow.left),
-        ]);
-    }
-    let mut text = table.render();
-    if all > flows.len() {
-        text.push_str(&format!(
-            "({} more: firewall-ctl flows --limit 0)\n",
-            all - flows.len()
-        ));
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn view(proto: &'static str, remote: &str, port: u16) -> View {
-        View {
-            proto,
-            remote: remote.parse().unwrap(),
-            remote_port: port,
-            local: "2001:db8::80".parse().unwrap(),
-            local_port: 40_000,
-            state: "established",
-            idle: 3.2,
-            left: 43_196.0,
-        }
-    }
-
-    #[test]
-    fn the_table() {
-        let flows = [
-            view("tcp", "2001:db8::9", 443),
-            view("icmpv6", "2001:db8::1", 0),
-        ];
-        insta::assert_snapshot!(text(&flows, 5));
-        assert_eq!(text(&[], 0), "No flows found.\n");
-    }
+    /// Connections of this host that fit the filter, and go on.
+    sockets: usize,
 }
