@@ -67,6 +67,29 @@ pub struct Snapshot {
     pub rules: Vec<RuleView>,
     /// Reasons that counted at least one packet, busiest first.
     pub reasons: Vec<ReasonView>,
+    /// What did not fit into the table of flows, where the policy looks at state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<FlowLosses>,
+}
+
+/// What did not fit into the table of flows, since it was made.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct FlowLosses {
+    /// The half for TCP.
+    pub tcp: HalfLosses,
+    /// The half for all else.
+    pub other: HalfLosses,
+    /// Whether new flows found no room within the last minute, as far as somebody has looked.
+    pub growing: bool,
+}
+
+/// What did not fit into one half of the table of flows.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct HalfLosses {
+    /// New flows that found no room.
+    pub full: u64,
+    /// Settled flows that gave way to new ones.
+    pub evicted: u64,
 }
 
 /// The `status` verb's facts.

@@ -174,9 +174,11 @@ fn with_macs(mut frame: Vec<u8>, out: bool) -> Vec<u8> {
     frame
 }
 
+/// How many flows are in the table.
 fn flow_count(ctl: &Ctl<'_>) -> u64 {
     let report: Value = ctl.json(&["flows", "count"]).unwrap();
-    report["count"].as_u64().unwrap()
+    let from = |name: &str| report["summary"]["from"][name].as_u64().unwrap_or(0);
+    from("table") + from("both")
 }
 
 #[test]
@@ -210,7 +212,7 @@ fn connections_outlive_policy_and_daemon_and_unload_leaves_nothing() {
     pair.inside
         .run(|| says(&mut connect((OUTSIDE_V4, 8080).into()).unwrap(), b"new"));
     let status = ctl.ok(&["status"]).unwrap();
-    assert!(status.contains("Flows 3 of "), "{status}");
+    assert!(status.contains("Flows tcp 3 of "), "{status}");
 
     // Without a rule that looks at state, nothing takes note of what leaves.
     let plain = POLICY
@@ -243,4 +245,68 @@ fn connections_outlive_policy_and_daemon_and_unload_leaves_nothing() {
         .unwrap();
     assert!(!String::from_utf8_lossy(&attached.stdout).contains("clsact"));
     all_say(b"six");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn connections_of_this_host_are_known_by_their_sockets() {
+    let pair = Pair::new().unwrap();
+    pair.outside.run(|| listen(8080));
+    let ctl = Ctl::new(&pair.inside).unwrap();
+    // Open before the policy is loaded, and silent since.
+    let mut streams = BOTH.map(|(_, outside)| {
+        pair.inside.run(|| {
+            let mut stream = connect((outside, 8080).into()).unwrap();
+            says(&mut stream, b"hello");
+            stream
+        })
+    });
+    let asked = pair.inside.run(|| {
+        let socket = UdpSocket::bind((OUTSIDE_V4, 0));
+        assert!(socket.is_err(), "an address of the other host");
+        let socket = UdpSocket::bind((INSIDE_V4, 0)).unwrap();
+        socket.connect((OUTSIDE_V4, 5353)).unwrap();
+        // Neither this one nor a connection to an own address leaves the host.
+        let near = TcpListener::bind((INSIDE_V4, 9090)).unwrap();
+        let far = [TcpStream::connect(near.local_addr().unwrap()).unwrap()];
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 9090)).unwrap();
+        let end = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (socket, near, far, listener, end)
+    });
+    load(&ctl, POLICY);
+
+    let list = |words: &[&str]| -> Vec<Value> {
+        let report = ctl.json(&[&["flows"], words].concat()).unwrap();
+        report["flows"].as_array().unwrap().clone()
+    };
+    let flows = list(&["--port", "8080", "--sort", "remote"]);
+    assert_eq!(flows.len(), 2, "{flows:?}");
+    for (flow, (inside, outside)) in flows.iter().zip(BOTH) {
+        assert_eq!(flow["remote"], outside.to_string(), "{flow}");
+        assert_eq!(flow["local"], inside.to_string(), "{flow}");
+        assert_eq!(flow["state"], "established");
+        assert_ne!(flow["from"], "table");
+        let bytes = ["received", "sent"].map(|way| flow[way].as_u64().unwrap());
+        // To the kernel a SYN that is acknowledged is a byte.
+        assert!(bytes == [5, 5] || bytes == [5, 6], "{flow}");
+        assert!(flow["idle"].as_f64().unwrap() < 60.0, "{flow}");
+    }
+    let connected = list(&["--proto", "udp"]);
+    assert_eq!(connected.len(), 1, "{connected:?}");
+    assert_eq!(connected[0]["remote_port"], 5353);
+    assert_eq!(connected[0]["received"], Value::Null);
+    assert!(list(&["--port", "9090"]).is_empty());
+    // What is not known comes last, and what is left out is counted.
+    assert_eq!(
+        list(&["--sort", "bytes", "--limit", "2"])[1]["proto"],
+        "tcp"
+    );
+
+    let deleted = ctl.json(&["flows", "delete", "--port", "8080"]).unwrap();
+    assert_eq!(deleted["sockets"], 2, "{deleted}");
+    assert_eq!(list(&["--port", "8080"]).len(), 2);
+    for stream in &mut streams {
+        says(stream, b"again");
+    }
+    drop(asked);
 }

@@ -57,6 +57,7 @@ impl Synthetic {
             drop,
             ports,
             other_ports: OtherPorts::default(),
+            flows: None,
             rules,
             reasons,
         }

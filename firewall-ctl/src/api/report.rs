@@ -48,15 +48,73 @@ pub struct StatusReport {
     /// The table of flows, where the policy looks at state and the asker may read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flows: Option<FlowsUse>,
+    /// Whether new flows found no room in it within the last minute.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flow_full_grows: bool,
 }
 
 /// How full the table of flows is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct FlowsUse {
     /// Flows that have not expired.
     pub count: usize,
     /// How many there is room for.
     pub capacity: usize,
+    /// Bytes of its memory.
+    #[serde(default)]
+    pub bytes: u64,
+    /// The half for TCP.
+    #[serde(default)]
+    pub tcp: HalfUse,
+    /// The half for all else.
+    #[serde(default)]
+    pub other: HalfUse,
+    /// What wants attention, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// How full one half of the table of flows is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct HalfUse {
+    /// Flows that have not expired.
+    pub count: usize,
+    /// How many there is room for.
+    pub capacity: usize,
+    /// New flows that found no room, since the table was made.
+    pub full: u64,
+    /// Settled flows that gave way to new ones, since then.
+    pub evicted: u64,
+}
+
+/// Percent of one half of the table of flows from which on it wants attention.
+const FLOWS_HIGH: usize = 80;
+
+impl StatusReport {
+    /// Adds what is known of the table of flows. One that is nearly full, or has no room for some,
+    /// is not what was asked for.
+    pub fn add_flows(&mut self, mut flows: FlowsUse) {
+        for (half, name) in [(&flows.tcp, "TCP"), (&flows.other, "all but TCP")] {
+            let percent = half.count * 100 / half.capacity.max(1);
+            if percent >= FLOWS_HIGH {
+                flows.warnings.push(format!(
+                    "the table of flows is {percent} % full for {name}; more room: \
+                     `state: {{flows: N}}` in the policy"
+                ));
+            }
+        }
+        if self.flow_full_grows {
+            flows.warnings.push(
+                "new flows find no room in the table of flows (flow-full): their answers may be \
+                 dropped; more room: `state: {flows: N}` in the policy"
+                    .to_owned(),
+            );
+        }
+        if self.state == State::Active && !flows.warnings.is_empty() {
+            self.state = State::Degraded;
+        }
+        self.flows = Some(flows);
+    }
 }
 
 /// A name and what it counted.
@@ -88,6 +146,7 @@ impl StatusReport {
             drop: snapshot.drop,
             top_drops: top_drops(snapshot),
             flows: None,
+            flow_full_grows: snapshot.flows.is_some_and(|flows| flows.growing),
         }
     }
 }

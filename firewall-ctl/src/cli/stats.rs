@@ -116,7 +116,12 @@ pub(super) fn document(snapshot: &Snapshot, what: What) -> serde_json::Value {
         }
         What::Rules => document["rules"] = json!(snapshot.rules),
         What::Interfaces => document["interfaces"] = json!(snapshot.status.interfaces),
-        What::Reasons => document["reasons"] = json!(snapshot.reasons),
+        What::Reasons => {
+            document["reasons"] = json!(snapshot.reasons);
+            if let Some(flows) = &snapshot.flows {
+                document["flows"] = json!(flows);
+            }
+        }
     }
     document
 }
@@ -347,9 +352,16 @@ fn reasons(snapshot: &Snapshot, wide: bool, numbers: Numbers) -> String {
         }
         table.row(cells);
     }
-    if table.is_empty() {
+    let mut text = if table.is_empty() {
         "No packet has been counted yet.\n".to_owned()
     } else {
         table.render()
+    };
+    if let Some(flows) = &snapshot.flows {
+        let [tcp, other] = [&flows.tcp, &flows.other].map(|half| count(half.full, numbers));
+        text.push_str(&format!(
+            "Flows without room (flow-full): tcp {tcp}, other {other}\n"
+        ));
     }
+    text
 }

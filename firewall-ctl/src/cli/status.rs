@@ -4,7 +4,7 @@ use super::context::Context;
 use super::help::after;
 use super::source::Source;
 use super::table::Table;
-use crate::api::report::{FlowsUse, State, StatusReport};
+use crate::api::report::{FlowsUse, HalfUse, State, StatusReport};
 use crate::engine::Engine;
 use crate::failure::{Exit, Failure};
 use crate::format::{Numbers, ago, bits, bytes, count, duration, percent, rate};
@@ -13,7 +13,7 @@ use crate::view::InterfaceView;
 use std::time::Duration;
 
 /// Interfaces on the screen; with the other lines they fit 24 lines.
-const INTERFACES: usize = 9;
+const INTERFACES: usize = 7;
 
 /// Sentences that want attention on the screen.
 const ATTENTION: usize = 6;
@@ -47,7 +47,9 @@ pub(super) fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
         Source::Daemon(client) => client.status()?,
         pins @ Source::Pins(_) => StatusReport::of(&pins.snapshot(0)?),
     };
-    report.flows = flows(context);
+    if let Some(flows) = flows(context) {
+        report.add_flows(flows);
+    }
     if !context.format.is_text() {
         context.print(&context.format.document(&report, false)?)?;
     } else if !context.quiet {
@@ -63,9 +65,19 @@ pub(super) fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
 /// How full the table of flows is. It is in the kernel: who may not read it there gets all else.
 fn flows(context: &Context) -> Option<FlowsUse> {
     let table = Engine::new(&context.root).flows().ok().flatten()?;
+    let [tcp, other] = table.halves().map(|half| HalfUse {
+        count: half.count,
+        capacity: half.capacity,
+        full: half.losses.full,
+        evicted: half.losses.evicted,
+    });
     Some(FlowsUse {
-        count: table.count(),
+        count: tcp.count + other.count,
         capacity: table.capacity(),
+        bytes: table.bytes(),
+        tcp,
+        other,
+        warnings: Vec::new(),
     })
 }
 
@@ -107,10 +119,7 @@ pub(super) fn screen(report: &StatusReport, numbers: Numbers, color: bool) -> St
             count(report.drop.total.packets, numbers),
             bits(report.pass.rate.bps + report.drop.rate.bps, numbers),
         ));
-        if let Some(flows) = &report.flows {
-            let [used, room] = [flows.count, flows.capacity].map(|n| count(n as u64, numbers));
-            text.push_str(&format!("Flows {used} of {room}\n"));
-        }
+        text.push_str(&flow_lines(report, numbers));
         text.push_str(&top_drops(report, numbers));
     } else {
         text.push_str("No policy is loaded: every packet passes.\n");
@@ -125,6 +134,34 @@ pub(super) fn screen(report: &StatusReport, numbers: Numbers, color: bool) -> St
         text.push_str(&format!("! and {more} more: firewall-ctl status -o yaml\n"));
     }
     text.push_str(&last_line(report));
+    text
+}
+
+/// How full the table of flows is, and in a line of its own what did not fit.
+fn flow_lines(report: &StatusReport, numbers: Numbers) -> String {
+    let Some(flows) = &report.flows else {
+        return String::new();
+    };
+    let half = |half: &HalfUse| {
+        let [used, room] = [half.count, half.capacity].map(|n| count(n as u64, numbers));
+        let share = percent(half.count as f64, half.capacity as f64);
+        format!("{used} of {room} ({share}%)")
+    };
+    let mut text = format!(
+        "Flows tcp {}, other {}, {}\n",
+        half(&flows.tcp),
+        half(&flows.other),
+        bytes(flows.bytes, numbers)
+    );
+    let losses = [&flows.tcp, &flows.other].map(|half| [half.full, half.evicted]);
+    if losses != [[0; 2]; 2] {
+        let [[full, evicted], [other_full, other_evicted]] =
+            losses.map(|half| half.map(|n| count(n, numbers)));
+        text.push_str(&format!(
+            "Flow-full tcp {full}, other {other_full}  Evicted tcp {evicted}, other \
+             {other_evicted}\n"
+        ));
+    }
     text
 }
 
@@ -146,11 +183,13 @@ fn attention(report: &StatusReport) -> Vec<String> {
         let rules = if count == 1 { "rule" } else { "rules" };
         format!("{count} runtime {rules} not saved: keep with firewall-ctl save")
     });
+    let flows = report.flows.iter().flat_map(|flows| &flows.warnings);
     audit
         .into_iter()
         .chain(errors)
         .chain(runtime)
         .chain(status.warnings.iter().cloned())
+        .chain(flows.cloned())
         .chain(fallbacks)
         .collect()
 }

@@ -232,6 +232,7 @@ impl Case<'_> {
                 verdict: outcome.verdict.name(),
                 reason: outcome.reason.name(),
                 rule: outcome.rule.map(|rule| self.rule(rule).name.clone()),
+                flow_full: outcome.flow_full,
             })
         } else {
             None

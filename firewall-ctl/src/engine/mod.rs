@@ -40,7 +40,9 @@ pub use types::{
 
 use crate::kernel::counters::{CounterMaps, Sums};
 use crate::kernel::egress::By;
+use crate::kernel::flows::LossReader;
 use crate::kernel::{BUILT_IN, KernelError, host};
+use firewall_common::region::Region;
 use resolve::{Present, Target, resolve as resolve_interfaces};
 use rustix::time::{ClockId, clock_gettime};
 use std::borrow::Cow;
@@ -233,9 +235,11 @@ impl Engine {
         let in_force = survey.in_force().ok_or_else(|| self.nothing_loaded())?;
         // A map of another version has other meanings, even where its size fits.
         in_force.folder.read_record()?;
+        let flows = in_force.folder.region(Region::Flows);
         Ok(CounterReader {
             generation: in_force.number,
             maps: in_force.folder.counters()?,
+            losses: flows.map(|map| LossReader::of(&map)).transpose()?,
         })
     }
 
@@ -408,6 +412,7 @@ fn is_in_force(
 pub struct CounterReader {
     generation: u64,
     maps: CounterMaps,
+    losses: Option<LossReader>,
 }
 
 impl CounterReader {
@@ -432,6 +437,7 @@ impl CounterReader {
             reasons,
             ports,
             rules,
+            losses: self.losses.as_ref().map(LossReader::read),
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct TrialOutcome {
     pub rule: Option<usize>,
     /// The `next` rules that counted the frame.
     pub counted: Vec<usize>,
+    /// Whether the flow of what has been sent before it found no room.
+    pub flow_full: bool,
 }
 
 impl<'a> Trial<'a> {
@@ -137,8 +139,15 @@ impl<'a> Trial<'a> {
         if limits {
             loaded.forget_limits()?;
         }
+        let mut flow_full = false;
         if let Some(sent) = &earlier.sent {
+            let lost = || -> Result<u64, EngineError> {
+                let halves = loaded.flows()?.map(|flows| flows.losses());
+                Ok(halves.iter().flatten().map(|half| half.full).sum())
+            };
+            let before = lost()?;
             loaded.send(sent, 1)?;
+            flow_full = lost()? > before;
         }
         let members = |add: bool| -> Result<(), EngineError> {
             if earlier.members.is_empty() {
@@ -193,6 +202,7 @@ impl<'a> Trial<'a> {
             reason,
             rule,
             counted,
+            flow_full,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! Plain data. `Record` is what was put in force, `Observed` what the kernel shows; where they
 //! differ, `Observed::warnings` says so.
 
+use crate::kernel::flows::Losses;
 use crate::kernel::{KernelError, host};
 use firewall_common::abi::Counter;
 use firewall_policy::compile::LimitError;
@@ -221,6 +222,8 @@ pub struct Counters {
     pub ports: Vec<[Counter; 4]>,
     /// By counter slot.
     pub rules: Vec<Counter>,
+    /// What did not fit into the table of flows, of TCP and of all else, where there is one.
+    pub losses: Option<[Losses; 2]>,
 }
 
 /// What to put in force.

@@ -8,6 +8,7 @@
 //! memory is bounded whatever arrives (two counter sets of 4 MB, and [`history`]'s 2 MB each).
 
 pub mod history;
+mod losses;
 
 use crate::engine::{Counters, Observed, Record};
 use crate::view::{
@@ -20,6 +21,7 @@ use firewall_common::verdict::Verdict;
 use firewall_policy::rule::Mode;
 use firewall_policy::services;
 use history::History;
+use losses::LossWatch;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -54,6 +56,7 @@ pub struct Sampler {
     ports: History,
     rules: History,
     reasons: History,
+    losses: LossWatch,
 }
 
 impl Sampler {
@@ -75,6 +78,7 @@ impl Sampler {
             return;
         };
         let speed = |packets: u64| (packets as f64 / seconds).round() as u32;
+        self.losses.push(before, now);
 
         let mut moved = Vec::new();
         for (port, (after, earlier)) in now.ports.iter().zip(&before.ports).enumerate() {
@@ -154,6 +158,7 @@ impl Sampler {
             other_ports,
             rules: record.map_or(Vec::new(), |record| self.rule_views(record, time)),
             reasons: record.map_or(Vec::new(), |record| self.reason_views(&record.would_drop)),
+            flows: self.now.as_ref().and_then(|now| self.losses.view(now)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::{InterfaceRecord, ObservedLink, RuleRecord};
+use crate::kernel::flows::Losses;
 
 const SLOT: usize = 2;
 
@@ -80,6 +81,7 @@ fn zero(monotonic: f64) -> Counters {
         reasons: vec![[Counter::default(); 2]; 64 * Reason::CAPACITY],
         ports: vec![[Counter::default(); 4]; 65_536],
         rules: vec![Counter::default(); 64],
+        losses: None,
     }
 }
 
@@ -252,4 +254,27 @@ fn nothing_loaded_is_a_valid_snapshot() {
     let snapshot = sampler.snapshot(&Facts::default(), 0.0, 10);
     assert_eq!(snapshot.status.generation, None);
     assert!(snapshot.ports.is_empty() && snapshot.rules.is_empty());
+}
+
+#[test]
+fn flows_without_room_are_news_for_a_minute() {
+    let mut sampler = Sampler::new();
+    let mut push = |seconds: f64, losses: Option<[u64; 2]>| {
+        let mut counters = zero(seconds);
+        counters.losses = losses.map(|full| full.map(|full| Losses { full, evicted: 7 }));
+        let record = record(1, Vec::new());
+        sampler.push(counters, &record);
+        sampler.snapshot(&facts(record), 0.0, 0).flows
+    };
+    // What was there before anybody looked may be old.
+    let flows = push(1.0, Some([0, 5])).unwrap();
+    assert_eq!((flows.tcp.full, flows.other.full), (0, 5));
+    assert_eq!((flows.other.evicted, flows.growing), (7, false));
+    assert!(!push(2.0, Some([0, 5])).unwrap().growing);
+    assert!(push(3.0, Some([0, 6])).unwrap().growing);
+    assert!(push(62.0, Some([0, 6])).unwrap().growing);
+    assert!(!push(63.5, Some([0, 6])).unwrap().growing);
+    // Another table begins anew.
+    assert!(!push(64.0, Some([0, 0])).unwrap().growing);
+    assert!(push(65.0, None).is_none());
 }

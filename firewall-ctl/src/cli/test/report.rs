@@ -86,6 +86,9 @@ pub(super) struct Live {
     pub(super) verdict: &'static str,
     pub(super) reason: &'static str,
     pub(super) rule: Option<String>,
+    /// Whether the flow that makes the packet `established` found no room in the table.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) flow_full: bool,
 }
 
 /// `test --pcap FILE -o json`.
@@ -146,6 +149,11 @@ pub(super) fn text(report: &Report, wide: bool) -> String {
             live.verdict.to_uppercase(),
             live.reason
         ));
+        if live.flow_full {
+            text.push_str(
+                "The flow of what this host has sent before found no room in the table.\n",
+            );
+        }
     }
     for rule in &report.counted {
         let would = rule

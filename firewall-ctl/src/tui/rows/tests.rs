@@ -50,6 +50,7 @@ fn snapshot(ports: u32) -> Snapshot {
         drop: Traffic::default(),
         ports: (0..ports).map(port).collect(),
         other_ports: OtherPorts::default(),
+        flows: None,
         rules: Vec::new(),
         reasons: Vec::new(),
     }
