@@ -79,13 +79,17 @@ fn open(host: &Namespace, to: (IpAddr, u16), server: &Namespace, port: u16) -> V
 
 /// Who has not closed speaks, and is heard.
 fn lost(open: Vec<Open>) -> Vec<String> {
-    let mut lost = Vec::new();
+    let mut lost: Vec<String> = Vec::new();
     for Open {
         what,
         mut client,
         mut server,
     } in open
     {
+        // Of those that are gone nobody waits for the one after the other.
+        if lost.iter().any(|it| it.starts_with(what)) {
+            continue;
+        }
         for end in [&client, &server] {
             end.set_read_timeout(Some(patience(Duration::from_secs(2))))
                 .unwrap();
@@ -156,7 +160,7 @@ fn load_over(
         words.extend(["-i", interface]);
     }
     let stop = AtomicBool::new(false);
-    let mut all = std::thread::scope(|scope| {
+    let (lost, broken) = std::thread::scope(|scope| {
         let pushing: Vec<_> = pushing
             .into_iter()
             .map(|(client, server)| scope.spawn(|| pushes(client, server, &stop)))
@@ -168,19 +172,14 @@ fn load_over(
         stop.store(true, Ordering::Relaxed);
         let broken = pushing
             .into_iter()
-            .filter(|_| true)
             .map(|thread| thread.join().unwrap())
             .filter(|whole| !whole)
             .count();
         (lost, broken)
     });
-    all.0.sort();
-    all.0.dedup();
     assert!(
-        all.0.is_empty() && all.1 == 0,
-        "{to:?}: {:#?}, {} of {EACH} that push",
-        all.0,
-        all.1
+        lost.is_empty() && broken == 0,
+        "{to:?}: {lost:#?}, {broken} of {EACH} that push"
     );
     ctl.ok(&["unload", "--all"]).unwrap();
 }
