@@ -3,6 +3,8 @@
 use crate::echo;
 use crate::netns::Namespace;
 use crate::patience;
+use rustix::net::sockopt::{self, Timeout};
+use rustix::net::{AddressFamily, SocketType};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -57,6 +59,28 @@ pub fn connect_within(
 /// There is no connection.
 pub fn connect(host: &Namespace, to: impl Into<SocketAddr>) -> io::Result<TcpStream> {
     connect_within(host, to, LONG)
+}
+
+/// A connection from a port of `host`, which ends by a RST.
+///
+/// # Errors
+/// There is none.
+pub fn from_port(host: &Namespace, port: u16, to: SocketAddr) -> io::Result<TcpStream> {
+    let (family, any): (_, IpAddr) = match to {
+        SocketAddr::V4(_) => (AddressFamily::INET, Ipv4Addr::UNSPECIFIED.into()),
+        SocketAddr::V6(_) => (AddressFamily::INET6, Ipv6Addr::UNSPECIFIED.into()),
+    };
+    host.run(|| {
+        let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
+        rustix::net::bind(&socket, &SocketAddr::new(any, port))?;
+        for way in [Timeout::Send, Timeout::Recv] {
+            sockopt::set_socket_timeout(&socket, way, Some(patience(LONG)))?;
+        }
+        rustix::net::connect(&socket, &to)?;
+        Ok(TcpStream::from(socket))
+    })
 }
 
 /// Both ends of a connection from `host` to a listener.

@@ -10,9 +10,8 @@ use firewall_tests::netns::{
 use firewall_tests::patience;
 use firewall_tests::routed::{FAR_INTERFACE, FAR_V4, FAR_V6, Routed};
 use firewall_tests::talk;
-use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -275,35 +274,11 @@ fn loading_cuts_no_connection_to_another_destination() {
     }
 }
 
-/// A connection from a port of `host` that tells nobody when it ends.
-fn from_port(host: &Namespace, port: u16, to: SocketAddr) -> std::io::Result<TcpStream> {
-    let family = if to.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
-    let any: IpAddr = if to.is_ipv4() {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        std::net::Ipv6Addr::UNSPECIFIED.into()
-    };
-    host.run(|| {
-        let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
-        sockopt::set_socket_reuseaddr(&socket, true)?;
-        sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
-        rustix::net::bind(&socket, &SocketAddr::new(any, port))?;
-        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(patience(talk::LONG)))?;
-        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(patience(talk::LONG)))?;
-        rustix::net::connect(&socket, &to)?;
-        Ok(TcpStream::from(socket))
-    })
-}
-
 /// A client whose host crashes without a word connects again from the same port, to a server that
 /// has heard of nothing.
 fn reconnects(client: &Namespace, server: &Namespace, to: SocketAddr) {
     talk::listen(server, PORT).unwrap();
-    let mut before = from_port(client, 5_000, to).unwrap();
+    let mut before = talk::from_port(client, 5_000, to).unwrap();
     talk::says(&mut before).unwrap();
     client
         .nft(
@@ -313,7 +288,7 @@ fn reconnects(client: &Namespace, server: &Namespace, to: SocketAddr) {
         .unwrap();
     drop(before);
     client.nft("delete table inet crash").unwrap();
-    let mut again = from_port(client, 5_000, to).unwrap();
+    let mut again = talk::from_port(client, 5_000, to).unwrap();
     talk::says(&mut again).unwrap();
 }
 

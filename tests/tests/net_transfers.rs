@@ -2,8 +2,8 @@
 //! and connection tracking on the way as judges: what the endpoints and the tracker take, the filter
 //! takes, and nothing else.
 //!
-//! `FIREWALL_CASES=N` says how many transfers there are for each cable (default 12, and of them the
-//! half without the filter).
+//! `FIREWALL_CASES=N` says how many transfers there are for each cable (default 8), each of
+//! them once without the filter and once with it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -94,9 +94,9 @@ fn strangers(net: &Relayed, stop: &AtomicBool, seed: u64) -> u64 {
     sent
 }
 
-/// Transfers over a cable, the filter on and off by turns. `cases` for each of the two.
+/// Transfers over a cable, the filter on and off by turns.
 fn transfers_over(rates: Rates, largest: u64, at_once: usize, limit: Duration) {
-    let cases = number("FIREWALL_CASES", 12).unwrap() as usize;
+    let cases = number("FIREWALL_CASES", 8).unwrap() as usize;
     let limit = patience(limit);
     let seed = seed(17).unwrap();
     let net = Relayed::new([rates; 2], seed).unwrap();
