@@ -57,6 +57,18 @@ pub trait Frame: Copy {
         flows::socket::NONE
     }
 
+    /// [`crate::flows::reset`], in the way that suits this frame.
+    #[inline(always)]
+    fn reset<M: Machine>(&self, machine: &M, packet: &Packet) {
+        flows::reset(machine, &packet.key);
+    }
+
+    /// [`crate::answer::is_intact`], likewise.
+    #[inline(always)]
+    fn is_intact<M: Machine>(&self, machine: &M, packet: &Packet) -> bool {
+        answer::is_intact(machine, self, packet)
+    }
+
     /// Whether an acknowledgement carries a valid cookie of the socket that listens where it goes.
     #[inline(always)]
     fn has_cookie<M: Machine>(&self, _machine: &M, _packet: &Packet) -> bool {

@@ -5,7 +5,7 @@
 
 use crate::classify::classify;
 use crate::field::Field;
-use crate::flows::{self, DONE, state_field};
+use crate::flows::{self, ASKS_RULES, ENDS_FLOW, state_field};
 use crate::frame::Frame;
 use crate::machine::Machine;
 use crate::parse::{Packet, Parsed};
@@ -22,8 +22,15 @@ pub fn record<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) {
     if frame.parse(machine, &mut packet) != Parsed::Ip {
         return;
     }
-    if frame.record(machine, &packet) == DONE {
-        return;
+    match frame.record(machine, &packet) {
+        ASKS_RULES => {}
+        ENDS_FLOW => {
+            if frame.is_intact(machine, &packet) {
+                frame.reset(machine, &packet);
+            }
+            return;
+        }
+        _ => return,
     }
     flows::reverse(&mut packet.key);
     packet.key.fields[Field::Zone as usize] = zone;

@@ -239,7 +239,9 @@ fn state<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
         ASKS_LISTENER if frame.has_cookie(machine, packet) => state_field::ESTABLISHED,
         ASKS_LISTENER => state_field::INVALID,
         ENDS => {
-            machine.ended(packet);
+            if frame.is_intact(machine, packet) {
+                machine.ended(packet);
+            }
             state_field::ESTABLISHED
         }
         UNPROVEN => state_field::ESTABLISHED,

@@ -86,6 +86,11 @@ impl<const WHOLE: bool> Frame for BufferFrame<WHOLE> {
     }
 
     #[inline(always)]
+    fn is_intact<M: Machine>(&self, _machine: &M, packet: &Packet) -> bool {
+        answer::fw_intact(self.ctx, packet) != 0
+    }
+
+    #[inline(always)]
     fn has_cookie<M: Machine>(&self, _machine: &M, packet: &Packet) -> bool {
         listener::fw_cookie(self.ctx, packet) != 0
     }

@@ -9,6 +9,7 @@ use crate::maps::{add, pin};
 use crate::sockets::fw_socket_out;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_pull_data;
+use firewall_common::answer::is_intact;
 use firewall_common::flows::{self, Tuple};
 use firewall_common::frame::{Frame, MAX_OFFSET};
 use firewall_common::machine::Machine;
@@ -89,6 +90,16 @@ impl Frame for SkbFrame {
     }
 
     #[inline(always)]
+    fn reset<M: Machine>(&self, _machine: &M, packet: &Packet) {
+        fw_reset(packet);
+    }
+
+    #[inline(always)]
+    fn is_intact<M: Machine>(&self, _machine: &M, packet: &Packet) -> bool {
+        fw_intact_out(self.ctx, packet) != 0
+    }
+
+    #[inline(always)]
     fn is_forwarded(&self) -> bool {
         // SAFETY: the context that the program was called with.
         unsafe { (*self.ctx).ingress_ifindex != 0 }
@@ -147,4 +158,29 @@ pub(crate) extern "C" fn fw_open(ctx: *mut __sk_buff, answer: *const Packet) -> 
         flows::open(&Kernel::outgoing(), &SkbFrame::new(ctx), &answer.key);
     }
     0
+}
+
+/// A reset that goes out, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_reset(packet: *const Packet) -> u64 {
+    // SAFETY: as above.
+    if let Some(packet) = unsafe { packet.as_ref() } {
+        flows::reset(&Kernel::outgoing(), &packet.key);
+    }
+    0
+}
+
+/// Whether the checksums of a packet that goes out are right: 1, or 0. Likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_intact_out(ctx: *mut __sk_buff, packet: *const Packet) -> u64 {
+    // SAFETY: as above.
+    match unsafe { packet.as_ref() } {
+        Some(packet) => {
+            let frame = SkbFrame::new(ctx);
+            u64::from(is_intact(&Kernel::outgoing(), &frame, packet))
+        }
+        None => 0,
+    }
 }

@@ -319,7 +319,10 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(compiled(&rules(16, "next")), Ok(()));
     assert_eq!(compiled(&rules(17, "next")), Err("FW0179".to_owned()));
     assert_eq!(compiled(&rules(1_024, "pass")), Ok(()));
-    assert_eq!(compiled(&rules(1_025, "pass")), Err("1025 of 1024".to_owned()));
+    assert_eq!(
+        compiled(&rules(1_025, "pass")),
+        Err("1025 of 1024".to_owned())
+    );
 }
 
 /// Rules that match until a time, with and without a rate, as the oracle has them; the program's

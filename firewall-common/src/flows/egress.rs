@@ -24,11 +24,14 @@ use crate::parse::{Packet, flag, fragment, proto};
 /// What [`record_packet`] says of a packet that is done with.
 pub const DONE: u64 = 0;
 
-/// It says that a UDP datagram is of no flow: whether it makes one is for the rules.
-const ASKS_RULES: u64 = 1;
+/// It says that a RST ends the connection of a flow if its checksum is right: see [`reset`].
+pub const ENDS_FLOW: u64 = 2;
 
-/// Takes note of a packet that goes out. Whatever is not [`DONE`] goes to [`open`] if the rules would
-/// not let its answer in.
+/// It says that a UDP datagram is of no flow: whether it makes one is for the rules.
+pub const ASKS_RULES: u64 = 1;
+
+/// Takes note of a packet that goes out: [`DONE`], [`ENDS_FLOW`], or [`ASKS_RULES`], whereupon it goes
+/// to [`open`] if the rules would not let its answer in.
 #[inline(always)]
 pub fn record_packet<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u64 {
     let key = &packet.key;
@@ -37,7 +40,7 @@ pub fn record_packet<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Pack
     }
     let is_v6 = key.family() == Family::V6;
     match key.field(Field::Proto) {
-        proto::TCP => tcp(machine, frame, packet),
+        proto::TCP => return tcp(machine, frame, packet),
         proto::UDP if !keep(machine, &outgoing(key)) => return ASKS_RULES,
         proto::ICMP if !is_v6 && key.field(Field::Icmp) == echo::REQUEST << 8 => {
             echo(machine, frame, packet);
@@ -74,6 +77,14 @@ pub fn open<M: Machine, F: Frame>(machine: &M, frame: &F, answer: &PacketKey) {
         answer.field(Field::SourcePort),
     );
     start(machine, &tuple, own(frame), 0);
+}
+
+/// A RST that goes out, with a right checksum, ends the connection of its flow.
+#[inline(always)]
+pub fn reset<M: Machine>(machine: &M, key: &PacketKey) {
+    if let Some(found) = find(machine, &outgoing(key), machine.ticks()) {
+        found.change(machine, 0, state::RESET_OUT);
+    }
 }
 
 /// The flow of a packet with ports that goes out.
@@ -124,7 +135,7 @@ fn echo<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) {
 const ENDS: u64 = state::OWN | state::REPLIED | state::SETTLED | state::DONE_OUT | state::DONE_IN;
 
 #[inline(always)]
-fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) {
+fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u64 {
     let tuple = outgoing(&packet.key);
     let flags = packet.key.field(Field::TcpFlags);
     // What is forwarded has no socket here. What a listening socket sends is the answer to a SYN
@@ -133,10 +144,10 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) {
         if flags & flag::FIN != 0 {
             start(machine, &tuple, ENDS, 0);
         }
-        return;
+        return DONE;
     }
     let Some(segment) = Segment::of(frame, packet) else {
-        return;
+        return DONE;
     };
     let now = machine.ticks();
     let found = find(machine, &tuple, now);
@@ -145,7 +156,7 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) {
         if !frame.is_forwarded() {
             start(machine, &tuple, state::OWN | state::RESET_OUT, 0);
         }
-        return;
+        return DONE;
     }
     let bits = own(frame) | state::KNOWS_OUT;
     if flags & flag::SYN != 0 {
@@ -156,9 +167,13 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) {
             start(machine, &tuple, bits | state::OPENING, segment.word());
         }
     } else if let Some(found) = found {
-        goes_out(machine, frame, packet, &segment, &found);
+        let resets = goes_out(machine, &segment, &found);
         found.touch(machine, now);
+        if resets {
+            return ENDS_FLOW;
+        }
     } else {
         start(machine, &tuple, bits, segment.word());
     }
+    DONE
 }

@@ -28,8 +28,8 @@ use crate::parse::{Packet, flag, fragment, proto};
 /// cookie of its.
 pub const ASKS_LISTENER: u32 = u32::MAX;
 
-/// In place of a state: the packet is established, a RST, and may end the connection of a socket; see
-/// [`ended`].
+/// In place of a state: the packet is established, a RST, and ends its connection if its checksum is
+/// right; see [`ended`].
 pub const ENDS: u32 = u32::MAX - 1;
 
 /// In place of a state: the packet is established, and anybody may have sent it. Nobody has shown yet
@@ -163,15 +163,20 @@ const fn of_socket(socket: u64, flags: u32) -> u32 {
     }
 }
 
-/// Makes the flow of a connection that a RST with this key ends, in case that it does: what comes late
-/// finds it when the socket is gone.
+/// A RST with this key and a right checksum ends a connection: its flow is reset, or one is made for
+/// what comes late when the socket is gone.
 #[inline(always)]
 pub fn ended<M: Machine>(machine: &M, key: &PacketKey) {
+    let (tuple, now) = (incoming(key), machine.ticks());
+    if let Some(found) = find(machine, &tuple, now) {
+        found.change(machine, 0, state::RESET_IN);
+        return;
+    }
     let start = Start {
         state: state::OWN | state::RESET_IN,
         out: 0,
     };
-    insert(machine, &incoming(key), start, machine.ticks());
+    insert(machine, &tuple, start, now);
 }
 
 /// Whether a segment is of a socket's connection.
@@ -195,12 +200,14 @@ fn by_flow<M: Machine, F: Frame>(
     if state::is_over(found.state) && segment.flags & (flag::SYN | flag::ACK) == flag::SYN {
         return Some(NEW);
     }
-    comes_in(machine, frame, packet, &segment, &found);
+    let resets = comes_in(machine, &segment, &found);
     // What comes late keeps nothing.
     if !state::is_over(found.state) {
         found.touch(machine, now);
     }
-    Some(if found.state & state::SETTLED != 0 {
+    Some(if resets {
+        ENDS
+    } else if found.state & state::SETTLED != 0 {
         ESTABLISHED
     } else {
         UNPROVEN

@@ -47,7 +47,7 @@ mod table;
 mod tcp;
 
 pub use adopt::{Adopted, adopt};
-pub use egress::{DONE, open, record_packet, reverse};
+pub use egress::{ASKS_RULES, DONE, ENDS_FLOW, open, record_packet, reset, reverse};
 pub use ingress::{ASKS_LISTENER, ENDS, UNPROVEN, ended, state_of};
 pub use room::room;
 

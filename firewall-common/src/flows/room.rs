@@ -62,14 +62,16 @@ const fn worth(identity: u64, bits: u64) -> u64 {
 /// The place of a set that a new flow can have.
 #[inline(always)]
 pub fn room<M: Machine>(machine: &M, set: u64, now: u64) -> u64 {
+    // Zeros that the compiler does not know: of known ones it would make a call of `memset`.
+    let zero = machine.opaque(0);
     let mut search = Search {
         machine: *machine,
         set,
         now,
-        way: 0,
-        flows: 0,
+        way: zero,
+        flows: zero,
         least: u64::MAX,
-        found: 0,
+        found: zero,
     };
     machine.repeat(WAYS, &mut search);
     let cost = if search.least == 0 {

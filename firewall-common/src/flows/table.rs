@@ -11,8 +11,11 @@ use crate::machine::{Machine, Step};
 use crate::parse::proto;
 use crate::region::Region;
 
-/// How often a lock is tried, and how often a word is changed that others change too.
+/// How often a lock is tried.
 const TRIES: u32 = 256;
+
+/// How often a word is changed that others change too.
+const CHANGES: u32 = 8;
 
 /// Where a flow would stand, and what it is called there.
 #[derive(Clone, Copy)]
@@ -92,89 +95,58 @@ pub(super) fn find<M: Machine>(machine: &M, tuple: &Tuple, now: u64) -> Option<F
 
 #[inline(always)]
 fn find_at<M: Machine>(machine: &M, place: &Place, tuple: &Tuple) -> Option<Found> {
-    let mut search = Search {
-        machine: *machine,
-        tuple,
-        tag: place.tag,
-        set: place.sets[0],
-        other: place.sets[1],
-        line: 0,
-        head: 0,
-    };
+    let [first, second] = place.sets;
+    let mut at = find_in(machine, first, place.tag, tuple);
     // Most flows stand in the first set that is looked at.
-    if search.step() {
-        machine.repeat(1, &mut search);
+    if at == NOWHERE {
+        at = find_in(machine, second, place.tag, tuple);
     }
-    if search.line == 0 {
+    if at == NOWHERE {
         return None;
     }
-    let state = machine.read(Region::Flows, search.line + at::STATE);
+    let set = at & !u64::from(SET - 1);
+    let line = set + ((at - set) / 8 + 1) * u64::from(LINE);
+    let state = machine.read(Region::Flows, line + at::STATE);
     // Whoever gives the place to another flow takes its tag away first.
-    let head_word = machine.read(Region::Flows, search.head);
+    let head_word = machine.read(Region::Flows, at);
     (head_word >> 32 == place.tag).then_some(Found {
-        head: search.head,
-        line: search.line,
+        head: at,
+        line,
         head_word,
         state,
     })
 }
 
-/// One set a step.
-struct Search<'a, M> {
-    machine: M,
-    tuple: &'a Tuple,
-    tag: u64,
-    set: u64,
-    other: u64,
-    /// Byte offset of the flow that was found; 0 is none.
-    line: u64,
-    /// Byte offset of its word in the head.
-    head: u64,
-}
+/// No byte offset in the table.
+const NOWHERE: u64 = u64::MAX;
 
-impl<M: Machine> Step for Search<'_, M> {
-    #[inline(always)]
-    fn forget(&mut self) {
-        for number in [
-            &mut self.tag,
-            &mut self.set,
-            &mut self.other,
-            &mut self.line,
-            &mut self.head,
-        ] {
-            *number = self.machine.forget(*number);
-        }
+/// Byte offset of the word in a set's head that is of a flow; [`NOWHERE`] if it is not there.
+#[inline(always)]
+fn find_in<M: Machine>(machine: &M, set: u64, tag: u64, tuple: &Tuple) -> u64 {
+    let read = |offset: u64| machine.read(Region::Flows, offset);
+    // Without a jump for each way: a bit for every tag that is this one. Two of them in a set are
+    // seen once in a thousand million lookups; the second one is not looked at then.
+    let mut same = 0;
+    let mut way = 0;
+    while way < u64::from(WAYS) {
+        let differs = read(set + way * 8) >> 32 ^ tag;
+        same |= (differs.wrapping_sub(1) >> 63) << way;
+        way += 1;
     }
-
-    #[inline(always)]
-    fn step(&mut self) -> bool {
-        let read = |offset: u64| self.machine.read(Region::Flows, offset);
-        // Without a jump for each way: a bit for every tag that is this one. Two of them in a set
-        // are seen once in a thousand million lookups; the second one is not looked at then.
-        let mut same = 0;
-        let mut way = 0;
-        while way < u64::from(WAYS) {
-            let differs = read(self.set + way * 8) >> 32 ^ self.tag;
-            same |= (differs.wrapping_sub(1) >> 63) << way;
-            way += 1;
-        }
-        if same != 0 {
-            let way = index(lowest(same));
-            let line = self.set + (way + 1) * u64::from(LINE);
-            let tuple = self.tuple;
-            let differs = read(line + at::REMOTE) ^ tuple.remote[0]
-                | read(line + at::REMOTE + 8) ^ tuple.remote[1]
-                | read(line + at::LOCAL) ^ tuple.local[0]
-                | read(line + at::LOCAL + 8) ^ tuple.local[1]
-                | read(line + at::IDENTITY) ^ tuple.identity;
-            if differs == 0 {
-                self.line = line;
-                self.head = self.set + way * 8;
-                return false;
-            }
-        }
-        self.set = self.other;
-        true
+    if same == 0 {
+        return NOWHERE;
+    }
+    let way = index(lowest(same));
+    let line = set + (way + 1) * u64::from(LINE);
+    let differs = read(line + at::REMOTE) ^ tuple.remote[0]
+        | read(line + at::REMOTE + 8) ^ tuple.remote[1]
+        | read(line + at::LOCAL) ^ tuple.local[0]
+        | read(line + at::LOCAL + 8) ^ tuple.local[1]
+        | read(line + at::IDENTITY) ^ tuple.identity;
+    if differs == 0 {
+        machine.forget(set + way * 8)
+    } else {
+        NOWHERE
     }
 }
 
@@ -196,14 +168,15 @@ impl Found {
         if self.state & !away | set == self.state {
             return;
         }
-        let mut change = Change {
-            machine: *machine,
-            at: self.line + at::STATE,
-            version: self.state >> state::VERSION,
-            away,
-            set,
-        };
-        machine.repeat(TRIES, &mut change);
+        let at = self.line + at::STATE;
+        for _ in 0..CHANGES {
+            let old = machine.read(Region::Flows, at);
+            if old >> state::VERSION != self.state >> state::VERSION
+                || machine.exchange_if(Region::Flows, at, old, old & !away | set)
+            {
+                return;
+            }
+        }
     }
 
     /// Reads a word of the flow.
@@ -216,39 +189,6 @@ impl Found {
     #[inline(always)]
     pub(super) fn write<M: Machine>(&self, machine: &M, word: u64, value: u64) {
         machine.write(Region::Flows, self.line + word, value);
-    }
-}
-
-/// One attempt at changing bits a step.
-struct Change<M> {
-    machine: M,
-    at: u64,
-    version: u64,
-    away: u64,
-    set: u64,
-}
-
-impl<M: Machine> Step for Change<M> {
-    #[inline(always)]
-    fn forget(&mut self) {
-        for number in [
-            &mut self.at,
-            &mut self.version,
-            &mut self.away,
-            &mut self.set,
-        ] {
-            *number = self.machine.forget(*number);
-        }
-    }
-
-    #[inline(always)]
-    fn step(&mut self) -> bool {
-        let old = self.machine.read(Region::Flows, self.at);
-        if old >> state::VERSION != self.version {
-            return false;
-        }
-        let new = old & !self.away | self.set;
-        !self.machine.exchange_if(Region::Flows, self.at, old, new)
     }
 }
 

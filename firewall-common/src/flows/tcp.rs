@@ -20,15 +20,11 @@ use super::table::Found;
 use super::{at, state};
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
-use crate::key::Family;
-use crate::machine::{Machine, Step};
-use crate::parse::{Packet, flag, proto};
+use crate::machine::Machine;
+use crate::parse::{Packet, flag};
 
 /// How far numbers may lie from the last ones that were believed, in bytes.
 const NEAR: u64 = 1 << 20;
-
-/// Longest RST that is looked at, in bytes: a header with all options, and no data.
-const RESET_MAX: u32 = 60;
 
 /// The numbers of a segment.
 #[derive(Clone, Copy)]
@@ -83,7 +79,6 @@ struct Side {
     done: u64,
     other_fin: u64,
     other_done: u64,
-    reset: u64,
     /// What its segments take back.
     takes_back: u64,
     /// What they show, if there has been [`Side::after`].
@@ -101,7 +96,6 @@ const OUT: Side = Side {
     done: state::DONE_OUT,
     other_fin: state::FIN_IN,
     other_done: state::DONE_IN,
-    reset: state::RESET_OUT,
     takes_back: state::RESET_OUT | state::RESET_IN,
     shows: state::SETTLED,
     after: state::REPLIED,
@@ -117,52 +111,33 @@ const IN: Side = Side {
     done: state::DONE_IN,
     other_fin: state::FIN_OUT,
     other_done: state::DONE_OUT,
-    reset: state::RESET_IN,
     takes_back: state::RESET_IN,
     shows: state::REPLIED,
     after: state::KNOWS_OUT,
 };
 
-/// A segment that goes out, of a flow that is there and has not come to its end.
+/// A segment that goes out, of a flow that is there. True for a RST that ends the connection, if its
+/// checksum is right.
 #[inline(always)]
-pub(super) fn goes_out<M: Machine, F: Frame>(
-    machine: &M,
-    frame: &F,
-    packet: &Packet,
-    segment: &Segment,
-    found: &Found,
-) {
-    note::<M, F>(machine, frame, packet, segment, found, &OUT);
+pub(super) fn goes_out<M: Machine>(machine: &M, segment: &Segment, found: &Found) -> bool {
+    note(machine, segment, found, &OUT)
 }
 
-/// A segment that comes in.
+/// A segment that comes in, likewise.
 #[inline(always)]
-pub(super) fn comes_in<M: Machine, F: Frame>(
-    machine: &M,
-    frame: &F,
-    packet: &Packet,
-    segment: &Segment,
-    found: &Found,
-) {
-    note::<M, F>(machine, frame, packet, segment, found, &IN);
+pub(super) fn comes_in<M: Machine>(machine: &M, segment: &Segment, found: &Found) -> bool {
+    note(machine, segment, found, &IN)
 }
 
 #[inline(always)]
-fn note<M: Machine, F: Frame>(
-    machine: &M,
-    frame: &F,
-    packet: &Packet,
-    segment: &Segment,
-    found: &Found,
-    side: &Side,
-) {
+fn note<M: Machine>(machine: &M, segment: &Segment, found: &Found, side: &Side) -> bool {
     if segment.has(flag::RST) {
-        if is_exact(machine, segment, found, side) && is_whole(machine, frame, packet) {
-            found.change(machine, 0, side.reset);
-        }
-    } else if segment.has(flag::ACK) && !(segment.has(flag::SYN) && side.word == at::OUT) {
+        return is_exact(machine, segment, found, side);
+    }
+    if segment.has(flag::ACK) && !(segment.has(flag::SYN) && side.word == at::OUT) {
         moves(machine, segment, found, side);
     }
+    false
 }
 
 /// 1 if `a` lies at most [`NEAR`] behind `b`, or as much before it; 0 otherwise. Without a jump.
@@ -264,83 +239,4 @@ fn is_exact<M: Machine>(machine: &M, segment: &Segment, found: &Found, side: &Si
         | equal(segment.start, own >> 32) & knows
         | answers_syn;
     machine.opaque(exact) != 0
-}
-
-/// Whether a segment without data has the right checksum: that of all its bytes, or the bare sum of
-/// the pseudo-header, which neighbours on veth and virtio leave to a card.
-#[inline(always)]
-fn is_whole<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> bool {
-    let length = packet.end - packet.l4;
-    if length > RESET_MAX || length % 4 != 0 {
-        return false;
-    }
-    let Some(header) = frame.header::<20>(packet.l4) else {
-        return false;
-    };
-    let pseudo = pseudo_header(packet, length);
-    if u64::from(header.be16::<16>()) == fold(pseudo) {
-        return true;
-    }
-    let mut sum = Sum {
-        machine: *machine,
-        frame: *frame,
-        at: u64::from(packet.l4),
-        end: u64::from(packet.end),
-        sum: pseudo,
-    };
-    machine.repeat(RESET_MAX / 4, &mut sum);
-    fold(sum.sum) == 0xffff
-}
-
-/// The sum of the pseudo-header (RFC 9293, 3.1; RFC 8200, 8.1).
-#[inline(always)]
-fn pseudo_header(packet: &Packet, length: u32) -> u64 {
-    let key = &packet.key;
-    let words = |value: u64| (value >> 32) + (value & 0xffff_ffff);
-    let v6 = match key.family() {
-        Family::V4 => 0,
-        Family::V6 => words(key.src_hi) + words(key.dst_hi),
-    };
-    words(key.src_lo) + words(key.dst_lo) + v6 + u64::from(proto::TCP) + u64::from(length)
-}
-
-/// A sum of 32-bit words as the sum of their halves, in one's complement.
-#[inline(always)]
-const fn fold(sum: u64) -> u64 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    (sum >> 16) + (sum & 0xffff)
-}
-
-/// Four bytes a step.
-struct Sum<M, F> {
-    machine: M,
-    frame: F,
-    at: u64,
-    end: u64,
-    sum: u64,
-}
-
-impl<M: Machine, F: Frame> Step for Sum<M, F> {
-    #[inline(always)]
-    fn forget(&mut self) {
-        for number in [&mut self.at, &mut self.end, &mut self.sum] {
-            *number = self.machine.forget(*number);
-        }
-    }
-
-    #[inline(always)]
-    fn step(&mut self) -> bool {
-        if self.at >= self.end {
-            return false;
-        }
-        let Some(word) = self.frame.header::<4>(self.at as u32) else {
-            self.sum = self.machine.forget(0);
-            return false;
-        };
-        self.sum = self.machine.forget(self.sum + u64::from(word.be32::<0>()));
-        self.at = self.machine.forget(self.at + 4);
-        true
-    }
 }

@@ -179,7 +179,7 @@ impl Flow {
                 .numbers
                 .is_some_and(|said| !waits && said.acknowledged.unwrap_or(0) == segment.sequence)
                 || me.numbers.is_some_and(|said| said.end == segment.sequence);
-            let whole = segment.sum != Sum::Wrong && segment.data == 0;
+            let whole = segment.sum != Sum::Wrong;
             me.reset |= whole && (exact || answers_syn);
             return;
         }
