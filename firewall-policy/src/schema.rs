@@ -280,7 +280,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("a rule", "port" | "to_port" | "source_port") => one_or_more(&number(1, 65_535, &[])),
         ("a rule", "icmp") => one_or_more(&reference("icmp")),
         ("a rule", "flags") => reference(key),
-        ("a rule", "state") => json!({"enum": ["established", "invalid", "new"]}),
+        ("a rule", "state") => one_or_more(&json!({"enum": ["established", "invalid", "new"]})),
         ("a rule", "zone") => {
             one_or_more(&json!({"type": "string", "pattern": "^!?[a-z0-9-]{1,63}$"}))
         }

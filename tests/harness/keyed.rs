@@ -46,8 +46,6 @@ pub fn frame(wish: &PacketKey) -> Option<(Frame, PacketKey)> {
     let ttl = or_else(Field::Ttl, |_| false, 64) as u8;
     let dscp = or_else(Field::Dscp, |_| false, 0) as u8;
     let vlan = or_else(Field::Vlan, |id| id == 0, Field::Vlan.none());
-    // Of no connection: nothing has gone out.
-    or_else(Field::State, |state| state != 0, 0);
     // In no live set: those are empty.
     or_else(Field::SourceSets, |sets| sets != 0, 0);
     or_else(Field::DestinationSets, |sets| sets != 0, 0);
@@ -68,6 +66,15 @@ pub fn frame(wish: &PacketKey) -> Option<(Frame, PacketKey)> {
         payload.push(0);
     }
     key.fields[Field::Length as usize] = (header + payload.len()) as u32;
+    // Of no connection: nothing has gone out.
+    let opens_nothing = match proto {
+        _ if fragment == 2 => false,
+        TCP => key.field(Field::TcpFlags) & 0x12 != 2,
+        ICMP if !v6 => matches!(key.field(Field::Icmp) >> 8, 0 | 3 | 11 | 12),
+        ICMPV6 if v6 => matches!(key.field(Field::Icmp) >> 8, 1..=4 | 129),
+        _ => false,
+    };
+    key.fields[Field::State as usize] = if opens_nothing { 2 } else { 0 };
 
     let (ethertype, packet) = if v6 {
         (0x86dd, packet_v6(&key, proto as u8, fragment, &payload))

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! established, related  ─► established        (ICMP errors about a connection belong to it)
-//! new, invalid, untracked ─► new
+//! new, invalid, untracked ─► [invalid, new]   (Netfilter takes up connections in the middle as new)
 //! ```
 //!
 //! May not import a reader or the writer. Invariant: a step that the two words cannot say, or say
@@ -20,7 +20,7 @@ pub(super) fn established() -> Values {
     RangeSet::of(state::ESTABLISHED, state::RELATED)
 }
 
-/// `state: new`.
+/// `state: [invalid, new]`.
 pub(super) fn new() -> Values {
     RangeSet::from_ranges(vec![
         (state::NEW, state::NEW),

@@ -194,7 +194,7 @@ impl Writer<'_> {
             let new = part.get(Dim::State) == &states::new();
             put(
                 "state",
-                Some(if new { "new" } else { "established" }.into()),
+                Some(if new { "[invalid, new]" } else { "established" }.into()),
             );
         }
         put("proto", values::protocols(part.get(Dim::Proto)));

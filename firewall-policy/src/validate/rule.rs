@@ -5,7 +5,7 @@ mod transport;
 use self::transport::{expand, icmp_field, ports};
 use super::number::{self, Domain, Names};
 use super::set::Sets;
-use super::shape::{self, Cx, Keys, Table, boolean, text, word, wrong_kind};
+use super::shape::{self, Cx, Keys, Table, boolean, items, text, word, wrong_kind};
 use super::{expires, flags, limit, log, proto, sides, summary, worst};
 use crate::ast::{Node, Span, Value};
 use crate::diag::{codes, show};
@@ -49,6 +49,19 @@ pub(super) const KEYS: Keys = Keys {
     ],
     reserved: &["observe", "fragment", "fragments", "notify"],
 };
+
+/// One of [`STATES`], or a list of them.
+fn states(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<RangeSet<u32>> {
+    let mut ranges = Vec::new();
+    let mut sound = true;
+    for item in items(cx, node, "state")? {
+        match word(cx, item, "state", STATES, &[]) {
+            Some(state) => ranges.push((state, state)),
+            None => sound = false,
+        }
+    }
+    sound.then(|| RangeSet::from_ranges(ranges))
+}
 
 const ACTIONS: &[(&str, Action)] = &[
     ("pass", Action::PASS),
@@ -381,8 +394,7 @@ fn matches(
         }
     }
     if let Some(node) = table.get("state") {
-        let value = word(cx, node, "state", STATES, &[]);
-        put(Field::State, value.map(|state| RangeSet::of(state, state)));
+        put(Field::State, states(cx, node));
     }
     if let Some(node) = table.get("zone") {
         let domain = Domain {
