@@ -11,7 +11,7 @@ use firewall_tests::ctl::Ctl;
 use firewall_tests::netns::INTERFACE;
 use firewall_tests::random::Random;
 use firewall_tests::relay::Rates;
-use firewall_tests::relayed::{OPEN, OVER, Relayed};
+use firewall_tests::relayed::{LAN_INTERFACE, OPEN, OVER, Relayed};
 use firewall_tests::segments::{ACK, FIN, PSH, RST, SYN, Segment, Sum, datagram};
 use firewall_tests::snapshot::{reason, rule};
 use firewall_tests::transfers::{self, Transfer};
@@ -24,14 +24,13 @@ use std::time::Duration;
 const PORT: u16 = 80;
 /// One that is closed.
 const CLOSED: u16 = 81;
-/// Transfers between two changes of the filter.
+/// Transfers between two changes of the filter, all of them at once.
 const BATCH: usize = 100;
 
 /// `OPENS` is how a connection may begin from outside.
 fn policy(opens: &str) -> String {
     format!(
         "version: 1
-interfaces: [{{match: wan0}}]
 default: {{in: drop}}
 rules:
   - {{name: opens, proto: tcp, port: {PORT}, {opens}, action: pass}}
@@ -71,7 +70,7 @@ fn strangers(net: &Relayed, stop: &AtomicBool, seed: u64) -> u64 {
     while !stop.load(Ordering::Relaxed) {
         let mut frames = Vec::new();
         for v6 in [false, true] {
-            let (outside, inside) = Relayed::addresses(v6);
+            let (outside, inside) = net.addresses(v6);
             let from = SocketAddr::new(outside, 1_024 + random.below(60_000) as u16);
             let to = SocketAddr::new(inside, CLOSED);
             let macs = firewall_tests::netns::Pair::macs();
@@ -95,19 +94,29 @@ fn strangers(net: &Relayed, stop: &AtomicBool, seed: u64) -> u64 {
 }
 
 /// Transfers over a cable, the filter on and off by turns.
-fn transfers_over(rates: Rates, largest: u64, at_once: usize, limit: Duration) {
+fn transfers_over(rates: Rates, largest: u64, limit: Duration) {
+    transfers_to(false, rates, largest, limit);
+}
+
+/// As [`transfers_over`], to a host behind the one that filters if `routed`.
+fn transfers_to(routed: bool, rates: Rates, largest: u64, limit: Duration) {
     let cases = number("FIREWALL_CASES", 8).unwrap() as usize;
     let limit = patience(limit);
     let seed = seed(17).unwrap();
-    let net = Relayed::new([rates; 2], seed).unwrap();
-    for host in [net.inside(), &net.outside] {
+    let mut net = Relayed::new([rates; 2], seed).unwrap();
+    let mut interfaces = vec![INTERFACE];
+    if routed {
+        net.route().unwrap();
+        interfaces.push(LAN_INTERFACE);
+    }
+    for host in [net.server(), &net.outside] {
         transfers::serve(host, PORT, limit).unwrap();
     }
     count_strangers(&net);
     let ctl = Ctl::new(net.inside()).unwrap();
     let mut random = Random::new(seed);
     let to = |transfer: &Transfer| -> SocketAddr {
-        let (outside, inside) = Relayed::addresses(transfer.v6);
+        let (outside, inside) = net.addresses(transfer.v6);
         (
             if transfer.from_inside {
                 outside
@@ -135,14 +144,16 @@ fn transfers_over(rates: Rates, largest: u64, at_once: usize, limit: Duration) {
             if on {
                 let policy = ctl.policy(&policy(OPENS[batch % 2])).unwrap();
                 let policy = policy.to_str().unwrap();
-                ctl.ok(&["load", "-i", INTERFACE, "-f", policy]).unwrap();
+                let mut words = vec!["load", "-f", policy];
+                words.extend(interfaces.iter().flat_map(|it| ["-i", it]));
+                ctl.ok(&words).unwrap();
             }
             let before = if on { closed(&net) } else { 0 };
             let stop = AtomicBool::new(!on);
             let failed = std::thread::scope(|scope| {
                 let stranger = scope.spawn(|| strangers(&net, &stop, seed ^ batch as u64));
-                let hosts = [&net.outside, net.inside()];
-                let failed = transfers::run(&batch_of, at_once, hosts, to, limit);
+                let hosts = [&net.outside, net.server()];
+                let failed = transfers::run(&batch_of, BATCH, hosts, to, limit);
                 stop.store(true, Ordering::Relaxed);
                 strange += stranger.join().unwrap();
                 failed
@@ -188,29 +199,41 @@ fn closed(net: &Relayed) -> u64 {
 #[test]
 #[ignore = "needs root"]
 fn transfers_over_a_good_cable_lose_no_segment_to_the_filter() {
-    transfers_over(Rates::default(), 5_000_000, 100, Duration::from_secs(30));
+    transfers_over(Rates::default(), 5_000_000, Duration::from_secs(30));
 }
 
 #[test]
 #[ignore = "needs root"]
 fn transfers_over_a_cable_that_reorders_and_doubles_lose_no_segment_to_the_filter() {
-    transfers_over(Rates::bad(0), 5_000_000, 100, Duration::from_secs(30));
+    transfers_over(Rates::bad(0), 5_000_000, Duration::from_secs(30));
 }
 
 #[test]
 #[ignore = "needs root"]
 fn transfers_at_one_percent_of_loss_lose_no_segment_to_the_filter() {
-    transfers_over(Rates::bad(10), 5_000_000, 100, Duration::from_secs(30));
+    transfers_over(Rates::bad(10), 5_000_000, Duration::from_secs(30));
 }
 
 #[test]
 #[ignore = "needs root"]
 fn transfers_at_five_percent_of_loss_lose_no_segment_to_the_filter() {
-    transfers_over(Rates::bad(50), 256 << 10, 100, Duration::from_secs(40));
+    transfers_over(Rates::bad(50), 256 << 10, Duration::from_secs(40));
 }
 
 #[test]
 #[ignore = "needs root"]
 fn transfers_at_twenty_percent_of_loss_lose_no_segment_to_the_filter() {
-    transfers_over(Rates::bad(200), 32 << 10, 100, Duration::from_secs(60));
+    transfers_over(Rates::bad(200), 32 << 10, Duration::from_secs(60));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn transfers_through_a_router_lose_no_segment_to_the_filter() {
+    transfers_to(true, Rates::bad(0), 5_000_000, Duration::from_secs(30));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn transfers_through_a_router_at_five_percent_of_loss_lose_no_segment_to_the_filter() {
+    transfers_to(true, Rates::bad(50), 256 << 10, Duration::from_secs(40));
 }
