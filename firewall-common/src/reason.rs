@@ -94,8 +94,8 @@ reasons! {
     20 FRAG_OVERSIZE   "frag-oversize"    Malformed "A fragment that reaches past 65,535 bytes.";
     21 FRAGMENT        "fragment"         Fragments "A fragment, under packet.fragments.";
     22 TCP_FLAGS       "tcp-flags"        Malformed "TCP flags that no sane host sends: none, SYN with FIN or RST, FIN without ACK.";
-    23 PORT_ZERO       "port-zero"        Malformed "TCP or UDP port 0.";
-    24 BOGON           "bogon"            Malformed "Source address that cannot come from a network: loopback, multicast, broadcast, equal to the destination, or :: outside of neighbour discovery.";
+    23 PORT_ZERO       "port-zero"        Malformed "TCP port 0, or UDP destination port 0. UDP from port 0, which asks for no answer (RFC 768), goes to the rules.";
+    24 BOGON           "bogon"            Malformed "Source address that cannot come from a network: loopback, multicast, broadcast, 240.0.0.0/4, 0.0.0.0/8 (but 0.0.0.0), IPv4-mapped (::ffff:0:0/96), equal to the destination, or :: outside of neighbour discovery. Destination that no network leads to: 127.0.0.0/8, ::1, IPv4-mapped.";
     25 ND_SPOOF        "nd-spoof"         Malformed "Neighbour discovery with a hop limit other than 255, or in a fragment (RFC 6980).";
     26 INTERNAL        "internal"         Nothing   "The program reached a state that its compiler excludes. Always dropped; a bug report is welcome.";
     27 FRAG_ORPHAN     "frag-orphan"      Fragments "A later fragment whose first fragment has not passed: dropped, not seen yet, or forgotten (follow-first).";
