@@ -64,6 +64,7 @@ impl Engine {
             self.bpf_file_system(),
             compiler(),
             privilege(),
+            routing_headers(),
         ];
         let present = Present::now()?;
         // Without privilege nobody knows what is filtered; that is said above.
@@ -186,6 +187,49 @@ fn privilege() -> Check {
     }
 }
 
+/// Whether this host unpacks IPv6 in IPv6 behind routing headers, without a device for the tunnel.
+fn routing_headers() -> Check {
+    const WHAT: &str = "IPv6 routing headers";
+    const FOLDER: &str = "/proc/sys/net/ipv6/conf";
+    let names = fs::read_dir(FOLDER).into_iter().flatten().flatten();
+    let mut names: Vec<String> = names
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort_unstable();
+    let is_on = |name: &str, setting: &str| {
+        let value = fs::read_to_string(format!("{FOLDER}/{name}/{setting}"));
+        value.is_ok_and(|value| value.trim() != "0")
+    };
+    let found = unpacks(&names, is_on);
+    Check::good(
+        WHAT,
+        if found.is_empty() {
+            "what is behind them is not unpacked".to_owned()
+        } else {
+            let found = found.join(", ");
+            format!(
+                "packets in packets behind them are unpacked ({found}): rules see the outer packet, \
+                 with `packet: {{tunnels: inner}}` both"
+            )
+        },
+    )
+}
+
+/// The settings by which interfaces unpack: Linux asks that of the interface and that of all.
+fn unpacks(names: &[String], is_on: impl Fn(&str, &str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for setting in ["seg6_enabled", "rpl_seg_enabled"] {
+        if !is_on("all", setting) {
+            continue;
+        }
+        let names = names
+            .iter()
+            .filter(|name| !["all", "default"].contains(&name.as_str()) && is_on(name, setting));
+        found.extend(names.map(|name| format!("net.ipv6.conf.{name}.{setting}")));
+    }
+    found
+}
+
 /// Driver, mode, MTU, VLAN tags, programs of others, and whether it can carry the filter at all. `ours`
 /// are the ids of our programs on it; it is wanted if it is to be filtered, or is.
 fn interface(
@@ -236,4 +280,37 @@ fn interface(
             Check::bad(&what, found, error.to_string())
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unpacks;
+
+    #[test]
+    fn an_interface_unpacks_where_all_may() {
+        let names = ["all", "default", "eth0", "lo"].map(str::to_owned);
+        let on = |list: &[(&str, &str)]| {
+            let list: Vec<(String, String)> = list
+                .iter()
+                .map(|(name, setting)| ((*name).to_owned(), (*setting).to_owned()))
+                .collect();
+            unpacks(&names, |name, setting| {
+                list.contains(&(name.to_owned(), setting.to_owned()))
+            })
+        };
+        assert!(on(&[]).is_empty());
+        assert!(on(&[("eth0", "seg6_enabled")]).is_empty());
+        assert!(on(&[("all", "seg6_enabled"), ("default", "seg6_enabled")]).is_empty());
+        let both = on(&[
+            ("all", "seg6_enabled"),
+            ("eth0", "seg6_enabled"),
+            ("all", "rpl_seg_enabled"),
+            ("lo", "rpl_seg_enabled"),
+        ]);
+        let wanted = [
+            "net.ipv6.conf.eth0.seg6_enabled",
+            "net.ipv6.conf.lo.rpl_seg_enabled",
+        ];
+        assert_eq!(both, wanted);
+    }
 }

@@ -5,6 +5,7 @@
 //! packet; what could not be decided is said, never left out.
 
 mod cover;
+mod tunnels;
 
 pub use cover::Standing;
 
@@ -68,6 +69,10 @@ pub fn lint_within(name: &str, text: &str, policy: &Policy, tables: &Tables, bud
         (Search::Free(_), _) | (_, Search::Free(_)) => {}
         (Search::Covered, Search::Covered) => report.ssh(),
         _ => report.ssh_undecided(),
+    }
+    let unopened = tunnels::unopened(policy, &v4, &v6);
+    if !unopened.is_empty() {
+        report.tunnels(&unopened);
     }
     Lint {
         findings: sink.finish(Severity::Warning),
@@ -192,6 +197,17 @@ impl Report<'_, '_> {
                 "nobody can open an SSH connection: no packet to tcp/22 with SYN passes",
             )
             .help("add `- {name: ssh, proto: tcp, port: ssh, from: YOUR-ADDRESS, action: pass}`; a console is the only way in otherwise");
+    }
+
+    fn tunnels(&mut self, kinds: &[&str]) {
+        let span = self.lines.key("packet");
+        self.sink
+            .warning(
+                &codes::LINT_TUNNELS,
+                span,
+                format!("`tunnels: inner` does not open what passes as {}", kinds.join(", ")),
+            )
+            .help("drop those that do not end here, or let them in from the other end of the tunnel alone");
     }
 
     fn ssh_undecided(&mut self) {

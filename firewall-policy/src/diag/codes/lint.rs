@@ -36,4 +36,10 @@ codes! { LINT:
          That may be meant; after such a policy the console is the way in."
         wrong "default: {in: drop}\nrules: [{name: web, proto: tcp, port: 443, action: pass}]\n"
         right "default: {in: drop}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n";
+    LINT_TUNNELS "FW0217" "tunnels that pass without a look inside"
+        "`tunnels: inner` opens IP in IP, GRE of IP, Ethernet or WCCP, and VXLAN on UDP port 4789. With a \
+         default of pass, packets in other tunnels pass whatever is in them; a host with such a device \
+         unpacks them."
+        wrong "default: {in: pass}\npacket: {tunnels: inner}\nrules: [{name: telnet, proto: tcp, port: 23, action: drop}]\n"
+        right "default: {in: pass}\npacket: {tunnels: inner}\nrules: [{name: telnet, proto: tcp, port: 23, action: drop}, {name: tunnels, proto: udp, port: [4790, 6081, 6635, 8472], action: drop}, {name: others, proto: [gre, 137], action: drop}]\n";
 }
