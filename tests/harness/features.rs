@@ -81,6 +81,8 @@ pub fn all() -> Result<Vec<Case>> {
     cases.push(("fragments: follow-first".into(), policies::parse(&follows)?));
     let inner = format!("{HEAD}default: {{in: drop}}\npacket: {{tunnels: inner}}\nrules: []\n");
     cases.push(("tunnels: inner".into(), policies::parse(&inner)?));
+    let judged = format!("{HEAD}default: {{in: drop}}\npacket: {{malformed: rules}}\nrules: []\n");
+    cases.push(("malformed: rules".into(), policies::parse(&judged)?));
     let audit = format!("{HEAD}mode: audit\ndefault: {{in: drop}}\nrules: []\n");
     cases.push(("mode: audit".into(), policies::parse(&audit)?));
     let sizes = [64, 4_096, 10_000];
@@ -250,8 +252,8 @@ pub fn everything(count: usize) -> Result<Policy> {
         "proto: icmpv6, icmp: {type: 128}, action: drop".into(),
         "proto: tcp, port: 10, action: reject".into(),
     ]);
-    let packet = "{fragments: follow-first, tunnels: inner, ip_options: pass, ipv6_ext_max: 16, \
-                  vlan_depth: 8}";
+    let packet = "{malformed: rules, fragments: follow-first, tunnels: inner, ip_options: pass, \
+                  ipv6_ext_max: 16, vlan_depth: 8}";
     policies::parse(&format!(
         "{HEAD}default: {{in: drop}}\npacket: {packet}\n{}",
         listing(&rules)

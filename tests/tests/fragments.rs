@@ -4,9 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use firewall_common::reason::Reason;
+use firewall_common::verdict::Verdict;
 use firewall_policy::host::{Memory, decide_after};
-use firewall_tests::evasion::POLICY_FOLLOW;
-use firewall_tests::frames::{Frame, udp};
+use firewall_tests::evasion::{POLICY_FOLLOW, sequences};
+use firewall_tests::frames::{Frame, Ipv4, ethernet, udp};
 use firewall_tests::fuzz::{Case, Datagrams, Piece, fragment, hex};
 use firewall_tests::oracle::Seen;
 use firewall_tests::policies::parse;
@@ -124,4 +125,31 @@ fn a_datagram_does_not_change_zones() {
     assert_eq!(run(half(7, false), 1).reason, Reason::RULE);
     assert_eq!(run(half(7, true), 2).reason, Reason::FRAG_ORPHAN);
     assert_eq!(run(half(7, true), 1).reason, Reason::FRAGMENT);
+}
+
+/// In tunnels, datagrams meet the same ends as outside.
+#[test]
+fn fragments_in_tunnels_follow_their_first_fragment() {
+    let text = POLICY_FOLLOW
+        .replace("follow-first", "follow-first, tunnels: inner")
+        .replace(
+            "rules:\n",
+            "rules:\n  - {name: tunnels, proto: [gre, 4, 41], action: pass}\n",
+        );
+    let case = Case::new("in tunnels", parse(&text).unwrap()).unwrap();
+    for sequence in sequences() {
+        let (fragments, mut seen) = (Memory::default(), Seen::default());
+        for (step, (frame, (verdict, reason))) in sequence.steps.iter().enumerate() {
+            // Behind the tags, if there are any: the tunnel does not carry them.
+            let at = if frame[12] == 0x81 { 16 } else { 12 };
+            let gre = [&[0, 0], &frame[at..]].concat();
+            let tunnel = Ipv4::new([203, 0, 113, 1], [198, 51, 100, 80], 47).packet(&gre);
+            let frame = ethernet(0x0800, &tunnel);
+            let got = case.host_after(&fragments, &frame);
+            let (id, what) = (sequence.id, &sequence.what);
+            let wanted = (*verdict == Verdict::PASS, reason.name());
+            assert_eq!((got.passes, got.reason), wanted, "{id} {what}, step {step}");
+            assert_eq!(got, case.oracle_after(&mut seen, &frame), "{id} {what}");
+        }
+    }
 }
