@@ -15,7 +15,7 @@ const ASKED: usize = 2 * 14;
 
 /// What is asked, one after the other, if the search for the worst packet takes too long: whether
 /// there can be more.
-const ASKED_AFTER: [usize; 4] = [8, 16, 32, worst::MOST_PASSED];
+const ASKED_AFTER: [usize; 2] = [16, worst::MOST_PASSED];
 
 /// The rules that one packet of a family can match and go on behind, at most.
 pub(super) fn rules(policy: &Policy, family: Family) -> WorstPacket {
