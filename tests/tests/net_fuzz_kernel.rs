@@ -5,7 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use firewall_tests::stack::{Frames, Host, Setting, hunt};
+use firewall_tests::stack::{Arrival, Frames, Host, Setting, hunt};
 use firewall_tests::{number, seed};
 
 /// What was delivered against the policy. These are of one kind, E41: options before a fragment header
@@ -86,7 +86,7 @@ fn what_was_found_is_not_delivered_any_more() {
         let _ctl = behind.filter(setting).unwrap();
         for frame in FOUND {
             let arrivals = behind.send(&[bytes(frame)]).unwrap();
-            let forbidden = arrivals.iter().find_map(|arrival| arrival.forbidden());
+            let forbidden = arrivals.iter().find_map(Arrival::forbidden);
             assert_eq!(forbidden, None, "{setting:?}: {frame}");
         }
     }
