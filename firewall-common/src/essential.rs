@@ -18,6 +18,19 @@ const ARP_LEN: u32 = 28;
 const ICMP_UNREACHABLE: u32 = 3;
 const ICMP_TIME_EXCEEDED: u32 = 11;
 const ICMP_PARAMETER_PROBLEM: u32 = 12;
+const ICMP_ECHO: u32 = 8;
+const ICMPV6_ECHO: u32 = 128;
+const IGMP_QUERY: u32 = 0x11;
+/// A router alert in an IPv6 option, with its length, and the value that says "multicast listener
+/// discovery" (RFC 2711).
+const ROUTER_ALERT_V6: u32 = 0x0502_0000;
+/// Options that fill up: one byte twice, and two bytes.
+const PADDING: [u32; 2] = [0x0000, 0x0100];
+const HOP_BY_HOP: u32 = 0;
+const ROUTING: u32 = 43;
+const IPV6_FRAGMENT: u32 = 44;
+const AUTHENTICATION: u32 = 51;
+const DESTINATION_OPTIONS: u32 = 60;
 /// ICMPv6 errors are the types 1 (unreachable) to 4 (parameter problem).
 const ICMPV6_LAST_ERROR: u32 = 4;
 const MLD_QUERY: u32 = 130;
@@ -67,27 +80,18 @@ pub fn check_ip<M: Machine, F: Frame>(
     let protocol = key.field(Field::Proto);
     match key.family() {
         Family::V4 => match protocol {
-            proto::UDP => Ok(dhcp(
-                machine,
-                key.field(Field::SourcePort),
-                key.field(Field::DestinationPort),
-                67,
-                68,
-            )),
+            proto::UDP if is_on(machine, essential_bit::DHCP) => Ok(dhcp_v4(key)),
             proto::ICMP if is_on(machine, essential_bit::ICMP_ERROR) => {
                 Ok(icmp_error(frame, packet))
+            }
+            proto::IGMP if is_on(machine, essential_bit::MULTICAST) => {
+                Ok(group_query(frame, packet))
             }
             _ => Ok(None),
         },
         Family::V6 if is_from_nowhere(key) => Err(Reason::BOGON),
         Family::V6 => match protocol {
-            proto::UDP => Ok(dhcp(
-                machine,
-                key.field(Field::SourcePort),
-                key.field(Field::DestinationPort),
-                547,
-                546,
-            )),
+            proto::UDP if is_on(machine, essential_bit::DHCP) => Ok(dhcp_v6(key)),
             proto::ICMPV6 => icmpv6(machine, frame, packet),
             _ => Ok(None),
         },
@@ -107,20 +111,41 @@ const fn is_from_nowhere(key: &PacketKey) -> bool {
         )
 }
 
-/// An answer of a DHCP server (RFC 2131, RFC 8415) to its client.
+/// An answer of a DHCP server (RFC 2131) to its client.
 #[inline(always)]
-fn dhcp<M: Machine>(
-    machine: &M,
-    source: u32,
-    destination: u32,
-    server: u32,
-    client: u32,
-) -> Option<Reason> {
-    (source == server && destination == client && is_on(machine, essential_bit::DHCP))
-        .then_some(Reason::DHCP)
+fn dhcp_v4(key: &PacketKey) -> Option<Reason> {
+    let ports = (
+        key.field(Field::SourcePort),
+        key.field(Field::DestinationPort),
+    );
+    (ports == (67, 68)).then_some(Reason::DHCP)
 }
 
-/// An ICMP error that quotes a packet from the address that the error is sent to.
+/// An answer of a DHCPv6 server or relay (RFC 8415): to a link-local address, where no other network
+/// reaches. It may come from any address and any port.
+#[inline(always)]
+fn dhcp_v6(key: &PacketKey) -> Option<Reason> {
+    (key.field(Field::DestinationPort) == 546 && is_link_local(key.dst_hi)).then_some(Reason::DHCP)
+}
+
+/// A router of this link asks which groups there are (RFC 2236, RFC 3376).
+#[inline(always)]
+fn group_query<F: Frame>(frame: &F, packet: &Packet) -> Option<Reason> {
+    let key = &packet.key;
+    if key.field(Field::Ttl) != 1
+        || !packet.has_router_alert()
+        || key.dst_lo >> 28 != 0xe
+        || key.field(Field::Fragment) != fragment::WHOLE
+        || packet.l4 + 8 > packet.end
+    {
+        return None;
+    }
+    let kind = frame.header::<8>(packet.l4)?.u8::<0>();
+    (kind == IGMP_QUERY).then_some(Reason::MULTICAST)
+}
+
+/// An ICMP error that quotes a packet from the address that the error is sent to. Of ICMP nothing but
+/// echo requests: of an answer the kernel would believe it without a socket that has sent it.
 #[inline(always)]
 fn icmp_error<F: Frame>(frame: &F, packet: &Packet) -> Option<Reason> {
     let kind = packet.key.field(Field::Icmp) >> 8;
@@ -134,11 +159,73 @@ fn icmp_error<F: Frame>(frame: &F, packet: &Packet) -> Option<Reason> {
     }
     let inner = frame.header::<20>(packet.l4 + ICMP_HEADER)?;
     let inner_len = (inner.u8::<0>() & 15) * 4;
-    (inner.u8::<0>() >> 4 == 4
-        && inner_len >= 20
-        && packet.l4 + ICMP_HEADER + inner_len + 8 <= packet.end
-        && u64::from(inner.be32::<12>()) == packet.key.dst_lo)
+    let inner_l4 = packet.l4 + ICMP_HEADER + inner_len;
+    if inner.u8::<0>() >> 4 != 4
+        || inner_len < 20
+        || inner_l4 + 8 > packet.end
+        || u64::from(inner.be32::<12>()) != packet.key.dst_lo
+        || (inner.u8::<9>() == proto::ICMP && frame.header::<1>(inner_l4)?.u8::<0>() != ICMP_ECHO)
+    {
+        return None;
+    }
+    Some(Reason::ICMP_ERROR)
+}
+
+/// Whether the transport header lies behind this one, and further than is quoted for sure.
+#[inline(always)]
+const fn is_extension(next: u32) -> bool {
+    matches!(
+        next,
+        HOP_BY_HOP | ROUTING | IPV6_FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS
+    )
+}
+
+/// As [`icmp_error`]. What it quotes begins with the transport header, or with a fragment header and
+/// no ICMPv6: behind others nobody looks here for what it is.
+#[inline(always)]
+fn icmpv6_error<F: Frame>(frame: &F, packet: &Packet) -> Option<Reason> {
+    let key = &packet.key;
+    let quote = packet.l4 + ICMP_HEADER;
+    if key.field(Field::Fragment) != fragment::WHOLE || quote + 48 > packet.end {
+        return None;
+    }
+    let inner = frame.header::<48>(quote)?;
+    let may_be = match inner.u8::<6>() {
+        proto::ICMPV6 => inner.u8::<40>() == ICMPV6_ECHO,
+        IPV6_FRAGMENT => inner.u8::<40>() != proto::ICMPV6 && !is_extension(inner.u8::<40>()),
+        next => !is_extension(next),
+    };
+    (inner.u8::<0>() >> 4 == 6
+        && inner.be64::<8, 12>() == key.dst_hi
+        && inner.be64::<16, 20>() == key.dst_lo
+        && may_be)
         .then_some(Reason::ICMP_ERROR)
+}
+
+/// Whether the packet begins with a hop-by-hop header of eight bytes that holds a router alert for
+/// multicast listener discovery, and nothing else.
+#[inline(always)]
+fn has_router_alert<F: Frame>(frame: &F, packet: &Packet) -> bool {
+    let start = packet.end.wrapping_sub(packet.key.field(Field::Length));
+    let Some(header) = frame.header::<48>(start) else {
+        return false;
+    };
+    header.u8::<6>() == HOP_BY_HOP
+        && header.be16::<40>() == proto::ICMPV6 << 8
+        && (header.be32::<42>() == ROUTER_ALERT_V6 && PADDING.contains(&header.be16::<46>())
+            || header.be32::<44>() == ROUTER_ALERT_V6 && PADDING.contains(&header.be16::<42>()))
+}
+
+/// Whether the source is a link-local address, or that of a host which has none so far.
+#[inline(always)]
+const fn is_from_this_link(key: &PacketKey) -> bool {
+    is_link_local(key.src_hi) || (key.src_hi == 0 && key.src_lo == 0)
+}
+
+/// Whether an IPv6 address with this upper half is a link-local one (RFC 4291).
+#[inline(always)]
+const fn is_link_local(hi: u64) -> bool {
+    hi >> 54 == 0xfe80 >> 6
 }
 
 #[inline(always)]
@@ -172,20 +259,15 @@ fn icmpv6<M: Machine, F: Frame>(
         return Ok(None);
     }
     if matches!(kind, MLD_QUERY..=MLD_DONE | MLD2_REPORT) {
-        // RFC 2710 section 3: hop limit 1, so that it comes from this link.
-        let ours = hop_limit == 1 && (body >= 24 || kind == MLD2_REPORT);
+        // RFC 2710 section 3, RFC 3810 section 5: so it comes from this link, and no other way.
+        let ours = hop_limit == 1
+            && (body >= 24 || kind == MLD2_REPORT)
+            && is_from_this_link(key)
+            && has_router_alert(frame, packet);
         return Ok((ours && is_on(machine, essential_bit::MULTICAST)).then_some(Reason::MULTICAST));
     }
-    if (1..=ICMPV6_LAST_ERROR).contains(&kind)
-        && is_on(machine, essential_bit::ICMP_ERROR)
-        && key.field(Field::Fragment) == fragment::WHOLE
-        && packet.l4 + ICMP_HEADER + 48 <= packet.end
-        && let Some(inner) = frame.header::<40>(packet.l4 + ICMP_HEADER)
-        && inner.u8::<0>() >> 4 == 6
-        && inner.be64::<8, 12>() == key.dst_hi
-        && inner.be64::<16, 20>() == key.dst_lo
-    {
-        return Ok(Some(Reason::ICMP_ERROR));
+    if (1..=ICMPV6_LAST_ERROR).contains(&kind) && is_on(machine, essential_bit::ICMP_ERROR) {
+        return Ok(icmpv6_error(frame, packet));
     }
     Ok(None)
 }

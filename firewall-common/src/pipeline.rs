@@ -132,7 +132,7 @@ fn bad<M: Machine>(machine: &M, reason: Reason) -> Outcome {
 /// Whether rules judge the packet though it is malformed.
 #[inline(always)]
 fn is_malformed<M: Machine>(machine: &M, packet: &Packet) -> bool {
-    rules_judge_malformed(machine) && packet.anomaly != 0
+    rules_judge_malformed(machine) && packet.anomaly as u8 != 0
 }
 
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! IPv4 with options and fragments (RFC 791, RFC 1858, RFC 3128).
+//! IPv4 with options and fragments (RFC 791, RFC 1858, RFC 2113, RFC 3128).
 
 use super::{Packet, anomaly, fragment, fragment_allowed, knob, proto, rules_judge_malformed};
 use crate::field::Field;
@@ -13,6 +13,8 @@ const OPTION_END: u32 = 0;
 const OPTION_NOP: u32 = 1;
 const OPTION_LOOSE_SOURCE_ROUTE: u32 = 131;
 const OPTION_STRICT_SOURCE_ROUTE: u32 = 137;
+/// A router alert with its length, and the one value that there is: look at the packet.
+const ROUTER_ALERT: u32 = 0x9404_0000;
 const MORE_FRAGMENTS: u32 = 0x2000;
 const OFFSET_MASK: u32 = 0x1fff;
 
@@ -61,10 +63,15 @@ pub(super) fn parse<M: Machine, F: Frame>(
     fields[Field::Fragment as usize] = fragment::WHOLE;
 
     if header_len > HEADER {
-        if let Err(reason) = options(machine, frame, l3 + HEADER, packet.l4) {
-            anomaly(machine, packet, reason)?;
+        match options(machine, frame, l3 + HEADER, packet.l4) {
+            Ok(true) => packet.anomaly |= Packet::ALERT,
+            Ok(false) => {}
+            Err(reason) => anomaly(machine, packet, reason)?,
         }
-        if knob(machine, |k| &k.drop_ip_options) != 0 {
+        // What groups and reservations are made by has that option on every network.
+        let is_alert =
+            packet.has_router_alert() && matches!(header.u8::<9>(), proto::IGMP | proto::RSVP);
+        if knob(machine, |k| &k.drop_ip_options) != 0 && !is_alert {
             return Err(Reason::IP_OPTIONS);
         }
     }
@@ -79,19 +86,27 @@ pub(super) fn parse<M: Machine, F: Frame>(
     Ok(())
 }
 
-/// Walks the options between two byte offsets: each must be whole, and none may route the packet.
+/// Walks the options between two byte offsets: each must be whole, and none may route the packet. Says
+/// whether there is a router alert and nothing else.
 #[inline(always)]
-fn options<M: Machine, F: Frame>(machine: &M, frame: &F, from: u32, to: u32) -> Result<(), Reason> {
+fn options<M: Machine, F: Frame>(
+    machine: &M,
+    frame: &F,
+    from: u32,
+    to: u32,
+) -> Result<bool, Reason> {
     let mut walk = OptionWalk {
         machine: *machine,
         frame: *frame,
         at: u64::from(from),
         to: u64::from(to),
         bad: NOTHING_BAD,
+        alert: 0,
+        other: 0,
     };
     machine.repeat(40, &mut walk);
     if walk.bad == NOTHING_BAD {
-        Ok(())
+        Ok(walk.alert & !walk.other != 0)
     } else {
         Err(Reason(walk.bad as u8))
     }
@@ -108,12 +123,16 @@ struct OptionWalk<M, F> {
     to: u64,
     /// Code of the reason against the packet, or [`NOTHING_BAD`].
     bad: u64,
+    /// 1 if there was a router alert.
+    alert: u64,
+    /// 1 if there was another option.
+    other: u64,
 }
 
 impl<M: Machine, F: Frame> OptionWalk<M, F> {
     /// The length of the option, or why the packet is bad; `None` at the end of the options.
     #[inline(always)]
-    fn option(&self) -> Option<Result<u64, Reason>> {
+    fn option(&mut self) -> Option<Result<u64, Reason>> {
         if self.at >= self.to {
             return None;
         }
@@ -138,6 +157,11 @@ impl<M: Machine, F: Frame> OptionWalk<M, F> {
         if len < 2 || self.at + len > self.to {
             return Some(Err(Reason::BAD_HEADER_LEN));
         }
+        // (Of a shorter option more is read than it has; a router alert it is not.)
+        match self.frame.header::<4>(self.at as u32) {
+            Some(option) if option.be32::<0>() == ROUTER_ALERT => self.alert = 1,
+            _ => self.other = 1,
+        }
         Some(Ok(len))
     }
 }
@@ -145,8 +169,14 @@ impl<M: Machine, F: Frame> OptionWalk<M, F> {
 impl<M: Machine, F: Frame> Step for OptionWalk<M, F> {
     #[inline(always)]
     fn forget(&mut self) {
-        self.at = self.machine.forget(self.at);
-        self.bad = self.machine.forget(self.bad);
+        for number in [
+            &mut self.at,
+            &mut self.bad,
+            &mut self.alert,
+            &mut self.other,
+        ] {
+            *number = self.machine.forget(*number);
+        }
     }
 
     #[inline(always)]

@@ -59,6 +59,8 @@ pub mod ethertype {
 pub mod proto {
     /// ICMP.
     pub const ICMP: u32 = 1;
+    /// IGMP.
+    pub const IGMP: u32 = 2;
     /// IPv4 in IP (RFC 2003).
     pub const IPIP: u32 = 4;
     /// TCP.
@@ -67,6 +69,8 @@ pub mod proto {
     pub const UDP: u32 = 17;
     /// IPv6 in IP (RFC 4213, RFC 2473).
     pub const IPV6: u32 = 41;
+    /// RSVP (RFC 2205).
+    pub const RSVP: u32 = 46;
     /// Generic routing encapsulation (RFC 2784).
     pub const GRE: u32 = 47;
     /// ICMPv6.
@@ -94,7 +98,7 @@ pub struct Packet {
     /// Where a fragment belongs in its datagram: a packed [`Span`]; 0 for a whole packet.
     pub fragment_span: u32,
     /// Under `malformed: rules`, code of the reason for which the packet is malformed, and
-    /// [`Packet::UNSOUND`]; 0 for a packet in order.
+    /// [`Packet::UNSOUND`]; 0 for a packet in order. Beside it [`Packet::ALERT`].
     pub anomaly: u32,
 }
 const _: () = assert!(size_of::<Packet>() == 120);
@@ -113,6 +117,17 @@ impl Packet {
 
     /// In [`Packet::anomaly`]: the transport header is not in order, or could not be reached.
     const UNSOUND: u32 = 1 << 8;
+
+    /// In [`Packet::anomaly`], and none: an IPv4 header with the router alert option (RFC 2113), and no
+    /// other one.
+    const ALERT: u32 = 1 << 9;
+
+    /// Whether it is an IPv4 packet with a router alert, and no other option.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_router_alert(&self) -> bool {
+        self.anomaly & Self::ALERT != 0
+    }
 
     /// The reason for which the packet is malformed, if it is: [`Reason::RULE`], which is none, if not.
     #[must_use]

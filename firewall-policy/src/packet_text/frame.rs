@@ -59,7 +59,9 @@ impl PacketText {
     fn ip_header(&self) -> usize {
         match self.dst {
             IpAddr::V4(_) => 20 + 4 * usize::from(self.options),
-            IpAddr::V6(_) => 40 + 8 * usize::from(self.fragment != fragment::WHOLE),
+            IpAddr::V6(_) => {
+                40 + 8 * usize::from(self.fragment != fragment::WHOLE || self.alerts())
+            }
         }
     }
 
@@ -92,6 +94,8 @@ impl PacketText {
             (src, dst) => {
                 let next = if fragment_word.is_some() {
                     44
+                } else if self.alerts() {
+                    0
                 } else {
                     self.proto()
                 };
@@ -100,6 +104,9 @@ impl PacketText {
                 packet.extend([next, ttl]);
                 packet.extend(octets(src));
                 packet.extend(octets(dst));
+                if self.alerts() {
+                    packet.extend([self.proto(), 0, 5, 2, 0, 0, 1, 0]);
+                }
                 if let Some((at, more)) = fragment_word {
                     packet.extend([self.proto(), 0]);
                     packet.extend((at << 3 | u16::from(more)).to_be_bytes());
@@ -109,6 +116,21 @@ impl PacketText {
         }
         packet.extend(payload);
         packet
+    }
+
+    /// Whether it has a hop-by-hop header with a router alert, as all of listener discovery has (RFC
+    /// 2710, RFC 3810).
+    fn alerts(&self) -> bool {
+        let is_whole = self.fragment == fragment::WHOLE;
+        is_whole
+            && self.dst.is_ipv6()
+            && matches!(
+                self.kind,
+                Kind::Icmp {
+                    kind: 130..=132 | 143,
+                    ..
+                }
+            )
     }
 
     /// What goes on the wire if nothing is said: neighbour discovery and listener discovery only

@@ -63,7 +63,7 @@ fn what_is_written_is_what_the_parser_finds() {
         ),
         (
             "icmpv6 fe80::1 > ff02::1 type 130",
-            "icmpv6 fe80::1 > ff02::1 mld-query ttl 1 length 64",
+            "icmpv6 fe80::1 > ff02::1 mld-query ttl 1 length 72",
         ),
         (
             "gre 203.0.113.9 > 198.51.100.80 length 28",

@@ -252,14 +252,12 @@ impl Doors {
             ports(with_header(proto::SCTP, 12), all(), all()),
         ];
         let udp = ports(with_header(proto::UDP, 8), all(), used());
-        if self.inner || self.essential & essential_bit::DHCP == 0 {
+        // (Of DHCPv6 only answers to link-local addresses do not come here.)
+        let is_essential = T::FAMILY == Family::V4 && self.essential & essential_bit::DHCP != 0;
+        if self.inner || !is_essential {
             boxes.push(udp);
         } else {
-            let (server, client) = match T::FAMILY {
-                Family::V4 => (67, 68),
-                Family::V6 => (547, 546),
-            };
-            let answers = ports(udp.clone(), one(server), one(client));
+            let answers = ports(udp.clone(), one(67), one(68));
             boxes.extend(udp.less(&answers));
         }
         let (icmp, headerless) = match T::FAMILY {

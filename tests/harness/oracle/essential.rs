@@ -41,6 +41,16 @@ fn v4(packet: &Packet, knobs: &Knobs) -> Option<&'static str> {
     if packet.proto == 17 && packet.ports == Some((67, 68)) && knobs.dhcp {
         return Some("dhcp");
     }
+    // IGMP (RFC 2236, RFC 3376): a query that comes from this link.
+    if let (2, [0x11, ..], IpAddr::V4(to)) = (packet.proto, &packet.payload[..], packet.destination)
+    {
+        let is_exact = to.is_multicast()
+            && packet.ttl == 1
+            && packet.alert
+            && packet.part == Part::Whole
+            && packet.payload.len() >= 8;
+        return (is_exact && knobs.multicast).then_some("multicast-listener");
+    }
     let (kind, _) = packet.icmp?;
     if ![3, 11, 12].contains(&kind) || packet.part != Part::Whole || !knobs.icmp_error {
         return None;
@@ -50,13 +60,19 @@ fn v4(packet: &Packet, knobs: &Knobs) -> Option<&'static str> {
     let quoted = &packet.payload[8..];
     let header_length = usize::from(quoted.first()? % 16) * 4;
     let is_whole = quoted[0] / 16 == 4 && header_length >= 20 && quoted.len() >= header_length + 8;
-    let is_ours =
-        is_whole && IpAddr::from(<[u8; 4]>::try_from(&quoted[12..16]).ok()?) == packet.destination;
+    // Nobody sends errors about answers.
+    let is_ours = is_whole
+        && IpAddr::from(<[u8; 4]>::try_from(&quoted[12..16]).ok()?) == packet.destination
+        && (quoted[9] != 1 || quoted[header_length] == 8);
     is_ours.then_some("icmp-error")
 }
 
 fn v6(packet: &Packet, knobs: &Knobs) -> Result<Option<&'static str>, Anomaly> {
-    if packet.proto == 17 && packet.ports == Some((547, 546)) && knobs.dhcp {
+    let is_near = match packet.destination {
+        IpAddr::V6(to) => to.is_unicast_link_local(),
+        IpAddr::V4(_) => false,
+    };
+    if packet.proto == 17 && matches!(packet.ports, Some((_, 546))) && is_near && knobs.dhcp {
         return Ok(Some("dhcp"));
     }
     let Some((kind, _)) = packet.icmp else {
@@ -78,7 +94,11 @@ fn v6(packet: &Packet, knobs: &Knobs) -> Result<Option<&'static str>, Anomaly> {
         }
         130..=132 | 143 => {
             let shortest = if kind == 143 { 8 } else { 24 };
-            let is_sane = packet.ttl == 1 && message.len() >= shortest;
+            let IpAddr::V6(source) = packet.source else {
+                return Ok(None);
+            };
+            let is_near = source.is_unicast_link_local() || source.is_unspecified();
+            let is_sane = packet.ttl == 1 && message.len() >= shortest && is_near && packet.alert;
             Ok((is_sane && knobs.multicast).then_some("multicast-listener"))
         }
         1..=4 => {
@@ -88,7 +108,15 @@ fn v6(packet: &Packet, knobs: &Knobs) -> Result<Option<&'static str>, Anomaly> {
             }
             let quoted = &message[8..];
             let sender: [u8; 16] = quoted[8..24].try_into().expect("16 bytes");
-            let is_ours = quoted[0] / 16 == 6 && IpAddr::from(sender) == packet.destination;
+            // What it is about must be seen, and be no answer.
+            let is_header = |next: u8| [0, 43, 44, 51, 60].contains(&next);
+            let is_known = match (quoted[6], quoted[40]) {
+                (58, kind) => kind == 128,
+                (44, next) => next != 58 && !is_header(next),
+                (next, _) => !is_header(next),
+            };
+            let is_ours =
+                quoted[0] / 16 == 6 && IpAddr::from(sender) == packet.destination && is_known;
             Ok(is_ours.then_some("icmp-error"))
         }
         _ => Ok(None),

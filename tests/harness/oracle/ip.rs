@@ -34,10 +34,16 @@ pub(super) fn v4(bytes: &[u8], knobs: &Knobs) -> Result<Packet, Anomaly> {
     packet.length = length;
 
     if header_length > 20 {
-        if let Err(anomaly) = options(&bytes[20..header_length]) {
-            packet.suffers(anomaly, knobs)?;
+        match options(&bytes[20..header_length]) {
+            Ok(found) => {
+                packet.alert =
+                    !found.is_empty() && found.iter().all(|option| *option == [148, 4, 0, 0]);
+            }
+            Err(anomaly) => packet.suffers(anomaly, knobs)?,
         }
-        if !knobs.options_pass {
+        // IGMP, RSVP.
+        let is_expected = packet.alert && [2, 46].contains(&bytes[9]);
+        if !knobs.options_pass && !is_expected {
             return Err("ip-options");
         }
     }
@@ -73,15 +79,19 @@ pub(super) fn v4(bytes: &[u8], knobs: &Knobs) -> Result<Packet, Anomaly> {
     Ok(packet)
 }
 
-/// Options must fill their place one by one, and must not say where the packet goes.
-fn options(options: &[u8]) -> Result<(), Anomaly> {
+/// Options must fill their place one by one, and must not say where the packet goes. Returns those
+/// that say anything.
+fn options(options: &[u8]) -> Result<Vec<&[u8]>, Anomaly> {
     match *options {
         // The end, or the end-of-list option, behind which nothing counts.
-        [] | [0, ..] => Ok(()),
+        [] | [0, ..] => Ok(Vec::new()),
         [1, ref rest @ ..] => self::options(rest),
         [131 | 137, ..] => Err("source-route"),
         [_, length, ..] if length >= 2 && usize::from(length) <= options.len() => {
-            self::options(&options[usize::from(length)..])
+            let (option, rest) = options.split_at(usize::from(length));
+            let mut found = self::options(rest)?;
+            found.push(option);
+            Ok(found)
         }
         _ => Err("bad-header-len"),
     }
@@ -142,6 +152,12 @@ pub(super) fn v6(bytes: &[u8], knobs: &Knobs) -> Result<Packet, Anomaly> {
     packet.dscp = (be16(bytes, 0) >> 6 & 63) as u8;
     packet.length = (40 + payload_length).min(65_535);
     let body = &bytes[40..40 + payload_length];
+    // Padding of two bytes, as one option or as two, before or behind the alert.
+    packet.alert = next == 0
+        && matches!(
+            body,
+            [58, 0, 5, 2, 0, 0, 0 | 1, 0, ..] | [58, 0, 0 | 1, 0, 5, 2, 0, 0, ..]
+        );
     let chain = Chain {
         body,
         count: 0,

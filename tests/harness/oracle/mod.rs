@@ -148,6 +148,8 @@ struct Packet {
     tcp_flags: Option<u8>,
     /// Type and code of ICMP or ICMPv6.
     icmp: Option<(u8, u8)>,
+    /// Whether it asks routers to look at it (RFC 2113, RFC 2711), and its options ask for nothing else.
+    alert: bool,
     /// What is wrong with it, if rules judge it all the same.
     anomaly: Option<Anomaly>,
     read: Read,
@@ -171,6 +173,7 @@ impl Packet {
             ports: None,
             tcp_flags: None,
             icmp: None,
+            alert: false,
             anomaly: None,
             read: Read::Addresses,
         }
