@@ -1,14 +1,16 @@
 //! Golden screens from a made-up snapshot: what the verbs print, to the letter.
 
+mod flows;
+
 use super::context::When;
 use super::output::Format;
 use super::{Cli, doctor, get, stats, status};
-use crate::api::report::{FlowsUse, HalfUse, ReasonsReport, RulesReport, State, StatusReport};
+use crate::api::report::{ReasonsReport, RulesReport, State, StatusReport};
 use crate::failure::Exit;
 use crate::format::Numbers;
 use crate::view::{
-    Count, Flow, FlowLosses, GenerationView, HalfLosses, InterfaceView, OtherPorts, PortView, Rate,
-    ReasonView, RuleView, SCHEMA, Snapshot, Status,
+    Count, Flow, GenerationView, InterfaceView, OtherPorts, PortView, Rate, ReasonView, RuleView,
+    SCHEMA, Snapshot, Status,
 };
 use clap::{CommandFactory, Parser};
 use firewall_policy::rule::Mode;
@@ -199,68 +201,6 @@ fn status_without_a_daemon() {
     insta::assert_snapshot!(screen(&StatusReport::of(&snapshot)));
 }
 
-/// A table of flows with so many in the half for TCP, and so many that found no room there.
-fn flows(tcp: usize, full: u64) -> FlowsUse {
-    let half = |count: usize, full: u64| HalfUse {
-        count,
-        capacity: 114_681,
-        full,
-        evicted: full / 4,
-    };
-    FlowsUse {
-        count: tcp + 3_000,
-        capacity: 229_362,
-        bytes: 16 << 20,
-        tcp: half(tcp, full),
-        other: half(3_000, 0),
-        warnings: Vec::new(),
-    }
-}
-
-#[test]
-fn status_says_how_full_the_table_of_flows_is() {
-    let mut report = StatusReport::of(&snapshot());
-    report.add_flows(flows(91_000, 0));
-    assert_eq!(report.state, State::Active);
-    let text = screen(&report);
-    assert!(
-        text.contains("Flows tcp 91.0k of 114.7k (79.4%), other 3.0k of 114.7k (2.6%), 16.78 MB\n"),
-        "{text}"
-    );
-    assert!(!text.contains("Flow-full"), "{text}");
-    // What did not fit long ago is told, and wants no attention any more.
-    let mut report = StatusReport::of(&snapshot());
-    report.add_flows(flows(91_000, 12));
-    assert_eq!(report.state, State::Active);
-    assert!(screen(&report).contains("Flow-full tcp 12, other 0  Evicted tcp 3, other 0\n"));
-}
-
-#[test]
-fn a_table_of_flows_that_is_too_small_wants_attention() {
-    let mut report = StatusReport::of(&snapshot());
-    report.add_flows(flows(92_000, 0));
-    assert_eq!(report.state, State::Degraded);
-    assert!(screen(&report).contains("! the table of flows is 80 % full for TCP"));
-    let mut losing = snapshot();
-    losing.flows = Some(FlowLosses {
-        tcp: HalfLosses {
-            full: 12,
-            evicted: 3,
-        },
-        other: HalfLosses::default(),
-        growing: true,
-    });
-    let mut report = StatusReport::of(&losing);
-    report.add_flows(flows(114_681, 12));
-    assert_eq!(report.state, State::Degraded);
-    insta::assert_snapshot!("status_with_a_full_table_of_flows", screen(&report));
-    let reasons = stats::text(&losing, stats::What::Reasons, 3, false, Numbers::Si);
-    assert!(
-        reasons.ends_with("(flow-full): tcp 12, other 0\n"),
-        "{reasons}"
-    );
-}
-
 /// A host whose policy only counts what it would drop.
 fn audited() -> Snapshot {
     let mut snapshot = snapshot();
@@ -373,7 +313,7 @@ fn status_with_many_interfaces_and_warnings_fits_the_screen() {
     many.status.interfaces.remove(1);
     many.status.warnings = (0..40).map(|i| format!("warning {i}")).collect();
     let mut report = StatusReport::of(&many);
-    report.add_flows(flows(114_681, u64::MAX));
+    report.add_flows(flows::table(114_681, u64::MAX));
     screen(&report);
 }
 
