@@ -23,7 +23,6 @@ use crate::key::PacketKey;
 use crate::live;
 use crate::machine::Machine;
 use crate::parse::proto;
-use crate::proof;
 use crate::region::Region;
 use crate::verdict::Action;
 
@@ -113,7 +112,7 @@ pub fn ban<M: Machine>(machine: &M, key: &PacketKey, rule: u64) {
 pub fn may_ban<M: Machine>(machine: &M, key: &PacketKey) -> bool {
     // A segment can be established by a handshake that nobody has finished.
     let proven = if key.field(Field::Proto) == proto::TCP {
-        proof::is_proven(machine, key)
+        machine.is_proven(key)
     } else {
         key.field(Field::State) == crate::flows::state_field::ESTABLISHED
     };

@@ -6,7 +6,7 @@ use crate::flows::TICK_SHIFT;
 use crate::key::PacketKey;
 use crate::parse::Packet;
 use crate::region::Region;
-use crate::{classify, flows, fragments, limits, live, log};
+use crate::{classify, flows, fragments, limits, live, log, proof};
 
 /// A place to run in. Implementations are small and `Copy`: they are handed into loop callbacks.
 pub trait Machine: Copy {
@@ -86,6 +86,18 @@ pub trait Machine: Copy {
     #[inline(always)]
     fn sets_of(&self, key: &PacketKey, is_destination: bool) -> u64 {
         live::sets_of(self, key, is_destination)
+    }
+
+    /// [`proof::note`], in the way that suits this place.
+    #[inline(always)]
+    fn note_source(&self, key: &PacketKey) {
+        proof::note(self, key);
+    }
+
+    /// [`proof::is_proven`], in the way that suits this place.
+    #[inline(always)]
+    fn is_proven(&self, key: &PacketKey) -> bool {
+        proof::is_proven(self, key)
     }
 
     /// [`flows::ended`], in the way that suits this place.

@@ -17,7 +17,6 @@ use crate::limits;
 use crate::live;
 use crate::machine::Machine;
 use crate::parse::{Packet, Parsed, fragment, is_tunnel, proto, rules_judge_malformed};
-use crate::proof;
 use crate::reason::{Governs, Reason};
 use crate::verdict::{Action, Verdict};
 
@@ -260,7 +259,7 @@ fn note_source<M: Machine>(machine: &M, packet: &Packet) {
     if machine.constant(|config| &config.has_ban) != 0
         && packet.key.field(Field::Proto) == proto::TCP
     {
-        proof::note(machine, &packet.key);
+        machine.note_source(&packet.key);
     }
 }
 

@@ -12,7 +12,7 @@ use firewall_common::machine::{Machine, Step};
 use firewall_common::parse::Packet;
 use firewall_common::reason::Reason;
 use firewall_common::region::Region;
-use firewall_common::{classify, flows, fragments, limits, live, log};
+use firewall_common::{classify, flows, fragments, limits, live, log, proof};
 
 /// In place of a CPU's number: counts nowhere, because it lies beyond every counter map.
 const QUIET: u64 = 1 << 32;
@@ -207,6 +207,16 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn note_source(&self, key: &PacketKey) {
+        fw_note(key);
+    }
+
+    #[inline(always)]
+    fn is_proven(&self, key: &PacketKey) -> bool {
+        fw_proven(key) != 0
+    }
+
+    #[inline(always)]
     fn ended(&self, packet: &Packet) {
         fw_ended(packet);
     }
@@ -380,6 +390,34 @@ pub(crate) extern "C" fn fw_log(
         log::judge(&Kernel { bytes, cpu }, key, rule, found);
     }
     0
+}
+
+/// Notes that a source has proven itself, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_note(key: *const PacketKey) -> u64 {
+    if maps::constant(|c| &c.has_ban) == 0 {
+        return 0;
+    }
+    // SAFETY: as above.
+    if let Some(key) = unsafe { key.as_ref() } {
+        proof::note(&Kernel::outgoing(), key);
+    }
+    0
+}
+
+/// Whether a source has proven itself, likewise: 1, or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_proven(key: *const PacketKey) -> u64 {
+    if maps::constant(|c| &c.has_ban) == 0 {
+        return 0;
+    }
+    // SAFETY: as above.
+    match unsafe { key.as_ref() } {
+        Some(key) => u64::from(proof::is_proven(&Kernel::outgoing(), key)),
+        None => 0,
+    }
 }
 
 /// The flow of a connection that ends, likewise.
