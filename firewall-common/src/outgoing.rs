@@ -40,8 +40,8 @@ pub fn record<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) {
     }
 }
 
-/// Whether the rules let a packet in that belongs to nothing, whenever it comes: by a rule that
-/// passes without a limit and without an end, or by the default.
+/// Whether the rules let a packet in whether it belongs to something or not, whenever it comes: by a
+/// rule that passes without a limit and without an end, or by the default.
 #[inline(always)]
 fn lets_in<M: Machine>(machine: &M, packet: &mut Packet) -> bool {
     if machine.constant(|config| &config.asks_rules) == 0 {
@@ -50,6 +50,15 @@ fn lets_in<M: Machine>(machine: &M, packet: &mut Packet) -> bool {
     if pipeline::look_up_sets(machine, &mut packet.key) {
         return false;
     }
+    if !passes(machine, packet) {
+        return false;
+    }
+    packet.key.fields[Field::State as usize] = state_field::ESTABLISHED;
+    passes(machine, packet)
+}
+
+#[inline(always)]
+fn passes<M: Machine>(machine: &M, packet: &Packet) -> bool {
     match classify(&machine.quiet(), &packet.key) {
         Some(hit) => hit.action.0 == Action::PASS.0,
         None => machine.constant(|config| &config.default_verdict) == u32::from(Verdict::PASS.0),

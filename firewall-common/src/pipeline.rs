@@ -148,7 +148,7 @@ const NOT_ESSENTIAL: u64 = u64::MAX;
 
 #[inline(always)]
 fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
-    let port = counted_port(packet);
+    // What can be read once more is not kept: the kernel's stack is small.
     let essential = if is_malformed(machine, packet) {
         NOT_ESSENTIAL
     } else {
@@ -167,18 +167,17 @@ fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outc
     // written.
     let essential = machine.opaque(essential);
     if look_up_sets(machine, &mut packet.key) && !keeps_the_link(essential) {
-        return Outcome::without_rule(Verdict::DROP, Reason::BANNED, port);
+        return Outcome::without_rule(Verdict::DROP, Reason::BANNED, counted_port(packet));
     }
-    let part = packet.key.field(Field::Fragment);
-    let follows = follows_first(machine, packet);
+    let part = |packet: &Packet| packet.key.field(Field::Fragment);
     let outcome = if essential != NOT_ESSENTIAL {
-        Outcome::without_rule(Verdict::PASS, Reason(essential as u8), port)
-    } else if follows && part == fragment::LATER {
+        Outcome::without_rule(Verdict::PASS, Reason(essential as u8), counted_port(packet))
+    } else if follows_first(machine, packet) && part(packet) == fragment::LATER {
         Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, NO_PORT)
     } else {
         by_headers(machine, frame, packet)
     };
-    if !follows || part == fragment::WHOLE {
+    if !follows_first(machine, packet) || part(packet) == fragment::WHOLE {
         return outcome;
     }
     followed(machine, packet, outcome)
@@ -313,20 +312,19 @@ fn tunnelled<M: Machine, F: Frame>(
     if outer.rule != NO_RULE {
         machine.count_rule(outer.rule);
     }
-    let interface = packet.key.interface;
     match frame.parse_inner(machine, packet) {
         Parsed::Ip => {
             if machine.constant(|config| &config.has_limit) == has_limit::BY_INTERFACE {
-                packet.key.interface = interface;
+                packet.key.interface = frame.interface();
             }
             if look_up_sets(machine, &mut packet.key) {
                 let port = counted_port(packet);
                 return Outcome::without_rule(Verdict::DROP, Reason::BANNED, port);
             }
             // The host puts fragments together in one place, wherever they have come from.
-            let part = packet.key.field(Field::Fragment);
+            let part = |packet: &Packet| packet.key.field(Field::Fragment);
             let follows = follows_first(machine, packet);
-            let mut inner = if follows && part == fragment::LATER {
+            let mut inner = if follows && part(packet) == fragment::LATER {
                 Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, NO_PORT)
             } else {
                 by_rules(machine, packet)
@@ -337,7 +335,7 @@ fn tunnelled<M: Machine, F: Frame>(
             } else if inner.reason.0 == Reason::SYN_COOKIE.0 {
                 (inner.verdict, inner.reason) = (Verdict::PASS, Reason::RULE);
             }
-            if follows && part != fragment::WHOLE {
+            if follows_first(machine, packet) && part(packet) != fragment::WHOLE {
                 inner = followed(machine, packet, inner);
             }
             inner
@@ -354,8 +352,10 @@ fn tunnelled<M: Machine, F: Frame>(
 /// is answered; whether it is, is the caller's to find out.
 #[inline(always)]
 fn by_rules<M: Machine>(machine: &M, packet: &Packet) -> Outcome {
+    // Read behind the walk, and not kept over it: the kernel's stack is small.
+    let hit = classify(machine, &packet.key);
     let port = counted_port(packet);
-    if let Some(hit) = classify(machine, &packet.key) {
+    if let Some(hit) = hit {
         if hit.action.0 == Action::OVER.0
             && machine.constant(|config| &config.has_ban) != 0
             && limits::may_ban(machine, &packet.key)

@@ -27,21 +27,25 @@ use firewall_common::parse::{Packet, Parsed, parse, parse_inner};
 use firewall_common::reason::Reason;
 
 /// A frame, wherever its buffers end.
-pub(crate) type XdpFrame = BufferFrame<true>;
+pub(crate) type XdpFrame = BufferFrame<true, false>;
+
+/// The same, for a function that reads little of it and calls many others: where the frame begins and
+/// ends is asked anew for each header, and takes no place on the stack.
+pub(crate) type SeldomRead = BufferFrame<true, true>;
 
 /// A frame of which only the first buffer is read: for functions that have no room on the stack for
 /// the call of [`fw_copy`]. (Before 6.4 the kernel takes 32 bytes for every call, used or not.)
-pub(crate) type FirstBuffer = BufferFrame<false>;
+pub(crate) type FirstBuffer = BufferFrame<false, false>;
 
 /// A frame, by its first buffer.
 #[derive(Clone, Copy)]
-pub(crate) struct BufferFrame<const WHOLE: bool> {
+pub(crate) struct BufferFrame<const WHOLE: bool, const SELDOM: bool> {
     ctx: *mut xdp_md,
     data: usize,
     end: usize,
 }
 
-impl<const WHOLE: bool> BufferFrame<WHOLE> {
+impl<const WHOLE: bool, const SELDOM: bool> BufferFrame<WHOLE, SELDOM> {
     #[inline(always)]
     pub(crate) fn new(ctx: &XdpContext) -> Self {
         Self {
@@ -50,9 +54,20 @@ impl<const WHOLE: bool> BufferFrame<WHOLE> {
             end: ctx.data_end(),
         }
     }
+
+    /// Where the first buffer begins and ends.
+    #[inline(always)]
+    fn buffer(&self) -> (usize, usize) {
+        if SELDOM {
+            let ctx = XdpContext::new(self.ctx);
+            (ctx.data(), ctx.data_end())
+        } else {
+            (self.data, self.end)
+        }
+    }
 }
 
-impl<const WHOLE: bool> Frame for BufferFrame<WHOLE> {
+impl<const WHOLE: bool, const SELDOM: bool> Frame for BufferFrame<WHOLE, SELDOM> {
     type Header<const N: usize> = Checked<N>;
 
     #[inline(always)]
@@ -61,7 +76,8 @@ impl<const WHOLE: bool> Frame for BufferFrame<WHOLE> {
             // SAFETY: the context that the program was called with.
             unsafe { bpf_xdp_get_buff_len(self.ctx) as u32 }
         } else {
-            (self.end - self.data) as u32
+            let (data, end) = self.buffer();
+            (end - data) as u32
         }
     }
 
@@ -134,8 +150,9 @@ impl<const WHOLE: bool> Frame for BufferFrame<WHOLE> {
         if offset > u64::from(MAX_OFFSET) {
             return None;
         }
-        let pointer = add(self.data, offset);
-        if pointer + N > self.end {
+        let (data, end) = self.buffer();
+        let pointer = add(data, offset);
+        if pointer + N > end {
             const { assert!(N <= SCRATCH_SPARE as usize) };
             if !WHOLE || !in_buffers() {
                 return None;

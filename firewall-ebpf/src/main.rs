@@ -28,7 +28,7 @@ use kernel::Kernel;
 /// XDP entry point.
 #[xdp]
 fn fw_xdp(ctx: XdpContext) -> u32 {
-    let frame = frame::XdpFrame::new(&ctx);
+    let frame = frame::SeldomRead::new(&ctx);
     let interface = maps::interface(ctx.ingress_ifindex() as u32);
     let bytes = frame.len();
     let kernel = Kernel::new(bytes);
