@@ -169,15 +169,20 @@ fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outc
     if look_up_sets(machine, &mut packet.key) && !keeps_the_link(essential) {
         return Outcome::without_rule(Verdict::DROP, Reason::BANNED, counted_port(packet));
     }
-    let part = |packet: &Packet| packet.key.field(Field::Fragment);
+    // Kept, because a tunnel's content takes the place of the packet.
+    let part = if follows_first(machine, packet) {
+        packet.key.field(Field::Fragment)
+    } else {
+        fragment::WHOLE
+    };
     let outcome = if essential != NOT_ESSENTIAL {
         Outcome::without_rule(Verdict::PASS, Reason(essential as u8), counted_port(packet))
-    } else if follows_first(machine, packet) && part(packet) == fragment::LATER {
+    } else if part == fragment::LATER {
         Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, NO_PORT)
     } else {
         by_headers(machine, frame, packet)
     };
-    if !follows_first(machine, packet) || part(packet) == fragment::WHOLE {
+    if part == fragment::WHOLE {
         return outcome;
     }
     followed(machine, packet, outcome)
