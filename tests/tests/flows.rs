@@ -1,14 +1,17 @@
 //! `state: established`: random traffic of a host before the host build and a model of the table
-//! that shares no code with it (`tests/harness/oracle/flows.rs`).
+//! that shares no code with it (`tests/harness/oracle/flows.rs`); and a table that fills up.
 //!
 //! `FIREWALL_CASES=N` says how many packets, `FIREWALL_SEED=N` picks other ones.
 
+use firewall_common::flows::{capacity, statistics};
+use firewall_common::region::Region;
 use firewall_common::verdict::Verdict;
 use firewall_policy::host::{Memory, decide_after, record};
-use firewall_tests::fuzz::{Case, Connections, Event, hex};
+use firewall_tests::fuzz::{Case, Connections, Event, connection_frame, hex};
 use firewall_tests::number;
-use firewall_tests::oracle::flows::Flows;
+use firewall_tests::oracle::flows::{Flows, Message, Packet, Segment, Sum};
 use firewall_tests::policies::parse;
+use std::net::Ipv4Addr;
 
 const POLICY: &str = "\
 version: 1
@@ -55,4 +58,135 @@ fn host_and_model_agree_on_random_traffic() {
         passed * 20 > dropped && dropped > passed,
         "{passed} {dropped}"
     );
+}
+
+/// A segment of connection `number` of a host that this one forwards for.
+fn segment(number: u32, edit: impl FnOnce(&mut Segment)) -> Packet {
+    let mut segment = Segment {
+        syn: false,
+        ack: true,
+        fin: false,
+        rst: false,
+        sequence: 1_000,
+        acknowledged: 5_000,
+        data: 0,
+        sum: Sum::Right,
+    };
+    edit(&mut segment);
+    let port = 1_024 + (number % 50_000) as u16;
+    Packet {
+        local: (Ipv4Addr::new(198, 51, 100, 1).into(), port),
+        remote: (Ipv4Addr::from_bits(0x0b00_0000 + number).into(), 443),
+        message: Message::Tcp(segment),
+    }
+}
+
+/// A forwarding host with a small table, in which connections are opened.
+struct Router {
+    case: Case,
+    memory: Memory,
+}
+
+impl Router {
+    fn new(bytes: u32) -> Self {
+        let mut case = Case::new("full", parse(POLICY).unwrap()).unwrap();
+        case.tables.config.flows_size = bytes;
+        case.tables.config.flows_seed = [0x1234_5678, 0x9abc_def0];
+        let memory = Memory::default();
+        memory.now.set(1 << 30);
+        Self { case, memory }
+    }
+
+    fn capacity(&self) -> u32 {
+        capacity(self.case.tables.config.flows_size) / 2
+    }
+
+    fn sends(&self, packet: &Packet) {
+        record(
+            &self.case.tables,
+            &self.memory,
+            &connection_frame(packet, true),
+        );
+    }
+
+    fn lets_in(&self, packet: &Packet) -> bool {
+        let frame = connection_frame(packet, false);
+        let outcome = decide_after(&self.case.tables, &self.memory, &frame, 0).outcome;
+        outcome.verdict == Verdict::PASS
+    }
+
+    /// A handshake: whether the answer to the SYN comes in.
+    fn opens(&self, number: u32) -> bool {
+        self.sends(&segment(number, |syn| {
+            (syn.syn, syn.ack, syn.sequence, syn.acknowledged) = (true, false, 999, 0);
+        }));
+        let answered = self.lets_in(&segment(number, |answer| {
+            (answer.syn, answer.sequence, answer.acknowledged) = (true, 4_999, 1_000);
+        }));
+        self.sends(&segment(number, |_| {}));
+        answered
+    }
+
+    fn evicted(&self) -> u64 {
+        self.memory.words(Region::Flows)[statistics::EVICTED as usize / 8]
+    }
+
+    fn lost(&self, numbers: std::ops::Range<u32>) -> u64 {
+        let lost = numbers.filter(|&number| !self.lets_in(&segment(number, |_| {})));
+        lost.count() as u64
+    }
+}
+
+#[test]
+fn at_four_fifths_nobody_is_lost_and_everybody_gets_in() {
+    let router = Router::new(4 << 20);
+    let settled = router.capacity() / 5 * 4;
+    let refused = (0..settled).filter(|&number| !router.opens(number)).count();
+    assert_eq!((refused, router.evicted()), (0, 0));
+    // New ones, each of which has ended before the next: a fill that stays.
+    let mut refused = 0;
+    for number in settled..settled + 4_000 {
+        refused += u32::from(!router.opens(number));
+        router.lets_in(&segment(number, |reset| {
+            (reset.rst, reset.sequence, reset.acknowledged) = (true, 5_000, 1_000);
+        }));
+    }
+    assert_eq!((refused, router.evicted()), (0, 0), "refused, evicted");
+    assert_eq!(router.lost(0..settled), 0);
+}
+
+#[test]
+fn in_a_full_table_the_longest_idle_give_way_and_are_counted() {
+    let router = Router::new(1 << 20);
+    let many = router.capacity() * 2;
+    for number in 0..many {
+        router.memory.now.set((1 + u64::from(number) / 16) << 30);
+        assert!(router.opens(number), "{number} of {many}");
+    }
+    let before = router.evicted();
+    assert!(before > u64::from(router.capacity()) / 2, "{before}");
+    // What has gone is the older half, and each is counted.
+    let (old, new) = (router.lost(0..many / 2), router.lost(many / 2..many));
+    assert_eq!(old + new, before, "lost and counted");
+    assert!(new * 10 < old, "{old} old ones, {new} new ones");
+}
+
+#[test]
+fn forged_segments_take_no_settled_connection_away() {
+    let router = Router::new(1 << 20);
+    let settled = router.capacity() / 2;
+    for number in 0..settled {
+        assert!(router.opens(number));
+    }
+    // SYNs and ACKs of strangers, forwarded to hosts that keep silent.
+    for number in 0..number("FIREWALL_CASES", 60_000).unwrap() as u32 {
+        router.sends(&segment(1_000_000 + number * 2, |syn| {
+            (syn.syn, syn.ack) = (true, false);
+        }));
+        router.sends(&segment(1_000_001 + number * 2, |ack| ack.data = 10));
+        if number % 100 == 0 {
+            assert!(router.opens(900_000 + number / 100), "a new one fails");
+        }
+    }
+    assert_eq!(router.lost(0..settled), 0);
 }

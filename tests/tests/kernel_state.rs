@@ -12,11 +12,12 @@ use firewall_ctl::kernel::flows::{FlowState, FlowTable, now};
 use firewall_ctl::kernel::program::Loaded;
 use firewall_policy::host::{Memory, decide_after, record};
 use firewall_tests::fuzz::{Case, Connections, Event, connection_frame, hex};
+use firewall_tests::netns::Namespace;
 use firewall_tests::number;
 use firewall_tests::oracle::flows::{Flows, Message, Packet, Segment, Sum};
 use firewall_tests::policies::parse;
 use firewall_tests::random::Random;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 
 const POLICY: &str = "\
 version: 1
@@ -330,4 +331,77 @@ fn the_lookup_costs_little() {
         is_emulated() || stateful <= plain + BAR,
         "{stateful} ns and {plain} ns"
     );
+}
+
+/// A TCP connection from this address and port.
+fn connect_from(address: Ipv4Addr, port: u16, to: &str) -> TcpStream {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+        None,
+    )
+    .unwrap();
+    rustix::net::bind(&socket, &SocketAddrV4::new(address, port)).unwrap();
+    let to: SocketAddrV4 = to.parse().unwrap();
+    rustix::net::connect(&socket, &to).unwrap();
+    TcpStream::from(socket)
+}
+
+/// The best of some runs, in nanoseconds a packet.
+fn cost(loaded: &Loaded, frame: &[u8]) -> u64 {
+    const REPEAT: u32 = 100_000;
+    let run = |_| loaded.run(frame, REPEAT, None).unwrap().duration.as_nanos() as u64;
+    (0..7).map(run).min().unwrap()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn sockets_answer_for_this_host_and_strangers_cost_little() {
+    // What decides without state, and drops what the other drops, too.
+    let stateless = POLICY.replace(
+        "state: established",
+        "proto: tcp, flags: {set: [ack]}, port: 9",
+    );
+    let ((_, host), (_, router), (_, plain)) = (load(POLICY), load(POLICY), load(&stateless));
+    open(&router, 40_000);
+    let namespace = Namespace::new("host").unwrap();
+    for address in ["198.51.100.1", "203.0.113.5"] {
+        namespace
+            .ip(&format!("addr add {address}/32 dev lo"))
+            .unwrap();
+    }
+    let data = |port| {
+        let packet = segment(port, |segment| segment.data = 100);
+        connection_frame(&packet, false)
+    };
+    namespace.run(|| {
+        // A connection from one address of this namespace to another one.
+        let server = TcpListener::bind("203.0.113.5:443").unwrap();
+        let client = connect_from(Ipv4Addr::new(198, 51, 100, 1), 40_001, "203.0.113.5:443");
+        let accepted = server.accept().unwrap();
+        let known = data(40_001);
+        assert!(passes(&host, &known), "the socket is found");
+        let syn = segment(22, |segment| (segment.syn, segment.ack) = (true, false));
+        let udp = Packet {
+            message: Message::Udp,
+            ..segment(1_111, |_| {})
+        };
+        let [syn, udp] = [syn, udp].map(|packet| connection_frame(&packet, false));
+        let flow = data(40_000);
+        let stranger = data(40_002);
+        assert!(passes(&router, &flow) && !passes(&host, &stranger) && !passes(&plain, &stranger));
+        let rows = [
+            ("of a flow, forwarded", cost(&router, &flow)),
+            ("of a socket", cost(&host, &known)),
+            ("a stranger's ACK", cost(&host, &stranger)),
+            ("the same, on a router", cost(&router, &stranger)),
+            ("a stranger's SYN", cost(&host, &syn)),
+            ("a stranger's datagram", cost(&host, &udp)),
+            ("dropped without state", cost(&plain, &stranger)),
+        ];
+        drop((client, accepted));
+        for (what, nanoseconds) in rows {
+            eprintln!("{nanoseconds:>5} ns  {what}");
+        }
+    });
 }

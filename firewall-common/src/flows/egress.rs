@@ -140,11 +140,17 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u64 {
     let flags = packet.key.field(Field::TcpFlags);
     // What is forwarded has no socket here. What a listening socket sends is the answer to a SYN
     // that it remembers by a cookie alone: a flood of those fills no table.
-    if !frame.is_forwarded() && frame.socket(machine, &tuple) != socket::NONE {
-        if flags & flag::FIN != 0 {
-            start(machine, &tuple, ENDS, 0);
+    if !frame.is_forwarded() {
+        let socket = frame.socket(machine, &tuple);
+        if socket::is_connection(socket) {
+            if flags & flag::FIN != 0 {
+                start(machine, &tuple, ENDS, 0);
+            }
+            return DONE;
         }
-        return DONE;
+        if socket == socket::LISTENS && flags & flag::SYN != 0 {
+            return DONE;
+        }
     }
     let Some(segment) = Segment::of(frame, packet) else {
         return DONE;

@@ -8,8 +8,8 @@
 //! | echo reply | it is of a flow | the flow is answered |
 //! | ICMP error | it quotes a packet of a flow or of a connection, of a TCP flow one that was sent lately | nothing |
 //!
-//! A SYN is new where there is no more than a handshake, or a connection that has ended: whether it
-//! may open one is for the rules. All else that belongs to nothing is invalid if it could only
+//! A SYN to a socket of a handshake, or of a connection that has ended, is new: whether it may open one
+//! is for the rules. So it is where a flow has ended. All else that belongs to nothing is invalid if it could only
 //! belong to something, and otherwise new. Later fragments are new: nobody can tell.
 //!
 //! What a rule drops has changed its flow nevertheless: flows are looked at before the rules are.
@@ -130,18 +130,24 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
             return of_socket(socket, flags);
         }
     }
-    if (forwards || !opens)
-        && let Some(state) = by_flow(machine, frame, packet, &tuple)
-    {
-        return state;
+    let flow = if forwards || !opens {
+        by_flow(machine, packet, frame, &tuple)
+    } else {
+        NO_FLOW
+    };
+    if flow == ESTABLISHED || flow == ENDS {
+        return flow;
     }
+    // What a flow cannot prove, a socket may.
     if forwards {
         socket = frame.socket(machine, &tuple);
         if is_of_socket(socket, opens) {
             return of_socket(socket, flags);
         }
     }
-    if opens {
+    if flow != NO_FLOW {
+        flow
+    } else if opens {
         NEW
     } else if socket == socket::LISTENS && flags & (flag::SYN | flag::RST | flag::ACK) == flag::ACK
     {
@@ -185,33 +191,35 @@ const fn is_of_socket(socket: u64, opens: bool) -> bool {
     socket::is_connection(socket) && (!opens || socket::takes_syn(socket))
 }
 
-/// The state of a segment by its flow, if that is there. A SYN opens another connection where the
+/// In place of a state: there is no such flow.
+const NO_FLOW: u32 = u32::MAX - 3;
+
+/// The state of a segment by its flow, or [`NO_FLOW`]. A SYN opens another connection where the
 /// flow has come to its end.
 #[inline(always)]
-fn by_flow<M: Machine, F: Frame>(
-    machine: &M,
-    frame: &F,
-    packet: &Packet,
-    tuple: &Tuple,
-) -> Option<u32> {
+fn by_flow<M: Machine, F: Frame>(machine: &M, packet: &Packet, frame: &F, tuple: &Tuple) -> u32 {
     let now = machine.ticks();
-    let found = find(machine, tuple, now)?;
-    let segment = Segment::of(frame, packet)?;
+    let Some(found) = find(machine, tuple, now) else {
+        return NO_FLOW;
+    };
+    let Some(segment) = Segment::of(frame, packet) else {
+        return NO_FLOW;
+    };
     if state::is_over(found.state) && segment.flags & (flag::SYN | flag::ACK) == flag::SYN {
-        return Some(NEW);
+        return NEW;
     }
     let resets = comes_in(machine, &segment, &found);
     // What comes late keeps nothing.
     if !state::is_over(found.state) {
         found.touch(machine, now);
     }
-    Some(if resets {
+    if resets {
         ENDS
-    } else if found.state & state::SETTLED != 0 {
+    } else if found.state & state::SETTLED != 0 && !state::is_over(found.state) {
         ESTABLISHED
     } else {
         UNPROVEN
-    })
+    }
 }
 
 /// An ICMP error that quotes an IPv4 packet of a flow (RFC 792: its header, and 8 bytes).

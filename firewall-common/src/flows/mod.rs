@@ -68,8 +68,24 @@ pub mod state_field {
     pub const INVALID: u32 = 2;
 }
 
-/// Bytes of the table unless the policy says otherwise: 32,768 sets, 229,362 flows.
+/// Bytes of the table unless the policy says otherwise: 32,768 sets, 183,488 flows.
 pub const FLOWS_SIZE: u32 = 16 << 20;
+
+/// How many flows a table of so many bytes has room for: four fifths of its places. Up to four fifths of
+/// that, no flow that is in use gives way to a new one (of 16 million, none did); at that, one in a
+/// thousand does.
+#[must_use]
+pub const fn capacity(bytes: u32) -> u32 {
+    // The first set of each half has none.
+    (bytes / SET).saturating_sub(2) * WAYS / 5 * 4
+}
+
+/// Bytes of the smallest table that has room for so many flows.
+#[must_use]
+pub const fn size_for(flows: u32) -> u32 {
+    let places = flows.div_ceil(4) * 5;
+    (places.div_ceil(WAYS) + 2).next_power_of_two() * SET
+}
 
 /// Flows of a set: as many as there are words in a cache line beside the lock.
 pub const WAYS: u32 = 7;
@@ -137,8 +153,19 @@ pub mod state {
     pub const KNOWS_OUT: u64 = 1 << 10;
     /// TCP: [`super::at::IN`] holds numbers.
     pub const KNOWS_IN: u64 = 1 << 11;
+    /// First of four bits: how much wider than [`super::tcp`]'s first reach its numbers may lie apart, as
+    /// a power of two.
+    pub const REACH: u32 = 12;
     /// First bit of where a flow that takes this one's place is told from it: counts up.
     pub const VERSION: u32 = 16;
+
+    /// Whether a flow was made of a connection of this host that has ended: it stays so, whatever comes
+    /// late.
+    #[must_use]
+    #[inline(always)]
+    pub const fn was_socket(state: u64) -> bool {
+        is_over(state) && state & (KNOWS_OUT | KNOWS_IN) == 0
+    }
 
     /// Whether a TCP connection has come to its end, which both sides know.
     #[must_use]

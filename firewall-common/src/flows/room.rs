@@ -11,7 +11,8 @@ use crate::region::Region;
 
 /// The place for a new flow in one set, as [`room`] says it: how much is lost by taking it, and below
 /// that the way. Below [`LOSS`] nothing is lost: then it is how many flows the set has, so that of
-/// two sets the emptier one is taken.
+/// two sets the emptier one is taken. Of two sets that lose something of equal worth, the one is taken
+/// that has fewer flows that both sides use: a flood leaves those as evenly spread as it found them.
 pub(super) const fn way(room: u64) -> u64 {
     room & 7
 }
@@ -70,12 +71,15 @@ pub fn room<M: Machine>(machine: &M, set: u64, now: u64) -> u64 {
         now,
         way: zero,
         flows: zero,
+        settled: zero,
         least: u64::MAX,
         found: zero,
     };
     machine.repeat(WAYS, &mut search);
     let cost = if search.least == 0 {
         search.flows
+    } else if search.least < SETTLED {
+        search.least >> WORTH_SHIFT << WORTH_SHIFT | search.settled
     } else {
         search.least
     };
@@ -89,6 +93,7 @@ struct Search<M> {
     now: u64,
     way: u64,
     flows: u64,
+    settled: u64,
     least: u64,
     found: u64,
 }
@@ -117,6 +122,7 @@ impl<M: Machine> Step for Search<M> {
             &mut self.now,
             &mut self.way,
             &mut self.flows,
+            &mut self.settled,
             &mut self.least,
             &mut self.found,
         ] {
@@ -129,6 +135,9 @@ impl<M: Machine> Step for Search<M> {
         let cost = self.cost();
         if cost >= LOSS {
             self.flows = self.machine.forget(self.flows + 1);
+        }
+        if cost >= SETTLED {
+            self.settled = self.machine.forget(self.settled + 1);
         }
         if cost < self.least {
             self.least = cost;

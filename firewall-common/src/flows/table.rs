@@ -222,7 +222,7 @@ pub(super) fn insert<M: Machine>(machine: &M, tuple: &Tuple, start: Start, now: 
         add(machine, place.half + statistics::FULL);
         return false;
     }
-    // Looked for once more: another processor may have been here.
+    // Two processors can make one flow in both of its sets: the second one is never found, and expires.
     let way = match known {
         Some(found) if machine.read(Region::Flows, found.head) >> 32 == place.tag => {
             (found.head - set) / 8

@@ -5,7 +5,7 @@
 //!
 //! | segment | changes | if |
 //! |---|---|---|
-//! | any but SYN and RST | the numbers of its side | its end lies within [`NEAR`] of the last one, and what it acknowledges within that of what the other side has sent |
+//! | any but SYN and RST | the numbers of its side | its end lies within a reach ([`NEAR`] at first) of the last one, and what it acknowledges within that of what the other side has sent |
 //! | the same | the flow is answered, or settled | likewise |
 //! | the same | a RST of its side is taken back, and of the other side, if it goes out | likewise |
 //! | FIN | its side is done, once the other side acknowledges it | likewise, and nothing lies behind it |
@@ -23,8 +23,13 @@ use crate::frame::{Frame, Header as _};
 use crate::machine::Machine;
 use crate::parse::{Packet, flag};
 
-/// How far numbers may lie from the last ones that were believed, in bytes.
+/// How far numbers may lie from the last ones that were believed, in bytes, at first. Where more than
+/// half of it is on the way, it doubles ([`state::REACH`]): long fast paths have many megabytes on the
+/// way, and come to them step by step.
 const NEAR: u64 = 1 << 20;
+
+/// How often it doubles.
+const REACH_MAX: u64 = 10;
 
 /// The numbers of a segment.
 #[derive(Clone, Copy)]
@@ -131,6 +136,9 @@ pub(super) fn comes_in<M: Machine>(machine: &M, segment: &Segment, found: &Found
 
 #[inline(always)]
 fn note<M: Machine>(machine: &M, segment: &Segment, found: &Found, side: &Side) -> bool {
+    if state::was_socket(found.state) {
+        return false;
+    }
     if segment.has(flag::RST) {
         return is_exact(machine, segment, found, side);
     }
@@ -140,16 +148,16 @@ fn note<M: Machine>(machine: &M, segment: &Segment, found: &Found, side: &Side) 
     false
 }
 
-/// 1 if `a` lies at most [`NEAR`] behind `b`, or as much before it; 0 otherwise. Without a jump.
+/// 1 if `a` lies at most `reach` behind `b`, or as much before it; 0 otherwise. Without a jump.
 #[inline(always)]
-const fn near(a: u64, b: u64) -> u64 {
-    1 ^ ((NEAR * 2).wrapping_sub(a.wrapping_sub(b).wrapping_add(NEAR) & 0xffff_ffff) >> 63)
+const fn near(a: u64, b: u64, reach: u64) -> u64 {
+    1 ^ ((reach * 2).wrapping_sub(a.wrapping_sub(b).wrapping_add(reach) & 0xffff_ffff) >> 63)
 }
 
-/// 1 if `a` lies at most [`NEAR`] behind `b`, and not before it.
+/// 1 if `a` lies at most `reach` behind `b`, and not before it.
 #[inline(always)]
-const fn behind(a: u64, b: u64) -> u64 {
-    1 ^ (NEAR.wrapping_sub(b.wrapping_sub(a) & 0xffff_ffff) >> 63)
+const fn behind(a: u64, b: u64, reach: u64) -> u64 {
+    1 ^ (reach.wrapping_sub(b.wrapping_sub(a) & 0xffff_ffff) >> 63)
 }
 
 /// 1 if `a` lies before `b`, as sequence numbers go.
@@ -186,8 +194,10 @@ fn moves<M: Machine>(machine: &M, segment: &Segment, found: &Found, side: &Side)
         found.read(machine, side.other),
     );
     let (knows, other_knows) = (is_set(bits, side.knows), is_set(bits, side.other_knows));
-    let fits_own = near(segment.end, own >> 32) | knows ^ 1;
-    let fits_other = behind(segment.acknowledged, other >> 32) | other_knows ^ 1;
+    let doubled = bits >> state::REACH & 15;
+    let reach = NEAR << doubled;
+    let fits_own = near(segment.end, own >> 32, reach) | knows ^ 1;
+    let fits_other = behind(segment.acknowledged, other >> 32, reach) | other_knows ^ 1;
     let believed = fits_own & fits_other;
     // An answer to a SYN acknowledges it, and no byte more or less.
     let opens = is_set(bits, state::OPENING) & (is_set(bits, state::REPLIED) ^ 1);
@@ -208,11 +218,20 @@ fn moves<M: Machine>(machine: &M, segment: &Segment, found: &Found, side: &Side)
     let beyond = ahead & (equal(end, own >> 32) ^ 1);
     let other_done = is_set(bits, side.other_fin) & equal(acknowledged, other >> 32);
     let after = is_set(bits, side.after);
-    let away = side.takes_back | (side.fin | side.done) & all(beyond & (fin ^ 1));
+    // What is on the way: more than half of the reach, and not behind what is acknowledged.
+    let way = end.wrapping_sub(other) & 0xffff_ffff;
+    let grows = other_knows
+        & (reach / 2).wrapping_sub(way) >> 63
+        & (way >> 31 ^ 1)
+        & (doubled.wrapping_sub(REACH_MAX) >> 63);
+    let away = side.takes_back
+        | (side.fin | side.done) & all(beyond & (fin ^ 1))
+        | 15 << state::REACH & all(grows);
     let set = side.knows
         | side.fin & all(fin)
         | side.other_done & all(other_done)
-        | side.shows & all(after & other_knows);
+        | side.shows & all(after & other_knows)
+        | (doubled + 1) << state::REACH & all(grows);
     found.change(
         machine,
         machine.opaque(away & all(believed)),

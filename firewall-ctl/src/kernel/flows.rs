@@ -9,7 +9,7 @@ use super::maps::BigMap;
 use super::shared::{RegionMachine, Shared};
 use firewall_common::abi::Config;
 use firewall_common::flows::{
-    Adopted, LINE, SET, TICK_SHIFT, Tuple, WAYS, adopt, at, idle, is_expired, lifetime, seen,
+    self, Adopted, LINE, SET, TICK_SHIFT, Tuple, WAYS, adopt, at, idle, is_expired, lifetime, seen,
     state, statistics,
 };
 use firewall_common::parse::proto;
@@ -217,7 +217,7 @@ impl FlowTable {
     /// How many flows there is room for.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        capacity_of(self.words.words() / SET_WORDS)
+        flows::capacity((self.words.words() * 8) as u32) as usize
     }
 
     /// How full the halves are: that of TCP, and that of all else.
@@ -397,12 +397,7 @@ impl FlowTable {
 /// How many flows a policy's table has room for.
 #[must_use]
 pub fn capacity(config: &Config) -> usize {
-    capacity_of((config.flows_size / SET) as usize)
-}
-
-/// How many flows so many sets have room for: the first one of each half has none.
-const fn capacity_of(sets: usize) -> usize {
-    sets.saturating_sub(2) * WAYS as usize
+    flows::capacity(config.flows_size) as usize
 }
 
 /// The clock of the programs, in ticks.

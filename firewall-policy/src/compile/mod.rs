@@ -33,7 +33,7 @@ use firewall_common::abi::{
 };
 use firewall_common::classify::LANES;
 use firewall_common::field::Field;
-use firewall_common::flows::{FLOWS_SIZE, SET, WAYS, state_field};
+use firewall_common::flows::{self, FLOWS_SIZE, state_field};
 use firewall_common::key::Family;
 use firewall_common::live;
 use firewall_common::parse::proto;
@@ -128,8 +128,25 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
     })
 }
 
-/// Whether a UDP packet that belongs to nothing may pass, if not by a limit.
+/// Whether a UDP packet that belongs to nothing may pass, if not by a limit, and it is known by what
+/// leaves whether its answer will: not where a rule looks at what only the answer itself says.
 fn lets_udp_in(policy: &Policy) -> bool {
+    const UNKNOWN: [Field; 6] = [
+        Field::Zone,
+        Field::Vlan,
+        Field::Dscp,
+        Field::Ttl,
+        Field::Length,
+        Field::Fragment,
+    ];
+    let looks_further = |rule: &Rule| {
+        rule.enabled
+            && rule.matches.field(Field::Proto).contains(proto::UDP)
+            && UNKNOWN.iter().any(|&field| !rule.matches.is_any(field))
+    };
+    if policy.rules.iter().any(looks_further) {
+        return false;
+    }
     let lets_in = |rule: &Rule| {
         rule.enabled
             && rule.action == Action::PASS
@@ -168,9 +185,7 @@ fn live_size(policy: &Policy) -> Result<u32, LimitError> {
 /// Bytes of the table of flows: room for as many as the policy asks for, beside the first set of each
 /// half, which has no flows.
 fn flows_size(policy: &Policy) -> u32 {
-    policy.flows.map_or(FLOWS_SIZE, |flows| {
-        (flows.div_ceil(WAYS) + 2).next_power_of_two() * SET
-    })
+    policy.flows.map_or(FLOWS_SIZE, flows::size_for)
 }
 
 /// The numbers of the live sets until the engine gives them others: in the policy's order.

@@ -113,6 +113,8 @@ pub struct Flow {
     syn: bool,
     answered: bool,
     settled: bool,
+    /// How often the reach of its numbers has doubled.
+    doubled: u32,
     /// This side.
     pub own: Side,
     /// The other one.
@@ -127,7 +129,7 @@ pub struct Flows {
     flows: HashMap<Name, Flow>,
 }
 
-/// How far numbers may be off and are still believed.
+/// How far numbers may be off and are still believed, at first.
 const NEAR: i64 = 1_048_576;
 
 /// How far `a` lies before `b`: positive, if it is larger.
@@ -165,7 +167,11 @@ impl Flow {
 
     /// A segment that is no SYN that goes out, and of a connection that is there.
     fn takes(&mut self, segment: &Segment, out: bool) {
+        if self.has_ended() && self.own.numbers.is_none() && self.other.numbers.is_none() {
+            return;
+        }
         let waits = self.waits();
+        let reach = NEAR << self.doubled;
         let (me, peer) = if out {
             (&mut self.own, &mut self.other)
         } else {
@@ -189,10 +195,10 @@ impl Flow {
         let end = behind(segment);
         let fits_own = me
             .numbers
-            .is_none_or(|said| (-NEAR..=NEAR).contains(&distance(end, said.end)));
+            .is_none_or(|said| (-reach..=reach).contains(&distance(end, said.end)));
         let fits_peer = peer
             .numbers
-            .is_none_or(|said| (-NEAR..=0).contains(&distance(acknowledged, said.end)));
+            .is_none_or(|said| (-reach..=0).contains(&distance(acknowledged, said.end)));
         // Of a side that has said nothing, the end counts as 0 where a SYN waits.
         let answers = !waits || peer.numbers.map_or(0, |said| said.end) == acknowledged;
         if !(fits_own && fits_peer && answers) {
@@ -209,6 +215,12 @@ impl Flow {
                 _ => acknowledged,
             }),
         };
+        if let Some(peer) = peer.numbers {
+            let way = distance(said.end, peer.acknowledged.unwrap_or(0));
+            if way > reach / 2 && self.doubled < 10 {
+                self.doubled += 1;
+            }
+        }
         me.numbers = Some(said);
         me.reset = false;
         let is_last = segment.fin && said.end == end;
@@ -285,6 +297,7 @@ impl Flows {
             syn: false,
             answered: false,
             settled: false,
+            doubled: 0,
             own: Side::default(),
             other: Side::default(),
         };

@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn the_table() {
         let mut rows = rows();
-        let head = Summary::of(&rows).text(229_362, Numbers::Si);
+        let head = Summary::of(&rows).text(183_488, Numbers::Si);
         sort(&mut rows, Sort::Idle);
         insta::assert_snapshot!(format!("{head}{}", text(&rows, 9, Numbers::Si)));
         assert_eq!(text(&[], 0, Numbers::Si), "No flows found.\n");
