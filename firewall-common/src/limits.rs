@@ -110,11 +110,12 @@ pub fn ban<M: Machine>(machine: &M, key: &PacketKey, rule: u64) {
 /// own, and it is none that this host needs, or that the policy exempts.
 #[inline(always)]
 pub fn may_ban<M: Machine>(machine: &M, key: &PacketKey) -> bool {
-    // A segment can be established by a handshake that nobody has finished.
-    let proven = if key.field(Field::Proto) == proto::TCP {
-        machine.is_proven(key)
-    } else {
-        key.field(Field::State) == crate::flows::state_field::ESTABLISHED
+    let proven = match key.field(Field::Proto) {
+        // A segment can be established by a handshake that nobody has finished.
+        proto::TCP => machine.is_proven(key),
+        proto::UDP => key.field(Field::State) == crate::flows::state_field::ESTABLISHED,
+        // An ICMP error comes from any router, and says what it quotes.
+        _ => false,
     };
     proven && machine.protection_of(key) == 0
 }

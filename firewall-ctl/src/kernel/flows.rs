@@ -77,7 +77,7 @@ impl FlowState {
     const fn of(bits: u64) -> Self {
         if bits & (state::RESET_IN | state::RESET_OUT) != 0 {
             Self::Reset
-        } else if bits & (state::FIN_IN | state::FIN_OUT) != 0 {
+        } else if state::is_over(bits) || bits & (state::FIN_IN | state::FIN_OUT) != 0 {
             Self::Closing
         } else if bits & state::REPLIED != 0 {
             Self::Established
@@ -220,7 +220,8 @@ impl FlowTable {
         flows::capacity((self.words.words() * 8) as u32) as usize
     }
 
-    /// How full the halves are: that of TCP, and that of all else.
+    /// How full the halves are: that of TCP, and that of all else. A connection that has ended counts
+    /// not: whoever needs its place has it.
     #[must_use]
     pub fn halves(&self) -> [HalfUse; 2] {
         let (now, half) = (now(), self.words.words() / 2);
@@ -231,7 +232,7 @@ impl FlowTable {
         });
         for set in self.sets() {
             for way in 0..WAYS as usize {
-                if self.is_alive(set, way, now) {
+                if self.is_needed(set, way, now) {
                     halves[usize::from(set >= half)].count += 1;
                 }
             }
@@ -307,11 +308,13 @@ impl FlowTable {
     }
 
     /// Whether a place holds a flow that has not expired.
-    fn is_alive(&self, set: usize, way: usize, now: u64) -> bool {
+    fn is_needed(&self, set: usize, way: usize, now: u64) -> bool {
         let head = self.words.read(set + way);
         let line = set + (way + 1) * LINE_WORDS;
         let word = |at: u64| self.words.read(line + at as usize / 8);
-        head != 0 && !is_expired(word(at::IDENTITY), word(at::STATE), seen(head), now)
+        let (identity, bits) = (word(at::IDENTITY), word(at::STATE));
+        let has_ended = Tuple::proto_of(identity) == proto::TCP && state::is_over(bits);
+        head != 0 && !has_ended && !is_expired(identity, bits, seen(head), now)
     }
 
     /// One flow, if there is one, whole, and not expired.
