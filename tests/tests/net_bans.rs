@@ -177,8 +177,10 @@ fn what_is_exempt_is_never_held() {
     load(&ctl, head, open);
     serve(&pair);
     // By a command, for an address and for all around it, and by a feed.
-    ctl.ok(&["ban", "192.0.2.9"]).unwrap();
-    ctl.ok(&["ban", "192.0.2.0/24"]).unwrap();
+    let said = ctl.ok(&["ban", "192.0.2.9"]).unwrap();
+    assert!(said.contains("192.0.2.9 is exempt"), "{said}");
+    let said = ctl.ok(&["ban", "192.0.2.0/24"]).unwrap();
+    assert!(!said.contains("exempt"), "{said}");
     assert!(connects(&pair), "held by a command");
     // It passes nothing by itself.
     load(

@@ -10,7 +10,7 @@ use crate::kernel::KernelError;
 use crate::kernel::host::{self, Lock};
 use crate::kernel::live::{Entry, LiveTable, Origin, Writer, no_room};
 use crate::kernel::maps::BigMap;
-use firewall_common::live::{Added, BANNED, BANS, Prefix, is_protected};
+use firewall_common::live::{Added, BANNED, BANS, EXEMPT, Prefix, is_protected};
 use firewall_common::region::Region;
 use firewall_policy::rule::SELF;
 use std::collections::HashSet;
@@ -127,8 +127,19 @@ impl LiveView {
     /// The entries of a set that hold a whole prefix, the widest first.
     #[must_use]
     pub fn holding(&self, set: &LiveRecord, prefix: &Prefix) -> Vec<Prefix> {
+        self.holding_by(set.id, prefix)
+    }
+
+    /// Whether the policy exempts a whole prefix from bans: one is kept, and holds nobody.
+    #[must_use]
+    pub fn is_exempt(&self, prefix: &Prefix) -> bool {
+        // Mostly nothing is, and the table can be long.
+        self.table.count(EXEMPT) > 0 && !self.holding_by(EXEMPT, prefix).is_empty()
+    }
+
+    fn holding_by(&self, id: u32, prefix: &Prefix) -> Vec<Prefix> {
         let mut entries = self.table.list();
-        entries.retain(|entry| entry.id == set.id && guard::contains(&entry.prefix, prefix));
+        entries.retain(|entry| entry.id == id && guard::contains(&entry.prefix, prefix));
         entries.sort_unstable_by_key(|entry| entry.prefix.length);
         entries.into_iter().map(|entry| entry.prefix).collect()
     }

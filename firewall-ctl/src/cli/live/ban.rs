@@ -125,7 +125,16 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
         1 if prefixes.len() == 1 => "; it was banned before".to_owned(),
         count => format!("; {count} of them were banned before"),
     };
-    let text = format!("{who} banned {time}{renewed}");
+    let mut text = format!("{who} banned {time}{renewed}");
+    let exempt = prefixes
+        .iter()
+        .filter(|prefix| live.view().is_exempt(prefix));
+    for prefix in exempt.take(HELD) {
+        text.push_str(&format!(
+            "\n{} is exempt by the policy: it is not kept out",
+            prefix_text(prefix)
+        ));
+    }
     report(context, &set, changed, start, &text)?;
     Ok(Exit::Ok)
 }
