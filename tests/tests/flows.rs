@@ -3,6 +3,8 @@
 //!
 //! `FIREWALL_CASES=N` says how many packets, `FIREWALL_SEED=N` picks other ones.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use firewall_common::flows::{capacity, statistics};
 use firewall_common::region::Region;
 use firewall_common::verdict::Verdict;

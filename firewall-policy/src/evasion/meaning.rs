@@ -31,10 +31,6 @@ pub struct Meaning {
 
 /// What is seen of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a handful of them, each looked at once"
-)]
 pub enum Kind {
     /// Something that no sane host sends, and what can be read of it all the same, if its addresses can.
     Anomaly(Reason, Option<PacketKey>),
@@ -55,10 +51,6 @@ pub enum Kind {
 
 /// What a tunnel carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a handful of them, each looked at once"
-)]
 pub enum Inner {
     /// A packet.
     Packet(PacketKey),
