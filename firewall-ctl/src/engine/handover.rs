@@ -51,12 +51,13 @@ pub(super) struct Handover<'a> {
     /// The table before, if it is another one, and its sets' numbers.
     before: Option<LiveTable>,
     old_ids: HashSet<u32>,
+    /// What the table protects from bans before the change.
+    protected: HashSet<(u32, Prefix)>,
 }
 
 impl<'a> Handover<'a> {
-    /// Fills a table for the generation to be: with what the table before has, if it is another
-    /// one, and with the policy's content of sets that are new. Nobody looks at those yet.
-    pub(super) fn prepare(
+    /// Of the sets of the generation to be, in `map`. Changes nothing yet.
+    pub(super) fn new(
         policy: &'a Policy,
         sets: Vec<LiveRecord>,
         before: Option<(&Record, &BigMap)>,
@@ -71,21 +72,51 @@ impl<'a> Handover<'a> {
             Some((_, old)) if old.id()? != map.id()? => Some(LiveTable::of_region(old)?),
             _ => None,
         };
-        let this = Self {
+        let protected = table.list();
+        let protected = protected.iter().filter(|e| is_protected(u64::from(e.id)));
+        Ok(Self {
             policy,
             sets,
+            old_ids,
+            protected: protected.map(|entry| (entry.id, entry.prefix)).collect(),
             table,
             before: former,
-            old_ids,
-        };
-        this.copy(true)?;
-        this.table.change(|writer| {
-            let fresh = |id: u32| !is_kept(id) && !this.old_ids.contains(&id);
-            writer.sweep(fresh);
-            this.protect(writer, false)?;
-            this.fill(writer, fresh)
-        })??;
-        Ok(this)
+        })
+    }
+
+    /// Fills the table for the generation to be: with what the table before has, if it is another
+    /// one, and with the policy's content of sets that are new. Nobody looks at those yet.
+    pub(super) fn prepare(&self) -> Result<(), KernelError> {
+        self.copy(true)?;
+        self.table.change(|writer| {
+            writer.sweep(|id| self.is_fresh(id));
+            self.protect(writer, false)?;
+            self.fill(writer, |id| self.is_fresh(id))
+        })?
+    }
+
+    /// Takes out what [`Handover::prepare`] has filled in, if the table goes on with the generation
+    /// in force.
+    pub(super) fn undo(&self) -> Result<(), KernelError> {
+        if self.before.is_some() {
+            return Ok(());
+        }
+        let entries = self.table.list();
+        self.table.change(|writer| {
+            writer.sweep(|id| self.is_fresh(id));
+            let is_new = |entry: &&Entry| {
+                is_protected(u64::from(entry.id))
+                    && !self.protected.contains(&(entry.id, entry.prefix))
+            };
+            for entry in entries.iter().filter(is_new) {
+                let _ = writer.remove(entry.id, &entry.prefix);
+            }
+        })
+    }
+
+    /// Whether a number is of a set that the generation in force does not have.
+    fn is_fresh(&self, id: u32) -> bool {
+        !is_kept(id) && !self.old_ids.contains(&id)
     }
 
     /// Behind the switch: what the policy says differently of sets that were in force, what rules

@@ -19,12 +19,12 @@ mod live;
 mod log;
 mod media;
 mod observe;
+mod plan;
 mod resolve;
 mod slots;
 mod spared;
 mod stations;
 mod store;
-mod transaction;
 mod trial;
 mod types;
 
@@ -32,6 +32,7 @@ pub use guard::{Guard, Session, contains, prefix_of};
 pub use health::Check;
 pub use live::{BANNED_NAME, Change, Changed, Live, LiveView};
 pub use log::Log;
+pub use observe::Carried;
 pub use trial::{Trial, TrialOutcome};
 pub use types::{
     Applied, Compiled, Counters, EngineError, InterfaceRecord, LiveRecord, Observed, ObservedLink,
@@ -43,6 +44,7 @@ use crate::kernel::egress::By;
 use crate::kernel::flows::LossReader;
 use crate::kernel::{BUILT_IN, KernelError, host};
 use firewall_common::region::Region;
+use plan::{Desired, Done};
 use resolve::{Present, Target, resolve as resolve_interfaces};
 use rustix::time::{ClockId, clock_gettime};
 use std::borrow::Cow;
@@ -50,7 +52,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 use store::{PinnedLink, Store, Survey};
-use transaction::{Desired, Done};
 
 /// Where the pins are, unless the caller says otherwise.
 pub const DEFAULT_ROOT: &str = "/sys/fs/bpf/firewall";
@@ -61,6 +62,7 @@ pub struct Engine {
     store: Store,
     object: Cow<'static, [u8]>,
     egress_by: By,
+    fails_at: Option<usize>,
 }
 
 impl Engine {
@@ -78,6 +80,7 @@ impl Engine {
             store: Store::new(root.to_owned()),
             object,
             egress_by: By::default(),
+            fails_at: None,
         }
     }
 
@@ -87,6 +90,16 @@ impl Engine {
     pub fn with_clsact(self) -> Self {
         Self {
             egress_by: By::Filter,
+            ..self
+        }
+    }
+
+    /// Fails every change at its step `number`, counted from 0: for tests of what is undone. A
+    /// change with fewer steps succeeds.
+    #[must_use]
+    pub fn failing_at(self, number: usize) -> Self {
+        Self {
+            fails_at: Some(number),
             ..self
         }
     }
@@ -203,7 +216,7 @@ impl Engine {
         };
         warnings.extend(media::check_vlans(&source.policy, &targets)?);
         warnings.extend(media::check_answers(&source.policy, &targets));
-        let modes = transaction::check_modes(&survey, &desired)?;
+        let modes = plan::check_modes(&survey, &desired)?;
         let same = |known: &&Record| {
             known.frags == desired.frags && is_in_force(known, &survey, source, &targets)
         };
@@ -212,7 +225,7 @@ impl Engine {
             return Ok((Done { record, warnings }, false));
         }
         trial::run_tests(&self.object, request, source)?;
-        let mut done = transaction::run(&self.store, &survey, &desired, &modes)?;
+        let mut done = plan::run(&self.store, &survey, &desired, &modes, self.fails_at)?;
         warnings.append(&mut done.warnings);
         done.warnings = warnings;
         Ok((done, true))

@@ -7,9 +7,50 @@ use super::carrier;
 use super::resolve::Present;
 use super::types::{EngineError, Observed, ObservedLink};
 use super::{Engine, InterfaceRecord};
+use crate::kernel::program::{Program, Run};
 use crate::kernel::{KernelError, host};
 
+/// The program that an interface carries, to be asked about frames.
+#[derive(Debug)]
+pub struct Carried {
+    program: Program,
+    ifindex: u32,
+}
+
+impl Carried {
+    /// What it says about a frame (BPF_PROG_TEST_RUN; at least 14 bytes). Counts like real traffic.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn judge(&self, frame: &[u8]) -> Result<Run, KernelError> {
+        Run::of(&self.program, frame, Some(self.ifindex))
+    }
+}
+
 impl Engine {
+    /// The program that an interface carries; `None` if that is none of ours.
+    ///
+    /// # Errors
+    /// Pins that cannot be read.
+    pub fn carried(&self, interface: &str) -> Result<Option<Carried>, EngineError> {
+        let mut survey = self.store.survey()?;
+        let present = Present::now()?;
+        let link = survey.links.iter().find(|pinned| {
+            pinned.is_alive() && present.name_of(pinned.link.facts().ifindex) == Some(interface)
+        });
+        let Some(facts) = link.map(|pinned| pinned.link.facts()) else {
+            return Ok(None);
+        };
+        let programs = survey.generations.iter_mut().map(|it| it.program.take());
+        let program = programs
+            .flatten()
+            .find(|program| program.id() == facts.program_id);
+        Ok(program.map(|program| Carried {
+            program,
+            ifindex: facts.ifindex,
+        }))
+    }
+
     /// What the kernel runs now; `None` when nothing is loaded.
     ///
     /// # Errors

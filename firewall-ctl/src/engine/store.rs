@@ -23,7 +23,7 @@ use crate::kernel::counters::CounterMaps;
 use crate::kernel::link::Link;
 use crate::kernel::maps::{self, BigMap};
 use crate::kernel::program::Program;
-use crate::kernel::{KernelError, host};
+use crate::kernel::{Hook, KernelError, host};
 use firewall_common::abi::ABI_VERSION;
 use firewall_common::region::Region;
 use serde::Deserialize;
@@ -55,6 +55,16 @@ pub(super) struct Generation {
     pub(super) program: Option<Program>,
     /// Where its policy looks at state.
     pub(super) egress: Option<Program>,
+}
+
+impl Generation {
+    /// Its program for a hook.
+    pub(super) fn program_at(&self, hook: Hook) -> Option<&Program> {
+        match hook {
+            Hook::Xdp => self.program.as_ref(),
+            Hook::Egress => self.egress.as_ref(),
+        }
+    }
 }
 
 /// A pinned link.
@@ -107,14 +117,17 @@ impl Survey {
         })
     }
 
-    /// The number of the generation whose program a link runs.
+    /// The number of the generation whose program a link of what comes in runs.
     pub(super) fn generation_of(&self, link: &PinnedLink) -> Option<u64> {
+        self.generation_at(Hook::Xdp, link)
+    }
+
+    /// The number of the generation whose program for a hook a link runs.
+    pub(super) fn generation_at(&self, hook: Hook, link: &PinnedLink) -> Option<u64> {
         let id = link.link.facts().program_id;
         let runs = |generation: &&Generation| {
-            generation
-                .program
-                .as_ref()
-                .is_some_and(|program| program.id() == id)
+            let program = generation.program_at(hook);
+            program.is_some_and(|program| program.id() == id)
         };
         self.generations
             .iter()

@@ -16,6 +16,7 @@ use aya_obj::generated::{
     bpf_prog_info, bpf_prog_type,
 };
 use std::ffi::{CStr, CString};
+use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -344,6 +345,15 @@ pub(crate) enum Hook {
     Xdp,
     /// TC egress: frames that go out.
     Egress,
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Xdp => "xdp",
+            Self::Egress => "egress",
+        })
+    }
 }
 
 /// A program to load.

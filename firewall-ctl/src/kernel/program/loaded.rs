@@ -52,6 +52,30 @@ pub struct Run {
     pub duration: Duration,
 }
 
+impl Run {
+    /// The answer of one run of a program on a frame.
+    pub(crate) fn of(
+        program: &Program,
+        frame: &[u8],
+        ifindex: Option<u32>,
+    ) -> Result<Self, KernelError> {
+        test_run(program, frame, 1, ifindex, None)
+    }
+}
+
+fn test_run(
+    program: &Program,
+    frame: &[u8],
+    repeat: u32,
+    ifindex: Option<u32>,
+    first: Option<u32>,
+) -> Result<Run, KernelError> {
+    let (value, nanoseconds) = sys::test_run(program.fd(), frame, repeat, ifindex, first).map_err(
+        KernelError::call(format!("test run with {} bytes", frame.len())),
+    )?;
+    run_of(value, nanoseconds)
+}
+
 impl Loaded {
     /// Loads the program for `tables`. `rule_slots` is how many rule counters there are (slots
     /// `0..rule_slots`); `interfaces` fills the interface table.
@@ -112,7 +136,7 @@ impl Loaded {
     /// # Errors
     /// What the system says, and a return value that is neither pass, drop nor send back.
     pub fn run(&self, frame: &[u8], repeat: u32, ifindex: Option<u32>) -> Result<Run, KernelError> {
-        self.run_frame(frame, repeat, ifindex, None)
+        test_run(&self.program, frame, repeat, ifindex, None)
     }
 
     /// As [`Loaded::run`] once, with a frame whose first buffer ends after `first` bytes (at least
@@ -122,21 +146,7 @@ impl Loaded {
     /// # Errors
     /// As [`Loaded::run`].
     pub fn run_in_buffers(&self, frame: &[u8], first: u32) -> Result<Run, KernelError> {
-        self.run_frame(frame, 1, None, Some(first))
-    }
-
-    fn run_frame(
-        &self,
-        frame: &[u8],
-        repeat: u32,
-        ifindex: Option<u32>,
-        first: Option<u32>,
-    ) -> Result<Run, KernelError> {
-        let (value, nanoseconds) =
-            sys::test_run(self.program.fd(), frame, repeat, ifindex, first).map_err(
-                KernelError::call(format!("test run with {} bytes", frame.len())),
-            )?;
-        run_of(value, nanoseconds)
+        test_run(&self.program, frame, 1, None, Some(first))
     }
 
     /// As [`Loaded::run`] once, with the frame as the program leaves it.

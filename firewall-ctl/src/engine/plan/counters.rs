@@ -3,10 +3,10 @@
 //!
 //! Invariant: who keeps its name keeps its slot, and so its counts.
 
-use super::super::slots::{self, Assignment};
-use super::super::store::{Folder, Survey};
-use super::super::types::{EngineError, Record};
-use super::Desired;
+use super::desired::Desired;
+use crate::engine::slots::{self, Assignment};
+use crate::engine::store::{Folder, Survey};
+use crate::engine::types::{EngineError, Record};
 use crate::kernel::KernelError;
 use crate::kernel::counters::{create, rule_capacity};
 use crate::kernel::maps::{BigMap, rule_slots};

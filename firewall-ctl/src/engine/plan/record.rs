@@ -1,10 +1,10 @@
 //! The record of a generation: everything about it that outlives the process which made it.
 
-use super::super::handover;
-use super::super::stations;
-use super::super::types::{EngineError, InterfaceRecord, Record, RuleRecord};
-use super::Desired;
 use super::counters::Counters;
+use super::desired::Desired;
+use crate::engine::handover;
+use crate::engine::stations;
+use crate::engine::types::{EngineError, InterfaceRecord, Record, RuleRecord};
 use crate::kernel::host;
 use firewall_common::abi::ABI_VERSION;
 use firewall_common::reason::Reason;
@@ -70,7 +70,7 @@ pub(super) fn draft_record(
         frags: desired.frags,
         table_bytes,
         rules: rule_records(&source.policy, &counters.rule_slots.slots),
-        live: handover::assign(&source.policy, desired.record.and_then(|r| r.as_ref().ok())),
+        live: handover::assign(&source.policy, desired.known()),
         stations: stations::of(&source.policy, &interfaces)?,
         interfaces,
     })

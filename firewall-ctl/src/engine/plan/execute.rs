@@ -1,0 +1,304 @@
+//! Doing a plan, step by step.
+//!
+//! Invariant: either every step of the change is done, or what was done is undone, in reverse.
+
+use super::desired::{Desired, Draft};
+use super::observed::Foreign;
+use super::undo::{Journal, Undo};
+use super::{Interface, Plan, Step};
+use crate::engine::carry::carry_over;
+use crate::engine::flows;
+use crate::engine::handover::Handover;
+use crate::engine::store::{Folder, PinnedLink, Store, Survey};
+use crate::engine::types::{EngineError, Record};
+use crate::kernel::counters::{clear_interfaces, clear_rules};
+use crate::kernel::link::{self, NewLink, unpin};
+use crate::kernel::program::Program;
+use crate::kernel::{Hook, KernelError, egress};
+use firewall_common::region::Region;
+use firewall_policy::rule::Mode;
+use std::fs;
+use std::path::Path;
+
+/// What is in force now.
+#[derive(Debug)]
+pub(in crate::engine) struct Done {
+    pub(in crate::engine) record: Record,
+    pub(in crate::engine) warnings: Vec<String>,
+}
+
+/// A plan that is being done.
+#[derive(Debug)]
+pub(super) struct Execution<'a> {
+    store: &'a Store,
+    survey: &'a Survey,
+    desired: &'a Desired<'a>,
+    foreign: &'a [Foreign],
+    draft: Draft<'a>,
+    folder: Folder,
+    sets: Option<Handover<'a>>,
+    ingress: Option<Program>,
+    egress: Option<Program>,
+    journal: Journal,
+    warnings: Vec<String>,
+}
+
+impl<'a> Execution<'a> {
+    /// Of a plan that has not begun.
+    pub(super) fn new(
+        (store, survey): (&'a Store, &'a Survey),
+        desired: &'a Desired<'a>,
+        foreign: &'a [Foreign],
+        draft: Draft<'a>,
+        warnings: Vec<String>,
+    ) -> Self {
+        Self {
+            store,
+            survey,
+            desired,
+            foreign,
+            folder: store.folder(draft.record.generation),
+            draft,
+            sets: None,
+            ingress: None,
+            egress: None,
+            journal: Journal::default(),
+            warnings,
+        }
+    }
+
+    /// Does all of it. The step of the number `fails_at` fails.
+    pub(super) fn run(mut self, plan: &Plan, fails_at: Option<usize>) -> Result<Done, EngineError> {
+        for (number, step) in plan.change.iter().enumerate() {
+            let outcome = match fails_at {
+                Some(at) if at == number => Err(injected(step).into()),
+                _ => self.step(step),
+            };
+            if let Err(error) = outcome {
+                self.journal.roll_back(self.survey, self.sets.as_ref());
+                return Err(error);
+            }
+        }
+        for (number, step) in plan.tidy.iter().enumerate() {
+            let outcome = match fails_at {
+                Some(at) if at == plan.change.len() + number => Err(injected(step).into()),
+                _ => self.step(step),
+            };
+            if let Err(error) = outcome {
+                self.warnings
+                    .push(format!("the new policy is in force, but: {error}"));
+            }
+        }
+        Ok(Done {
+            record: self.draft.record,
+            warnings: self.warnings,
+        })
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), EngineError> {
+        match step {
+            Step::MakeFolder => self.make_folder()?,
+            Step::PinMaps => self
+                .draft
+                .pinned()
+                .try_for_each(|map| self.folder.pin_map(map))?,
+            Step::FillSets => self.fill_sets()?,
+            Step::Load(hook) => self.load(*hook)?,
+            Step::WriteRecord => self.folder.write_record(&self.draft.record)?,
+            Step::ClearCounters => self.clear_counters()?,
+            Step::CarryCounters => carry_over(self.survey, &self.folder)?,
+            Step::FillFlows => self.fill_flows()?,
+            Step::TakeOff { interface, program } => self.take_off(interface, *program)?,
+            Step::Attach {
+                hook: Hook::Xdp,
+                interface,
+                mode,
+                pin,
+            } => self.attach(interface, *mode, pin)?,
+            Step::Attach {
+                hook: Hook::Egress,
+                interface,
+                pin,
+                ..
+            } => self.attach_egress(interface, pin)?,
+            Step::Switch { hook, pin } => self.switch(*hook, pin)?,
+            Step::NoteModes => self.note_modes()?,
+            Step::Detach { hook, pin } => {
+                let pinned = self.pinned(*hook, pin)?;
+                pinned.link.detach(&pinned.name)?;
+            }
+            Step::Unpin { hook, pin } => unpin(&self.pinned(*hook, pin)?.path)?,
+            Step::FinishSets => self.sets.as_ref().map_or(Ok(()), Handover::finish)?,
+            Step::RemoveGeneration(number) => self.store.folder(*number).remove()?,
+        }
+        Ok(())
+    }
+
+    fn make_folder(&mut self) -> Result<(), KernelError> {
+        self.folder.create()?;
+        let folder = self.folder.clone();
+        self.journal.steps.push(Undo::RemoveFolder(folder));
+        Ok(())
+    }
+
+    fn fill_sets(&mut self) -> Result<(), KernelError> {
+        let before = self.draft.kept.region(Region::Live);
+        let sets = Handover::new(
+            &self.desired.source.policy,
+            self.draft.record.live.clone(),
+            self.desired.known().zip(before.as_ref()),
+            self.draft.regions.map(Region::Live),
+        )?;
+        // Noted first: it may fail half way.
+        self.journal.steps.push(Undo::EmptySets);
+        self.sets.insert(sets).prepare()
+    }
+
+    fn load(&mut self, hook: Hook) -> Result<(), KernelError> {
+        let draft = &self.draft;
+        let program = Program::load(self.desired.object, hook, &draft.config, &draft.maps())?;
+        match hook {
+            Hook::Xdp => {
+                self.folder.pin_program(&program)?;
+                self.ingress = Some(program);
+            }
+            Hook::Egress => {
+                self.folder.pin_egress(&program)?;
+                self.egress = Some(program);
+            }
+        }
+        Ok(())
+    }
+
+    fn clear_counters(&self) -> Result<(), KernelError> {
+        let counters = &self.draft.counters;
+        clear_rules(&counters.rules, &counters.rule_slots.fresh)?;
+        clear_interfaces(&counters.reasons, &counters.interface_slots.fresh)
+    }
+
+    fn fill_flows(&mut self) -> Result<(), KernelError> {
+        let before = self.draft.kept.region(Region::Flows);
+        let table = self.draft.regions.map(Region::Flows);
+        flows::fill(table, before.as_ref(), &mut self.warnings)
+    }
+
+    fn take_off(&mut self, interface: &Interface, id: u32) -> Result<(), KernelError> {
+        let mut foreign = self.foreign.iter();
+        let found = foreign.find(|it| it.interface == *interface && it.program.program_id == id);
+        let found = found.ok_or_else(|| unplanned(&interface.name))?;
+        let program = link::take_off(&interface.name, interface.index, &found.program)?;
+        self.warnings.push(format!(
+            "took the XDP program with id {id} off {}, as asked",
+            interface.name
+        ));
+        self.journal.steps.push(Undo::PutBack {
+            interface: interface.name.clone(),
+            program,
+        });
+        Ok(())
+    }
+
+    fn attach(&mut self, interface: &Interface, mode: Mode, pin: &str) -> Result<(), KernelError> {
+        make_folder(&self.store.links_folder())?;
+        let path = self.store.link_path(pin);
+        let program = self.ingress.as_ref();
+        let program = program.ok_or_else(|| unplanned(&interface.name))?;
+        let NewLink {
+            link,
+            mode,
+            fallback,
+        } = link::attach(program, &interface.name, interface.index, mode)?;
+        let mut targets = self.desired.targets.iter();
+        let carrier = targets.find(|target| target.ifindex == interface.index);
+        let fallback = fallback.or_else(|| carrier?.fallback.clone());
+        if let Some(reason) = &fallback {
+            self.warnings.push(format!(
+                "{} is filtered in generic mode: {reason}",
+                interface.name
+            ));
+        }
+        let mut entries = self.draft.record.interfaces.iter_mut();
+        if let Some(entry) = entries.find(|entry| entry.ifindex == interface.index) {
+            (entry.mode, entry.fallback) = (mode, fallback);
+        }
+        let pinned = link.pin(&path);
+        self.journal.steps.push(Undo::Detach {
+            interface: interface.name.clone(),
+            link,
+            pin: path,
+        });
+        pinned
+    }
+
+    fn attach_egress(&mut self, interface: &Interface, pin: &str) -> Result<(), KernelError> {
+        make_folder(&self.store.egress_folder())?;
+        let path = self.store.egress_path(pin);
+        let program = self.egress.as_ref();
+        let program = program.ok_or_else(|| unplanned(&interface.name))?;
+        // The filter of a kernel without links has its index in its name.
+        let place = |name: &str| match name == interface.name {
+            true => path.clone(),
+            false => self.store.egress_path(name),
+        };
+        let to = (interface.name.as_str(), interface.index);
+        let (link, pin) = egress::attach(self.desired.egress_by, program, to, place)?;
+        self.journal.steps.push(Undo::Detach {
+            interface: interface.name.clone(),
+            link,
+            pin,
+        });
+        Ok(())
+    }
+
+    fn switch(&mut self, hook: Hook, pin: &str) -> Result<(), KernelError> {
+        let pinned = self.pinned(hook, pin)?;
+        let program = match hook {
+            Hook::Xdp => self.ingress.as_ref(),
+            Hook::Egress => self.egress.as_ref(),
+        };
+        let program = program.ok_or_else(|| unplanned(&pinned.name))?;
+        pinned.link.update(program, &pinned.name)?;
+        if let Some(generation) = self.survey.generation_at(hook, pinned) {
+            self.journal.steps.push(Undo::SwitchBack {
+                hook,
+                interface: pinned.name.clone(),
+                pin: pinned.path.clone(),
+                generation,
+            });
+        }
+        Ok(())
+    }
+
+    fn note_modes(&self) -> Result<(), KernelError> {
+        self.folder.write_record(&self.draft.record)
+    }
+
+    /// A link that was there before.
+    fn pinned(&self, hook: Hook, pin: &str) -> Result<&'a PinnedLink, KernelError> {
+        let links = match hook {
+            Hook::Xdp => &self.survey.links,
+            Hook::Egress => &self.survey.egress,
+        };
+        let found = links.iter().find(|link| link.name == pin);
+        found.ok_or_else(|| unplanned(pin))
+    }
+}
+
+fn make_folder(folder: &Path) -> Result<(), KernelError> {
+    fs::create_dir_all(folder).map_err(KernelError::call(format!(
+        "make folder {}",
+        folder.display()
+    )))
+}
+
+/// A step that speaks of what is not there: a fault in the plan.
+fn unplanned(what: &str) -> KernelError {
+    KernelError::State(format!(
+        "the plan has a step for {what} that comes too early"
+    ))
+}
+
+/// The failure that a test asks for.
+fn injected(step: &Step) -> KernelError {
+    KernelError::State(format!("the step `{step}` fails, as the test asks"))
+}

@@ -1,0 +1,119 @@
+//! From what is desired and what is observed to a plan. Pure: reads nothing, changes nothing.
+//!
+//! New interfaces come before switches, because drivers refuse and updates of a link hardly ever do.
+//! What takes note of what leaves is there before rules that look at state are in force, and goes
+//! behind them.
+
+use super::observed::{Observed, Pinned};
+use super::{Interface, Plan, Step};
+use crate::kernel::Hook;
+use firewall_policy::rule::Mode;
+
+/// What a plan must know of what is desired.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// The interfaces to filter, and how.
+    pub(super) targets: Vec<(Interface, Mode)>,
+    /// Whether the policy looks at what leaves.
+    pub(super) egress: bool,
+}
+
+/// The plan that leads from `observed` to `wanted`.
+pub(super) fn make(wanted: &Wanted, observed: &Observed) -> Plan {
+    let mut change = stage(wanted);
+    let mut tidy = Vec::new();
+    if wanted.egress {
+        bind(Hook::Egress, wanted, &observed.egress, &mut change);
+        change.push(Step::FillFlows);
+    }
+    change.extend(observed.foreign.iter().map(|foreign| Step::TakeOff {
+        interface: foreign.interface.clone(),
+        program: foreign.program.program_id,
+    }));
+    bind(Hook::Xdp, wanted, &observed.links, &mut change);
+    release(Hook::Xdp, &change, &observed.links, &mut tidy);
+    release(Hook::Egress, &change, &observed.egress, &mut tidy);
+    tidy.extend([Step::FinishSets, Step::CarryCounters]);
+    let former = observed.generations.iter();
+    tidy.extend(former.map(|&number| Step::RemoveGeneration(number)));
+    Plan { change, tidy }
+}
+
+/// The steps that make a generation. Nothing that is enforced changes by them.
+fn stage(wanted: &Wanted) -> Vec<Step> {
+    let mut steps = vec![
+        Step::MakeFolder,
+        Step::PinMaps,
+        Step::FillSets,
+        Step::Load(Hook::Xdp),
+    ];
+    if wanted.egress {
+        steps.push(Step::Load(Hook::Egress));
+    }
+    // Totals that a larger map takes over are there before the first packet counts in it, so that
+    // nobody sees them go back. What is counted until the switch comes behind it.
+    steps.extend([Step::WriteRecord, Step::ClearCounters, Step::CarryCounters]);
+    steps
+}
+
+/// Steps by which every target runs the new program at one hook.
+fn bind(hook: Hook, wanted: &Wanted, links: &[Pinned], steps: &mut Vec<Step>) {
+    let link_on = |index: u32| links.iter().find(|link| link.on == Some(index));
+    let mut switches = Vec::new();
+    let mut is_new = false;
+    for (interface, mode) in &wanted.targets {
+        if let Some(link) = link_on(interface.index) {
+            let pin = link.pin.clone();
+            switches.push(Step::Switch { hook, pin });
+            continue;
+        }
+        is_new = true;
+        let names = pin_names(interface);
+        // A dead link there belonged to an earlier interface of that name.
+        let dead = links.iter().filter(|link| link.on.is_none());
+        steps.extend(dead.filter(|link| names.contains(&link.pin)).map(|link| {
+            let pin = link.pin.clone();
+            Step::Unpin { hook, pin }
+        }));
+        // A living one belongs to an interface that has been renamed since.
+        let is_taken = |name: &String| links.iter().any(|it| it.on.is_some() && it.pin == *name);
+        let [name, with_index] = names;
+        steps.push(Step::Attach {
+            hook,
+            interface: interface.clone(),
+            mode: *mode,
+            pin: if is_taken(&name) { with_index } else { name },
+        });
+    }
+    // Only now the modes are known. Readers between the two find the modes that were hoped for.
+    if is_new && hook == Hook::Xdp {
+        steps.push(Step::NoteModes);
+    }
+    steps.append(&mut switches);
+}
+
+/// How the pin of an interface's link may be named. Where filters stand for links, it is the second.
+fn pin_names(interface: &Interface) -> [String; 2] {
+    let Interface { name, index } = interface;
+    [name.clone(), format!("{name}_{index}")]
+}
+
+/// Steps that let go of links which `change` does not switch.
+fn release(hook: Hook, change: &[Step], links: &[Pinned], steps: &mut Vec<Step>) {
+    for link in links {
+        let pin = || link.pin.clone();
+        let is_done = |step: Step| change.contains(&step);
+        if is_done(Step::Switch { hook, pin: pin() }) {
+            continue;
+        }
+        if link.is_attached {
+            steps.push(Step::Detach { hook, pin: pin() });
+        }
+        if !is_done(Step::Unpin { hook, pin: pin() }) {
+            steps.push(Step::Unpin { hook, pin: pin() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Plans for what may be pinned, on paper.
+
+use super::*;
+use crate::engine::plan::Step;
+
+fn wanted(names: &[(&str, u32)], egress: bool) -> Wanted {
+    let interface = |&(name, index): &(&str, u32)| Interface {
+        name: name.into(),
+        index,
+    };
+    Wanted {
+        targets: names.iter().map(|it| (interface(it), Mode::Auto)).collect(),
+        egress,
+    }
+}
+
+/// A link by the name of its pin, and the interface that carries it here.
+fn link(pin: &str, on: Option<u32>, is_attached: bool) -> Pinned {
+    Pinned {
+        pin: pin.into(),
+        on,
+        is_attached,
+    }
+}
+
+fn words(steps: &[Step]) -> Vec<String> {
+    steps.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_first_policy_only_makes_and_attaches() {
+    let plan = make(&wanted(&[("eth0", 2)], false), &Observed::default());
+    assert_eq!(
+        words(&plan.change),
+        [
+            "make the generation's folder",
+            "pin its maps",
+            "fill its bans and live sets",
+            "load its program (xdp)",
+            "write its record",
+            "clear new counters",
+            "carry counters over",
+            "attach to eth0 (xdp)",
+            "note the modes",
+        ]
+    );
+    assert_eq!(
+        words(&plan.tidy),
+        ["finish its bans and live sets", "carry counters over"]
+    );
+}
+
+#[test]
+fn what_leaves_is_bound_before_what_comes_in_and_released_behind_it() {
+    let observed = Observed {
+        generations: vec![3],
+        links: vec![link("eth0", Some(2), true), link("eth1", Some(3), true)],
+        egress: vec![link("eth0", Some(2), true), link("eth1", Some(3), true)],
+        ..Observed::default()
+    };
+    let plan = make(&wanted(&[("eth0", 2), ("eth2", 4)], true), &observed);
+    assert_eq!(
+        words(&plan.change)[8..],
+        [
+            "attach to eth2 (egress)",
+            "switch eth0 (egress)",
+            "fill its table of flows",
+            "attach to eth2 (xdp)",
+            "note the modes",
+            "switch eth0 (xdp)",
+        ]
+    );
+    assert_eq!(
+        words(&plan.tidy),
+        [
+            "detach from eth1 (xdp)",
+            "remove the pin of eth1 (xdp)",
+            "detach from eth1 (egress)",
+            "remove the pin of eth1 (egress)",
+            "finish its bans and live sets",
+            "carry counters over",
+            "remove generation 3",
+        ]
+    );
+    // A policy that does not look at what leaves lets go of all of it, behind the switch.
+    let plan = make(&wanted(&[("eth0", 2)], false), &observed);
+    assert_eq!(words(&plan.change)[7..], ["switch eth0 (xdp)"]);
+    assert!(words(&plan.tidy).contains(&"detach from eth0 (egress)".into()));
+}
+
+#[test]
+fn pins_of_renamed_and_of_dead_interfaces() {
+    // `eth0` is now the name of another interface than that whose link has the pin.
+    let renamed = Observed {
+        links: vec![link("eth0", Some(7), true)],
+        ..Observed::default()
+    };
+    let plan = make(&wanted(&[("eth0", 9)], false), &renamed);
+    let pins = |plan: &Plan| -> Vec<String> {
+        let pin = |step: &Step| match step {
+            Step::Attach { pin, .. } => Some(pin.clone()),
+            _ => None,
+        };
+        plan.change.iter().filter_map(pin).collect()
+    };
+    assert_eq!(pins(&plan), ["eth0_9"]);
+    assert_eq!(
+        words(&plan.tidy)[..2],
+        ["detach from eth0 (xdp)", "remove the pin of eth0 (xdp)"]
+    );
+    // The interface is gone: its pin makes room, and is not removed once more.
+    let dead = Observed {
+        links: vec![link("eth0", None, false)],
+        ..Observed::default()
+    };
+    let plan = make(&wanted(&[("eth0", 9)], false), &dead);
+    assert_eq!(pins(&plan), ["eth0"]);
+    assert_eq!(words(&plan.tidy)[0], "finish its bans and live sets");
+    // It has moved to another namespace: the program leaves it there.
+    let moved = Observed {
+        links: vec![link("eth0", None, true)],
+        ..Observed::default()
+    };
+    let plan = make(&wanted(&[("eth0", 9)], false), &moved);
+    assert_eq!(words(&plan.tidy)[0], "detach from eth0 (xdp)");
+    assert!(!words(&plan.tidy).contains(&"remove the pin of eth0 (xdp)".into()));
+}

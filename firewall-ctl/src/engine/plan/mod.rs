@@ -1,0 +1,140 @@
+//! A change of what is enforced, as a plan: steps that are data, made from what is desired and what is
+//! observed, and then executed. Whatever fails before the change is complete is undone, in reverse.
+//!
+//! ```text
+//! desired.rs   what is to be in force, and what the generation to be is made of   (reads only)
+//! observed.rs  what is pinned and attached, as far as a plan depends on it        (reads only)
+//! make.rs      desired and observed make a plan                                   (pure)
+//! execute.rs   each step of a plan, done                                          (writes)
+//! undo.rs      each step, taken back
+//! record.rs    the record of the generation to be
+//! counters.rs  what it takes over from the one in force
+//! ```
+//!
+//! See [`super::store`] for what a crash leaves behind between any two steps.
+
+mod counters;
+mod desired;
+mod execute;
+mod make;
+mod observed;
+mod record;
+mod undo;
+
+pub(super) use desired::{Desired, check_modes};
+pub(super) use execute::Done;
+
+use self::desired::Draft;
+use self::execute::Execution;
+use self::observed::Observed;
+use super::store::{Store, Survey};
+use super::types::EngineError;
+use crate::kernel::Hook;
+use firewall_policy::rule::Mode;
+use std::fmt;
+
+/// A plan: the steps of a change, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Steps that are all done, or all undone.
+    pub(super) change: Vec<Step>,
+    /// Steps behind the change: they change nothing that is enforced on a wanted interface, so what
+    /// fails of them is a warning.
+    pub(super) tidy: Vec<Step>,
+}
+
+/// One step. `pin` is the name of a link's pin in its folder: mostly the interface's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// Make the folder of the generation.
+    MakeFolder,
+    /// Pin its maps there.
+    PinMaps,
+    /// Fill its bans and live sets.
+    FillSets,
+    /// Load a program, and pin it.
+    Load(Hook),
+    /// Write its record.
+    WriteRecord,
+    /// Clear the counters of those that have not counted before.
+    ClearCounters,
+    /// Bring totals from the maps of former generations.
+    CarryCounters,
+    /// Fill its table of flows, if that is a new one.
+    FillFlows,
+    /// Take a program of someone else's off an interface, as the user has asked.
+    TakeOff { interface: Interface, program: u32 },
+    /// Attach a program to an interface that has no link at this hook.
+    Attach {
+        hook: Hook,
+        interface: Interface,
+        mode: Mode,
+        pin: String,
+    },
+    /// Make a link run the new program.
+    Switch { hook: Hook, pin: String },
+    /// Write into the record in which modes the interfaces are filtered.
+    NoteModes,
+    /// Detach a link of an interface that is no longer wanted.
+    Detach { hook: Hook, pin: String },
+    /// Remove the pin of a link.
+    Unpin { hook: Hook, pin: String },
+    /// Bring bans and live sets to what the policy says, and what has been banned meanwhile.
+    FinishSets,
+    /// Remove a former generation.
+    RemoveGeneration(u64),
+}
+
+/// An interface by both of its names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Interface {
+    pub(super) name: String,
+    pub(super) index: u32,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MakeFolder => write!(f, "make the generation's folder"),
+            Self::PinMaps => write!(f, "pin its maps"),
+            Self::FillSets => write!(f, "fill its bans and live sets"),
+            Self::Load(hook) => write!(f, "load its program ({hook})"),
+            Self::WriteRecord => write!(f, "write its record"),
+            Self::ClearCounters => write!(f, "clear new counters"),
+            Self::CarryCounters => write!(f, "carry counters over"),
+            Self::FillFlows => write!(f, "fill its table of flows"),
+            Self::TakeOff { interface, program } => {
+                write!(f, "take program {program} off {}", interface.name)
+            }
+            Self::Attach {
+                hook, interface, ..
+            } => write!(f, "attach to {} ({})", interface.name, hook),
+            Self::Switch { hook, pin } => write!(f, "switch {pin} ({hook})"),
+            Self::NoteModes => write!(f, "note the modes"),
+            Self::Detach { hook, pin } => write!(f, "detach from {pin} ({hook})"),
+            Self::Unpin { hook, pin } => write!(f, "remove the pin of {pin} ({hook})"),
+            Self::FinishSets => write!(f, "finish its bans and live sets"),
+            Self::RemoveGeneration(number) => write!(f, "remove generation {number}"),
+        }
+    }
+}
+
+/// Puts `desired` in force. `kept_modes` comes from [`check_modes`]. Needs the lock on the store.
+/// The step of the number `fails_at` fails, for tests of what is undone.
+pub(super) fn run(
+    store: &Store,
+    survey: &Survey,
+    desired: &Desired<'_>,
+    kept_modes: &[Option<Mode>],
+    fails_at: Option<usize>,
+) -> Result<Done, EngineError> {
+    let observed = Observed::read(survey, desired.targets)?;
+    if !desired.request.replace {
+        observed.refuse_foreign()?;
+    }
+    let mut warnings = Vec::new();
+    let draft = Draft::make(survey, desired, kept_modes, &mut warnings)?;
+    let plan = make::make(&draft.wanted(desired), &observed);
+    let execution = Execution::new((store, survey), desired, &observed.foreign, draft, warnings);
+    execution.run(&plan, fails_at)
+}

@@ -1,0 +1,90 @@
+//! The steps of a change that have been done, and how each one is undone.
+//!
+//! Invariant: steps are undone in reverse, all of them, whatever fails.
+
+use crate::engine::handover::Handover;
+use crate::engine::store::{Folder, Survey};
+use crate::kernel::link::{Link, TakenOff, unpin};
+use crate::kernel::{Hook, KernelError};
+use std::path::{Path, PathBuf};
+
+/// How to undo one step.
+#[derive(Debug)]
+pub(super) enum Undo {
+    RemoveFolder(Folder),
+    /// Take out of bans and live sets what was filled in.
+    EmptySets,
+    PutBack {
+        interface: String,
+        program: TakenOff,
+    },
+    Detach {
+        interface: String,
+        link: Link,
+        pin: PathBuf,
+    },
+    SwitchBack {
+        hook: Hook,
+        interface: String,
+        pin: PathBuf,
+        generation: u64,
+    },
+}
+
+/// The steps done so far.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    pub(super) steps: Vec<Undo>,
+}
+
+impl Journal {
+    /// Undoes every step, the last one first. What cannot be undone is logged; the error that led
+    /// here is the one to report.
+    pub(super) fn roll_back(self, survey: &Survey, sets: Option<&Handover<'_>>) {
+        for step in self.steps.into_iter().rev() {
+            let what = format!("{step:?}");
+            if let Err(error) = undo(step, survey, sets) {
+                tracing::error!(%error, step = what, "cannot undo a step");
+            }
+        }
+    }
+}
+
+fn undo(step: Undo, survey: &Survey, sets: Option<&Handover<'_>>) -> Result<(), KernelError> {
+    match step {
+        Undo::RemoveFolder(folder) => folder.remove(),
+        Undo::EmptySets => sets.map_or(Ok(()), Handover::undo),
+        Undo::PutBack { interface, program } => program.restore().map_err(KernelError::call(
+            format!("put the program back on {interface}"),
+        )),
+        Undo::Detach {
+            interface,
+            link,
+            pin,
+        } => {
+            let detached = link.detach(&interface);
+            let _ = unpin(&pin);
+            detached
+        }
+        Undo::SwitchBack {
+            hook,
+            interface,
+            pin,
+            generation,
+        } => switch_back(survey, hook, &pin, (&interface, generation)),
+    }
+}
+
+fn switch_back(
+    survey: &Survey,
+    hook: Hook,
+    pin: &Path,
+    (interface, number): (&str, u64),
+) -> Result<(), KernelError> {
+    let mut generations = survey.generations.iter();
+    let old = generations.find(|old| old.number == number);
+    let program = old.and_then(|old| old.program_at(hook));
+    let program =
+        program.ok_or_else(|| KernelError::State(format!("generation {number} is gone")))?;
+    Link::open(pin)?.update(program, interface)
+}
