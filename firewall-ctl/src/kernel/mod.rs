@@ -28,7 +28,7 @@ pub mod counters;
 pub mod debug_log;
 pub mod events;
 pub mod flows;
-mod fold;
+pub mod fold;
 pub mod live;
 pub mod program;
 pub mod verify;

@@ -9,7 +9,7 @@
 //! without data it relocates as a map pointer, not as a value (aya-obj 0.3, `relocate_maps`). So
 //! this uses `aya-obj`, the half of aya that knows ELF and BTF.
 
-use super::fold::{Code, ReadOnly, fold};
+use super::fold::{Code, Folding, ReadOnly, fold};
 use super::sys::{self, BtfInfo, Hook, MapShape, ProgramText};
 use super::{KernelError, maps};
 use aya_obj::obj::EbpfSectionKind;
@@ -77,6 +77,7 @@ pub(crate) fn prepare(
     hook: Hook,
     config: &Config,
     big_maps: &[(&str, BorrowedFd<'_>)],
+    folding: Folding,
 ) -> Result<Prepared, KernelError> {
     if object.is_empty() {
         return Err(KernelError::Stub);
@@ -161,7 +162,9 @@ pub(crate) fn prepare(
         functions: &mut function.func_info.func_info,
         lines: &mut function.line_info.line_info,
     };
-    fold(code, &constants);
+    if folding == Folding::On {
+        fold(code, &constants);
+    }
     let btf = btf.map(|btf| BtfInfo {
         btf,
         functions: (

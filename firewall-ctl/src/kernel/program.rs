@@ -5,6 +5,7 @@ mod loaded;
 
 pub use loaded::{Loaded, Run};
 
+use super::fold::Folding;
 use super::maps::BigMap;
 use super::object::{self, Prepared};
 use super::shared::Regions;
@@ -49,7 +50,17 @@ impl Program {
         config: &Config,
         maps: &ProgramMaps<'_>,
     ) -> Result<Self, KernelError> {
-        let fd = load_or_explain(&Self::prepare(object, hook, config, maps)?)?;
+        Self::load_by(Folding::wanted(), object, hook, config, maps)
+    }
+
+    fn load_by(
+        folding: Folding,
+        object: &[u8],
+        hook: Hook,
+        config: &Config,
+        maps: &ProgramMaps<'_>,
+    ) -> Result<Self, KernelError> {
+        let fd = load_or_explain(&Self::prepare(object, hook, config, maps, folding)?)?;
         let id = sys::program_info(fd.as_fd())
             .map_err(KernelError::call("read the program's id"))?
             .id;
@@ -62,6 +73,7 @@ impl Program {
         hook: Hook,
         config: &Config,
         maps: &ProgramMaps<'_>,
+        folding: Folding,
     ) -> Result<Prepared, KernelError> {
         let mut config = match hook {
             Hook::Xdp => *config,
@@ -91,7 +103,7 @@ impl Program {
         .chain(maps.regions.maps())
         .map(|map| (map.name(), map.fd()))
         .collect();
-        let mut prepared = object::prepare(object, hook, &config, &maps)?;
+        let mut prepared = object::prepare(object, hook, &config, &maps, folding)?;
         prepared.keep(scratch.into_fd());
         Ok(prepared)
     }

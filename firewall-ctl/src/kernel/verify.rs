@@ -2,6 +2,7 @@
 //! docs/verifier.md; nothing stays loaded.
 
 use super::counters;
+use super::fold::Folding;
 use super::maps::{self, BigMap};
 use super::object::BUILT_IN;
 use super::program::{Program, ProgramMaps};
@@ -53,7 +54,7 @@ pub fn verify(tables: &Tables, rules: usize) -> Result<Verified, KernelError> {
         stations: u32::from(says_back),
         ..tables.config
     };
-    let prepared = Program::prepare(BUILT_IN, Hook::Xdp, &config, &maps)?;
+    let prepared = Program::prepare(BUILT_IN, Hook::Xdp, &config, &maps, Folding::wanted())?;
     let mut log = vec![0; LOG_SIZE];
     let start = cpu_time();
     let loaded = sys::program_load(&prepared.program(), LogLevel::Statistics, &mut log);

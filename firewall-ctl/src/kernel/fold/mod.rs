@@ -14,6 +14,8 @@
 //! stood at.
 
 mod insn;
+#[cfg(feature = "bench")]
+mod judged;
 mod prune;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,31 @@ mod text;
 use aya_obj::generated::{bpf_func_info, bpf_insn, bpf_line_info};
 use insn::{FRAME, Insn, Kind, REGISTERS, compute, op, taken};
 use text::Text;
+
+#[cfg(feature = "bench")]
+pub use judged::{Judged, judge};
+
+/// Set to 1, makes generations whose programs are as they were compiled.
+pub const VARIABLE: &str = "FIREWALL_NO_FOLD";
+
+/// Whether constants are folded into a program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Folding {
+    /// They are.
+    On,
+    /// The program is loaded as it was compiled.
+    Off,
+}
+
+impl Folding {
+    /// What the environment says.
+    pub(crate) fn wanted() -> Self {
+        match std::env::var_os(VARIABLE).is_some_and(|value| value == "1") {
+            true => Self::Off,
+            false => Self::On,
+        }
+    }
+}
 
 /// Read-only data as it will be at run time: descriptor of the map in the program, and its bytes.
 pub(crate) type ReadOnly<'a> = (i32, &'a [u8]);

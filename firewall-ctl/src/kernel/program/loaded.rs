@@ -6,6 +6,7 @@
 use super::super::counters::{self, CounterMaps, Sums};
 use super::super::events::EventRing;
 use super::super::flows::FlowTable;
+use super::super::fold::Folding;
 use super::super::live::{LiveTable, Origin, no_room};
 use super::super::maps::{self, BigMap};
 use super::super::shared::Regions;
@@ -100,6 +101,30 @@ impl Loaded {
         rule_slots: u32,
         interfaces: &[InterfaceEntry],
     ) -> Result<Self, KernelError> {
+        Self::load_by(Folding::wanted(), object, tables, rule_slots, interfaces)
+    }
+
+    /// As [`Loaded::load`], with the program as it was compiled: the generation's constants are not
+    /// folded into it.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`].
+    pub fn load_unfolded(
+        tables: &Tables,
+        rule_slots: u32,
+        interfaces: &[InterfaceEntry],
+    ) -> Result<Self, KernelError> {
+        let object = object::BUILT_IN;
+        Self::load_by(Folding::Off, object, tables, rule_slots, interfaces)
+    }
+
+    fn load_by(
+        folding: Folding,
+        object: &[u8],
+        tables: &Tables,
+        rule_slots: u32,
+        interfaces: &[InterfaceEntry],
+    ) -> Result<Self, KernelError> {
         host::require_privilege()?;
         let (reasons, ports, rules) = counters::create(rule_slots.max(1).next_power_of_two())?;
         let regions = Regions::new(&tables.config)?;
@@ -116,10 +141,16 @@ impl Loaded {
             ..tables.config
         };
         fill(&regions, tables)?;
-        let program = Program::load(object, Hook::Xdp, &config, &maps)?;
+        let program = Program::load_by(folding, object, Hook::Xdp, &config, &maps)?;
         let egress = match config.flows {
             0 => None,
-            _ => Some(Program::load(object, Hook::Egress, &config, &maps)?),
+            _ => Some(Program::load_by(
+                folding,
+                object,
+                Hook::Egress,
+                &config,
+                &maps,
+            )?),
         };
         Ok(Self {
             program,
