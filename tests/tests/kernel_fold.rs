@@ -1,8 +1,6 @@
 //! What folding constants into a program does, judged by the kernel: random programs, and the firewall's
 //! own under policies of every kind, run as they are and folded.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use firewall_common::abi::InterfaceEntry;
 use firewall_ctl::kernel::fold::judge;
 use firewall_ctl::kernel::program::Loaded;
