@@ -102,7 +102,7 @@ fn unban_names_the_ban_that_still_holds() {
         let output = ctl.run(&["unban", "203.0.113.9"]).unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
         assert!(
-            said(&output).contains("203.0.113.9 is kept out by 203.0.113.0/24"),
+            said(&output).contains("203.0.113.9 is still banned by 203.0.113.0/24"),
             "{}",
             said(&output)
         );

@@ -148,7 +148,7 @@ impl Client {
                     deadline.as_secs()
                 ),
             )
-            .help("see its log; the filter stays on whatever the daemon does"));
+            .help("see its log; the filter stays active without the daemon"));
         };
         let (status, body) = answer?;
         if status.is_success() {
@@ -221,7 +221,7 @@ fn nobody_listens(error: &io::Error) -> bool {
 
 fn no_daemon(socket: &Path) -> Failure {
     Failure::new(Exit::Unreachable, format!("no daemon listens on {}", socket.display())).help(
-        "start one: firewall-ctl daemon -i IF -f FILE; or work without: firewall-ctl load -i IF -f FILE",
+        "start one: firewall-ctl daemon -i IF -f FILE; or load without a daemon: firewall-ctl load -i IF -f FILE",
     )
 }
 
@@ -238,7 +238,7 @@ fn cannot_connect(socket: &Path, error: &io::Error) -> Failure {
 fn foreign(path: &str, error: &serde_json::Error) -> Failure {
     Failure::new(
         Exit::Failed,
-        format!("the daemon's answer to {path} is not understood: {error}"),
+        format!("cannot parse the daemon's answer to {path}: {error}"),
     )
     .help("daemon and client are of different versions? Compare: firewall-ctl version, firewall-ctl status")
 }

@@ -98,15 +98,15 @@ impl StatusReport {
             let percent = half.count * 100 / half.capacity.max(1);
             if percent >= FLOWS_HIGH {
                 flows.warnings.push(format!(
-                    "the table of flows is {percent} % full for {name}; more room: \
+                    "the flow table is {percent} % full for {name}; to enlarge it: \
                      `state: {{flows: N}}` in the policy"
                 ));
             }
         }
         if self.flow_full_grows {
             flows.warnings.push(
-                "new flows find no room in the table of flows (flow-full): their answers may be \
-                 dropped; more room: `state: {flows: N}` in the policy"
+                "the flow table is full (flow-full): answers to new flows may be dropped; to \
+                 enlarge it: `state: {flows: N}` in the policy"
                     .to_owned(),
             );
         }

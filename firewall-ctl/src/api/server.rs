@@ -133,7 +133,11 @@ fn router<B: Backend>(backend: B) -> Router {
             error(StatusCode::NOT_FOUND, Failure::new(Exit::Usage, what))
         })
         .method_not_allowed_fallback(async |request: Request| {
-            let what = format!("{} is not for {}", request.uri().path(), request.method());
+            let what = format!(
+                "{} does not allow {}",
+                request.uri().path(),
+                request.method()
+            );
             error(
                 StatusCode::METHOD_NOT_ALLOWED,
                 Failure::new(Exit::Usage, what),
@@ -151,7 +155,7 @@ async fn guard(Extension(peer): Extension<Peer>, request: Request, next: Next) -
             Some(uid) => format!("user id {uid}"),
             None => "an unknown user".to_owned(),
         };
-        let what = format!("{who} may look, and change nothing");
+        let what = format!("{who} has read-only access");
         let failure = Failure::new(Exit::Privilege, what).help("run the command with sudo");
         return error(StatusCode::FORBIDDEN, failure);
     }

@@ -9,13 +9,13 @@ use crate::failure::{Exit, Failure};
 use crate::policy_file::PolicyFile;
 use crate::sampler::mode_name;
 
-/// Put a policy in force through the running daemon, atomically
+/// Apply a policy through the running daemon, atomically
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The policy, a file or a directory; - for the standard input
+    /// Policy file or directory; - reads standard input
     #[arg(short, long, value_name = "FILE")]
     file: String,
-    /// Lose the runtime rules that are in force: what allow, deny and limit have added
+    /// Discard runtime rules: those added by allow, deny and limit
     #[arg(long)]
     discard_runtime: bool,
 }

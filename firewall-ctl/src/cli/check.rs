@@ -16,10 +16,10 @@ use firewall_policy::rule::{Policy, Rule, SetSize};
 use firewall_policy::tables::WorstPacket;
 use serde::Serialize;
 
-/// Check policies, offline and without root
+/// Validate policies, offline and without root
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Policies, files or directories; - for the standard input
+    /// Policy files or directories; - reads standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
     /// Look for rules that do nothing too: shadowed, repeated, contradicted, unreachable or
@@ -148,13 +148,11 @@ fn ban_line(rule: &Rule, policy: &Policy) -> Option<String> {
     };
     let name = &rule.name;
     if policy.audit || rule.audit.is_some() {
-        return Some(format!(
-            "the rule `{name}` bans nobody: it is in audit mode"
-        ));
+        return Some(format!("the rule `{name}` never bans: it is in audit mode"));
     }
     let exempt = match policy.exempt.is_empty() {
         true => "",
-        false => ", nor what `exempt` names",
+        false => ", nor addresses in `exempt`",
     };
     Some(format!(
         "the rule `{name}` can ban for {}: a source (/{} of IPv4, /{} of IPv6) over its limit that an \
@@ -195,7 +193,7 @@ fn show(name: &str, checked: &Checked, context: &Context) -> Result<(), Failure>
         Some(n) => format!(", lint: {n} findings"),
     };
     let verified = match checked.verified {
-        Some(n) => format!(", the kernel takes it ({n} instructions verified)"),
+        Some(n) => format!(", verified by the kernel ({n} instructions)"),
         None => String::new(),
     };
     let audit = match compiled

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Globals {
-    /// How to write what is asked for
+    /// Output format
     #[arg(
         short,
         long,
@@ -25,10 +25,10 @@ pub(super) struct Globals {
         hide_short_help = true
     )]
     output: Format,
-    /// The same as -o json
+    /// Short for -o json
     #[arg(long, global = true, hide_short_help = true, conflicts_with = "output")]
     json: bool,
-    /// Say only what was asked for, and errors
+    /// Print results and errors only
     #[arg(
         short,
         long,
@@ -37,10 +37,10 @@ pub(super) struct Globals {
         conflicts_with = "verbose"
     )]
     quiet: bool,
-    /// Say more; twice for debugging
+    /// Print more detail; -vv for debug logging
     #[arg(short, long, global = true, hide_short_help = true, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// When to use colour; NO_COLOR and CLICOLOR_FORCE are obeyed under auto
+    /// When to use colour; auto obeys NO_COLOR and CLICOLOR_FORCE
     #[arg(
         long,
         global = true,
@@ -49,10 +49,10 @@ pub(super) struct Globals {
         default_value = "auto"
     )]
     pub(super) color: When,
-    /// Write all digits, no 1.24M
+    /// Print exact numbers (1240000, not 1.24M)
     #[arg(long, global = true, hide_short_help = true)]
     raw_numbers: bool,
-    /// The daemon's control socket
+    /// Control socket of the daemon
     #[arg(
         long,
         global = true,
@@ -63,7 +63,7 @@ pub(super) struct Globals {
         default_value = "/run/firewall/control.sock"
     )]
     socket: PathBuf,
-    /// Folder of pinned BPF objects
+    /// Directory of pinned BPF objects
     #[arg(
         long, global = true, hide_short_help = true, value_name = "PATH", env = "FIREWALL_ROOT",
         hide_env_values = true, default_value = crate::engine::DEFAULT_ROOT
@@ -74,7 +74,7 @@ pub(super) struct Globals {
 /// When to use colour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(super) enum When {
-    /// On a terminal.
+    /// If the output is a terminal.
     Auto,
     /// Always.
     Always,

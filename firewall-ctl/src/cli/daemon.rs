@@ -8,13 +8,13 @@ use crate::failure::{Exit, Failure};
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
-/// Keep a policy in force, count, and serve the other commands; in the foreground
+/// Run the daemon in the foreground: enforce a policy, count packets, serve the API
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Interface to filter; repeat it or separate by commas [default: those that the policy names]
+    /// Interface to filter; repeatable or comma-separated [default: those in the policy]
     #[arg(short, long = "interface", value_name = "IF", value_delimiter = ',')]
     interfaces: Vec<String>,
-    /// The policy, a file or a directory; read again at `reload` and SIGHUP
+    /// Policy file or directory; reread on `reload` and SIGHUP
     #[arg(
         short,
         long,
@@ -22,10 +22,10 @@ pub(super) struct Args {
         default_value = "/etc/firewall/firewall.yaml"
     )]
     file: String,
-    /// Where a copy of bans and live sets is kept for the machine's next start
+    /// Directory that keeps bans and live sets across reboots
     #[arg(long, value_name = "FOLDER", default_value = "/var/lib/firewall")]
     state: PathBuf,
-    /// How to attach [default: as the policy says]
+    /// Attach mode [default: the policy's]
     #[arg(long, value_name = "MODE")]
     mode: Option<AttachMode>,
 }
@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     if args.file == crate::policy_file::STDIN {
         return Err(Failure::new(
             Exit::Usage,
-            "a daemon reads its policy again and again: name a file",
+            "a daemon rereads its policy: name a file",
         ));
     }
     log_to_standard_error(context);

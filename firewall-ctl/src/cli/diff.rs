@@ -13,13 +13,13 @@ use serde::Serialize;
 /// Regions that are shown without -v.
 const SHOWN: usize = 20;
 
-/// Say what a change of policy means: which packets newly pass, and which are newly dropped
+/// Compare two policies by the packets that newly pass or are newly dropped
 ///
-/// Lines are not compared, but the sets of packets that the rules decide about. Policies that mean
-/// the same have no difference, however they are written.
+/// Compares the sets of packets that rules decide, not lines of text. Equivalent policies have no
+/// difference, however they are written.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The old policy and the new one; with one name, the old one is the policy in force
+    /// Old and new policy; with one argument, the active policy is the old one
     #[arg(value_name = "FILE", required = true, num_args = 1..=2)]
     files: Vec<String>,
 }
@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     if context.format.is_text() {
         let text = text(&report);
         if text.is_empty() {
-            context.say("no difference: the two policies mean the same")?;
+            context.say("no difference: the policies are equivalent")?;
         } else {
             context.print(&text)?;
         }

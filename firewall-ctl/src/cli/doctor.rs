@@ -12,7 +12,7 @@ use firewall_policy::evasion;
 use serde::Serialize;
 use std::time::Instant;
 
-/// Say what of this machine matters to the filter, and how to mend what is in its way
+/// Check this machine for problems that affect the filter, and suggest fixes
 ///
 /// With --selftest, sends every packet of the evasion table through the program in the kernel, under
 /// the policy in force (or FILE): a second load of the same program and tables with counters of its
@@ -20,13 +20,13 @@ use std::time::Instant;
 /// it really is and from the rules, without the parser and the tables that are tested.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Interface to look at; may be repeated [default: those that are filtered, or all]
+    /// Interface to check; repeatable [default: filtered interfaces, or all]
     #[arg(short, long, value_name = "IF")]
     interface: Vec<String>,
-    /// Try the program in the kernel with packets that hide what they are
+    /// Test the kernel program with evasive packets
     #[arg(long)]
     selftest: bool,
-    /// With --selftest: the policy; - for the standard input [default: the policy in force]
+    /// Policy for --selftest; - reads standard input [default: the active policy]
     #[arg(short, long, value_name = "FILE", requires = "selftest")]
     file: Option<String>,
 }

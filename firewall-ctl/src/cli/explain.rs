@@ -12,7 +12,7 @@ use serde_json::json;
 /// Explain a reason (frag-tiny) or an error code (FW0101)
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A reason's name, or the code of an error or warning
+    /// Reason name, or error or warning code
     #[arg(value_name = "CODE")]
     code: String,
 }
@@ -54,10 +54,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
             }),
         )
     } else {
-        return Err(
-            Failure::new(Exit::Failed, format!("nothing is called `{}`", args.code))
-                .help("list the reasons: firewall-ctl get reasons; error codes look like FW0101"),
-        );
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("unknown reason or code `{}`", args.code),
+        )
+        .help("list the reasons: firewall-ctl get reasons; error codes look like FW0101"));
     };
     if context.format.is_text() {
         context.print(&text)?;

@@ -19,31 +19,31 @@ use serde::Serialize;
 /// Rows of the table, if not asked for otherwise.
 const ROWS: usize = 20;
 
-/// List, count or forget the connections that `state: established` goes by
+/// List, count or delete tracked connections
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What to do with the flows that fit
+    /// Action on matching flows
     #[arg(value_name = "WHAT", default_value = "list")]
     what: What,
-    /// Only flows of this protocol
+    /// Protocol
     #[arg(long, value_name = "PROTO")]
     proto: Option<Proto>,
-    /// Only flows whose other side is in this network: 203.0.113.0/24, 2001:db8::1
+    /// Remote address or network: 203.0.113.0/24, 2001:db8::1
     #[arg(long, value_name = "CIDR")]
     from: Option<Network>,
-    /// Only flows whose own side is in this network
+    /// Local address or network
     #[arg(long, value_name = "CIDR")]
     to: Option<Network>,
-    /// Only flows with this port, on either side
+    /// Port, local or remote
     #[arg(long, value_name = "N")]
     port: Option<u16>,
-    /// `delete`: all flows, without a filter
+    /// Delete all flows, without a filter
     #[arg(long)]
     all: bool,
-    /// What comes first in the list
+    /// Sort order
     #[arg(long, value_name = "BY", default_value = "idle")]
     sort: Sort,
-    /// Show so many; 0 for all [default: 20 in tables, all in JSON and YAML]
+    /// Maximum rows; 0 is unlimited [default: 20 in tables, unlimited in JSON and YAML]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 }
@@ -51,12 +51,12 @@ pub(super) struct Args {
 /// What to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum What {
-    /// Show them
+    /// List them
     List,
-    /// Say how many there are
+    /// Count them
     Count,
-    /// Forget those of the table: their next packet is new. A connection of this host itself goes
-    /// on as long as its socket is open (`ss -K` closes it)
+    /// Delete table entries: the next packet is new. A local connection continues while its
+    /// socket is open (`ss -K` closes it)
     Delete,
 }
 
@@ -109,7 +109,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         .ok_or_else(|| {
             Failure::new(
                 Exit::Failed,
-                "the policy in force keeps no flows: none of its rules looks at `state`",
+                "the active policy tracks no connections: no rule matches `state`",
             )
         })?;
     let sockets = engine
@@ -130,10 +130,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         }
         What::Delete => {
             if !(args.all || is_filtered(args)) {
-                return Err(
-                    Failure::new(Exit::Usage, "nothing says which flows to forget")
-                        .help("add --proto, --from, --to or --port; or --all for all of them"),
-                );
+                return Err(Failure::new(Exit::Usage, "no filter given")
+                    .help("add --proto, --from, --to or --port; or --all for all flows"));
             }
             delete(context, &table, &rows)?;
         }

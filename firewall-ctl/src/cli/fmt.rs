@@ -9,19 +9,19 @@ use firewall_policy::bundle::parts;
 use firewall_policy::fmt::canonical;
 use std::path::Path;
 
-/// Write a policy in its canonical form, with its comments
+/// Format a policy; comments are kept
 ///
-/// Sections and keys get one order, entries that fit go on one line. The meaning stays: a file
-/// that is not valid is refused.
+/// Sections and keys are ordered, short entries go on one line. The meaning is kept; an invalid
+/// file is refused.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The policy, a file or a directory; - for the standard input
+    /// Policy file or directory; - reads standard input
     #[arg(value_name = "FILE")]
     file: String,
-    /// Replace the file, or those of the directory, instead of printing
+    /// Rewrite files in place
     #[arg(short, long, conflicts_with = "check")]
     write: bool,
-    /// List the files that are not in canonical form; exit code 8 if there are any
+    /// List unformatted files; exit code 8 if there are any
     #[arg(long)]
     check: bool,
 }
@@ -47,8 +47,8 @@ pub(super) fn help() -> String {
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     if args.write && args.file == STDIN {
         return Err(
-            Failure::new(Exit::Usage, "the standard input cannot be replaced")
-                .help("leave --write out: the result goes to the standard output"),
+            Failure::new(Exit::Usage, "standard input cannot be rewritten")
+                .help("omit --write: the result goes to standard output"),
         );
     }
     let file = PolicyFile::read(&args.file)?;
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
             Exit::Usage,
             format!("{name} holds several files in one and cannot be replaced"),
         )
-        .help("name the directory that they come from, or leave --write out"));
+        .help("name the directory that they come from, or omit --write"));
     }
     let before = policy::compile_text(file.clone(), context)?;
     let written = canonical(&name, &text)
@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     if policy::compile_text(again, context)?.tables.bytes != before.tables.bytes {
         return Err(Failure::new(
             Exit::Failed,
-            format!("{name}: the canonical form would mean something else"),
+            format!("{name}: formatting would change the meaning"),
         )
         .help("this is a bug of the firewall: please report it with the policy")
         .outcome("nothing written"));

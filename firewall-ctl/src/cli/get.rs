@@ -16,13 +16,13 @@ use clap::ValueEnum;
 use firewall_policy::time;
 use serde_json::json;
 
-/// List rules, reasons or interfaces, or print the policy in force
+/// List rules, reasons or interfaces, or print the active policy
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// What to list
     #[arg(value_name = "WHAT")]
     what: What,
-    /// Only the one of this name
+    /// Name of one item
     #[arg(value_name = "NAME")]
     name: Option<String>,
 }
@@ -33,10 +33,10 @@ pub(super) enum What {
     /// Rules in policy order
     #[value(alias = "rule")]
     Rules,
-    /// Every reason for passing or dropping a packet
+    /// Reasons for passing or dropping a packet
     #[value(alias = "reason")]
     Reasons,
-    /// The text of the policy in force
+    /// Text of the active policy
     #[value(alias = "policies")]
     Policy,
     /// Filtered interfaces
@@ -185,7 +185,7 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
     }
     let mut text = table.render();
     if report.rules.iter().any(|rule| rule.audit.is_some()) {
-        text.push_str("Audit: the rule counts what it would do, and lets the packet go on.\n");
+        text.push_str("Audit: the rule counts only, the packet continues.\n");
     }
     if report
         .rules
@@ -206,7 +206,7 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
         text.push_str(&format!("Default: {}\n", generation.default));
         if generation.audit {
             text.push_str(
-                "AUDIT: the policy drops nothing; hits of drop are what it would drop.\n",
+                "AUDIT: nothing is dropped; hits of drop rules are what they would drop.\n",
             );
         }
     }

@@ -15,33 +15,33 @@ use std::path::PathBuf;
 /// Largest text of rules, in bytes.
 const LIMIT: u64 = 64 << 20;
 
-/// Carry the rules of another firewall over into a policy
+/// Convert rules of another firewall into a policy
 ///
-/// The policy goes to the standard output, what could not be carried over exactly to the standard
-/// error and into comments at the policy's end, each with the reason. Nothing is guessed, and
-/// nothing is changed on this machine.
+/// The policy goes to standard output. What cannot be converted exactly goes to standard error and
+/// into comments at the end of the policy, each with the reason. Nothing is guessed, and nothing on
+/// this machine changes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Whose rules they are
+    /// Source firewall
     #[arg(value_enum, value_name = "FIREWALL")]
     from: From,
-    /// The rules; - for the standard input
+    /// Rules file; - reads standard input
     #[arg(value_name = "FILE", required_unless_present = "ip6")]
     file: Option<String>,
-    /// The rules for IPv6, where they stand in a text of their own
+    /// IPv6 rules file, if separate
     #[arg(long, value_name = "FILE")]
     ip6: Option<String>,
-    /// The output of `ipset save`, for sets that iptables rules name
+    /// Output of `ipset save`, for sets in iptables rules
     #[arg(long, value_name = "FILE")]
     ipset: Option<String>,
-    /// Only what is for this interface
+    /// Convert rules of this interface only
     #[arg(short, long, value_name = "IFACE")]
     interface: Option<String>,
-    /// An address of this host, with the length of its network (192.0.2.10/24); may be repeated.
-    /// With them, forwarded packets are told apart, and rules for them are carried over
+    /// Address of this host with prefix length (192.0.2.10/24); repeatable. With it, rules for
+    /// forwarded packets are converted too
     #[arg(long, value_name = "ADDRESS")]
     local: Vec<String>,
-    /// Write the policy into this file, which must not exist
+    /// Output file; must not exist
     #[arg(short = 'O', long, value_name = "OUT.yaml")]
     out: Option<PathBuf>,
 }
@@ -81,8 +81,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let stdin = inputs.iter().filter(|name| name.as_deref() == Some(STDIN));
     if stdin.count() > 1 {
         return Err(
-            Failure::new(Exit::Usage, "the standard input can be read once")
-                .help("save the rules into files and name those"),
+            Failure::new(Exit::Usage, "standard input can be read only once")
+                .help("save the rules to files and name those"),
         );
     }
     let [file, ip6, ipset] = inputs.map(|name| name.as_deref().map(read).transpose());
@@ -161,7 +161,7 @@ fn read(name: &str) -> Result<String, Failure> {
     }
     String::from_utf8(bytes).map_err(|error| {
         Failure::new(Exit::Config, format!("{name} is not UTF-8 text: {error}"))
-            .help("give the rules as their own program writes them")
+            .help("give the unmodified output of the firewall's own program")
     })
 }
 
@@ -173,7 +173,7 @@ fn write(path: &PathBuf, text: &str) -> Result<(), Failure> {
             _ => Exit::Failed,
         };
         Failure::new(exit, format!("cannot write {}: {error}", path.display()))
-            .help("nothing is written over: name a file that does not exist")
+            .help("existing files are not overwritten: name a new file")
     };
     let mut file = std::fs::File::create_new(path).map_err(failed)?;
     io::Write::write_all(&mut file, text.as_bytes()).map_err(failed)
@@ -230,7 +230,7 @@ fn list(left_out: &[LeftOut]) -> String {
         let count = left_out.len();
         let noun = if count == 1 { "thing" } else { "things" };
         text.push_str(&format!(
-            "{count} {noun} not carried over exactly; the policy's comments list them, too.\n"
+            "{count} {noun} not converted exactly; the comments in the policy list them too.\n"
         ));
     }
     text

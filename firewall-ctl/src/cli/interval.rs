@@ -20,11 +20,11 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
         "ms" => number / 1000.0,
         "s" | "" => number,
         "m" | "min" => number * 60.0,
-        unit => return Err(format!("unknown unit `{unit}`; there are ms, s, m")),
+        unit => return Err(format!("unknown unit `{unit}`; use ms, s or m")),
     };
     let interval = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     if interval < SHORTEST || interval > LONGEST {
-        return Err("an interval is between 100ms and 60m".to_owned());
+        return Err("an interval must be 100ms to 60m".to_owned());
     }
     Ok(interval)
 }

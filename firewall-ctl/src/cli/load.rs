@@ -11,22 +11,22 @@ use crate::policy_file::PolicyFile;
 use clap::ValueEnum;
 use firewall_policy::rule::Mode;
 
-/// Put a policy in force without a daemon; it stays until `unload` or a reboot
+/// Load a policy without a daemon; it stays active until `unload` or a reboot
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Interface to filter; repeat it or separate by commas [default: those that the policy names]
+    /// Interface to filter; repeatable or comma-separated [default: those in the policy]
     #[arg(short, long = "interface", value_name = "IF", value_delimiter = ',')]
     interfaces: Vec<String>,
-    /// The policy, a file or a directory; - for the standard input
+    /// Policy file or directory; - reads standard input
     #[arg(short, long, value_name = "FILE")]
     file: String,
-    /// How to attach [default: as the policy says]
+    /// Attach mode [default: the policy's]
     #[arg(long, value_name = "MODE")]
     mode: Option<AttachMode>,
-    /// Take over from another XDP program on the interface
+    /// Replace another XDP program on the interface
     #[arg(long)]
     replace: bool,
-    /// Lose the runtime rules that are in force: what allow, deny and limit have added
+    /// Discard runtime rules: those added by allow, deny and limit
     #[arg(long)]
     discard_runtime: bool,
 }
@@ -34,11 +34,11 @@ pub(super) struct Args {
 /// `--mode`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(super) enum AttachMode {
-    /// Native; generic, with an explanation, where the driver refuses
+    /// Native; generic, with the reason, if the driver refuses
     Auto,
-    /// In the driver, or not at all
+    /// In the driver, or fail
     Native,
-    /// In the network stack: works on every interface, for trying
+    /// In the network stack: works on every interface, slower
     Generic,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
             ),
         )
         .help(format!(
-            "give it the policy: firewall-ctl apply -f {}",
+            "apply it there: firewall-ctl apply -f {}",
             args.file
         ))
         .outcome("nothing loaded"));

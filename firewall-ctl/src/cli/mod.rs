@@ -45,7 +45,7 @@ use context::{Context, Globals};
 use help::after;
 use std::process::ExitCode;
 
-/// XDP firewall: policies in YAML, enforced in the network driver
+/// XDP firewall: YAML policies, enforced in the network driver
 #[derive(Debug, Parser)]
 #[command(
     name = "firewall-ctl",
@@ -84,13 +84,13 @@ enum Verb {
     Stats(stats::Args),
     #[command(after_long_help = get::help())]
     Get(get::Args),
-    /// Let something in, at once, by a rule before all others
+    /// Allow traffic now, by a rule before all others
     #[command(after_long_help = quick::help(quick::Does::Allow))]
     Allow(quick::Args),
-    /// Keep something out, at once, by a rule before all others
+    /// Deny traffic now, by a rule before all others
     #[command(after_long_help = quick::help(quick::Does::Deny))]
     Deny(quick::Args),
-    /// Let something in at a limited rate, at once: 6 connections in 30 s from each source
+    /// Allow traffic at a limited rate: 6 connections in 30 s per source
     #[command(after_long_help = quick::help(quick::Does::Limit))]
     Limit(quick::Args),
     #[command(after_long_help = quick::delete_help())]

@@ -33,31 +33,31 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Looks at the ring between two looks at what is in force.
 const LOOKS: u32 = 10;
 
-/// Show the packets that rules with `log` matched
+/// Show packets matched by rules with `log`
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Go on with those that come
+    /// Follow new packets
     #[arg(short, long)]
     follow: bool,
-    /// Show so many of those that are there [default: 20]
+    /// Number of past packets [default: 20]
     #[arg(short = 'n', long, value_name = "N")]
     last: Option<usize>,
-    /// Only packets that came in on this interface
+    /// Ingress interface
     #[arg(short, long, value_name = "NAME")]
     interface: Option<String>,
-    /// Only what this rule logged; `default` for what no rule matched
+    /// Rule name; `default` for packets that no rule matched
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
-    /// Only packets with this end
+    /// Verdict
     #[arg(long, value_name = "VERDICT")]
     verdict: Option<Word>,
-    /// Only packets from this network: 203.0.113.0/24, 2001:db8::1
+    /// Source address or network: 203.0.113.0/24, 2001:db8::1
     #[arg(long, value_name = "CIDR")]
     from: Option<Network>,
-    /// Only packets to this network
+    /// Destination address or network
     #[arg(long, value_name = "CIDR")]
     to: Option<Network>,
-    /// Only packets with this port, on either side
+    /// Port, source or destination
     #[arg(long, value_name = "N")]
     port: Option<u16>,
 }
@@ -65,13 +65,13 @@ pub(super) struct Args {
 /// What a rule does with a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Word {
-    /// Let it in
+    /// Passed
     Pass,
-    /// Drop it
+    /// Dropped
     Drop,
-    /// Drop it, and tell its sender
+    /// Dropped with an answer to the sender
     Reject,
-    /// Go on with the next rule
+    /// Passed on to the next rule
     Next,
 }
 
@@ -111,7 +111,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     };
     let mut log = open()?;
     let ring = log.ring.take().ok_or_else(|| {
-        Failure::new(Exit::Failed, "the policy in force logs nothing")
+        Failure::new(Exit::Failed, "the active policy logs nothing")
             .help("add `log: 10/s` to a rule, or to the default: `default: {in: drop, log: 5/s}`")
     })?;
     let mut reader = ring.reader(EVENTS);
@@ -134,7 +134,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     }
     if context.format.is_text() && log.unlogged > 0 {
         let unlogged = number(log.unlogged, context.numbers);
-        context.say(&format!("({unlogged} more were beyond the rates of logs)"))?;
+        context.say(&format!("({unlogged} more exceeded log rates)"))?;
     }
     Ok(Exit::Ok)
 }
@@ -158,7 +158,7 @@ fn follow(
         if reader.missed() > missed {
             let more = number(reader.missed() - missed, context.numbers);
             context.warn(&[format!(
-                "{more} events were overwritten before they were read"
+                "{more} events were lost: overwritten before they were read"
             )]);
             missed = reader.missed();
         }

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// How to write what is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(super) enum Format {
-    /// Aligned columns that fit 80 columns
+    /// Aligned columns, 80 characters wide
     Table,
     /// All columns
     Wide,

@@ -7,10 +7,10 @@ use crate::api::ReloadRequest;
 use crate::api::client::Client;
 use crate::failure::{Exit, Failure};
 
-/// Have the daemon read its policy again; an error leaves the old policy in force
+/// Make the daemon reread its policy; on an error the old policy stays active
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Lose the runtime rules that are in force: what allow, deny and limit have added
+    /// Discard runtime rules: those added by allow, deny and limit
     #[arg(long)]
     discard_runtime: bool,
 }

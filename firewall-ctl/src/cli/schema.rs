@@ -5,7 +5,7 @@ use super::help::after;
 use crate::failure::{Exit, Failure};
 use firewall_policy::schema::schema;
 
-/// Print the policy language as a JSON Schema, for editors
+/// Print the JSON Schema of the policy language, for editors
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 

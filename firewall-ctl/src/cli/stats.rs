@@ -20,19 +20,19 @@ const ROWS: usize = 20;
 /// Without a daemon, rates are taken over this time.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Show counters and rates of ports, rules, interfaces or reasons
+/// Show counters and rates by port, rule, interface or reason
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What to count by
+    /// What to show
     #[arg(value_name = "WHAT", default_value = "ports")]
     what: What,
-    /// Show it again after this time: 1s, 500ms, 2m
+    /// Repeat at this interval: 1s, 500ms, 2m
     #[arg(short, long, value_name = "TIME", value_parser = interval::parse)]
     interval: Option<Duration>,
-    /// Show it so many times [default: once; with -i until interrupted]
+    /// Number of repetitions [default: 1; with -i unlimited]
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Show so many of the busiest; 0 for all [default: 20 in tables, all in JSON and YAML]
+    /// Maximum rows, busiest first; 0 is unlimited [default: 20 in tables]
     #[arg(long, value_name = "N")]
     rows: Option<usize>,
 }
@@ -201,7 +201,7 @@ fn ports(snapshot: &Snapshot, wide: bool, numbers: Numbers) -> String {
         );
     }
     if table.is_empty() {
-        "No port has counted a packet yet.\n".to_owned()
+        "No port has counted packets.\n".to_owned()
     } else {
         table.render()
     }
@@ -353,14 +353,14 @@ fn reasons(snapshot: &Snapshot, wide: bool, numbers: Numbers) -> String {
         table.row(cells);
     }
     let mut text = if table.is_empty() {
-        "No packet has been counted yet.\n".to_owned()
+        "No packets counted.\n".to_owned()
     } else {
         table.render()
     };
     if let Some(flows) = &snapshot.flows {
         let [tcp, other] = [&flows.tcp, &flows.other].map(|half| count(half.full, numbers));
         text.push_str(&format!(
-            "Flows without room (flow-full): tcp {tcp}, other {other}\n"
+            "Flow table full (flow-full): tcp {tcp}, other {other}\n"
         ));
     }
     text

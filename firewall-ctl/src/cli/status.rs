@@ -21,7 +21,7 @@ const ATTENTION: usize = 6;
 /// Without a daemon, rates are taken over this time.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Show on one screen what is in force; exit code 1 unless it is what was asked for
+/// Show the state on one screen; exit code 1 if it is not as configured
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 

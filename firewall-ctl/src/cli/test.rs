@@ -32,33 +32,33 @@ use std::io::BufReader;
 const NEAR: usize = 3;
 const NEAR_VERBOSE: usize = 20;
 
-/// Say what a policy does with a packet, and why
+/// Show what a policy does with a packet, and why
 ///
-/// The packet is text: the protocol, SOURCE > DESTINATION with ports, then what else is to be said
-/// of it: flags (syn, ack, ...), an ICMP type, `ttl N`, `length N`, `vlan N`, `dscp N`, `fragment
-/// first|later`, `options`, `in zone ZONE`, `on INTERFACE`. Without flags, a TCP packet is a SYN.
+/// The packet is text: protocol, SOURCE > DESTINATION with ports, then options: TCP flags (syn,
+/// ack, ...), an ICMP type, `ttl N`, `length N`, `vlan N`, `dscp N`, `fragment first|later`,
+/// `options`, `in zone ZONE`, `on INTERFACE`. A TCP packet without flags is a SYN.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["packet", "hex", "pcap"])))]
 pub(super) struct Args {
-    /// The packet, in one argument
+    /// Packet, as one argument
     #[arg(value_name = "PACKET", allow_hyphen_values = true)]
     packet: Option<String>,
-    /// An Ethernet frame in hexadecimal digits
+    /// Ethernet frame in hexadecimal
     #[arg(long, value_name = "DIGITS")]
     hex: Option<String>,
-    /// A capture (pcap or pcapng): verdicts by rule
+    /// Capture file (pcap or pcapng); prints verdicts by rule
     #[arg(long, value_name = "FILE")]
     pcap: Option<String>,
-    /// The policy, a file or a directory; - for the standard input [default: the policy in force]
+    /// Policy file or directory; - reads standard input [default: the active policy]
     #[arg(short, long, value_name = "FILE")]
     file: Option<String>,
-    /// Zone of the interface that it comes in on
+    /// Zone of the ingress interface
     #[arg(long, value_name = "ZONE")]
     zone: Option<String>,
-    /// Ask the program in the kernel too; loads it without attaching it, and touches no counter
+    /// Run the kernel program too, without attaching it; counters do not change
     #[arg(long)]
     live: bool,
-    /// Fail unless this is the verdict, on every packet
+    /// Expected verdict; any other is a failure
     #[arg(long, value_name = "VERDICT")]
     expect: Option<Expected>,
 }
@@ -70,7 +70,7 @@ enum Expected {
     Pass,
     /// Dropped, with or without an answer
     Drop,
-    /// Dropped, and its sender is told
+    /// Dropped with an answer
     Reject,
 }
 
@@ -143,7 +143,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
             let earlier = packet.earlier(&case.compiled.policy).map_err(|name| {
                 Failure::new(
                     Exit::Config,
-                    format!("no rule of the policy asks for a live set `@{name}`"),
+                    format!("no rule of the policy matches a live set `@{name}`"),
                 )
             })?;
             case.one(&packet.frame(), &earlier)
@@ -158,7 +158,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
 fn frame_of_hex(text: &str) -> Result<Vec<u8>, Failure> {
     let wrong = |message: String| {
         Failure::new(Exit::Config, message)
-            .help("write two digits a byte, from the Ethernet header on: 020000000002 0200...")
+            .help("write two digits per byte, from the Ethernet header on: 020000000002 0200...")
     };
     let mut digits = Vec::new();
     for (at, c) in text.chars().enumerate() {
@@ -176,7 +176,7 @@ fn frame_of_hex(text: &str) -> Result<Vec<u8>, Failure> {
     }
     if digits.len() % 2 != 0 {
         return Err(wrong(format!(
-            "{} digits are half a byte too many",
+            "{} digits: one is missing or extra",
             digits.len()
         )));
     }
@@ -186,7 +186,7 @@ fn frame_of_hex(text: &str) -> Result<Vec<u8>, Failure> {
         .collect();
     if frame.len() < 14 {
         return Err(wrong(format!(
-            "an Ethernet frame has 14 bytes at least, not {}",
+            "an Ethernet frame has at least 14 bytes, not {}",
             frame.len()
         )));
     }
@@ -379,11 +379,8 @@ impl Case<'_> {
 
 /// The promise that the program in the kernel is the one that is tested here was broken.
 fn differs() -> Failure {
-    Failure::new(
-        Exit::Failed,
-        "the program in the kernel and the host build do not agree",
-    )
-    .help("this is a bug of the firewall: please report it with the policy and the packet")
+    Failure::new(Exit::Failed, "kernel program and host build disagree")
+        .help("this is a bug of the firewall: please report it with the policy and the packet")
 }
 
 fn place(rule: &Rule) -> String {

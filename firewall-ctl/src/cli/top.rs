@@ -20,28 +20,28 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Watch ports, rules, reasons and interfaces live
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The table to start with: ports, rules, reasons or interfaces
+    /// First table: ports, rules, reasons or interfaces
     #[arg(value_name = "WHAT", default_value = "ports")]
     tab: Tab,
-    /// Time between two readings: 1s, 500ms, 2m
+    /// Refresh interval: 1s, 500ms, 2m
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = interval::parse)]
     interval: Duration,
-    /// Lines of text instead of a full screen; without a terminal always so
+    /// Plain text instead of full screen; implied without a terminal
     #[arg(long)]
     plain: bool,
-    /// Stop after so many readings; implies --plain
+    /// Stop after this many refreshes; implies --plain
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// One reading; -o json gives it as JSON
+    /// Print one snapshot and exit; with -o json as JSON
     #[arg(long, conflicts_with = "count")]
     once: bool,
-    /// Show the totals of this interface only
+    /// Totals of one interface
     #[arg(long, value_name = "IF")]
     interface: Option<String>,
-    /// Bytes a second instead of bits
+    /// Bytes per second instead of bits
     #[arg(long)]
     bytes: bool,
-    /// Rows of each table in plain output
+    /// Rows per table in plain output
     #[arg(long, value_name = "N", default_value_t = 20)]
     rows: usize,
 }

@@ -8,10 +8,10 @@ use crate::failure::{Exit, Failure};
 use crate::view::SCHEMA;
 use serde::Serialize;
 
-/// Take the filter off interfaces; with the last one, every map and pin goes too
+/// Detach the filter from interfaces; with the last one, remove all maps and pins
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Interface to free; repeat it or separate by commas
+    /// Interface to detach from; repeatable or comma-separated
     #[arg(
         short,
         long = "interface",
@@ -52,7 +52,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     // A switch to turn everything off works whether a daemon runs or not.
     if matches!(Client::connect(&context.socket), Ok(Some(_))) {
         context.warn(&[
-            "a daemon is still running: its next apply, reload or restart filters again".to_owned(),
+            "a daemon is running: its next apply, reload or restart attaches the filter again"
+                .to_owned(),
         ]);
     }
     if context.format.is_text() {

@@ -7,7 +7,7 @@ use crate::view::SCHEMA;
 use firewall_common::abi::ABI_VERSION;
 use serde_json::json;
 
-/// Show the versions of this program, its maps and its JSON
+/// Show versions of the program, its maps and its JSON
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 

@@ -92,7 +92,7 @@ fn put_back(engine: &Engine, text: &str) -> Result<u64, String> {
     let mut count = 0;
     for (name, changes) in changes {
         let Some(set) = live.view().set(name) else {
-            warn!("the policy has no live set `{name}` any more: its entries are left out");
+            warn!("the policy no longer has the live set `{name}`: its entries are discarded");
             continue;
         };
         // One entry that would do harm keeps the others out of nothing.
@@ -103,7 +103,7 @@ fn put_back(engine: &Engine, text: &str) -> Result<u64, String> {
                 _ => None,
             };
             if let Some(refusal) = &refusal {
-                warn!("{name}: left out: {refusal}");
+                warn!("{name}: discarded: {refusal}");
             }
             refusal.is_none()
         });
@@ -235,7 +235,7 @@ impl Keeper {
         }
         let live = self.engine.live().map_err(|error| error.to_string())?;
         if live.refresh_self().map_err(|error| error.to_string())? {
-            info!("the addresses of this host have changed: @self is up to date");
+            info!("addresses of this host changed: @self updated");
         }
         Ok(())
     }

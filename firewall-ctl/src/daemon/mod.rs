@@ -90,7 +90,7 @@ async fn live(options: Options) -> Result<(), Failure> {
     let begin = Arc::clone(&options);
     let start = tokio::task::spawn_blocking(move || start(&begin))
         .await
-        .map_err(|error| Failure::new(Exit::Failed, format!("the start broke off: {error}")))??;
+        .map_err(|error| Failure::new(Exit::Failed, format!("startup failed: {error}")))??;
     let (handle, state) = State::new(&options, start)?;
     let state = tokio::spawn(state.run());
     let (keeper, kept) = keeper::start(&options)?;
@@ -112,15 +112,15 @@ async fn live(options: Options) -> Result<(), Failure> {
         .await
         .is_err()
     {
-        error!("the thread that keeps bans broke off");
+        error!("the ban keeper thread failed");
     }
     // A policy that is being applied comes to its end first: nothing is left half done.
     match ended(state).await {
         Some(observed) => info!(
             generation = observed.record.generation,
-            "the daemon ends and the filter stays on; take it off with: firewall-ctl unload --all"
+            "daemon stopped, the filter stays active; to remove it: firewall-ctl unload --all"
         ),
-        None => info!("the daemon ends; nothing is filtered"),
+        None => info!("daemon stopped; nothing is filtered"),
     }
     Ok(())
 }
@@ -129,7 +129,7 @@ async fn ended(state: tokio::task::JoinHandle<Option<Arc<Observed>>>) -> Option<
     match state.await {
         Ok(in_force) => in_force,
         Err(error) => {
-            error!("the state task broke off: {error}");
+            error!("the state task failed: {error}");
             None
         }
     }

@@ -37,7 +37,7 @@ impl Socket {
                 _ => Exit::Failed,
             };
             let help = match exit {
-                Exit::Privilege => "run with sudo: a daemon needs it for the kernel as well",
+                Exit::Privilege => "run with sudo: the daemon also needs it for the kernel",
                 _ => "name another place with --socket PATH",
             };
             Failure::new(exit, format!("cannot {what} {}: {error}", path.display())).help(help)

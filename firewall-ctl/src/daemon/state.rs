@@ -74,7 +74,7 @@ impl Handle {
             reply: None,
         };
         if self.messages.try_send(Message::Apply(job)).is_err() {
-            warn!("SIGHUP ignored: too many requests are waiting");
+            warn!("SIGHUP ignored: too many pending requests");
         }
     }
 
@@ -88,7 +88,7 @@ impl Handle {
         &self,
         message: impl FnOnce(oneshot::Sender<T>) -> Message,
     ) -> Result<T, Failure> {
-        let ended = || Failure::new(Exit::Unreachable, "the daemon is ending");
+        let ended = || Failure::new(Exit::Unreachable, "the daemon is shutting down");
         let (reply, answer) = oneshot::channel();
         self.messages
             .send(message(reply))
@@ -205,7 +205,7 @@ impl State {
         let joined = tokio::task::spawn_blocking(move || {
             threads.into_iter().for_each(|thread| {
                 if thread.join().is_err() {
-                    error!("a thread broke off");
+                    error!("a thread failed");
                 }
             });
         });
@@ -249,7 +249,7 @@ impl State {
     fn done(&mut self, done: Done) {
         match done.observed {
             Ok(observed) => self.observed = observed.map(Arc::new),
-            Err(error) => warn!("what is in force cannot be read: {error}"),
+            Err(error) => warn!("cannot read the active state: {error}"),
         }
         self.changed = done.at;
         // The thread ends only after this task.
@@ -276,7 +276,7 @@ impl State {
                 }
                 let failure = match &self.observed {
                     Some(observed) => failure.outcome(threads::stays(&observed.record)),
-                    None => failure.outcome("nothing applied; nothing is filtered"),
+                    None => failure.outcome("not applied; nothing is filtered"),
                 };
                 error!("{} of {} failed: {}", done.verb, done.path, failure.line());
                 Err(failure)
@@ -302,7 +302,7 @@ impl State {
             Ok(None) => {
                 self.unreadable = None;
                 if self.observed.take().is_some() {
-                    warn!("the filter was taken off by somebody else");
+                    warn!("another program removed the filter");
                     self.sampler.clear();
                 }
             }
@@ -330,9 +330,9 @@ impl State {
             return;
         }
         let why = if observed.record.clock_has_moved() {
-            "the clock was set: the policy is applied again, for its rules that expire"
+            "the clock was set: reapplying the policy for rules that expire"
         } else if observed.record.stations_have_changed() {
-            "an address of this host has changed: the policy is applied again, for its answers"
+            "an address of this host changed: reapplying the policy for its answers"
         } else {
             return;
         };

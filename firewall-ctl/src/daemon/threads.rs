@@ -103,8 +103,8 @@ fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Fa
             let in_force = record.map(|record| record.generation);
             if sent.change_of.is_some() && sent.change_of != in_force {
                 return Err(
-                    Failure::new(Exit::Failed, "the policy has changed in the meantime")
-                        .help("look at what is in force now, and repeat the command"),
+                    Failure::new(Exit::Failed, "the policy changed in the meantime")
+                        .help("check the active policy, then repeat the command"),
                 );
             }
             let base = record
@@ -215,8 +215,5 @@ pub(super) fn log_applied(policy: &str, applied: &Applied) {
 
 /// What holds after a failed change.
 pub(super) fn stays(record: &Record) -> String {
-    format!(
-        "nothing applied; generation {} stays active",
-        record.generation
-    )
+    format!("not applied; generation {} stays active", record.generation)
 }

@@ -95,20 +95,20 @@ pub(super) fn join(flows: Vec<Flow>, sockets: &[Socket]) -> Vec<Row> {
 /// By what a list is sorted.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
 pub(super) enum Sort {
-    /// The latest packet first
+    /// Latest packet first
     #[default]
     Idle,
-    /// First what the table forgets first
+    /// Earliest expiry first
     Left,
-    /// The most bytes first
+    /// Most bytes first
     Bytes,
     /// By protocol
     Proto,
     /// By state
     State,
-    /// By the address of the other side
+    /// By remote address
     Remote,
-    /// By the address of this side
+    /// By local address
     Local,
 }
 

@@ -10,42 +10,41 @@ use firewall_common::live::Prefix;
 use firewall_policy::prefixes::text as prefix_text;
 use std::time::Instant;
 
-/// Keep addresses out, at once, whatever the rules say
+/// Ban addresses now, before any rule
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct Args {
-    /// Addresses, prefixes or ranges; at the end perhaps `for 1h`
+    /// Addresses, prefixes or ranges, then optionally `for 1h`
     #[arg(value_name = "ADDRESS")]
     words: Vec<String>,
-    /// How long [default: for good]
+    /// Duration [default: unlimited]
     #[arg(long = "for", value_name = "TIME")]
     time: Option<String>,
-    /// More of them from a file, one a line; `-` is the standard input
+    /// File with one entry per line; - reads standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<String>,
-    /// Also what contains the address that you are connected from, and prefixes so short that they
-    /// are hardly meant
+    /// Override the guard: ban your own address or a very large prefix
     #[arg(long)]
     i_know: bool,
 }
 
-/// Let addresses in again that `ban` or a rule has kept out
+/// Remove bans made by `ban` or by a rule
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct UnbanArgs {
-    /// Addresses or prefixes, as they were banned
+    /// Addresses or prefixes, as banned
     #[arg(value_name = "ADDRESS", required_unless_present_any = ["file", "all"])]
     words: Vec<String>,
-    /// More of them from a file, one a line; `-` is the standard input
+    /// File with one entry per line; - reads standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<String>,
-    /// All that is banned
+    /// Remove all bans
     #[arg(long, conflicts_with_all = ["words", "file"])]
     all: bool,
 }
 
-/// List what is banned
+/// List bans
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct BansArgs {
-    /// Show so many; 0 for all [default: 50 in tables, all in JSON and YAML]
+    /// Maximum rows; 0 is unlimited [default: 50 in tables, unlimited in JSON and YAML]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 }
@@ -101,7 +100,7 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
         prefixes.extend(input::list(name, &input::read(name)?)?);
     }
     if prefixes.is_empty() {
-        return Err(Failure::new(Exit::Usage, "nothing says whom to ban")
+        return Err(Failure::new(Exit::Usage, "no address given")
             .help("name an address, or a file of them with -f"));
     }
     let live = open(context)?;
@@ -122,8 +121,8 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
     });
     let renewed = match changed.renewed {
         0 => String::new(),
-        1 if prefixes.len() == 1 => "; it was banned before".to_owned(),
-        count => format!("; {count} of them were banned before"),
+        1 if prefixes.len() == 1 => "; renewed".to_owned(),
+        count => format!("; {count} renewed"),
     };
     let mut text = format!("{who} banned {time}{renewed}");
     let exempt = prefixes
@@ -131,7 +130,7 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
         .filter(|prefix| live.view().is_exempt(prefix));
     for prefix in exempt.take(HELD) {
         text.push_str(&format!(
-            "\n{} is exempt by the policy: it is not kept out",
+            "\n{} is exempt by the policy: the ban has no effect",
             prefix_text(prefix)
         ));
     }
@@ -158,15 +157,15 @@ pub(in super::super) fn run_unban(args: &UnbanArgs, context: &Context) -> Result
         live.change(&set, &changes, &guard(false)).map_err(failed)?
     };
     let mut text = match (prefixes.as_slice(), changed.removed, changed.missing) {
-        ([one], 1, _) => format!("{} banned no more", prefix_text(one)),
+        ([one], 1, _) => format!("{} unbanned", prefix_text(one)),
         ([one], ..) => format!("{} was not banned", prefix_text(one)),
-        (_, removed, 0) => format!("{removed} banned no more"),
-        (_, removed, missing) => format!("{removed} banned no more; {missing} were not banned"),
+        (_, removed, 0) => format!("{removed} unbanned"),
+        (_, removed, missing) => format!("{removed} unbanned; {missing} were not banned"),
     };
     let held = still_held(live.view(), &set, &prefixes);
     for (prefix, by) in &held {
         text.push_str(&format!(
-            "\n{0} is kept out by {1}: firewall-ctl unban {1}",
+            "\n{0} is still banned by {1}: firewall-ctl unban {1}",
             prefix_text(prefix),
             prefix_text(by)
         ));
@@ -209,7 +208,7 @@ pub(in super::super) fn run_bans(args: &BansArgs, context: &Context) -> Result<E
     match view.refused() {
         0 => {}
         refused => text.push_str(&format!(
-            "{refused} times a rule wanted to ban and found no room\n"
+            "{refused} bans by rules failed: the table is full\n"
         )),
     }
     context.print(&text)?;

@@ -43,7 +43,7 @@ fn entry(text: &str) -> Result<Vec<Prefix>, Failure> {
 /// A time such as `1h`.
 fn duration(text: &str) -> Result<Duration, Failure> {
     seconds(text).map(Duration::from_secs).ok_or_else(|| {
-        Failure::new(Exit::Usage, format!("`{text}` is not a time"))
+        Failure::new(Exit::Usage, format!("`{text}` is not a duration"))
             .help("write 30s, 10m, 1h or 7d; at most 365d")
     })
 }
@@ -101,8 +101,9 @@ pub(super) fn feed(
         match words.as_slice() {
             ["add", entry] => Ok((parse(entry).map_err(said)?, Some(default))),
             ["add", entry, time] => {
-                let seconds = seconds(time)
-                    .ok_or_else(|| format!("`{time}` is not a time: write 30s, 10m, 1h or 7d"))?;
+                let seconds = seconds(time).ok_or_else(|| {
+                    format!("`{time}` is not a duration: write 30s, 10m, 1h or 7d")
+                })?;
                 let time = Some(Duration::from_secs(seconds));
                 Ok((parse(entry).map_err(said)?, Some(time)))
             }
@@ -146,7 +147,7 @@ fn lines<T>(
         return Ok(found);
     }
     if more > 0 {
-        mistakes.push(format!("{name}: {more} more lines are wrong"));
+        mistakes.push(format!("{name}: {more} more invalid lines"));
     }
     Err(Failure::new(Exit::Config, mistakes.join("\n")).outcome("nothing was changed"))
 }

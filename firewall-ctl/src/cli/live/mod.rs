@@ -47,7 +47,7 @@ fn find(view: &LiveView, name: &str) -> Result<LiveRecord, Failure> {
         known.push(crate::engine::BANNED_NAME);
         Failure::new(
             Exit::Failed,
-            format!("the policy in force has no live set `{name}`"),
+            format!("the active policy has no live set `{name}`"),
         )
         .help(format!(
             "live sets: {}; others are changed in the policy, or made live with `live: true`",

@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure};
 use clap::Subcommand;
 use std::time::{Duration, Instant};
 
-/// Look at and change the live sets of the policy in force
+/// Show and change live sets of the active policy
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct Args {
     #[command(subcommand)]
@@ -18,73 +18,73 @@ pub(in super::super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List the sets, or the entries of one
+    /// List sets, or the entries of one
     List {
-        /// The set; `banned` is what is banned
+        /// Set name; `banned` holds the bans
         #[arg(value_name = "SET")]
         name: Option<String>,
-        /// Show so many entries; 0 for all [default: 50 in tables, all in JSON and YAML]
+        /// Maximum entries; 0 is unlimited [default: 50 in tables, unlimited in JSON and YAML]
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
     /// Add addresses, prefixes or ranges
     Add {
-        /// The set
+        /// Set name
         #[arg(value_name = "SET")]
         name: String,
-        /// What to add; at the end perhaps `for 1h`
+        /// Entries, then optionally `for 1h`
         #[arg(value_name = "ADDRESS", required = true)]
         words: Vec<String>,
-        /// How long [default: the set's `timeout`, or for good]
+        /// Duration [default: the set's `timeout`, or unlimited]
         #[arg(long = "for", value_name = "TIME")]
         time: Option<String>,
-        /// Also what `ban` would refuse, if the set is `banned`
+        /// Override the guard of `banned`
         #[arg(long)]
         i_know: bool,
     },
-    /// Remove addresses or prefixes, as they were added
+    /// Remove addresses or prefixes, as added
     Del {
-        /// The set
+        /// Set name
         #[arg(value_name = "SET")]
         name: String,
-        /// What to remove
+        /// Entries to remove
         #[arg(value_name = "ADDRESS", required = true)]
         words: Vec<String>,
     },
-    /// Add the lines of a file: an address, a prefix or a range each
+    /// Add entries from a file: one address, prefix or range per line
     Load {
-        /// The set
+        /// Set name
         #[arg(value_name = "SET")]
         name: String,
-        /// The file; `-` is the standard input
+        /// File; - reads standard input
         #[arg(value_name = "FILE")]
         file: String,
-        /// How long [default: the set's `timeout`, or for good]
+        /// Duration [default: the set's `timeout`, or unlimited]
         #[arg(long = "for", value_name = "TIME")]
         time: Option<String>,
-        /// Put the file in the place of what commands have added before: packets meet the former
-        /// entries or the new ones, never some of both
+        /// Replace all entries added by commands: a packet sees the old entries or the new ones,
+        /// never a mix
         #[arg(long)]
         atomic: bool,
-        /// Also what `ban` would refuse, if the set is `banned`
+        /// Override the guard of `banned`
         #[arg(long)]
         i_know: bool,
     },
-    /// Follow the lines of a feed: `add PREFIX`, `add PREFIX 1h`, `del PREFIX`
+    /// Follow a feed of lines: `add PREFIX`, `add PREFIX 1h`, `del PREFIX`
     Feed {
-        /// The set
+        /// Set name
         #[arg(value_name = "SET")]
         name: String,
-        /// The file; `-` is the standard input
+        /// File; - reads standard input
         #[arg(value_name = "FILE", default_value = "-")]
         file: String,
-        /// Also what `ban` would refuse, if the set is `banned`
+        /// Override the guard of `banned`
         #[arg(long)]
         i_know: bool,
     },
-    /// Remove everything that commands have added
+    /// Remove all entries added by commands
     Clear {
-        /// The set
+        /// Set name
         #[arg(value_name = "SET")]
         name: String,
     },
@@ -121,7 +121,7 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
         } => {
             let (prefixes, time) = input::words(words, time.as_deref())?;
             if prefixes.is_empty() {
-                return Err(Failure::new(Exit::Usage, "nothing says what to add"));
+                return Err(Failure::new(Exit::Usage, "no entry given"));
             }
             change(context, (name, *i_know), start, |timeout| {
                 let time = time.or(timeout);

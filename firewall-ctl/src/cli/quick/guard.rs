@@ -54,9 +54,9 @@ pub(super) fn check(before: &PolicyReport, text: &str, context: &Context) -> Res
     if new.policy.zones.iter().any(lost) {
         return Err(Failure::new(
             Exit::Refused,
-            format!("this would keep out the connection that you work over ({packet})"),
+            format!("this would cut your own connection ({packet})"),
         )
-        .help("allow your address first, or add --i-know if there is another way in")
+        .help("allow your address first, or add --i-know if you have other access")
         .outcome("nothing changed"));
     }
     Ok(())
@@ -66,9 +66,9 @@ pub(super) fn check(before: &PolicyReport, text: &str, context: &Context) -> Res
 fn unclear(why: &str) -> Failure {
     Failure::new(
         Exit::Refused,
-        format!("nobody can say whether this keeps out the connection that you work over: {why}"),
+        format!("cannot tell whether this cuts your own connection: {why}"),
     )
-    .help("run it as a user who may read that, or add --i-know if there is another way in")
+    .help("run it as a user with permission to read that, or add --i-know if you have other access")
     .outcome("nothing changed")
 }
 

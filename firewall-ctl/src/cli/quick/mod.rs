@@ -30,15 +30,15 @@ pub(super) struct Args {
     /// 5000-5010/udp, a service such as ssh, or any
     #[arg(value_name = "WORDS", required = true)]
     words: Vec<String>,
-    /// Also what would keep out the connection that you work over
+    /// Override the guard: allow a change that cuts your own connection
     #[arg(long)]
     i_know: bool,
 }
 
-/// Take back what allow, deny or limit has added
+/// Delete a rule added by allow, deny or limit
 #[derive(Debug, clap::Args)]
 pub(super) struct DeleteArgs {
-    /// The rule's name, or its number in `get rules`
+    /// Rule name, or its number in `get rules`
     #[arg(value_name = "NAME|NUMBER")]
     rule: String,
     /// Also if it keeps out the connection that you work over
@@ -139,7 +139,7 @@ pub(super) fn delete(args: &DeleteArgs, context: &Context) -> Result<Exit, Failu
                 rule.name, rule.place
             ),
         )
-        .help("take it out there, then: firewall-ctl reload"));
+        .help("remove it there, then: firewall-ctl reload"));
     };
     let (runtime, _) = bundle::runtime(&policy.text);
     let written = runtime.unwrap_or_default().lines().nth(line - 1);
@@ -228,7 +228,7 @@ fn zone_of(interface: &str, client: &Client) -> Result<Option<String>, Failure> 
         return Ok(Some(view.zone.clone()));
     }
     let what = match view.zone.as_str() {
-        "" => format!("rules tell interfaces apart by their zones, and {interface} has none"),
+        "" => format!("rules select interfaces by zone, and {interface} has none"),
         zone => format!("the zone `{zone}` of {interface} has {} too", names(others)),
     };
     Err(Failure::new(Exit::Refused, what).help(format!(

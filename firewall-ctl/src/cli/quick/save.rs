@@ -14,7 +14,7 @@ use firewall_policy::fmt::canonical;
 use firewall_policy::rule::{Place, Policy};
 use std::path::Path;
 
-/// Write what allow, deny and limit have added into the policy
+/// Write rules added by allow, deny and limit into the policy
 ///
 /// The rules go before those of the file, because the first match wins; of a directory into its
 /// firewall.yaml. The file is written in its canonical form, with its comments.
@@ -38,13 +38,13 @@ pub(in super::super) fn run(_args: &Args, context: &Context) -> Result<Exit, Fai
     let (runtime, in_force) = bundle::runtime(&policy.text);
     let rules = rule_lines(runtime);
     if rules.is_empty() {
-        context.say("no runtime rules: the policy is as it stands in its file")?;
+        context.say("no runtime rules: nothing to save")?;
         return Ok(Exit::Ok);
     }
     let refused = |text: String| Failure::new(Exit::Refused, text).outcome("nothing saved");
     if !Path::new(&policy.policy).is_absolute() && !Path::new(&policy.policy).exists() {
         return Err(refused(format!(
-            "the policy in force comes from {}, which is not there",
+            "the active policy comes from {}, which does not exist",
             policy.policy
         ))
         .help("write it to a file: firewall-ctl get policy > FILE"));
@@ -83,7 +83,7 @@ pub(in super::super) fn run(_args: &Args, context: &Context) -> Result<Exit, Fai
     if placeless(compile(&text)?.policy) != placeless(compile(&policy.text)?.policy) {
         return Err(Failure::new(
             Exit::Failed,
-            "the saved policy would mean something else",
+            "saving would change the meaning",
         )
         .help("this is a bug of the firewall: please report it with `firewall-ctl get policy`")
         .outcome("nothing saved"));
@@ -100,7 +100,7 @@ pub(in super::super) fn run(_args: &Args, context: &Context) -> Result<Exit, Fai
         n => format!("{n} runtime rules"),
     };
     report(
-        &format!("{what} saved to {target}, before its other rules"),
+        &format!("{what} saved to {target}, before other rules"),
         &applied,
         context,
     )

@@ -88,7 +88,7 @@ impl Wish {
                     let text = value.as_deref().unwrap_or_default();
                     let Some(seconds) = prefixes::seconds(text) else {
                         return Err(usage(
-                            format!("`{text}` is not a time"),
+                            format!("`{text}` is not a duration"),
                             "write for 30s, for 20m, for 2h or for 7d; at most 365d",
                         ));
                     };
@@ -98,7 +98,7 @@ impl Wish {
                 "in" => {
                     return Err(usage(
                         "`in` is not a word of this verb",
-                        "every rule is for what comes in; an interface is named with `on eth0`",
+                        "all rules are for ingress; name an interface with `on eth0`",
                     ));
                 }
                 other => {
@@ -110,7 +110,7 @@ impl Wish {
             };
             let Some(value) = value else {
                 return Err(usage(
-                    format!("nothing stands behind `{key}`"),
+                    format!("`{key}` needs a value"),
                     "the words are WHAT [from SRC] [to DST] [on IF] [rate N/s] [for 20m] [name N] [comment ...]",
                 ));
             };
@@ -205,7 +205,7 @@ impl Wish {
             (Does::Deny, Some(_)) => {
                 return Err(usage(
                     "`deny` has no rate",
-                    "`limit` lets in what is within a rate and drops the rest: limit WHAT rate 10/s",
+                    "`limit` passes packets within a rate and drops the rest: limit WHAT rate 10/s",
                 ));
             }
         }

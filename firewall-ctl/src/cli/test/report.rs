@@ -132,11 +132,11 @@ pub(super) fn text(report: &Report, wide: bool) -> String {
         None => text.push_str(&format!("{verdict}  {}: {}\n", report.reason, report.text)),
     }
     if report.audit && report.verdict == Verdict::DROP.name() {
-        text.push_str("AUDIT: the policy passes it all the same, and counts what it would drop\n");
+        text.push_str("AUDIT: the packet passes; the drop is only counted\n");
     }
     match &report.answer {
         Some(answer) => text.push_str(&format!("Answered with {}.\n", answer.what)),
-        None if rejected => text.push_str("Not answered: nobody may answer such a packet.\n"),
+        None if rejected => text.push_str("No answer: such packets must not be answered.\n"),
         None => {}
     }
     if let Some(live) = &report.live {
@@ -150,9 +150,7 @@ pub(super) fn text(report: &Report, wide: bool) -> String {
             live.reason
         ));
         if live.flow_full {
-            text.push_str(
-                "The flow of what this host has sent before found no room in the table.\n",
-            );
+            text.push_str("The flow of the earlier packet found no room in the table.\n");
         }
     }
     for rule in &report.counted {
@@ -171,7 +169,7 @@ pub(super) fn text(report: &Report, wide: bool) -> String {
         ));
     }
     if !report.near_misses.is_empty() {
-        text.push_str("\nRules before that failed on one field only:\n");
+        text.push_str("\nEarlier rules that failed on one field:\n");
         let mut table = Table::new(&["RULE", "ACTION", "THE PACKET'S", "THE RULE", "PLACE"]);
         for near in &report.near_misses {
             table.row([
@@ -219,12 +217,12 @@ pub(super) fn capture_text(report: &CaptureReport, context: &Context) -> String 
     text.push_str(&format!("{} frames", report.frames));
     if report.cut > 0 {
         text.push_str(&format!(
-            ", {} of them cut short by the capture and filled up with zeros",
+            ", {} truncated by the capture and padded with zeros",
             report.cut
         ));
     }
     if report.differing == Some(0) {
-        text.push_str("; the program in the kernel says the same");
+        text.push_str("; the kernel program agrees");
     }
     text.push_str(".\n");
     text

@@ -47,7 +47,7 @@ fn a_table_of_flows_that_is_too_small_wants_attention() {
     let mut report = StatusReport::of(&snapshot());
     report.add_flows(table(92_000, 0));
     assert_eq!(report.state, State::Degraded);
-    assert!(screen(&report).contains("! the table of flows is 80 % full for TCP"));
+    assert!(screen(&report).contains("! the flow table is 80 % full for TCP"));
     let mut losing = snapshot();
     losing.flows = Some(FlowLosses {
         tcp: HalfLosses {

@@ -54,7 +54,7 @@ fn nothing(state: &State) -> String {
     match state.tab {
         Tab::Ports => " No TCP or UDP packet has been counted yet.",
         Tab::Rules => " The policy has no rules.",
-        Tab::Reasons => " No packet has been counted yet.",
+        Tab::Reasons => " No packets counted.",
         Tab::Interfaces => " No interface is filtered.",
     }
     .to_owned()
