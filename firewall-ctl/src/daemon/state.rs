@@ -276,7 +276,7 @@ impl State {
                 }
                 let failure = match &self.observed {
                     Some(observed) => failure.outcome(threads::stays(&observed.record)),
-                    None => failure.outcome("not applied; nothing is filtered"),
+                    None => failure.outcome("nothing applied; nothing is filtered"),
                 };
                 error!("{} of {} failed: {}", done.verb, done.path, failure.line());
                 Err(failure)
