@@ -10,8 +10,8 @@ mod synthetic;
 
 use anyhow::{Result, bail};
 use clap::Parser;
+use firewall_api::view::Snapshot;
 use firewall_ctl::tui::{self, Event, State, Tab, TopOptions, plain};
-use firewall_ctl::view::Snapshot;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use std::io::stdout;

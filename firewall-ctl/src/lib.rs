@@ -1,22 +1,15 @@
-//! Daemon and command line of the XDP firewall.
+//! The command line and the live view `top` of the XDP firewall.
 //!
 //! ```text
-//! cli, daemon, api, tui ─► engine ─► kernel (aya, the only unsafe code)
-//!                 └─► view (Snapshot) ◄─ sampler ◄─ engine::Counters
+//! cli ─► tui, client, firewall_daemon, firewall_engine ─► firewall_api
 //! ```
 //!
-//! Imports go from left to right only.
+//! Imports go from left to right only; `tui` reads `firewall_api`'s snapshots and nothing else of the
+//! firewall's state.
 
-pub mod api;
+#![forbid(unsafe_code)]
+
 pub mod capture;
 pub mod cli;
-pub mod daemon;
-pub mod engine;
-pub mod failure;
-pub mod format;
-pub mod kernel;
-pub mod policy_file;
-pub mod probe;
-pub mod sampler;
+pub mod client;
 pub mod tui;
-pub mod view;

@@ -1,5 +1,7 @@
 //! `firewall-ctl`: see [`firewall_ctl::cli`].
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -2,8 +2,8 @@
 //! block of README.md, the other top-level documents and docs/ is one that the program takes, and
 //! the README's tables of verbs and exit codes are complete.
 
+use firewall_api::failure::Exit;
 use firewall_ctl::cli;
-use firewall_ctl::failure::Exit;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {

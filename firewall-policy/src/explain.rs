@@ -8,9 +8,9 @@ use crate::host::{self, Memory};
 use crate::packet_text::{Ingress, Kind, PacketText, flag_words, icmp_words};
 use crate::range::RangeSet;
 use crate::rule::{DEFAULT_ROUTE, Policy, Rule, glob};
-use crate::services;
 use crate::tables::Tables;
 use crate::validate::words;
+use crate::well_known_ports;
 use firewall_common::abi::tunnels;
 use firewall_common::field::Field;
 use firewall_common::flows::{self, state_field};
@@ -314,7 +314,7 @@ fn found(policy: &Policy, key: &PacketKey, missed: Missed) -> String {
     let value = match field {
         Field::Proto => words::name(words::PROTOCOLS, value).map_or(value.to_string(), Into::into),
         Field::SourcePort | Field::DestinationPort => {
-            match services::name(text.proto(), value as u16) {
+            match well_known_ports::name(text.proto(), value as u16) {
                 Some(service) => format!("{value} ({service})"),
                 None => value.to_string(),
             }

@@ -30,11 +30,11 @@ pub mod prefixes;
 pub mod range;
 pub mod rule;
 pub mod schema;
-pub mod services;
 pub mod source;
 mod space;
 pub mod tables;
 pub mod time;
+pub mod well_known_ports;
 pub mod worst;
 
 mod ast;

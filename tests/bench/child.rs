@@ -5,7 +5,7 @@
 //! process had that started it: this one is small.
 
 use anyhow::{Context, Result, ensure};
-use firewall_ctl::kernel::bench::wait_measured;
+use firewall_engine::kernel::bench::wait_measured;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::process::{Command, ExitCode, Output, Stdio};

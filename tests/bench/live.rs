@@ -14,7 +14,7 @@ use crate::peers::{self, Missing};
 use crate::stop;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
-use firewall_ctl::kernel::bench::{Attachment, Bed, Subject};
+use firewall_engine::kernel::bench::{Attachment, Bed, Subject};
 use firewall_tests::netns::{INTERFACE, Namespace, Pair};
 use std::fs::File;
 use std::os::unix::fs::FileExt;

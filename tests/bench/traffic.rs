@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
-use firewall_ctl::kernel::bench::{HEADER, Header};
+use firewall_engine::kernel::bench::{HEADER, Header};
 use firewall_tests::frames::{self, Frame, Ipv4};
 
 /// TCP.

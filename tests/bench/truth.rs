@@ -6,7 +6,7 @@ use crate::traffic::Traffic;
 use anyhow::{Result, bail, ensure};
 use firewall_common::pipeline::NO_RULE;
 use firewall_common::verdict::{Action, Verdict};
-use firewall_ctl::kernel::program::Loaded;
+use firewall_engine::kernel::program::Loaded;
 use firewall_policy::rule::Policy;
 use firewall_policy::tables::Tables;
 use firewall_policy::{host, oracle};

@@ -4,6 +4,8 @@
 //! Everything that it makes on the machine has a name with the prefix `fwt-` and is removed by a
 //! `Drop`, so also when a test fails.
 
+#![forbid(unsafe_code)]
+
 use anyhow::Context as _;
 
 pub mod clock;

@@ -8,7 +8,7 @@ use firewall_common::field::Field;
 use firewall_common::key::PacketKey;
 use firewall_common::pipeline::NO_RULE;
 use firewall_common::verdict::{Action, Verdict};
-use firewall_ctl::kernel::program::Loaded;
+use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::{LimitError, compile};
 use firewall_policy::rule::Policy;
 use firewall_policy::tables::Tables;

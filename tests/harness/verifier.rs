@@ -5,7 +5,7 @@
 
 use crate::features;
 use anyhow::{Context, Result};
-use firewall_ctl::kernel::verify::{Verified, verify};
+use firewall_engine::kernel::verify::{Verified, verify};
 use firewall_policy::tables::Tables;
 use std::path::{Path, PathBuf};
 

@@ -6,7 +6,7 @@
 
 use firewall_common::reason::Reason;
 use firewall_common::verdict::Verdict;
-use firewall_ctl::kernel::program::Loaded;
+use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::compile;
 use firewall_policy::host;
 use firewall_policy::tables::Tables;

@@ -2,8 +2,8 @@
 //! own under policies of every kind, run as they are and folded.
 
 use firewall_common::abi::InterfaceEntry;
-use firewall_ctl::kernel::fold::judge;
-use firewall_ctl::kernel::program::Loaded;
+use firewall_engine::kernel::fold::judge;
+use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::compile;
 use firewall_tests::frames::{self, Taste};
 use firewall_tests::number;

@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use firewall_common::reason::Reason;
-use firewall_ctl::kernel::program::Loaded;
+use firewall_engine::kernel::program::Loaded;
 use firewall_policy::host::Memory;
 use firewall_policy::tables::Tables;
 use firewall_tests::evasion::{POLICY_FOLLOW, sequences};

@@ -5,7 +5,7 @@
 
 use firewall_common::abi::{INTERFACE_TABLE, InterfaceEntry, addr_form};
 use firewall_common::verdict::Verdict;
-use firewall_ctl::kernel::program::Loaded;
+use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::compile;
 use firewall_policy::range::RangeSet;
 use firewall_policy::rule::AddrSet;

@@ -11,7 +11,7 @@ use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::reason::Reason;
 use firewall_common::verdict::Verdict;
-use firewall_ctl::kernel::program::Loaded;
+use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::compile;
 use firewall_policy::host::{Memory, decide_after};
 use firewall_policy::oracle::{Allowances, evaluate_at};

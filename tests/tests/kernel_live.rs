@@ -6,8 +6,8 @@
 use firewall_common::live::{Added, BANNED, BANS, Prefix};
 use firewall_common::reason::Reason;
 use firewall_common::verdict::Verdict;
-use firewall_ctl::kernel::live::{LiveTable, Origin};
-use firewall_ctl::kernel::program::Loaded;
+use firewall_engine::kernel::live::{LiveTable, Origin};
+use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::compile;
 use firewall_policy::prefixes::{prefix_v4, prefix_v6};
 use firewall_tests::frames::{Frame, Ipv4, ethernet, ipv6, udp};

@@ -10,7 +10,7 @@ use firewall_common::key::PacketKey;
 use firewall_common::log::{EVENTS, name_hash};
 use firewall_common::region::Region;
 use firewall_common::verdict::Action;
-use firewall_ctl::kernel::program::Loaded;
+use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::compile;
 use firewall_policy::host::{Memory, decide_after};
 use firewall_policy::limit::Rate;

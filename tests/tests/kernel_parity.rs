@@ -8,7 +8,7 @@ use firewall_common::abi::{Counter, InterfaceEntry, interface_hash};
 use firewall_common::field::Field;
 use firewall_common::pipeline::{NO_PORT, NO_RULE};
 use firewall_common::reason::Reason;
-use firewall_ctl::kernel::program::Loaded;
+use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::compile;
 use firewall_policy::host;
 use firewall_policy::rule::Policy;

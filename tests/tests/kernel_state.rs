@@ -8,8 +8,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use firewall_common::verdict::Verdict;
-use firewall_ctl::kernel::flows::{FlowState, FlowTable, now};
-use firewall_ctl::kernel::program::Loaded;
+use firewall_engine::kernel::flows::{FlowState, FlowTable, now};
+use firewall_engine::kernel::program::Loaded;
 use firewall_policy::host::{Memory, decide_after, record};
 use firewall_tests::fuzz::{Case, Connections, Event, connection_frame, hex};
 use firewall_tests::netns::Namespace;
@@ -273,7 +273,7 @@ fn a_flood_takes_no_connection_away() {
     let settled = |table: &FlowTable| {
         let flows = table.list();
         let settled =
-            |flow: &&firewall_ctl::kernel::flows::Flow| flow.state == FlowState::Established;
+            |flow: &&firewall_engine::kernel::flows::Flow| flow.state == FlowState::Established;
         flows
             .iter()
             .filter(settled)

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use firewall_common::reason::Reason;
-use firewall_ctl::kernel::program::Loaded;
+use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::compile;
 use firewall_tests::frames::{Frame, Ipv4, checksum, ethernet, ipv6, tagged};
 use firewall_tests::netns::Namespace;

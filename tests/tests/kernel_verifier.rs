@@ -23,7 +23,7 @@ fn every_feature_is_within_the_bar_and_as_the_table_says() {
         2
     );
     let above = Row {
-        verified: firewall_ctl::kernel::verify::Verified {
+        verified: firewall_engine::kernel::verify::Verified {
             instructions: verifier::MOST_INSTRUCTIONS + 1,
             ..rows[0].verified.clone()
         },

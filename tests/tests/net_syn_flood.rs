@@ -6,7 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use firewall_ctl::kernel::bench::{Bed, HEADER, Header};
+use firewall_engine::kernel::bench::{Bed, HEADER, Header};
 use firewall_tests::ctl::Ctl;
 use firewall_tests::frames::{self, checksum};
 use firewall_tests::netns::{INSIDE_V4, INTERFACE, OUTSIDE_V4, Pair};

@@ -36,7 +36,15 @@ const BORDERS: &[Border] = &[
     Border {
         below: "firewall-policy/",
         except: &[],
-        words: &["aya", "tokio", "rustix", "std::process", "unsafe"],
+        words: &[
+            "aya",
+            "tokio",
+            "rustix",
+            "std::process",
+            "unsafe",
+            "firewall_api",
+            "firewall_engine",
+        ],
         reason: "firewall-policy knows no kernel, no runtime, and no unsafe",
     },
     Border {
@@ -58,44 +66,112 @@ const BORDERS: &[Border] = &[
         reason: "the oracle must not know what it is there to check",
     },
     Border {
-        below: "firewall-ctl/",
-        except: &["firewall-ctl/src/kernel/"],
-        words: &["unsafe"],
-        reason: "only firewall-ctl/src/kernel may use unsafe",
-    },
-    Border {
-        below: "firewall-ctl/",
-        // The test asks the kernel what is left, past our own code.
-        except: &[
-            "firewall-ctl/src/kernel/",
-            "firewall-ctl/tests/kernel_engine/",
-        ],
-        words: &["aya", "aya_log", "aya_obj"],
-        reason: "only firewall-ctl/src/kernel may use aya",
-    },
-    Border {
-        below: "firewall-ctl/src/kernel/",
+        below: "firewall-api/",
         except: &[],
         words: &[
-            "crate::api",
-            "crate::cli",
-            "crate::daemon",
-            "crate::tui",
+            "firewall_engine",
+            "firewall_daemon",
+            "firewall_ctl",
+            "aya",
+            "libc",
+            "nix",
+            "rustix",
+            "tokio",
+            "std::fs",
+            "std::net",
+            "std::os",
+            "std::env",
+            "std::thread",
+            "unsafe",
+        ],
+        reason: "firewall-api is documents: no kernel, no input or output, nothing above it",
+    },
+    Border {
+        below: "firewall-engine/",
+        except: &[],
+        words: &["firewall_daemon", "firewall_ctl", "tokio"],
+        reason: "the engine knows nothing above it",
+    },
+    Border {
+        below: "firewall-engine/",
+        except: &["firewall-engine/src/kernel/"],
+        words: &["unsafe"],
+        reason: "only firewall-engine/src/kernel may use unsafe",
+    },
+    Border {
+        below: "firewall-engine/",
+        // The test asks the kernel what is left, past our own code.
+        except: &[
+            "firewall-engine/src/kernel/",
+            "firewall-engine/tests/kernel_engine/",
+        ],
+        words: &["aya", "aya_log", "aya_obj"],
+        reason: "only firewall-engine/src/kernel may use aya",
+    },
+    Border {
+        below: "firewall-engine/src/kernel/",
+        except: &[],
+        words: &[
             "crate::engine",
+            "crate::probe",
+            "crate::sampler",
+            "crate::policy_file",
+            "firewall_api",
         ],
         reason: "the kernel layer knows nothing above it",
     },
     Border {
-        below: "firewall-ctl/src/engine/",
+        below: "firewall-engine/src/engine/",
         except: &[],
-        words: &["crate::api", "crate::cli", "crate::daemon", "crate::tui"],
-        reason: "the engine knows nothing above it",
+        words: &["crate::probe", "crate::sampler", "crate::policy_file"],
+        reason: "the engine is below what reads with it",
+    },
+    Border {
+        below: "firewall-daemon/",
+        except: &[],
+        words: &["firewall_ctl", "aya", "libc", "nix", "rustix", "unsafe"],
+        reason: "the daemon asks the engine, and knows no command line",
+    },
+    Border {
+        below: "firewall-ctl/",
+        except: &[],
+        words: &[
+            "aya", "aya_log", "aya_obj", "libc", "nix", "rustix", "unsafe",
+        ],
+        reason: "only firewall-engine makes system calls",
     },
     Border {
         below: "firewall-ctl/src/tui/",
-        except: &[],
-        words: &["crate::engine", "crate::kernel"],
+        // It asks for what only the operating system knows of a terminal.
+        except: &["firewall-ctl/src/tui/terminal.rs"],
+        words: &[
+            "firewall_engine",
+            "firewall_daemon",
+            "crate::client",
+            "crate::cli",
+        ],
         reason: "the terminal interface reads snapshots only",
+    },
+    Border {
+        below: "firewall-ctl/src/client.rs",
+        except: &[],
+        words: &[
+            "firewall_engine",
+            "firewall_daemon",
+            "crate::cli",
+            "crate::tui",
+        ],
+        reason: "the client knows documents and HTTP",
+    },
+    Border {
+        below: "firewall-daemon/src/server.rs",
+        except: &[],
+        words: &[
+            "firewall_engine::engine",
+            "firewall_engine::kernel",
+            "crate::state",
+        ],
+        reason: "the server knows HTTP and documents; what the calls do is behind a trait",
     },
     Border {
         below: "xtask/",
@@ -103,6 +179,9 @@ const BORDERS: &[Border] = &[
         words: &[
             "firewall_common",
             "firewall_policy",
+            "firewall_api",
+            "firewall_engine",
+            "firewall_daemon",
             "firewall_ctl",
             "unsafe",
         ],
@@ -122,6 +201,18 @@ const BORDERS: &[Border] = &[
     },
 ];
 
+/// Roots of the crates that forbid unsafe code: nothing in them can switch that off.
+const SAFE: &[&str] = &[
+    "firewall-policy/src/lib.rs",
+    "firewall-api/src/lib.rs",
+    "firewall-daemon/src/lib.rs",
+    "firewall-ctl/src/lib.rs",
+    "firewall-ctl/src/main.rs",
+    "fuzz/src/lib.rs",
+    "tests/harness/lib.rs",
+    "xtask/src/main.rs",
+];
+
 /// Every offence, as `file:line: what`.
 pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let mut offences = Vec::new();
@@ -129,6 +220,9 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
         "firewall-common",
         "firewall-ebpf",
         "firewall-policy",
+        "firewall-api",
+        "firewall-engine",
+        "firewall-daemon",
         "firewall-ctl",
         "xtask",
         "tests",
@@ -181,6 +275,10 @@ fn check_file(name: &str, text: &str) -> Vec<String> {
         ));
     }
     let code = code_lines(text);
+    let forbids = |line: &String| line.trim() == "#![forbid(unsafe_code)]";
+    if SAFE.contains(&name) && !code.iter().any(forbids) {
+        offences.push(format!("{name}:1: `#![forbid(unsafe_code)]` is missing"));
+    }
     for border in BORDERS {
         let inside = name.starts_with(border.below);
         if !inside || border.except.iter().any(|part| name.starts_with(part)) {
@@ -269,11 +367,19 @@ mod tests {
             "{found:?}"
         );
         assert_eq!(
-            offences("firewall-ctl/src/daemon/mod.rs", "use aya::Ebpf;\n").len(),
+            offences("firewall-daemon/src/state.rs", "use aya::Ebpf;\n").len(),
             1
         );
         assert_eq!(
-            offences("firewall-ctl/src/view.rs", "unsafe { f() }\n").len(),
+            offences("firewall-api/src/view.rs", "unsafe { f() }\n").len(),
+            1
+        );
+        assert_eq!(
+            offences("firewall-engine/src/engine/mod.rs", "unsafe { f() }\n").len(),
+            1
+        );
+        assert_eq!(
+            offences("firewall-ctl/src/cli/top.rs", "use rustix::fs;\n").len(),
             1
         );
         assert_eq!(
@@ -281,7 +387,7 @@ mod tests {
             1
         );
         assert_eq!(
-            offences("xtask/src/x.rs", "use firewall_ctl::view;\n").len(),
+            offences("xtask/src/x.rs", "use firewall_api::view;\n").len(),
             1
         );
     }
@@ -296,11 +402,48 @@ mod tests {
     fn the_kernel_layer_may_use_aya() {
         assert!(
             offences(
-                "firewall-ctl/src/kernel/maps.rs",
+                "firewall-engine/src/kernel/maps.rs",
                 "use aya::Ebpf; unsafe {}\n"
             )
             .is_empty()
         );
+    }
+
+    #[test]
+    fn crates_without_unsafe_code_say_so() {
+        let found = offences("firewall-api/src/lib.rs", "pub mod view;\n");
+        assert!(found[0].contains("forbid(unsafe_code)"), "{found:?}");
+        let code = "#![forbid(unsafe_code)]\npub mod view;\n";
+        assert!(offences("firewall-api/src/lib.rs", code).is_empty());
+    }
+
+    #[test]
+    fn imports_go_one_way() {
+        for (file, import) in [
+            (
+                "firewall-api/src/report.rs",
+                "firewall_engine::engine::Record",
+            ),
+            ("firewall-engine/src/probe.rs", "firewall_daemon::Options"),
+            (
+                "firewall-engine/src/kernel/live.rs",
+                "crate::engine::Record",
+            ),
+            (
+                "firewall-daemon/src/state.rs",
+                "firewall_ctl::client::Client",
+            ),
+            (
+                "firewall-ctl/src/tui/run.rs",
+                "firewall_engine::probe::Probe",
+            ),
+        ] {
+            assert_eq!(
+                offences(file, &format!("use {import};\n")).len(),
+                1,
+                "{file}"
+            );
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! One file per command. Nothing here is imported by the other crates, and nothing of theirs is
 //! imported here: xtask must compile before anything else does.
 
+#![forbid(unsafe_code)]
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -33,7 +33,7 @@ impl Workspace {
         })
     }
 
-    /// The finished eBPF object, which `firewall-ctl/build.rs` embeds.
+    /// The finished eBPF object, which `firewall-engine/build.rs` embeds.
     pub(crate) fn bpf_object(&self) -> PathBuf {
         self.target.join("bpf/firewall-ebpf.o")
     }

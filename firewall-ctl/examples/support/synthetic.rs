@@ -3,7 +3,7 @@
 //!
 //! Included by path from the example `top_synthetic` and from the tests of `top`.
 
-use firewall_ctl::view::{
+use firewall_api::view::{
     Count, Flow, GenerationView, HISTORY, InterfaceView, OtherPorts, PortView, Rate, ReasonView,
     RuleView, SCHEMA, Snapshot, Status,
 };

@@ -2,12 +2,12 @@
 
 use super::context::Context;
 use super::help::after;
-use crate::api::ApplyRequest;
-use crate::api::client::Client;
-use crate::api::report::ApplyReport;
-use crate::failure::{Exit, Failure};
-use crate::policy_file::PolicyFile;
-use crate::sampler::mode_name;
+use crate::client::Client;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::report::ApplyReport;
+use firewall_api::request::ApplyRequest;
+use firewall_api::view::mode_name;
+use firewall_engine::policy_file::PolicyFile;
 
 /// Apply a policy through the running daemon, atomically
 #[derive(Debug, clap::Args)]

@@ -4,11 +4,11 @@ use super::context::Context;
 use super::help::after;
 use super::policy;
 use super::table::Table;
-use crate::engine::{Compiled, Engine};
-use crate::failure::{Exit, Failure};
-use crate::format::{bytes, duration};
-use crate::policy_file::PolicyFile;
-use crate::view::SCHEMA;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::format::{bytes, duration};
+use firewall_api::view::SCHEMA;
+use firewall_engine::engine::{Compiled, Engine};
+use firewall_engine::policy_file::PolicyFile;
 use firewall_policy::diag::Diagnostics;
 use firewall_policy::limit::Per;
 use firewall_policy::lint::lint;
@@ -91,7 +91,7 @@ fn check(name: &str, args: &Args, context: &Context) -> Result<Checked, Failure>
         let engine = Engine::new(&context.root);
         let verified = engine
             .verify(&shown, &text, &compiled)
-            .map_err(|error| Failure::engine(&error, context.color_errors))?;
+            .map_err(|error| error.failure(context.color_errors))?;
         Some(verified)
     } else {
         None

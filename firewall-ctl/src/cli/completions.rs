@@ -2,8 +2,8 @@
 
 use super::context::Context;
 use super::help::after;
-use crate::failure::{Exit, Failure};
 use clap_complete::Shell;
+use firewall_api::failure::{Exit, Failure};
 
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]

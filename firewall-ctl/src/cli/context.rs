@@ -3,10 +3,10 @@
 //! [`Globals`] is what was typed; [`Context`] is what it means here.
 
 use super::output::Format;
-use crate::api::ErrorReport;
-use crate::failure::Failure;
-use crate::format::Numbers;
 use clap::ValueEnum;
+use firewall_api::failure::Failure;
+use firewall_api::format::Numbers;
+use firewall_api::request::ErrorReport;
 use firewall_policy::diag::Diagnostics;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ pub(super) struct Globals {
     /// Directory of pinned BPF objects
     #[arg(
         long, global = true, hide_short_help = true, value_name = "PATH", env = "FIREWALL_ROOT",
-        hide_env_values = true, default_value = crate::engine::DEFAULT_ROOT
+        hide_env_values = true, default_value = firewall_engine::engine::DEFAULT_ROOT
     )]
     root: PathBuf,
 }

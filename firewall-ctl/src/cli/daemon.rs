@@ -3,8 +3,8 @@
 use super::context::Context;
 use super::help::after;
 use super::load::AttachMode;
-use crate::daemon::{self, Options};
-use crate::failure::{Exit, Failure};
+use firewall_api::failure::{Exit, Failure};
+use firewall_daemon::Options;
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
@@ -57,14 +57,14 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    if args.file == crate::policy_file::STDIN {
+    if args.file == firewall_engine::policy_file::STDIN {
         return Err(Failure::new(
             Exit::Usage,
             "a daemon rereads its policy: name a file",
         ));
     }
     log_to_standard_error(context);
-    daemon::run(Options {
+    firewall_daemon::run(Options {
         interfaces: args.interfaces.clone(),
         policy: args.file.clone(),
         mode: args.mode.map(Into::into),
@@ -81,7 +81,7 @@ fn log_to_standard_error(context: &Context) {
     let level = match (context.quiet, context.verbose) {
         (true, _) => "warn",
         (false, 0) => "info",
-        (false, 1) => "firewall_ctl=debug,info",
+        (false, 1) => "firewall_ctl=debug,firewall_daemon=debug,firewall_engine=debug,info",
         (false, _) => "trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));

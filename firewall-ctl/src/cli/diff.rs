@@ -3,8 +3,8 @@
 use super::context::Context;
 use super::help::after;
 use super::policy;
-use crate::failure::{Exit, Failure};
-use crate::view::SCHEMA;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::view::SCHEMA;
 use firewall_common::verdict::Verdict;
 use firewall_policy::diff::{Decided, Difference, Region, diff};
 use firewall_policy::rule::Policy;

@@ -5,9 +5,9 @@ use super::context::Context;
 use super::help::after;
 use super::policy;
 use super::table::Table;
-use crate::engine::{Compiled, Engine};
-use crate::failure::{Exit, Failure};
-use crate::view::SCHEMA;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::view::SCHEMA;
+use firewall_engine::engine::{Compiled, Engine};
 use firewall_policy::evasion;
 use serde::Serialize;
 use std::time::Instant;
@@ -51,7 +51,7 @@ pub(super) fn help() -> String {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let engine = Engine::new(&context.root);
-    let failed = |error| Failure::engine(&error, context.color_errors);
+    let failed = |error: firewall_engine::engine::EngineError| error.failure(context.color_errors);
     let checks = engine
         .health(&args.interface)
         .map_err(failed)?
@@ -83,7 +83,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
 }
 
 /// Runs the evasion table in every zone that an interface of the policy can have.
-fn selftest(engine: &Engine, compiled: &Compiled) -> Result<Selftest, crate::engine::EngineError> {
+fn selftest(
+    engine: &Engine,
+    compiled: &Compiled,
+) -> Result<Selftest, firewall_engine::engine::EngineError> {
     let started = Instant::now();
     let policy = &compiled.policy;
     let mut zones: Vec<u32> = policy.interfaces.iter().map(|entry| entry.zone).collect();

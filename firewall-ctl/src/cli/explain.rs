@@ -2,9 +2,9 @@
 
 use super::context::Context;
 use super::help::after;
-use crate::api::report::governed_by;
-use crate::failure::{Exit, Failure};
-use crate::view::SCHEMA;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::report::governed_by;
+use firewall_api::view::SCHEMA;
 use firewall_common::reason::Reason;
 use firewall_policy::diag::codes::{self, Code};
 use serde_json::json;

@@ -9,11 +9,11 @@ use self::rows::{Row, Sort, Summary, View, join, sort, text};
 use super::context::Context;
 use super::help::after;
 use super::network::Network;
-use crate::engine::Engine;
-use crate::failure::{Exit, Failure};
-use crate::kernel::flows::{Ends, FlowTable, proto_name};
-use crate::view::SCHEMA;
 use clap::ValueEnum;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::view::SCHEMA;
+use firewall_engine::engine::Engine;
+use firewall_engine::kernel::flows::{Ends, FlowTable, proto_name};
 use serde::Serialize;
 
 /// Rows of the table, if not asked for otherwise.
@@ -105,7 +105,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let engine = Engine::new(&context.root);
     let table = engine
         .flows()
-        .map_err(|error| Failure::engine(&error, context.color_errors))?
+        .map_err(|error| error.failure(context.color_errors))?
         .ok_or_else(|| {
             Failure::new(
                 Exit::Failed,
@@ -114,7 +114,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         })?;
     let sockets = engine
         .sockets()
-        .map_err(|error| Failure::engine(&error, context.color_errors))?;
+        .map_err(|error| error.failure(context.color_errors))?;
     let mut rows = join(table.list(), &sockets);
     rows.retain(|row| fits(args, &row.ends));
     match args.what {

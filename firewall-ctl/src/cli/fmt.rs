@@ -3,8 +3,8 @@
 use super::context::Context;
 use super::help::after;
 use super::policy;
-use crate::failure::{Exit, Failure};
-use crate::policy_file::{PolicyFile, STDIN};
+use firewall_api::failure::{Exit, Failure};
+use firewall_engine::policy_file::{PolicyFile, STDIN};
 use firewall_policy::bundle::parts;
 use firewall_policy::fmt::canonical;
 use std::path::Path;

@@ -7,12 +7,12 @@ use super::policy;
 use super::source::Source;
 use super::stats::action;
 use super::table::{Table, shorten};
-use crate::api::report::{ReasonsReport, RulesReport};
-use crate::failure::{Exit, Failure};
-use crate::format::{Numbers, count};
-use crate::sampler::mode_name;
-use crate::view::{InterfaceView, RuleView, SCHEMA};
 use clap::ValueEnum;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::format::{Numbers, count};
+use firewall_api::report::{ReasonsReport, RulesReport};
+use firewall_api::view::mode_name;
+use firewall_api::view::{InterfaceView, RuleView, SCHEMA};
 use firewall_policy::time;
 use serde_json::json;
 

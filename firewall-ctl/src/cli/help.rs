@@ -1,6 +1,6 @@
 //! The end of every `--help`: examples to copy, and the exit codes that the verb can end with.
 
-use crate::failure::Exit;
+use firewall_api::failure::Exit;
 
 /// Examples and exit codes as text.
 pub(super) fn after(examples: &[&str; 3], codes: &[Exit]) -> String {

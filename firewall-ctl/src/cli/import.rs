@@ -3,10 +3,10 @@
 use super::context::Context;
 use super::help::after;
 use super::policy;
-use crate::failure::{Exit, Failure};
-use crate::policy_file::{PolicyFile, STDIN};
-use crate::view::SCHEMA;
 use clap::ValueEnum;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::view::SCHEMA;
+use firewall_engine::policy_file::{PolicyFile, STDIN};
 use firewall_policy::import::{self, Effect, ImportError, Imported, LeftOut, Options};
 use serde::Serialize;
 use std::io::{self, Read};

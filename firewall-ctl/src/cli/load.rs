@@ -3,12 +3,12 @@
 use super::apply::show;
 use super::context::Context;
 use super::help::after;
-use crate::api::client::Client;
-use crate::api::report::ApplyReport;
-use crate::engine::{Engine, Request};
-use crate::failure::{Exit, Failure};
-use crate::policy_file::PolicyFile;
+use crate::client::Client;
 use clap::ValueEnum;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::report::ApplyReport;
+use firewall_engine::engine::{Engine, Request};
+use firewall_engine::policy_file::PolicyFile;
 use firewall_policy::rule::Mode;
 
 /// Load a policy without a daemon; it stays active until `unload` or a reboot
@@ -89,7 +89,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     }
     let mut engine = Engine::new(&context.root);
     if let Ok(Some(observed)) = engine.observe() {
-        Failure::would_lose_runtime_rules(&observed.record, &file.text, args.discard_runtime)
+        observed
+            .record
+            .keep_runtime_rules(&file.text, args.discard_runtime)
             .map_err(|failure| nothing_loaded(failure, context))?;
     }
     let name = file.name.clone();
@@ -103,7 +105,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     };
     let applied = engine
         .apply(&request)
-        .map_err(|error| nothing_loaded(Failure::engine(&error, context.color_errors), context))?;
+        .map_err(|error| nothing_loaded(error.failure(context.color_errors), context))?;
     show(&ApplyReport::new(&name, applied), context)
 }
 

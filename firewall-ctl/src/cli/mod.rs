@@ -39,9 +39,9 @@ mod top;
 mod unload;
 mod version;
 
-use crate::failure::{Exit, Failure};
 use clap::{CommandFactory, Parser, Subcommand};
 use context::{Context, Globals};
+use firewall_api::failure::{Exit, Failure};
 use help::after;
 use std::process::ExitCode;
 

@@ -6,15 +6,15 @@
 use super::context::Context;
 use super::help::after;
 use super::network::Network;
-use crate::engine::{Engine, Log};
-use crate::failure::{Exit, Failure};
-use crate::format::count as number;
-use crate::kernel::events::{EventRing, clock_offset};
-use crate::view::SCHEMA;
 use clap::ValueEnum;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::format::count as number;
+use firewall_api::view::SCHEMA;
 use firewall_common::field::Field;
 use firewall_common::log::{EVENTS, name_hash};
 use firewall_common::verdict::Action;
+use firewall_engine::engine::{Engine, Log};
+use firewall_engine::kernel::events::{EventRing, clock_offset};
 use firewall_policy::log::{Event, Reader};
 use firewall_policy::packet_text::{Ingress, PacketText};
 use firewall_policy::time;
@@ -107,7 +107,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let engine = Engine::new(&context.root);
     let open = || {
         let log = engine.log();
-        log.map_err(|error| Failure::engine(&error, context.color_errors))
+        log.map_err(|error| error.failure(context.color_errors))
     };
     let mut log = open()?;
     let ring = log.ring.take().ok_or_else(|| {

@@ -1,7 +1,7 @@
 //! Documents as JSON or YAML. The only place outside the policy reader that knows YAML.
 
-use crate::failure::{Exit, Failure};
 use clap::ValueEnum;
+use firewall_api::failure::{Exit, Failure};
 use serde::Serialize;
 
 /// How to write what is asked for.

@@ -2,10 +2,10 @@
 
 use super::context::Context;
 use super::source::{Source, nothing_loaded};
-use crate::api::report::PolicyReport;
-use crate::engine::{Compiled, Engine, Request};
-use crate::failure::Failure;
-use crate::policy_file::{PolicyFile, folder_of};
+use firewall_api::failure::Failure;
+use firewall_api::report::PolicyReport;
+use firewall_engine::engine::{Compiled, Engine, Observed, Request};
+use firewall_engine::policy_file::{PolicyFile, folder_of};
 
 /// Reads and compiles a policy file.
 pub(super) fn compile(name: &str, context: &Context) -> Result<Compiled, Failure> {
@@ -24,7 +24,7 @@ pub(super) fn compile_text(file: PolicyFile, context: &Context) -> Result<Compil
     };
     Engine::new(&context.root)
         .compile(&request)
-        .map_err(|error| Failure::engine(&error, context.color_errors))
+        .map_err(|error| error.failure(context.color_errors))
 }
 
 /// The policy in force, from the daemon or the pins.
@@ -33,7 +33,7 @@ pub(super) fn in_force(source: &Source) -> Result<PolicyReport, Failure> {
         Source::Daemon(client) => client.policy(),
         Source::Pins(pins) => pins
             .observed()
-            .map(PolicyReport::of)
+            .map(Observed::policy_report)
             .ok_or_else(nothing_loaded),
     }
 }

@@ -3,9 +3,9 @@
 use super::apply::show;
 use super::context::Context;
 use super::help::after;
-use crate::api::ReloadRequest;
-use crate::api::client::Client;
-use crate::failure::{Exit, Failure};
+use crate::client::Client;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::request::ReloadRequest;
 
 /// Make the daemon reread its policy; on an error the old policy stays active
 #[derive(Debug, clap::Args)]

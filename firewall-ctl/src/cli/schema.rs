@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::help::after;
-use crate::failure::{Exit, Failure};
+use firewall_api::failure::{Exit, Failure};
 use firewall_policy::schema::schema;
 
 /// Print the JSON Schema of the policy language, for editors

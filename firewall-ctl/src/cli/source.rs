@@ -1,12 +1,12 @@
 //! Where reading verbs get their facts: from the daemon, or from the pinned maps when none runs.
 
 use super::context::Context;
-use crate::api::client::Client;
-use crate::engine::Observed;
-use crate::failure::{Exit, Failure};
-use crate::probe::Probe;
-use crate::sampler::{Facts, Sampler};
-use crate::view::Snapshot;
+use crate::client::Client;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::view::Snapshot;
+use firewall_engine::engine::Observed;
+use firewall_engine::probe::Probe;
+use firewall_engine::sampler::{Facts, Sampler};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -76,11 +76,7 @@ impl Source {
 
 impl Pins {
     fn read(&mut self) -> Result<(), Failure> {
-        match self
-            .probe
-            .read()
-            .map_err(|error| Failure::engine(&error, false))?
-        {
+        match self.probe.read().map_err(|error| error.failure(false))? {
             Some(reading) => {
                 self.sampler
                     .push(reading.counters, &reading.observed.record);

@@ -6,11 +6,11 @@ use super::interval;
 use super::output::Format;
 use super::source::Source;
 use super::table::{Table, shorten};
-use crate::failure::{Exit, Failure};
-use crate::format::{Numbers, bits, bytes, count, percent, rate};
-use crate::sampler::mode_name;
-use crate::view::{Flow, SCHEMA, Snapshot};
 use clap::ValueEnum;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::format::{Numbers, bits, bytes, count, percent, rate};
+use firewall_api::view::mode_name;
+use firewall_api::view::{Flow, SCHEMA, Snapshot};
 use serde_json::json;
 use std::time::Duration;
 

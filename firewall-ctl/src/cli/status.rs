@@ -4,12 +4,12 @@ use super::context::Context;
 use super::help::after;
 use super::source::Source;
 use super::table::Table;
-use crate::api::report::{FlowsUse, HalfUse, State, StatusReport};
-use crate::engine::Engine;
-use crate::failure::{Exit, Failure};
-use crate::format::{Numbers, ago, bits, bytes, count, duration, percent, rate};
-use crate::sampler::mode_name;
-use crate::view::InterfaceView;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::format::{Numbers, ago, bits, bytes, count, duration, percent, rate};
+use firewall_api::report::{FlowsUse, HalfUse, State, StatusReport};
+use firewall_api::view::InterfaceView;
+use firewall_api::view::mode_name;
+use firewall_engine::engine::Engine;
 use std::time::Duration;
 
 /// Interfaces on the screen; with the other lines they fit 24 lines.

@@ -12,10 +12,10 @@ use super::output::Format;
 use super::policy;
 
 use crate::capture::{Capture, CaptureError};
-use crate::engine::{Compiled, Engine};
-use crate::failure::{Exit, Failure};
-use crate::view::SCHEMA;
 use clap::ValueEnum;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::view::SCHEMA;
+use firewall_engine::engine::{Compiled, Engine};
 
 use firewall_common::pipeline::{NO_RULE, Outcome};
 use firewall_common::verdict::Action;
@@ -207,8 +207,8 @@ impl Case<'_> {
         &self.compiled.policy.rules[index]
     }
 
-    fn engine_failure(&self, error: &crate::engine::EngineError) -> Failure {
-        Failure::engine(error, self.context.color_errors)
+    fn engine_failure(&self, error: &firewall_engine::engine::EngineError) -> Failure {
+        error.failure(self.context.color_errors)
     }
 
     /// `earlier` has been before the frame comes.

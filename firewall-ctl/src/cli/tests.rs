@@ -5,14 +5,14 @@ mod flows;
 use super::context::When;
 use super::output::Format;
 use super::{Cli, doctor, get, stats, status};
-use crate::api::report::{ReasonsReport, RulesReport, State, StatusReport};
-use crate::failure::Exit;
-use crate::format::Numbers;
-use crate::view::{
+use clap::{CommandFactory, Parser};
+use firewall_api::failure::Exit;
+use firewall_api::format::Numbers;
+use firewall_api::report::{ReasonsReport, RulesReport, State, StatusReport};
+use firewall_api::view::{
     Count, Flow, GenerationView, InterfaceView, OtherPorts, PortView, Rate, ReasonView, RuleView,
     SCHEMA, Snapshot, Status,
 };
-use clap::{CommandFactory, Parser};
 use firewall_policy::rule::Mode;
 
 fn flow(packets: u64, pps: f64) -> Flow {

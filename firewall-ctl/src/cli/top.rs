@@ -5,9 +5,9 @@ use super::help::after;
 use super::interval;
 use super::output::Format;
 use super::source::Source;
-use crate::failure::{Exit, Failure};
 use crate::tui::{self, Tab, TopOptions};
-use crate::view::Snapshot;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::view::Snapshot;
 use std::io::stdout;
 use std::time::Duration;
 

@@ -2,10 +2,10 @@
 
 use super::context::Context;
 use super::help::after;
-use crate::api::client::Client;
-use crate::engine::Engine;
-use crate::failure::{Exit, Failure};
-use crate::view::SCHEMA;
+use crate::client::Client;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::view::SCHEMA;
+use firewall_engine::engine::Engine;
 use serde::Serialize;
 
 /// Detach the filter from interfaces; with the last one, remove all maps and pins
@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let wanted = (!args.all).then_some(args.interfaces.as_slice());
     let unloaded = engine
         .unload(wanted)
-        .map_err(|error| Failure::engine(&error, context.color_errors))?;
+        .map_err(|error| error.failure(context.color_errors))?;
     // A switch to turn everything off works whether a daemon runs or not.
     if matches!(Client::connect(&context.socket), Ok(Some(_))) {
         context.warn(&[

@@ -2,8 +2,8 @@
 
 use super::context::Context;
 use super::help::after;
-use crate::failure::{Exit, Failure};
-use crate::view::SCHEMA;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::view::SCHEMA;
 use firewall_common::abi::ABI_VERSION;
 use serde_json::json;
 

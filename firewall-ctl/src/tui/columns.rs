@@ -5,8 +5,8 @@
 //! them in the order of [`Column::drop`], so a narrow terminal loses the least needed ones first.
 
 use super::options::Tab;
-use crate::format::Numbers;
-use crate::view::Snapshot;
+use firewall_api::format::Numbers;
+use firewall_api::view::Snapshot;
 
 /// What a column shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! [`update`] and [`draw`] are pure: no clock, no file, no terminal; time arrives inside events.
-//! Only [`run`] and its `terminal` module touch the outside world. Reads [`crate::view::Snapshot`]
-//! and nothing else of the project's state; may not import `engine`, `kernel` or `daemon`.
+//! Only [`run`] and its `terminal` module touch the outside world. Reads [`firewall_api::view::Snapshot`]
+//! and nothing else of the project's state; may not import the engine (but
+//! for what `terminal` asks the operating system) or the daemon.
 
 mod columns;
 mod options;

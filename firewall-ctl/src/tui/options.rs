@@ -1,10 +1,10 @@
 //! What `top` was asked to show: the command line's choices and what the environment says about
 //! the terminal. Plain data; the command line fills it, everything in [`crate::tui`] reads it.
 //!
-//! Imports only [`crate::format`] and [`crate::view`].
+//! Imports only [`firewall_api::format`] and [`firewall_api::view`].
 
-use crate::format::Numbers;
-use crate::view::Snapshot;
+use firewall_api::format::Numbers;
+use firewall_api::view::Snapshot;
 use std::str::FromStr;
 use std::time::Duration;
 

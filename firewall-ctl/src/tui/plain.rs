@@ -8,9 +8,9 @@ use super::columns::{self, Column, Id};
 use super::options::{Tab, TopOptions};
 use super::rows::{self, Query, Row, Sort};
 use super::text::{clean, clock, cut, rates};
-use crate::format::{self, Numbers};
-use crate::view::Snapshot;
 use anyhow::Result;
+use firewall_api::format::{self, Numbers};
+use firewall_api::view::Snapshot;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Instant;
@@ -76,7 +76,7 @@ pub fn run(
     }
 }
 
-/// Writes one block, or with `json` the snapshot as JSON (schema [`crate::view::SCHEMA`]).
+/// Writes one block, or with `json` the snapshot as JSON (schema [`firewall_api::view::SCHEMA`]).
 ///
 /// # Errors
 /// `source` fails, or `out` cannot be written.

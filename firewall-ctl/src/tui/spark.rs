@@ -8,7 +8,7 @@
 //! flood must not be averaged away; seconds are grouped from the newest, so a peak wanders to the
 //! left without flickering.
 
-use crate::view::HISTORY;
+use firewall_api::view::HISTORY;
 
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const ASCII: [char; 7] = ['_', '.', ':', '-', '=', '+', '#'];

@@ -6,7 +6,7 @@
 use super::columns::{self, Column};
 use super::options::{Tab, TopOptions};
 use super::rows::{self, Query, Row, RowId, Sort};
-use crate::view::{InterfaceView, Snapshot};
+use firewall_api::view::{InterfaceView, Snapshot};
 use std::time::Duration;
 
 /// The application's state.

@@ -11,6 +11,7 @@
 //!
 //! Invariant: giving back is idempotent, and the hook is in place before the first mode changes.
 
+use firewall_engine::host;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
@@ -18,8 +19,6 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Stdout, stdout};
@@ -70,7 +69,7 @@ impl Guard {
     pub(super) fn suspend(&mut self) -> io::Result<()> {
         give_back()?;
         // TSTP, not STOP: where no shell could continue us, the kernel ignores it.
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP)?;
+        host::stop_process()?;
         // Another thread may be the one that takes the signal: let it stop us before going on.
         std::thread::sleep(SETTLE);
         take()?;
@@ -132,14 +131,7 @@ impl Keys {
             .terminal
             .as_ref()
             .map_or_else(|| stdin.as_fd(), AsFd::as_fd);
-        let mut wanted = [PollFd::from_borrowed_fd(input, PollFlags::IN)];
-        let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
-        match poll(&mut wanted, Some(&patience)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let lost = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-        Ok(!wanted[0].revents().intersects(lost))
+        host::wait_readable(input, patience)
     }
 }
 

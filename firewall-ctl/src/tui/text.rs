@@ -1,12 +1,12 @@
 //! Small text helpers that the screen and the plain output share. Pure; imports only
-//! [`crate::view`] and [`crate::format`].
+//! [`firewall_api::view`] and [`firewall_api::format`].
 //!
 //! Invariant: what comes out holds no control character, so no name or error message can move the
 //! cursor or change the terminal.
 
 use super::options::TopOptions;
-use crate::format;
-use crate::view::Rate;
+use firewall_api::format;
+use firewall_api::view::Rate;
 use firewall_policy::rule::Mode;
 use std::borrow::Cow;
 

@@ -8,7 +8,7 @@ use super::options::Tab;
 use super::render::body_rows;
 use super::rows::{Row, Sort};
 use super::state::State;
-use crate::view::Snapshot;
+use firewall_api::view::Snapshot;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use std::time::Duration;
 

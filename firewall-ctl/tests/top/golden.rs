@@ -3,7 +3,7 @@
 
 use super::synthetic::Synthetic;
 use super::{busy, drawn, give, idle, press, screen, state_of};
-use firewall_ctl::format::Numbers;
+use firewall_api::format::Numbers;
 use firewall_ctl::tui::{Event, State, Tab, TopOptions, update};
 use insta::assert_snapshot;
 use ratatui::style::{Color, Modifier};

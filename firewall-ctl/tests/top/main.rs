@@ -15,8 +15,8 @@ mod plain;
 mod synthetic;
 mod terminal;
 
+use firewall_api::view::Snapshot;
 use firewall_ctl::tui::{self, Event, Flow, State, TopOptions};
-use firewall_ctl::view::Snapshot;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};

@@ -2,9 +2,9 @@
 
 use super::idle;
 use super::synthetic::Synthetic;
-use firewall_ctl::format::Numbers;
+use firewall_api::format::Numbers;
+use firewall_api::view::Snapshot;
 use firewall_ctl::tui::{Tab, TopOptions, once, plain};
-use firewall_ctl::view::Snapshot;
 use insta::assert_snapshot;
 use std::io::{self, Write};
 use std::time::Duration;

@@ -5,8 +5,8 @@
 use super::flatten::Step;
 use super::packets::{Dim, Packets};
 use super::values::word;
-use crate::services;
 use crate::validate::words;
+use crate::well_known_ports;
 use firewall_common::verdict::Action;
 use std::collections::HashSet;
 
@@ -101,7 +101,7 @@ fn traffic(packets: &Packets) -> Option<String> {
     if !packets.is_any(dim) && ports.len() <= 3 {
         let named = ports.iter().map(|&(a, b)| {
             let service = u8::try_from(*first).ok().zip(u16::try_from(a).ok());
-            let service = service.and_then(|(proto, port)| services::name(proto, port));
+            let service = service.and_then(|(proto, port)| well_known_ports::name(proto, port));
             match service {
                 Some(name) if a == b => name.to_owned(),
                 _ if a == b => format!("{proto}-{a}"),

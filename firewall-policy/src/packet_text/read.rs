@@ -4,8 +4,8 @@
 use super::{Ingress, Kind, PacketText, SOURCE_PORT};
 use crate::ast::Span;
 use crate::diag::{Diagnostics, Severity, Sink, codes, show, suggest};
-use crate::services;
 use crate::validate::words;
+use crate::well_known_ports;
 use firewall_common::parse::fragment;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
@@ -214,7 +214,7 @@ fn endpoint<'t>(word: Word<'t>) -> Result<(IpAddr, Option<Word<'t>>), TextError>
 
 /// A port's number: digits, or the name of a service.
 fn port(word: Word<'_>) -> Result<u16, TextError> {
-    if let Some((port, _)) = services::find(word.text) {
+    if let Some((port, _)) = well_known_ports::find(word.text) {
         return Ok(port);
     }
     let digits = !word.text.is_empty() && word.text.bytes().all(|byte| byte.is_ascii_digit());
@@ -222,7 +222,7 @@ fn port(word: Word<'_>) -> Result<u16, TextError> {
         Ok(port) if digits => Ok(port),
         _ => Err(word.error(
             format!("`{}` is not a port", show(word.text)),
-            match suggest::nearest(word.text, services::names()) {
+            match suggest::nearest(word.text, well_known_ports::names()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "write a number from 0 to 65535, or the name of a service".into(),
             },

@@ -229,8 +229,8 @@ fn service(cx: &mut Cx<'_>, span: Span, text: &str, protos: Option<&[u8]>) -> Op
     if looks_numeric(text) || text.starts_with('-') || text.is_empty() {
         return None;
     }
-    let Some((port, uses)) = crate::services::find(text) else {
-        let near = suggest::nearest(text, crate::services::names());
+    let Some((port, uses)) = crate::well_known_ports::find(text) else {
+        let near = suggest::nearest(text, crate::well_known_ports::names());
         cx.sink
             .error(
                 &codes::UNKNOWN_SERVICE,

@@ -12,7 +12,7 @@ use crate::report::{Mark, Report};
 use crate::sets::{blocklist_v4, blocklist_v6};
 use crate::stop;
 use anyhow::{Context as _, Result, ensure};
-use firewall_ctl::kernel::bench::{Subject, pinned_memory};
+use firewall_engine::kernel::bench::{Subject, pinned_memory};
 use firewall_policy::classbench::Profile;
 use firewall_policy::rule::Policy;
 use firewall_tests::ctl::Ctl;

@@ -15,7 +15,7 @@ use anyhow::{Result, ensure};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::verdict::Action;
-use firewall_ctl::kernel::bench::{Bed, Subject};
+use firewall_engine::kernel::bench::{Bed, Subject};
 use firewall_policy::classbench::Profile;
 use firewall_policy::oracle;
 use firewall_policy::range::RangeSet;
@@ -46,7 +46,7 @@ fn ours(context: &Context, policy: &Policy, traffic: &Traffic) -> Result<Contend
         "the traffic holds headers that no rule drops"
     );
     let attachment = cable.attach(&Subject::ours(&loaded)?)?;
-    let dropped = |loaded: &firewall_ctl::kernel::program::Loaded| -> u64 {
+    let dropped = |loaded: &firewall_engine::kernel::program::Loaded| -> u64 {
         loaded.counters().rules.iter().map(|c| c.packets).sum()
     };
     let before = dropped(&loaded);

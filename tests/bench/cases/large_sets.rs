@@ -8,7 +8,7 @@ use crate::report::{Mark, Report};
 use crate::sets::{blocklist_v4, blocklist_v6, hits_v4, hits_v6};
 use crate::traffic::Traffic;
 use anyhow::{Result, ensure};
-use firewall_ctl::kernel::bench::Bed;
+use firewall_engine::kernel::bench::Bed;
 
 /// `XDP_DROP`.
 const DROP: u32 = 1;

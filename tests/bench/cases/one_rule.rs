@@ -9,7 +9,7 @@ use crate::report::{Mark, Report};
 use crate::sets::{drops, policy};
 use anyhow::{Result, ensure};
 use firewall_common::field::Field;
-use firewall_ctl::kernel::bench::{Bed, Subject};
+use firewall_engine::kernel::bench::{Bed, Subject};
 use firewall_policy::range::RangeSet;
 use firewall_policy::rule::Match;
 use firewall_tests::frames::{self, Ipv4};

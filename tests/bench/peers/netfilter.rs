@@ -8,7 +8,7 @@ use super::{Missing, find, run};
 use crate::live::{Cable, Contender};
 use crate::traffic::Traffic;
 use anyhow::{Context, Result};
-use firewall_ctl::kernel::bench::Bed;
+use firewall_engine::kernel::bench::Bed;
 use firewall_tests::netns::{INTERFACE, Namespace};
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -3,7 +3,7 @@
 
 use super::{find, run};
 use anyhow::Result;
-use firewall_ctl::kernel::bench::Subject;
+use firewall_engine::kernel::bench::Subject;
 use firewall_tests::netns::{INTERFACE, Pair};
 use std::path::PathBuf;
 

@@ -215,7 +215,7 @@ fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
         if message["reason"] == "build-script-executed"
             && message["package_id"]
                 .as_str()
-                .is_some_and(|id| id.contains("firewall-ctl"))
+                .is_some_and(|id| id.contains("firewall-engine"))
         {
             object = message["out_dir"].as_str().map(PathBuf::from);
         }
@@ -249,7 +249,7 @@ fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
     }
     Ok(Tests {
         programs,
-        object: object.context("cargo names no output folder of firewall-ctl")?,
+        object: object.context("cargo names no output folder of firewall-engine")?,
     })
 }
 

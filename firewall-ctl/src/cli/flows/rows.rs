@@ -2,10 +2,10 @@
 //! each connection once. Pure: text and JSON of made-up rows are tested here.
 
 use super::super::table::Table;
-use crate::format::{Numbers, bytes, count, duration};
-use crate::kernel::flows::{Ends, Flow, FlowState, proto_name};
-use crate::kernel::sockets::{Socket, SocketState};
 use clap::ValueEnum;
+use firewall_api::format::{Numbers, bytes, count, duration};
+use firewall_engine::kernel::flows::{Ends, Flow, FlowState, proto_name};
+use firewall_engine::kernel::sockets::{Socket, SocketState};
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
@@ -282,7 +282,7 @@ pub(super) fn text(rows: &[Row], all: usize, numbers: Numbers) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::sockets::Counts;
+    use firewall_engine::kernel::sockets::Counts;
 
     fn ends(proto: u8, remote: &str, port: u16) -> Ends {
         Ends {

@@ -4,9 +4,9 @@ use super::super::context::Context;
 use super::super::help::after;
 use super::show::Report as Entries;
 use super::{find, guard, input, open, report, view};
-use crate::engine::{BANNED_NAME, Change, LiveRecord, LiveView};
-use crate::failure::{Exit, Failure};
+use firewall_api::failure::{Exit, Failure};
 use firewall_common::live::Prefix;
+use firewall_engine::engine::{BANNED_NAME, Change, LiveRecord, LiveView};
 use firewall_policy::prefixes::text as prefix_text;
 use std::time::Instant;
 
@@ -111,13 +111,13 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
         .collect();
     let changed = live
         .change(&set, &changes, &guard(args.i_know))
-        .map_err(|error| Failure::engine(&error, context.color_errors))?;
+        .map_err(|error| error.failure(context.color_errors))?;
     let who = match prefixes.as_slice() {
         [one] => prefix_text(one),
         many => format!("{} addresses and prefixes", many.len()),
     };
     let time = time.map_or("for good".to_owned(), |time| {
-        format!("for {}", crate::format::duration(time.as_secs_f64()))
+        format!("for {}", firewall_api::format::duration(time.as_secs_f64()))
     });
     let renewed = match changed.renewed {
         0 => String::new(),
@@ -146,9 +146,9 @@ pub(in super::super) fn run_unban(args: &UnbanArgs, context: &Context) -> Result
     }
     let live = open(context)?;
     let set = find(live.view(), BANNED_NAME)?;
-    let failed = |error| Failure::engine(&error, context.color_errors);
+    let failed = |error: firewall_engine::engine::EngineError| error.failure(context.color_errors);
     let changed = if args.all {
-        crate::engine::Changed {
+        firewall_engine::engine::Changed {
             removed: live.clear(&set).map_err(failed)?,
             ..Default::default()
         }

@@ -3,9 +3,9 @@
 //! Invariant: an input with a mistake in it gives no changes at all, and every mistake is named with
 //! its place, up to [`SHOWN`] of them.
 
-use crate::engine::Change;
-use crate::failure::{Exit, Failure};
+use firewall_api::failure::{Exit, Failure};
 use firewall_common::live::Prefix;
+use firewall_engine::engine::Change;
 use firewall_policy::prefixes::{parse, seconds};
 use std::fs;
 use std::io::Read as _;
@@ -58,7 +58,7 @@ pub(super) fn read(name: &str) -> Result<String, Failure> {
         Failure::new(exit, format!("{name}: {error}"))
     };
     let mut bytes = Vec::new();
-    if name == crate::policy_file::STDIN {
+    if name == firewall_engine::policy_file::STDIN {
         std::io::stdin()
             .take(MOST + 1)
             .read_to_end(&mut bytes)

@@ -11,9 +11,9 @@ mod show;
 
 use super::context::Context;
 use super::ssh;
-use crate::engine::{Changed, Engine, Guard, Live, LiveRecord, LiveView};
-use crate::failure::{Exit, Failure};
-use crate::view::SCHEMA;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::view::SCHEMA;
+use firewall_engine::engine::{Changed, Engine, Guard, Live, LiveRecord, LiveView};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ use std::time::Instant;
 fn open(context: &Context) -> Result<Live, Failure> {
     Engine::new(&context.root)
         .live()
-        .map_err(|error| Failure::engine(&error, context.color_errors))
+        .map_err(|error| error.failure(context.color_errors))
 }
 
 /// What changes of this command are judged by.
@@ -36,7 +36,7 @@ fn guard(i_know: bool) -> Guard {
 fn view(context: &Context) -> Result<LiveView, Failure> {
     Engine::new(&context.root)
         .live_view()
-        .map_err(|error| Failure::engine(&error, context.color_errors))
+        .map_err(|error| error.failure(context.color_errors))
 }
 
 /// The set with a name.
@@ -44,7 +44,7 @@ fn find(view: &LiveView, name: &str) -> Result<LiveRecord, Failure> {
     let name = name.strip_prefix('@').unwrap_or(name);
     view.set(name).ok_or_else(|| {
         let mut known: Vec<&str> = view.sets().iter().map(|set| set.name.as_str()).collect();
-        known.push(crate::engine::BANNED_NAME);
+        known.push(firewall_engine::engine::BANNED_NAME);
         Failure::new(
             Exit::Failed,
             format!("the active policy has no live set `{name}`"),

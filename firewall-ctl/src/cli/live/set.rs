@@ -4,9 +4,9 @@ use super::super::context::Context;
 use super::super::help::after;
 use super::show::{Report as Entries, Sets};
 use super::{find, guard, input, open, report, view};
-use crate::engine::{Change, Changed};
-use crate::failure::{Exit, Failure};
 use clap::Subcommand;
+use firewall_api::failure::{Exit, Failure};
+use firewall_engine::engine::{Change, Changed};
 use std::time::{Duration, Instant};
 
 /// Show and change live sets of the active policy
@@ -110,7 +110,7 @@ pub(in super::super) fn help() -> String {
 
 pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let start = Instant::now();
-    let failed = |error| Failure::engine(&error, context.color_errors);
+    let failed = |error: firewall_engine::engine::EngineError| error.failure(context.color_errors);
     match &args.what {
         What::List { name, limit } => list(name.as_deref(), *limit, context)?,
         What::Add {
@@ -192,7 +192,7 @@ fn change(
     let changes = changes(set.timeout.map(Duration::from_secs))?;
     let changed = live
         .change(&set, &changes, &guard(i_know))
-        .map_err(|error| Failure::engine(&error, context.color_errors))?;
+        .map_err(|error| error.failure(context.color_errors))?;
     report(context, &set, changed, start, &text(&set.name, changed))
 }
 

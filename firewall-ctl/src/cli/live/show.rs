@@ -1,10 +1,10 @@
 //! Entries of sets, for people and for scripts.
 
 use super::super::table::Table;
-use crate::engine::{LiveRecord, LiveView};
-use crate::format::duration;
-use crate::kernel::live::Entry;
-use crate::view::SCHEMA;
+use firewall_api::format::duration;
+use firewall_api::view::SCHEMA;
+use firewall_engine::engine::{LiveRecord, LiveView};
+use firewall_engine::kernel::live::Entry;
 use firewall_policy::prefixes::text as prefix_text;
 use serde::Serialize;
 
@@ -91,7 +91,7 @@ struct SetView {
 
 impl Sets {
     pub(super) fn of(view: &LiveView) -> Self {
-        let banned = view.set(crate::engine::BANNED_NAME);
+        let banned = view.set(firewall_engine::engine::BANNED_NAME);
         let one = |set: &LiveRecord| SetView {
             name: set.name.clone(),
             entries: view.count(set),
@@ -122,7 +122,7 @@ impl Sets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::live::Origin;
+    use firewall_engine::kernel::live::Origin;
     use firewall_policy::prefixes::{prefix_v4, prefix_v6};
     use std::time::Duration;
 

@@ -4,12 +4,12 @@
 use super::super::context::Context;
 use super::super::policy;
 use super::super::ssh::{Connection, Unclear};
-use crate::api::report::PolicyReport;
-use crate::engine::{Compiled, Engine, LiveView, contains, prefix_of};
-use crate::failure::{Exit, Failure};
-use crate::policy_file::{PolicyFile, folder_of};
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::report::PolicyReport;
 use firewall_common::live::Prefix;
 use firewall_common::verdict::Verdict;
+use firewall_engine::engine::{Compiled, Engine, LiveView, contains, prefix_of};
+use firewall_engine::policy_file::{PolicyFile, folder_of};
 use firewall_policy::explain::{explain, zone_of};
 use firewall_policy::host::memory_of;
 use firewall_policy::packet_text;

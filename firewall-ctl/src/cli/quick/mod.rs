@@ -14,11 +14,11 @@ pub(super) use words::Does;
 
 use super::context::Context;
 use super::help::after;
-use crate::api::ApplyRequest;
-use crate::api::client::Client;
-use crate::api::report::{ApplyReport, PolicyReport};
-use crate::failure::{Exit, Failure};
-use crate::policy_file::folder_of;
+use crate::client::Client;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::report::{ApplyReport, PolicyReport};
+use firewall_api::request::ApplyRequest;
+use firewall_engine::policy_file::folder_of;
 use firewall_policy::bundle::{self, RUNTIME};
 use std::time::{SystemTime, UNIX_EPOCH};
 use words::Wish;

@@ -1,9 +1,9 @@
 //! The words of `allow`, `deny` and `limit`, as a rule of a policy. May not ask the kernel or the
 //! daemon: what a word means beyond its form, the reader of policies says.
 
-use crate::failure::{Exit, Failure};
+use firewall_api::failure::{Exit, Failure};
 use firewall_policy::fmt::canonical;
-use firewall_policy::{prefixes, services, time};
+use firewall_policy::{prefixes, time, well_known_ports};
 
 /// What a verb does with what its words say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,7 +132,7 @@ impl Wish {
         let mut name = does.verb().to_owned();
         if let Some((protocols, ports)) = &self.what {
             name.push_str(&format!("-{ports}"));
-            let service = services::find(ports).is_some();
+            let service = well_known_ports::find(ports).is_some();
             if let ([one], false) = (&protocols[..], service) {
                 name.push_str(&format!("-{one}"));
             }
@@ -284,7 +284,7 @@ fn ports(what: &str) -> Result<(Vec<&'static str>, String), Failure> {
             };
             (ports, vec![proto])
         }
-        None => match services::find(what) {
+        None => match well_known_ports::find(what) {
             Some((_, protocols)) => (what, all(&protocols)),
             None if what.starts_with(|c: char| c.is_ascii_digit()) => (what, vec!["tcp", "udp"]),
             None => return Err(usage(format!("`{what}` is not a port or a service"), HELP)),

@@ -4,7 +4,7 @@
 
 use super::super::context::Context;
 use super::super::table::{Table, shorten};
-use crate::format::count;
+use firewall_api::format::count;
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::parse::proto;

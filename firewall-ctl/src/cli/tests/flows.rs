@@ -2,9 +2,9 @@
 
 use super::super::stats;
 use super::{screen, snapshot};
-use crate::api::report::{FlowsUse, HalfUse, State, StatusReport};
-use crate::format::Numbers;
-use crate::view::{FlowLosses, HalfLosses};
+use firewall_api::format::Numbers;
+use firewall_api::report::{FlowsUse, HalfUse, State, StatusReport};
+use firewall_api::view::{FlowLosses, HalfLosses};
 
 /// A table of flows with so many in the half for TCP, and so many that found no room there.
 pub(super) fn table(tcp: usize, full: u64) -> FlowsUse {

@@ -9,7 +9,7 @@
 
 use super::super::options::Tab;
 use super::{Sort, by_words, len, row};
-use crate::view::Snapshot;
+use firewall_api::view::Snapshot;
 use std::cmp::Ordering;
 
 /// Rows that a table shows of a snapshot.

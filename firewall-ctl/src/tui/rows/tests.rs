@@ -1,7 +1,7 @@
 //! Tests of pages and filters, against sorting everything.
 
 use super::*;
-use crate::view::{SCHEMA, Status};
+use firewall_api::view::{SCHEMA, Status};
 
 /// Ports with few different values, so that there are many ties.
 fn snapshot(ports: u32) -> Snapshot {

@@ -4,8 +4,8 @@
 
 use super::super::packets::{Family, Values};
 use crate::range::RangeSet;
-use crate::services;
 use crate::validate::words;
+use crate::well_known_ports;
 
 /// A protocol by number or by the name of `/etc/protocols`.
 pub(in crate::import) fn protocol(text: &str) -> Option<u128> {
@@ -27,7 +27,7 @@ pub(in crate::import) fn ports(text: &str) -> Option<Values> {
         .split(',')
         .map(|part| match part.split_once([':', '-']) {
             // A name may have a dash of its own.
-            _ if services::find(part).is_some() => port(part).map(|port| (port, port)),
+            _ if well_known_ports::find(part).is_some() => port(part).map(|port| (port, port)),
             Some((first, last)) => {
                 let first = if first.is_empty() {
                     Some(0)
@@ -50,7 +50,7 @@ pub(in crate::import) fn ports(text: &str) -> Option<Values> {
 fn port(text: &str) -> Option<u128> {
     match text.parse::<u16>() {
         Ok(port) => Some(port.into()),
-        Err(_) => services::find(text).map(|(port, _)| port.into()),
+        Err(_) => well_known_ports::find(text).map(|(port, _)| port.into()),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::super::packets::Family;
 use super::super::{ImportError, local, words};
-use crate::services;
+use crate::well_known_ports;
 
 /// What a rule does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -159,7 +159,7 @@ impl Line {
                          give /etc/ufw/user.rules"
                     )
                 });
-            } else if let Some((port, protos)) = services::find(text) {
+            } else if let Some((port, protos)) = well_known_ports::find(text) {
                 *ports = Some(port.to_string());
                 if let ([6], None) = (&protos[..], &self.proto) {
                     self.proto = Some("tcp".into());

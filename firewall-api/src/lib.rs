@@ -1,0 +1,12 @@
+//! What one can ask of a firewall and what it answers, as plain data: the documents that the API
+//! sends and `-o json` prints, the exit codes, and the one form of an error.
+//!
+//! May import `firewall_common` and `firewall_policy`. Sees no kernel and does no I/O.
+
+#![forbid(unsafe_code)]
+
+pub mod failure;
+pub mod format;
+pub mod report;
+pub mod request;
+pub mod view;

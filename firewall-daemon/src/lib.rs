@@ -1,0 +1,216 @@
+//! `firewall-ctl daemon`: keeps a policy in force, counts, and answers on the control socket.
+//!
+//! ```text
+//! signals, server ─► Message ─► state (one task, owns everything)
+//!                                 ▲  │ jobs            ▲ readings
+//!                                 │  ▼                 │ once a second
+//!                                 engine thread      sampling thread
+//! ```
+//!
+//! The state task never waits for the kernel: policies are applied on a thread of their own, one
+//! after the other, and counters are read on another. May import
+//! `firewall_engine` and what is below it.
+//!
+//! Invariant: ending the daemon, in whatever way, changes nothing in the kernel.
+
+#![forbid(unsafe_code)]
+
+mod keeper;
+pub mod server;
+mod socket;
+mod state;
+mod threads;
+
+use firewall_api::failure::{Exit, Failure};
+use firewall_engine::engine::{Engine, Observed, Request};
+use firewall_engine::policy_file::PolicyFile;
+use firewall_policy::bundle;
+use firewall_policy::rule::Mode;
+use socket::Socket;
+use state::State;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+/// What the daemon was started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Interfaces to filter; empty: those that the policy names.
+    pub interfaces: Vec<String>,
+    /// The policy file, read at the start and at every reload.
+    pub policy: String,
+    /// Attach mode; `None`: the policy's.
+    pub mode: Option<Mode>,
+    /// Where to listen.
+    pub socket: PathBuf,
+    /// Folder of pins.
+    pub root: PathBuf,
+    /// Folder of what is to outlive the machine's next start.
+    pub state: PathBuf,
+    /// Write findings to the log with colour.
+    pub color: bool,
+}
+
+impl Options {
+    /// A request to put a policy in force as the daemon does it.
+    fn request(&self, file: PolicyFile) -> Request {
+        Request {
+            policy_path: file.name,
+            policy_text: file.text,
+            base: file.base,
+            interfaces: self.interfaces.clone(),
+            mode: self.mode,
+            replace: false,
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT, and leaves the filter on.
+///
+/// # Errors
+/// The reason why nothing could be put in force, if nothing is in force already; a socket that is
+/// taken (7) or cannot be made.
+pub fn run(options: Options) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
+    runtime.block_on(live(options))
+}
+
+async fn live(options: Options) -> Result<(), Failure> {
+    let (socket, listener) = Socket::listen(&options.socket)?;
+    let no_signals = |error: std::io::Error| {
+        Failure::new(Exit::Failed, format!("cannot watch for signals: {error}"))
+    };
+    let mut hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+
+    let options = Arc::new(options);
+    let begin = Arc::clone(&options);
+    let start = tokio::task::spawn_blocking(move || start(&begin))
+        .await
+        .map_err(|error| Failure::new(Exit::Failed, format!("startup failed: {error}")))??;
+    let (handle, state) = State::new(&options, start)?;
+    let state = tokio::spawn(state.run());
+    let (keeper, kept) = keeper::start(&options)?;
+    let server = tokio::spawn(server::serve(listener, handle.clone()));
+    info!(socket = %options.socket.display(), "listening");
+
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => handle.reload_in_background(),
+            _ = terminate.recv() => break info!("SIGTERM"),
+            _ = interrupt.recv() => break info!("SIGINT"),
+        }
+    }
+    server.abort();
+    drop(socket);
+    handle.end().await;
+    drop(keeper);
+    if tokio::task::spawn_blocking(move || kept.join())
+        .await
+        .is_err()
+    {
+        error!("the ban keeper thread failed");
+    }
+    // A policy that is being applied comes to its end first: nothing is left half done.
+    match ended(state).await {
+        Some(observed) => info!(
+            generation = observed.record.generation,
+            "daemon stopped, the filter stays active; to remove it: firewall-ctl unload --all"
+        ),
+        None => info!("daemon stopped; nothing is filtered"),
+    }
+    Ok(())
+}
+
+async fn ended(state: tokio::task::JoinHandle<Option<Arc<Observed>>>) -> Option<Arc<Observed>> {
+    match state.await {
+        Ok(in_force) => in_force,
+        Err(error) => {
+            error!("the state task failed: {error}");
+            None
+        }
+    }
+}
+
+/// What the daemon begins with.
+struct Start {
+    engine: Engine,
+    observed: Option<Arc<Observed>>,
+    last_error: Option<String>,
+}
+
+/// Adopts what is in force and applies the policy file. A policy that cannot be applied is no
+/// reason to end while another one protects the host.
+fn start(options: &Options) -> Result<Start, Failure> {
+    let mut engine = Engine::new(&options.root);
+    let before = match engine.observe() {
+        Ok(observed) => observed,
+        Err(error) => {
+            // Applying decides: it takes over or rebuilds what it can, or fails.
+            warn!(
+                "what is pinned under {} cannot be adopted: {error}",
+                options.root.display()
+            );
+            None
+        }
+    };
+    if let Some(observed) = &before {
+        let record = &observed.record;
+        info!(
+            generation = record.generation,
+            policy = record.policy_path,
+            "adopted"
+        );
+    }
+    let applied = PolicyFile::read(&options.policy).and_then(|mut file| {
+        // Runtime rules end with their generation or by a command, not by the daemon's restart.
+        if let Some(observed) = &before
+            && let (Some(rules), _) = bundle::runtime(&observed.record.policy_text)
+        {
+            file.text = bundle::with_runtime(Some(rules), &file.text);
+        }
+        let request = options.request(file);
+        engine
+            .apply(&request)
+            .map_err(|error| error.failure(options.color))
+    });
+    let last_error = match applied {
+        Ok(applied) => {
+            if before.is_none() {
+                keeper::restore(options, &engine);
+            }
+            threads::log_applied(&options.policy, &applied);
+            None
+        }
+        Err(failure) => {
+            let Some(observed) = &before else {
+                return Err(failure.outcome("nothing loaded"));
+            };
+            let outcome = threads::stays(&observed.record);
+            error!(
+                "{}",
+                failure
+                    .clone()
+                    .outcome(outcome)
+                    .to_text(options.color)
+                    .trim_end()
+            );
+            Some(state::last_error("start", &options.policy, &failure))
+        }
+    };
+    let observed = engine
+        .observe()
+        .map_err(|error| error.failure(options.color))?
+        .map(Arc::new);
+    Ok(Start {
+        engine,
+        observed,
+        last_error,
+    })
+}

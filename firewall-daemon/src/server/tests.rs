@@ -1,0 +1,198 @@
+//! The HTTP side against a backend made of constants: statuses, JSON of errors, who may change
+//! what, and peers that do not behave.
+
+use super::*;
+use firewall_engine::engine::Applied;
+use firewall_engine::sampler::{Facts, Sampler};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream as PlainStream;
+use std::path::{Path, PathBuf};
+
+#[derive(Clone)]
+struct Constants;
+
+impl Backend for Constants {
+    async fn snapshot(&self, ports: usize) -> Result<Snapshot, Failure> {
+        let mut snapshot = Sampler::new().snapshot(&Facts::default(), 7.0, ports);
+        snapshot.interval = ports as f64;
+        Ok(snapshot)
+    }
+
+    async fn policy(&self) -> Result<PolicyReport, Failure> {
+        Err(Failure::new(Exit::Failed, "no policy is loaded"))
+    }
+
+    async fn apply(&self, request: ApplyRequest) -> Result<ApplyReport, Failure> {
+        if request.text.contains("broken") {
+            return Err(Failure::new(Exit::Config, "1 error").outcome("nothing applied"));
+        }
+        let applied = Applied {
+            generation: request.text.len() as u64,
+            changed: true,
+            interfaces: Vec::new(),
+            warnings: Vec::new(),
+            seconds: 0.0,
+        };
+        Ok(ApplyReport::new(&request.path, applied))
+    }
+
+    async fn reload(&self, _: ReloadRequest) -> Result<ApplyReport, Failure> {
+        Err(Failure::new(Exit::Unsupported, "the driver refuses"))
+    }
+}
+
+/// A server in a thread of its own; ends with the process, its folder with the test.
+struct Server {
+    folder: PathBuf,
+}
+
+impl Server {
+    fn start(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("fwt-api-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let server = Self { folder };
+        let (ready, wait) = std::sync::mpsc::channel();
+        let socket = server.socket();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let listener = UnixListener::bind(socket).unwrap();
+                ready.send(()).unwrap();
+                serve(listener, Constants).await;
+            });
+        });
+        wait.recv().unwrap();
+        server
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("control.sock")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Sends bytes, returns what comes back until the server closes.
+fn raw(socket: &Path, request: &str) -> String {
+    let mut stream = PlainStream::connect(socket).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn every_refusal_is_json() {
+    let server = Server::start("refusals");
+    let socket = server.socket();
+    let body = |length: usize, text: &str| {
+        format!(
+            "POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{text}"
+        )
+    };
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (request, status) in [
+        (get("/v1/nothing"), "404"),
+        (get("/v1/apply"), "405"),
+        (get("/v1/snapshot?ports=many"), "400"),
+        (get("/v1/snapshot?prots=1"), "400"),
+        (body(2, "{\""), "400"),
+        (body(12, "{\"path\":\"x\"}"), "422"),
+        (body(BODY_LIMIT + 1, ""), "413"),
+    ] {
+        let answer = raw(&socket, &request);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request}\n{answer}"
+        );
+        let (_, json) = answer.split_once("\r\n\r\n").unwrap();
+        let report: ErrorReport = serde_json::from_str(json).expect(json);
+        assert_eq!(report.error.exit_code, Exit::Usage);
+        assert!(!report.error.message.is_empty());
+    }
+}
+
+#[test]
+fn only_root_and_the_daemons_user_may_change_anything() {
+    let own = firewall_engine::host::user();
+    let peer = |uid| Peer { uid, pid: None };
+    assert!(peer(Some(0)).may_change());
+    assert!(peer(Some(own)).may_change());
+    assert!(!peer(Some(own + 1000)).may_change());
+    assert!(!peer(None).may_change());
+}
+
+#[tokio::test]
+async fn a_stranger_may_look_and_not_change() {
+    use axum::body::Body;
+    use axum::http::Request;
+    use hyper::service::Service as _;
+    let stranger = Peer {
+        uid: Some(firewall_engine::host::user() + 1000),
+        pid: None,
+    };
+    let app = router(Constants).layer(Extension(stranger));
+    let service = TowerToHyperService::new(app);
+    let call = |method: &str, path: &str| {
+        // A body that would never end: it must not be waited for.
+        let body = Body::new(Never);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(body)
+            .unwrap();
+        service.call(request)
+    };
+    assert_eq!(call("GET", "/v1/status").await.unwrap().status(), 200);
+    for path in ["/v1/apply", "/v1/reload"] {
+        let answer = call("POST", path).await.unwrap();
+        assert_eq!(answer.status(), 403);
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 16)
+            .await
+            .unwrap();
+        let report: ErrorReport = serde_json::from_slice(&body).unwrap();
+        assert_eq!(report.error.exit_code, Exit::Privilege);
+    }
+}
+
+/// A body that never arrives.
+struct Never;
+
+impl hyper::body::Body for Never {
+    type Data = hyper::body::Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[test]
+fn silent_peers_hold_up_nobody() {
+    let server = Server::start("silent");
+    let socket = server.socket();
+    // One less than all places: connected, half a request sent, then silence.
+    let silent: Vec<PlainStream> = (0..CONNECTIONS - 1)
+        .map(|_| {
+            let mut stream = PlainStream::connect(&socket).unwrap();
+            stream.write_all(b"GET /v1/sta").unwrap();
+            stream
+        })
+        .collect();
+    let begin = std::time::Instant::now();
+    let answer = raw(&socket, "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    drop(silent);
+}

@@ -1,0 +1,381 @@
+//! The daemon's state, owned by one task; everything else sends it messages.
+//!
+//! Invariant: no message waits for the kernel or for a peer, so every answer is prompt, also while
+//! a large policy compiles.
+
+use super::threads::{self, CHANGE, Job, Refresh, Reply, What};
+use super::{Options, Start};
+use crate::server::Backend;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::format::clock;
+use firewall_api::report::{ApplyReport, PolicyReport};
+use firewall_api::request::{ApplyRequest, ReloadRequest};
+use firewall_api::view::Snapshot;
+use firewall_engine::engine::{Applied, EngineError, Observed};
+use firewall_engine::probe::Reading;
+use firewall_engine::sampler::{Facts, Sampler};
+use std::sync::Arc;
+use std::sync::mpsc::Sender as JobSender;
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+/// Messages in flight; senders wait beyond that.
+const QUEUE: usize = 64;
+
+/// What the state task can be told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Give everything, with so many ports.
+    Snapshot {
+        ports: usize,
+        reply: oneshot::Sender<Snapshot>,
+    },
+    /// Give the policy in force.
+    Policy {
+        reply: oneshot::Sender<Result<PolicyReport, Failure>>,
+    },
+    /// Put a policy in force.
+    Apply(Job),
+    /// A policy was put in force, or was not.
+    Done(Box<Done>),
+    /// Counters were read.
+    Reading(Box<Result<Option<Reading>, EngineError>>),
+    /// Stop.
+    End,
+}
+
+/// The end of a [`Job`].
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) verb: &'static str,
+    pub(super) path: String,
+    pub(super) result: Result<Applied, Failure>,
+    pub(super) observed: Result<Option<Observed>, EngineError>,
+    pub(super) at: Instant,
+    pub(super) reply: Reply<ApplyReport>,
+}
+
+/// How to reach the state task.
+#[derive(Clone, Debug)]
+pub(super) struct Handle {
+    messages: mpsc::Sender<Message>,
+}
+
+impl Handle {
+    /// Reloads the policy file; the outcome goes to the log and to `status`.
+    pub(super) fn reload_in_background(&self) {
+        let job = Job {
+            what: What::File {
+                discard_runtime: false,
+            },
+            color: false,
+            reply: None,
+        };
+        if self.messages.try_send(Message::Apply(job)).is_err() {
+            warn!("SIGHUP ignored: too many pending requests");
+        }
+    }
+
+    /// Ends the state task; calls from then on fail.
+    pub(super) async fn end(&self) {
+        // Already ended is as good.
+        let _ = self.messages.send(Message::End).await;
+    }
+
+    async fn ask<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<T>) -> Message,
+    ) -> Result<T, Failure> {
+        let ended = || Failure::new(Exit::Unreachable, "the daemon is shutting down");
+        let (reply, answer) = oneshot::channel();
+        self.messages
+            .send(message(reply))
+            .await
+            .map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())
+    }
+}
+
+impl Backend for Handle {
+    async fn snapshot(&self, ports: usize) -> Result<Snapshot, Failure> {
+        self.ask(|reply| Message::Snapshot { ports, reply }).await
+    }
+
+    async fn policy(&self) -> Result<PolicyReport, Failure> {
+        self.ask(|reply| Message::Policy { reply }).await?
+    }
+
+    async fn apply(&self, request: ApplyRequest) -> Result<ApplyReport, Failure> {
+        let color = request.color;
+        self.ask(|reply| {
+            Message::Apply(Job {
+                what: What::Sent(request),
+                color,
+                reply: Some(reply),
+            })
+        })
+        .await?
+    }
+
+    async fn reload(&self, request: ReloadRequest) -> Result<ApplyReport, Failure> {
+        let color = request.color;
+        self.ask(|reply| {
+            Message::Apply(Job {
+                what: What::File {
+                    discard_runtime: request.discard_runtime,
+                },
+                color,
+                reply: Some(reply),
+            })
+        })
+        .await?
+    }
+}
+
+/// Everything that the daemon knows.
+#[derive(Debug)]
+pub(super) struct State {
+    options: Arc<Options>,
+    started: Instant,
+    messages: mpsc::Receiver<Message>,
+    sampler: Sampler,
+    observed: Option<Arc<Observed>>,
+    /// When the counters of the newest sample were read.
+    sampled: Option<Instant>,
+    /// Who asked for a snapshot before there was a sample, and for how many ports.
+    early: Vec<(usize, oneshot::Sender<Snapshot>)>,
+    /// When the last job ended: readings from before say nothing about what is in force.
+    changed: Instant,
+    last_error: Option<String>,
+    /// The generation that was to be applied again because the clock was set.
+    renewed: Option<u64>,
+    unreadable: Option<String>,
+    jobs: JobSender<Job>,
+    refresh: Refresh,
+    threads: [JoinHandle<()>; 2],
+}
+
+impl State {
+    /// The state after the start, with its two threads running.
+    pub(super) fn new(options: &Arc<Options>, start: Start) -> Result<(Handle, Self), Failure> {
+        let (sender, messages) = mpsc::channel(QUEUE);
+        let (jobs, engine) = threads::apply(Arc::clone(options), start.engine, sender.downgrade())?;
+        let (refresh, sampler) = threads::sample(&options.root, sender.downgrade())?;
+        let now = Instant::now();
+        let state = Self {
+            options: Arc::clone(options),
+            started: now,
+            messages,
+            sampler: Sampler::new(),
+            observed: start.observed,
+            sampled: None,
+            early: Vec::new(),
+            changed: now,
+            last_error: start.last_error,
+            renewed: None,
+            unreadable: None,
+            jobs,
+            refresh,
+            threads: [engine, sampler],
+        };
+        Ok((Handle { messages: sender }, state))
+    }
+
+    /// Works until [`Handle::end`]. Returns what is in force then.
+    pub(super) async fn run(mut self) -> Option<Arc<Observed>> {
+        while let Some(message) = self.messages.recv().await {
+            if matches!(message, Message::End) {
+                break;
+            }
+            self.take(message);
+        }
+        let Self {
+            observed,
+            messages,
+            jobs,
+            refresh,
+            threads,
+            ..
+        } = self;
+        // The threads see closed channels and end.
+        drop((messages, jobs, refresh));
+        // An apply that is under way comes to its end first.
+        let joined = tokio::task::spawn_blocking(move || {
+            threads.into_iter().for_each(|thread| {
+                if thread.join().is_err() {
+                    error!("a thread failed");
+                }
+            });
+        });
+        if let Err(error) = joined.await {
+            error!("cannot wait for the threads: {error}");
+        }
+        observed
+    }
+
+    fn take(&mut self, message: Message) {
+        // A reply whose reader has gone away is nobody's loss.
+        match message {
+            Message::Snapshot { ports, reply } => {
+                // Counters outlive the daemon: before it has read them once, it knows nothing.
+                if self.sampled.is_none() && self.observed.is_some() && self.unreadable.is_none() {
+                    self.early.push((ports, reply));
+                } else {
+                    let _ = reply.send(self.snapshot(ports));
+                }
+            }
+            Message::Policy { reply } => {
+                let _ = reply.send(match &self.observed {
+                    Some(observed) => Ok(observed.policy_report()),
+                    None => Err(nothing_loaded()),
+                });
+            }
+            Message::Apply(job) => {
+                if let Err(unsent) = self.jobs.send(job)
+                    && let Some(reply) = unsent.0.reply
+                {
+                    let what = "the engine thread has ended; restart the daemon";
+                    let _ = reply.send(Err(Failure::new(Exit::Failed, what)));
+                }
+            }
+            Message::Done(done) => self.done(*done),
+            Message::Reading(reading) => self.reading(*reading),
+            Message::End => {}
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done.observed {
+            Ok(observed) => self.observed = observed.map(Arc::new),
+            Err(error) => warn!("cannot read the active state: {error}"),
+        }
+        self.changed = done.at;
+        // The thread ends only after this task.
+        let _ = self.refresh.send(());
+        let answer = match done.result {
+            Ok(mut applied) => {
+                // A change by one rule mends no file that could not be read.
+                if done.verb != CHANGE {
+                    self.last_error = None;
+                }
+                if done.verb == "apply" && done.path != self.options.policy {
+                    applied.warnings.push(format!(
+                        "the daemon's own policy file is {}: a reload or restart goes back to it",
+                        self.options.policy
+                    ));
+                }
+                Ok(ApplyReport::new(&done.path, applied))
+            }
+            Err(failure) => {
+                // Who is told that it was refused, and why, knows what is in force.
+                let refused = failure.exit_code == Exit::Refused && failure.diagnostics.is_empty();
+                if done.verb != CHANGE && !(refused && done.reply.is_some()) {
+                    self.last_error = Some(last_error(done.verb, &done.path, &failure));
+                }
+                let failure = match &self.observed {
+                    Some(observed) => failure.outcome(threads::stays(&observed.record)),
+                    None => failure.outcome("nothing applied; nothing is filtered"),
+                };
+                error!("{} of {} failed: {}", done.verb, done.path, failure.line());
+                Err(failure)
+            }
+        };
+        if let Some(reply) = done.reply {
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn reading(&mut self, reading: Result<Option<Reading>, EngineError>) {
+        match reading {
+            Ok(Some(reading)) => {
+                self.unreadable = None;
+                if reading.looked >= self.changed {
+                    self.sampler
+                        .push(reading.counters, &reading.observed.record);
+                    self.renew(&reading.observed);
+                    self.observed = Some(reading.observed);
+                    self.sampled = Some(reading.read);
+                }
+            }
+            Ok(None) => {
+                self.unreadable = None;
+                if self.observed.take().is_some() {
+                    warn!("another program removed the filter");
+                    self.sampler.clear();
+                }
+            }
+            Err(error) => {
+                let what = format!("counters cannot be read: {error}");
+                if self.unreadable.as_ref() != Some(&what) {
+                    warn!("{what}");
+                }
+                self.unreadable = Some(what);
+            }
+        }
+        if self.sampled.is_some() || self.unreadable.is_some() || self.observed.is_none() {
+            for (ports, reply) in std::mem::take(&mut self.early) {
+                let _ = reply.send(self.snapshot(ports));
+            }
+        }
+    }
+
+    /// Has the policy in force applied once more if rules of it expire and the clock was set since, or
+    /// if it sends answers and an address of this host has changed. Once for each generation: what
+    /// failed is told by `status`, and waits for somebody to mend it.
+    fn renew(&mut self, observed: &Arc<Observed>) {
+        let generation = observed.record.generation;
+        if self.renewed == Some(generation) {
+            return;
+        }
+        let why = if observed.record.clock_has_moved() {
+            "the clock was set: reapplying the policy for rules that expire"
+        } else if observed.record.stations_have_changed() {
+            "an address of this host changed: reapplying the policy for its answers"
+        } else {
+            return;
+        };
+        self.renewed = Some(generation);
+        if observed.links.is_empty() {
+            return;
+        }
+        info!(generation, "{why}");
+        self.take(Message::Apply(Job {
+            what: What::Again(Arc::clone(observed)),
+            color: false,
+            reply: None,
+        }));
+    }
+
+    fn snapshot(&self, ports: usize) -> Snapshot {
+        let facts = Facts {
+            daemon: Some((std::process::id(), self.started.elapsed().as_secs_f64())),
+            observed: self.observed.clone(),
+            last_error: self.last_error.clone(),
+            warnings: self.unreadable.iter().cloned().collect(),
+        };
+        let age = self.sampled.map_or(0.0, |at| at.elapsed().as_secs_f64());
+        self.sampler.snapshot(&facts, unix_time() - age, ports)
+    }
+}
+
+/// Seconds since the Unix epoch.
+fn unix_time() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |time| time.as_secs_f64())
+}
+
+/// A failure in one line, for `status`.
+pub(super) fn last_error(verb: &str, path: &str, failure: &Failure) -> String {
+    format!(
+        "{verb} of {path} failed at {}: {}",
+        clock(unix_time()),
+        failure.line()
+    )
+}
+
+fn nothing_loaded() -> Failure {
+    Failure::new(Exit::Failed, "no policy is loaded").help("load one: firewall-ctl apply -f FILE")
+}

@@ -1,0 +1,222 @@
+//! The two threads that touch the kernel: one applies policies, one reads counters.
+//!
+//! They share nothing with the state task but messages.
+
+use super::Options;
+use super::state::{Done, Message};
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::request::ApplyRequest;
+use firewall_engine::engine::{Applied, Engine, Observed, Record, Request};
+use firewall_engine::kernel::debug_log::KernelLog;
+use firewall_engine::policy_file::PolicyFile;
+use firewall_engine::probe::Probe;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::WeakSender;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+/// Time between two readings.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a change of the policy in force is called, such as one more rule.
+pub(super) const CHANGE: &str = "change";
+
+/// Who waits for a policy to be applied; `None` after a signal.
+pub(super) type Reply<T> = Option<oneshot::Sender<Result<T, Failure>>>;
+
+/// What to apply.
+#[derive(Debug)]
+pub(super) enum What {
+    /// A policy that a client sent.
+    Sent(ApplyRequest),
+    /// The daemon's own file.
+    File {
+        /// Lose the runtime rules in force.
+        discard_runtime: bool,
+    },
+    /// What is in force, once more: rules that expire go by a clock that has been set since.
+    Again(Arc<Observed>),
+}
+
+/// One policy to apply.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) what: What,
+    pub(super) color: bool,
+    pub(super) reply: Reply<firewall_api::report::ApplyReport>,
+}
+
+/// Starts the thread that applies policies. It ends when the sender of jobs is dropped.
+pub(super) fn apply(
+    options: Arc<Options>,
+    mut engine: Engine,
+    done: WeakSender<Message>,
+) -> Result<(Sender<Job>, thread::JoinHandle<()>), Failure> {
+    let (jobs, queue): (Sender<Job>, Receiver<Job>) = channel();
+    let thread = spawn("engine", move || {
+        for job in queue {
+            let (verb, path) = match &job.what {
+                What::Sent(request) if request.change_of.is_some() => {
+                    (CHANGE, request.path.clone())
+                }
+                What::Sent(request) => ("apply", request.path.clone()),
+                What::File { .. } => ("reload", options.policy.clone()),
+                What::Again(observed) => ("renewal", observed.record.policy_path.clone()),
+            };
+            let result = request(&options, job.what, &engine).and_then(|request| {
+                engine
+                    .apply(&request)
+                    .map_err(|error| error.failure(job.color))
+            });
+            if let Ok(applied) = &result {
+                log_applied(&path, applied);
+            }
+            let message = Message::Done(Box::new(Done {
+                verb,
+                path,
+                result,
+                observed: engine.observe(),
+                at: Instant::now(),
+                reply: job.reply,
+            }));
+            let Some(done) = done.upgrade() else { break };
+            if done.blocking_send(message).is_err() {
+                break;
+            }
+        }
+    })?;
+    Ok((jobs, thread))
+}
+
+/// What is to be put in force, if it loses no runtime rules that nobody wants to lose.
+fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Failure> {
+    // What cannot be read is not kept either: applying decides.
+    let seen = engine.observe().ok().flatten();
+    let record = seen.as_ref().map(|seen| &seen.record);
+    let (file, discard) = match what {
+        What::File { discard_runtime } => (PolicyFile::read(&options.policy)?, discard_runtime),
+        What::Sent(sent) => {
+            let in_force = record.map(|record| record.generation);
+            if sent.change_of.is_some() && sent.change_of != in_force {
+                return Err(
+                    Failure::new(Exit::Failed, "the policy changed in the meantime")
+                        .help("check the active policy, then repeat the command"),
+                );
+            }
+            let base = record
+                .filter(|record| sent.change_of.is_some() && !record.base.as_os_str().is_empty());
+            let file = PolicyFile {
+                base: base.map_or(sent.base, |record| record.base.clone()),
+                name: sent.path,
+                text: sent.text,
+            };
+            (file, sent.discard_runtime || sent.change_of.is_some())
+        }
+        // It may have been changed since this was asked for.
+        What::Again(observed) => return Ok(again(options, seen.as_ref().unwrap_or(&observed))),
+    };
+    if let Some(record) = record {
+        record.keep_runtime_rules(&file.text, discard)?;
+    }
+    Ok(options.request(file))
+}
+
+/// The policy in force, as it is, on the interfaces that it is on. The mode is the one that the daemon
+/// was started with, as for all that it applies: what the policy says may be another one.
+fn again(options: &Options, observed: &Observed) -> Request {
+    Request {
+        policy_path: observed.record.policy_path.clone(),
+        policy_text: observed.record.policy_text.clone(),
+        base: observed.record.base.clone(),
+        interfaces: observed
+            .links
+            .iter()
+            .map(|link| link.name.clone())
+            .collect(),
+        mode: options.mode,
+        replace: false,
+    }
+}
+
+/// Asks the sampling thread to look up anew what is in force.
+pub(super) type Refresh = Sender<()>;
+
+/// Starts the thread that reads counters. It ends when `Refresh` is dropped.
+pub(super) fn sample(
+    root: &Path,
+    readings: WeakSender<Message>,
+) -> Result<(Refresh, thread::JoinHandle<()>), Failure> {
+    let (refresh, refreshes) = channel();
+    let mut probe = Probe::new(root);
+    let thread = spawn("sampler", move || {
+        let mut next = Instant::now();
+        let mut log = KernelLog::default();
+        loop {
+            let reading = probe.read();
+            if let Ok(Some(reading)) = &reading
+                && let Some(link) = reading.observed.links.first()
+                && let Err(error) = log.flush(link.program_id)
+            {
+                warn!("{error}");
+            }
+            let Some(state) = readings.upgrade() else {
+                break;
+            };
+            if state
+                .blocking_send(Message::Reading(Box::new(reading)))
+                .is_err()
+            {
+                break;
+            }
+            drop(state);
+            // A late reading is followed by one in time, not by several at once.
+            next = (next + INTERVAL).max(Instant::now());
+            loop {
+                match refreshes.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                    Ok(()) => probe.refresh(),
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+        }
+    })?;
+    Ok((refresh, thread))
+}
+
+fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<thread::JoinHandle<()>, Failure> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start a thread: {error}")))
+}
+
+/// Writes what was applied to the log.
+pub(super) fn log_applied(policy: &str, applied: &Applied) {
+    for warning in &applied.warnings {
+        warn!("{warning}");
+    }
+    let names: Vec<&str> = applied.interfaces.iter().map(|i| i.name.as_str()).collect();
+    let interfaces = names.join(",");
+    let generation = applied.generation;
+    if applied.changed {
+        let seconds = applied.seconds;
+        info!(generation, policy, interfaces, seconds, "applied");
+    } else {
+        info!(generation, policy, interfaces, "unchanged");
+    }
+}
+
+/// What holds after a failed change.
+pub(super) fn stays(record: &Record) -> String {
+    format!(
+        "nothing applied; generation {} stays active",
+        record.generation
+    )
+}

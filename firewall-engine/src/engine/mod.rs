@@ -1,0 +1,456 @@
+//! The engine: applies a policy to interfaces and reads what the kernel counts. Used by the
+//! daemon and by the verbs that work without one; it is the same code.
+//!
+//! May not import aya, and nothing above it (`probe`, `sampler`).
+//!
+//! Invariant: after every call, failed or not, each interface is filtered by exactly one whole
+//! generation, the new one or the old one. The engine keeps no state of its own: what is in force
+//! is read from the pins each time, so any number of processes can take turns.
+
+mod carrier;
+mod carry;
+mod doctor;
+mod egress;
+mod files;
+mod flows;
+mod guard;
+mod handover;
+mod live;
+mod log;
+mod media;
+mod observe;
+mod plan;
+mod resolve;
+mod slots;
+mod spared;
+mod stations;
+mod store;
+mod trial;
+mod types;
+
+pub use doctor::Check;
+pub use guard::{Guard, Session, contains, prefix_of};
+pub use live::{BANNED_NAME, Change, Changed, Live, LiveView};
+pub use log::Log;
+pub use observe::Carried;
+pub use trial::{Trial, TrialOutcome};
+pub use types::{
+    Applied, Compiled, Counters, EngineError, InterfaceRecord, LiveRecord, Observed, ObservedLink,
+    Record, Request, RuleRecord,
+};
+
+use crate::kernel::counters::{CounterMaps, Sums};
+use crate::kernel::egress::By;
+use crate::kernel::flows::LossReader;
+use crate::kernel::{BUILT_IN, KernelError, host};
+use firewall_common::region::Region;
+use plan::{Desired, Done};
+use resolve::{Present, Target, resolve as resolve_interfaces};
+use rustix::time::{ClockId, clock_gettime};
+use std::borrow::Cow;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+use store::{PinnedLink, Store, Survey};
+
+/// Where the pins are, unless the caller says otherwise.
+pub const DEFAULT_ROOT: &str = "/sys/fs/bpf/firewall";
+
+/// Applies policies under one folder of pins, and reads what the kernel counts.
+#[derive(Debug)]
+pub struct Engine {
+    store: Store,
+    object: Cow<'static, [u8]>,
+    egress_by: By,
+    fails_at: Option<usize>,
+}
+
+impl Engine {
+    /// An engine for the pins under `root` (see [`DEFAULT_ROOT`]). Does nothing to the kernel.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self::with_object(root, Cow::Borrowed(BUILT_IN))
+    }
+
+    /// As [`Engine::new`], with another BPF object than the one that is built in. Its bytes must
+    /// be aligned to 8.
+    #[must_use]
+    pub fn with_object(root: &Path, object: Cow<'static, [u8]>) -> Self {
+        Self {
+            store: Store::new(root.to_owned()),
+            object,
+            egress_by: By::default(),
+            fails_at: None,
+        }
+    }
+
+    /// Attaches to what leaves as on kernels before Linux 6.6, by filters in `clsact`, also where
+    /// there are TCX links.
+    #[must_use]
+    pub fn with_clsact(self) -> Self {
+        Self {
+            egress_by: By::Filter,
+            ..self
+        }
+    }
+
+    /// Fails every change at its step `number`, counted from 0: for tests of what is undone. A
+    /// change with fewer steps succeeds.
+    #[must_use]
+    pub fn failing_at(self, number: usize) -> Self {
+        Self {
+            fails_at: Some(number),
+            ..self
+        }
+    }
+
+    /// The folder of pins.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.store.root()
+    }
+
+    /// Reads and compiles a policy. Needs no privilege and no kernel; set files are read relative
+    /// to `request.base`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the policy, a test of it that fails, or the limit that it
+    /// exceeds.
+    pub fn compile(&self, request: &Request) -> Result<Compiled, EngineError> {
+        let source = files::read(request, &self.object)?;
+        let slots: Vec<u32> = (0..source.policy.counters().len() as u32).collect();
+        let tables = files::compile(&source.policy, &slots)?;
+        files::test(request, &source, &tables)?;
+        Ok(Compiled {
+            policy: source.policy,
+            tables,
+            tests: source.tests,
+            warnings: source.warnings,
+            fingerprint: source.fingerprint,
+            sets: source.sets,
+        })
+    }
+
+    /// A candidate of a compiled policy, to be asked in the kernel without being attached.
+    #[must_use]
+    pub fn trial<'a>(&'a self, compiled: &'a Compiled) -> Trial<'a> {
+        Trial::new(&self.object, &compiled.policy, &compiled.tables)
+    }
+
+    /// Has the kernel's verifier take a compiled policy, without attaching it, and runs its tests
+    /// there. `name` and `text` are the policy file's. Gives the number of instructions verified.
+    ///
+    /// # Errors
+    /// A missing privilege, the verifier's refusal, a test that fails in the kernel.
+    pub fn verify(&self, name: &str, text: &str, compiled: &Compiled) -> Result<u32, EngineError> {
+        let mut trial = self.trial(compiled);
+        let instructions = trial.load()?;
+        trial.run_tests(name, text, &compiled.tests)?;
+        Ok(instructions)
+    }
+
+    /// Puts a policy in force. Idempotent: the same policy on the same interfaces changes nothing.
+    ///
+    /// The interfaces are those that `request.interfaces` names in addition to those that are
+    /// filtered already; if it names none, exactly those that the policy names; if that names none
+    /// either, those that are filtered already.
+    ///
+    /// # Errors
+    /// Whatever went wrong; the generation before is in force then, on every interface.
+    pub fn apply(&mut self, request: &Request) -> Result<Applied, EngineError> {
+        let start = Instant::now();
+        // What is wrong with the request is said first: it needs no privilege to find out.
+        let source = files::read(request, &self.object)?;
+        let present = Present::now()?;
+        if !request.interfaces.is_empty() {
+            let named = &request.interfaces;
+            let (targets, _) = resolve_interfaces(&source.policy, named, &[], &present)?;
+            settle(targets, request, &present)?;
+        }
+        if self.object.is_empty() {
+            return Err(KernelError::Stub.into());
+        }
+        host::require_privilege()?;
+        host::require_bpffs(self.root())?;
+
+        let _lock = host::lock(self.root())?;
+        let answer = self.apply_locked(request, &source, &present);
+        self.store.remove_if_empty();
+        let (done, changed) = answer?;
+        Ok(Applied {
+            generation: done.record.generation,
+            changed,
+            interfaces: done.record.interfaces,
+            warnings: done.warnings,
+            seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn apply_locked(
+        &self,
+        request: &Request,
+        source: &files::Source,
+        present: &Present,
+    ) -> Result<(Done, bool), EngineError> {
+        let mut survey = self.store.survey()?;
+        remove_unused(&mut survey)?;
+        let record = survey
+            .in_force()
+            .map(|generation| generation.folder.read_record());
+        let known = record.as_ref().and_then(|record| record.as_ref().ok());
+        if let Some(record) = known {
+            require_namespace(record, &survey)?;
+        }
+        let filtered = survey.filtered();
+        let (targets, mut warnings) =
+            resolve_interfaces(&source.policy, &request.interfaces, &filtered, present)?;
+        let targets = settle(targets, request, present)?;
+        let desired = Desired {
+            request,
+            source,
+            targets: &targets,
+            object: &self.object,
+            frags: media::in_buffers(&targets)?,
+            egress_by: self.egress_by,
+            record: record.as_ref(),
+        };
+        warnings.extend(media::check_vlans(&source.policy, &targets)?);
+        warnings.extend(media::check_answers(&source.policy, &targets));
+        let modes = plan::check_modes(&survey, &desired)?;
+        let same = |known: &&Record| {
+            known.frags == desired.frags && is_in_force(known, &survey, source, &targets)
+        };
+        if let Some(record) = known.filter(same) {
+            let record = record.clone();
+            return Ok((Done { record, warnings }, false));
+        }
+        trial::run_tests(&self.object, request, source)?;
+        let mut done = plan::run(&self.store, &survey, &desired, &modes, self.fails_at)?;
+        warnings.append(&mut done.warnings);
+        done.warnings = warnings;
+        Ok((done, true))
+    }
+
+    /// All counters now. For sampling, keep a [`CounterReader`].
+    ///
+    /// # Errors
+    /// Nothing is loaded, or its pins cannot be read.
+    pub fn counters(&self) -> Result<Counters, EngineError> {
+        Ok(self.reader()?.read())
+    }
+
+    /// Opens the counters of the generation in force for sampling.
+    ///
+    /// # Errors
+    /// Nothing is loaded, or its pins cannot be read.
+    pub fn reader(&self) -> Result<CounterReader, EngineError> {
+        let survey = self.store.survey()?;
+        let in_force = survey.in_force().ok_or_else(|| self.nothing_loaded())?;
+        // A map of another version has other meanings, even where its size fits.
+        in_force.folder.read_record()?;
+        let flows = in_force.folder.region(Region::Flows);
+        Ok(CounterReader {
+            generation: in_force.number,
+            maps: in_force.folder.counters()?,
+            losses: flows.map(|map| LossReader::of(&map)).transpose()?,
+        })
+    }
+
+    fn nothing_loaded(&self) -> KernelError {
+        KernelError::State(format!(
+            "no policy is loaded (nothing is enforced from {})",
+            self.root().display()
+        ))
+    }
+
+    /// Takes the filter off the named interfaces (`None`: off all of them), and with the last one
+    /// removes every map, pin and folder. Returns the names of the interfaces it was taken off.
+    ///
+    /// # Errors
+    /// A name that is not filtered, or the system's refusal.
+    pub fn unload(&mut self, interfaces: Option<&[String]>) -> Result<Vec<String>, EngineError> {
+        if !self.root().exists() {
+            // No permission to look is another matter than nothing to see.
+            if let Err(error) = self.store.survey() {
+                host::require_privilege()?;
+                return Err(error.into());
+            }
+            return match interfaces {
+                Some([name, ..]) => Err(not_filtered(name, &[])),
+                _ => Ok(Vec::new()),
+            };
+        }
+        host::require_privilege()?;
+        let _lock = host::lock(self.root())?;
+        let answer = self.unload_locked(interfaces);
+        self.store.remove_if_empty();
+        answer
+    }
+
+    fn unload_locked(&self, interfaces: Option<&[String]>) -> Result<Vec<String>, EngineError> {
+        let survey = self.store.survey()?;
+        let present = Present::now()?;
+        let name_of = |pinned: &PinnedLink| {
+            let ifindex = pinned.link.facts().ifindex;
+            let name = present.name_of(ifindex).filter(|_| pinned.is_alive());
+            name.unwrap_or(&pinned.name).to_owned()
+        };
+        let filtered: Vec<String> = survey.links.iter().map(&name_of).collect();
+        if let Some(missing) = interfaces
+            .into_iter()
+            .flatten()
+            .find(|n| !filtered.contains(n))
+        {
+            return Err(not_filtered(missing, &filtered));
+        }
+        let (go, stay): (Vec<&PinnedLink>, Vec<&PinnedLink>) = survey
+            .links
+            .iter()
+            .partition(|pinned| interfaces.is_none_or(|names| names.contains(&name_of(pinned))));
+
+        let mut unloaded = Vec::new();
+        // First what decides by flows, then what takes note of them.
+        for pinned in &go {
+            pinned.link.detach(&pinned.name)?;
+            fs::remove_file(&pinned.path).map_err(KernelError::call(format!(
+                "remove {}",
+                pinned.path.display()
+            )))?;
+            unloaded.push(name_of(pinned));
+        }
+        let stays = |pinned: &PinnedLink| {
+            let on = |link: &&PinnedLink| link.link.facts().ifindex == pinned.link.facts().ifindex;
+            pinned.is_attached() && stay.iter().any(on)
+        };
+        for pinned in survey.egress.iter().filter(|pinned| !stays(pinned)) {
+            egress::remove(pinned)?;
+        }
+        if stay.iter().any(|pinned| pinned.is_attached()) {
+            if let Some(in_force) = survey.in_force()
+                && let Ok(mut record) = in_force.folder.read_record()
+            {
+                record.interfaces.retain(|i| !unloaded.contains(&i.name));
+                in_force.folder.write_record(&record)?;
+            }
+            return Ok(unloaded);
+        }
+        for pinned in stay {
+            let _ = fs::remove_file(&pinned.path);
+        }
+        for generation in &survey.generations {
+            generation.folder.remove()?;
+        }
+        Ok(unloaded)
+    }
+}
+
+/// The targets in the mode in which they will be filtered: what the caller says, or the policy, and
+/// what the interface can carry.
+fn settle(
+    mut targets: Vec<Target>,
+    request: &Request,
+    present: &Present,
+) -> Result<Vec<Target>, KernelError> {
+    if let Some(mode) = request.mode {
+        targets.iter_mut().for_each(|target| target.mode = mode);
+    }
+    carrier::settle(&mut targets, present)?;
+    Ok(targets)
+}
+
+fn not_filtered(name: &str, filtered: &[String]) -> EngineError {
+    let filtered = match filtered {
+        [] => "nothing is loaded".to_owned(),
+        names => format!("filtered are: {}", names.join(", ")),
+    };
+    EngineError::Interface(format!("{name} is not filtered; {filtered}"))
+}
+
+/// Removes what a crash left behind: generations that never came into force.
+fn remove_unused(survey: &mut Survey) -> Result<(), KernelError> {
+    let newest = survey.in_force().map_or(0, |generation| generation.number);
+    for generation in survey
+        .generations
+        .extract_if(.., |generation| generation.number > newest)
+    {
+        generation.folder.remove()?;
+    }
+    Ok(())
+}
+
+/// Interface indices mean something in one network namespace only.
+fn require_namespace(record: &Record, survey: &Survey) -> Result<(), KernelError> {
+    let nothing = !survey.links.iter().any(PinnedLink::is_attached);
+    if record.namespace == host::network_namespace()? || nothing {
+        return Ok(());
+    }
+    Err(KernelError::State(format!(
+        "the policy in force belongs to another network namespace (inode {}). Work there, or use \
+         another folder for pins",
+        record.namespace
+    )))
+}
+
+/// Whether the request changes nothing.
+fn is_in_force(
+    record: &Record,
+    survey: &Survey,
+    source: &files::Source,
+    targets: &[Target],
+) -> bool {
+    let recorded = |target: &Target| {
+        record
+            .interfaces
+            .iter()
+            .any(|i| (&i.name, i.ifindex, i.zone) == (&target.name, target.ifindex, target.zone))
+    };
+    record.fingerprint == source.fingerprint
+        && !record.clock_has_moved()
+        && !record.stations_have_changed()
+        && survey.generations.len() == 1
+        && survey.links.len() == targets.len()
+        && survey
+            .links
+            .iter()
+            .all(|link| survey.generation_of(link) == Some(record.generation))
+        && targets
+            .iter()
+            .all(|target| survey.link_on(target.ifindex).is_some() && recorded(target))
+        && egress::is_complete(survey, targets)
+}
+
+/// The counters of one generation, memory-mapped: reading costs no system call. Open a new one
+/// when the generation changes.
+#[derive(Debug)]
+pub struct CounterReader {
+    generation: u64,
+    maps: CounterMaps,
+    losses: Option<LossReader>,
+}
+
+impl CounterReader {
+    /// The generation whose counters these are.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// All counters now.
+    #[must_use]
+    pub fn read(&self) -> Counters {
+        let now = clock_gettime(ClockId::Monotonic);
+        let Sums {
+            reasons,
+            ports,
+            rules,
+        } = self.maps.read();
+        let monotonic = now.tv_sec as f64 + now.tv_nsec as f64 / 1e9;
+        Counters {
+            monotonic,
+            reasons,
+            ports,
+            rules,
+            losses: self.losses.as_ref().map(LossReader::read),
+        }
+    }
+}

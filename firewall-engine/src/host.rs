@@ -1,0 +1,50 @@
+//! What the daemon and `top` ask of the operating system beside the firewall, as safe functions: no
+//! crate above this one makes system calls.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::{Signal, getpid, kill_process, umask};
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// The effective user id of this process.
+#[must_use]
+pub fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Runs `make` so that the files which it makes are readable and writable by their owner only. The
+/// mask that does this is the whole process's: no other thread may make files meanwhile.
+pub fn privately<T>(make: impl FnOnce() -> T) -> T {
+    let mask = umask(Mode::RWXG | Mode::RWXO);
+    let made = make();
+    umask(mask);
+    made
+}
+
+/// Stops this process as Ctrl-Z in a shell does. Where no shell could continue it, the kernel ignores
+/// that.
+///
+/// # Errors
+/// The system's answer.
+pub fn stop_process() -> io::Result<()> {
+    Ok(kill_process(getpid(), Signal::TSTP)?)
+}
+
+/// Waits until `input` can be read, at most `patience`, or until a signal comes; false if the other
+/// end of it is gone.
+///
+/// # Errors
+/// The system's answer.
+pub fn wait_readable(input: impl AsFd, patience: Duration) -> io::Result<bool> {
+    let mut wanted = [PollFd::from_borrowed_fd(input.as_fd(), PollFlags::IN)];
+    let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
+    match poll(&mut wanted, Some(&patience)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let lost = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    Ok(!wanted[0].revents().intersects(lost))
+}

@@ -1,0 +1,18 @@
+//! Puts policies in force and reads what the kernel counts: the only crate of user space that
+//! talks to the kernel.
+//!
+//! ```text
+//! probe, sampler ─► engine ─► kernel (aya, the only unsafe code)
+//! ```
+//!
+//! Imports go from left to right only. The documents that others read are `firewall_api`'s; they
+//! are filled here.
+
+pub mod engine;
+mod failure;
+pub mod host;
+pub mod kernel;
+pub mod policy_file;
+pub mod probe;
+mod report;
+pub mod sampler;

@@ -1,0 +1,22 @@
+//! The engine's facts as `firewall_api`'s documents.
+
+use crate::engine::Observed;
+use firewall_api::report::PolicyReport;
+use firewall_api::view::SCHEMA;
+
+impl Observed {
+    /// The policy in force, as it was written.
+    #[must_use]
+    pub fn policy_report(&self) -> PolicyReport {
+        let record = &self.record;
+        PolicyReport {
+            schema: SCHEMA.to_owned(),
+            generation: record.generation,
+            policy: record.policy_path.clone(),
+            sha256: record.sha256.clone(),
+            text: record.policy_text.clone(),
+            fingerprint: record.fingerprint.clone(),
+            base: record.base.clone(),
+        }
+    }
+}
