@@ -15,8 +15,8 @@
 //! again wherever that of a single file can. May not import anything that gives the text a
 //! meaning. Invariant: [`join`] and [`parts`] undo each other.
 
-use crate::ast::Span;
 use crate::rule::Place;
+use crate::span::Span;
 use std::collections::HashMap;
 
 /// The file of a directory that holds what a policy has once.

@@ -5,11 +5,11 @@
 //! through the rules, which only text and tests do. Does no I/O.
 
 use crate::host::{self, Memory};
-use crate::packet_text::{Ingress, Kind, PacketText, flag_words, icmp_words};
+use crate::packet_text::{Kind, PacketText, flag_words, icmp_words};
 use crate::range::RangeSet;
-use crate::rule::{DEFAULT_ROUTE, Policy, Rule, glob};
+use crate::rule::{Policy, Rule};
 use crate::tables::Tables;
-use crate::validate::words;
+use crate::vocabulary;
 use crate::well_known_ports;
 use firewall_common::abi::tunnels;
 use firewall_common::field::Field;
@@ -170,47 +170,6 @@ fn judged_key(
     }
 }
 
-/// The zone number of the place where a packet comes in.
-///
-/// # Errors
-/// A zone that the policy does not have, and an interface whose zone depends on the machine: what
-/// to write instead.
-pub fn zone_of(policy: &Policy, ingress: &Ingress) -> Result<u32, String> {
-    match ingress {
-        Ingress::Anywhere => Ok(0),
-        Ingress::Zone(name) => {
-            let found = policy.zones.iter().skip(1).position(|zone| zone == name);
-            if let Some(at) = found {
-                return Ok(at as u32 + 1);
-            }
-            let known = policy.zones.get(1..).unwrap_or_default().join(", ");
-            let known = if known.is_empty() {
-                "the policy has no zones".to_owned()
-            } else {
-                format!("zones: {known}")
-            };
-            Err(format!("no interface has the zone `{name}`; {known}"))
-        }
-        Ingress::Interface(name) => {
-            for interface in &policy.interfaces {
-                let fits = |pattern: &String| pattern != DEFAULT_ROUTE && glob(pattern, name);
-                if interface.matches.iter().any(fits) {
-                    return Ok(interface.zone);
-                }
-                let by_route = interface.matches.iter().any(|m| m == DEFAULT_ROUTE);
-                if by_route && interface.zone != 0 {
-                    return Err(format!(
-                        "whether {name} is the interface of the default route depends on the \
-                         machine; write `in zone {}` instead",
-                        policy.zones[interface.zone as usize]
-                    ));
-                }
-            }
-            Ok(0)
-        }
-    }
-}
-
 /// The verdict of an action that ends the search.
 fn leads_to(action: Action) -> Option<Verdict> {
     match action {
@@ -312,7 +271,9 @@ fn found(policy: &Policy, key: &PacketKey, missed: Missed) -> String {
         return format!("no {name}");
     }
     let value = match field {
-        Field::Proto => words::name(words::PROTOCOLS, value).map_or(value.to_string(), Into::into),
+        Field::Proto => {
+            vocabulary::name(vocabulary::PROTOCOLS, value).map_or(value.to_string(), Into::into)
+        }
         Field::SourcePort | Field::DestinationPort => {
             match well_known_ports::name(text.proto(), value as u16) {
                 Some(service) => format!("{value} ({service})"),

@@ -11,15 +11,17 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
+pub mod case;
 pub mod classbench;
 pub mod compile;
 pub mod diag;
 pub mod diff;
+pub mod entry;
 pub mod evasion;
 pub mod explain;
+pub mod files;
 pub mod fmt;
 pub mod host;
-pub mod import;
 pub mod limit;
 pub mod lint;
 pub mod log;
@@ -34,8 +36,10 @@ pub mod source;
 mod space;
 pub mod tables;
 pub mod time;
+pub mod vocabulary;
 pub mod well_known_ports;
 pub mod worst;
 
 mod ast;
+mod span;
 mod validate;

@@ -1,110 +1,32 @@
 //! The tests of a policy (`tests:`): packets, and what must become of them.
 //!
-//! Run on the host build of the program, here, and on the loaded candidate, by the engine. Both
-//! give their results to [`findings`], so that a failure reads the same. May not import `validate`.
+//! A step of whoever has read the policy ([`in_time`], then [`failing`]): reading runs nothing. They
+//! run on the host build of the program, here, and on the loaded candidate, by the engine. Both give
+//! their results to [`findings`], so that a failure reads the same. May not import `validate`.
 
-use crate::ast::Span;
 use crate::bundle::Lines;
 use crate::compile::compile;
 use crate::diag::{Diagnostics, Severity, Sink, codes};
 use crate::explain::{Explained, explain};
 use crate::host::memory_of;
-use crate::packet_text::{Earlier, PacketText};
-use crate::rule::{Place, Policy, Rule};
+use crate::rule::{Policy, Rule};
+use crate::source::Read;
 use crate::tables::Tables;
 use firewall_common::reason::Reason;
 use firewall_common::verdict::Verdict;
 use std::borrow::Cow;
 
+pub use crate::case::{By, Expect, Judged, PolicyTest};
+
 /// Near misses in the help of a failure.
 const NEAR: usize = 2;
 
-/// One test of a policy.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PolicyTest {
-    /// Unique among the tests.
-    pub name: String,
-    /// Where it is written.
-    pub place: Place,
-    /// The packet.
-    pub packet: PacketText,
-    /// Number of the zone that it comes in from.
-    pub zone: u32,
-    /// What must become of it.
-    pub expect: Expect,
-    /// Who must decide so; `None`: whoever.
-    pub by: Option<By>,
-    /// The value of `expect`, for the caret.
-    pub(crate) span: Span,
-}
-
-/// What must become of a packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Expect {
-    /// It passes.
-    Pass,
-    /// It is dropped, whether or not its sender is told.
-    Drop,
-    /// It is dropped, and its sender is told.
-    Reject,
-}
-
-impl Expect {
-    /// Whether an end is what is expected.
-    #[must_use]
-    pub fn holds(self, verdict: Verdict, reason: Reason) -> bool {
-        match self {
-            Self::Pass => verdict == Verdict::PASS,
-            Self::Drop => verdict == Verdict::DROP,
-            Self::Reject => reason == Reason::REJECT,
-        }
-    }
-}
-
-/// Who decides about a packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum By {
-    /// A rule, by its index.
-    Rule(usize),
-    /// No rule, but this reason.
-    Reason(Reason),
-}
-
-/// What became of the packet of a test, by the host build or by the kernel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Judged {
-    /// Pass or drop.
-    pub verdict: Verdict,
-    /// Why.
-    pub reason: Reason,
-    /// The rule that decided, by its index.
-    pub rule: Option<usize>,
-}
-
 impl PolicyTest {
-    /// Whether this is what the test expects.
-    #[must_use]
-    pub fn holds(&self, judged: Judged) -> bool {
-        self.expect.holds(judged.verdict, judged.reason)
-            && match self.by {
-                None => true,
-                Some(By::Rule(rule)) => judged.rule == Some(rule),
-                Some(By::Reason(reason)) => judged.reason == reason,
-            }
-    }
-
     /// What the host build does with the packet. `tables` are those of `policy`, in which rule `i`
     /// counts in slot `i`.
     #[must_use]
     pub fn on_host(&self, policy: &Policy, tables: &Tables) -> Judged {
         judged(&self.explain(policy, tables))
-    }
-
-    /// What has been before its packet.
-    #[must_use]
-    pub fn earlier(&self, policy: &Policy) -> Earlier {
-        // A test that names a set which is not there has been refused.
-        self.packet.earlier(policy).unwrap_or_default()
     }
 
     fn explain(&self, policy: &Policy, tables: &Tables) -> Explained {
@@ -148,17 +70,15 @@ pub fn failing<'t>(
         .collect()
 }
 
-/// The tests without those that hold only with rules that have expired; a warning for each of these.
-/// Otherwise the time alone would make a policy one that is refused, and leave a machine that starts
-/// after that moment without any.
-pub(crate) fn in_time(
-    policy: &Policy,
-    mut tests: Vec<PolicyTest>,
-    sink: &mut Sink<'_>,
-) -> Vec<PolicyTest> {
+/// What was read without the tests that hold only with rules that have expired, and a warning for each
+/// of these. Otherwise the time alone would make a policy one that is refused, and leave a machine
+/// that starts after that moment without any. `name` and `text` are those that were read.
+#[must_use]
+pub fn in_time(name: &str, text: &str, mut read: Read) -> Read {
     let has_expired = |rule: &Rule| rule.expires.is_some_and(|expiry| expiry.passed);
-    if tests.is_empty() || !policy.rules.iter().any(has_expired) {
-        return tests;
+    let policy = &read.policy;
+    if read.tests.is_empty() || !policy.rules.iter().any(has_expired) {
+        return read;
     }
     let mut before = policy.clone();
     before
@@ -169,10 +89,11 @@ pub(crate) fn in_time(
     let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
     let (Ok(now), Ok(then)) = (compile(policy, &slots), compile(&before, &slots)) else {
         // Too large: whoever compiles it for use says so.
-        return tests;
+        return read;
     };
     let (now, then) = (now.enforced(), then.enforced());
-    tests.retain(|test| {
+    let mut sink = Sink::new(name, text);
+    read.tests.retain(|test| {
         let outlived =
             !test.holds(test.on_host(policy, &now)) && test.holds(test.on_host(&before, &then));
         if outlived {
@@ -185,7 +106,8 @@ pub(crate) fn in_time(
         }
         !outlived
     });
-    tests
+    read.warnings.extend(sink.finish(Severity::Warning));
+    read
 }
 
 /// Failing tests as errors of the policy file `name` with the text `text`.

@@ -15,14 +15,6 @@ pub fn prefixes(set: &AddrSet) -> impl Iterator<Item = Prefix> + '_ {
     v4.chain(v6.map(|(first, length)| prefix_v6(first, length)))
 }
 
-/// The prefixes of one entry, as a set of a policy takes it: an address, a prefix or a range.
-///
-/// # Errors
-/// What is wrong with it, and what to write instead.
-pub fn parse(text: &str) -> Result<Vec<Prefix>, (String, String)> {
-    Ok(prefixes(&crate::validate::entry(text)?).collect())
-}
-
 /// A prefix as people write it; the length is left out of a single address.
 #[must_use]
 pub fn text(prefix: &Prefix) -> String {
@@ -37,12 +29,6 @@ pub fn text(prefix: &Prefix) -> String {
     } else {
         format!("{address}/{}", prefix.length)
     }
-}
-
-/// A time in whole seconds, as policies write it: `30s`, `10m`, `1h`, `7d`, up to 365 days.
-#[must_use]
-pub fn seconds(text: &str) -> Option<u64> {
-    crate::validate::seconds(text)
 }
 
 /// An IPv4 prefix.

@@ -5,7 +5,7 @@
 //! what a key means and what shape its value has. A test fails if a key is missing here. A schema
 //! sees shapes only: `firewall-ctl check` says the rest.
 
-use crate::validate::{self, words};
+use crate::{validate, vocabulary};
 use serde_json::{Map, Value, json};
 
 /// Where the schema is found on the web and in packages.
@@ -276,7 +276,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("a rule" | "a test", "name") => json!({"type": "string", "pattern": NAME}),
         ("a rule", "action") => json!({"enum": ["pass", "drop", "reject", "next"]}),
         ("a rule", "from" | "to") | ("the policy", "exempt") => one_or_more(&text()),
-        ("a rule", "proto") => one_or_more(&number(0, 255, words::PROTOCOLS)),
+        ("a rule", "proto") => one_or_more(&number(0, 255, vocabulary::PROTOCOLS)),
         ("a rule", "port" | "to_port" | "source_port") => one_or_more(&number(1, 65_535, &[])),
         ("a rule", "icmp") => one_or_more(&reference("icmp")),
         ("a rule", "flags") => reference(key),
@@ -285,7 +285,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
             one_or_more(&json!({"type": "string", "pattern": "^!?[a-z0-9-]{1,63}$"}))
         }
         ("a rule", "vlan") => one_or_more(&number(1, 4_095, &[])),
-        ("a rule", "dscp") => one_or_more(&number(0, 63, words::DSCP)),
+        ("a rule", "dscp") => one_or_more(&number(0, 63, vocabulary::DSCP)),
         ("a rule", "ttl") => one_or_more(&number(0, 255, &[])),
         ("a rule", "length") => one_or_more(&number(0, 65_535, &[])),
         ("a rule", "limit") => reference("limit"),
@@ -302,7 +302,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("a rule", "enabled") => json!({"type": "boolean"}),
         ("the policy" | "a rule", "mode") => json!({"enum": ["enforce", "audit"]}),
         ("`flags`", _) => {
-            let names: Vec<&str> = words::FLAGS.iter().map(|&(name, _)| name).collect();
+            let names: Vec<&str> = vocabulary::FLAGS.iter().map(|&(name, _)| name).collect();
             one_or_more(&json!({"enum": names}))
         }
         ("`icmp`", _) => one_or_more(&number(0, 255, &[])),

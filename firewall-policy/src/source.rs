@@ -1,51 +1,27 @@
 //! Text in: the policy file and the files that it names.
 //!
-//! The entry of this crate: text to [`Policy`], or every error of the text at once.
+//! The entry of this crate: text to [`Policy`], or every error of the text at once. May not import
+//! `compile`, `host` or `policy_tests`: reading a policy runs nothing.
 
 use crate::ast::{Node, Span, yaml};
 use crate::bundle;
+use crate::case::PolicyTest;
 use crate::diag::{Diagnostics, Severity, Sink, codes};
-use crate::policy_tests::{self, PolicyTest};
 use crate::rule::{Policy, SetSize};
 use crate::validate::{self, Found};
-use std::io;
+
+pub use crate::files::{Files, NoFiles};
 
 /// Bytes of policy text that are read at most (16 MiB). Set files do not count.
 pub const MAX_POLICY_BYTES: usize = yaml::MAX_TEXT;
-
-/// Opens the files that a policy names (`sets.x.file`). The host program opens them on the disk;
-/// tests hand in text.
-pub trait Files {
-    /// The bytes of `path`, which is relative to the folder of the policy's file, or to the policy's
-    /// directory, unless absolute. They are
-    /// read once, from front to back, in large pieces, and never held as a whole.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn open(&self, path: &str) -> io::Result<Box<dyn io::Read + '_>>;
-
-    /// The present, in seconds since the Unix epoch, for rules that expire. 0, the default: none has.
-    fn now(&self) -> u64 {
-        0
-    }
-}
-
-/// No files at all: for policies without file-backed sets.
-#[derive(Clone, Copy, Debug)]
-pub struct NoFiles;
-
-impl Files for NoFiles {
-    fn open(&self, _path: &str) -> io::Result<Box<dyn io::Read + '_>> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-}
 
 /// A valid policy and what to warn about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Read {
     /// The policy.
     pub policy: Policy,
-    /// The policy's tests, not yet run: see [`crate::policy_tests`].
+    /// The policy's tests, not yet run. Some may have outlived a rule that has expired:
+    /// `policy_tests::in_time` takes them out.
     pub tests: Vec<PolicyTest>,
     /// Warnings; empty for most.
     pub warnings: Diagnostics,
@@ -70,10 +46,10 @@ pub fn read_policy(name: &str, text: &str, files: &dyn Files) -> Result<Read, Di
                 tests,
                 sets,
             }),
-            mut sink,
+            sink,
         ) if !sink.has_errors() => Ok(Read {
-            tests: policy_tests::in_time(&policy, tests, &mut sink),
             policy,
+            tests,
             warnings: sink.finish(Severity::Warning),
             sets,
         }),

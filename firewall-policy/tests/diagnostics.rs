@@ -17,6 +17,7 @@ use support::Fake;
 fn findings(text: &str) -> Diagnostics {
     match read_policy("firewall.yaml", text, &Fake) {
         Ok(read) => {
+            let read = policy_tests::in_time("firewall.yaml", text, read);
             let slots: Vec<u32> = (0..read.policy.counters().len() as u32).collect();
             let tables = compile(&read.policy, &slots).expect("examples are small");
             let failing = policy_tests::failing(&read.tests, &read.policy, &tables);

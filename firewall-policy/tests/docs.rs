@@ -84,7 +84,7 @@ fn yaml_blocks(name: &str, text: &str) -> Vec<Block> {
 
 /// Reads a policy and runs its tests: warnings, or errors.
 fn checked(name: &str, text: &str) -> Result<Diagnostics, Diagnostics> {
-    let read = read_policy(name, text, &Rules)?;
+    let read = policy_tests::in_time(name, text, read_policy(name, text, &Rules)?);
     let slots: Vec<u32> = (0..read.policy.counters().len() as u32).collect();
     let tables = compile(&read.policy, &slots).expect("examples are small");
     let failing = policy_tests::failing(&read.tests, &read.policy, &tables);

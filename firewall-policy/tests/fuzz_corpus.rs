@@ -6,49 +6,19 @@
 #[expect(unreachable_pub, reason = "a module of the fuzz targets, too")]
 #[path = "../../fuzz/src/properties.rs"]
 mod properties;
+#[path = "../../fuzz/src/replay.rs"]
+mod replay;
 
-use firewall_policy::import::{Options, iptables};
 use firewall_policy::source::{NoFiles, read_policy};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-/// Longest time for one input.
-const LONGEST: Duration = Duration::from_secs(2);
-
-/// Bytes of the whole corpus: it is read by every run of the tests, and stored with the source.
-const CORPUS: u64 = 300 << 10;
-
-fn fuzz() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
-}
+use std::path::Path;
 
 #[test]
 fn the_corpus_holds_all_properties() {
-    let mut bytes = 0;
-    for (target, property) in properties::ALL {
-        // Both read policies, and share them.
-        let of = if target == "fmt" { "policy" } else { target };
-        let folder = fuzz().join("corpus").join(of);
-        let mut files: Vec<PathBuf> = fs::read_dir(&folder)
-            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-            .map(|entry| entry.expect("an entry").path())
-            .collect();
-        files.sort();
-        assert!(files.len() >= 20, "{target}: {} inputs", files.len());
-        for file in files {
-            let input = fs::read(&file).expect("readable");
-            bytes += if of == target { input.len() as u64 } else { 0 };
-            println!("{}", file.display()); // shown if the property does not hold
-            let start = Instant::now();
-            property(&input);
-            assert!(start.elapsed() <= LONGEST, "{:?}", start.elapsed());
-        }
-    }
-    assert!(bytes <= CORPUS, "the corpus has {bytes} bytes");
+    replay::replay(&properties::ALL);
 }
 
 /// `FIREWALL_WRITE_DOCS=1` writes the dictionary anew.
@@ -78,7 +48,7 @@ fn the_dictionary_has_the_words_of_the_language() {
         let escaped = word.replace('\\', "\\\\").replace('"', "\\\"");
         writeln!(text, "\"{}\"", escaped.replace('\n', "\\x0a")).expect("a string");
     }
-    let path = fuzz().join("policy.dict");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/policy.dict");
     if std::env::var_os("FIREWALL_WRITE_DOCS").is_some() {
         fs::write(&path, &text).expect("fuzz/policy.dict is writable");
     }
@@ -158,23 +128,4 @@ fn found_control_characters_in_a_help() {
         helps.iter().any(|help| help.ends_with("a\\u{1b}[2J")),
         "{helps:?}"
     );
-}
-
-/// A rule for ICMPv6 in rules for IPv4 became a rule that the reader refuses.
-#[test]
-fn found_icmp_of_the_other_family_in_an_import() {
-    let text = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p ipv6-icmp -j ACCEPT\nCOMMIT\n";
-    holds("import_iptables", text);
-    let imported = iptables(Some(text), None, &Options::default()).expect("iptables-save");
-    let reasons: Vec<&str> = imported.left_out.iter().map(|left| &*left.reason).collect();
-    assert!(
-        reasons.contains(&"ICMPv6 does not run over IPv4"),
-        "{reasons:?}"
-    );
-}
-
-/// An empty text had its error in column 0.
-#[test]
-fn found_an_import_of_nothing() {
-    holds("import_nft", "");
 }

@@ -11,6 +11,7 @@ use firewall_common::verdict::Action;
 use firewall_policy::compile::compile;
 use firewall_policy::host::{HostMachine, Memory};
 use firewall_policy::oracle::{Allowances, evaluate_at};
+use firewall_policy::policy_tests;
 use firewall_policy::rule::Policy;
 use firewall_policy::source::{Files, read_policy};
 use firewall_policy::tables::Tables;
@@ -428,6 +429,7 @@ fn a_test_of_what_has_expired_is_left_out_with_a_warning() {
          - {name: wrong, packet: 'udp 192.0.2.1 > 192.0.2.2:54', expect: pass}\n";
     let left = |now: u64| {
         let read = read_policy("t.yaml", text, &At(now)).expect("a policy");
+        let read = policy_tests::in_time("t.yaml", text, read);
         let names: Vec<String> = read.tests.into_iter().map(|test| test.name).collect();
         let warnings = read.warnings.list;
         let about_tests = warnings.iter().filter(|w| w.message.contains("the test"));

@@ -23,7 +23,7 @@ fn main() -> io::Result<()> {
     let packets = PACKETS.map(String::from);
     write(&into, "packet_text", &packets)?;
     write(&into, "list_file", &LISTS.map(String::from))?;
-    let rules = root.join("firewall-policy/tests/data/import");
+    let rules = root.join("firewall-import/tests/data");
     for (target, folder, end) in [
         ("import_iptables", "iptables", "v4"),
         ("import_iptables", "iptables", "v6"),

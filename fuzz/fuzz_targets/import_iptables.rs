@@ -1,4 +1,4 @@
-//! Fuzz target `import_iptables`: see `firewall_fuzz::properties`.
+//! Fuzz target `import_iptables`: see `firewall_fuzz::imports`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| firewall_fuzz::properties::import_iptables(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| firewall_fuzz::imports::import_iptables(data));

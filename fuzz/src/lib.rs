@@ -1,5 +1,6 @@
-//! What the fuzz targets share: [`properties`], one function a target. The test
-//! `firewall-policy/tests/fuzz_corpus.rs` includes the same file.
+//! What the fuzz targets share: [`properties`] and [`imports`], one function a target. The tests
+//! `fuzz_corpus` of `firewall-policy` and `firewall-import` include the same files.
 #![forbid(unsafe_code)]
 
+pub mod imports;
 pub mod properties;

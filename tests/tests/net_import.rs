@@ -16,8 +16,8 @@ mod originals;
 use self::frames::{Aims, Sent, broadcast, frame};
 use self::originals::{Listed, Load, Saved, Ufw};
 use firewall_common::verdict::Verdict;
+use firewall_import::{self as import, Effect, Imported, LeftOut, Options};
 use firewall_policy::host;
-use firewall_policy::import::{self, Effect, Imported, LeftOut, Options};
 use firewall_policy::rule::Policy;
 use firewall_policy::source::{NoFiles, read_policy};
 use firewall_policy::tables::Tables;
@@ -36,7 +36,7 @@ const OTHER: &str = "other0";
 
 fn folder(kind: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../firewall-policy/tests/data/import")
+        .join("../firewall-import/tests/data")
         .join(kind)
 }
 

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::view::SCHEMA;
 use firewall_engine::policy_file::{PolicyFile, STDIN};
-use firewall_policy::import::{self, Effect, ImportError, Imported, LeftOut, Options};
+use firewall_import::{self as import, Effect, ImportError, Imported, LeftOut, Options};
 use serde::Serialize;
 use std::io::{self, Read};
 use std::path::PathBuf;

@@ -19,9 +19,9 @@ use firewall_engine::engine::{Compiled, Engine};
 
 use firewall_common::pipeline::{NO_RULE, Outcome};
 use firewall_common::verdict::Action;
-use firewall_policy::explain::{Explained, explain, key_of, zone_of};
+use firewall_policy::explain::{Explained, explain, key_of};
 use firewall_policy::host;
-use firewall_policy::packet_text::{self, Earlier, Ingress};
+use firewall_policy::packet_text::{self, Earlier, Ingress, zone_of};
 use firewall_policy::policy_tests::Expect;
 use firewall_policy::rule::Rule;
 use std::collections::BTreeMap;

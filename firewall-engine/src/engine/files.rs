@@ -40,6 +40,7 @@ pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineErr
         warnings,
         sets,
     } = source::read_policy(&request.policy_path, &request.policy_text, &files)
+        .map(|read| policy_tests::in_time(&request.policy_path, &request.policy_text, read))
         .map_err(EngineError::Policy)?;
     let sha256 = hex(&Sha256::digest(&request.policy_text));
     let fingerprint = Sha256::new()

@@ -115,7 +115,7 @@ pub fn contains(outer: &Prefix, inner: &Prefix) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use firewall_policy::prefixes::parse;
+    use firewall_policy::entry::parse;
 
     fn refused(session: Session, entry: &str) -> Option<String> {
         let prefixes = parse(entry).expect("an entry");

@@ -8,9 +8,9 @@ pub mod codes;
 mod render;
 pub(crate) mod suggest;
 
-use crate::ast::Span;
 use crate::bundle;
 use crate::rule::Place;
+use crate::span::Span;
 use codes::Code;
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -95,6 +95,30 @@ impl Diagnostics {
     pub fn count(&self) -> usize {
         self.list.len() + self.omitted
     }
+
+    /// Adds findings of the same policy, made by another step of the run.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.omitted += more.omitted;
+        for finding in more.list {
+            if self.list.len() < KEPT {
+                self.list.push(finding);
+            } else {
+                self.omitted += 1;
+            }
+        }
+        self.list.sort_by_key(in_file_order);
+        for (number, source) in more.sources.into_iter().enumerate() {
+            match self.sources.get_mut(number) {
+                None => self.sources.push(source),
+                Some(known) if known.text.is_empty() => *known = source,
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+fn in_file_order(finding: &Diagnostic) -> (u32, u32) {
+    (finding.span.source, finding.span.start)
 }
 
 /// A list of findings.
@@ -287,7 +311,7 @@ impl<'a> Sink<'a> {
                 list.push(diagnostic);
             }
         }
-        list.sort_by_key(|d| (d.span.source, d.span.start));
+        list.sort_by_key(in_file_order);
         let shown = |source: usize| {
             list.iter().any(|d| {
                 d.span.source as usize == source

@@ -4,7 +4,7 @@
 //! are too long to read are quoted in part.
 
 use super::{Diagnostic, Diagnostics, Severity, Source, show};
-use crate::ast::Span;
+use crate::span::Span;
 use annotate_snippets::{
     Annotation, AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet,
 };

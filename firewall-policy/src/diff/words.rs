@@ -6,7 +6,7 @@ use super::live;
 use crate::packet_text::{flag_words, icmp_words};
 use crate::range::RangeSet;
 use crate::space::{Address, Space, within};
-use crate::validate::words;
+use crate::vocabulary;
 use firewall_common::field::Field;
 use firewall_common::key::Family;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -105,7 +105,7 @@ pub(super) fn of<T: Address>(
 
 /// Protocols by name and number.
 fn protocols(values: &RangeSet<u32>) -> String {
-    let name = |value| words::name(words::PROTOCOLS, value);
+    let name = |value| vocabulary::name(vocabulary::PROTOCOLS, value);
     let item = |&(first, last): &(u32, u32)| match name(first) {
         Some(name) if first == last => name.to_owned(),
         _ if first == last => format!("proto {first}"),

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! For the verb `test`, for the tests inside a policy, and for naming a packet in the findings of
-//! lint and diff. May not import `validate` (but its words), `compile` or `oracle`.
+//! lint and diff. May not import `validate`, `compile` or `oracle`.
 //!
 //! Invariant: what `Display` writes reads back as the same value.
 
@@ -14,10 +14,12 @@ mod before;
 mod frame;
 mod print;
 mod read;
+mod zone;
 
 pub use before::Earlier;
 pub(crate) use print::{flag_words, icmp_words};
 pub use read::{TextError, parse, read};
+pub use zone::zone_of;
 
 use firewall_common::parse::{flag, fragment};
 use std::net::IpAddr;

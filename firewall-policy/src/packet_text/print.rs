@@ -1,7 +1,7 @@
 //! From [`PacketText`] back to text, and from what the parser found to [`PacketText`].
 
 use super::{Ingress, Kind, PacketText};
-use crate::validate::words;
+use crate::vocabulary;
 use firewall_common::field::Field;
 use firewall_common::flows::state_field;
 use firewall_common::key::{Family, PacketKey};
@@ -68,7 +68,10 @@ impl PacketText {
 impl fmt::Display for PacketText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let proto = self.proto();
-        match (self.kind, words::name(words::PROTOCOLS, proto.into())) {
+        match (
+            self.kind,
+            vocabulary::name(vocabulary::PROTOCOLS, proto.into()),
+        ) {
             (Kind::Arp, _) => f.write_str("arp")?,
             (Kind::Other(1), _) if self.dst.is_ipv6() => f.write_str("proto 1")?,
             (Kind::Other(58), _) if self.dst.is_ipv4() => f.write_str("proto 58")?,
@@ -155,7 +158,7 @@ fn endpoint(address: IpAddr, port: Option<u16>) -> String {
 /// TCP flags as `syn+ack`, or `none`.
 #[must_use]
 pub(crate) fn flag_words(flags: u8) -> String {
-    let set: Vec<&str> = words::FLAGS
+    let set: Vec<&str> = vocabulary::FLAGS
         .iter()
         .filter(|&&(_, bit)| u32::from(flags) & bit != 0)
         .map(|&(name, _)| name)
@@ -171,9 +174,9 @@ pub(crate) fn flag_words(flags: u8) -> String {
 #[must_use]
 pub(crate) fn icmp_words(v6: bool, kind: u8) -> String {
     let table = if v6 {
-        words::ICMPV6_TYPES
+        vocabulary::ICMPV6_TYPES
     } else {
-        words::ICMP_TYPES
+        vocabulary::ICMP_TYPES
     };
-    words::name(table, kind.into()).map_or(format!("type {kind}"), Into::into)
+    vocabulary::name(table, kind.into()).map_or(format!("type {kind}"), Into::into)
 }

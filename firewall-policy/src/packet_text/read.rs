@@ -4,7 +4,7 @@
 use super::{Ingress, Kind, PacketText, SOURCE_PORT};
 use crate::ast::Span;
 use crate::diag::{Diagnostics, Severity, Sink, codes, show, suggest};
-use crate::validate::words;
+use crate::vocabulary;
 use crate::well_known_ports;
 use firewall_common::parse::fragment;
 use std::net::{IpAddr, Ipv6Addr};
@@ -161,10 +161,13 @@ fn protocol<'t>(words: &mut Words<'t>) -> Result<(Option<u8>, Word<'t>), TextErr
         let word = words.need("a protocol number")?;
         return Ok((Some(word.number("`proto`", 255)? as u8), word));
     }
-    if let Some(number) = words::number(words::PROTOCOLS, word.text) {
+    if let Some(number) = vocabulary::number(vocabulary::PROTOCOLS, word.text) {
         return Ok((Some(number as u8), word));
     }
-    let mut known: Vec<&str> = words::PROTOCOLS.iter().map(|&(name, _)| name).collect();
+    let mut known: Vec<&str> = vocabulary::PROTOCOLS
+        .iter()
+        .map(|&(name, _)| name)
+        .collect();
     known.extend(["arp", "proto"]);
     let help = match suggest::nearest(word.text, known) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -261,7 +264,7 @@ impl<'t> Extras<'t> {
                 }
                 "dscp" => {
                     let word = words.need("a code point")?;
-                    packet.dscp = match words::number(words::DSCP, word.text) {
+                    packet.dscp = match vocabulary::number(vocabulary::DSCP, word.text) {
                         Some(number) => number as u8,
                         None => word.number("`dscp`", 63)? as u8,
                     };
@@ -324,9 +327,9 @@ impl<'t> Extras<'t> {
         proto: Option<u8>,
     ) -> Result<(), TextError> {
         let types = if packet.dst.is_ipv6() {
-            words::ICMPV6_TYPES
+            vocabulary::ICMPV6_TYPES
         } else {
-            words::ICMP_TYPES
+            vocabulary::ICMP_TYPES
         };
         match proto {
             Some(6) => {
@@ -335,15 +338,15 @@ impl<'t> Extras<'t> {
                     if part == "none" {
                         continue;
                     }
-                    match words::number(words::FLAGS, part) {
+                    match vocabulary::number(vocabulary::FLAGS, part) {
                         Some(bit) => bits |= bit as u8,
-                        None => return Err(unknown(word, part, words::FLAGS)),
+                        None => return Err(unknown(word, part, vocabulary::FLAGS)),
                     }
                 }
                 self.flags = Some(bits);
                 Ok(())
             }
-            Some(1 | 58) => match words::number(types, word.text) {
+            Some(1 | 58) => match vocabulary::number(types, word.text) {
                 Some(kind) => {
                     let code = self.icmp.map_or(0, |(_, code, _)| code);
                     self.icmp = Some((kind as u8, code, word));

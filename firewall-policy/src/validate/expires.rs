@@ -1,6 +1,6 @@
 //! `expires:` of a rule: a moment from which on it matches nothing.
 //!
-//! The present comes from [`crate::source::Files::now`]. Invariant: a rule that has expired is never
+//! The present comes from [`crate::files::Files::now`]. Invariant: a rule that has expired is never
 //! in force again, however often the policy is read.
 
 use super::shape::{Cx, Table, scalar};

@@ -4,17 +4,7 @@ use super::shape::{Cx, Keys, Table, items, word};
 use crate::ast::Node;
 use crate::diag::codes;
 use crate::range::RangeSet;
-
-pub(crate) const FLAGS: &[(&str, u32)] = &[
-    ("fin", 1),
-    ("syn", 2),
-    ("rst", 4),
-    ("psh", 8),
-    ("ack", 16),
-    ("urg", 32),
-    ("ece", 64),
-    ("cwr", 128),
-];
+use crate::vocabulary::FLAGS;
 
 pub(super) const KEYS: Keys = Keys {
     of: "`flags`",

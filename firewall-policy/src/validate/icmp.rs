@@ -5,55 +5,7 @@ use super::set::Sets;
 use super::shape::{Cx, Keys, Table};
 use crate::ast::Node;
 use crate::range::RangeSet;
-
-pub(crate) const V4_TYPES: &[(&str, u32)] = &[
-    ("echo-reply", 0),
-    ("destination-unreachable", 3),
-    ("redirect", 5),
-    ("echo-request", 8),
-    ("router-advertisement", 9),
-    ("router-solicitation", 10),
-    ("time-exceeded", 11),
-    ("parameter-problem", 12),
-    ("timestamp-request", 13),
-    ("timestamp-reply", 14),
-];
-
-pub(crate) const V6_TYPES: &[(&str, u32)] = &[
-    ("destination-unreachable", 1),
-    ("packet-too-big", 2),
-    ("time-exceeded", 3),
-    ("parameter-problem", 4),
-    ("echo-request", 128),
-    ("echo-reply", 129),
-    ("mld-query", 130),
-    ("mld-report", 131),
-    ("mld-done", 132),
-    ("router-solicitation", 133),
-    ("router-advertisement", 134),
-    ("neighbour-solicitation", 135),
-    ("neighbor-solicitation", 135),
-    ("neighbour-advertisement", 136),
-    ("neighbor-advertisement", 136),
-    ("redirect", 137),
-    ("mld2-report", 143),
-];
-
-pub(crate) const V4_CODES: &[(&str, u32)] = &[
-    ("network-unreachable", 0),
-    ("host-unreachable", 1),
-    ("protocol-unreachable", 2),
-    ("port-unreachable", 3),
-    ("fragmentation-needed", 4),
-    ("admin-prohibited", 13),
-];
-
-pub(crate) const V6_CODES: &[(&str, u32)] = &[
-    ("no-route", 0),
-    ("admin-prohibited", 1),
-    ("address-unreachable", 3),
-    ("port-unreachable", 4),
-];
+use crate::vocabulary::{ICMP_CODES, ICMP_TYPES, ICMPV6_CODES, ICMPV6_TYPES};
 
 pub(super) const KEYS: Keys = Keys {
     of: "`icmp`",
@@ -81,9 +33,9 @@ pub(super) fn read(
 
 fn one(cx: &mut Cx<'_>, node: &Node<'_>, v6: bool, sets: &mut Sets) -> Option<Vec<(u32, u32)>> {
     let (types, codes) = if v6 {
-        (V6_TYPES, V6_CODES)
+        (ICMPV6_TYPES, ICMPV6_CODES)
     } else {
-        (V4_TYPES, V4_CODES)
+        (ICMP_TYPES, ICMP_CODES)
     };
     let domain = |key, names, example| Domain {
         key,

@@ -2,7 +2,7 @@
 //!
 //! Each part of the language has a file here. All readers take the shared [`shape::Cx`], report
 //! what is wrong themselves and go on, so one run names every error. Nothing here does I/O but
-//! through [`crate::source::Files`].
+//! through [`crate::files::Files`].
 
 mod addr;
 mod expires;
@@ -27,35 +27,11 @@ mod summary;
 mod tests_section;
 mod worst;
 
-/// The words of the language that stand for numbers, for what reads and writes them elsewhere.
-pub(crate) mod words {
-    pub(crate) use super::flags::FLAGS;
-    pub(crate) use super::icmp::{V4_TYPES as ICMP_TYPES, V6_TYPES as ICMPV6_TYPES};
-    pub(crate) use super::proto::NAMES as PROTOCOLS;
-    pub(crate) use super::rule::DSCP;
-
-    /// The number of a word.
-    pub(crate) fn number(table: &[(&'static str, u32)], word: &str) -> Option<u32> {
-        table
-            .iter()
-            .find(|(name, _)| *name == word)
-            .map(|&(_, number)| number)
-    }
-
-    /// The first word of a number.
-    pub(crate) fn name(table: &[(&'static str, u32)], number: u32) -> Option<&'static str> {
-        table
-            .iter()
-            .find(|&&(_, value)| value == number)
-            .map(|&(name, _)| name)
-    }
-}
-
 use crate::ast::{Node, Value};
+use crate::case::PolicyTest;
 use crate::diag::{Sink, codes, show};
-use crate::policy_tests::PolicyTest;
+use crate::files::Files;
 use crate::rule::{AddrSet, Policy, SetSize};
-use crate::source::Files;
 use set::Sets;
 use shape::{Cx, Table};
 

@@ -11,6 +11,7 @@ use crate::ast::{Node, Span, Value};
 use crate::diag::{codes, show};
 use crate::range::RangeSet;
 use crate::rule::{AddrSet, Match, Rule};
+use crate::vocabulary::DSCP;
 use firewall_common::field::Field;
 use firewall_common::flows::state_field;
 use firewall_common::verdict::Action;
@@ -74,32 +75,6 @@ pub(crate) const STATES: &[(&str, u32)] = &[
     ("established", state_field::ESTABLISHED),
     ("new", state_field::NEW),
     ("invalid", state_field::INVALID),
-];
-
-pub(crate) const DSCP: &[(&str, u32)] = &[
-    ("cs0", 0),
-    ("le", 1),
-    ("cs1", 8),
-    ("af11", 10),
-    ("af12", 12),
-    ("af13", 14),
-    ("cs2", 16),
-    ("af21", 18),
-    ("af22", 20),
-    ("af23", 22),
-    ("cs3", 24),
-    ("af31", 26),
-    ("af32", 28),
-    ("af33", 30),
-    ("cs4", 32),
-    ("af41", 34),
-    ("af42", 36),
-    ("af43", 38),
-    ("cs5", 40),
-    ("va", 44),
-    ("ef", 46),
-    ("cs6", 48),
-    ("cs7", 56),
 ];
 
 /// Small fields that need nothing but their own value.

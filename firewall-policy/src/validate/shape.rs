@@ -11,7 +11,7 @@ pub(super) use integer::{decimal, integer, looks_numeric};
 
 use crate::ast::{Node, Span, Value};
 use crate::diag::{Sink, codes, show, suggest};
-use crate::source::Files;
+use crate::files::Files;
 
 /// Address ranges that all sets and rules of a policy may hold together. A set that rules share
 /// counts once. Guards the memory of the machine that reads the policy: they take at most half a

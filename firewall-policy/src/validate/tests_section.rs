@@ -2,10 +2,9 @@
 
 use super::shape::{Cx, Keys, Table, name, scalar, text, word, wrong_kind};
 use crate::ast::{Node, Span, Value};
+use crate::case::{By, Expect, PolicyTest};
 use crate::diag::{codes, show, suggest};
-use crate::explain::zone_of;
-use crate::packet_text::{self, PacketText};
-use crate::policy_tests::{By, Expect, PolicyTest};
+use crate::packet_text::{self, PacketText, zone_of};
 use crate::rule::Policy;
 use firewall_common::reason::Reason;
 use std::collections::HashMap;

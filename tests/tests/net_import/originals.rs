@@ -1,7 +1,7 @@
 //! The firewalls that are imported, loaded as they are, or without the rules that the import left
 //! out.
 
-use firewall_policy::import::LeftOut;
+use firewall_import::LeftOut;
 use firewall_tests::original::Original;
 use std::collections::{BTreeMap, BTreeSet};
 

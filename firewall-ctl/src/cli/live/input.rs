@@ -6,7 +6,7 @@
 use firewall_api::failure::{Exit, Failure};
 use firewall_common::live::Prefix;
 use firewall_engine::engine::Change;
-use firewall_policy::prefixes::{parse, seconds};
+use firewall_policy::entry::{parse, seconds};
 use std::fs;
 use std::io::Read as _;
 use std::time::Duration;

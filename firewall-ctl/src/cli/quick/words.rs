@@ -3,7 +3,7 @@
 
 use firewall_api::failure::{Exit, Failure};
 use firewall_policy::fmt::canonical;
-use firewall_policy::{prefixes, time, well_known_ports};
+use firewall_policy::{entry, time, well_known_ports};
 
 /// What a verb does with what its words say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,7 +86,7 @@ impl Wish {
                 "name" => &mut wish.name,
                 "for" => {
                     let text = value.as_deref().unwrap_or_default();
-                    let Some(seconds) = prefixes::seconds(text) else {
+                    let Some(seconds) = entry::seconds(text) else {
                         return Err(usage(
                             format!("`{text}` is not a duration"),
                             "write for 30s, for 20m, for 2h or for 7d; at most 365d",

@@ -1,0 +1,334 @@
+//! `nft -j list ruleset`: tables, chains, sets and rules as JSON (libnftables-json(5)).
+//!
+//! May not import the writer's parts but through [`super::write`]. Invariant: every rule of the
+//! ruleset is followed, or in the list of what was left out.
+
+mod fields;
+mod rule;
+mod show;
+
+use super::flatten::flatten;
+use super::imported::{Effect, ImportError, Imported};
+use super::interfaces::Interfaces;
+use super::local;
+use super::options::Options;
+use super::packets::{Dim, Family};
+use super::ruleset::{Base, Condition, Origin, Path, Rule, Ruleset};
+use super::write::{Given, NamedSet, unseen, write};
+use firewall_policy::range::RangeSet;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Base chains of an interface come before all others.
+const INGRESS: i64 = -1 << 32;
+
+/// The objects of a ruleset, by kind.
+#[derive(Default)]
+struct Listing<'a> {
+    chains: Vec<&'a Value>,
+    rules: Vec<&'a Value>,
+    /// Sets and maps by table and name.
+    sets: BTreeMap<String, &'a Value>,
+}
+
+/// Reads a ruleset and carries it over.
+pub(super) fn import(text: &str, options: &Options) -> Result<Imported, ImportError> {
+    let document: Value = serde_json::from_str(text).map_err(|error| ImportError {
+        // Where nothing has been read yet, the reader says column 0.
+        line: (error.line() as u32).max(1),
+        column: (error.column() as u32).max(1),
+        message: format!("this is not JSON: {error}"),
+        help: "give the output of `nft -j list ruleset`".into(),
+    })?;
+    let listing = listing(&document)?;
+    let local = local::Addresses::read(&options.local)?;
+    let mut interfaces = Interfaces::new(options.interface.as_deref());
+    // The first round finds the interfaces that rules name.
+    understand(&listing, &interfaces, &local)?;
+    interfaces.settle();
+    let ruleset = understand(&listing, &interfaces, &local)?;
+    let mut flat = flatten(&ruleset)?;
+    let reasons = reasons(&listing, &ruleset, local.is_known());
+    unseen(&mut flat, &ruleset.origins, |origin| {
+        reasons.get(origin).cloned().flatten()
+    });
+    let named = [local.named(), named(&listing)].concat();
+    write(
+        flat,
+        &Given {
+            from: "nft -j list ruleset",
+            origins: &ruleset.origins,
+            interfaces: &interfaces,
+            families: &Family::BOTH,
+            sets: &named,
+            options,
+        },
+    )
+}
+
+/// Text of a field.
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+/// The table that an object is in.
+fn table(value: &Value) -> String {
+    format!("{} {}", text(value, "family"), text(value, "table"))
+}
+
+fn listing(document: &Value) -> Result<Listing<'_>, ImportError> {
+    let objects = document["nftables"].as_array().ok_or_else(|| ImportError {
+        line: 1,
+        column: 1,
+        message: "this is not a ruleset of nft: there is no list `nftables`".into(),
+        help: "give the output of `nft -j list ruleset`".into(),
+    })?;
+    let mut listing = Listing::default();
+    for object in objects {
+        if let Some(chain) = object.get("chain") {
+            listing.chains.push(chain);
+        } else if let Some(rule) = object.get("rule") {
+            listing.rules.push(rule);
+        } else if let Some(set) = object.get("set").or_else(|| object.get("map")) {
+            let name = format!("{} {}", table(set), text(set, "name"));
+            listing.sets.insert(name, set);
+        }
+    }
+    Ok(listing)
+}
+
+/// The address families whose packets a table sees; none for frames that are not IP.
+fn families(value: &Value) -> Vec<Family> {
+    match text(value, "family") {
+        "ip" => vec![Family::V4],
+        "ip6" => vec![Family::V6],
+        "inet" | "netdev" => Family::BOTH.to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+fn key(table: &str, chain: &str) -> String {
+    format!("{table} {chain}")
+}
+
+/// What a chain is on the way of packets that come in.
+fn path(chain: &Value) -> Option<(Path, i64)> {
+    let priority = chain["prio"].as_i64().unwrap_or(0);
+    match (text(chain, "type"), text(chain, "hook")) {
+        // Some versions of nft do not say which device such a chain is for.
+        ("filter", "ingress") if chain["dev"].is_null() => None,
+        ("filter", "ingress") => Some((Path::Prerouting, INGRESS + priority)),
+        ("filter", "prerouting") => Some((Path::Prerouting, priority)),
+        ("filter", "input") => Some((Path::Input, priority)),
+        ("filter", "forward") => Some((Path::Forward, priority)),
+        _ => None,
+    }
+}
+
+fn understand(
+    listing: &Listing<'_>,
+    interfaces: &Interfaces,
+    local: &local::Addresses,
+) -> Result<Ruleset, ImportError> {
+    let mut ruleset = Ruleset::default();
+    // A family without any base chain is let through.
+    ruleset.bases.push(Base {
+        chain: String::new(),
+        families: Family::BOTH.to_vec(),
+        scope: Condition::all(&Family::BOTH),
+        accepts: true,
+        path: Path::Prerouting,
+        priority: i64::MIN,
+    });
+    for chain in &listing.chains {
+        let name = key(&table(chain), text(chain, "name"));
+        ruleset.chains.entry(name.clone()).or_default();
+        ruleset.bases.extend(base(chain, name, interfaces, local));
+    }
+    for object in &listing.rules {
+        let table = table(object);
+        let origin = ruleset.origins.len();
+        ruleset.origins.push(Origin {
+            place: format!(
+                "{table} {}, handle {}",
+                text(object, "chain"),
+                object["handle"].as_u64().unwrap_or(0)
+            ),
+            line: 0,
+            text: show::rule(object),
+        });
+        let reader = rule::Reader {
+            families: families(object),
+            table: &table,
+            sets: &listing.sets,
+            interfaces,
+            local,
+        };
+        let comment = object["comment"].as_str().map(str::to_owned);
+        let chain = key(&table, text(object, "chain"));
+        let rules = ruleset.chains.entry(chain).or_default();
+        for (condition, verdict) in reader.read(&object["expr"]) {
+            rules.push(Rule {
+                origin,
+                condition,
+                verdict: verdict.renamed(|chain| key(&table, chain)),
+                comment: comment.clone(),
+            });
+        }
+    }
+    Ok(ruleset)
+}
+
+/// A chain as a base chain, if packets that come in pass it.
+fn base(
+    chain: &Value,
+    name: String,
+    interfaces: &Interfaces,
+    local: &local::Addresses,
+) -> Option<Base> {
+    let families = families(chain);
+    let (path, priority) = path(chain).filter(|_| !families.is_empty())?;
+    if path == Path::Forward && !local.is_known() {
+        return None;
+    }
+    let mut scope = Condition::all(&families);
+    if local.is_known() && path != Path::Prerouting {
+        scope.within(&local.boxes(), path == Path::Forward);
+    }
+    let devices: Vec<&str> = match &chain["dev"] {
+        Value::String(device) => vec![device],
+        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    if !devices.is_empty() {
+        let all = devices.iter().fold(RangeSet::empty(), |all, device| {
+            all.union(&interfaces.named(device, false).values)
+        });
+        scope.narrow(Dim::Interface, &all);
+    }
+    Some(Base {
+        chain: name,
+        families,
+        scope,
+        accepts: text(chain, "policy") != "drop",
+        path,
+        priority,
+    })
+}
+
+/// Why no packet that comes in comes to each rule, if none does.
+fn reasons(listing: &Listing<'_>, ruleset: &Ruleset, local: bool) -> Vec<Option<(String, Effect)>> {
+    let bases: Vec<(String, &Value)> = listing
+        .chains
+        .iter()
+        .filter(|chain| !chain["hook"].is_null())
+        .map(|chain| (key(&table(chain), text(chain, "name")), *chain))
+        .collect();
+    let roots = roots(&bases, ruleset);
+    let reason = |object: &&Value| {
+        let chain = key(&table(object), text(object, "chain"));
+        let roots = roots.get(chain.as_str())?;
+        let chains: Vec<&Value> = roots.iter().map(|&root| bases[root].1).collect();
+        let has = |key: &str, value: &str| chains.iter().any(|chain| text(chain, key) == value);
+        let redirects = object["expr"].as_array().is_some_and(|list| {
+            list.iter()
+                .any(|one| one.get("dnat").is_some() || one.get("redirect").is_some())
+        });
+        Some(if families(object).is_empty() {
+            (
+                "a policy judges IPv4 and IPv6, not frames of a bridge or ARP".into(),
+                Effect::None,
+            )
+        } else if has("type", "nat") && redirects {
+            (
+                "the policy sees the address and port that a packet comes with, the original's \
+                 other rules those that it is sent on to"
+                    .into(),
+                Effect::Differs,
+            )
+        } else if has("type", "nat") {
+            (
+                "addresses are not rewritten by a policy, and this does not change what comes in"
+                    .into(),
+                Effect::None,
+            )
+        } else if chains
+            .iter()
+            .any(|chain| path(chain).is_some_and(|(path, _)| local || path != Path::Forward))
+        {
+            (
+                "rules before this one decide about all packets".into(),
+                Effect::None,
+            )
+        } else if has("hook", "ingress") {
+            (
+                "this version of nft does not say which device the chain is for".into(),
+                Effect::Differs,
+            )
+        } else if has("hook", "forward") {
+            (
+                "forwarded packets are not told apart without this host's addresses (--local): \
+                 they are judged by what is for the host"
+                    .into(),
+                Effect::Differs,
+            )
+        } else {
+            (
+                "only packets that come in are filtered".into(),
+                Effect::None,
+            )
+        })
+    };
+    let nowhere = ("no rule leads to this chain".to_owned(), Effect::None);
+    listing
+        .rules
+        .iter()
+        .map(|object| Some(reason(object).unwrap_or_else(|| nowhere.clone())))
+        .collect()
+}
+
+/// The base chains from which each chain is reached, by their numbers.
+fn roots<'r>(
+    bases: &'r [(String, &Value)],
+    ruleset: &'r Ruleset,
+) -> BTreeMap<&'r str, BTreeSet<usize>> {
+    let mut roots: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+    for (number, (name, _)) in bases.iter().enumerate() {
+        let mut open: Vec<&str> = vec![name];
+        while let Some(name) = open.pop() {
+            if roots.entry(name).or_default().insert(number)
+                && let Some(rules) = ruleset.chains.get(name)
+            {
+                open.extend(rules.iter().filter_map(|rule| rule.verdict.target()));
+            }
+        }
+    }
+    roots
+}
+
+/// Sets of addresses alone, for their names.
+fn named(listing: &Listing<'_>) -> Vec<NamedSet> {
+    let sets = listing.sets.values().filter_map(|set| {
+        let family = match set["type"].as_str()? {
+            "ipv4_addr" => Family::V4,
+            "ipv6_addr" => Family::V6,
+            _ => return None,
+        };
+        let elements = set["elem"].as_array()?.iter();
+        let ranges: Option<Vec<(u128, u128)>> = elements
+            .map(|element| fields::address(fields::plain(element)))
+            .map(|found| {
+                found
+                    .filter(|(of, _)| *of == family)
+                    .map(|(_, range)| range)
+            })
+            .collect();
+        let values = RangeSet::from_ranges(ranges?);
+        (values.ranges().len() > 1).then(|| NamedSet {
+            name: text(set, "name").to_owned(),
+            family,
+            values,
+        })
+    });
+    sets.collect()
+}

@@ -1,0 +1,373 @@
+//! The statements of one rule, as conditions and verdicts.
+//!
+//! May not import the writer. Invariant: no statement is passed over in silence.
+
+use super::super::imported::Effect;
+use super::super::interfaces::Interfaces;
+use super::super::local;
+use super::super::packets::{Dim, Family, Packets, Values};
+use super::super::ruleset::{Condition, NO_LOG, Verdict};
+use super::fields::{self, Left, left};
+use firewall_policy::range::RangeSet;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+const COME_AND_GO: &str = "elements of the set come and go: carried over as they were";
+const PORTED: [(u128, u128); 3] = [(6, 6), (17, 17), (132, 132)];
+
+/// What rules are read with.
+pub(super) struct Reader<'a> {
+    pub(super) families: Vec<Family>,
+    /// `inet filter`.
+    pub(super) table: &'a str,
+    pub(super) sets: &'a BTreeMap<String, &'a Value>,
+    pub(super) interfaces: &'a Interfaces,
+    pub(super) local: &'a local::Addresses,
+}
+
+/// Why an expression is not exact.
+type Reason = String;
+
+impl Reader<'_> {
+    /// Reads the statements; a verdict map gives several rules.
+    pub(super) fn read(&self, statements: &Value) -> Vec<(Condition, Verdict)> {
+        let mut condition = Condition::all(&self.families);
+        let mut rules = Vec::new();
+        let none = Vec::new();
+        for statement in statements.as_array().unwrap_or(&none) {
+            let Some((kind, body)) = statement.as_object().and_then(|o| o.iter().next()) else {
+                condition.unsure("a statement that is not understood");
+                continue;
+            };
+            match kind.as_str() {
+                "match" => {
+                    if let Err(reason) = self.compare(&mut condition, body) {
+                        condition.unsure(&reason);
+                    }
+                }
+                "vmap" => match self.verdict_map(&condition, body) {
+                    Ok(more) => rules.extend(more),
+                    Err(reason) => {
+                        condition.unsure(&reason);
+                        rules.push((condition.clone(), Verdict::Elsewhere(reason.into())));
+                    }
+                },
+                "counter" | "continue" | "comment" => {}
+                "log" => condition.aside(NO_LOG, Effect::None),
+                "limit" | "quota" | "ct count" | "meter" => {
+                    condition.unsure(&unknown(kind));
+                }
+                "set" | "map" => {
+                    let limits = body["stmt"].as_array().is_some_and(|list| !list.is_empty());
+                    if limits {
+                        condition.unsure(&unknown("limit"));
+                    } else {
+                        condition.aside("a policy does not put addresses into sets", Effect::None);
+                    }
+                }
+                "mangle" | "notrack" | "ct helper" | "ct timeout" | "ct expectation" | "flow"
+                | "secmark" | "dup" | "snat" | "masquerade" | "reset" => {
+                    condition.aside("packets are not marked, changed or copied", Effect::None);
+                }
+                _ => match verdict(kind, body) {
+                    Some(verdict) => rules.push((condition.clone(), verdict)),
+                    None if matches!(
+                        kind.as_str(),
+                        "queue" | "fwd" | "tproxy" | "synproxy" | "dnat" | "redirect"
+                    ) =>
+                    {
+                        let reason = format!(
+                            "what becomes of the packet is decided by `{kind}`, not by a rule"
+                        );
+                        rules.push((condition.clone(), Verdict::Elsewhere(reason.into())));
+                    }
+                    None => condition.unsure(&format!("a policy has nothing like `{kind}`")),
+                },
+            }
+        }
+        // What is lost beside is lost for the whole rule, wherever it stands.
+        if let Some((first, _)) = rules.first_mut() {
+            for (reason, effect) in &condition.aside {
+                first.aside(reason, *effect);
+            }
+        } else {
+            rules.push((condition, Verdict::Continue(None)));
+        }
+        rules
+    }
+
+    /// The elements behind `{...}` or `@name`; one value otherwise. And whether they change.
+    fn elements<'v>(&'v self, right: &'v Value) -> Result<(Vec<&'v Value>, bool), Reason> {
+        if let Some(list) = right.get("set").and_then(Value::as_array) {
+            return Ok((list.iter().map(fields::plain).collect(), false));
+        }
+        let Some(name) = right.as_str().and_then(|text| text.strip_prefix('@')) else {
+            return Ok((vec![right], false));
+        };
+        let known = self.sets.get(&format!("{} {name}", self.table));
+        let set = known.ok_or_else(|| format!("the set `{name}` is not in the ruleset"))?;
+        let flags = match &set["flags"] {
+            Value::Array(list) => list.clone(),
+            other => vec![other.clone()],
+        };
+        let changes = flags
+            .iter()
+            .any(|flag| matches!(flag.as_str(), Some("timeout" | "dynamic")));
+        let elements = set["elem"].as_array().map_or(&[][..], Vec::as_slice);
+        Ok((elements.iter().map(fields::plain).collect(), changes))
+    }
+
+    /// A comparison.
+    fn compare(&self, condition: &mut Condition, body: &Value) -> Result<(), Reason> {
+        let left = left(&body["left"]);
+        let op = super::text(body, "op");
+        let right = &body["right"];
+        self.implied(condition, &left)?;
+        if let Left::Flags(mask) = &left
+            && op == "in"
+        {
+            let bits = fields::flag_bits(right).ok_or_else(|| not_understood(right))?;
+            let any = (0..256).filter(|value| value & mask & bits != 0);
+            let any = RangeSet::from_ranges(any.map(|value| (value, value)).collect());
+            condition.narrow(Dim::Flags, &any);
+            return Ok(());
+        }
+        let (elements, changes) = self.elements(right)?;
+        if changes {
+            condition.aside(COME_AND_GO, Effect::None);
+        }
+        match op {
+            "==" | "in" | "!=" => {
+                let boxes = self.union(condition, &left, &elements)?;
+                condition.within(&boxes, op == "!=");
+                Ok(())
+            }
+            "<" | ">" | "<=" | ">=" => {
+                let [value] = elements[..] else {
+                    return Err(not_understood(right));
+                };
+                let (dim, values) =
+                    fields::values(&left, value).ok_or_else(|| not_understood(right))?;
+                let &(first, last) = values
+                    .ranges()
+                    .first()
+                    .ok_or_else(|| not_understood(right))?;
+                let range = match op {
+                    "<" => first
+                        .checked_sub(1)
+                        .map_or_else(RangeSet::empty, |end| RangeSet::of(0, end)),
+                    "<=" => RangeSet::of(0, last),
+                    ">" => RangeSet::of(last + 1, dim.last(Family::V4)),
+                    _ => RangeSet::of(first, dim.last(Family::V4)),
+                };
+                // Values of packets without the field are not larger than any.
+                let real = match dim {
+                    Dim::DestinationPort | Dim::SourcePort => RangeSet::of(0, 65_535),
+                    _ => RangeSet::full(),
+                };
+                condition.narrow(dim, &range.intersection(&real));
+                Ok(())
+            }
+            other => Err(format!(
+                "a policy has nothing like the comparison `{other}`"
+            )),
+        }
+    }
+
+    /// What a field says about a packet that has it.
+    fn implied(&self, condition: &mut Condition, left: &Left) -> Result<(), Reason> {
+        let one = |number| RangeSet::of(number, number);
+        match left {
+            Left::Address(_, family) | Left::Dscp(family) | Left::Ttl(family) => {
+                condition.only(*family);
+            }
+            Left::Length(Some(family)) => condition.only(*family),
+            Left::NextHeader => {
+                condition.only(Family::V6);
+                condition.aside(
+                    "packets with extension headers count by what comes behind these (nexthdr)",
+                    Effect::Differs,
+                );
+            }
+            Left::Port(_, Some(proto)) => condition.narrow(Dim::Proto, &one(*proto)),
+            Left::Port(_, None) => {
+                let ported = RangeSet::from_ranges(PORTED.to_vec());
+                let other = |part: &Packets| {
+                    let protos = part.get(Dim::Proto);
+                    !protos.intersection(&ported.complement()).is_empty()
+                };
+                if condition.boxes.iter().any(other) {
+                    condition.aside(
+                        "only TCP, UDP and SCTP have ports in a policy (th)",
+                        Effect::Differs,
+                    );
+                }
+                condition.narrow(Dim::Proto, &ported);
+            }
+            Left::Flags(_) => condition.narrow(Dim::Proto, &one(6)),
+            Left::IcmpType(family) | Left::IcmpCode(family) => {
+                condition.only(*family);
+                let proto = if *family == Family::V4 { 1 } else { 58 };
+                condition.narrow(Dim::Proto, &one(proto));
+            }
+            Left::Concat(parts) => {
+                for part in parts {
+                    self.implied(condition, part)?;
+                }
+            }
+            Left::Unknown(reason) => return Err(reason.clone()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The packets of any of the elements: one box for each family where there is one field.
+    fn union(
+        &self,
+        condition: &mut Condition,
+        left: &Left,
+        elements: &[&Value],
+    ) -> Result<Vec<Packets>, Reason> {
+        let mut boxes = Vec::new();
+        if let Left::Concat(parts) = left {
+            for element in elements {
+                let values = element.get("concat").and_then(Value::as_array);
+                let values = values.filter(|values| values.len() == parts.len());
+                let values = values.ok_or_else(|| not_understood(element))?;
+                for family in Family::BOTH {
+                    let mut whole = Some(Packets::all(family));
+                    for (part, value) in parts.iter().zip(values) {
+                        let found = self.field(condition, part, fields::plain(value), family)?;
+                        whole = whole
+                            .zip(found)
+                            .and_then(|(whole, (dim, values))| whole.narrowed(dim, &values));
+                    }
+                    boxes.extend(whole);
+                }
+            }
+            return Ok(boxes);
+        }
+        for family in Family::BOTH {
+            let mut all: Option<(Dim, Values)> = None;
+            for element in elements {
+                if let Some((dim, values)) = self.field(condition, left, element, family)? {
+                    let before = all.map_or_else(RangeSet::empty, |(_, before)| before);
+                    all = Some((dim, before.union(&values)));
+                }
+            }
+            boxes.extend(all.and_then(|(dim, all)| Packets::all(family).narrowed(dim, &all)));
+        }
+        Ok(boxes)
+    }
+
+    /// One value of one field in one family; `None` if packets of the family never have it.
+    fn field(
+        &self,
+        condition: &mut Condition,
+        left: &Left,
+        value: &Value,
+        family: Family,
+    ) -> Result<Option<(Dim, Values)>, Reason> {
+        let unclear = || not_understood(value);
+        match left {
+            Left::Address(dim, of) => {
+                let (found, (first, last)) = fields::address(value).ok_or_else(unclear)?;
+                let fits = *of == family && found == family;
+                Ok(fits.then(|| (*dim, RangeSet::of(first, last))))
+            }
+            Left::Interface => {
+                let name = value.as_str().ok_or_else(unclear)?;
+                let meaning = self.interfaces.named(name, false);
+                if let Some(why) = meaning.detached {
+                    let reason = format!("a policy is not attached to {name}, {why}");
+                    condition.aside(&reason, Effect::None);
+                }
+                Ok(Some((Dim::Interface, meaning.values)))
+            }
+            Left::Nfproto => {
+                let of = match value.as_str().ok_or_else(unclear)? {
+                    "ipv4" | "ip" => Some(Family::V4),
+                    "ipv6" | "ip6" => Some(Family::V6),
+                    _ => None,
+                };
+                Ok((of == Some(family)).then(|| (Dim::Proto, Dim::Proto.full(family))))
+            }
+            Left::AddressType(dim) => {
+                let kind = value.as_str().ok_or_else(unclear)?;
+                let values = self.local.of_type(kind, family).ok_or_else(|| {
+                    format!(
+                        "it is not known which addresses are {kind} to this host (--local says it)"
+                    )
+                })?;
+                Ok(Some((*dim, values)))
+            }
+            Left::Flags(mask) => {
+                let bits = fields::flag_bits(value).ok_or_else(unclear)?;
+                let fits = (0..256).filter(|flags| flags & mask == bits);
+                let values = RangeSet::from_ranges(fits.map(|flags| (flags, flags)).collect());
+                Ok(Some((Dim::Flags, values)))
+            }
+            Left::Unknown(reason) => Err(reason.clone()),
+            _ => fields::values(left, value).map(Some).ok_or_else(unclear),
+        }
+    }
+
+    /// A rule for each element of a verdict map.
+    fn verdict_map(
+        &self,
+        condition: &Condition,
+        body: &Value,
+    ) -> Result<Vec<(Condition, Verdict)>, Reason> {
+        let key = left(&body["key"]);
+        let mut base = condition.clone();
+        self.implied(&mut base, &key)?;
+        let data = &body["data"];
+        let (elements, changes) = self.elements(data)?;
+        if changes {
+            base.aside(COME_AND_GO, Effect::None);
+        }
+        let mut rules = Vec::new();
+        for pair in elements {
+            let Some([element, action]) = pair.as_array().map(Vec::as_slice) else {
+                return Err(not_understood(pair));
+            };
+            let found = action.as_object().and_then(|object| object.iter().next());
+            let found = found.and_then(|(kind, body)| verdict(kind, body));
+            let verdict = match found {
+                Some(verdict) => verdict,
+                None if action.get("continue").is_some() => continue,
+                None => return Err(not_understood(action)),
+            };
+            let mut narrowed = base.clone();
+            let boxes = self.union(&mut narrowed, &key, &[fields::plain(element)])?;
+            narrowed.within(&boxes, false);
+            rules.push((narrowed, verdict));
+        }
+        Ok(rules)
+    }
+}
+
+fn verdict(kind: &str, body: &Value) -> Option<Verdict> {
+    let target = || super::text(body, "target").to_owned();
+    Some(match kind {
+        "accept" => Verdict::Accept,
+        "drop" => Verdict::Drop,
+        "reject" => Verdict::Reject,
+        "return" => Verdict::Return,
+        "jump" => Verdict::Jump(target()),
+        "goto" => Verdict::Goto(target()),
+        _ => return None,
+    })
+}
+
+fn not_understood(value: &Value) -> Reason {
+    format!("`{value}` is not understood here")
+}
+
+fn unknown(kind: &str) -> Reason {
+    match kind {
+        "limit" | "meter" => "rates are not carried over; write the `limit` by hand".into(),
+        "ct count" => "connections are not counted (ct count)".into(),
+        other => format!("a policy has nothing like `{other}`"),
+    }
+}

@@ -1,0 +1,261 @@
+//! Sets of packets while rules of another firewall are carried over: boxes with one set of values
+//! for each thing that such rules look at.
+//!
+//! They have one dimension more than a policy's rules (connection state in the words of the other
+//! firewall), and a family each. Invariant: calculation is exact; a box is never empty.
+
+use firewall_policy::range::RangeSet;
+
+/// The address family of a box.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(super) const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// `IPv4` or `IPv6`.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+}
+
+/// What rules look at. Ports, ICMP and flags have one value to spare for packets without them, as
+/// [`firewall_common::field::Field`] has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Dim {
+    Source,
+    Destination,
+    Proto,
+    DestinationPort,
+    SourcePort,
+    /// `type << 8 | code`.
+    Icmp,
+    Flags,
+    /// Number of an interface in [`super::interfaces::Interfaces`].
+    Interface,
+    Dscp,
+    Ttl,
+    Length,
+    /// One of [`state`].
+    State,
+}
+
+impl Dim {
+    pub(super) const ALL: [Self; 12] = [
+        Self::Source,
+        Self::Destination,
+        Self::Proto,
+        Self::DestinationPort,
+        Self::SourcePort,
+        Self::Icmp,
+        Self::Flags,
+        Self::Interface,
+        Self::Dscp,
+        Self::Ttl,
+        Self::Length,
+        Self::State,
+    ];
+
+    /// Values run from 0 to this one.
+    pub(super) const fn last(self, family: Family) -> u128 {
+        match self {
+            Self::Source | Self::Destination => match family {
+                Family::V4 => u32::MAX as u128,
+                Family::V6 => u128::MAX,
+            },
+            Self::DestinationPort | Self::SourcePort | Self::Icmp => NONE,
+            Self::Proto | Self::Ttl => 255,
+            Self::Flags => 256,
+            Self::Interface | Self::Length => 65_535,
+            Self::Dscp => 63,
+            Self::State => 4,
+        }
+    }
+
+    /// Every value.
+    pub(super) fn full(self, family: Family) -> Values {
+        RangeSet::of(0, self.last(family))
+    }
+}
+
+/// Ports and ICMP: "the packet has none".
+pub(super) const NONE: u128 = 65_536;
+
+/// Connection state in the words of Netfilter.
+pub(super) mod state {
+    pub(crate) const NEW: u128 = 0;
+    pub(crate) const ESTABLISHED: u128 = 1;
+    pub(crate) const RELATED: u128 = 2;
+    pub(crate) const INVALID: u128 = 3;
+    pub(crate) const UNTRACKED: u128 = 4;
+
+    /// The number of a word, in any case.
+    pub(crate) fn number(word: &str) -> Option<u128> {
+        Some(match word.to_ascii_lowercase().as_str() {
+            "new" => NEW,
+            "established" => ESTABLISHED,
+            "related" => RELATED,
+            "invalid" => INVALID,
+            "untracked" => UNTRACKED,
+            _ => return None,
+        })
+    }
+}
+
+/// The values of one dimension.
+pub(super) type Values = RangeSet<u128>;
+
+/// A box that is not empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Packets {
+    pub(super) family: Family,
+    sets: [Values; Dim::ALL.len()],
+}
+
+impl Packets {
+    /// Every packet of a family.
+    pub(super) fn all(family: Family) -> Self {
+        Self {
+            family,
+            sets: Dim::ALL.map(|dim| dim.full(family)),
+        }
+    }
+
+    pub(super) fn get(&self, dim: Dim) -> &Values {
+        &self.sets[dim as usize]
+    }
+
+    /// Whether every value of the dimension is accepted.
+    pub(super) fn is_any(&self, dim: Dim) -> bool {
+        self.get(dim).ranges() == [(0, dim.last(self.family))]
+    }
+
+    /// Whether it is every packet of its family.
+    pub(super) fn is_all(&self) -> bool {
+        Dim::ALL.into_iter().all(|dim| self.is_any(dim))
+    }
+
+    /// This box with one dimension narrowed to `values`; `None` if nothing is left.
+    pub(super) fn narrowed(&self, dim: Dim, values: &Values) -> Option<Self> {
+        let mine = self.get(dim);
+        let both = mine.intersection(values);
+        (!both.is_empty()).then(|| self.with(dim, both))
+    }
+
+    /// This box with one dimension replaced. The caller sees to it that it is not empty.
+    pub(super) fn with(&self, dim: Dim, values: Values) -> Self {
+        let mut changed = self.clone();
+        changed.sets[dim as usize] = values;
+        changed
+    }
+
+    /// The packets of both.
+    pub(super) fn and(&self, other: &Self) -> Option<Self> {
+        if self.family != other.family {
+            return None;
+        }
+        let mut found = self.clone();
+        for dim in Dim::ALL {
+            if !other.is_any(dim) {
+                found = found.narrowed(dim, other.get(dim))?;
+            }
+        }
+        Some(found)
+    }
+
+    /// The packets of this box that are not in `other`, as disjoint boxes.
+    pub(super) fn less(&self, other: &Self) -> Vec<Self> {
+        if self.and(other).is_none() {
+            return vec![self.clone()];
+        }
+        let (mut parts, mut shared) = (Vec::new(), self.clone());
+        for dim in Dim::ALL {
+            if other.is_any(dim) {
+                continue;
+            }
+            let theirs = other.get(dim);
+            if let Some(part) = shared.narrowed(dim, &theirs.complement()) {
+                parts.push(part);
+            }
+            let inside = shared.get(dim).intersection(theirs);
+            shared = shared.with(dim, inside);
+        }
+        parts
+    }
+
+    /// Whether every packet of `other` is in this box.
+    pub(super) fn holds(&self, other: &Self) -> bool {
+        self.and(other).as_ref() == Some(other)
+    }
+
+    /// The one dimension in which two boxes of a family differ; `None` if there are none or more.
+    pub(super) fn differ_in(&self, other: &Self) -> Option<Dim> {
+        let mut differing = Dim::ALL
+            .into_iter()
+            .filter(|&dim| self.get(dim) != other.get(dim));
+        let first = differing.next().filter(|_| self.family == other.family)?;
+        differing.next().is_none().then_some(first)
+    }
+
+    /// Whether the two say the same of their families, addresses aside; false if one names
+    /// addresses.
+    pub(super) fn twin(&self, other: &Self) -> bool {
+        self.family != other.family
+            && Dim::ALL.into_iter().all(|dim| match dim {
+                Dim::Source | Dim::Destination => self.is_any(dim) && other.is_any(dim),
+                _ => self.get(dim) == other.get(dim),
+            })
+    }
+}
+
+/// The packets of every box that are in none of `others`.
+pub(super) fn less_all(boxes: Vec<Packets>, others: &[Packets]) -> Vec<Packets> {
+    others.iter().fold(boxes, |left, other| {
+        left.iter().flat_map(|part| part.less(other)).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn narrow(dim: Dim, first: u128, last: u128) -> Packets {
+        Packets::all(Family::V4)
+            .narrowed(dim, &RangeSet::of(first, last))
+            .expect("not empty")
+    }
+
+    #[test]
+    fn a_difference_and_what_is_shared_make_the_whole() {
+        let tcp = narrow(Dim::Proto, 6, 6);
+        let ssh = tcp
+            .narrowed(Dim::DestinationPort, &RangeSet::of(22, 22))
+            .expect("not empty");
+        let rest = Packets::all(Family::V4).less(&ssh);
+        assert_eq!(rest.len(), 2);
+        assert!(rest.iter().all(|part| part.and(&ssh).is_none()));
+        assert!(
+            less_all(
+                vec![Packets::all(Family::V4)],
+                &[rest, vec![ssh.clone()]].concat()
+            )
+            .is_empty()
+        );
+        assert!(tcp.holds(&ssh) && !ssh.holds(&tcp));
+        assert_eq!(tcp.differ_in(&ssh), Some(Dim::DestinationPort));
+    }
+
+    #[test]
+    fn families_do_not_meet() {
+        let (v4, v6) = (Packets::all(Family::V4), Packets::all(Family::V6));
+        assert!(v4.and(&v6).is_none() && v4.twin(&v6) && !v4.twin(&v4));
+        assert_eq!(v4.less(&v6), vec![v4.clone()]);
+        assert!(v4.less(&v4).is_empty());
+    }
+}

@@ -1,0 +1,138 @@
+//! The words of the language that stand for numbers: what the reader takes, printers write, the schema
+//! suggests and `firewall-import` translates into.
+//!
+//! Imports nothing. Invariant: within a table no word stands twice; of two words for one number the
+//! first is the one that is written.
+
+/// Words and their numbers.
+pub type Table = &'static [(&'static str, u32)];
+
+/// The number of a word.
+#[must_use]
+pub fn number(table: Table, word: &str) -> Option<u32> {
+    table
+        .iter()
+        .find(|(name, _)| *name == word)
+        .map(|&(_, number)| number)
+}
+
+/// The first word of a number.
+#[must_use]
+pub fn name(table: Table, number: u32) -> Option<&'static str> {
+    table
+        .iter()
+        .find(|&&(_, value)| value == number)
+        .map(|&(name, _)| name)
+}
+
+/// Transport protocols: `proto`.
+pub const PROTOCOLS: Table = &[
+    ("tcp", 6),
+    ("udp", 17),
+    ("icmp", 1),
+    ("icmpv6", 58),
+    ("sctp", 132),
+    ("esp", 50),
+    ("ah", 51),
+    ("gre", 47),
+    ("igmp", 2),
+    ("ipip", 4),
+    ("ipv6", 41),
+    ("ospf", 89),
+    ("pim", 103),
+    ("vrrp", 112),
+    ("dccp", 33),
+    ("udplite", 136),
+];
+
+/// TCP flags, each its bit in the header: `flags`.
+pub const FLAGS: Table = &[
+    ("fin", 1),
+    ("syn", 2),
+    ("rst", 4),
+    ("psh", 8),
+    ("ack", 16),
+    ("urg", 32),
+    ("ece", 64),
+    ("cwr", 128),
+];
+
+/// Types of ICMP: `icmp.type`.
+pub const ICMP_TYPES: Table = &[
+    ("echo-reply", 0),
+    ("destination-unreachable", 3),
+    ("redirect", 5),
+    ("echo-request", 8),
+    ("router-advertisement", 9),
+    ("router-solicitation", 10),
+    ("time-exceeded", 11),
+    ("parameter-problem", 12),
+    ("timestamp-request", 13),
+    ("timestamp-reply", 14),
+];
+
+/// Codes of ICMP, those of destination-unreachable: `icmp.code`.
+pub const ICMP_CODES: Table = &[
+    ("network-unreachable", 0),
+    ("host-unreachable", 1),
+    ("protocol-unreachable", 2),
+    ("port-unreachable", 3),
+    ("fragmentation-needed", 4),
+    ("admin-prohibited", 13),
+];
+
+/// Types of ICMPv6: `icmp.type`.
+pub const ICMPV6_TYPES: Table = &[
+    ("destination-unreachable", 1),
+    ("packet-too-big", 2),
+    ("time-exceeded", 3),
+    ("parameter-problem", 4),
+    ("echo-request", 128),
+    ("echo-reply", 129),
+    ("mld-query", 130),
+    ("mld-report", 131),
+    ("mld-done", 132),
+    ("router-solicitation", 133),
+    ("router-advertisement", 134),
+    ("neighbour-solicitation", 135),
+    ("neighbor-solicitation", 135),
+    ("neighbour-advertisement", 136),
+    ("neighbor-advertisement", 136),
+    ("redirect", 137),
+    ("mld2-report", 143),
+];
+
+/// Codes of ICMPv6, those of destination-unreachable: `icmp.code`.
+pub const ICMPV6_CODES: Table = &[
+    ("no-route", 0),
+    ("admin-prohibited", 1),
+    ("address-unreachable", 3),
+    ("port-unreachable", 4),
+];
+
+/// Differentiated services code points: `dscp`.
+pub const DSCP: Table = &[
+    ("cs0", 0),
+    ("le", 1),
+    ("cs1", 8),
+    ("af11", 10),
+    ("af12", 12),
+    ("af13", 14),
+    ("cs2", 16),
+    ("af21", 18),
+    ("af22", 20),
+    ("af23", 22),
+    ("cs3", 24),
+    ("af31", 26),
+    ("af32", 28),
+    ("af33", 30),
+    ("cs4", 32),
+    ("af41", 34),
+    ("af42", 36),
+    ("af43", 38),
+    ("cs5", 40),
+    ("va", 44),
+    ("ef", 46),
+    ("cs6", 48),
+    ("cs7", 56),
+];
