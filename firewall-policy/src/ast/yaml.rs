@@ -12,6 +12,7 @@ use serde_saphyr::granit_parser::{
 };
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::Range;
 
 /// Bytes of policy text that are read.
 pub(crate) const MAX_TEXT: usize = 16 << 20;
@@ -184,34 +185,7 @@ impl<'a> Builder<'_, 'a> {
                     .help("put long lists into set files");
                 return false;
             }
-            if event.anchor_id().is_some() || event.is_alias() {
-                let what = if event.is_alias() {
-                    "an alias"
-                } else {
-                    "an anchor"
-                };
-                self.sink
-                    .error(
-                        &codes::ANCHOR,
-                        span,
-                        format!("{what} (`&name`, `*name`) is not part of the policy language"),
-                    )
-                    .help(
-                        "write the value again, or define it once under `sets:` and use `\"@name\"`; \
-                         a `*` pattern goes in quotes: \"*\"",
-                    );
-                self.sound = false;
-            }
-            if event.tag().is_some() {
-                let at = at.tag_span().map_or(span, |tag| span_of(&tag, self.source));
-                let written = self.sink.slice(at).trim().to_string();
-                let message = format!("YAML reads `{}` as a type tag", show(&written));
-                self.sink.error(&codes::TAG, at, message).help(format!(
-                    "a value that starts with `!` goes in quotes: \"{}\"",
-                    show(&written)
-                ));
-                self.sound = false;
-            }
+            self.properties(&event, &at, span);
         }
         match event {
             Event::DocumentStart(..) => {
@@ -255,6 +229,38 @@ impl<'a> Builder<'_, 'a> {
             return false;
         }
         true
+    }
+
+    /// Reports anchors, aliases and tags, which the policy language does not have.
+    fn properties(&mut self, event: &Event<'a>, at: &EventSpan, span: Span) {
+        if event.anchor_id().is_some() || event.is_alias() {
+            let what = if event.is_alias() {
+                "an alias"
+            } else {
+                "an anchor"
+            };
+            self.sink
+                .error(
+                    &codes::ANCHOR,
+                    span,
+                    format!("{what} (`&name`, `*name`) is not part of the policy language"),
+                )
+                .help(
+                    "write the value again, or define it once under `sets:` and use `\"@name\"`; \
+                     a `*` pattern goes in quotes: \"*\"",
+                );
+            self.sound = false;
+        }
+        if event.tag().is_some() {
+            let at = at.tag_span().map_or(span, |tag| span_of(&tag, self.source));
+            let written = self.sink.slice(at).trim().to_string();
+            let message = format!("YAML reads `{}` as a type tag", show(&written));
+            self.sink.error(&codes::TAG, at, message).help(format!(
+                "a value that starts with `!` goes in quotes: \"{}\"",
+                show(&written)
+            ));
+            self.sound = false;
+        }
     }
 
     fn close(&mut self, end: Span) {
@@ -349,34 +355,13 @@ fn syntax_error(text: &str, source: u32, error: &ScanError, sink: &mut Sink<'_>)
         .chars()
         .take_while(|c| !c.is_whitespace() && !",]}".contains(*c))
         .collect();
-    // The parser names the start of the scalar that the tab breaks off.
-    let tab = text[start..].find('\t').map(|tab| start + tab);
+    if let Some(tab) = tab_at(error.kind(), text, start) {
+        let span = Span::at(text, tab.start, tab.end).of(source);
+        sink.error(&codes::TAB, span, "a tab in the indentation")
+            .help("indent with spaces; YAML does not allow tabs there");
+        return;
+    }
     match error.kind() {
-        ErrorKind::TabInPlainScalar if tab.is_some() => {
-            let tab = tab.unwrap_or(start);
-            sink.error(
-                &codes::TAB,
-                Span::at(text, tab, tab + 1).of(source),
-                "a tab in the indentation",
-            )
-            .help("indent with spaces; YAML does not allow tabs there");
-        }
-        ErrorKind::TabNotAllowed
-        | ErrorKind::TabInBlockIndentation
-        | ErrorKind::TabInIndentation
-        | ErrorKind::TabAtBlockScalarStart => {
-            let tab = if text[..start].ends_with('\t') {
-                start - 1
-            } else {
-                start
-            };
-            sink.error(
-                &codes::TAB,
-                Span::at(text, tab, tab).of(source),
-                "a tab in the indentation",
-            )
-            .help("indent with spaces; YAML does not allow tabs there");
-        }
         ErrorKind::UnexpectedCharacter {
             character: c @ ('@' | '`' | '%'),
         } => {
@@ -416,6 +401,25 @@ fn syntax_error(text: &str, source: u32, error: &ScanError, sink: &mut Sink<'_>)
             sink.error(&codes::SYNTAX, span, format!("this is not YAML: {kind}"))
                 .help(help);
         }
+    }
+}
+
+/// The tab that an error is about, if it is about one.
+fn tab_at(kind: &ErrorKind, text: &str, start: usize) -> Option<Range<usize>> {
+    match kind {
+        // The parser names the start of the scalar that the tab breaks off.
+        ErrorKind::TabInPlainScalar => {
+            let tab = start + text[start..].find('\t')?;
+            Some(tab..tab + 1)
+        }
+        ErrorKind::TabNotAllowed
+        | ErrorKind::TabInBlockIndentation
+        | ErrorKind::TabInIndentation
+        | ErrorKind::TabAtBlockScalarStart => {
+            let tab = start - usize::from(text[..start].ends_with('\t'));
+            Some(tab..tab)
+        }
+        _ => None,
     }
 }
 

@@ -22,7 +22,7 @@ use crate::rule::{Policy, Rule};
 use crate::space::reach::{Carried, Doors};
 use crate::space::{Space, random};
 use crate::time;
-use firewall_common::abi::{essential_bit, fragments, malformed, tunnels};
+use firewall_common::abi::{PacketConfig, essential_bit, fragments, malformed, tunnels};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::verdict::{Action, Verdict};
@@ -240,7 +240,6 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
             lines.push(format!("{what}: {old} -> {new}"));
         }
     };
-    let verdict = |number: u32| Verdict(number as u8).to_string();
     let mode = |policy: &Policy| {
         if policy.audit {
             "audit (nothing is dropped)"
@@ -264,57 +263,9 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
         let on = |policy: &Policy| (policy.essential & bit != 0).to_string();
         line(&format!("essential.{name}"), on(old), on(new));
     }
-    let (a, b) = (&old.packet, &new.packet);
-    let malformed = |number: u32| {
-        let word = if number == malformed::RULES {
-            "rules"
-        } else {
-            "drop"
-        };
-        word.to_owned()
-    };
-    line(
-        "packet.malformed",
-        malformed(a.malformed),
-        malformed(b.malformed),
-    );
-    let fragments = |number: u32| {
-        let word = if number == fragments::DROP {
-            "drop"
-        } else {
-            "pass"
-        };
-        word.to_owned()
-    };
-    line(
-        "packet.fragments",
-        fragments(a.fragments),
-        fragments(b.fragments),
-    );
-    line(
-        "packet.ip_options",
-        verdict(a.drop_ip_options),
-        verdict(b.drop_ip_options),
-    );
-    line(
-        "packet.ipv6_ext_max",
-        a.ipv6_ext_max.to_string(),
-        b.ipv6_ext_max.to_string(),
-    );
-    line(
-        "packet.vlan_depth",
-        a.vlan_depth.to_string(),
-        b.vlan_depth.to_string(),
-    );
-    let tunnels = |number: u32| {
-        let word = if number == tunnels::INNER {
-            "inner"
-        } else {
-            "outer"
-        };
-        word.to_owned()
-    };
-    line("packet.tunnels", tunnels(a.tunnels), tunnels(b.tunnels));
+    for (knob, old, new) in knobs(&old.packet, &new.packet) {
+        line(knob, old, new);
+    }
     let flows = |policy: &Policy| {
         let flows = policy.flows.map(|flows| flows.to_string());
         flows.unwrap_or_else(|| "(not named)".to_owned())
@@ -324,6 +275,52 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
     lines.extend(limits(old, new));
     lines.extend(logs(old, new));
     lines.extend(live::settings(old, new));
+    lines.extend(expiries(old, new));
+    lines
+}
+
+/// The knobs of `packet`, each with the old and the new word.
+fn knobs(a: &PacketConfig, b: &PacketConfig) -> [(&'static str, String, String); 6] {
+    let verdict = |number: u32| Verdict(number as u8).to_string();
+    let word = |is_first: bool, first: &str, second: &str| {
+        if is_first { first } else { second }.to_owned()
+    };
+    let malformed = |number: u32| word(number == malformed::RULES, "rules", "drop");
+    let fragments = |number: u32| word(number == fragments::DROP, "drop", "pass");
+    let tunnels = |number: u32| word(number == tunnels::INNER, "inner", "outer");
+    [
+        (
+            "packet.malformed",
+            malformed(a.malformed),
+            malformed(b.malformed),
+        ),
+        (
+            "packet.fragments",
+            fragments(a.fragments),
+            fragments(b.fragments),
+        ),
+        (
+            "packet.ip_options",
+            verdict(a.drop_ip_options),
+            verdict(b.drop_ip_options),
+        ),
+        (
+            "packet.ipv6_ext_max",
+            a.ipv6_ext_max.to_string(),
+            b.ipv6_ext_max.to_string(),
+        ),
+        (
+            "packet.vlan_depth",
+            a.vlan_depth.to_string(),
+            b.vlan_depth.to_string(),
+        ),
+        ("packet.tunnels", tunnels(a.tunnels), tunnels(b.tunnels)),
+    ]
+}
+
+/// Rules that expire at another time.
+fn expiries(old: &Policy, new: &Policy) -> Vec<String> {
+    let mut lines = Vec::new();
     for rule in &new.rules {
         let before = old.rules.iter().find(|other| other.name == rule.name);
         let at = |rule: &Rule| {

@@ -64,9 +64,9 @@ impl PacketText {
     }
 }
 
-/// The line that reads back as this value.
-impl fmt::Display for PacketText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl PacketText {
+    /// Protocol, addresses, ports, and what stands in the transport header.
+    fn write_ends(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let proto = self.proto();
         match (
             self.kind,
@@ -110,6 +110,14 @@ impl fmt::Display for PacketText {
             }
             _ => {}
         }
+        Ok(())
+    }
+}
+
+/// The line that reads back as this value.
+impl fmt::Display for PacketText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_ends(f)?;
         match self.fragment {
             fragment::FIRST => f.write_str(" fragment first")?,
             fragment::LATER => f.write_str(" fragment later")?,

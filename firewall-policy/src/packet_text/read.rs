@@ -396,6 +396,38 @@ fn unknown(word: Word<'_>, part: &str, table: &[(&'static str, u32)]) -> TextErr
     )
 }
 
+/// A packet of a protocol that has ports.
+fn with_ports(
+    proto: u8,
+    dst: Word<'_>,
+    ports: (Option<Word<'_>>, Option<Word<'_>>),
+    extras: &Extras<'_>,
+) -> Result<Kind, TextError> {
+    let Some(destination) = ports.1 else {
+        return Err(dst.error(
+            "the destination has no port",
+            "write it behind a colon: 198.51.100.80:22, [2001:db8::1]:22",
+        ));
+    };
+    let source = ports.0.map_or(Ok(SOURCE_PORT), port)?;
+    let destination = port(destination)?;
+    Ok(match proto {
+        6 => Kind::Tcp {
+            source,
+            destination,
+            flags: extras.flags.unwrap_or(SYN),
+        },
+        17 => Kind::Udp {
+            source,
+            destination,
+        },
+        _ => Kind::Sctp {
+            source,
+            destination,
+        },
+    })
+}
+
 fn kind(
     packet: &PacketText,
     proto: Option<u8>,
@@ -434,29 +466,7 @@ fn kind(
         return Ok(Kind::Other(proto));
     }
     if has_ports {
-        let Some(destination) = ports.1 else {
-            return Err(dst.error(
-                "the destination has no port",
-                "write it behind a colon: 198.51.100.80:22, [2001:db8::1]:22",
-            ));
-        };
-        let source = ports.0.map_or(Ok(SOURCE_PORT), port)?;
-        let destination = port(destination)?;
-        return Ok(match proto {
-            6 => Kind::Tcp {
-                source,
-                destination,
-                flags: extras.flags.unwrap_or(SYN),
-            },
-            17 => Kind::Udp {
-                source,
-                destination,
-            },
-            _ => Kind::Sctp {
-                source,
-                destination,
-            },
-        });
+        return with_ports(proto, dst, ports, extras);
     }
     // By number it is what it is, whether hosts send it or not.
     let by_number = proto_at.text.starts_with(|c: char| c.is_ascii_digit());

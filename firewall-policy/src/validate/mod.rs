@@ -31,7 +31,7 @@ use crate::ast::{Node, Value};
 use crate::case::PolicyTest;
 use crate::diag::{Sink, codes, show};
 use crate::files::Files;
-use crate::rule::{AddrSet, Policy, SetSize};
+use crate::rule::{AddrSet, Policy, Rule, SetSize};
 use set::Sets;
 use shape::{Cx, Table};
 
@@ -140,28 +140,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
     sets.warn_unused(cx);
     state::warn_unused(cx, &table, &rules);
     let default = default?;
-    if drops && rules.iter().all(|rule| !rule.enabled) {
-        let span = table
-            .entry("rules")
-            .or_else(|| table.entry("default"))
-            .map_or(table.span(), |e| e.0);
-        cx.sink
-            .warning(&codes::NO_RULES, span, "no rule is in force, and the default drops")
-            .help("everything but the essential traffic will be dropped; add a rule with `action: pass`");
-    }
-    if audit == Some(true) {
-        let span = table.entry("mode").map_or(table.span(), |e| e.0);
-        cx.sink
-            .warning(
-                &codes::AUDIT,
-                span,
-                "nothing will be dropped: the policy is in audit mode",
-            )
-            .help(
-                "`status` and `get reasons` show what it would drop; remove `mode: audit` to \
-                 enforce it",
-            );
-    }
+    warn_of_extremes(cx, &table, drops, &rules, audit);
     let sizes = sets.sizes();
     let live = sets.into_live();
     let policy = Policy {
@@ -186,6 +165,38 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
         tests,
         sets: sizes,
     })
+}
+
+/// Warns of a policy that drops everything, and of one that drops nothing.
+fn warn_of_extremes(
+    cx: &mut Cx<'_>,
+    table: &Table<'_, '_>,
+    drops: bool,
+    rules: &[Rule],
+    audit: Option<bool>,
+) {
+    if drops && rules.iter().all(|rule| !rule.enabled) {
+        let span = table
+            .entry("rules")
+            .or_else(|| table.entry("default"))
+            .map_or(table.span(), |e| e.0);
+        cx.sink
+            .warning(&codes::NO_RULES, span, "no rule is in force, and the default drops")
+            .help("everything but the essential traffic will be dropped; add a rule with `action: pass`");
+    }
+    if audit == Some(true) {
+        let span = table.entry("mode").map_or(table.span(), |e| e.0);
+        cx.sink
+            .warning(
+                &codes::AUDIT,
+                span,
+                "nothing will be dropped: the policy is in audit mode",
+            )
+            .help(
+                "`status` and `get reasons` show what it would drop; remove `mode: audit` to \
+                 enforce it",
+            );
+    }
 }
 
 /// `mode` of the policy or of a rule: whether it is in audit mode.

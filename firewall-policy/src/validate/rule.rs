@@ -2,7 +2,7 @@
 
 mod transport;
 
-use self::transport::{expand, icmp_field, ports};
+use self::transport::{Protos, expand, icmp_field, ports};
 use super::number::{self, Domain, Names};
 use super::set::Sets;
 use super::shape::{self, Cx, Keys, Table, boolean, items, text, word, wrong_kind};
@@ -324,17 +324,7 @@ fn matches(
         Err(()) => put(Field::Proto, None),
     }
     let protos = protos.map(|protos| protos.map(|set| expand(&set)));
-    if let (Some((first, _)), Some((second, _))) = (table.entry("port"), table.entry("to_port")) {
-        cx.sink
-            .error(
-                &codes::DUPLICATE_KEY,
-                second,
-                "`to_port` is another word for `port`",
-            )
-            .label("again here")
-            .also(first, "first here")
-            .help("keep one of them");
-    }
+    one_port(cx, table);
     for (key, field) in [
         ("port", Field::DestinationPort),
         ("to_port", Field::DestinationPort),
@@ -348,20 +338,7 @@ fn matches(
         put(Field::Icmp, icmp_field(cx, span, node, &protos, sets));
     }
     if let Some((span, node)) = table.entry("flags") {
-        let values = flags::read(cx, node);
-        let tcp = protos
-            .as_ref()
-            .is_ok_and(|p| p.as_deref() != Some(&[proto::TCP][..]));
-        if tcp {
-            cx.sink
-                .error(
-                    &codes::FLAGS_NEED_TCP,
-                    span,
-                    "`flags` are TCP flags, and this rule matches other protocols too",
-                )
-                .help("add `proto: tcp`");
-        }
-        put(Field::TcpFlags, values.filter(|_| !tcp));
+        put(Field::TcpFlags, tcp_flags(cx, span, node, &protos));
     }
     for (field, domain) in PLAIN {
         if let Some(node) = table.get(domain.key) {
@@ -372,14 +349,7 @@ fn matches(
         put(Field::State, states(cx, node));
     }
     if let Some(node) = table.get("zone") {
-        let domain = Domain {
-            key: "zone",
-            first: 0,
-            last: Field::Zone.none() - 1,
-            example: "the name of a zone in `interfaces`",
-            names: Names::Zones(zones),
-        };
-        put(Field::Zone, number::read(cx, node, &domain, sets));
+        put(Field::Zone, number::read(cx, node, &in_zones(zones), sets));
     }
     for (key, field) in [("from", Field::SourceSets), ("to", Field::DestinationSets)] {
         let Some(node) = table.get(key) else {
@@ -398,6 +368,55 @@ fn matches(
         }
     }
     sound.then_some(found)
+}
+
+/// The domain of `zone`.
+fn in_zones(zones: &[String]) -> Domain<'_> {
+    Domain {
+        key: "zone",
+        first: 0,
+        last: Field::Zone.none() - 1,
+        example: "the name of a zone in `interfaces`",
+        names: Names::Zones(zones),
+    }
+}
+
+/// Refuses a rule that names its destination ports twice.
+fn one_port(cx: &mut Cx<'_>, table: &Table<'_, '_>) {
+    if let (Some((first, _)), Some((second, _))) = (table.entry("port"), table.entry("to_port")) {
+        cx.sink
+            .error(
+                &codes::DUPLICATE_KEY,
+                second,
+                "`to_port` is another word for `port`",
+            )
+            .label("again here")
+            .also(first, "first here")
+            .help("keep one of them");
+    }
+}
+
+/// `flags`, of a rule that matches TCP alone.
+fn tcp_flags(
+    cx: &mut Cx<'_>,
+    span: Span,
+    node: &Node<'_>,
+    protos: &Protos,
+) -> Option<RangeSet<u32>> {
+    let values = flags::read(cx, node);
+    let tcp = protos
+        .as_ref()
+        .is_ok_and(|p| p.as_deref() != Some(&[proto::TCP][..]));
+    if tcp {
+        cx.sink
+            .error(
+                &codes::FLAGS_NEED_TCP,
+                span,
+                "`flags` are TCP flags, and this rule matches other protocols too",
+            )
+            .help("add `proto: tcp`");
+    }
+    values.filter(|_| !tcp)
 }
 
 /// Reports a rule that no packet can match. Rules over empty sets are not meant: a block list may

@@ -58,18 +58,7 @@ pub(super) fn read(cx: &mut Cx<'_>, key: &str, node: &Node<'_>, sets: &mut Sets)
     if let [item] = items
         && let Some(name) = item.scalar().and_then(|text| text.strip_prefix('@'))
     {
-        return match set(cx, item.span, name, sets)? {
-            Content::Live(number) => Some(Side {
-                addresses: AddrSet::any(),
-                sets: Named {
-                    positive: 1 << number,
-                    negative: 0,
-                }
-                .accepted(),
-            }),
-            Content::Cidr(set) => Some(Side::of(set.clone())),
-            _ => None,
-        };
+        return one_set(cx, item.span, name, sets);
     }
     // The first element of each kind, of those without `!`.
     let (mut fixed, mut live) = (None, None);
@@ -118,41 +107,58 @@ pub(super) fn read(cx: &mut Cx<'_>, key: &str, node: &Node<'_>, sets: &mut Sets)
     if !cx.keep_ranges(node.span, taken.len() + away.len()) {
         return None;
     }
-    let sets = named.accepted();
+    let kinds = (positive, negative);
+    let side = left(named.accepted(), taken.finish(), away.finish(), kinds);
+    if side.is_none() {
+        nothing_left(cx, key, node.span);
+    }
+    side
+}
+
+/// A set alone, which is taken as it is.
+fn one_set(cx: &mut Cx<'_>, span: Span, name: &str, sets: &mut Sets) -> Option<Side> {
+    match set(cx, span, name, sets)? {
+        Content::Live(number) => Some(Side {
+            addresses: AddrSet::any(),
+            sets: Named {
+                positive: 1 << number,
+                negative: 0,
+            }
+            .accepted(),
+        }),
+        Content::Cidr(set) => Some(Side::of(set.clone())),
+        _ => None,
+    }
+}
+
+/// What is left of the addresses `taken` without those that are taken `away`; `None` if that is
+/// nothing. `positive` and `negative` say whether there are elements of these kinds.
+fn left(
+    sets: Option<RangeSet<u32>>,
+    taken: AddrSet,
+    away: AddrSet,
+    (positive, negative): (bool, bool),
+) -> Option<Side> {
     if sets.as_ref().is_some_and(RangeSet::is_empty) {
-        nothing_left(cx, key, node.span);
         return None;
     }
-    let (taken, away) = (taken.finish(), away.finish());
-    let with = |addresses| {
-        Some(Side {
-            addresses,
-            sets: sets.clone(),
-        })
+    let addresses = match (positive, negative) {
+        (false, false) if sets.is_some() => AddrSet::any(),
+        (_, false) => taken,
+        (false, true) => away.complement(),
+        (true, true) => {
+            let rest = away.complement();
+            let left = AddrSet {
+                v4: taken.v4.intersection(&rest.v4),
+                v6: taken.v6.intersection(&rest.v6),
+            };
+            if left == AddrSet::none() && taken != AddrSet::none() {
+                return None;
+            }
+            left
+        }
     };
-    if !positive && !negative {
-        return with(if sets.is_some() {
-            AddrSet::any()
-        } else {
-            taken
-        });
-    }
-    if !negative {
-        return with(taken);
-    }
-    let rest = away.complement();
-    if !positive {
-        return with(rest);
-    }
-    let left = AddrSet {
-        v4: taken.v4.intersection(&rest.v4),
-        v6: taken.v6.intersection(&rest.v6),
-    };
-    if left == AddrSet::none() && taken != AddrSet::none() {
-        nothing_left(cx, key, node.span);
-        return None;
-    }
-    with(left)
+    Some(Side { addresses, sets })
 }
 
 /// Addresses that must be known when the policy is read, such as those of `exempt`: as [`read`], and

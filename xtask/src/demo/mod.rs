@@ -163,14 +163,8 @@ fn settle(tap: &Tap, firewall: &Firewall, stop: &AtomicBool) -> Result<(Sent, Co
     }
 }
 
-/// Whether everything went as the policy says, and every count is exact.
-fn judge(
-    outcome: &Outcome,
-    sent: &Sent,
-    counted: &Counted,
-    accepted: u64,
-    blocked: u64,
-) -> Result<()> {
+/// Prints what came of the traffic.
+fn show(outcome: &Outcome) {
     let requests = traffic::REQUESTS * 2;
     println!();
     println!(
@@ -191,7 +185,36 @@ fn judge(
         outcome.flooded,
         traffic::FLOODED
     );
+}
 
+/// Whether everything went as the policy says, and every count is exact.
+fn judge(
+    outcome: &Outcome,
+    sent: &Sent,
+    counted: &Counted,
+    accepted: u64,
+    blocked: u64,
+) -> Result<()> {
+    show(outcome);
+    let faults = faults(outcome, sent, counted, accepted, blocked);
+    if !faults.is_empty() {
+        bail!(
+            "the demo did not go as it should:\n  {}",
+            faults.join("\n  ")
+        );
+    }
+    Ok(())
+}
+
+/// What did not go as the policy says, and counts that are not exact.
+fn faults(
+    outcome: &Outcome,
+    sent: &Sent,
+    counted: &Counted,
+    accepted: u64,
+    blocked: u64,
+) -> Vec<String> {
+    let requests = traffic::REQUESTS * 2;
     let mut faults = Vec::new();
     let mut expect = |good: bool, fault: String| {
         if !good {
@@ -247,13 +270,7 @@ fn judge(
             format!("tcp/{port}: {} packets passed", verdicts.pass.packets),
         );
     }
-    if !faults.is_empty() {
-        bail!(
-            "the demo did not go as it should:\n  {}",
-            faults.join("\n  ")
-        );
-    }
-    Ok(())
+    faults
 }
 
 /// The daemon under test, and its command line.

@@ -230,19 +230,7 @@ fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
     programs.sort_by(|a, b| a.to.cmp(&b.to));
     let is_asked_for = |word: &String| VERIFIER.contains(word.as_str());
     if !args.short && args.filter.as_ref().is_none_or(is_asked_for) {
-        let mut cargo = process::host_cargo();
-        cargo.current_dir(&workspace.root);
-        process::run(cargo.args([
-            "build",
-            "--package",
-            "firewall-tests",
-            "--example",
-            VERIFIER,
-        ]))?;
-        programs.push(Program::new(
-            format!("/tests/{VERIFIER}"),
-            workspace.programs(false).join("examples").join(VERIFIER),
-        ));
+        programs.push(build_verifier(workspace)?);
     }
     if programs.is_empty() {
         bail!("no kernel test was built");
@@ -251,6 +239,23 @@ fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
         programs,
         object: object.context("cargo names no output folder of firewall-engine")?,
     })
+}
+
+/// Builds the program that asks the kernel's verifier.
+fn build_verifier(workspace: &Workspace) -> Result<Program> {
+    let mut cargo = process::host_cargo();
+    cargo.current_dir(&workspace.root);
+    process::run(cargo.args([
+        "build",
+        "--package",
+        "firewall-tests",
+        "--example",
+        VERIFIER,
+    ]))?;
+    Ok(Program::new(
+        format!("/tests/{VERIFIER}"),
+        workspace.programs(false).join("examples").join(VERIFIER),
+    ))
 }
 
 fn test_names(tests: &[Program]) -> Vec<&str> {
