@@ -6,7 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod failure;
+pub mod firewall;
+pub mod flows;
 pub mod format;
+pub mod network;
 pub mod report;
 pub mod request;
+pub mod sets;
 pub mod view;

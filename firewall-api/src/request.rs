@@ -6,23 +6,51 @@
 //! GET  /v1/rules                RulesReport
 //! GET  /v1/reasons              ReasonsReport
 //! GET  /v1/policy               PolicyReport
+//! GET  /v1/flows?port=N         FlowsRequest -> FlowsReport
+//! GET  /v1/sets                 SetsReport
+//! GET  /v1/sets/NAME            SetReport
 //! POST /v1/apply                ApplyRequest -> ApplyReport
 //! POST /v1/reload               ReloadRequest -> ApplyReport
+//! POST /v1/flows/forget         FlowsRequest -> FlowsForgotten
+//! POST /v1/sets                 SetChange -> SetChanged
 //! anything that fails           ErrorReport
 //! ```
 //!
 //! The documents are the JSON that `-o json` prints, with a daemon or without. Fields are added,
 //! never renamed.
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Largest request body, in bytes: a policy of 16 MiB, escaped as JSON.
 pub const BODY_LIMIT: usize = 32 << 20;
 
+/// Largest change of a live set, in bytes: some three million entries.
+pub const SET_LIMIT: usize = 256 << 20;
+
 /// Ports in a snapshot if the reader does not say.
 pub const DEFAULT_PORTS: usize = 1000;
+
+/// What a snapshot is to hold.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SnapshotRequest {
+    /// How many of the busiest ports.
+    pub ports: usize,
+    /// Seconds over which rates are taken if nobody has read the counters before. `None`: there are
+    /// no rates then.
+    pub over: Option<f64>,
+}
+
+impl Default for SnapshotRequest {
+    fn default() -> Self {
+        Self {
+            ports: DEFAULT_PORTS,
+            over: None,
+        }
+    }
+}
 
 /// Body of `POST /v1/apply`. The client reads the policy, so that its own permissions decide what
 /// it can read; the daemon reads the set files that the policy names.
@@ -65,4 +93,12 @@ pub struct ReloadRequest {
 pub struct ErrorReport {
     /// What went wrong.
     pub error: Failure,
+}
+
+/// The failure of what needs a daemon where none listens.
+#[must_use]
+pub fn no_daemon(socket: &Path) -> Failure {
+    Failure::new(Exit::Unreachable, format!("no daemon listens on {}", socket.display())).help(
+        "start one: firewall-ctl daemon -i IF -f FILE; or load without a daemon: firewall-ctl load -i IF -f FILE",
+    )
 }

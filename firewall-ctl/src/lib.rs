@@ -1,7 +1,7 @@
 //! The command line and the live view `top` of the XDP firewall.
 //!
 //! ```text
-//! cli ─► tui, client, firewall_daemon, firewall_engine ─► firewall_api
+//! cli ─► tui, remote, firewall_daemon, firewall_engine ─► firewall_api
 //! ```
 //!
 //! Imports go from left to right only; `tui` reads `firewall_api`'s snapshots and nothing else of the
@@ -11,5 +11,5 @@
 
 pub mod capture;
 pub mod cli;
-pub mod client;
+pub mod remote;
 pub mod tui;

@@ -97,7 +97,7 @@ async fn live(options: Options) -> Result<(), Failure> {
     let (handle, state) = State::new(&options, start)?;
     let state = tokio::spawn(state.run());
     let (keeper, kept) = keeper::start(&options)?;
-    let server = tokio::spawn(server::serve(listener, handle.clone()));
+    let server = tokio::spawn(server::serve(listener, Arc::new(handle.clone())));
     info!(socket = %options.socket.display(), "listening");
 
     loop {

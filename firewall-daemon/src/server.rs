@@ -1,6 +1,6 @@
 //! Serves the daemon's interface to anyone who can open the socket; changes only for those who may.
 //!
-//! Knows HTTP, JSON and peers. What the calls do is behind [`Backend`]; may not import `state`,
+//! Knows HTTP, JSON and peers. What the calls do is behind [`Firewall`]; may not import `state`,
 //! nor the engine.
 //!
 //! Invariants: a slow or silent peer costs one of [`CONNECTIONS`] places for a bounded time and
@@ -8,21 +8,23 @@
 //! answer is JSON.
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Extension, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use firewall_api::failure::{Exit, Failure};
-use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
-use firewall_api::request::{ApplyRequest, BODY_LIMIT, DEFAULT_PORTS, ErrorReport, ReloadRequest};
-use firewall_api::view::Snapshot;
+use firewall_api::firewall::Firewall;
+use firewall_api::flows::FlowsRequest;
+use firewall_api::request::{
+    ApplyRequest, BODY_LIMIT, ErrorReport, ReloadRequest, SET_LIMIT, SnapshotRequest,
+};
+use firewall_api::sets::SetChange;
 use hyper::body::Body as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use serde::Deserialize;
-use std::future::Future;
+use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
@@ -38,23 +40,8 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a connection may live, request, work and answer together.
 const DEADLINE: Duration = Duration::from_secs(130);
 
-/// What the interface's calls do.
-pub trait Backend: Clone + Send + Sync + 'static {
-    /// Everything, with the `ports` busiest ports.
-    fn snapshot(&self, ports: usize) -> impl Future<Output = Result<Snapshot, Failure>> + Send;
-    /// The policy in force.
-    fn policy(&self) -> impl Future<Output = Result<PolicyReport, Failure>> + Send;
-    /// Puts a policy in force.
-    fn apply(
-        &self,
-        request: ApplyRequest,
-    ) -> impl Future<Output = Result<ApplyReport, Failure>> + Send;
-    /// Reads the daemon's policy file again and puts it in force.
-    fn reload(
-        &self,
-        request: ReloadRequest,
-    ) -> impl Future<Output = Result<ApplyReport, Failure>> + Send;
-}
+/// The firewall that is asked. Its calls may take a while: each runs on a thread of its own.
+pub type Backend = Arc<dyn Firewall>;
 
 /// Who is at the other end, as the kernel says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,7 +69,7 @@ impl Peer {
 }
 
 /// Serves until the future is dropped.
-pub async fn serve(listener: UnixListener, backend: impl Backend) {
+pub async fn serve(listener: UnixListener, backend: Backend) {
     let app = router(backend);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -116,17 +103,25 @@ pub async fn serve(listener: UnixListener, backend: impl Backend) {
     }
 }
 
-fn router<B: Backend>(backend: B) -> Router {
+fn router(backend: Backend) -> Router {
     let changes = Router::new()
-        .route("/v1/apply", post(apply::<B>))
-        .route("/v1/reload", post(reload::<B>))
+        .route("/v1/apply", post(apply))
+        .route("/v1/reload", post(reload))
+        .route("/v1/flows/forget", post(forget_flows))
+        .route(
+            "/v1/sets",
+            post(change_set).layer(DefaultBodyLimit::max(SET_LIMIT)),
+        )
         .route_layer(middleware::from_fn(guard));
     Router::new()
-        .route("/v1/status", get(status::<B>))
-        .route("/v1/snapshot", get(snapshot::<B>))
-        .route("/v1/rules", get(rules::<B>))
-        .route("/v1/reasons", get(reasons::<B>))
-        .route("/v1/policy", get(policy::<B>))
+        .route("/v1/status", get(status))
+        .route("/v1/snapshot", get(snapshot))
+        .route("/v1/rules", get(rules))
+        .route("/v1/reasons", get(reasons))
+        .route("/v1/policy", get(policy))
+        .route("/v1/flows", get(flows))
+        .route("/v1/sets", get(sets))
+        .route("/v1/sets/{name}", get(set))
         .merge(changes)
         .fallback(async |request: Request| {
             let what = format!("no such resource: {}", request.uri().path());
@@ -159,8 +154,12 @@ async fn guard(Extension(peer): Extension<Peer>, request: Request, next: Next) -
         let failure = Failure::new(Exit::Privilege, what).help("run the command with sudo");
         return error(StatusCode::FORBIDDEN, failure);
     }
-    if request.body().size_hint().lower() > BODY_LIMIT as u64 {
-        let what = format!("the request is larger than {} MiB", BODY_LIMIT >> 20);
+    let limit = match request.uri().path() {
+        "/v1/sets" => SET_LIMIT,
+        _ => BODY_LIMIT,
+    };
+    if request.body().size_hint().lower() > limit as u64 {
+        let what = format!("the request is larger than {} MiB", limit >> 20);
         return error(
             StatusCode::PAYLOAD_TOO_LARGE,
             Failure::new(Exit::Usage, what),
@@ -169,87 +168,157 @@ async fn guard(Extension(peer): Extension<Peer>, request: Request, next: Next) -
     next.run(request).await
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SnapshotQuery {
-    ports: Option<usize>,
+async fn status(State(backend): State<Backend>) -> Response {
+    ask(backend, |firewall| firewall.status()).await
 }
 
-async fn status<B: Backend>(State(backend): State<B>) -> Response {
-    answer(
-        backend
-            .snapshot(0)
-            .await
-            .map(|snapshot| StatusReport::of(&snapshot)),
-    )
-}
-
-async fn snapshot<B: Backend>(
-    State(backend): State<B>,
-    query: Result<Query<SnapshotQuery>, QueryRejection>,
+async fn snapshot(
+    State(backend): State<Backend>,
+    query: Result<Query<SnapshotRequest>, QueryRejection>,
 ) -> Response {
     match query {
-        Ok(Query(query)) => answer(backend.snapshot(query.ports.unwrap_or(DEFAULT_PORTS)).await),
-        Err(rejection) => {
-            let failure = Failure::new(Exit::Usage, rejection.body_text());
-            error(StatusCode::BAD_REQUEST, failure)
-        }
+        Ok(Query(request)) => ask(backend, move |firewall| firewall.snapshot(&request)).await,
+        Err(rejection) => wrong_query(&rejection),
     }
 }
 
-async fn rules<B: Backend>(State(backend): State<B>) -> Response {
-    answer(
-        backend
-            .snapshot(0)
-            .await
-            .map(|snapshot| RulesReport::of(&snapshot)),
-    )
+async fn rules(State(backend): State<Backend>) -> Response {
+    ask(backend, |firewall| firewall.rules()).await
 }
 
-async fn reasons<B: Backend>(State(backend): State<B>) -> Response {
-    answer(
-        backend
-            .snapshot(0)
-            .await
-            .map(|snapshot| ReasonsReport::of(&snapshot)),
-    )
+async fn reasons(State(backend): State<Backend>) -> Response {
+    ask(backend, |firewall| firewall.reasons()).await
 }
 
-async fn policy<B: Backend>(State(backend): State<B>) -> Response {
-    answer(backend.policy().await)
+async fn policy(State(backend): State<Backend>) -> Response {
+    ask(backend, |firewall| firewall.policy()).await
 }
 
-async fn apply<B: Backend>(
-    State(backend): State<B>,
+async fn flows(
+    State(backend): State<Backend>,
+    query: Result<Query<FlowsRequest>, QueryRejection>,
+) -> Response {
+    match query {
+        Ok(Query(request)) => ask(backend, move |firewall| firewall.flows(&request)).await,
+        Err(rejection) => wrong_query(&rejection),
+    }
+}
+
+async fn sets(State(backend): State<Backend>) -> Response {
+    ask(backend, |firewall| firewall.sets()).await
+}
+
+async fn set(State(backend): State<Backend>, Path(name): Path<String>) -> Response {
+    ask(backend, move |firewall| firewall.set(&name)).await
+}
+
+async fn apply(
+    State(backend): State<Backend>,
     Extension(peer): Extension<Peer>,
     body: Result<Json<ApplyRequest>, JsonRejection>,
 ) -> Response {
+    change(backend, peer, "apply", body, |firewall, request| {
+        firewall.apply(&request)
+    })
+    .await
+}
+
+async fn reload(
+    State(backend): State<Backend>,
+    Extension(peer): Extension<Peer>,
+    body: Result<Json<ReloadRequest>, JsonRejection>,
+) -> Response {
+    change(backend, peer, "reload", body, |firewall, request| {
+        firewall.reload(&request)
+    })
+    .await
+}
+
+async fn forget_flows(
+    State(backend): State<Backend>,
+    Extension(peer): Extension<Peer>,
+    body: Result<Json<FlowsRequest>, JsonRejection>,
+) -> Response {
+    change(backend, peer, "forget flows", body, |firewall, request| {
+        firewall.forget_flows(&request)
+    })
+    .await
+}
+
+async fn change_set(
+    State(backend): State<Backend>,
+    Extension(peer): Extension<Peer>,
+    body: Result<Json<SetChange>, JsonRejection>,
+) -> Response {
+    change(backend, peer, "change a set", body, |firewall, request| {
+        firewall.change_set(&request)
+    })
+    .await
+}
+
+/// Does what a peer asks for that changes something, and says so in the log.
+async fn change<R, T>(
+    backend: Backend,
+    peer: Peer,
+    what: &'static str,
+    body: Result<Json<R>, JsonRejection>,
+    call: impl FnOnce(&dyn Firewall, R) -> Result<T, Failure> + Send + 'static,
+) -> Response
+where
+    R: Subject + Send + 'static,
+    T: Serialize + Send + 'static,
+{
     match body {
         Ok(Json(request)) => {
-            tracing::info!(
-                uid = peer.uid,
-                pid = peer.pid,
-                policy = request.path,
-                "apply"
-            );
-            answer(backend.apply(request).await)
+            let subject = request.subject();
+            tracing::info!(uid = peer.uid, pid = peer.pid, subject, "{what}");
+            ask(backend, move |firewall| call(firewall, request)).await
         }
         Err(rejection) => rejected(&rejection),
     }
 }
 
-async fn reload<B: Backend>(
-    State(backend): State<B>,
-    Extension(peer): Extension<Peer>,
-    body: Result<Json<ReloadRequest>, JsonRejection>,
-) -> Response {
-    match body {
-        Ok(Json(request)) => {
-            tracing::info!(uid = peer.uid, pid = peer.pid, "reload");
-            answer(backend.reload(request).await)
-        }
-        Err(rejection) => rejected(&rejection),
+/// Requests that the log names by what they are about.
+trait Subject {
+    /// What it is about; empty if that is clear.
+    fn subject(&self) -> &str {
+        ""
     }
+}
+
+impl Subject for ApplyRequest {
+    fn subject(&self) -> &str {
+        &self.path
+    }
+}
+
+impl Subject for ReloadRequest {}
+
+impl Subject for FlowsRequest {}
+
+impl Subject for SetChange {
+    fn subject(&self) -> &str {
+        &self.set
+    }
+}
+
+/// Asks the firewall, on a thread that may wait.
+async fn ask<T: Serialize + Send + 'static>(
+    backend: Backend,
+    call: impl FnOnce(&dyn Firewall) -> Result<T, Failure> + Send + 'static,
+) -> Response {
+    match tokio::task::spawn_blocking(move || call(&*backend)).await {
+        Ok(result) => answer(result),
+        Err(broken) => {
+            let what = format!("the request broke off: {broken}");
+            answer::<()>(Err(Failure::new(Exit::Failed, what)))
+        }
+    }
+}
+
+fn wrong_query(rejection: &QueryRejection) -> Response {
+    let failure = Failure::new(Exit::Usage, rejection.body_text());
+    error(StatusCode::BAD_REQUEST, failure)
 }
 
 fn rejected(rejection: &JsonRejection) -> Response {
@@ -259,7 +328,7 @@ fn rejected(rejection: &JsonRejection) -> Response {
     )
 }
 
-fn answer<T: serde::Serialize>(result: Result<T, Failure>) -> Response {
+fn answer<T: Serialize>(result: Result<T, Failure>) -> Response {
     match result {
         Ok(document) => Json(document).into_response(),
         Err(failure) => error(http_status(failure.exit_code), failure),

@@ -5,13 +5,16 @@
 
 use super::threads::{self, CHANGE, Job, Refresh, Reply, What};
 use super::{Options, Start};
-use crate::server::Backend;
 use firewall_api::failure::{Exit, Failure};
+use firewall_api::firewall::Firewall;
+use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::format::clock;
-use firewall_api::report::{ApplyReport, PolicyReport};
-use firewall_api::request::{ApplyRequest, ReloadRequest};
+use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
+use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest};
+use firewall_api::sets::{SetChange, SetChanged, SetReport, SetsReport};
 use firewall_api::view::Snapshot;
 use firewall_engine::engine::{Applied, EngineError, Observed};
+use firewall_engine::local::Local;
 use firewall_engine::probe::Reading;
 use firewall_engine::sampler::{Facts, Sampler};
 use std::sync::Arc;
@@ -61,6 +64,8 @@ pub(super) struct Done {
 #[derive(Clone, Debug)]
 pub(super) struct Handle {
     messages: mpsc::Sender<Message>,
+    /// What lies in memory that processes share with the kernel needs no task.
+    local: Arc<Local>,
 }
 
 impl Handle {
@@ -84,42 +89,58 @@ impl Handle {
         let _ = self.messages.send(Message::End).await;
     }
 
-    async fn ask<T>(
-        &self,
-        message: impl FnOnce(oneshot::Sender<T>) -> Message,
-    ) -> Result<T, Failure> {
+    /// Waits for an answer: not for a thread of the runtime.
+    fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, Failure> {
         let ended = || Failure::new(Exit::Unreachable, "the daemon is shutting down");
         let (reply, answer) = oneshot::channel();
         self.messages
-            .send(message(reply))
-            .await
+            .blocking_send(message(reply))
             .map_err(|_| ended())?;
-        answer.await.map_err(|_| ended())
+        answer.blocking_recv().map_err(|_| ended())
+    }
+
+    /// Counters as they are, with the `ports` busiest ports.
+    fn look(&self, ports: usize) -> Result<Snapshot, Failure> {
+        self.ask(|reply| Message::Snapshot { ports, reply })
     }
 }
 
-impl Backend for Handle {
-    async fn snapshot(&self, ports: usize) -> Result<Snapshot, Failure> {
-        self.ask(|reply| Message::Snapshot { ports, reply }).await
+/// The daemon's firewall. Calls wait: they belong on threads of their own.
+impl Firewall for Handle {
+    fn status(&self) -> Result<StatusReport, Failure> {
+        let mut report = StatusReport::of(&self.look(0)?);
+        self.local.add_flows(&mut report);
+        Ok(report)
     }
 
-    async fn policy(&self) -> Result<PolicyReport, Failure> {
-        self.ask(|reply| Message::Policy { reply }).await?
+    fn snapshot(&self, request: &SnapshotRequest) -> Result<Snapshot, Failure> {
+        self.look(request.ports)
     }
 
-    async fn apply(&self, request: ApplyRequest) -> Result<ApplyReport, Failure> {
+    fn rules(&self) -> Result<RulesReport, Failure> {
+        Ok(RulesReport::of(&self.look(0)?))
+    }
+
+    fn reasons(&self) -> Result<ReasonsReport, Failure> {
+        Ok(ReasonsReport::of(&self.look(0)?))
+    }
+
+    fn policy(&self) -> Result<PolicyReport, Failure> {
+        self.ask(|reply| Message::Policy { reply })?
+    }
+
+    fn apply(&self, request: &ApplyRequest) -> Result<ApplyReport, Failure> {
         let color = request.color;
         self.ask(|reply| {
             Message::Apply(Job {
-                what: What::Sent(request),
+                what: What::Sent(request.clone()),
                 color,
                 reply: Some(reply),
             })
-        })
-        .await?
+        })?
     }
 
-    async fn reload(&self, request: ReloadRequest) -> Result<ApplyReport, Failure> {
+    fn reload(&self, request: &ReloadRequest) -> Result<ApplyReport, Failure> {
         let color = request.color;
         self.ask(|reply| {
             Message::Apply(Job {
@@ -129,8 +150,27 @@ impl Backend for Handle {
                 color,
                 reply: Some(reply),
             })
-        })
-        .await?
+        })?
+    }
+
+    fn flows(&self, request: &FlowsRequest) -> Result<FlowsReport, Failure> {
+        self.local.flows(request)
+    }
+
+    fn forget_flows(&self, request: &FlowsRequest) -> Result<FlowsForgotten, Failure> {
+        self.local.forget_flows(request)
+    }
+
+    fn sets(&self) -> Result<SetsReport, Failure> {
+        self.local.sets()
+    }
+
+    fn set(&self, name: &str) -> Result<SetReport, Failure> {
+        self.local.set(name)
+    }
+
+    fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {
+        self.local.change_set(change)
     }
 }
 
@@ -180,7 +220,11 @@ impl State {
             refresh,
             threads: [engine, sampler],
         };
-        Ok((Handle { messages: sender }, state))
+        let handle = Handle {
+            messages: sender,
+            local: Arc::new(Local::new(&options.root, &options.socket)),
+        };
+        Ok((handle, state))
     }
 
     /// Works until [`Handle::end`]. Returns what is in force then.
@@ -276,7 +320,7 @@ impl State {
                 }
                 let failure = match &self.observed {
                     Some(observed) => failure.outcome(threads::stays(&observed.record)),
-                    None => failure.outcome("nothing applied; nothing is filtered"),
+                    None => failure.outcome("not applied; nothing is filtered"),
                 };
                 error!("{} of {} failed: {}", done.verb, done.path, failure.line());
                 Err(failure)

@@ -215,8 +215,5 @@ pub(super) fn log_applied(policy: &str, applied: &Applied) {
 
 /// What holds after a failed change.
 pub(super) fn stays(record: &Record) -> String {
-    format!(
-        "nothing applied; generation {} stays active",
-        record.generation
-    )
+    format!("not applied; generation {} stays active", record.generation)
 }

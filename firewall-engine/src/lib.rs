@@ -2,7 +2,7 @@
 //! talks to the kernel.
 //!
 //! ```text
-//! probe, sampler ─► engine ─► kernel (aya, the only unsafe code)
+//! local ─► probe, sampler ─► engine ─► kernel (aya, the only unsafe code)
 //! ```
 //!
 //! Imports go from left to right only. The documents that others read are `firewall_api`'s; they
@@ -12,6 +12,7 @@ pub mod engine;
 mod failure;
 pub mod host;
 pub mod kernel;
+pub mod local;
 pub mod policy_file;
 pub mod probe;
 mod report;

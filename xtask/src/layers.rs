@@ -147,13 +147,13 @@ const BORDERS: &[Border] = &[
         words: &[
             "firewall_engine",
             "firewall_daemon",
-            "crate::client",
+            "crate::remote",
             "crate::cli",
         ],
         reason: "the terminal interface reads snapshots only",
     },
     Border {
-        below: "firewall-ctl/src/client.rs",
+        below: "firewall-ctl/src/remote.rs",
         except: &[],
         words: &[
             "firewall_engine",
@@ -161,7 +161,7 @@ const BORDERS: &[Border] = &[
             "crate::cli",
             "crate::tui",
         ],
-        reason: "the client knows documents and HTTP",
+        reason: "the remote firewall is documents and HTTP",
     },
     Border {
         below: "firewall-daemon/src/server.rs",
@@ -431,7 +431,7 @@ mod tests {
             ),
             (
                 "firewall-daemon/src/state.rs",
-                "firewall_ctl::client::Client",
+                "firewall_ctl::remote::Remote",
             ),
             (
                 "firewall-ctl/src/tui/run.rs",

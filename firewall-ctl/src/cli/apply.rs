@@ -2,7 +2,6 @@
 
 use super::context::Context;
 use super::help::after;
-use crate::client::Client;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::report::ApplyReport;
 use firewall_api::request::ApplyRequest;
@@ -43,7 +42,6 @@ pub(super) fn help() -> String {
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let file =
         PolicyFile::read(&args.file).map_err(|failure| failure.outcome("nothing applied"))?;
-    let client = Client::require(&context.socket)?;
     let request = ApplyRequest {
         path: file.name,
         text: file.text,
@@ -52,7 +50,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         discard_runtime: args.discard_runtime,
         change_of: None,
     };
-    show(&client.apply(&request)?, context)
+    show(&context.firewall()?.apply(&request)?, context)
 }
 
 /// Says what came of applying a policy.

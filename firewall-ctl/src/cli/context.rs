@@ -3,10 +3,13 @@
 //! [`Globals`] is what was typed; [`Context`] is what it means here.
 
 use super::output::Format;
+use crate::remote::Remote;
 use clap::ValueEnum;
 use firewall_api::failure::Failure;
+use firewall_api::firewall::Firewall;
 use firewall_api::format::Numbers;
-use firewall_api::request::ErrorReport;
+use firewall_api::request::{ErrorReport, no_daemon};
+use firewall_engine::local::Local;
 use firewall_policy::diag::Diagnostics;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -133,6 +136,22 @@ impl Context {
             socket: globals.socket.clone(),
             root: globals.root.clone(),
         }
+    }
+
+    /// The firewall: the daemon's if one listens, else this host's own.
+    pub(super) fn firewall(&self) -> Result<Box<dyn Firewall>, Failure> {
+        Ok(match Remote::connect(&self.socket)? {
+            Some(remote) => Box::new(remote),
+            None => Box::new(Local::new(&self.root, &self.socket)),
+        })
+    }
+
+    /// The daemon's firewall.
+    ///
+    /// # Errors
+    /// Exit code 5 when no daemon listens.
+    pub(super) fn daemon(&self) -> Result<Remote, Failure> {
+        Remote::connect(&self.socket)?.ok_or_else(|| no_daemon(&self.socket))
     }
 
     /// Writes to the standard output.

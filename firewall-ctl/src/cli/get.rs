@@ -3,14 +3,13 @@
 use super::context::Context;
 use super::help::after;
 use super::output::Format;
-use super::policy;
-use super::source::Source;
 use super::stats::action;
 use super::table::{Table, shorten};
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{Numbers, count};
 use firewall_api::report::{ReasonsReport, RulesReport};
+use firewall_api::request::SnapshotRequest;
 use firewall_api::view::mode_name;
 use firewall_api::view::{InterfaceView, RuleView, SCHEMA};
 use firewall_policy::time;
@@ -62,16 +61,12 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let source = Source::open(context, None)?;
-    source.require_loaded()?;
+    let firewall = context.firewall()?;
     let wide = context.format == Format::Wide;
     let only = args.name.as_deref();
     let text = match args.what {
         What::Rules => {
-            let mut report = match &source {
-                Source::Daemon(client) => client.rules()?,
-                pins => RulesReport::of(&pins.snapshot(0)?),
-            };
+            let mut report = firewall.rules()?;
             report
                 .rules
                 .retain(|rule| only.is_none_or(|name| rule.name == name));
@@ -82,10 +77,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
             }
         }
         What::Reasons => {
-            let mut report = match &source {
-                Source::Daemon(client) => client.reasons()?,
-                pins => ReasonsReport::of(&pins.snapshot(0)?),
-            };
+            let mut report = firewall.reasons()?;
             report
                 .reasons
                 .retain(|reason| only.is_none_or(|name| reason.name == name));
@@ -96,14 +88,18 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
             }
         }
         What::Policy => {
-            let report = policy::in_force(&source)?;
+            let report = firewall.policy()?;
             match context.format.is_text() {
                 true => report.text,
                 false => context.format.document(&report, false)?,
             }
         }
         What::Interfaces => {
-            let mut list = source.snapshot(0)?.status.interfaces;
+            let nothing = SnapshotRequest {
+                ports: 0,
+                over: None,
+            };
+            let mut list = firewall.snapshot(&nothing)?.status.interfaces;
             list.retain(|interface| only.is_none_or(|name| interface.name == name));
             found(list.is_empty(), "interface", only)?;
             match context.format.is_text() {

@@ -3,7 +3,7 @@
 use super::apply::show;
 use super::context::Context;
 use super::help::after;
-use crate::client::Client;
+use crate::remote::Remote;
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::report::ApplyReport;
@@ -73,7 +73,7 @@ pub(super) fn help() -> String {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let file = PolicyFile::read(&args.file).map_err(|failure| nothing_loaded(failure, context))?;
-    if Client::connect(&context.socket)?.is_some() {
+    if Remote::connect(&context.socket)?.is_some() {
         return Err(Failure::new(
             Exit::Refused,
             format!(

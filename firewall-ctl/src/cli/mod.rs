@@ -1,7 +1,6 @@
 //! The command line: one file for each verb, `run(&Args, &Context) -> Result<Exit, Failure>`.
 //!
-//! Verbs read arguments, ask the daemon or the engine, and hand plain data to a pure function that
-//! makes text. Nothing imports this module but `main`.
+//! Verbs read arguments, ask the firewall, and hand its documents to pure functions that make text. Nothing imports this module but `main`.
 //!
 //! Invariant: whatever happens ends in one of [`Exit`]'s codes with a message on the standard
 //! error; a reader that closes the pipe ends a command quietly with success.
@@ -22,14 +21,12 @@ mod import;
 mod interval;
 mod live;
 mod load;
-mod network;
 mod observe;
 mod output;
 mod policy;
 mod quick;
 mod reload;
 mod schema;
-mod source;
 mod ssh;
 mod stats;
 mod status;

@@ -5,10 +5,10 @@
 
 use super::context::Context;
 use super::help::after;
-use super::network::Network;
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::count as number;
+use firewall_api::network::Network;
 use firewall_api::view::SCHEMA;
 use firewall_common::field::Field;
 use firewall_common::log::{EVENTS, name_hash};

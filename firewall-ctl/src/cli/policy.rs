@@ -1,10 +1,8 @@
 //! Policies as verbs get them: from a file, or the one in force.
 
 use super::context::Context;
-use super::source::{Source, nothing_loaded};
 use firewall_api::failure::Failure;
-use firewall_api::report::PolicyReport;
-use firewall_engine::engine::{Compiled, Engine, Observed, Request};
+use firewall_engine::engine::{Compiled, Engine, Request};
 use firewall_engine::policy_file::{PolicyFile, folder_of};
 
 /// Reads and compiles a policy file.
@@ -27,17 +25,6 @@ pub(super) fn compile_text(file: PolicyFile, context: &Context) -> Result<Compil
         .map_err(|error| error.failure(context.color_errors))
 }
 
-/// The policy in force, from the daemon or the pins.
-pub(super) fn in_force(source: &Source) -> Result<PolicyReport, Failure> {
-    match source {
-        Source::Daemon(client) => client.policy(),
-        Source::Pins(pins) => pins
-            .observed()
-            .map(Observed::policy_report)
-            .ok_or_else(nothing_loaded),
-    }
-}
-
 /// The policy in force, compiled again, and its generation. The files that it names are read as
 /// they are now; that one of them has changed is warned about. `instead` says how the verb does
 /// without a policy in force.
@@ -45,10 +32,10 @@ pub(super) fn compile_in_force(
     context: &Context,
     instead: &str,
 ) -> Result<(Compiled, u64), Failure> {
-    let source = Source::open(context, None)
-        .and_then(|source| source.require_loaded().map(|()| source))
+    let report = context
+        .firewall()
+        .and_then(|firewall| firewall.policy())
         .map_err(|failure| failure.help(instead))?;
-    let report = in_force(&source)?;
     let file = PolicyFile {
         base: folder_of(&report.policy, &report.text),
         name: report.policy,

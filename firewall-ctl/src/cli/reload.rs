@@ -3,7 +3,6 @@
 use super::apply::show;
 use super::context::Context;
 use super::help::after;
-use crate::client::Client;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::request::ReloadRequest;
 
@@ -36,12 +35,9 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let client = Client::require(&context.socket)?;
-    show(
-        &client.reload(&ReloadRequest {
-            color: context.color_errors,
-            discard_runtime: args.discard_runtime,
-        })?,
-        context,
-    )
+    let request = ReloadRequest {
+        color: context.color_errors,
+        discard_runtime: args.discard_runtime,
+    };
+    show(&context.firewall()?.reload(&request)?, context)
 }

@@ -1,7 +1,7 @@
 //! The connection that SSH says this command came over, so that a change which would cut it can be
 //! refused. May not change anything.
 
-use firewall_engine::engine::Session;
+use firewall_api::sets::Session;
 use std::net::{IpAddr, SocketAddr};
 
 /// What SSH tells its sessions.

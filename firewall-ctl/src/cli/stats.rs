@@ -4,11 +4,11 @@ use super::context::Context;
 use super::help::after;
 use super::interval;
 use super::output::Format;
-use super::source::Source;
 use super::table::{Table, shorten};
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{Numbers, bits, bytes, count, percent, rate};
+use firewall_api::request::SnapshotRequest;
 use firewall_api::view::mode_name;
 use firewall_api::view::{Flow, SCHEMA, Snapshot};
 use serde_json::json;
@@ -73,8 +73,7 @@ pub(super) fn help() -> String {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let pause = args.interval.unwrap_or(PAUSE);
-    let mut source = Source::open(context, Some(pause.min(PAUSE)))?;
-    source.require_loaded()?;
+    let firewall = context.firewall()?;
     let times = args
         .count
         .unwrap_or(if args.interval.is_some() { u64::MAX } else { 1 });
@@ -84,12 +83,15 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         None if context.format.is_text() => ROWS,
         None => usize::MAX,
     };
+    let request = SnapshotRequest {
+        ports: if args.what == What::Ports { rows } else { 0 },
+        over: Some(pause.min(PAUSE).as_secs_f64()),
+    };
     for turn in 0..times {
         if turn > 0 {
             std::thread::sleep(pause);
-            source.refresh()?;
         }
-        let snapshot = source.snapshot(if args.what == What::Ports { rows } else { 0 })?;
+        let snapshot = firewall.snapshot(&request)?;
         let text = match context.format {
             Format::Table | Format::Wide => {
                 let gap = if turn > 0 { "\n" } else { "" };

@@ -2,24 +2,18 @@
 
 use super::context::Context;
 use super::help::after;
-use super::source::Source;
 use super::table::Table;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{Numbers, ago, bits, bytes, count, duration, percent, rate};
-use firewall_api::report::{FlowsUse, HalfUse, State, StatusReport};
+use firewall_api::report::{HalfUse, State, StatusReport};
 use firewall_api::view::InterfaceView;
 use firewall_api::view::mode_name;
-use firewall_engine::engine::Engine;
-use std::time::Duration;
 
 /// Interfaces on the screen; with the other lines they fit 24 lines.
 const INTERFACES: usize = 7;
 
 /// Sentences that want attention on the screen.
 const ATTENTION: usize = 6;
-
-/// Without a daemon, rates are taken over this time.
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// Show the state on one screen; exit code 1 if it is not as configured
 #[derive(Debug, clap::Args)]
@@ -43,13 +37,7 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let mut report = match Source::open(context, Some(PAUSE))? {
-        Source::Daemon(client) => client.status()?,
-        pins @ Source::Pins(_) => StatusReport::of(&pins.snapshot(0)?),
-    };
-    if let Some(flows) = flows(context) {
-        report.add_flows(flows);
-    }
+    let report = context.firewall()?.status()?;
     if !context.format.is_text() {
         context.print(&context.format.document(&report, false)?)?;
     } else if !context.quiet {
@@ -59,25 +47,6 @@ pub(super) fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
         Exit::Ok
     } else {
         Exit::Failed
-    })
-}
-
-/// How full the table of flows is. It is in the kernel: who may not read it there gets all else.
-fn flows(context: &Context) -> Option<FlowsUse> {
-    let table = Engine::new(&context.root).flows().ok().flatten()?;
-    let [tcp, other] = table.halves().map(|half| HalfUse {
-        count: half.count,
-        capacity: half.capacity,
-        full: half.losses.full,
-        evicted: half.losses.evicted,
-    });
-    Some(FlowsUse {
-        count: tcp.count + other.count,
-        capacity: table.capacity(),
-        bytes: table.bytes(),
-        tcp,
-        other,
-        warnings: Vec::new(),
     })
 }
 

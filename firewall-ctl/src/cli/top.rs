@@ -4,9 +4,9 @@ use super::context::Context;
 use super::help::after;
 use super::interval;
 use super::output::Format;
-use super::source::Source;
 use crate::tui::{self, Tab, TopOptions};
 use firewall_api::failure::{Exit, Failure};
+use firewall_api::request::SnapshotRequest;
 use firewall_api::view::Snapshot;
 use std::io::stdout;
 use std::time::Duration;
@@ -64,14 +64,18 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let mut source = Source::open(context, Some(PAUSE.min(args.interval)))?;
-    source.require_loaded()?;
-    let mut first = true;
+    let firewall = context.firewall()?;
+    let request = SnapshotRequest {
+        ports: PORTS,
+        over: Some(PAUSE.min(args.interval).as_secs_f64()),
+    };
+    // Before the screen is taken, so that a failure is an ordinary one.
+    let mut first = Some(firewall.snapshot(&request)?);
     let next = move || -> anyhow::Result<Snapshot> {
-        if !std::mem::take(&mut first) {
-            source.refresh()?;
-        }
-        Ok(source.snapshot(PORTS)?)
+        Ok(match first.take() {
+            Some(first) => first,
+            None => firewall.snapshot(&request)?,
+        })
     };
     let options = TopOptions {
         interval: args.interval,

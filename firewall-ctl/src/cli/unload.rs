@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::help::after;
-use crate::client::Client;
+use crate::remote::Remote;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::view::SCHEMA;
 use firewall_engine::engine::Engine;
@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         .unload(wanted)
         .map_err(|error| error.failure(context.color_errors))?;
     // A switch to turn everything off works whether a daemon runs or not.
-    if matches!(Client::connect(&context.socket), Ok(Some(_))) {
+    if matches!(Remote::connect(&context.socket), Ok(Some(_))) {
         context.warn(&[
             "a daemon is running: its next apply, reload or restart attaches the filter again"
                 .to_owned(),

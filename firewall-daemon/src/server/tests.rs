@@ -2,27 +2,49 @@
 //! what, and peers that do not behave.
 
 use super::*;
-use firewall_engine::engine::Applied;
+use firewall_api::flows::{FlowsForgotten, FlowsReport};
+use firewall_api::report::{
+    Applied, ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport,
+};
+use firewall_api::sets::{SetChanged, SetReport, SetsReport};
+use firewall_api::view::Snapshot;
 use firewall_engine::sampler::{Facts, Sampler};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as PlainStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-#[derive(Clone)]
 struct Constants;
 
-impl Backend for Constants {
-    async fn snapshot(&self, ports: usize) -> Result<Snapshot, Failure> {
-        let mut snapshot = Sampler::new().snapshot(&Facts::default(), 7.0, ports);
-        snapshot.interval = ports as f64;
+impl Firewall for Constants {
+    fn status(&self) -> Result<StatusReport, Failure> {
+        Ok(StatusReport::of(
+            &self.snapshot(&SnapshotRequest::default())?,
+        ))
+    }
+
+    fn snapshot(&self, request: &SnapshotRequest) -> Result<Snapshot, Failure> {
+        let mut snapshot = Sampler::new().snapshot(&Facts::default(), 7.0, request.ports);
+        snapshot.interval = request.ports as f64;
         Ok(snapshot)
     }
 
-    async fn policy(&self) -> Result<PolicyReport, Failure> {
+    fn rules(&self) -> Result<RulesReport, Failure> {
+        Ok(RulesReport::of(
+            &self.snapshot(&SnapshotRequest::default())?,
+        ))
+    }
+
+    fn reasons(&self) -> Result<ReasonsReport, Failure> {
+        Ok(ReasonsReport::of(
+            &self.snapshot(&SnapshotRequest::default())?,
+        ))
+    }
+
+    fn policy(&self) -> Result<PolicyReport, Failure> {
         Err(Failure::new(Exit::Failed, "no policy is loaded"))
     }
 
-    async fn apply(&self, request: ApplyRequest) -> Result<ApplyReport, Failure> {
+    fn apply(&self, request: &ApplyRequest) -> Result<ApplyReport, Failure> {
         if request.text.contains("broken") {
             return Err(Failure::new(Exit::Config, "1 error").outcome("nothing applied"));
         }
@@ -36,8 +58,28 @@ impl Backend for Constants {
         Ok(ApplyReport::new(&request.path, applied))
     }
 
-    async fn reload(&self, _: ReloadRequest) -> Result<ApplyReport, Failure> {
+    fn reload(&self, _: &ReloadRequest) -> Result<ApplyReport, Failure> {
         Err(Failure::new(Exit::Unsupported, "the driver refuses"))
+    }
+
+    fn flows(&self, _: &FlowsRequest) -> Result<FlowsReport, Failure> {
+        Err(Failure::new(Exit::Failed, "the policy keeps no flows"))
+    }
+
+    fn forget_flows(&self, _: &FlowsRequest) -> Result<FlowsForgotten, Failure> {
+        Err(Failure::new(Exit::Failed, "the policy keeps no flows"))
+    }
+
+    fn sets(&self) -> Result<SetsReport, Failure> {
+        panic!("a firewall that breaks off")
+    }
+
+    fn set(&self, name: &str) -> Result<SetReport, Failure> {
+        Err(Failure::new(Exit::Failed, format!("no set `{name}`")))
+    }
+
+    fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {
+        Err(Failure::new(Exit::Refused, change.set.clone()))
     }
 }
 
@@ -61,7 +103,7 @@ impl Server {
             runtime.block_on(async {
                 let listener = UnixListener::bind(socket).unwrap();
                 ready.send(()).unwrap();
-                serve(listener, Constants).await;
+                serve(listener, Arc::new(Constants)).await;
             });
         });
         wait.recv().unwrap();
@@ -80,7 +122,7 @@ impl Drop for Server {
 }
 
 /// Sends bytes, returns what comes back until the server closes.
-fn raw(socket: &Path, request: &str) -> String {
+fn raw(socket: &std::path::Path, request: &str) -> String {
     let mut stream = PlainStream::connect(socket).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
@@ -104,6 +146,9 @@ fn every_refusal_is_json() {
         (get("/v1/apply"), "405"),
         (get("/v1/snapshot?ports=many"), "400"),
         (get("/v1/snapshot?prots=1"), "400"),
+        (get("/v1/flows?port=many"), "400"),
+        (get("/v1/flows?from=example.org"), "400"),
+        (get("/v1/flows?colour=red"), "400"),
         (body(2, "{\""), "400"),
         (body(12, "{\"path\":\"x\"}"), "422"),
         (body(BODY_LIMIT + 1, ""), "413"),
@@ -117,6 +162,28 @@ fn every_refusal_is_json() {
         let report: ErrorReport = serde_json::from_str(json).expect(json);
         assert_eq!(report.error.exit_code, Exit::Usage);
         assert!(!report.error.message.is_empty());
+    }
+}
+
+#[test]
+fn a_failure_and_a_break_are_answers() {
+    let server = Server::start("failures");
+    let socket = server.socket();
+    for (path, status, message) in [
+        (
+            "/v1/flows?proto=tcp&from=2001:db8::/32&limit=3",
+            "500",
+            "the policy keeps no flows",
+        ),
+        ("/v1/sets/a%20b", "500", "no set `a b`"),
+        ("/v1/sets", "500", "the request broke off"),
+    ] {
+        let answer = raw(&socket, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(answer.contains(message), "{answer}");
     }
 }
 
@@ -139,7 +206,7 @@ async fn a_stranger_may_look_and_not_change() {
         uid: Some(firewall_engine::host::user() + 1000),
         pid: None,
     };
-    let app = router(Constants).layer(Extension(stranger));
+    let app = router(Arc::new(Constants)).layer(Extension(stranger));
     let service = TowerToHyperService::new(app);
     let call = |method: &str, path: &str| {
         // A body that would never end: it must not be waited for.
@@ -152,7 +219,7 @@ async fn a_stranger_may_look_and_not_change() {
         service.call(request)
     };
     assert_eq!(call("GET", "/v1/status").await.unwrap().status(), 200);
-    for path in ["/v1/apply", "/v1/reload"] {
+    for path in ["/v1/apply", "/v1/reload", "/v1/flows/forget", "/v1/sets"] {
         let answer = call("POST", path).await.unwrap();
         assert_eq!(answer.status(), 403);
         let body = axum::body::to_bytes(answer.into_body(), 1 << 16)

@@ -5,23 +5,13 @@
 //! console or in a timer, there is nothing to judge.
 
 use super::types::{EngineError, LiveRecord};
+pub use firewall_api::sets::Session;
 use firewall_common::live::{BANNED, Prefix};
 use firewall_policy::prefixes::{prefix_v4, prefix_v6, text};
 use std::net::IpAddr;
 
 /// The shortest prefixes that may be banned without a word: of IPv4 and of IPv6.
 const SHORTEST: [u64; 2] = [8, 16];
-
-/// The session that a change comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Session {
-    /// None that could be cut off: a console, a timer, the daemon itself.
-    None,
-    /// One from an address.
-    From(IpAddr),
-    /// There is one, and nobody can say from where.
-    Unclear,
-}
 
 /// What a change is judged by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

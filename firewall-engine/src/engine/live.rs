@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 /// Name of the set of bans in commands.
-pub const BANNED_NAME: &str = "banned";
+pub const BANNED_NAME: &str = firewall_api::sets::BANNED;
 
 /// The table of what is in force, to be changed.
 #[derive(Debug)]

@@ -2,13 +2,10 @@
 
 use super::super::context::Context;
 use super::super::help::after;
-use super::show::Report as Entries;
-use super::{find, guard, input, open, report, view};
+use super::{change, input, report, show};
 use firewall_api::failure::{Exit, Failure};
-use firewall_common::live::Prefix;
-use firewall_engine::engine::{BANNED_NAME, Change, LiveRecord, LiveView};
+use firewall_api::sets::{BANNED, SetEdit};
 use firewall_policy::prefixes::text as prefix_text;
-use std::time::Instant;
 
 /// Ban addresses now, before any rule
 #[derive(Debug, clap::Args)]
@@ -57,9 +54,6 @@ const EXITS: &[Exit] = &[
     Exit::Privilege,
 ];
 
-/// How many addresses are named that a wider ban still keeps out.
-const HELD: usize = 20;
-
 pub(in super::super) fn help() -> String {
     after(
         &[
@@ -94,7 +88,6 @@ pub(in super::super) fn bans_help() -> String {
 }
 
 pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let start = Instant::now();
     let (mut prefixes, time) = input::words(&args.words, args.time.as_deref())?;
     if let Some(name) = &args.file {
         prefixes.extend(input::list(name, &input::read(name)?)?);
@@ -103,21 +96,17 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
         return Err(Failure::new(Exit::Usage, "no address given")
             .help("name an address, or a file of them with -f"));
     }
-    let live = open(context)?;
-    let set = find(live.view(), BANNED_NAME)?;
-    let changes: Vec<Change> = prefixes
-        .iter()
-        .map(|prefix| Change::Add(*prefix, time))
-        .collect();
-    let changed = live
-        .change(&set, &changes, &guard(args.i_know))
-        .map_err(|error| error.failure(context.color_errors))?;
+    let steps = prefixes.iter().map(|prefix| input::added(prefix, time));
+    let what = SetEdit::Steps(steps.collect());
+    let changed = context
+        .firewall()?
+        .change_set(&change(BANNED, what, args.i_know))?;
     let who = match prefixes.as_slice() {
         [one] => prefix_text(one),
         many => format!("{} addresses and prefixes", many.len()),
     };
     let time = time.map_or("for good".to_owned(), |time| {
-        format!("for {}", firewall_api::format::duration(time.as_secs_f64()))
+        format!("for {}", firewall_api::format::duration(time as f64))
     });
     let renewed = match changed.renewed {
         0 => String::new(),
@@ -125,87 +114,63 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
         count => format!("; {count} renewed"),
     };
     let mut text = format!("{who} banned {time}{renewed}");
-    let exempt = prefixes
-        .iter()
-        .filter(|prefix| live.view().is_exempt(prefix));
-    for prefix in exempt.take(HELD) {
+    for prefix in &changed.exempt {
         text.push_str(&format!(
-            "\n{} is exempt by the policy: the ban has no effect",
-            prefix_text(prefix)
+            "\n{prefix} is exempt by the policy: the ban has no effect"
         ));
     }
-    report(context, &set, changed, start, &text)?;
+    report(context, &changed, &text)?;
     Ok(Exit::Ok)
 }
 
 pub(in super::super) fn run_unban(args: &UnbanArgs, context: &Context) -> Result<Exit, Failure> {
-    let start = Instant::now();
     let (mut prefixes, _) = input::words(&args.words, Some("1s"))?;
     if let Some(name) = &args.file {
         prefixes.extend(input::list(name, &input::read(name)?)?);
     }
-    let live = open(context)?;
-    let set = find(live.view(), BANNED_NAME)?;
-    let failed = |error: firewall_engine::engine::EngineError| error.failure(context.color_errors);
-    let changed = if args.all {
-        firewall_engine::engine::Changed {
-            removed: live.clear(&set).map_err(failed)?,
-            ..Default::default()
-        }
-    } else {
-        let changes: Vec<Change> = prefixes.iter().copied().map(Change::Remove).collect();
-        live.change(&set, &changes, &guard(false)).map_err(failed)?
+    let what = match args.all {
+        true => SetEdit::Clear,
+        false => SetEdit::Steps(prefixes.iter().map(input::removed).collect()),
     };
+    let changed = context
+        .firewall()?
+        .change_set(&change(BANNED, what, false))?;
     let mut text = match (prefixes.as_slice(), changed.removed, changed.missing) {
         ([one], 1, _) => format!("{} unbanned", prefix_text(one)),
         ([one], ..) => format!("{} was not banned", prefix_text(one)),
         (_, removed, 0) => format!("{removed} unbanned"),
         (_, removed, missing) => format!("{removed} unbanned; {missing} were not banned"),
     };
-    let held = still_held(live.view(), &set, &prefixes);
-    for (prefix, by) in &held {
+    for held in &changed.held {
         text.push_str(&format!(
             "\n{0} is still banned by {1}: firewall-ctl unban {1}",
-            prefix_text(prefix),
-            prefix_text(by)
+            held.prefix, held.by
         ));
     }
-    report(context, &set, changed, start, &text)?;
-    Ok(if held.is_empty() {
+    report(context, &changed, &text)?;
+    Ok(if changed.held.is_empty() {
         Exit::Ok
     } else {
         Exit::Failed
     })
 }
 
-/// Prefixes that stay kept out by a wider ban, with that one; at most [`HELD`] of them.
-fn still_held(view: &LiveView, set: &LiveRecord, prefixes: &[Prefix]) -> Vec<(Prefix, Prefix)> {
-    let held = prefixes.iter().filter_map(|prefix| {
-        let by = view.holding(set, prefix).into_iter().next()?;
-        Some((*prefix, by))
-    });
-    held.take(HELD).collect()
-}
-
 pub(in super::super) fn run_bans(args: &BansArgs, context: &Context) -> Result<Exit, Failure> {
-    let view = view(context)?;
-    let set = find(&view, BANNED_NAME)?;
-    let mut entries = view.entries(&set);
+    let mut bans = context.firewall()?.set(BANNED)?;
     // What ends first comes first.
-    entries.sort_by_key(|entry| (entry.left.is_none(), entry.left));
-    if let Some(limit) = args.limit
-        && limit > 0
-        && !context.format.is_text()
-    {
-        entries.truncate(limit);
-    }
-    let report = Entries::of(&set, &entries);
+    let left = |left: Option<f64>| left.unwrap_or(f64::INFINITY);
+    bans.entries
+        .sort_by(|a, b| left(a.left).total_cmp(&left(b.left)));
     if !context.format.is_text() {
-        context.print(&context.format.document(&report, false)?)?;
+        if let Some(limit) = args.limit.filter(|&limit| limit > 0) {
+            bans.entries.truncate(limit);
+            bans.count = bans.entries.len();
+        }
+        context.print(&context.format.document(&bans, false)?)?;
         return Ok(Exit::Ok);
     }
-    let mut text = report.text(args.limit, "Nobody is banned.", "firewall-ctl bans");
-    match view.refused() {
+    let mut text = show::entries(&bans, args.limit, "Nobody is banned.", "firewall-ctl bans");
+    match bans.refused {
         0 => {}
         refused => text.push_str(&format!(
             "{refused} bans by rules failed: the table is full\n"

@@ -4,12 +4,12 @@
 //! its place, up to [`SHOWN`] of them.
 
 use firewall_api::failure::{Exit, Failure};
+use firewall_api::sets::{NewEntry, SetStep};
 use firewall_common::live::Prefix;
-use firewall_engine::engine::Change;
 use firewall_policy::entry::{parse, seconds};
+use firewall_policy::prefixes::text;
 use std::fs;
 use std::io::Read as _;
-use std::time::Duration;
 
 /// Mistakes that are shown; the rest is counted.
 const SHOWN: usize = 20;
@@ -21,7 +21,7 @@ const MOST: u64 = 256 << 20;
 pub(super) fn words(
     words: &[String],
     time: Option<&str>,
-) -> Result<(Vec<Prefix>, Option<Duration>), Failure> {
+) -> Result<(Vec<Prefix>, Option<u64>), Failure> {
     let (entries, time) = match words {
         [entries @ .., word, text] if word == "for" && time.is_none() => {
             (entries, Some(text.as_str()))
@@ -40,9 +40,9 @@ fn entry(text: &str) -> Result<Vec<Prefix>, Failure> {
     parse(text).map_err(|(message, help)| Failure::new(Exit::Usage, message).help(help))
 }
 
-/// A time such as `1h`.
-fn duration(text: &str) -> Result<Duration, Failure> {
-    seconds(text).map(Duration::from_secs).ok_or_else(|| {
+/// A time such as `1h`, in seconds.
+fn duration(text: &str) -> Result<u64, Failure> {
+    seconds(text).ok_or_else(|| {
         Failure::new(Exit::Usage, format!("`{text}` is not a duration"))
             .help("write 30s, 10m, 1h or 7d; at most 365d")
     })
@@ -91,33 +91,46 @@ pub(super) fn list(name: &str, text: &str) -> Result<Vec<Prefix>, Failure> {
 }
 
 /// The lines of a feed: `add PREFIX`, `add PREFIX 1h`, `del PREFIX`.
-pub(super) fn feed(
-    name: &str,
-    text: &str,
-    default: Option<Duration>,
-) -> Result<Vec<Change>, Failure> {
+pub(super) fn feed(name: &str, text: &str) -> Result<Vec<SetStep>, Failure> {
     lines(name, text, |line| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         match words.as_slice() {
-            ["add", entry] => Ok((parse(entry).map_err(said)?, Some(default))),
+            ["add", entry] => Ok((entry, Some(None))),
             ["add", entry, time] => {
                 let seconds = seconds(time).ok_or_else(|| {
                     format!("`{time}` is not a duration: write 30s, 10m, 1h or 7d")
                 })?;
-                let time = Some(Duration::from_secs(seconds));
-                Ok((parse(entry).map_err(said)?, Some(time)))
+                Ok((entry, Some(Some(seconds))))
             }
-            ["del", entry] => Ok((parse(entry).map_err(said)?, None)),
+            ["del", entry] => Ok((entry, None)),
             _ => Err("write `add PREFIX`, `add PREFIX 1h` or `del PREFIX`".to_owned()),
         }
-        .map(|(prefixes, add)| {
-            let change = |prefix| match add {
-                Some(time) => Change::Add(prefix, time),
-                None => Change::Remove(prefix),
-            };
-            prefixes.into_iter().map(change).collect::<Vec<_>>()
+        .and_then(|(entry, add)| {
+            let prefixes = parse(entry).map_err(said)?;
+            Ok(match add {
+                Some(time) => prefixes.iter().map(|prefix| added(prefix, time)).collect(),
+                None => prefixes.iter().map(removed).collect(),
+            })
         })
     })
+}
+
+/// The step that adds a prefix, for some seconds or as long as the set says.
+pub(super) fn added(prefix: &Prefix, seconds: Option<u64>) -> SetStep {
+    SetStep::Add(new_entry(prefix, seconds))
+}
+
+/// A prefix as a new entry.
+pub(super) fn new_entry(prefix: &Prefix, seconds: Option<u64>) -> NewEntry {
+    NewEntry {
+        prefix: text(prefix),
+        seconds,
+    }
+}
+
+/// The step that removes a prefix.
+pub(super) fn removed(prefix: &Prefix) -> SetStep {
+    SetStep::Remove(text(prefix))
 }
 
 fn said((message, help): (String, String)) -> String {
@@ -162,7 +175,7 @@ mod tests {
         let (prefixes, time) = words(&text(&["192.0.2.1", "2001:db8::/32", "for", "1h"]), None)
             .unwrap_or_else(|error| panic!("{error:?}"));
         assert_eq!(prefixes.len(), 2);
-        assert_eq!(time, Some(Duration::from_secs(3_600)));
+        assert_eq!(time, Some(3_600));
         assert_eq!(prefixes[0].length, 32);
         for wrong in [
             &["192.0.2.1", "for"][..],
@@ -178,14 +191,23 @@ mod tests {
     #[test]
     fn a_feed_with_mistakes_changes_nothing_and_names_them_all() {
         let right = "# from a bouncer\nadd 192.0.2.1 4h\nadd 2001:db8::/32\ndel 192.0.2.7 ; gone\n";
-        let hour = Some(Duration::from_secs(3_600));
-        let changes = feed("feed", right, hour).unwrap_or_else(|error| panic!("{error:?}"));
-        assert_eq!(changes.len(), 3);
-        assert!(matches!(changes[0], Change::Add(_, Some(time)) if time.as_secs() == 14_400));
-        assert!(matches!(changes[1], Change::Add(_, time) if time == hour));
-        assert!(matches!(changes[2], Change::Remove(_)));
+        let changes = feed("feed", right).unwrap_or_else(|error| panic!("{error:?}"));
+        let add = |prefix: &str, seconds| {
+            SetStep::Add(NewEntry {
+                prefix: prefix.to_owned(),
+                seconds,
+            })
+        };
+        assert_eq!(
+            changes,
+            [
+                add("192.0.2.1", Some(14_400)),
+                add("2001:db8::/32", None),
+                SetStep::Remove("192.0.2.7".to_owned())
+            ]
+        );
         let wrong = "ban 192.0.2.1\nadd 192.0.2.1 soon\nadd 192.0.2.0/33\nadd\n";
-        let failure = feed("feed", wrong, None).expect_err("wrong");
+        let failure = feed("feed", wrong).expect_err("wrong");
         insta::assert_snapshot!(failure.to_text(false));
     }
 }

@@ -2,12 +2,10 @@
 
 use super::super::context::Context;
 use super::super::help::after;
-use super::show::{Report as Entries, Sets};
-use super::{find, guard, input, open, report, view};
+use super::{change, input, report, show};
 use clap::Subcommand;
 use firewall_api::failure::{Exit, Failure};
-use firewall_engine::engine::{Change, Changed};
-use std::time::{Duration, Instant};
+use firewall_api::sets::{SetChanged, SetEdit, SetStep};
 
 /// Show and change live sets of the active policy
 #[derive(Debug, clap::Args)]
@@ -109,10 +107,11 @@ pub(in super::super) fn help() -> String {
 }
 
 pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let start = Instant::now();
-    let failed = |error: firewall_engine::engine::EngineError| error.failure(context.color_errors);
-    match &args.what {
-        What::List { name, limit } => list(name.as_deref(), *limit, context)?,
+    let (name, what, i_know) = match &args.what {
+        What::List { name, limit } => {
+            list(name.as_deref(), *limit, context)?;
+            return Ok(Exit::Ok);
+        }
         What::Add {
             name,
             words,
@@ -123,23 +122,17 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
             if prefixes.is_empty() {
                 return Err(Failure::new(Exit::Usage, "no entry given"));
             }
-            change(context, (name, *i_know), start, |timeout| {
-                let time = time.or(timeout);
-                let add = |prefix| Change::Add(prefix, time);
-                Ok(prefixes.into_iter().map(add).collect())
-            })?;
+            let steps = prefixes.iter().map(|prefix| input::added(prefix, time));
+            (name, SetEdit::Steps(steps.collect()), *i_know)
         }
         What::Del { name, words } => {
             let (prefixes, _) = input::words(words, Some("1s"))?;
-            change(context, (name, false), start, |_| {
-                Ok(prefixes.into_iter().map(Change::Remove).collect())
-            })?;
+            let steps = prefixes.iter().map(input::removed);
+            (name, SetEdit::Steps(steps.collect()), false)
         }
         What::Feed { name, file, i_know } => {
-            let text = input::read(file)?;
-            change(context, (name, *i_know), start, |timeout| {
-                input::feed(file, &text, timeout)
-            })?;
+            let steps = input::feed(file, &input::read(file)?)?;
+            (name, SetEdit::Steps(steps), *i_know)
         }
         What::Load {
             name,
@@ -150,91 +143,53 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
         } => {
             let (_, time) = input::words(&[], time.as_deref())?;
             let prefixes = input::list(file, &input::read(file)?)?;
-            if !atomic {
-                change(context, (name, *i_know), start, |timeout| {
-                    let time = time.or(timeout);
-                    let add = |prefix| Change::Add(prefix, time);
-                    Ok(prefixes.into_iter().map(add).collect())
-                })?;
-                return Ok(Exit::Ok);
-            }
-            let live = open(context)?;
-            let set = find(live.view(), name)?;
-            let time = time.or(set.timeout.map(Duration::from_secs));
-            let entries: Vec<_> = prefixes.into_iter().map(|prefix| (prefix, time)).collect();
-            let changed = live
-                .replace(&set, &entries, &guard(*i_know))
-                .map_err(failed)?;
-            report(context, &set, changed, start, &text(&set.name, changed))?;
-        }
-        What::Clear { name } => {
-            let live = open(context)?;
-            let set = find(live.view(), name)?;
-            let changed = Changed {
-                removed: live.clear(&set).map_err(failed)?,
-                ..Changed::default()
+            let entries = prefixes.iter().map(|prefix| input::new_entry(prefix, time));
+            let what = match atomic {
+                true => SetEdit::Replace(entries.collect()),
+                false => SetEdit::Steps(entries.map(SetStep::Add).collect()),
             };
-            report(context, &set, changed, start, &text(&set.name, changed))?;
+            (name, what, *i_know)
         }
-    }
+        What::Clear { name } => (name, SetEdit::Clear, false),
+    };
+    let changed = context
+        .firewall()?
+        .change_set(&change(name, what, i_know))?;
+    report(context, &changed, &text(&changed))?;
     Ok(Exit::Ok)
 }
 
-/// Changes a set by what `changes` makes of its timeout.
-fn change(
-    context: &Context,
-    (name, i_know): (&str, bool),
-    start: Instant,
-    changes: impl FnOnce(Option<Duration>) -> Result<Vec<Change>, Failure>,
-) -> Result<(), Failure> {
-    let live = open(context)?;
-    let set = find(live.view(), name)?;
-    let changes = changes(set.timeout.map(Duration::from_secs))?;
-    let changed = live
-        .change(&set, &changes, &guard(i_know))
-        .map_err(|error| error.failure(context.color_errors))?;
-    report(context, &set, changed, start, &text(&set.name, changed))
-}
-
 /// What has changed, in a line.
-fn text(name: &str, changed: Changed) -> String {
-    let Changed {
-        added,
-        renewed,
-        removed,
-        missing,
-    } = changed;
+fn text(changed: &SetChanged) -> String {
     let parts: Vec<String> = [
-        (added, "added"),
-        (renewed, "there before"),
-        (removed, "removed"),
-        (missing, "not there"),
+        (changed.added, "added"),
+        (changed.renewed, "there before"),
+        (changed.removed, "removed"),
+        (changed.missing, "not there"),
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)
     .map(|(count, what)| format!("{count} {what}"))
     .collect();
     if parts.is_empty() {
-        return format!("{name}: nothing to change");
+        return format!("{}: nothing to change", changed.set);
     }
-    format!("{name}: {}", parts.join(", "))
+    format!("{}: {}", changed.set, parts.join(", "))
 }
 
 fn list(name: Option<&str>, limit: Option<usize>, context: &Context) -> Result<(), Failure> {
-    let view = view(context)?;
+    let firewall = context.firewall()?;
     let Some(name) = name else {
-        let sets = Sets::of(&view);
+        let sets = firewall.sets()?;
         if context.format.is_text() {
-            return context.print(&sets.text());
+            return context.print(&show::sets(&sets));
         }
         return context.print(&context.format.document(&sets, false)?);
     };
-    let set = find(&view, name)?;
-    let entries = view.entries(&set);
-    let report = Entries::of(&set, &entries);
+    let report = firewall.set(name)?;
     if context.format.is_text() {
-        let more = format!("firewall-ctl set list {}", set.name);
-        return context.print(&report.text(limit, "The set is empty.", &more));
+        let more = format!("firewall-ctl set list {}", report.set);
+        return context.print(&show::entries(&report, limit, "The set is empty.", &more));
     }
     context.print(&context.format.document(&report, false)?)
 }

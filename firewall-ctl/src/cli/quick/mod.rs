@@ -14,8 +14,9 @@ pub(super) use words::Does;
 
 use super::context::Context;
 use super::help::after;
-use crate::client::Client;
+use crate::remote::Remote;
 use firewall_api::failure::{Exit, Failure};
+use firewall_api::firewall::Firewall as _;
 use firewall_api::report::{ApplyReport, PolicyReport};
 use firewall_api::request::ApplyRequest;
 use firewall_engine::policy_file::folder_of;
@@ -91,7 +92,7 @@ pub(super) fn delete_help() -> String {
 
 pub(super) fn run(does: Does, args: &Args, context: &Context) -> Result<Exit, Failure> {
     let wish = Wish::read(&args.words)?;
-    let client = Client::require(&context.socket)?;
+    let client = context.daemon()?;
     let policy = client.policy()?;
     let rules = client.rules()?.rules;
     let zone = match &wish.on {
@@ -117,7 +118,7 @@ pub(super) fn run(does: Does, args: &Args, context: &Context) -> Result<Exit, Fa
 }
 
 pub(super) fn delete(args: &DeleteArgs, context: &Context) -> Result<Exit, Failure> {
-    let client = Client::require(&context.socket)?;
+    let client = context.daemon()?;
     let policy = client.policy()?;
     let rules = client.rules()?.rules;
     let wanted = rules.iter().find(|rule| {
@@ -164,7 +165,7 @@ pub(super) fn delete(args: &DeleteArgs, context: &Context) -> Result<Exit, Failu
 
 /// Puts a changed text of the policy in force.
 fn change(
-    client: &Client,
+    client: &Remote,
     policy: &PolicyReport,
     text: String,
     i_know: bool,
@@ -206,7 +207,7 @@ fn file_of(lines: &[String]) -> String {
 }
 
 /// The zone by which rules can tell an interface from others; `None` if there are no others.
-fn zone_of(interface: &str, client: &Client) -> Result<Option<String>, Failure> {
+fn zone_of(interface: &str, client: &Remote) -> Result<Option<String>, Failure> {
     let all = client.status()?.status.interfaces;
     let names = |list: Vec<&str>| list.join(", ");
     let Some(view) = all.iter().find(|view| view.name == interface) else {

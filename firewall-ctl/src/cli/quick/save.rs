@@ -6,8 +6,8 @@ use super::super::fmt::replace;
 use super::super::help::after;
 use super::super::policy::compile_text;
 use super::{change, report, rule_lines};
-use crate::client::Client;
 use firewall_api::failure::{Exit, Failure};
+use firewall_api::firewall::Firewall as _;
 use firewall_engine::policy_file::PolicyFile;
 use firewall_policy::bundle::{self, Part};
 use firewall_policy::fmt::canonical;
@@ -33,7 +33,7 @@ pub(in super::super) fn help() -> String {
 }
 
 pub(in super::super) fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let client = Client::require(&context.socket)?;
+    let client = context.daemon()?;
     let policy = client.policy()?;
     let (runtime, in_force) = bundle::runtime(&policy.text);
     let rules = rule_lines(runtime);

@@ -1,12 +1,16 @@
-//! Talks to the daemon: typed calls over HTTP/1 on a unix socket, each with a deadline.
+//! A daemon's firewall behind the one door: typed calls over HTTP/1 on a unix socket, each with a
+//! deadline.
 //!
 //! Blocking on the outside, so that verbs and the terminal view need no runtime of their own; one
 //! connection for each call. May not import `cli`, `tui`, the engine or
 //! the daemon.
 
 use firewall_api::failure::{Exit, Failure};
+use firewall_api::firewall::Firewall;
+use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
-use firewall_api::request::{ApplyRequest, ErrorReport, ReloadRequest};
+use firewall_api::request::{ApplyRequest, ErrorReport, ReloadRequest, SnapshotRequest, no_daemon};
+use firewall_api::sets::{SetChange, SetChanged, SetReport, SetsReport};
 use firewall_api::view::Snapshot;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -31,13 +35,13 @@ const ANSWER_LIMIT: usize = 256 << 20;
 
 /// A connection's two ends: where the daemon listens, and a runtime for waiting.
 #[derive(Debug)]
-pub struct Client {
+pub struct Remote {
     socket: PathBuf,
     runtime: Runtime,
 }
 
-impl Client {
-    /// A client for `socket`; `None` when no daemon listens there.
+impl Remote {
+    /// The firewall of the daemon on `socket`; `None` when no daemon listens there.
     ///
     /// # Errors
     /// Exit code 4 when the socket is there and may not be opened.
@@ -54,70 +58,6 @@ impl Client {
             Err(error) if nobody_listens(&error) => Ok(None),
             Err(error) => Err(cannot_connect(socket, &error)),
         }
-    }
-
-    /// A client for `socket`.
-    ///
-    /// # Errors
-    /// As [`Client::connect`], and exit code 5 when no daemon listens.
-    pub fn require(socket: &Path) -> Result<Self, Failure> {
-        Self::connect(socket)?.ok_or_else(|| no_daemon(socket))
-    }
-
-    /// `GET /v1/status`.
-    ///
-    /// # Errors
-    /// The daemon's failure, or exit code 5 when it stopped answering. So for all calls.
-    pub fn status(&self) -> Result<StatusReport, Failure> {
-        self.get("/v1/status")
-    }
-
-    /// `GET /v1/snapshot` with the `ports` busiest ports.
-    ///
-    /// # Errors
-    /// See [`Client::status`].
-    pub fn snapshot(&self, ports: usize) -> Result<Snapshot, Failure> {
-        self.get(&format!("/v1/snapshot?ports={ports}"))
-    }
-
-    /// `GET /v1/rules`.
-    ///
-    /// # Errors
-    /// See [`Client::status`].
-    pub fn rules(&self) -> Result<RulesReport, Failure> {
-        self.get("/v1/rules")
-    }
-
-    /// `GET /v1/reasons`.
-    ///
-    /// # Errors
-    /// See [`Client::status`].
-    pub fn reasons(&self) -> Result<ReasonsReport, Failure> {
-        self.get("/v1/reasons")
-    }
-
-    /// `GET /v1/policy`.
-    ///
-    /// # Errors
-    /// See [`Client::status`].
-    pub fn policy(&self) -> Result<PolicyReport, Failure> {
-        self.get("/v1/policy")
-    }
-
-    /// `POST /v1/apply`.
-    ///
-    /// # Errors
-    /// See [`Client::status`].
-    pub fn apply(&self, request: &ApplyRequest) -> Result<ApplyReport, Failure> {
-        self.post("/v1/apply", request)
-    }
-
-    /// `POST /v1/reload`.
-    ///
-    /// # Errors
-    /// See [`Client::status`].
-    pub fn reload(&self, request: &ReloadRequest) -> Result<ApplyReport, Failure> {
-        self.post("/v1/reload", request)
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
@@ -160,6 +100,70 @@ impl Client {
             Err(error) => Err(foreign(path, &error)),
         }
     }
+}
+
+impl Firewall for Remote {
+    fn status(&self) -> Result<StatusReport, Failure> {
+        self.get("/v1/status")
+    }
+
+    fn snapshot(&self, request: &SnapshotRequest) -> Result<Snapshot, Failure> {
+        self.get(&format!("/v1/snapshot?ports={}", request.ports))
+    }
+
+    fn rules(&self) -> Result<RulesReport, Failure> {
+        self.get("/v1/rules")
+    }
+
+    fn reasons(&self) -> Result<ReasonsReport, Failure> {
+        self.get("/v1/reasons")
+    }
+
+    fn policy(&self) -> Result<PolicyReport, Failure> {
+        self.get("/v1/policy")
+    }
+
+    fn apply(&self, request: &ApplyRequest) -> Result<ApplyReport, Failure> {
+        self.post("/v1/apply", request)
+    }
+
+    fn reload(&self, request: &ReloadRequest) -> Result<ApplyReport, Failure> {
+        self.post("/v1/reload", request)
+    }
+
+    fn flows(&self, request: &FlowsRequest) -> Result<FlowsReport, Failure> {
+        self.get(&format!("/v1/flows?{}", request.query()))
+    }
+
+    fn forget_flows(&self, request: &FlowsRequest) -> Result<FlowsForgotten, Failure> {
+        self.post("/v1/flows/forget", request)
+    }
+
+    fn sets(&self) -> Result<SetsReport, Failure> {
+        self.get("/v1/sets")
+    }
+
+    fn set(&self, name: &str) -> Result<SetReport, Failure> {
+        self.get(&format!("/v1/sets/{}", path_segment(name)))
+    }
+
+    fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {
+        self.post("/v1/sets", change)
+    }
+}
+
+/// A name as one segment of a path (RFC 3986).
+fn path_segment(name: &str) -> String {
+    let mut segment = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
+                segment.push(char::from(byte));
+            }
+            other => segment.push_str(&format!("%{other:02X}")),
+        }
+    }
+    segment
 }
 
 async fn open(socket: &Path) -> io::Result<UnixStream> {
@@ -220,12 +224,6 @@ fn nobody_listens(error: &io::Error) -> bool {
     )
 }
 
-fn no_daemon(socket: &Path) -> Failure {
-    Failure::new(Exit::Unreachable, format!("no daemon listens on {}", socket.display())).help(
-        "start one: firewall-ctl daemon -i IF -f FILE; or load without a daemon: firewall-ctl load -i IF -f FILE",
-    )
-}
-
 fn cannot_connect(socket: &Path, error: &io::Error) -> Failure {
     let what = format!("cannot reach the daemon on {}: {error}", socket.display());
     match error.kind() {
@@ -242,4 +240,20 @@ fn foreign(path: &str, error: &serde_json::Error) -> Failure {
         format!("cannot parse the daemon's answer to {path}: {error}"),
     )
     .help("daemon and client are of different versions? Compare: firewall-ctl version, firewall-ctl status")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path_segment;
+
+    #[test]
+    fn a_name_stays_one_segment_of_the_path() {
+        assert_eq!(path_segment("block-list_1"), "block-list_1");
+        assert_eq!(path_segment("@self"), "%40self");
+        assert_eq!(
+            path_segment("../a b?c#d\u{e9}"),
+            "%2E%2E%2Fa%20b%3Fc%23d%C3%A9"
+        );
+        assert_eq!(path_segment(""), "");
+    }
 }

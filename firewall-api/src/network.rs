@@ -1,11 +1,14 @@
-//! Networks on the command line: `203.0.113.0/24`, `2001:db8::1`.
+//! Networks as text: `203.0.113.0/24`, `2001:db8::1`.
 
+use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 /// A network, or one address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Network {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Network {
     address: IpAddr,
     prefix: u32,
 }
@@ -32,9 +35,30 @@ impl FromStr for Network {
     }
 }
 
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 impl Network {
     /// Whether it has this address.
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
             (IpAddr::V4(net), IpAddr::V4(address)) => {
                 let differs = net.to_bits() ^ address.to_bits();

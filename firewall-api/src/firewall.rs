@@ -1,0 +1,89 @@
+//! The one door: everything that one can ask of a firewall, whether it is this host's own, reached
+//! through the kernel, or a daemon's, reached over its socket. Requests and answers are data; nobody
+//! who asks needs to know which of the two answers.
+
+use crate::failure::Failure;
+use crate::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
+use crate::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
+use crate::request::{ApplyRequest, ReloadRequest, SnapshotRequest};
+use crate::sets::{SetChange, SetChanged, SetReport, SetsReport};
+use crate::view::Snapshot;
+
+/// A firewall, here or elsewhere.
+///
+/// # Errors
+/// Every call fails with what a person should read and the exit code of a command that asked. Where
+/// nothing is loaded and nobody keeps a policy in force, only [`Firewall::status`] has an answer.
+pub trait Firewall: Send + Sync {
+    /// Whether the host is filtered as asked, in every detail.
+    ///
+    /// # Errors
+    /// See [`Firewall`]. So for all calls.
+    fn status(&self) -> Result<StatusReport, Failure>;
+
+    /// Counters and rates at one moment.
+    ///
+    /// # Errors
+    /// See [`Firewall`].
+    fn snapshot(&self, request: &SnapshotRequest) -> Result<Snapshot, Failure>;
+
+    /// The rules in policy order, with their counters.
+    ///
+    /// # Errors
+    /// See [`Firewall`].
+    fn rules(&self) -> Result<RulesReport, Failure>;
+
+    /// Every reason for a verdict, with its counters.
+    ///
+    /// # Errors
+    /// See [`Firewall`].
+    fn reasons(&self) -> Result<ReasonsReport, Failure>;
+
+    /// The policy in force, as it was written.
+    ///
+    /// # Errors
+    /// See [`Firewall`].
+    fn policy(&self) -> Result<PolicyReport, Failure>;
+
+    /// Puts a policy in force and keeps it so: only a daemon does that.
+    ///
+    /// # Errors
+    /// See [`Firewall`]; exit code 5 without a daemon.
+    fn apply(&self, request: &ApplyRequest) -> Result<ApplyReport, Failure>;
+
+    /// Has the daemon read its own policy file again and put it in force.
+    ///
+    /// # Errors
+    /// See [`Firewall`]; exit code 5 without a daemon.
+    fn reload(&self, request: &ReloadRequest) -> Result<ApplyReport, Failure>;
+
+    /// The connections that `state: established` goes by, as far as they fit a filter.
+    ///
+    /// # Errors
+    /// See [`Firewall`]; exit code 1 if the policy keeps no flows.
+    fn flows(&self, request: &FlowsRequest) -> Result<FlowsReport, Failure>;
+
+    /// Forgets the flows of the table that fit a filter.
+    ///
+    /// # Errors
+    /// As [`Firewall::flows`].
+    fn forget_flows(&self, request: &FlowsRequest) -> Result<FlowsForgotten, Failure>;
+
+    /// The live sets of the policy in force, and that of what is banned.
+    ///
+    /// # Errors
+    /// See [`Firewall`].
+    fn sets(&self) -> Result<SetsReport, Failure>;
+
+    /// The entries of one live set.
+    ///
+    /// # Errors
+    /// See [`Firewall`]; exit code 1 if there is no such set.
+    fn set(&self, name: &str) -> Result<SetReport, Failure>;
+
+    /// Changes a live set: all of the change or none of it.
+    ///
+    /// # Errors
+    /// As [`Firewall::set`]; exit code 7 for what would cut off whoever asks.
+    fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure>;
+}

@@ -1,0 +1,199 @@
+//! This host's firewall behind the one door: read and changed through the kernel by the process that
+//! asks, as far as no daemon is needed. The daemon answers with it, too, for what lies in memory that
+//! it shares with the kernel.
+//!
+//! Invariant: keeps nothing in force and remembers nothing but the readings behind its rates.
+
+mod flows;
+mod sets;
+
+use crate::engine::{Engine, EngineError, Observed};
+use crate::probe::Probe;
+use crate::sampler::{Facts, Sampler};
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::firewall::Firewall;
+use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
+use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
+use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest, no_daemon};
+use firewall_api::sets::{SetChange, SetChanged, SetReport, SetsReport};
+use firewall_api::view::Snapshot;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A status takes its rates over this time.
+const STATUS: Duration = Duration::from_millis(250);
+
+/// This host's firewall, without a daemon.
+#[derive(Debug)]
+pub struct Local {
+    root: PathBuf,
+    /// Where a daemon would listen.
+    socket: PathBuf,
+    readings: Mutex<Readings>,
+}
+
+/// Counters read by this process.
+#[derive(Debug)]
+struct Readings {
+    probe: Probe,
+    sampler: Sampler,
+    observed: Option<Arc<Observed>>,
+    /// Whether something was ever in force.
+    seen: bool,
+    /// Whether there is a reading.
+    begun: bool,
+}
+
+impl Local {
+    /// The firewall whose pins are under `root`, where no daemon listens on `socket`. Touches nothing
+    /// yet.
+    #[must_use]
+    pub fn new(root: &Path, socket: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            socket: socket.to_owned(),
+            readings: Mutex::new(Readings {
+                probe: Probe::new(root),
+                sampler: Sampler::new(),
+                observed: None,
+                seen: false,
+                begun: false,
+            }),
+        }
+    }
+
+    fn engine(&self) -> Engine {
+        Engine::new(&self.root)
+    }
+
+    /// Reads the counters. The first time, if `over` is given, twice, with that time between: rates
+    /// need two readings.
+    fn read(&self, over: Option<Duration>) -> Result<MutexGuard<'_, Readings>, Failure> {
+        // Another call may have panicked; what it has read is whole.
+        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = !std::mem::replace(&mut readings.begun, true);
+        readings.read()?;
+        if let Some(pause) = over
+            && first
+            && readings.observed.is_some()
+        {
+            sleep(pause);
+            readings.read()?;
+        }
+        Ok(readings)
+    }
+
+    /// As [`Local::read`], where something is in force, or was when it was first looked at.
+    fn read_loaded(&self, over: Option<Duration>) -> Result<MutexGuard<'_, Readings>, Failure> {
+        let readings = self.read(over)?;
+        match readings.seen {
+            true => Ok(readings),
+            false => Err(nothing_loaded()),
+        }
+    }
+}
+
+impl Readings {
+    fn read(&mut self) -> Result<(), Failure> {
+        match self.probe.read().map_err(|error| failure(&error))? {
+            Some(reading) => {
+                self.sampler
+                    .push(reading.counters, &reading.observed.record);
+                self.observed = Some(reading.observed);
+                self.seen = true;
+            }
+            None => {
+                self.observed = None;
+                self.sampler.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self, ports: usize) -> Snapshot {
+        let facts = Facts {
+            observed: self.observed.clone(),
+            ..Facts::default()
+        };
+        let time = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.sampler
+            .snapshot(&facts, time.map_or(0.0, |time| time.as_secs_f64()), ports)
+    }
+}
+
+impl Firewall for Local {
+    fn status(&self) -> Result<StatusReport, Failure> {
+        let snapshot = self.read(Some(STATUS))?.snapshot(0);
+        let mut report = StatusReport::of(&snapshot);
+        self.add_flows(&mut report);
+        Ok(report)
+    }
+
+    fn snapshot(&self, request: &SnapshotRequest) -> Result<Snapshot, Failure> {
+        let over = request.over.map(Duration::from_secs_f64);
+        Ok(self.read_loaded(over)?.snapshot(request.ports))
+    }
+
+    fn rules(&self) -> Result<RulesReport, Failure> {
+        Ok(RulesReport::of(&self.read_loaded(None)?.snapshot(0)))
+    }
+
+    fn reasons(&self) -> Result<ReasonsReport, Failure> {
+        Ok(ReasonsReport::of(&self.read_loaded(None)?.snapshot(0)))
+    }
+
+    fn policy(&self) -> Result<PolicyReport, Failure> {
+        let readings = self.read_loaded(None)?;
+        let observed = readings.observed.as_deref();
+        observed
+            .map(Observed::policy_report)
+            .ok_or_else(nothing_loaded)
+    }
+
+    fn apply(&self, _: &ApplyRequest) -> Result<ApplyReport, Failure> {
+        Err(no_daemon(&self.socket))
+    }
+
+    fn reload(&self, _: &ReloadRequest) -> Result<ApplyReport, Failure> {
+        Err(no_daemon(&self.socket))
+    }
+
+    fn flows(&self, request: &FlowsRequest) -> Result<FlowsReport, Failure> {
+        self.list_flows(request)
+    }
+
+    fn forget_flows(&self, request: &FlowsRequest) -> Result<FlowsForgotten, Failure> {
+        self.delete_flows(request)
+    }
+
+    fn sets(&self) -> Result<SetsReport, Failure> {
+        self.list_sets()
+    }
+
+    fn set(&self, name: &str) -> Result<SetReport, Failure> {
+        self.list_entries(name)
+    }
+
+    fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {
+        self.edit_set(change)
+    }
+}
+
+/// An error as whoever asks reads it.
+fn failure(error: &EngineError) -> Failure {
+    error.failure(false)
+}
+
+/// Nothing to show.
+fn nothing_loaded() -> Failure {
+    Failure::new(
+        Exit::Unreachable,
+        "no policy is loaded, and no daemon is running",
+    )
+    .help(
+        "start the daemon: firewall-ctl daemon -i IF -f FILE; or load a policy without one: \
+         firewall-ctl load -i IF -f FILE",
+    )
+}

@@ -1,0 +1,291 @@
+//! Live sets and bans.
+
+use super::{Local, failure};
+use crate::engine::{BANNED_NAME, Change, Changed, Guard, Live, LiveRecord, LiveView};
+use crate::kernel::live::Entry;
+use firewall_api::failure::{Exit, Failure};
+use firewall_api::sets::{
+    EntryView, HeldEntry, NewEntry, SetChange, SetChanged, SetEdit, SetReport, SetStep, SetView,
+    SetsReport,
+};
+use firewall_api::view::SCHEMA;
+use firewall_common::live::{BANNED, EXEMPT, Prefix};
+use firewall_policy::entry::parse;
+use firewall_policy::prefixes::text;
+use std::collections::{BTreeSet, HashSet};
+use std::time::{Duration, Instant};
+
+/// The set with a name.
+fn find(view: &LiveView, name: &str) -> Result<LiveRecord, Failure> {
+    let name = name.strip_prefix('@').unwrap_or(name);
+    view.set(name).ok_or_else(|| {
+        let mut known: Vec<&str> = view.sets().iter().map(|set| set.name.as_str()).collect();
+        known.push(BANNED_NAME);
+        Failure::new(
+            Exit::Failed,
+            format!("the active policy has no live set `{name}`"),
+        )
+        .help(format!(
+            "live sets: {}; others are changed in the policy, or made live with `live: true`",
+            known.join(", ")
+        ))
+    })
+}
+
+fn entry_view(entry: &Entry) -> EntryView {
+    EntryView {
+        prefix: text(&entry.prefix),
+        by: entry.origin.name().to_owned(),
+        left: entry.left.map(|left| left.as_secs_f64()),
+    }
+}
+
+/// The one prefix that a text stands for.
+fn prefix(of: &str) -> Result<Prefix, Failure> {
+    let wrong = |message: String, help: String| Failure::new(Exit::Usage, message).help(help);
+    let prefixes = parse(of).map_err(|(message, help)| wrong(message, help))?;
+    match prefixes[..] {
+        [prefix] => Ok(prefix),
+        _ => Err(wrong(
+            format!("`{of}` is more than one prefix"),
+            "name the prefixes of a range each".to_owned(),
+        )),
+    }
+}
+
+/// An entry to add, with the time that it stays.
+fn new_entry(entry: &NewEntry, set: &LiveRecord) -> Result<(Prefix, Option<Duration>), Failure> {
+    let seconds = entry.seconds.or(set.timeout);
+    Ok((prefix(&entry.prefix)?, seconds.map(Duration::from_secs)))
+}
+
+fn change_of(step: &SetStep, set: &LiveRecord) -> Result<Change, Failure> {
+    Ok(match step {
+        SetStep::Add(entry) => {
+            let (prefix, time) = new_entry(entry, set)?;
+            Change::Add(prefix, time)
+        }
+        SetStep::Remove(removed) => Change::Remove(prefix(removed)?),
+    })
+}
+
+/// Prefixes by their length, to find the widest one that holds another.
+struct Holders {
+    prefixes: HashSet<Prefix>,
+    /// The lengths that there are, of IPv4 and of IPv6, the shortest first.
+    lengths: BTreeSet<(bool, u64)>,
+}
+
+impl Holders {
+    /// The entries of a set.
+    fn of(entries: &[Entry], id: u32) -> Self {
+        let entries = entries.iter().filter(|entry| entry.id == id);
+        let prefixes: HashSet<Prefix> = entries.map(|entry| entry.prefix).collect();
+        let lengths = prefixes
+            .iter()
+            .map(|prefix| (is_v6(prefix), prefix.length))
+            .collect();
+        Self { prefixes, lengths }
+    }
+
+    fn widest(&self, held: &Prefix) -> Option<Prefix> {
+        let lengths = self
+            .lengths
+            .range((is_v6(held), 0)..=(is_v6(held), held.length));
+        lengths
+            .map(|&(_, length)| Prefix::of(held.hi, held.lo, length, held.is_v6))
+            .find(|prefix| self.prefixes.contains(prefix))
+    }
+}
+
+const fn is_v6(prefix: &Prefix) -> bool {
+    prefix.is_v6 != 0
+}
+
+/// What whoever has changed the bans should know of them.
+fn say_of_bans(view: &LiveView, changes: &[Change], report: &mut SetChanged) {
+    let all = view.all_entries();
+    let (banned, exempt) = (Holders::of(&all, BANNED), Holders::of(&all, EXEMPT));
+    for change in changes {
+        match change {
+            Change::Add(prefix, _) if report.exempt.len() < SetChanged::NAMED => {
+                if exempt.widest(prefix).is_some() {
+                    report.exempt.push(text(prefix));
+                }
+            }
+            Change::Remove(prefix) if report.held.len() < SetChanged::NAMED => {
+                if let Some(by) = banned.widest(prefix) {
+                    let (prefix, by) = (text(prefix), text(&by));
+                    report.held.push(HeldEntry { prefix, by });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Local {
+    fn view(&self) -> Result<LiveView, Failure> {
+        self.engine().live_view().map_err(|error| failure(&error))
+    }
+
+    pub(super) fn list_sets(&self) -> Result<SetsReport, Failure> {
+        let view = self.view()?;
+        let banned = view.set(BANNED_NAME);
+        let one = |set: &LiveRecord| SetView {
+            name: set.name.clone(),
+            entries: view.count(set),
+            max: set.max,
+            timeout: set.timeout,
+        };
+        Ok(SetsReport {
+            schema: SCHEMA.to_owned(),
+            sets: banned.iter().chain(view.sets()).map(one).collect(),
+        })
+    }
+
+    pub(super) fn list_entries(&self, name: &str) -> Result<SetReport, Failure> {
+        let view = self.view()?;
+        let set = find(&view, name)?;
+        let entries = view.entries(&set);
+        let refused = if set.id == BANNED { view.refused() } else { 0 };
+        Ok(SetReport {
+            schema: SCHEMA.to_owned(),
+            set: set.name,
+            count: entries.len(),
+            max: set.max,
+            entries: entries.iter().map(entry_view).collect(),
+            refused,
+        })
+    }
+
+    pub(super) fn edit_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {
+        let start = Instant::now();
+        let live = self.engine().live().map_err(|error| failure(&error))?;
+        let set = find(live.view(), &change.set)?;
+        let guard = match change.i_know {
+            true => Guard::off(),
+            false => Guard::of(change.session),
+        };
+        let mut report = SetChanged::nothing(&set.name);
+        let changed = edit(&live, &set, &change.what, &guard, &mut report)?;
+        report.added = changed.added;
+        report.renewed = changed.renewed;
+        report.removed = changed.removed;
+        report.missing = changed.missing;
+        report.seconds = start.elapsed().as_secs_f64();
+        Ok(report)
+    }
+}
+
+fn edit(
+    live: &Live,
+    set: &LiveRecord,
+    what: &SetEdit,
+    guard: &Guard,
+    report: &mut SetChanged,
+) -> Result<Changed, Failure> {
+    let failed = |error| failure(&error);
+    match what {
+        SetEdit::Steps(steps) => {
+            let changes = steps.iter().map(|step| change_of(step, set));
+            let changes: Vec<Change> = changes.collect::<Result<_, _>>()?;
+            let changed = live.change(set, &changes, guard).map_err(failed)?;
+            if set.id == BANNED {
+                say_of_bans(live.view(), &changes, report);
+            }
+            Ok(changed)
+        }
+        SetEdit::Replace(entries) => {
+            let entries = entries.iter().map(|entry| new_entry(entry, set));
+            let entries: Vec<_> = entries.collect::<Result<_, _>>()?;
+            live.replace(set, &entries, guard).map_err(failed)
+        }
+        SetEdit::Clear => Ok(Changed {
+            removed: live.clear(set).map_err(failed)?,
+            ..Changed::default()
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::live::Origin;
+
+    fn one(of: &str) -> Prefix {
+        prefix(of).unwrap_or_else(|failure| panic!("{failure}"))
+    }
+
+    #[test]
+    fn the_widest_entry_of_the_set_that_holds_a_prefix_is_found() {
+        let entry = |id, of: &str| Entry {
+            id,
+            prefix: one(of),
+            left: None,
+            origin: Origin::Command,
+        };
+        let entries = [
+            entry(BANNED, "192.0.2.0/24"),
+            entry(BANNED, "192.0.0.0/16"),
+            entry(BANNED, "192.0.2.7"),
+            entry(BANNED, "2001:db8::/32"),
+            entry(EXEMPT, "192.0.0.0/8"),
+        ];
+        let banned = Holders::of(&entries, BANNED);
+        for (held, by) in [
+            ("192.0.2.7", Some("192.0.0.0/16")),
+            ("192.0.2.0/24", Some("192.0.0.0/16")),
+            ("192.0.0.0/16", Some("192.0.0.0/16")),
+            ("192.0.0.0/15", None),
+            ("198.51.100.1", None),
+            ("2001:db8::1", Some("2001:db8::/32")),
+            ("2001:db9::1", None),
+            ("::c000:0207", None),
+        ] {
+            let found = banned.widest(&one(held)).map(|prefix| text(&prefix));
+            assert_eq!(found.as_deref(), by, "{held}");
+        }
+        assert!(
+            Holders::of(&entries, EXEMPT)
+                .widest(&one("192.0.2.7"))
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn a_request_names_one_prefix_and_says_what_is_wrong_otherwise() {
+        for wrong in [
+            "",
+            "192.0.2.1-192.0.2.4",
+            "192.0.2.1/33",
+            "192.0.2.1/24",
+            "host.example",
+        ] {
+            let failure = prefix(wrong).expect_err(wrong);
+            assert_eq!(failure.exit_code, Exit::Usage, "{wrong}");
+            assert!(failure.help.is_some(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_entry_without_a_time_stays_as_long_as_its_set_says() {
+        let set = |timeout| LiveRecord {
+            name: "s".to_owned(),
+            id: 3,
+            max: 10,
+            timeout,
+        };
+        let stays = |seconds, timeout| {
+            let prefix = "192.0.2.1".to_owned();
+            let added = SetStep::Add(NewEntry { prefix, seconds });
+            match change_of(&added, &set(timeout)) {
+                Ok(Change::Add(_, time)) => time.map(|time| time.as_secs()),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(stays(Some(5), Some(60)), Some(5));
+        assert_eq!(stays(None, Some(60)), Some(60));
+        assert_eq!(stays(None, None), None);
+    }
+}
