@@ -66,3 +66,10 @@ pub fn patience(time: std::time::Duration) -> std::time::Duration {
         time
     }
 }
+
+/// How long this thread has been on a processor: what its work costs, whatever else runs.
+#[must_use]
+pub fn processor_time() -> std::time::Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}

@@ -254,7 +254,14 @@ fn the_cost_of_a_limit_is_bounded() {
 #[test]
 #[ignore = "needs root"]
 fn a_rule_stops_when_its_time_has_come() {
-    let due = wall_clock() + patience(Duration::from_secs(2));
+    // Time enough to load it: on a busy machine after some tries.
+    let mut times = (1..6).map(|n| patience(Duration::from_secs(1 << n)));
+    assert!(times.any(stops_after), "the machine is too slow");
+}
+
+/// Whether it was loaded before the moment, `time` from now, and then looked at before it and after.
+fn stops_after(time: Duration) -> bool {
+    let due = wall_clock() + time;
     let text = format!(
         "version: 1\ndefault: {{in: drop}}\nrules:\n\
          - {{name: gone, proto: udp, expires: 1970-01-01T00:00:01Z, action: drop}}\n\
@@ -281,10 +288,10 @@ fn a_rule_stops_when_its_time_has_come() {
         let before: Vec<u64> = (0..counters).map(|slot| hits(&loaded, slot)).collect();
         let begin = wall_clock();
         assert_eq!(passed(&loaded, &from(1), 1), 1);
-        assert!(
-            begin >= due || wall_clock() < due,
-            "the machine is too slow"
-        );
+        let on_one_side = begin >= due || wall_clock() < due;
+        if !on_one_side {
+            return None;
+        }
         let counts = (0..counters).map(|slot| hits(&loaded, slot) - before[slot as usize]);
         let kernel: Vec<u32> = (0..counters).zip(counts).flat_map(repeated).collect();
 
@@ -301,12 +308,19 @@ fn a_rule_stops_when_its_time_has_come() {
         let oracle = said.counted.into_iter().chain(said.decided);
         let oracle: Vec<u32> = oracle.map(|rule| rule as u32).collect();
         assert_eq!(kernel, oracle);
-        kernel
+        Some(kernel)
     };
+    if wall_clock() >= due {
+        return false;
+    }
     // gone, some, party, rest, dns.
-    assert_eq!(judge(), [1, 2]);
+    match judge() {
+        Some(before) if wall_clock() < due => assert_eq!(before, [1, 2]),
+        _ => return false,
+    }
     std::thread::sleep(due.saturating_sub(wall_clock()));
-    assert_eq!(judge(), [3, 4]);
+    assert_eq!(judge().unwrap(), [3, 4]);
+    true
 }
 
 /// A slot as often as it has counted.

@@ -11,9 +11,9 @@ use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::compile;
 use firewall_policy::prefixes::{prefix_v4, prefix_v6};
 use firewall_tests::frames::{Frame, Ipv4, ethernet, ipv6, udp};
-use firewall_tests::patience;
 use firewall_tests::policies::parse;
 use firewall_tests::random::Random;
+use firewall_tests::{patience, processor_time};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -196,8 +196,9 @@ fn a_hundred_thousand_bans_are_enforced_and_end_in_time() {
     let addresses: Vec<u32> = (0..100_000).map(|n| 0x0b00_0000 + n * 7).collect();
     let probe = |n: u32| v4(0x0b00_0000 + n * 7, 0xcb00_7101);
     assert!(passes(&loaded, &probe(99_999)));
-    let time = patience(Duration::from_secs(2));
-    let start = Instant::now();
+    // Longer than it takes to add them where others are at work too.
+    let time = patience(Duration::from_secs(4));
+    let (start, busy) = (Instant::now(), processor_time());
     let full = table
         .change(|writer| {
             addresses
@@ -209,10 +210,10 @@ fn a_hundred_thousand_bans_are_enforced_and_end_in_time() {
                 .count()
         })
         .unwrap();
-    let added = start.elapsed();
+    let (added, busy) = (start.elapsed(), processor_time() - busy);
     assert_eq!(full, 0);
-    println!("100,000 bans in {added:?}");
-    assert!(added < patience(Duration::from_secs(1)), "{added:?}");
+    println!("100,000 bans in {added:?}, of which {busy:?} on a processor");
+    assert!(busy < patience(Duration::from_secs(1)), "{busy:?}");
     for n in [0, 1, 4_711, 50_000, 99_999] {
         assert!(!passes(&loaded, &probe(n)), "{n}");
     }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use crate::random::{Random, Style, headers, policy};
 use firewall_common::field::Field;
 use firewall_common::key::PacketKey;
 use firewall_common::log::{EVENTS, name_hash};
@@ -23,13 +24,9 @@ use firewall_tests::frames::{Frame, Ipv4, ethernet, udp};
 use firewall_tests::keyed;
 use firewall_tests::number;
 use firewall_tests::policies::parse;
-use random::{Random, Style, headers, policy};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::scope;
-
-#[path = "../../firewall-policy/tests/classifier/random.rs"]
-mod random;
 
 /// More than ever comes.
 const ALL: Rate = Rate {

@@ -3,6 +3,7 @@
 //!
 //! `FIREWALL_CASES=N` says how many frames there are in all, `FIREWALL_SEED=N` picks other ones.
 
+use crate::random::{Random, Style, headers, policy};
 use anyhow::{Context, Result, ensure};
 use firewall_common::field::Field;
 use firewall_common::key::PacketKey;
@@ -10,10 +11,6 @@ use firewall_tests::frames::Frame;
 use firewall_tests::keyed;
 use firewall_tests::number;
 use firewall_tests::trial::Trial;
-use random::{Random, Style, headers, policy};
-
-#[path = "../../firewall-policy/tests/classifier/random.rs"]
-mod random;
 
 /// How many frames there are, if `FIREWALL_CASES` does not say.
 const CASES: u64 = 20_000;

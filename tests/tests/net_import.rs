@@ -8,9 +8,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "net_import/frames.rs"]
 mod frames;
-#[path = "net_import/originals.rs"]
 mod originals;
 
 use self::frames::{Aims, Sent, broadcast, frame};

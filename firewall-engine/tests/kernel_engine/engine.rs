@@ -4,7 +4,8 @@
 use crate::common::{Root, in_namespace, ip, new_namespace, policy, request, send, veth};
 use firewall_common::abi::Counter;
 use firewall_common::reason::Reason;
-use firewall_engine::engine::{Counters, Engine, Record};
+use firewall_engine::engine::{Counters, Engine, EngineError, Record};
+use firewall_engine::kernel::KernelError;
 use firewall_policy::rule::Mode;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs;
@@ -290,7 +291,6 @@ fn an_interface_that_goes_and_comes_back_is_filtered_again() {
 #[test]
 #[ignore = "needs root"]
 fn writers_take_turns() {
-    // A writer waits ten seconds for the others, which is not much where the machine is emulated.
     let rounds = if std::env::var_os("FIREWALL_EMULATED").is_some() {
         1
     } else {
@@ -306,7 +306,15 @@ fn writers_take_turns() {
                     for round in 0..rounds {
                         let name = format!("name: r{worker}-{round}, action: pass");
                         let text = policy(&["fwt-b"], "pass", &[&name]);
-                        root.engine().apply(&request(text)).unwrap();
+                        // Who has waited for too long says so, and tries again.
+                        let applied = || root.engine().apply(&request(text.clone()));
+                        let busy = |error: &EngineError| {
+                            matches!(error, EngineError::Kernel(KernelError::Busy { .. }))
+                        };
+                        while applied().is_err_and(|error| {
+                            assert!(busy(&error), "{error}");
+                            true
+                        }) {}
                     }
                 });
             }

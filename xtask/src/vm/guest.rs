@@ -160,11 +160,30 @@ impl Report {
     }
 }
 
+/// Tests to run in the guest, in one process: those of one file.
+pub(super) struct Tests {
+    /// The file.
+    pub(super) name: String,
+    /// The program that they are in, in the guest.
+    pub(super) program: String,
+    /// As the program names them; none if it is no test program.
+    pub(super) tests: Vec<String>,
+}
+
+impl Tests {
+    /// A line of the guest's script: `run NAME PROGRAM ARGUMENTS`.
+    fn line(&self) -> String {
+        let mut line = format!("run {} {}", self.name, self.program);
+        if !self.tests.is_empty() {
+            line += " --include-ignored --test-threads=1 --show-output --exact ";
+            line += &self.tests.join(" ");
+        }
+        line + "\n"
+    }
+}
+
 /// The script of the guest's first process.
-pub(super) fn init(root: &Path, tests: &[&str], frames: &str, filter: Option<&str>) -> String {
-    let filter = filter.map_or(String::new(), |word| {
-        format!("'{}'", word.replace('\'', ""))
-    });
+pub(super) fn init(root: &Path, tests: &[Tests], frames: &str) -> String {
     format!(
         "#!/bin/busybox sh
 /bin/busybox --install -s /bin 2>/dev/null || {{ /bin/busybox mkdir -p /bin; /bin/busybox --install -s /bin; }}
@@ -186,14 +205,11 @@ echo 'root:x:0:' > /etc/group
 for module in /modules/*; do insmod $module || echo \"{MARK}module $module\"; done
 ip link set lo up
 echo \"{MARK}boot $(uname -r)\"
-for name in {tests}; do
-  echo \"{MARK}begin $name\"
+run() {{
+  echo \"{MARK}begin $1\"
+  shift
   start=$(cut -d. -f1 /proc/uptime)
-  if [ $name = {VERIFIER} ]; then
-    /tests/$name 2>&1
-  else
-    /tests/$name --include-ignored --test-threads=1 --show-output {filter} 2>&1
-  fi
+  \"$@\" 2>&1
   status=$?
   for log in $(ls /tmp/firewall-verifier-*.log 2>/dev/null | head -n 3); do
     echo \"the end of $log:\"
@@ -203,12 +219,12 @@ for name in {tests}; do
   end=$(cut -d. -f1 /proc/uptime)
   echo
   echo \"{MARK}end $status $((end - start))\"
-done
-echo \"{MARK}done\"
+}}
+{tests}echo \"{MARK}done\"
 poweroff -f
 ",
         root = root.display(),
-        tests = tests.join(" ")
+        tests = tests.iter().map(Tests::line).collect::<String>()
     )
 }
 

@@ -12,10 +12,12 @@ mod guest;
 mod initramfs;
 
 use crate::setup::{self, Need};
-use crate::{build, process, test, workspace::Workspace};
+use crate::test::{self, programs};
+use crate::{build, process, workspace::Workspace};
 use anyhow::{Context, Result, bail};
 use guest::Report;
 use initramfs::Program;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -119,8 +121,7 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     build::all(workspace, &tools, false)?;
     let tests = build_tests(workspace, args)?;
     let mut data: Vec<PathBuf> = DATA.iter().map(|name| workspace.root.join(name)).collect();
-    data.push(tests.object);
-    let tests = tests.programs;
+    data.push(tests.object.clone());
 
     let choices = match (args.short, args.kernel) {
         (true, None) => vec![Choice::Oldest],
@@ -136,7 +137,7 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
             .with_context(|| format!("getting the {} kernel", choice.name()))?;
         println!("{}: Debian's {}", choice.name(), kernel.version);
         let image = kernel.folder.join("initramfs.cpio");
-        let mut programs = tests.clone();
+        let mut programs = tests.programs.clone();
         programs.push(Program::new(
             "/host/firewall-ctl",
             workspace.programs(false).join("firewall-ctl"),
@@ -146,12 +147,7 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
             programs.push(Program::new(format!("/host/{name}"), path));
         }
         initramfs::Content {
-            init: guest::init(
-                &workspace.root,
-                &test_names(&tests),
-                FRAMES,
-                args.filter.as_deref(),
-            ),
+            init: guest::init(&workspace.root, &tests.files, FRAMES),
             busybox: &kernel.busybox,
             programs: &programs,
             modules: &kernel.modules(guest::MODULES)?,
@@ -175,94 +171,80 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
 /// What was built to run in the guest.
 struct Tests {
     programs: Vec<Program>,
+    /// By the file that they stand in.
+    files: Vec<guest::Tests>,
     /// Folder of the BPF object that is inside the programs: some tests read it.
     object: PathBuf,
 }
 
-/// Builds the test programs that need root, and finds them.
+/// Builds the test programs that need root, and finds the tests that are wanted in them.
 fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
-    let is_wanted = |name: &str| match (args.short, args.long) {
-        (true, _) => SHORT.contains(&name),
+    let is_wanted = |file: &str| match (args.short, args.long) {
+        (true, _) => SHORT.contains(&file),
         (_, true) => true,
-        _ => name.starts_with("kernel_") && !LONG.contains(&name),
+        _ => file.starts_with("kernel_") && !LONG.contains(&file),
     };
-    let (names, left_out): (Vec<String>, Vec<String>) = test::targets(workspace)?
-        .into_iter()
-        .filter(|name| test::needs_root(name))
-        .partition(|name| is_wanted(name));
+    let targets = programs::targets(workspace)?;
+    let mut words = Vec::new();
+    for name in targets.iter().filter(|name| programs::needs_root(name)) {
+        words.extend(["--test", name]);
+    }
+    let built = programs::build(workspace, &words)?;
+    let (mut programs, mut files) = (Vec::new(), Vec::<guest::Tests>::new());
+    let mut left_out = BTreeSet::new();
+    for program in &built.programs {
+        let to = format!("/tests/{}", program.target);
+        for one in program.tests()? {
+            let filter = args.filter.as_ref();
+            if !is_wanted(&one.module) {
+                left_out.insert(one.module);
+            } else if filter.is_none_or(|word| one.title().contains(word.as_str())) {
+                match files.last_mut().filter(|file| file.name == one.module) {
+                    Some(file) => file.tests.push(one.name),
+                    None => files.push(guest::Tests {
+                        name: one.module,
+                        program: to.clone(),
+                        tests: vec![one.name],
+                    }),
+                }
+            }
+        }
+        programs.push(Program::new(to, program.file.clone()));
+    }
+    programs.retain(|program| files.iter().any(|file| file.program == program.to));
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    let left_out: Vec<String> = left_out.into_iter().collect();
     println!("left out: {}", test::list(&left_out));
-    let mut cargo = process::host_cargo();
-    cargo
-        .current_dir(&workspace.root)
-        .args(["test", "--workspace", "--no-run"])
-        .args(["--message-format", "json-render-diagnostics"]);
-    for name in &names {
-        cargo.args(["--test", name]);
-    }
-    println!("+ {}", process::display(&cargo));
-    let output = cargo
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
-    if !output.status.success() {
-        bail!("the tests do not build ({})", output.status);
-    }
-    let mut programs = Vec::new();
-    let mut object = None;
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
-        let message: serde_json::Value =
-            serde_json::from_str(line).context("what cargo says about a build")?;
-        if message["reason"] == "build-script-executed"
-            && message["package_id"]
-                .as_str()
-                .is_some_and(|id| id.contains("firewall-engine"))
-        {
-            object = message["out_dir"].as_str().map(PathBuf::from);
-        }
-        if let (Some(path), Some(name)) = (
-            message["executable"].as_str(),
-            message["target"]["name"].as_str(),
-        ) && test::needs_root(name)
-        {
-            programs.push(Program::new(format!("/tests/{name}"), path.into()));
-        }
-    }
-    programs.sort_by(|a, b| a.to.cmp(&b.to));
     let is_asked_for = |word: &String| VERIFIER.contains(word.as_str());
     if !args.short && args.filter.as_ref().is_none_or(is_asked_for) {
-        programs.push(build_verifier(workspace)?);
+        let mut cargo = process::host_cargo();
+        cargo.current_dir(&workspace.root);
+        process::run(cargo.args([
+            "build",
+            "--package",
+            "firewall-tests",
+            "--example",
+            VERIFIER,
+        ]))?;
+        let to = format!("/tests/{VERIFIER}");
+        let from = workspace.programs(false).join("examples").join(VERIFIER);
+        programs.push(Program::new(to.clone(), from));
+        files.push(guest::Tests {
+            name: VERIFIER.to_owned(),
+            program: to,
+            tests: Vec::new(),
+        });
     }
-    if programs.is_empty() {
+    if files.is_empty() {
         bail!("no kernel test was built");
     }
     Ok(Tests {
         programs,
-        object: object.context("cargo names no output folder of firewall-engine")?,
+        files,
+        object: built
+            .object
+            .context("cargo names no output folder of firewall-engine")?,
     })
-}
-
-/// Builds the program that asks the kernel's verifier.
-fn build_verifier(workspace: &Workspace) -> Result<Program> {
-    let mut cargo = process::host_cargo();
-    cargo.current_dir(&workspace.root);
-    process::run(cargo.args([
-        "build",
-        "--package",
-        "firewall-tests",
-        "--example",
-        VERIFIER,
-    ]))?;
-    Ok(Program::new(
-        format!("/tests/{VERIFIER}"),
-        workspace.programs(false).join("examples").join(VERIFIER),
-    ))
-}
-
-fn test_names(tests: &[Program]) -> Vec<&str> {
-    tests
-        .iter()
-        .filter_map(|program| program.to.rsplit('/').next())
-        .collect()
 }
 
 /// The table: a row for each kernel and test program, and what did not pass.

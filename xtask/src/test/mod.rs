@@ -1,18 +1,24 @@
 //! `cargo xtask test`: every test of the workspace, first those that need no privilege, then, as
-//! root, those that load programs into the kernel.
+//! root, those that load programs into the kernel: side by side, each in namespaces of its own.
 //!
-//! Test targets named `kernel_*` and `net_*` need root; all others must not. Tests of the first
-//! kind carry `#[ignore]`, so that a plain `cargo test` leaves them out; here they run, and one that
-//! does not run is a failure.
+//! Test targets named `kernel`, `net`, `kernel_*` and `net_*` need root; all others must not. Tests
+//! of the first kind carry `#[ignore]`, so that a plain `cargo test` leaves them out; here they run,
+//! and one that does not run is a failure.
 //!
 //! Invariant: success means that every test ran and passed. The last line is
 //! `N passed, N failed`.
 
+mod namespace;
+mod pool;
+pub(crate) mod programs;
+
 use crate::setup::{self, Need};
 use crate::{build, process, workspace::Workspace};
 use anyhow::{Context, Result, bail};
+use pool::Job;
+use programs::{Program, Test, needs_root, targets};
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 /// Arguments of `cargo xtask test`.
@@ -43,35 +49,37 @@ impl Tally {
 
 /// Runs the tests; exit code 1 if one failed or did not run.
 pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
-    if !args.rootless {
+    let (kernel, rootless): (Vec<_>, Vec<_>) = targets(workspace)?
+        .into_iter()
+        .partition(|name| needs_root(name));
+    let mut complaints = Vec::new();
+    let mut total;
+    if args.rootless {
+        // Tests start programs and examples that `cargo test --test` alone does not build.
+        let mut programs = process::host_cargo();
+        programs.current_dir(&workspace.root);
+        process::run(programs.args(["build", "--workspace", "--bins", "--examples"]))?;
+        total = run_rootless(workspace, &rootless, args)?;
+        // Without the kernel, what needs it is left out, and that is said.
+        total.ignored = 0;
+        println!("left out, because they need root: {}", list(&kernel));
+    } else {
+        // Set-up and the kernel program keep one processor busy.
+        let ahead = programs::Ahead::start(workspace)?;
         let tools = setup::ensure(workspace, Need::Test)?;
-        // The programs themselves are built with the tests, below.
         build::object(workspace, &tools)?;
         build::bench_object(workspace, &tools)?;
-    }
-    let targets = targets(workspace)?;
-    let (kernel, rootless): (Vec<_>, Vec<_>) =
-        targets.into_iter().partition(|name| needs_root(name));
-
-    let mut unprivileged = run_rootless(workspace, &rootless, args)?;
-    let mut total = unprivileged;
-    let mut complaints = Vec::new();
-    if args.rootless {
-        // Without the kernel, what needs it is left out, and that is said.
-        unprivileged.ignored = 0;
-        println!("left out, because they need root: {}", list(&kernel));
-    } else if kernel.is_empty() {
-        complaints.push("no kernel test target exists".to_owned());
-    } else {
-        let privileged = run_kernel(workspace, &kernel, args)?;
+        ahead.finish()?;
+        let built = build_all(workspace)?;
+        total = run_rootless(workspace, &rootless, args)?;
+        let privileged = run_kernel(workspace, &built.programs, args)?;
         if privileged.passed + privileged.failed == 0 && args.filter.is_none() {
             complaints.push("no kernel test ran".to_owned());
         }
         total.add(privileged);
-        unprivileged.ignored += privileged.ignored;
     }
-    if unprivileged.ignored > 0 {
-        complaints.push(format!("{} tests were skipped", unprivileged.ignored));
+    if total.ignored > 0 {
+        complaints.push(format!("{} tests were skipped", total.ignored));
     }
     if total.passed + total.failed == 0 {
         complaints.push("no test ran".to_owned());
@@ -88,9 +96,9 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     })
 }
 
-/// Whether a test target loads programs into the kernel.
-pub(crate) fn needs_root(target: &str) -> bool {
-    target.starts_with("kernel_") || target.starts_with("net_")
+/// Builds all test programs, and all that they start, in one go: the processors are never idle.
+fn build_all(workspace: &Workspace) -> Result<programs::Built> {
+    programs::build(workspace, &["--lib", "--bins", "--examples", "--tests"])
 }
 
 /// Names in a sentence.
@@ -102,35 +110,8 @@ pub(crate) fn list(names: &[String]) -> String {
     }
 }
 
-/// Names of all integration test targets of the workspace.
-pub(crate) fn targets(workspace: &Workspace) -> Result<Vec<String>> {
-    let text = process::capture(process::host_cargo().current_dir(&workspace.root).args([
-        "metadata",
-        "--no-deps",
-        "--format-version",
-        "1",
-    ]))?;
-    let metadata: serde_json::Value = serde_json::from_str(&text).context("cargo metadata")?;
-    let packages = metadata["packages"]
-        .as_array()
-        .context("cargo metadata has no packages")?;
-    let mut names: Vec<String> = packages
-        .iter()
-        .flat_map(|package| package["targets"].as_array().into_iter().flatten())
-        .filter(|target| target["kind"][0] == "test")
-        .filter_map(|target| target["name"].as_str().map(str::to_owned))
-        .collect();
-    names.sort();
-    names.dedup();
-    Ok(names)
-}
-
 /// Unit tests, tests of programs, rootless integration tests, and the examples in documentation.
 fn run_rootless(workspace: &Workspace, targets: &[String], args: &Args) -> Result<Tally> {
-    // Tests start programs and examples that `cargo test --test` alone does not build.
-    let mut programs = process::host_cargo();
-    programs.current_dir(&workspace.root);
-    process::run(programs.args(["build", "--workspace", "--bins", "--examples"]))?;
     let mut tests = cargo_test(workspace);
     tests.args(["--lib", "--bins"]);
     for name in targets {
@@ -146,84 +127,66 @@ fn run_rootless(workspace: &Workspace, targets: &[String], args: &Args) -> Resul
     Ok(total)
 }
 
-/// Runs one target whose tests load programs, with more in its environment, and shows what it
-/// prints.
+/// Runs the tests of one file, which need root, with more in its environment, and shows what they
+/// print. They may take as long as they like.
 pub(crate) fn run_long(
     workspace: &Workspace,
-    target: &str,
+    file: &str,
     variables: &[(&'static str, String)],
 ) -> Result<ExitCode> {
     let tools = setup::ensure(workspace, Need::Test)?;
     build::object(workspace, &tools)?;
-    let mut programs = process::host_cargo();
-    programs.current_dir(&workspace.root);
-    process::run(programs.args(["build", "--package", "firewall-ctl"]))?;
-    let tally = run_as_root(workspace, &[target.to_owned()], variables, &["--nocapture"])?;
-    Ok(if tally.failed == 0 && tally.passed > 0 {
+    build::bench_object(workspace, &tools)?;
+    let built = build_all(workspace)?;
+    let mut environment = environment(workspace);
+    let more = variables.iter();
+    environment.extend(more.map(|(name, value)| ((*name).to_owned(), value.into())));
+    let mut total = Tally::default();
+    for program in &built.programs {
+        let tests = program.tests()?;
+        let of_file = tests.iter().filter(|test| test.module == file);
+        let mut words: Vec<&str> = of_file.map(|test| test.name.as_str()).collect();
+        if !words.is_empty() {
+            words.push("--nocapture");
+            let mut command = namespace::command(program, &environment, &words, None);
+            total.add(run(&mut command)?);
+        }
+    }
+    Ok(if total.failed == 0 && total.passed > 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-/// The tests that load programs, one after the other.
-fn run_kernel(workspace: &Workspace, targets: &[String], args: &Args) -> Result<Tally> {
-    let filter: Vec<&str> = args.filter.as_deref().into_iter().collect();
-    run_as_root(workspace, targets, &[], &filter)
+/// The tests that load programs.
+fn run_kernel(workspace: &Workspace, programs: &[Program], args: &Args) -> Result<Tally> {
+    let mut jobs = Vec::new();
+    for program in programs {
+        let is_wanted = |test: &Test| {
+            let filter = args.filter.as_ref();
+            filter.is_none_or(|word| test.title().contains(word.as_str()))
+        };
+        let tests = program.tests()?.into_iter().filter(is_wanted);
+        jobs.extend(tests.map(|test| Job { program, test }));
+    }
+    Ok(pool::run(jobs, &environment(workspace)))
 }
 
-/// Runs targets as root, with `variables` in their environment and `words` for their tests.
-fn run_as_root(
-    workspace: &Workspace,
-    targets: &[String],
-    variables: &[(&'static str, String)],
-    words: &[&str],
-) -> Result<Tally> {
-    let environment = [
+/// What tests that need root are told.
+fn environment(workspace: &Workspace) -> Vec<(String, OsString)> {
+    [
         ("FIREWALL_KERNEL_TESTS", "1".into()),
         (
             "FIREWALL_CTL",
-            workspace.programs(false).join("firewall-ctl"),
+            workspace.programs(false).join("firewall-ctl").into(),
         ),
-        ("FIREWALL_BENCH_OBJECT", workspace.bench_object()),
-    ];
-    let more = variables.iter();
-    let more = more.map(|(name, value)| (*name, PathBuf::from(value)));
-    let environment: Vec<(&str, PathBuf)> = environment.into_iter().chain(more).collect();
-    let mut command = cargo_test(workspace);
-    for name in targets {
-        command.args(["--test", name]);
-    }
-    for (name, value) in &environment {
-        command.env(name, value);
-    }
-    if !process::is_root() {
-        // Cargo builds as the user; only the test programs run as root. sudo drops the environment.
-        let variables: Vec<String> = environment
-            .iter()
-            .map(|(name, value)| format!("{name}={}", value.display()))
-            .collect();
-        let runner = format!("sudo env {}", variables.join(" "));
-        println!("the kernel tests run as root: {runner} TEST");
-        command.env(runner_variable()?, runner);
-    }
-    command
-        .args(["--", "--include-ignored", "--test-threads=1"])
-        .args(words);
-    run(&mut command)
-}
-
-/// The variable that tells cargo how to start programs of this host.
-fn runner_variable() -> Result<String> {
-    let version = process::capture(process::host_cargo().arg("-vV"))?;
-    let host = version
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .context("cargo -vV names no host")?;
-    Ok(format!(
-        "CARGO_TARGET_{}_RUNNER",
-        host.replace('-', "_").to_uppercase()
-    ))
+        ("FIREWALL_BENCH_OBJECT", workspace.bench_object().into()),
+        // Otherwise each test asks cargo.
+        ("INSTA_WORKSPACE_ROOT", workspace.root.clone().into()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }
 
 fn cargo_test(workspace: &Workspace) -> Command {
@@ -334,11 +297,5 @@ mod tests {
             }
         );
         assert!(run(Command::new("sh").args(["-c", "exit 101"])).is_err());
-    }
-
-    #[test]
-    fn kernel_tests_are_told_by_their_names() {
-        assert!(needs_root("kernel_agreement") && needs_root("net_http"));
-        assert!(!needs_root("examples") && !needs_root("networks"));
     }
 }

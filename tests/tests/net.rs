@@ -1,0 +1,40 @@
+//! The tests that need root, of what real sockets and cables see, between network namespaces.
+//! One program and not one for each file: that builds in a third of the time.
+
+mod net_bad_input;
+mod net_bans;
+mod net_carrier;
+mod net_clock;
+mod net_directories;
+mod net_doctor;
+mod net_essential;
+mod net_evasion;
+mod net_fragments;
+mod net_fragrouter;
+mod net_fuzz_kernel;
+mod net_guard;
+mod net_hidden;
+mod net_import;
+mod net_jumbo;
+mod net_lifecycle;
+mod net_limits;
+mod net_live;
+mod net_memory;
+mod net_observe;
+mod net_path;
+mod net_quick;
+mod net_reject;
+mod net_reload;
+mod net_router;
+mod net_seed;
+mod net_state;
+mod net_state_host;
+mod net_state_load;
+mod net_state_names;
+mod net_state_router;
+mod net_state_udp;
+mod net_syn_flood;
+mod net_syn_listeners;
+mod net_traffic;
+mod net_transfers;
+mod net_truth;
