@@ -107,16 +107,16 @@ fn debians_own(program: &str) -> Command {
     command
 }
 
-/// How this compiler's clippy stands, for the table. Lint alone uses it.
-pub(super) fn survey_clippy() -> Result<State> {
-    let Some(compiler) = Compiler::find()? else {
-        return Ok(missing(
-            "no eBPF compiler",
-            Remedy::Manual("install the eBPF compiler first".to_owned()),
-        ));
-    };
+/// How this compiler's clippy stands, for the table; `None` as long as there is no compiler, whose row
+/// says what comes first. Lint alone uses it.
+pub(super) fn survey_clippy() -> Result<Option<State>> {
+    Ok(clippy_of(Compiler::find()?))
+}
+
+fn clippy_of(compiler: Option<Compiler>) -> Option<State> {
+    let compiler = compiler?;
     if compiler.clippy().is_some() {
-        return Ok(State::Ready {
+        return Some(State::Ready {
             version: compiler.release,
             origin: "the eBPF compiler's".to_owned(),
         });
@@ -125,7 +125,7 @@ pub(super) fn survey_clippy() -> Result<State> {
         Route::Nightly(name) => Remedy::Clippy(name),
         Route::Debian => Remedy::Packages(vec!["rust-web-clippy".to_owned()]),
     };
-    Ok(missing("not found", remedy))
+    Some(missing("not found", remedy))
 }
 
 /// How the compiler stands, for the table.
@@ -267,6 +267,24 @@ mod tests {
             complete(Route::Debian, VERSION, nowhere).err().unwrap(),
             "no rust-src"
         );
+    }
+
+    #[test]
+    fn a_compiler_that_is_not_there_yet_stops_nothing() {
+        // A remedy that set-up cannot apply would end it before it has installed the compiler.
+        assert!(clippy_of(None).is_none());
+        let nowhere = Compiler {
+            route: Route::Nightly("nightly-of-nowhere".to_owned()),
+            release: "1.96.0".to_owned(),
+            sysroot: PathBuf::from("/nonexistent"),
+        };
+        assert!(matches!(
+            clippy_of(Some(nowhere)),
+            Some(State::Missing {
+                remedy: Remedy::Clippy(_),
+                ..
+            })
+        ));
     }
 
     #[test]

@@ -267,10 +267,10 @@ fn survey(workspace: &Workspace, need: Need) -> Result<Vec<Item>> {
     }
     if need >= Need::All {
         items.push(cargo_deny());
-        items.push(Item {
+        items.extend(compiler::survey_clippy()?.map(|state| Item {
             name: "eBPF clippy",
-            state: compiler::survey_clippy()?,
-        });
+            state,
+        }));
     }
     Ok(items)
 }
