@@ -43,8 +43,9 @@ pub(crate) struct Args {
     /// How long one kernel may take, in minutes
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..600))]
     minutes: u64,
-    /// Only tests whose name contains this
-    filter: Option<String>,
+    /// Only tests whose name, as `file::test`, contains one of these; `verifier_table` measures what the
+    /// verifier needs
+    filter: Vec<String>,
 }
 
 /// The kernels by name.
@@ -179,7 +180,9 @@ struct Tests {
 
 /// Builds the test programs that need root, and finds the tests that are wanted in them.
 fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
+    let is_named = |name: &str| args.filter.iter().any(|word| name.contains(word.as_str()));
     let is_wanted = |file: &str| match (args.short, args.long) {
+        _ if args.filter.iter().any(|word| word == file) => true,
         (true, _) => SHORT.contains(&file),
         (_, true) => true,
         _ => file.starts_with("kernel_") && !LONG.contains(&file),
@@ -195,10 +198,9 @@ fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
     for program in &built.programs {
         let to = format!("/tests/{}", program.target);
         for one in program.tests()? {
-            let filter = args.filter.as_ref();
             if !is_wanted(&one.module) {
                 left_out.insert(one.module);
-            } else if filter.is_none_or(|word| one.title().contains(word.as_str())) {
+            } else if args.filter.is_empty() || is_named(&one.title()) {
                 match files.last_mut().filter(|file| file.name == one.module) {
                     Some(file) => file.tests.push(one.name),
                     None => files.push(guest::Tests {
@@ -216,7 +218,7 @@ fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
     let left_out: Vec<String> = left_out.into_iter().collect();
     println!("left out: {}", test::list(&left_out));
     let is_asked_for = |word: &String| VERIFIER.contains(word.as_str());
-    if !args.short && args.filter.as_ref().is_none_or(is_asked_for) {
+    if !args.short && (args.filter.is_empty() || args.filter.iter().any(is_asked_for)) {
         let mut cargo = process::host_cargo();
         cargo.current_dir(&workspace.root);
         process::run(cargo.args([
