@@ -2,7 +2,7 @@
 //! tables, reads from the frame, loops. The kernel program and the host each implement it.
 
 use crate::abi::Config;
-use crate::flows::TICK_SHIFT;
+use crate::flows::{TICK_SHIFT, Tuple};
 use crate::key::PacketKey;
 use crate::parse::Packet;
 use crate::region::Region;
@@ -104,6 +104,12 @@ pub trait Machine: Copy {
     #[inline(always)]
     fn ended(&self, packet: &Packet) {
         flows::ended(self, &packet.key);
+    }
+
+    /// [`flows::locate`], in the way that suits this place.
+    #[inline(always)]
+    fn locate(&self, tuple: &Tuple) -> u64 {
+        flows::locate(self, tuple)
     }
 
     /// [`flows::room`], in the way that suits this place.

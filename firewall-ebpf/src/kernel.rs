@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use core::arch::asm;
 use core::ffi::c_void;
 use firewall_common::abi::{self, COUNTER_SIZE, Config, Counter, TABLES_SPARE};
-use firewall_common::flows::TICK_SHIFT;
+use firewall_common::flows::{TICK_SHIFT, Tuple};
 use firewall_common::key::PacketKey;
 use firewall_common::machine::{Machine, Step};
 use firewall_common::parse::Packet;
@@ -222,6 +222,11 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn locate(&self, tuple: &Tuple) -> u64 {
+        fw_locate(tuple)
+    }
+
+    #[inline(always)]
     fn room(&self, set: u64, now: u64) -> u64 {
         fw_room(set, now)
     }
@@ -432,6 +437,20 @@ pub(crate) extern "C" fn fw_ended(packet: *const Packet) -> u64 {
         flows::ended(&Kernel::outgoing(), &packet.key);
     }
     0
+}
+
+/// The search for a flow, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_locate(tuple: *const Tuple) -> u64 {
+    if maps::constant(|c| &c.flows) == 0 {
+        return flows::NOWHERE;
+    }
+    // SAFETY: as above.
+    match unsafe { tuple.as_ref() } {
+        Some(tuple) => flows::locate(&Kernel::outgoing(), tuple),
+        None => flows::NOWHERE,
+    }
 }
 
 /// The search for a place in a set of flows, likewise.

@@ -50,6 +50,7 @@ pub use adopt::{Adopted, adopt};
 pub use egress::{ASKS_RULES, DONE, ENDS_FLOW, open, record_packet, reset, reverse};
 pub use ingress::{ASKS_LISTENER, ENDS, UNPROVEN, ended, state_of};
 pub use room::room;
+pub use table::{NOWHERE, locate};
 
 use crate::abi::{Config, PacketConfig, fragments, tunnels};
 use crate::field::Field;

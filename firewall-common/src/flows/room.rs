@@ -140,8 +140,8 @@ impl<M: Machine> Step for Search<M> {
             self.settled = self.machine.forget(self.settled + 1);
         }
         if cost < self.least {
-            self.least = cost;
-            self.found = self.way;
+            self.least = self.machine.forget(cost);
+            self.found = self.machine.forget(self.way);
         }
         self.way = self.machine.forget(self.way + 1);
         true

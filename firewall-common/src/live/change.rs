@@ -316,7 +316,8 @@ impl<M: Machine> Step for Search<'_, M> {
     fn step(&mut self) -> bool {
         let way = self.round & (WAYS - 1);
         let in_second = self.round >= WAYS;
-        self.round += 1;
+        // What a round has found out about one number would make a path of every combination.
+        self.round = self.machine.forget(self.round + 1);
         let slot = way + if in_second { self.second } else { self.first };
         let meta = self.machine.read(Region::Live, meta_at(slot));
         if meta == 0 || Meta::has_ended(meta, self.now) {
@@ -325,8 +326,8 @@ impl<M: Machine> Step for Search<'_, M> {
             } else {
                 (&mut self.free[0], &mut self.frees[0])
             };
-            *free = slot + 1;
-            *frees += 1;
+            *free = self.machine.forget(slot + 1);
+            *frees = self.machine.forget(*frees + 1);
         }
         if meta & Meta::IDENTITY == self.identity
             && self.machine.read(Region::Live, entry(slot)) == self.prefix.hi
