@@ -198,7 +198,7 @@ mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /run
-mount -t tmpfs -o mode=1777 tmpfs /tmp
+{tmp}
 mount -t bpf bpf /sys/fs/bpf
 echo 'root:x:0:0:root:/:/bin/sh' > /etc/passwd
 echo 'root:x:0:' > /etc/group
@@ -224,6 +224,12 @@ run() {{
 poweroff -f
 ",
         root = root.display(),
+        // A file system mounted there would hide the files of a source tree that lies below it.
+        tmp = if root.starts_with("/tmp") {
+            "chmod 1777 /tmp"
+        } else {
+            "mount -t tmpfs -o mode=1777 tmpfs /tmp"
+        },
         tests = tests.iter().map(Tests::line).collect::<String>()
     )
 }
@@ -300,6 +306,13 @@ mod tests {
             report.line(line);
         }
         report
+    }
+
+    #[test]
+    fn nothing_hides_the_source_tree() {
+        let mounts = |root: &str| init(Path::new(root), &[], "1", None).contains("tmpfs /tmp");
+        assert!(mounts("/home/me/firewall"));
+        assert!(!mounts("/tmp/firewall"));
     }
 
     #[test]
