@@ -1,6 +1,7 @@
 //! The tests that need root, of what real sockets and cables see, between network namespaces.
 //! One program and not one for each file: that builds in a third of the time.
 
+mod long_resolver;
 mod net_bad_input;
 mod net_bans;
 mod net_carrier;
@@ -9,6 +10,7 @@ mod net_directories;
 mod net_doctor;
 mod net_essential;
 mod net_evasion;
+mod net_forged;
 mod net_fragments;
 mod net_fragrouter;
 mod net_fuzz_kernel;
@@ -21,12 +23,14 @@ mod net_limits;
 mod net_live;
 mod net_memory;
 mod net_observe;
+mod net_open;
 mod net_path;
 mod net_quick;
 mod net_reject;
 mod net_reload;
 mod net_router;
 mod net_seed;
+mod net_seed_many;
 mod net_state;
 mod net_state_host;
 mod net_state_load;

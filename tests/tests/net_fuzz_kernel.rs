@@ -1,7 +1,7 @@
 //! The kernel behind the filter says what a frame is: millions of odd frames to a filtered host, of
-//! which nothing may reach a socket that the policy forbids. `FIREWALL_FRAMES=N` says how many,
-//! over all settings together, `FIREWALL_SEED=N` picks other ones; `cargo xtask fuzz kernel` is the long
-//! run.
+//! which nothing may reach a socket that the policy forbids. `FIREWALL_FRAMES=N` says how many, over all
+//! settings and both families together, `FIREWALL_SEED=N` picks other ones; `cargo xtask fuzz kernel` is
+//! the long run.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -49,19 +49,20 @@ fn bytes(digits: &str) -> Vec<u8> {
 #[test]
 #[ignore = "needs root"]
 fn nothing_that_the_policy_forbids_reaches_a_socket() {
-    let count = number("FIREWALL_FRAMES", 100_000).unwrap() / Setting::ALL.len() as u64;
+    let count = number("FIREWALL_FRAMES", 100_000).unwrap() / (2 * Setting::ALL.len() as u64);
     let mut failed = false;
     for (index, setting) in Setting::ALL.into_iter().enumerate() {
-        let behind = Host::new(setting.conntrack).unwrap();
-        let open = Host::new(setting.conntrack).unwrap();
+        let behind = Host::new(setting).unwrap();
+        let open = Host::new(setting).unwrap();
         let _ctl = behind.filter(setting).unwrap();
         let mut source = Frames::new(seed(41 + index as u64).unwrap());
         let found = hunt(&behind, &open, &mut source, count).unwrap();
         let rate = found.frames as f64 / found.time.as_secs_f64();
+        let [v4, v6, other] = found.by_family;
         println!(
-            "{setting:?}: {} frames, {rate:.0} a second, {} delivered; held back of every eighth \
-             batch, by (IPv6, protocol): {:?}",
-            found.frames, found.delivered, found.held_back
+            "{setting:?}: {v4} frames of IPv4, {v6} of IPv6, {other} of neither, {rate:.0} a second, \
+             {} delivered; held back of every eighth batch, by (IPv6, protocol): {:?}",
+            found.delivered, found.held_back
         );
         for finding in &found.findings {
             failed = true;
@@ -82,7 +83,7 @@ fn nothing_that_the_policy_forbids_reaches_a_socket() {
 #[ignore = "needs root"]
 fn what_was_found_is_not_delivered_any_more() {
     for setting in Setting::ALL {
-        let behind = Host::new(setting.conntrack).unwrap();
+        let behind = Host::new(setting).unwrap();
         let _ctl = behind.filter(setting).unwrap();
         for frame in FOUND {
             let arrivals = behind.send(&[bytes(frame)]).unwrap();

@@ -1,7 +1,7 @@
 //! `state: established` for UDP under load: a resolver's own questions, and players of a game, keep
 //! their answers whatever strangers send to an open port.
 //!
-//! `FIREWALL_SECONDS=N` says how long the resolver is tried (default 2).
+//! `FIREWALL_SECONDS=N` says how long the resolver and the players are tried (default 2, and 1).
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -220,6 +220,7 @@ fn players_stay_under_a_flood_of_made_up_sources() {
         })
         .collect();
     let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let seconds = Duration::from_secs(number("FIREWALL_SECONDS", 1).unwrap());
     let lost = std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut random = Random::new(11);
@@ -238,19 +239,30 @@ fn players_stay_under_a_flood_of_made_up_sources() {
             std::thread::sleep(Duration::from_millis(10));
         }
         // The server speaks first; a datagram that the flood crowds out is sent again.
-        let mut left: Vec<_> = players.iter().zip(&addresses).collect();
-        for _ in 0..ROUNDS {
-            for (_, address) in &left {
-                server.send_to(b"tick", address).unwrap();
+        let (started, mut lost, mut turns) = (Instant::now(), 0, 0);
+        while turns == 0 || started.elapsed() < seconds {
+            let mut left: Vec<_> = players.iter().zip(&addresses).collect();
+            for _ in 0..ROUNDS {
+                for (_, address) in &left {
+                    server.send_to(b"tick", address).unwrap();
+                }
+                std::thread::sleep(Duration::from_millis(100));
+                left.retain(|(player, _)| {
+                    player.set_nonblocking(true).unwrap();
+                    player.recv(&mut [0; 16]).is_err()
+                });
             }
-            std::thread::sleep(Duration::from_millis(100));
-            left.retain(|(player, _)| {
-                player.set_nonblocking(true).unwrap();
-                player.recv(&mut [0; 16]).is_err()
-            });
+            lost += left.len();
+            turns += 1;
+            // And the players answer, as they do.
+            for player in &players {
+                while player.recv(&mut [0; 16]).is_ok() {}
+                player.send(b"move").unwrap();
+            }
         }
         over.store(true, Ordering::Relaxed);
-        left.len()
+        println!("{turns} turns of the game in {:?}", started.elapsed());
+        lost
     });
     println!("{} packets of made-up sources", sent.into_inner());
     assert_eq!(lost, 0, "of {PLAYERS} players");

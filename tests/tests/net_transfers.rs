@@ -18,7 +18,7 @@ use firewall_tests::transfers::{self, Transfer};
 use firewall_tests::{number, patience, seed};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The port that is open on both hosts.
 const PORT: u16 = 80;
@@ -35,8 +35,8 @@ default: {{in: drop}}
 rules:
   - {{name: opens, proto: tcp, port: {PORT}, {opens}, action: pass}}
   - {{name: replies, state: established, action: pass}}
-  - {{name: open, dscp: {OPEN}, action: drop}}
-  - {{name: over, dscp: {OVER}, action: drop}}
+  - {{name: open, dscp: {OPEN}, log: 100/s, action: drop}}
+  - {{name: over, dscp: {OVER}, log: 100/s, action: drop}}
 "
     )
 }
@@ -147,6 +147,7 @@ fn transfers_to(routed: bool, rates: Rates, largest: u64, limit: Duration) {
                 let mut words = vec!["load", "-f", policy];
                 words.extend(interfaces.iter().flat_map(|it| ["-i", it]));
                 ctl.ok(&words).unwrap();
+                println!("batch {batch}: loaded at {}", of_the_day());
             }
             let before = if on { closed(&net) } else { 0 };
             let stop = AtomicBool::new(!on);
@@ -164,6 +165,9 @@ fn transfers_to(routed: bool, rates: Rates, largest: u64, limit: Duration) {
                 open += rule(&snapshot, "open").0;
                 over += rule(&snapshot, "over").0;
                 passed += rule(&snapshot, "replies").0;
+                if open + over > 0 {
+                    println!("{}", ctl.ok(&["observe", "--last", "20"]).unwrap());
+                }
                 assert!(reason(&snapshot, "no-match", "drop").0 > 0, "no stranger");
                 assert_eq!(closed(&net) - before, 0, "packets at a closed port");
                 ctl.ok(&["unload", "--all"]).unwrap();
@@ -189,6 +193,18 @@ fn transfers_to(routed: bool, rates: Rates, largest: u64, limit: Duration) {
         (0, 0),
         "segments of open and of closed connections that connection tracking passes"
     );
+}
+
+/// As the lines of `observe` have it, the time of the day in UTC.
+fn of_the_day() -> String {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let (seconds, milliseconds) = (time.as_secs() % 86_400, time.subsec_millis());
+    format!(
+        "{:02}:{:02}:{:02}.{milliseconds:03}Z",
+        seconds / 3_600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
 /// Packets that have come to where nobody listens.

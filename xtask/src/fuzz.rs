@@ -40,8 +40,8 @@ pub(crate) struct Args {
     /// Add inputs that reach new code to the corpus in the repository
     #[arg(long)]
     keep: bool,
-    /// Frames that `kernel` sends
-    #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+    /// Frames that `kernel` sends: a million of each family in each of its eight settings
+    #[arg(long, value_name = "N", default_value_t = 16_000_000)]
     frames: u64,
 }
 

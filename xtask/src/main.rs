@@ -17,6 +17,7 @@ mod docs;
 mod fuzz;
 mod layers;
 mod lint;
+mod long;
 mod process;
 mod run;
 mod setup;

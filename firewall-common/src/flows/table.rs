@@ -156,11 +156,7 @@ fn find_in<M: Machine>(machine: &M, set: u64, tag: u64, tuple: &Tuple) -> u64 {
         | read(line + at::LOCAL) ^ tuple.local[0]
         | read(line + at::LOCAL + 8) ^ tuple.local[1]
         | read(line + at::IDENTITY) ^ tuple.identity;
-    if differs == 0 {
-        set + way * 8
-    } else {
-        NOWHERE
-    }
+    if differs == 0 { set + way * 8 } else { NOWHERE }
 }
 
 impl Found {

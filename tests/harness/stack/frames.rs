@@ -251,7 +251,7 @@ fn tcp(from: u16, to: u16) -> Vec<u8> {
 }
 
 /// Where the network header starts.
-fn network(frame: &[u8]) -> usize {
+pub(super) fn network(frame: &[u8]) -> usize {
     let mut at = 12;
     while matches!(frame.get(at..at + 2), Some([0x81, 0] | [0x88, 0xa8])) {
         at += 4;

@@ -1,5 +1,6 @@
 //! Sends frames to both hosts, and looks for what the policy forbids at the filtered one.
 
+use super::frames::network;
 use super::{Arrival, Frames, Host};
 use crate::fuzz::{hex, minimise};
 use anyhow::Result;
@@ -42,6 +43,8 @@ impl fmt::Display for Finding {
 pub struct Found {
     /// Frames sent to the filtered host.
     pub frames: u64,
+    /// Of IPv4, of IPv6, and of neither.
+    pub by_family: [u64; 3],
     /// What arrived there, all of it allowed but for the findings.
     pub delivered: u64,
     /// What the other host had of what the policy forbids, by family and protocol.
@@ -52,7 +55,7 @@ pub struct Found {
     pub time: Duration,
 }
 
-/// Sends `count` frames.
+/// Sends frames, until there are `count` of each family.
 ///
 /// # Errors
 /// A frame that the cable does not take.
@@ -61,8 +64,13 @@ pub fn hunt(behind: &Host, open: &Host, source: &mut Frames, count: u64) -> Resu
     let mut found = Found::default();
     let mut batches = 0;
     let mut before: Vec<Vec<u8>> = Vec::new();
-    while found.frames < count && found.findings.len() < FINDINGS {
-        let frames: Vec<Vec<u8>> = (0..BATCH).map(|_| source.frame()).collect();
+    while found.by_family[..2].iter().any(|sent| *sent < count) && found.findings.len() < FINDINGS {
+        let mut frames: Vec<Vec<u8>> = (0..BATCH).map(|_| source.frame()).collect();
+        // Of the family that has its number, no more.
+        frames.retain(|frame| found.by_family[family(frame).min(1)] < count);
+        for frame in &frames {
+            found.by_family[family(frame)] += 1;
+        }
         if batches % BESIDE == 0 {
             for arrival in open.send(&frames)? {
                 if arrival.forbidden().is_some() {
@@ -88,6 +96,16 @@ pub fn hunt(behind: &Host, open: &Host, source: &mut Frames, count: u64) -> Resu
         found.findings.push(isolate(behind, &before, what)?);
     }
     Ok(found)
+}
+
+/// By the type behind its tags, an index of [`Found::by_family`].
+fn family(frame: &[u8]) -> usize {
+    let at = network(frame);
+    match frame.get(at - 2..at) {
+        Some([8, 0]) => 0,
+        Some([0x86, 0xdd]) => 1,
+        _ => 2,
+    }
 }
 
 /// The first of some arrivals that the policy forbids.

@@ -6,6 +6,7 @@
 //! Nothing here uses the product's parser, nor the oracle: the policy is five lines, and judged by
 //! what the sockets hand out.
 
+mod beds;
 mod frames;
 mod hunt;
 mod sockets;
@@ -20,6 +21,7 @@ use anyhow::{Context, Result, ensure};
 use pnet_datalink::DataLinkSender;
 use std::cell::RefCell;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::process::Stdio;
 
 /// The only UDP port that is open.
@@ -31,10 +33,23 @@ pub const TCP: [u16; 2] = [25, 80];
 /// From here nothing may come, in IPv4 and IPv6.
 pub const STRANGERS: [&str; 2] = ["192.0.2.66", "2001:db8::66"];
 
+/// Where the filter is, and who is behind it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bed {
+    /// On the interface of a host.
+    Host,
+    /// On a router, with the host behind it. Where the router tracks no connections, that host does.
+    Router,
+    /// On a port of the host's bridge.
+    BridgePort,
+}
+
 /// How the filtered host is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// Whether connections are tracked: some rule of nft looks at `ct state`.
+    /// Where the filter is.
+    pub bed: Bed,
+    /// Whether connections are tracked where it is: some rule of nft looks at `ct state`.
     pub conntrack: bool,
     /// Whether the program runs in the network stack, and not in the driver.
     pub generic: bool,
@@ -44,15 +59,20 @@ pub struct Setting {
 
 impl Setting {
     /// All that are tried, one after the other.
-    pub const ALL: [Self; 4] = [
-        Self::new(true, false, "pass"),
-        Self::new(false, false, "follow-first"),
-        Self::new(true, true, "follow-first"),
-        Self::new(false, true, "pass"),
+    pub const ALL: [Self; 8] = [
+        Self::new(Bed::Host, true, false, "pass"),
+        Self::new(Bed::Host, false, false, "follow-first"),
+        Self::new(Bed::Host, true, true, "follow-first"),
+        Self::new(Bed::Host, false, true, "pass"),
+        Self::new(Bed::Router, true, false, "follow-first"),
+        Self::new(Bed::Router, false, true, "pass"),
+        Self::new(Bed::BridgePort, true, false, "pass"),
+        Self::new(Bed::BridgePort, false, true, "follow-first"),
     ];
 
-    const fn new(conntrack: bool, generic: bool, fragments: &'static str) -> Self {
+    const fn new(bed: Bed, conntrack: bool, generic: bool, fragments: &'static str) -> Self {
         Self {
+            bed,
             conntrack,
             generic,
             fragments,
@@ -81,8 +101,10 @@ impl Setting {
 pub struct Host {
     /// Both ends.
     pub pair: Pair,
-    /// What listens inside.
+    /// What listens inside, or behind it.
     pub sockets: Sockets,
+    /// The host behind a router.
+    _behind: Option<Namespace>,
     sender: RefCell<Box<dyn DataLinkSender>>,
 }
 
@@ -91,26 +113,35 @@ impl Host {
     ///
     /// # Errors
     /// What `ip`, `nft` or the kernel says.
-    pub fn new(conntrack: bool) -> Result<Self> {
+    pub fn new(setting: Setting) -> Result<Self> {
         let pair = Pair::new()?;
+        let behind = match setting.bed {
+            Bed::Host => None,
+            Bed::Router => Some(beds::route(&pair.inside)?),
+            Bed::BridgePort => {
+                beds::bridge(&pair.inside)?;
+                None
+            }
+        };
+        let host = behind.as_ref().unwrap_or(&pair.inside);
         // The addresses that the generators send to, and a way back to wherever they send from.
-        for words in [
-            "addr add 198.51.100.80/32 dev lo".to_owned(),
-            "addr add 2001:db8::2/128 dev lo".to_owned(),
-            "addr add 2001:db8::fa/128 dev lo".to_owned(),
-            format!("route add default via {OUTSIDE_V4}"),
-            format!("route add default via {OUTSIDE_V6}"),
-        ] {
-            pair.inside.ip(&words)?;
+        for address in beds::ADDRESSES {
+            host.ip(&format!("addr add {address} dev lo"))?;
         }
-        if conntrack {
+        for by in [IpAddr::from(OUTSIDE_V4), OUTSIDE_V6.into()] {
+            pair.inside.ip(&format!("route add default via {by}"))?;
+        }
+        if setting.conntrack {
             track(&pair.inside)?;
+        } else if let Some(behind) = &behind {
+            track(behind)?;
         }
-        let sockets = pair.inside.run(Sockets::open)?;
+        let sockets = host.run(Sockets::open)?;
         let sender = RefCell::new(pair.outside.run(|| packet_socket(INTERFACE))?);
         Ok(Self {
             pair,
             sockets,
+            _behind: behind,
             sender,
         })
     }

@@ -13,7 +13,7 @@ mod pool;
 pub(crate) mod programs;
 
 use crate::setup::{self, Need};
-use crate::{build, process, workspace::Workspace};
+use crate::{build, long, process, workspace::Workspace};
 use anyhow::{Context, Result, bail};
 use pool::Job;
 use programs::{Program, Test, needs_root, targets};
@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// Only the tests that need neither root nor the eBPF toolchain
     #[arg(long)]
     rootless: bool,
+    /// The long runs alone, in full: all of them one after the other, or the one with this name
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["rootless", "filter"])]
+    long: Option<String>,
     /// Only tests whose name contains this
     filter: Option<String>,
 }
@@ -49,6 +52,9 @@ impl Tally {
 
 /// Runs the tests; exit code 1 if one failed or did not run.
 pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
+    if let Some(name) = &args.long {
+        return long::command(workspace, name);
+    }
     let (kernel, rootless): (Vec<_>, Vec<_>) = targets(workspace)?
         .into_iter()
         .partition(|name| needs_root(name));
@@ -127,6 +133,14 @@ fn run_rootless(workspace: &Workspace, targets: &[String], args: &Args) -> Resul
     Ok(total)
 }
 
+/// Builds what tests that need root are made of.
+pub(crate) fn build_privileged(workspace: &Workspace) -> Result<programs::Built> {
+    let tools = setup::ensure(workspace, Need::Test)?;
+    build::object(workspace, &tools)?;
+    build::bench_object(workspace, &tools)?;
+    build_all(workspace)
+}
+
 /// Runs the tests of one file, which need root, with more in its environment, and shows what they
 /// print. They may take as long as they like.
 pub(crate) fn run_long(
@@ -134,10 +148,22 @@ pub(crate) fn run_long(
     file: &str,
     variables: &[(&'static str, String)],
 ) -> Result<ExitCode> {
-    let tools = setup::ensure(workspace, Need::Test)?;
-    build::object(workspace, &tools)?;
-    build::bench_object(workspace, &tools)?;
-    let built = build_all(workspace)?;
+    let built = build_privileged(workspace)?;
+    let total = run_file(workspace, &built, (file, ""), variables)?;
+    Ok(if total.failed == 0 && total.passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// As [`run_long`], of those whose names contain a word, from what is built.
+pub(crate) fn run_file(
+    workspace: &Workspace,
+    built: &programs::Built,
+    (file, word): (&str, &str),
+    variables: &[(&'static str, String)],
+) -> Result<Tally> {
     let mut environment = environment(workspace);
     let more = variables.iter();
     environment.extend(more.map(|(name, value)| ((*name).to_owned(), value.into())));
@@ -145,18 +171,17 @@ pub(crate) fn run_long(
     for program in &built.programs {
         let tests = program.tests()?;
         let of_file = tests.iter().filter(|test| test.module == file);
-        let mut words: Vec<&str> = of_file.map(|test| test.name.as_str()).collect();
+        let mut words: Vec<&str> = of_file
+            .map(|test| test.name.as_str())
+            .filter(|name| name.contains(word))
+            .collect();
         if !words.is_empty() {
             words.push("--nocapture");
             let mut command = namespace::command(program, &environment, &words, None);
             total.add(run(&mut command)?);
         }
     }
-    Ok(if total.failed == 0 && total.passed > 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(total)
 }
 
 /// The tests that load programs.
@@ -165,7 +190,7 @@ fn run_kernel(workspace: &Workspace, programs: &[Program], args: &Args) -> Resul
     for program in programs {
         let is_wanted = |test: &Test| {
             let filter = args.filter.as_ref();
-            filter.is_none_or(|word| test.title().contains(word.as_str()))
+            !test.is_long() && filter.is_none_or(|word| test.title().contains(word.as_str()))
         };
         let tests = program.tests()?.into_iter().filter(is_wanted);
         jobs.extend(tests.map(|test| Job { program, test }));

@@ -49,6 +49,11 @@ pub(crate) struct Test {
 }
 
 impl Test {
+    /// Whether it is run by `--long` alone.
+    pub(crate) fn is_long(&self) -> bool {
+        self.module.starts_with("long_")
+    }
+
     /// The name by which it is shown and chosen.
     pub(crate) fn title(&self) -> String {
         if self.name.starts_with(&format!("{}::", self.module)) {

@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn nothing_hides_the_source_tree() {
-        let mounts = |root: &str| init(Path::new(root), &[], "1", None).contains("tmpfs /tmp");
+        let mounts = |root: &str| init(Path::new(root), &[], "1").contains("tmpfs /tmp");
         assert!(mounts("/home/me/firewall"));
         assert!(!mounts("/tmp/firewall"));
     }

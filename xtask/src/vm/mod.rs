@@ -184,7 +184,7 @@ fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
     let is_wanted = |file: &str| match (args.short, args.long) {
         _ if args.filter.iter().any(|word| word == file) => true,
         (true, _) => SHORT.contains(&file),
-        (_, true) => true,
+        (_, true) => !file.starts_with("long_"),
         _ => file.starts_with("kernel_") && !LONG.contains(&file),
     };
     let targets = programs::targets(workspace)?;
