@@ -1,4 +1,4 @@
-//! The benchmark: `cargo xtask bench` builds and starts this. Measures the bars P1 to P12 of
+//! The benchmark: `cargo xtask bench` builds and starts this. Measures the bars P1 to P13 of
 //! docs/performance.md, ours beside the packet filters that Debian ships, and says which hold.
 //!
 //! ```text
@@ -15,6 +15,7 @@ mod cases;
 mod child;
 #[cfg(test)]
 mod golden;
+mod hold;
 mod live;
 mod machine;
 mod measure;
@@ -27,6 +28,7 @@ mod report;
 mod sets;
 mod stop;
 mod traffic;
+mod trees;
 mod truth;
 
 use anyhow::{Context as _, Result, ensure};
@@ -62,6 +64,9 @@ struct Args {
     /// Put tables and picture into README.md and docs/ below DIR
     #[arg(long, value_name = "DIR")]
     publish: Option<PathBuf>,
+    /// What holds the programs of another source tree, which P13 measures beside these
+    #[arg(long, value_name = "PROGRAM")]
+    before: Option<PathBuf>,
     /// The benchmark's BPF object
     #[arg(long, value_name = "FILE", env = "FIREWALL_BENCH_OBJECT", hide = true)]
     object: PathBuf,
@@ -86,10 +91,11 @@ const CASES: &[(&str, Case)] = &[
     ("P10", cases::live_sets::p10),
     ("P11", cases::frames::p11),
     ("P12", cases::control::p12),
+    ("P13", cases::strangers::p13),
 ];
 
 fn main() -> ExitCode {
-    if let Some(code) = child::answer() {
+    if let Some(code) = child::answer().or_else(hold::answer) {
         return code;
     }
     let args = Args::parse();
@@ -122,6 +128,7 @@ fn run(args: &Args) -> Result<bool> {
         },
         rounds: args.rounds.unwrap_or(if args.quick { 3 } else { 11 }),
         quick: args.quick,
+        before: args.before.clone(),
     };
     let mut report = Report {
         machine: machine::describe()?,
@@ -131,6 +138,7 @@ fn run(args: &Args) -> Result<bool> {
         rows: Vec::new(),
         bars: Vec::new(),
         points: Vec::new(),
+        packets: Vec::new(),
     };
     for (name, case) in CASES {
         let wanted = args.only.is_empty() || args.only.iter().any(|o| o.eq_ignore_ascii_case(name));

@@ -22,6 +22,8 @@ pub(crate) struct Report {
     pub(crate) bars: Vec<Bar>,
     /// Points of the plot.
     pub(crate) points: Vec<Point>,
+    /// What single packets cost, before and now.
+    pub(crate) packets: Vec<Packet>,
 }
 
 /// Kernel, processor and day.
@@ -107,6 +109,40 @@ pub(crate) struct Point {
     pub(crate) nanoseconds: f64,
 }
 
+/// What one packet costs, in nanoseconds.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Packet {
+    /// Which.
+    pub(crate) what: String,
+    /// Median of the rounds.
+    pub(crate) now: f64,
+    /// The same in the source tree that it is compared with.
+    pub(crate) before: Option<f64>,
+    /// Median of the ratios of the rounds, now over before, and their spread.
+    pub(crate) ratio: Option<(f64, f64)>,
+    /// The same over something else.
+    pub(crate) times: Times,
+}
+
+/// How many times as much as something else a packet costs.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Times {
+    /// So many.
+    pub(crate) times: f64,
+    /// As what.
+    pub(crate) of: String,
+}
+
+impl Times {
+    /// The median of the rounds' ratios.
+    pub(crate) fn of(ratios: &Series, of: &str) -> Self {
+        Self {
+            times: ratios.median(),
+            of: of.into(),
+        }
+    }
+}
+
 impl Bar {
     fn reaches(&self, mark: f64) -> Option<bool> {
         match self.outcome {
@@ -164,6 +200,26 @@ impl Report {
             line: line.into(),
             rules: rules as f64,
             nanoseconds: series.median(),
+        });
+    }
+
+    /// Adds a packet, with what it cost before if that was measured.
+    pub(crate) fn packet(
+        &mut self,
+        what: &str,
+        now: &Series,
+        before: Option<&Series>,
+        times: Times,
+    ) {
+        self.packets.push(Packet {
+            what: what.into(),
+            now: now.median(),
+            before: before.map(Series::median),
+            ratio: before.map(|before| {
+                let ratios = now.over(before);
+                (ratios.median(), ratios.spread())
+            }),
+            times,
         });
     }
 
@@ -250,14 +306,42 @@ impl Report {
         cells
     }
 
-    /// Both tables for a terminal.
+    /// The packets as a table of cells, the first row being the head.
+    fn packet_cells(&self) -> Vec<Vec<String>> {
+        let head = ["packet", "ns", "ns before", "over before", "costs"];
+        let mut cells = vec![head.map(str::to_owned).to_vec()];
+        cells.extend(self.packets.iter().map(|packet| {
+            vec![
+                packet.what.clone(),
+                number(packet.now),
+                packet.before.map_or("-".into(), number),
+                packet.ratio.map_or("-".into(), |(ratio, spread)| {
+                    format!("{} ±{}", number(ratio), number(spread))
+                }),
+                format!("{} x {}", number(packet.times.times), packet.times.of),
+            ]
+        }));
+        cells
+    }
+
+    /// All tables for a terminal.
     pub(crate) fn text(&self) -> String {
-        format!(
-            "{}\n\n{}\n{}",
-            self.caption(),
-            aligned(&self.row_cells()),
-            aligned(&self.bar_cells())
-        )
+        let mut text = self.caption() + "\n";
+        let tables = [
+            (self.rows.is_empty(), self.row_cells()),
+            (self.packets.is_empty(), self.packet_cells()),
+            (self.bars.is_empty(), self.bar_cells()),
+        ];
+        for (_, cells) in tables.iter().filter(|(is_empty, _)| !is_empty) {
+            text += "\n";
+            text += &aligned(cells);
+        }
+        text
+    }
+
+    /// The table of packets for a document.
+    pub(crate) fn packets_markdown(&self) -> String {
+        markdown(&self.packet_cells())
     }
 
     /// The table of bars for a document.

@@ -9,11 +9,13 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_store_bytes};
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, LpmTrie, ProgramArray};
 use aya_ebpf::programs::XdpContext;
 use core::arch::asm;
+use core::ffi::c_void;
 
 /// Bytes of an Ethernet header. They stay as the caller made them.
 const ETHERNET: usize = 14;
@@ -42,6 +44,20 @@ static TARGET: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 static PREFIXES: LpmTrie<u32, u32> = LpmTrie::with_max_entries(1, 1);
 
+/// Bytes of the longest frame that is made again.
+const KEPT: usize = 128;
+
+/// A frame that is made again after each run, and its length.
+#[repr(C)]
+struct Kept {
+    length: u64,
+    bytes: [u64; KEPT / 8],
+}
+
+/// That frame.
+#[map]
+static FRAME: Array<Kept> = Array::with_max_entries(1, 0);
+
 /// Number of headers, minus one.
 #[unsafe(no_mangle)]
 static MASK: Global<u32> = Global::new(0);
@@ -69,6 +85,16 @@ fn bench_send(ctx: XdpContext) -> u32 {
     }
 }
 
+/// Makes the frame what it was before the program under test made an answer of it, then calls that.
+#[xdp]
+fn bench_again(ctx: XdpContext) -> u32 {
+    if again(&ctx).is_some() {
+        // SAFETY: the kernel checks the index; on failure this returns.
+        unsafe { TARGET.tail_call(&ctx, 0) };
+    }
+    XDP_ABORTED
+}
+
 /// The least that a program can do.
 #[xdp]
 fn bench_drop(_ctx: XdpContext) -> u32 {
@@ -90,6 +116,29 @@ fn bench_trie(ctx: XdpContext) -> u32 {
         Some(_) => XDP_DROP,
         None => XDP_PASS,
     }
+}
+
+/// Takes back what an answer has changed: a longer one has grown at the front, a shorter one has lost
+/// bytes at the end.
+#[inline(always)]
+fn again(ctx: &XdpContext) -> Option<()> {
+    let kept = FRAME.get_ptr(0)?;
+    // SAFETY: an array element, which nobody writes to meanwhile.
+    let kept = unsafe { &*kept };
+    let length = (kept.length.wrapping_sub(1) & (KEPT as u64 - 1)) + 1;
+    let longer = (ctx.data_end() - ctx.data()) as i32 - length as i32;
+    // SAFETY: the context that the program was called with, and no pointer into the frame.
+    let resized = unsafe {
+        match longer {
+            0 => 0,
+            1.. => bpf_xdp_adjust_head(ctx.ctx, longer),
+            _ => bpf_xdp_adjust_tail(ctx.ctx, -longer),
+        }
+    };
+    let bytes = (&raw const kept.bytes).cast_mut().cast::<c_void>();
+    // SAFETY: no more than the array holds is read.
+    let stored = unsafe { bpf_xdp_store_bytes(ctx.ctx, 0, bytes, length as u32) };
+    (resized == 0 && stored == 0).then_some(())
 }
 
 /// Overwrites what follows the Ethernet header. `None` if the frame is too short.

@@ -76,6 +76,15 @@ impl Subject {
         Ok(Self { fd, id })
     }
 
+    /// A program that another process holds. It stays in the kernel as long as this value.
+    ///
+    /// # Errors
+    /// There is none, or what the system says.
+    pub fn by_id(id: u32) -> Result<Self, KernelError> {
+        let fd = sys::program_by_id(id).map_err(KernelError::call(format!("open program {id}")))?;
+        Ok(Self { fd, id })
+    }
+
     /// Runs the program `repeat` times on one frame, and gives what it returned and the mean
     /// nanoseconds of a run.
     ///
@@ -84,6 +93,16 @@ impl Subject {
     pub fn run(&self, frame: &[u8], repeat: u32) -> Result<(u32, f64), KernelError> {
         let (value, nanoseconds) = sys::test_run(self.fd.as_fd(), frame, repeat, None, None)
             .map_err(KernelError::call("test run"))?;
+        Ok((value, f64::from(nanoseconds)))
+    }
+
+    /// As [`Subject::run`], of a program for TC egress.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn send(&self, frame: &[u8], repeat: u32) -> Result<(u32, f64), KernelError> {
+        let (value, nanoseconds) = sys::test_run_egress(self.fd.as_fd(), frame, repeat)
+            .map_err(KernelError::call("egress test run"))?;
         Ok((value, f64::from(nanoseconds)))
     }
 
@@ -104,6 +123,12 @@ impl Subject {
 pub struct Attachment {
     _link: OwnedFd,
 }
+
+/// Bytes of the longest frame that is made again.
+const KEPT: usize = 128;
+
+/// A frame that `bench_again` makes again: its length and its bytes.
+type Kept = [u64; 1 + KEPT / 8];
 
 /// The benchmark's programs, with a stream of headers.
 #[derive(Debug)]
@@ -140,7 +165,7 @@ impl Bed {
             .map_max_entries("PREFIXES", prefixes.max(1))
             .load(object)
             .map_err(|e| error()(&e))?;
-        for name in ["bench_headers", "bench_send", "bench_drop", "bench_trie"] {
+        for name in ["bench_headers", "bench_send", "bench_again", "bench_drop", "bench_trie"] {
             xdp(&mut programs, name)?
                 .load()
                 .map_err(|e| bench_error(&format!("load {name}"))(&e))?;
@@ -219,6 +244,30 @@ impl Bed {
         let fd = program.fd().map_err(|e| bench_error("bench_headers")(&e))?;
         let (value, nanoseconds) = sys::test_run(fd.as_fd(), &frame, repeat, None, None)
             .map_err(KernelError::call("test run behind the headers"))?;
+        Ok((value, f64::from(nanoseconds)))
+    }
+
+    /// Runs the program that [`Bed::aim`] named on a frame of at most 128 bytes, which is made again
+    /// before each run: for programs that change it. What it returned last, and the mean nanoseconds of
+    /// a run, making the frame again included.
+    ///
+    /// # Errors
+    /// What the system says; the frame is too long.
+    pub fn run_again(&mut self, frame: &[u8], repeat: u32) -> Result<(u32, f64), KernelError> {
+        let error = || bench_error("keep a frame");
+        let mut kept: Kept = [0; _];
+        kept[0] = frame.len() as u64;
+        bytemuck::cast_slice_mut(&mut kept[1..])
+            .get_mut(..frame.len())
+            .ok_or_else(|| error()(&"it is too long"))?
+            .copy_from_slice(frame);
+        let mut map: Array<&mut MapData, Kept> =
+            Array::try_from(self.map("FRAME")?).map_err(|e| error()(&e))?;
+        map.set(0, kept, 0).map_err(|e| error()(&e))?;
+        let program = xdp(&mut self.programs, "bench_again")?;
+        let fd = program.fd().map_err(|e| bench_error("bench_again")(&e))?;
+        let (value, nanoseconds) = sys::test_run(fd.as_fd(), frame, repeat, None, None)
+            .map_err(KernelError::call("test run of a frame that is made again"))?;
         Ok((value, f64::from(nanoseconds)))
     }
 

@@ -7,8 +7,10 @@ pub(crate) mod large_sets;
 pub(crate) mod live_sets;
 pub(crate) mod one_rule;
 pub(crate) mod rule_sets;
+pub(crate) mod strangers;
 
 use crate::sets::Sets;
+use std::path::PathBuf;
 
 /// What all cases share.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) rounds: usize,
     /// Small sizes.
     pub(crate) quick: bool,
+    /// What holds the programs of another source tree, to compare with.
+    pub(crate) before: Option<PathBuf>,
 }
 
 impl Context {
