@@ -2,9 +2,9 @@
 
 use crate::network::Network;
 use crate::view::SCHEMA;
+use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 /// Which flows are asked for. What is `None` fits every flow.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]

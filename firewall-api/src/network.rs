@@ -1,8 +1,8 @@
 //! Networks as text: `203.0.113.0/24`, `2001:db8::1`.
 
+use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 /// A network, or one address.

@@ -1,8 +1,8 @@
 //! Live sets and bans: how they are shown, how they are changed.
 
 use crate::view::SCHEMA;
+use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 
 /// The name of the set of what is banned.
 pub const BANNED: &str = "banned";

@@ -18,6 +18,7 @@ fn report() -> Report {
         rows: Vec::new(),
         bars: Vec::new(),
         points: Vec::new(),
+        packets: Vec::new(),
     };
     let series = |values: [f64; 3]| Series(values.to_vec());
     report.row("P1", "ours", "ns/packet", &series([71.0, 70.0, 74.0]));
@@ -58,6 +59,7 @@ fn picture() {
     insta::assert_snapshot!("picture", plot::svg(&report()).unwrap());
     let empty = Report {
         points: Vec::new(),
+        packets: Vec::new(),
         ..report()
     };
     assert_eq!(plot::svg(&empty), None);

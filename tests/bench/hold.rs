@@ -7,7 +7,7 @@
 
 use anyhow::{Context, Result};
 use firewall_common::abi::InterfaceEntry;
-use firewall_ctl::kernel::program::Loaded;
+use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::compile;
 use firewall_tests::policies::parse;
 use std::io::{BufRead, Write};

@@ -2,7 +2,7 @@
 //! one runs both, in turns and by the same calls.
 
 use anyhow::{Context, Result, bail, ensure};
-use firewall_ctl::kernel::bench::Subject;
+use firewall_engine::kernel::bench::Subject;
 use firewall_tests::netns::unique;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -6,7 +6,8 @@
 
 use super::resolve::{Present, Target};
 use crate::kernel::KernelError;
-use crate::kernel::link::{self, Device};
+use crate::kernel::link;
+use crate::kernel::links::Link;
 use firewall_policy::rule::Mode;
 
 /// `ARPHRD_ETHER`.
@@ -69,12 +70,12 @@ fn ask(
 }
 
 /// The judgement itself. `master` is the name of the device that this one belongs to.
-fn judge(name: &str, device: &Device, master: Option<&str>) -> Result<Carries, KernelError> {
-    let is_bond = |kind: &Option<String>| kind.as_deref().is_some_and(|kind| BONDS.contains(&kind));
+fn judge(name: &str, device: &Link, master: Option<&str>) -> Result<Carries, KernelError> {
+    let is_bond = |kind: &str| BONDS.contains(&kind);
     if ![ETHERNET, LOOPBACK].contains(&device.hardware) {
-        let what = match &device.kind {
-            Some(kind) => format!("`{kind}`"),
-            None => format!("link type {}", device.hardware),
+        let what = match &*device.kind {
+            "" => format!("link type {}", device.hardware),
+            kind => format!("`{kind}`"),
         };
         return Err(refusal(
             name,
@@ -86,7 +87,7 @@ fn judge(name: &str, device: &Device, master: Option<&str>) -> Result<Carries, K
         ));
     }
     if is_bond(&device.master_kind) {
-        let kind = device.master_kind.as_deref().unwrap_or_default();
+        let kind = &device.master_kind;
         let master = master.map_or_else(|| format!("its {kind}"), str::to_owned);
         return Err(refusal(
             name,
@@ -97,7 +98,7 @@ fn judge(name: &str, device: &Device, master: Option<&str>) -> Result<Carries, K
         ));
     }
     if is_bond(&device.kind) {
-        let kind = device.kind.as_deref().unwrap_or_default();
+        let kind = &device.kind;
         return Ok(Carries::InGenericMode(format!(
             "{name} is a {kind}: in native mode its slaves would run the program, which would drop \
              LACP and never match a zone. Write `mode: generic`"
@@ -117,12 +118,13 @@ fn refusal(name: &str, reason: String) -> KernelError {
 mod tests {
     use super::*;
 
-    fn device(hardware: u16, kind: Option<&str>, master_kind: Option<&str>) -> Device {
-        Device {
+    fn device(hardware: u16, kind: Option<&str>, master_kind: Option<&str>) -> Link {
+        Link {
             hardware,
-            kind: kind.map(str::to_owned),
-            master_kind: master_kind.map(str::to_owned),
+            kind: kind.unwrap_or_default().into(),
+            master_kind: master_kind.unwrap_or_default().into(),
             master: master_kind.map(|_| 9),
+            ..Link::default()
         }
     }
 

@@ -44,14 +44,8 @@ impl Engine {
             return Ok(Vec::new());
         }
         let own = own_addresses()?;
-        let mut found = Vec::new();
-        sockets::connections(|socket| {
-            if !own.contains(&socket.remote.0) {
-                found.push(*socket);
-            }
-        })
-        .map_err(KernelError::call("list the sockets of this host"))?;
-        Ok(found)
+        let found = sockets::connections(|socket| !own.contains(&socket.remote.0));
+        Ok(found.map_err(KernelError::call("list the sockets of this host"))?)
     }
 }
 
@@ -78,9 +72,14 @@ pub(super) fn fill(
         FlowTable::of(before)?.for_each_to_keep(|ends, adopted| filling.take(ends, adopted));
     }
     let own = own_addresses()?;
-    let tracked = conntrack::connections(|connection| {
-        for (ends, adopted) in flows_of(connection, &own) {
-            filling.take(&ends, adopted);
+    let counts = (filling.adopted, filling.refused);
+    let tracked = conntrack::connections(|connection| match connection {
+        // What is there already is not taken over twice.
+        None => (filling.adopted, filling.refused) = counts,
+        Some(connection) => {
+            for (ends, adopted) in flows_of(connection, &own) {
+                filling.take(&ends, adopted);
+            }
         }
     });
     if let Err(error) = tracked {

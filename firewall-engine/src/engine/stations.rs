@@ -131,6 +131,7 @@ mod tests {
             master,
             lower,
             kind: kind.into(),
+            ..Link::default()
         }
     }
 

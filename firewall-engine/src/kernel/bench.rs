@@ -165,7 +165,13 @@ impl Bed {
             .map_max_entries("PREFIXES", prefixes.max(1))
             .load(object)
             .map_err(|e| error()(&e))?;
-        for name in ["bench_headers", "bench_send", "bench_again", "bench_drop", "bench_trie"] {
+        for name in [
+            "bench_headers",
+            "bench_send",
+            "bench_again",
+            "bench_drop",
+            "bench_trie",
+        ] {
             xdp(&mut programs, name)?
                 .load()
                 .map_err(|e| bench_error(&format!("load {name}"))(&e))?;

@@ -5,8 +5,7 @@
 //! no packet, is hung into `clsact` where the kernel has no link for it ([`super::egress`]).
 
 use super::egress::Filter;
-use super::netlink::device as netlink_device;
-pub(crate) use super::netlink::device::Device;
+use super::netlink::links;
 pub(crate) use super::netlink::xdp::Attached;
 use super::netlink::xdp::{self as netlink, XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
 use super::program::Program;
@@ -337,12 +336,12 @@ pub(crate) fn in_buffers(interface: &str, ifindex: u32) -> Result<bool, KernelEr
 
 /// The longest IP packet, in bytes, that an interface takes.
 pub(crate) fn mtu(interface: &str, ifindex: u32) -> Result<u32, KernelError> {
-    netlink::mtu(ifindex).map_err(KernelError::call(format!("read the MTU of {interface}")))
+    Ok(device(interface, ifindex)?.mtu)
 }
 
 /// What an interface is.
-pub(crate) fn device(interface: &str, ifindex: u32) -> Result<Device, KernelError> {
-    netlink_device::device(ifindex).map_err(KernelError::call(format!("ask what {interface} is")))
+pub(crate) fn device(interface: &str, ifindex: u32) -> Result<links::Link, KernelError> {
+    links::link(ifindex).map_err(KernelError::call(format!("ask what {interface} is")))
 }
 
 /// The programs that an interface carries.

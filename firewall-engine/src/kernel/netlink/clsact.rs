@@ -9,8 +9,8 @@
 //! else made or uses.
 
 use super::{
-    HEADER, NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, attribute, attributes, kind_of,
-    list, request,
+    HEADER, NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, attribute, attributes, find,
+    kind_of, list, number, request,
 };
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -87,11 +87,10 @@ fn is_clsact(ifindex: u32) -> io::Result<bool> {
     let place = tcmsg(ifindex, CLSACT, TC_H_CLSACT, 0);
     let queues = list(RTM_GETQDISC, &tcmsg(0, 0, 0, 0))?;
     let found = queues.iter().find_map(|message| {
-        let body = message.get(HEADER..)?;
-        (body.get(4..16)? == &place[4..16]).then(|| attributes(&body[TCMSG.min(body.len())..]))
+        let (head, attributes) = message.get(HEADER..)?.split_at_checked(TCMSG)?;
+        (head[4..16] == place[4..16]).then(|| find(attributes, TCA_KIND))
     });
-    Ok(found
-        .is_some_and(|mut found| found.any(|(kind, name)| kind == TCA_KIND && name == b"clsact\0")))
+    Ok(found.flatten() == Some(b"clsact\0"))
 }
 
 /// Takes `clsact` off, if no filter is left in it.
@@ -150,11 +149,11 @@ pub(crate) fn program(ifindex: u32) -> io::Result<Option<u32>> {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let (mut id, mut is_ours) = (None, false);
-    let options = attributes(&answer[HEADER + TCMSG..]).find(|(kind, _)| *kind == TCA_OPTIONS);
-    for (kind, value) in attributes(options.map_or(&[][..], |(_, value)| value)) {
+    let options = find(&answer[HEADER + TCMSG..], TCA_OPTIONS).unwrap_or_default();
+    for (kind, value) in attributes(options) {
         match kind {
             TCA_BPF_NAME => is_ours = value == NAME,
-            TCA_BPF_ID => id = value.first_chunk().map(|id| u32::from_ne_bytes(*id)),
+            TCA_BPF_ID => id = number(value),
             _ => {}
         }
     }

@@ -11,7 +11,7 @@
 //! May not import anything else of this crate. Invariant: attributes of a strange length are not
 //! there; a connection that lacks one that is needed is left out.
 
-use super::{HEADER, attributes, dump, kind_of};
+use super::{HEADER, Told, attributes, dump, find, kind_of};
 use rustix::net::netlink;
 use std::fs;
 use std::io;
@@ -99,9 +99,10 @@ pub(crate) struct Connection {
     pub(crate) reply: Option<Leaving>,
 }
 
-/// Shows every connection that goes on in this network namespace. Nothing where connections are not
-/// tracked; no module of the kernel is loaded for it.
-pub(crate) fn connections(mut take: impl FnMut(&Connection)) -> io::Result<()> {
+/// Shows every connection that goes on in this network namespace; `None`, if what was shown so far was
+/// not the whole and they are shown again. Nothing where connections are not tracked; no module of the
+/// kernel is loaded for it.
+pub(crate) fn connections(mut take: impl FnMut(Option<&Connection>)) -> io::Result<()> {
     const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
     match fs::read_to_string(COUNT) {
         Ok(count) if count.trim() == "0" => return Ok(()),
@@ -109,14 +110,22 @@ pub(crate) fn connections(mut take: impl FnMut(&Connection)) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     }
-    let answer = dump(Some(netlink::NETFILTER), GET, &[0; NFGENMSG], |message| {
-        if kind_of(message) == NEW
-            && let Some(body) = message.get(HEADER + NFGENMSG..)
-            && let Some(connection) = read(body)
-        {
-            take(&connection);
-        }
-    });
+    let answer = dump(
+        Some(netlink::NETFILTER),
+        GET,
+        &[0; NFGENMSG],
+        |told| match told {
+            Told::Again => take(None),
+            Told::Message(message) => {
+                if kind_of(message) == NEW
+                    && let Some(body) = message.get(HEADER + NFGENMSG..)
+                    && let Some(connection) = read(body)
+                {
+                    take(Some(&connection));
+                }
+            }
+        },
+    );
     match answer {
         // Tracked, and this kernel has no way to list it.
         Err(error)
@@ -149,7 +158,7 @@ fn read(body: &[u8]) -> Option<Connection> {
             CTA_TUPLE_ORIG => original = tuple(value),
             CTA_TUPLE_REPLY => reply = tuple(value),
             CTA_STATUS => status = u32::from_be_bytes(value.try_into().ok()?),
-            CTA_PROTOINFO => tcp = nested(value, CTA_PROTOINFO_TCP),
+            CTA_PROTOINFO => tcp = find(value, CTA_PROTOINFO_TCP),
             _ => {}
         }
     }
@@ -204,8 +213,8 @@ fn tcp_fins(tcp: &[u8]) -> Option<[bool; 2]> {
 }
 
 fn tuple(bytes: &[u8]) -> Option<Tuple> {
-    let ip = nested(bytes, CTA_TUPLE_IP)?;
-    let proto = nested(bytes, CTA_TUPLE_PROTO)?;
+    let ip = find(bytes, CTA_TUPLE_IP)?;
+    let proto = find(bytes, CTA_TUPLE_PROTO)?;
     let address = |v4: u16, v6: u16| -> Option<IpAddr> {
         if let Some(value) = find(ip, v4) {
             return Some(<[u8; 4]>::try_from(value).ok()?.into());
@@ -243,16 +252,6 @@ fn tuple(bytes: &[u8]) -> Option<Tuple> {
         proto: number,
         icmp_type,
     })
-}
-
-/// The value of an attribute.
-fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    attributes(bytes).find_map(|(found, value)| (found == kind).then_some(value))
-}
-
-/// The attributes in an attribute.
-fn nested(bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    find(bytes, kind)
 }
 
 #[cfg(test)]

@@ -1,20 +1,26 @@
-//! The rtnetlink request for all interfaces of this namespace: their MAC addresses, and which of them
-//! lie over which.
+//! What rtnetlink says of interfaces: all of this namespace, or one. What they are, and which of them
+//! lie over which. The one reader of messages about links, but for the XDP programs in them ([`xdp`]).
 //!
-//! Attributes: `linux/if_link.h`.
+//! Attributes: `linux/if_link.h`. Hardware types: `linux/if_arp.h`.
+//!
+//! [`xdp`]: super::xdp
 
-use super::{HEADER, attributes, list};
+use super::{HEADER, attributes, kind_of, list, number, request, u16_at, word};
 use std::io;
 
+const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const IFLA_ADDRESS: u16 = 1;
+const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_LINK_NETNSID: u16 = 37;
 
-/// Bytes of `ifinfomsg`; the index lies behind family, padding and device type.
+/// Bytes of `ifinfomsg`, with which a message about a link begins; device type and index lie behind
+/// family and padding.
 const IFINFO: usize = 16;
 
 /// One interface.
@@ -22,98 +28,184 @@ const IFINFO: usize = 16;
 pub(crate) struct Link {
     /// Kernel index.
     pub(crate) ifindex: u32,
+    /// `ARPHRD_*`: what stands at the beginning of its frames.
+    pub(crate) hardware: u16,
+    /// The longest IP packet that it takes, in bytes.
+    pub(crate) mtu: u32,
     /// Its MAC address, if it has one, as a number of 48 bits.
     pub(crate) mac: Option<u64>,
-    /// Index of the bond, bridge or team that it is a port of.
+    /// Index of the bond, bridge, team or VRF that it is a port of.
     pub(crate) master: Option<u32>,
+    /// What that is: `bond`, `bridge`; empty if it is no port.
+    pub(crate) master_kind: String,
     /// Index of the interface of this namespace that it lies over (of a veth: that at its other end).
     pub(crate) lower: Option<u32>,
-    /// What it is: `bond`, `vlan`; empty for a card.
+    /// What it is: `bond`, `vlan`, `tun`; empty for a card.
     pub(crate) kind: String,
 }
 
 /// All interfaces of this namespace.
 pub(crate) fn links() -> io::Result<Vec<Link>> {
     let messages = list(RTM_GETLINK, &[0; IFINFO])?;
-    Ok(messages
-        .iter()
-        .filter_map(|message| read(message.get(HEADER..)?))
-        .collect())
+    let links = messages.iter().filter_map(|message| {
+        let (head, attributes) = split(message)?;
+        Some(Link::read(head, attributes))
+    });
+    Ok(links.collect())
 }
 
-fn read(body: &[u8]) -> Option<Link> {
-    let number = |bytes: &[u8]| Some(u32::from_ne_bytes(*bytes.first_chunk::<4>()?));
-    let mut link = Link {
-        ifindex: number(body.get(4..)?)?,
-        ..Link::default()
-    };
-    let mut is_elsewhere = false;
-    for (kind, value) in attributes(body.get(IFINFO..)?) {
-        match kind {
-            IFLA_ADDRESS if value.len() == 6 => {
-                link.mac = Some(
-                    value
+/// An interface of this namespace.
+pub(crate) fn link(ifindex: u32) -> io::Result<Link> {
+    ask(ifindex, Link::read)
+}
+
+/// Asks about an interface of this namespace, and reads the answer: what it begins with, and the
+/// attributes behind.
+pub(super) fn ask<T>(ifindex: u32, read: impl FnOnce(&[u8; IFINFO], &[u8]) -> T) -> io::Result<T> {
+    let answer = request(RTM_GETLINK, 0, &about(ifindex, &[]))?;
+    let (head, attributes) = split(&answer).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(read(head, attributes))
+}
+
+/// The body of a request about a link: `ifinfomsg` and attributes.
+pub(super) fn about(ifindex: u32, attributes: &[u8]) -> Vec<u8> {
+    let mut body = vec![0; IFINFO];
+    body[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+    body.extend(attributes);
+    body
+}
+
+/// What a message about a link begins with, and its attributes.
+fn split(message: &[u8]) -> Option<(&[u8; IFINFO], &[u8])> {
+    let body = message.get(HEADER..)?;
+    let body = (kind_of(message) == RTM_NEWLINK).then_some(body)?;
+    body.split_first_chunk()
+}
+
+impl Link {
+    fn read(head: &[u8; IFINFO], bytes: &[u8]) -> Self {
+        let mut link = Self {
+            ifindex: number(&head[4..]).unwrap_or_default(),
+            hardware: u16_at(head, 2),
+            ..Self::default()
+        };
+        let mut is_elsewhere = false;
+        for (kind, value) in attributes(bytes) {
+            match kind {
+                IFLA_ADDRESS if value.len() == 6 => {
+                    let mac = value
                         .iter()
-                        .fold(0, |mac, &byte| mac << 8 | u64::from(byte)),
-                );
+                        .fold(0, |mac, &byte| mac << 8 | u64::from(byte));
+                    link.mac = Some(mac);
+                }
+                IFLA_MTU => link.mtu = number(value).unwrap_or_default(),
+                IFLA_MASTER => link.master = number(value),
+                IFLA_LINK => link.lower = number(value),
+                IFLA_LINK_NETNSID => is_elsewhere = true,
+                IFLA_LINKINFO => {
+                    for (kind, value) in attributes(value) {
+                        match kind {
+                            IFLA_INFO_KIND => link.kind = word(value),
+                            IFLA_INFO_SLAVE_KIND => link.master_kind = word(value),
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
             }
-            IFLA_MASTER => link.master = number(value),
-            IFLA_LINK => link.lower = number(value),
-            IFLA_LINK_NETNSID => is_elsewhere = true,
-            IFLA_LINKINFO => {
-                let name = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
-                let name = name.map(|(_, name)| String::from_utf8_lossy(name));
-                link.kind = name.unwrap_or_default().trim_end_matches('\0').into();
-            }
-            _ => {}
         }
+        if is_elsewhere {
+            link.lower = None;
+        }
+        link
     }
-    if is_elsewhere {
-        link.lower = None;
-    }
-    Some(link)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::attribute;
+    use super::super::{NLA_F_NESTED, attribute};
     use super::*;
 
-    fn message(attributes: &[(u16, &[u8])]) -> Vec<u8> {
-        let mut body = vec![0; IFINFO];
-        body[4..8].copy_from_slice(&7u32.to_ne_bytes());
-        for (kind, value) in attributes {
-            attribute(&mut body, *kind, value);
+    /// What a message about a link of index 7 and of this hardware type says.
+    fn read(hardware: u16, said: &[(u16, &[u8])]) -> Link {
+        let mut message = vec![0; HEADER + IFINFO];
+        message[4..6].copy_from_slice(&RTM_NEWLINK.to_ne_bytes());
+        message[HEADER + 2..HEADER + 4].copy_from_slice(&hardware.to_ne_bytes());
+        message[HEADER + 4..HEADER + 8].copy_from_slice(&7u32.to_ne_bytes());
+        for (kind, value) in said {
+            attribute(&mut message, *kind, value);
         }
-        body
+        let (head, attributes) = split(&message).expect("a link");
+        Link::read(head, attributes)
+    }
+
+    fn info(pairs: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut info = Vec::new();
+        for (kind, value) in pairs {
+            attribute(&mut info, *kind, value);
+        }
+        info
     }
 
     #[test]
     fn a_link_says_what_it_is_and_where_it_lies() {
-        let mut info = Vec::new();
-        attribute(&mut info, IFLA_INFO_KIND, b"macvlan\0");
-        let (master, lower) = (9u32.to_ne_bytes(), 8u32.to_ne_bytes());
+        let info = info(&[(IFLA_INFO_KIND, b"macvlan\0")]);
+        let (master, lower, mtu) = (9u32, 8u32, 1_500u32);
+        let (master, lower) = (master.to_ne_bytes(), lower.to_ne_bytes());
         let mut said: Vec<(u16, &[u8])> = vec![
             (IFLA_ADDRESS, &[2, 0, 0, 0, 0, 0x80]),
             (IFLA_MASTER, &master),
             (IFLA_LINK, &lower),
             (IFLA_LINKINFO, &info),
         ];
+        let mtu = mtu.to_ne_bytes();
+        said.push((IFLA_MTU, &mtu));
         let mut wanted = Link {
             ifindex: 7,
+            hardware: 1,
+            mtu: 1_500,
             mac: Some(0x0200_0000_0080),
             master: Some(9),
+            master_kind: String::new(),
             lower: Some(8),
             kind: "macvlan".into(),
         };
-        assert_eq!(read(&message(&said)), Some(wanted.clone()));
+        assert_eq!(read(1, &said), wanted);
         // An index of another namespace is no index here.
         said.push((IFLA_LINK_NETNSID, &[0; 4]));
         wanted.lower = None;
-        assert_eq!(read(&message(&said)), Some(wanted));
+        assert_eq!(read(1, &said), wanted);
         // A tunnel has four bytes, a point-to-point link none.
-        let bare = read(&message(&[(IFLA_ADDRESS, &[192, 0, 2, 1])]));
-        assert_eq!(bare.unwrap().mac, None);
-        assert_eq!(read(&[0; 3]), None);
+        let bare = read(0xfffe, &[(IFLA_ADDRESS, &[192, 0, 2, 1])]);
+        assert_eq!((bare.mac, bare.hardware), (None, 0xfffe));
+    }
+
+    #[test]
+    fn a_port_names_its_master_and_that_ones_kind() {
+        let info = info(&[
+            (IFLA_INFO_KIND, b"vlan\0"),
+            (IFLA_INFO_SLAVE_KIND, b"bond\0"),
+        ]);
+        let master = 9u32.to_ne_bytes();
+        for nested in [0, NLA_F_NESTED] {
+            let said: [(u16, &[u8]); 2] = [(IFLA_LINKINFO | nested, &info), (IFLA_MASTER, &master)];
+            let port = read(1, &said);
+            assert_eq!((&*port.kind, &*port.master_kind), ("vlan", "bond"));
+            assert_eq!(port.master, Some(9));
+        }
+        assert_eq!(read(1, &[]).master, None);
+    }
+
+    #[test]
+    fn a_cut_message_is_no_link() {
+        let mut message = vec![0; HEADER + IFINFO];
+        message[4..6].copy_from_slice(&RTM_NEWLINK.to_ne_bytes());
+        assert!(split(&message).is_some());
+        for end in HEADER..HEADER + IFINFO {
+            assert_eq!(split(&message[..end]), None, "{end}");
+        }
+        // About something else.
+        message[4] = 20;
+        assert_eq!(split(&message), None);
     }
 }

@@ -1,12 +1,11 @@
 //! Netlink: one request, its answer, and attributes. The modules say what is asked: [`xdp`], [`clsact`],
-//! [`device`], [`links`] and [`routes`] of rtnetlink, [`conntrack`] of the connection tracking, [`sockets`] of open sockets.
+//! [`links`] and [`routes`] of rtnetlink, [`conntrack`] of the connection tracking, [`sockets`] of open sockets.
 //!
 //! Message format: rtnetlink(7), netlink(7), sock_diag(7). May not import anything else of this crate. Invariant:
 //! each request has a socket of its own, so no answer can be another one's.
 
 pub(crate) mod clsact;
 pub(crate) mod conntrack;
-pub(crate) mod device;
 pub(crate) mod links;
 pub(crate) mod routes;
 pub mod sockets;
@@ -24,6 +23,7 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
+const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
 const NLM_F_DUMP: u16 = 0x300;
@@ -32,9 +32,6 @@ const NLA_TYPE_MASK: u16 = !(3 << 14);
 
 /// Bytes of `nlmsghdr`.
 const HEADER: usize = 16;
-
-/// Bytes of `ifinfomsg`, with which a message about a link begins.
-const IFINFO: usize = 16;
 
 /// How long an answer may take; the kernel gives it at once, or never.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -58,37 +55,93 @@ fn request(kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<u8>> {
 /// Sends a request for a list to rtnetlink, and returns the messages of the answer.
 fn list(kind: u16, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
     let mut messages = Vec::new();
-    dump(ROUTE, kind, body, |message| {
-        messages.push(message.to_vec());
+    dump(ROUTE, kind, body, |told| match told {
+        Told::Message(message) => messages.push(message.to_vec()),
+        Told::Again => messages.clear(),
     })?;
     Ok(messages)
 }
 
+/// What is shown of a list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Told<'a> {
+    /// The next message.
+    Message(&'a [u8]),
+    /// What was shown so far is not the whole: the list begins again.
+    Again,
+}
+
+/// How often a list is asked for that changes while the kernel gives it.
+const ATTEMPTS: u32 = 16;
+
 /// Sends a request for a list, and shows each message of the answer as it comes: however long the
-/// list is, one part of it is in memory at a time. Ends at the first error.
+/// list is, one part of it is in memory at a time. Ends at the first error. A list that was changed
+/// while it was given may lack what was there all the time: it is asked for once more, and at last an
+/// error ([`io::ErrorKind::ResourceBusy`]).
 fn dump(
     protocol: Option<Protocol>,
     kind: u16,
     body: &[u8],
-    mut take: impl FnMut(&[u8]),
+    mut take: impl FnMut(Told<'_>),
 ) -> io::Result<()> {
-    let socket = ask(protocol, kind, NLM_F_DUMP, body)?;
-    let mut part = vec![0; ROOM];
-    loop {
-        let len = receive(&socket, &mut part)?;
-        let mut rest = part.get(..len).unwrap_or_default();
-        while rest.len() >= HEADER {
+    until_whole(|| {
+        let socket = ask(protocol, kind, NLM_F_DUMP, body)?;
+        let mut part = vec![0; ROOM];
+        let mut answer = Answer::default();
+        while !answer.is_done {
+            let len = receive(&socket, &mut part)?;
+            answer.read(part.get(..len).unwrap_or_default(), |message| {
+                take(Told::Message(message));
+            })?;
+        }
+        if answer.is_interrupted {
+            take(Told::Again);
+        }
+        Ok(!answer.is_interrupted)
+    })
+}
+
+/// Asks until a list comes as a whole, [`ATTEMPTS`] times at most.
+fn until_whole(mut asked: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    for _ in 0..ATTEMPTS {
+        if asked()? {
+            return Ok(());
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        format!("it changed during each of {ATTEMPTS} attempts to read it"),
+    ))
+}
+
+/// How far an answer has come that is a list.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Answer {
+    /// It has come to its end.
+    is_done: bool,
+    /// The kernel has said that the list changed meanwhile.
+    is_interrupted: bool,
+}
+
+impl Answer {
+    /// Reads the messages of one datagram, up to the end of the list or an error.
+    fn read(&mut self, mut rest: &[u8], mut take: impl FnMut(&[u8])) -> io::Result<()> {
+        while rest.len() >= HEADER && !self.is_done {
             let len = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
             let Some(message) = rest.get(..len).filter(|_| len >= HEADER) else {
                 return Err(io::ErrorKind::InvalidData.into());
             };
+            self.is_interrupted |= u16_at(message, 6) & NLM_F_DUMP_INTR != 0;
             if kind_of(message) == NLMSG_DONE {
-                return Ok(());
+                code(message)?;
+                self.is_done = true;
+            } else {
+                check(message)?;
+                take(message);
             }
-            check(message)?;
-            take(message);
             rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
         }
+        Ok(())
     }
 }
 
@@ -121,13 +174,18 @@ fn receive(socket: &OwnedFd, answer: &mut [u8]) -> io::Result<usize> {
 
 /// The error that an error message holds.
 fn check(message: &[u8]) -> io::Result<()> {
-    if kind_of(message) != NLMSG_ERROR {
-        return Ok(());
+    if kind_of(message) == NLMSG_ERROR {
+        code(message)
+    } else {
+        Ok(())
     }
-    let code = message[HEADER..].first_chunk::<4>();
-    match code.map(|code| i32::from_ne_bytes(*code)) {
+}
+
+/// The error that stands behind the header of an error message, and of the end of a list.
+fn code(message: &[u8]) -> io::Result<()> {
+    match message.get(HEADER..).and_then(number) {
         Some(0) => Ok(()),
-        Some(code) => Err(io::Error::from_raw_os_error(-code)),
+        Some(code) => Err(io::Error::from_raw_os_error((code as i32).wrapping_neg())),
         None => Err(io::ErrorKind::InvalidData.into()),
     }
 }
@@ -139,6 +197,17 @@ fn kind_of(message: &[u8]) -> u16 {
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_ne_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// The first four bytes, as a number in the byte order of this machine.
+fn number(bytes: &[u8]) -> Option<u32> {
+    bytes.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+/// Text up to its terminating zero.
+fn word(bytes: &[u8]) -> String {
+    let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
 }
 
 /// Appends one attribute, padded to four bytes.
@@ -165,9 +234,85 @@ fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
+/// The value of an attribute, or the attributes in it.
+fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(bytes).find_map(|(found, value)| (found == kind).then_some(value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A message of this type and with these flags.
+    fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+        let mut message = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
+        message.extend(kind.to_ne_bytes());
+        message.extend(flags.to_ne_bytes());
+        message.extend([0; 8]);
+        message.extend(body);
+        message.resize(message.len().next_multiple_of(4), 0);
+        message
+    }
+
+    /// What became of an answer in one datagram, and how many messages were shown.
+    fn read(datagram: &[u8]) -> (io::Result<Answer>, usize) {
+        let (mut answer, mut shown) = (Answer::default(), 0);
+        let read = answer.read(datagram, |_| shown += 1);
+        (read.map(|()| answer), shown)
+    }
+
+    fn errno(datagram: &[u8]) -> Option<i32> {
+        read(datagram).0.expect_err("an error").raw_os_error()
+    }
+
+    #[test]
+    fn a_list_that_ends_with_an_error_is_no_list() {
+        let end = |code: i32| message(NLMSG_DONE, 2, &code.to_ne_bytes());
+        let one = message(16, 2, &[0; 16]);
+        let (whole, shown) = read(&[one.clone(), end(0)].concat());
+        assert_eq!((whole.expect("a list").is_done, shown), (true, 1));
+        for code in [libc::ENOMEM, libc::EMSGSIZE, libc::EINVAL] {
+            assert_eq!(errno(&[one.clone(), end(-code)].concat()), Some(code));
+            assert_eq!(errno(&end(-code)), Some(code));
+            let refused = message(NLMSG_ERROR, 0, &(-code).to_ne_bytes());
+            assert_eq!(errno(&[one.clone(), refused].concat()), Some(code));
+        }
+        // An end that does not say how it came about.
+        let silent = read(&message(NLMSG_DONE, 2, &[])).0;
+        let silent = silent.expect_err("an error").kind();
+        assert_eq!(silent, io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_list_that_has_changed_meanwhile_is_not_whole() {
+        let end = message(NLMSG_DONE, 2, &[0; 4]);
+        let one = message(16, 2, &[0; 16]);
+        let changed = message(16, 2 | NLM_F_DUMP_INTR, &[0; 16]);
+        let changed_at_last = message(NLMSG_DONE, 2 | NLM_F_DUMP_INTR, &[0; 4]);
+        let is_interrupted = |datagram: &[u8]| read(datagram).0.expect("an answer").is_interrupted;
+        assert!(!is_interrupted(&[one.clone(), end.clone()].concat()));
+        assert!(is_interrupted(&[changed, one.clone(), end].concat()));
+        assert!(is_interrupted(&[one, changed_at_last].concat()));
+    }
+
+    #[test]
+    fn a_list_is_asked_for_until_it_is_whole_but_not_for_ever() {
+        let asked_for = |whole_at: u32| {
+            let mut asked = 0;
+            let answer = until_whole(|| {
+                asked += 1;
+                Ok(asked == whole_at)
+            });
+            (answer.map_err(|error| error.kind()), asked)
+        };
+        assert_eq!(asked_for(1), (Ok(()), 1));
+        assert_eq!(asked_for(3), (Ok(()), 3));
+        let busy = Err(io::ErrorKind::ResourceBusy);
+        assert_eq!(asked_for(ATTEMPTS + 1), (busy, ATTEMPTS));
+        let refused = until_whole(|| Err(io::ErrorKind::PermissionDenied.into()));
+        let refused = refused.map_err(|error| error.kind());
+        assert_eq!(refused, Err(io::ErrorKind::PermissionDenied));
+    }
 
     #[test]
     fn attributes_are_read_as_they_are_written() {

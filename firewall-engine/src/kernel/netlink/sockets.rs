@@ -1,10 +1,10 @@
 //! The connections of this host: open TCP sockets that do not listen, and UDP sockets that are
-//! connected, in this network namespace, one at a time.
+//! connected, in this network namespace.
 //!
 //! Formats: sock_diag(7), `linux/inet_diag.h`, `linux/tcp.h`. May not import anything else of this
 //! crate. Invariant: a message of a strange length is left out.
 
-use super::{HEADER, attributes, dump};
+use super::{HEADER, Told, dump, find};
 use rustix::net::netlink;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -80,11 +80,13 @@ pub struct Counts {
     pub sent: u64,
 }
 
-/// Shows every connection of this host, but for those over the loopback interface by its addresses.
+/// The connections of this host that are `wanted`, but for those over the loopback interface by its
+/// addresses.
 ///
 /// # Errors
 /// The system's answer.
-pub fn connections(mut take: impl FnMut(&Socket)) -> io::Result<()> {
+pub fn connections(wanted: impl Fn(&Socket) -> bool) -> io::Result<Vec<Socket>> {
+    let mut found = Vec::new();
     for proto in [TCP, UDP] {
         let states = match proto {
             TCP => tcp::ALL & !(1 << tcp::LISTEN | 1 << tcp::CLOSE),
@@ -94,11 +96,19 @@ pub fn connections(mut take: impl FnMut(&Socket)) -> io::Result<()> {
             let mut body = vec![family as u8, proto, 1 << (INFO - 1), 0];
             body.extend(states.to_ne_bytes());
             body.resize(REQUEST, 0);
-            let answer = dump(Some(netlink::SOCK_DIAG), BY_FAMILY, &body, |message| {
-                if let Some(socket) = message.get(HEADER..).and_then(|body| read(body, proto)) {
-                    take(&socket);
-                }
-            });
+            let before = found.len();
+            let answer = dump(
+                Some(netlink::SOCK_DIAG),
+                BY_FAMILY,
+                &body,
+                |told| match told {
+                    Told::Again => found.truncate(before),
+                    Told::Message(message) => {
+                        let socket = message.get(HEADER..).and_then(|body| read(body, proto));
+                        found.extend(socket.filter(&wanted));
+                    }
+                },
+            );
             match answer {
                 // A kernel without IPv6, or without this way of asking.
                 Err(error)
@@ -110,7 +120,7 @@ pub fn connections(mut take: impl FnMut(&Socket)) -> io::Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// The connection in a message, if it is one.
@@ -136,7 +146,6 @@ fn read(body: &[u8], proto: u8) -> Option<Socket> {
     if !is_open_to(local.0) || !is_open_to(remote.0) {
         return None;
     }
-    let info = attributes(rest).find_map(|(kind, value)| (kind == INFO).then_some(value));
     Some(Socket {
         proto,
         local,
@@ -147,7 +156,7 @@ fn read(body: &[u8], proto: u8) -> Option<Socket> {
             tcp::LISTEN | tcp::CLOSE => return None,
             _ => SocketState::Closing,
         },
-        counts: info.and_then(counts),
+        counts: find(rest, INFO).and_then(counts),
     })
 }
 

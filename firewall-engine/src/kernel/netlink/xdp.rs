@@ -1,16 +1,12 @@
-//! The rtnetlink requests about XDP: which programs an interface carries, how large its frames can
-//! be, and taking a program off (or putting it back) that was attached by netlink, not by a link.
+//! The rtnetlink requests about XDP: which programs an interface carries, and taking a program off (or putting it back) that was attached by netlink, not by a link.
 //!
 //! Attributes of `IFLA_XDP`: `linux/if_link.h`.
 
-use super::{HEADER, IFINFO, NLA_F_NESTED, NLM_F_ACK, attribute, attributes, kind_of, request};
+use super::{NLA_F_NESTED, NLM_F_ACK, attribute, attributes, links, number, request};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-const RTM_NEWLINK: u16 = 16;
-const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
-const IFLA_MTU: u16 = 4;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_FD: u16 = 1;
 const IFLA_XDP_FLAGS: u16 = 3;
@@ -43,29 +39,15 @@ impl Attached {
     }
 }
 
-/// What the kernel says about an interface of this namespace: a message about a link.
-pub(super) fn link(ifindex: u32) -> io::Result<Vec<u8>> {
-    let answer = request(RTM_GETLINK, 0, &about(ifindex, &[]))?;
-    if answer.len() < HEADER + IFINFO || kind_of(&answer) != RTM_NEWLINK {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    Ok(answer)
-}
-
-/// The longest IP packet, in bytes, that an interface of this namespace takes.
-pub(crate) fn mtu(ifindex: u32) -> io::Result<u32> {
-    attributes(&link(ifindex)?[HEADER + IFINFO..])
-        .find(|(kind, _)| *kind == IFLA_MTU)
-        .and_then(|(_, value)| value.first_chunk::<4>())
-        .map(|mtu| u32::from_ne_bytes(*mtu))
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
-}
-
 /// The XDP programs that an interface of this namespace carries.
 pub(crate) fn attached(ifindex: u32) -> io::Result<Vec<Attached>> {
-    let answer = link(ifindex)?;
+    links::ask(ifindex, |_, attributes| programs(attributes))
+}
+
+/// The programs that the attributes of a link name.
+fn programs(bytes: &[u8]) -> Vec<Attached> {
     let mut found: Vec<Attached> = Vec::new();
-    for (kind, value) in attributes(&answer[HEADER + IFINFO..]) {
+    for (kind, value) in attributes(bytes) {
         if kind != IFLA_XDP {
             continue;
         }
@@ -78,14 +60,8 @@ pub(crate) fn attached(ifindex: u32) -> io::Result<Vec<Attached>> {
                 IFLA_XDP_PROG_ID => 0,
                 _ => continue,
             };
-            let Some(id) = value.first_chunk::<4>().map(|id| u32::from_ne_bytes(*id)) else {
-                continue;
-            };
-            if id != 0 {
-                found.push(Attached {
-                    program_id: id,
-                    mode,
-                });
+            if let Some(program_id) = number(value).filter(|&id| id != 0) {
+                found.push(Attached { program_id, mode });
             }
         }
     }
@@ -93,7 +69,7 @@ pub(crate) fn attached(ifindex: u32) -> io::Result<Vec<Attached>> {
     if found.iter().any(|program| program.mode != 0) {
         found.retain(|program| program.mode != 0);
     }
-    Ok(found)
+    found
 }
 
 /// Takes off the program `expected`, if it is still the one there.
@@ -131,14 +107,5 @@ fn set(ifindex: u32, fd: i32, flags: u32, expected: Option<BorrowedFd<'_>>) -> i
     }
     let mut attributes = Vec::new();
     attribute(&mut attributes, IFLA_XDP | NLA_F_NESTED, &nest);
-    request(RTM_SETLINK, NLM_F_ACK, &about(ifindex, &attributes)).map(drop)
-}
-
-/// The body of a request about a link: `ifinfomsg` and attributes.
-fn about(ifindex: u32, attributes: &[u8]) -> Vec<u8> {
-    let mut body = vec![0; IFINFO];
-    // Behind family, padding and device type; device flags and their mask follow.
-    body[4..8].copy_from_slice(&ifindex.to_ne_bytes());
-    body.extend(attributes);
-    body
+    request(RTM_SETLINK, NLM_F_ACK, &links::about(ifindex, &attributes)).map(drop)
 }

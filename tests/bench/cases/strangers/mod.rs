@@ -13,7 +13,7 @@ use crate::measure::{self, Series};
 use crate::report::{Mark, Report, Times};
 use crate::trees::{Both, Programs, Trees};
 use anyhow::{Context as _, Result, bail, ensure};
-use firewall_ctl::kernel::bench::{Bed, Subject};
+use firewall_engine::kernel::bench::{Bed, Subject};
 use firewall_tests::frames::Frame;
 use firewall_tests::oracle::flows::Message;
 use firewall_tests::policies;
