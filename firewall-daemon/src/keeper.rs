@@ -5,7 +5,7 @@
 //! nothing was in force before. It is written whole beside the former one and takes its place in one
 //! step: whenever the power fails, there is one whole copy.
 
-use super::Options;
+use super::options::Options;
 use firewall_api::failure::{Exit, Failure};
 use firewall_common::live::Prefix;
 use firewall_engine::engine::{BANNED_NAME, Change, Engine, Guard, LiveRecord, LiveView, Session};

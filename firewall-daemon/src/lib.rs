@@ -16,55 +16,24 @@
 #![forbid(unsafe_code)]
 
 mod keeper;
+mod messages;
+mod options;
 pub mod server;
 mod socket;
 mod state;
 mod threads;
 
 use firewall_api::failure::{Exit, Failure};
-use firewall_engine::engine::{Engine, Observed, Request};
+use firewall_engine::engine::{Engine, Observed};
 use firewall_engine::policy_file::PolicyFile;
 use firewall_policy::bundle;
-use firewall_policy::rule::Mode;
+use messages::Start;
+pub use options::Options;
 use socket::Socket;
 use state::State;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
-
-/// What the daemon was started with.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Interfaces to filter; empty: those that the policy names.
-    pub interfaces: Vec<String>,
-    /// The policy file, read at the start and at every reload.
-    pub policy: String,
-    /// Attach mode; `None`: the policy's.
-    pub mode: Option<Mode>,
-    /// Where to listen.
-    pub socket: PathBuf,
-    /// Folder of pins.
-    pub root: PathBuf,
-    /// Folder of what is to outlive the machine's next start.
-    pub state: PathBuf,
-    /// Write findings to the log with colour.
-    pub color: bool,
-}
-
-impl Options {
-    /// A request to put a policy in force as the daemon does it.
-    fn request(&self, file: PolicyFile) -> Request {
-        Request {
-            policy_path: file.name,
-            policy_text: file.text,
-            base: file.base,
-            interfaces: self.interfaces.clone(),
-            mode: self.mode,
-            replace: false,
-        }
-    }
-}
 
 /// Runs until SIGTERM or SIGINT, and leaves the filter on.
 ///
@@ -136,13 +105,6 @@ async fn ended(state: tokio::task::JoinHandle<Option<Arc<Observed>>>) -> Option<
             None
         }
     }
-}
-
-/// What the daemon begins with.
-struct Start {
-    engine: Engine,
-    observed: Option<Arc<Observed>>,
-    last_error: Option<String>,
 }
 
 /// Adopts what is in force and applies the policy file. A policy that cannot be applied is no

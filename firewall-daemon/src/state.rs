@@ -3,8 +3,9 @@
 //! Invariant: no message waits for the kernel or for a peer, so every answer is prompt, also while
 //! a large policy compiles.
 
-use super::threads::{self, CHANGE, Job, Refresh, Reply, What};
-use super::{Options, Start};
+use super::messages::{CHANGE, Done, Job, Message, Start, What};
+use super::options::Options;
+use super::threads::{self, Refresh};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
@@ -13,7 +14,7 @@ use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport
 use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest};
 use firewall_api::sets::{SetChange, SetChanged, SetReport, SetsReport};
 use firewall_api::view::Snapshot;
-use firewall_engine::engine::{Applied, EngineError, Observed};
+use firewall_engine::engine::{EngineError, Observed};
 use firewall_engine::local::Local;
 use firewall_engine::probe::Reading;
 use firewall_engine::sampler::{Facts, Sampler};
@@ -26,39 +27,6 @@ use tracing::{error, info, warn};
 
 /// Messages in flight; senders wait beyond that.
 const QUEUE: usize = 64;
-
-/// What the state task can be told.
-#[derive(Debug)]
-pub(super) enum Message {
-    /// Give everything, with so many ports.
-    Snapshot {
-        ports: usize,
-        reply: oneshot::Sender<Snapshot>,
-    },
-    /// Give the policy in force.
-    Policy {
-        reply: oneshot::Sender<Result<PolicyReport, Failure>>,
-    },
-    /// Put a policy in force.
-    Apply(Job),
-    /// A policy was put in force, or was not.
-    Done(Box<Done>),
-    /// Counters were read.
-    Reading(Box<Result<Option<Reading>, EngineError>>),
-    /// Stop.
-    End,
-}
-
-/// The end of a [`Job`].
-#[derive(Debug)]
-pub(super) struct Done {
-    pub(super) verb: &'static str,
-    pub(super) path: String,
-    pub(super) result: Result<Applied, Failure>,
-    pub(super) observed: Result<Option<Observed>, EngineError>,
-    pub(super) at: Instant,
-    pub(super) reply: Reply<ApplyReport>,
-}
 
 /// How to reach the state task.
 #[derive(Clone, Debug)]

@@ -2,10 +2,9 @@
 //!
 //! They share nothing with the state task but messages.
 
-use super::Options;
-use super::state::{Done, Message};
+use super::messages::{CHANGE, Done, Job, Message, What};
+use super::options::Options;
 use firewall_api::failure::{Exit, Failure};
-use firewall_api::request::ApplyRequest;
 use firewall_engine::engine::{Applied, Engine, Observed, Record, Request};
 use firewall_engine::kernel::debug_log::KernelLog;
 use firewall_engine::policy_file::PolicyFile;
@@ -16,39 +15,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::WeakSender;
-use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 /// Time between two readings.
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// What a change of the policy in force is called, such as one more rule.
-pub(super) const CHANGE: &str = "change";
-
-/// Who waits for a policy to be applied; `None` after a signal.
-pub(super) type Reply<T> = Option<oneshot::Sender<Result<T, Failure>>>;
-
-/// What to apply.
-#[derive(Debug)]
-pub(super) enum What {
-    /// A policy that a client sent.
-    Sent(ApplyRequest),
-    /// The daemon's own file.
-    File {
-        /// Lose the runtime rules in force.
-        discard_runtime: bool,
-    },
-    /// What is in force, once more: rules that expire go by a clock that has been set since.
-    Again(Arc<Observed>),
-}
-
-/// One policy to apply.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) what: What,
-    pub(super) color: bool,
-    pub(super) reply: Reply<firewall_api::report::ApplyReport>,
-}
 
 /// Starts the thread that applies policies. It ends when the sender of jobs is dropped.
 pub(super) fn apply(

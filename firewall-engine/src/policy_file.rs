@@ -1,7 +1,7 @@
 //! Reads a policy's file, or the files of its directory: every way in which that can go wrong has
 //! its own words.
 //!
-//! Used by the command line and by the daemon. Parses nothing. May import [`firewall_api`] only.
+//! Used by the command line and by the daemon. Parses nothing.
 //!
 //! Invariant: never holds more than [`LIMIT`] bytes of a file, however large the file is.
 

@@ -2,7 +2,7 @@
 //! own under policies of every kind, run as they are and folded.
 
 use firewall_common::abi::InterfaceEntry;
-use firewall_engine::kernel::fold::judge;
+use firewall_engine::kernel::judged::judge;
 use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::compile;
 use firewall_tests::frames::{self, Taste};

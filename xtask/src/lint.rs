@@ -1,7 +1,7 @@
 //! `cargo xtask fmt` and `cargo xtask lint`.
 
 use crate::setup::Compiler;
-use crate::{layers, process, workspace::Workspace};
+use crate::{commits, layers, process, workspace::Workspace};
 use anyhow::{Result, bail};
 use std::process::{Command, ExitCode};
 
@@ -43,16 +43,13 @@ pub(crate) fn command(workspace: &Workspace) -> Result<ExitCode> {
              --all)"
         );
     }
-    let offences = layers::check(workspace)?;
-    for offence in &offences {
-        println!("{offence}");
+    let found = layers::check(workspace)?;
+    found.show();
+    if !found.offences.is_empty() {
+        let count = found.offences.len();
+        failures.push(format!("borders and sizes: {count} offences above"));
     }
-    if !offences.is_empty() {
-        failures.push(format!(
-            "borders between crates: {} offences above",
-            offences.len()
-        ));
-    }
+    failures.extend(commits::check(workspace));
     if process::ask(cargo(workspace).args(["deny", "--version"])).is_some() {
         if process::run(cargo(workspace).args(["deny", "check", "bans", "licenses", "sources"]))
             .is_err()

@@ -11,13 +11,13 @@ use std::process::ExitCode;
 
 mod bench;
 mod build;
+mod commits;
 mod demo;
 #[cfg(test)]
 mod docs;
 mod fuzz;
 mod layers;
 mod lint;
-mod long;
 mod process;
 mod run;
 mod setup;
@@ -56,7 +56,9 @@ enum Command {
     Vm(vm::Args),
     /// Format all crates
     Fmt,
-    /// Formatting, clippy, borders between crates, licences and sources of dependencies
+    /// What every crate and module imports, against the order of its floors
+    Layers(layers::Args),
+    /// Formatting, clippy, borders, sizes, subjects of commits, licences and sources of dependencies
     Lint,
 }
 
@@ -83,6 +85,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Fuzz(args) => fuzz::command(&workspace, &args),
         Command::Vm(args) => vm::command(&workspace, &args),
         Command::Fmt => lint::format(&workspace),
+        Command::Layers(args) => layers::command(&workspace, &args),
         Command::Lint => lint::command(&workspace),
     }
 }

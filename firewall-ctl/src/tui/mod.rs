@@ -7,8 +7,8 @@
 //!
 //! [`update`] and [`draw`] are pure: no clock, no file, no terminal; time arrives inside events.
 //! Only [`run`] and its `terminal` module touch the outside world. Reads [`firewall_api::view::Snapshot`]
-//! and nothing else of the project's state; may not import the engine (but
-//! for what `terminal` asks the operating system) or the daemon.
+//! and nothing else of the project's state; may not
+//! import the daemon, nor the engine but for what the module of the terminal asks the operating system.
 
 mod columns;
 mod options;

@@ -1,5 +1,5 @@
 //! History drawn with block characters: one line ([`line`]) for a table cell, several ([`chart`])
-//! for the detail view. Pure functions from numbers to text; imports nothing of the project.
+//! for the detail view. Pure functions from numbers to text; imports only [`firewall_api::view`].
 //!
 //! A cell of the line has seven heights. The lowest stands for zero alone, so that one packet in a
 //! busy minute can still be told from none; the eighth, the full block, is left to charts, because

@@ -1,5 +1,5 @@
 //! Small text helpers that the screen and the plain output share. Pure; imports only
-//! [`firewall_api::view`] and [`firewall_api::format`].
+//! [`firewall_api::view`], [`firewall_api::format`] and `firewall_policy::rule`.
 //!
 //! Invariant: what comes out holds no control character, so no name or error message can move the
 //! cursor or change the terminal.

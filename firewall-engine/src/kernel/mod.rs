@@ -29,6 +29,8 @@ pub mod debug_log;
 pub mod events;
 pub mod flows;
 pub mod fold;
+#[cfg(feature = "bench")]
+pub mod judged;
 pub mod live;
 pub mod program;
 pub mod verify;

@@ -8,12 +8,13 @@
 //! Invariant: success means that every test ran and passed. The last line is
 //! `N passed, N failed`.
 
+mod long;
 mod namespace;
 mod pool;
 pub(crate) mod programs;
 
 use crate::setup::{self, Need};
-use crate::{build, long, process, workspace::Workspace};
+use crate::{build, process, workspace::Workspace};
 use anyhow::{Context, Result, bail};
 use pool::Job;
 use programs::{Program, Test, needs_root, targets};

@@ -14,8 +14,6 @@
 //! stood at.
 
 mod insn;
-#[cfg(feature = "bench")]
-mod judged;
 mod prune;
 #[cfg(test)]
 mod tests;
@@ -24,9 +22,6 @@ mod text;
 use aya_obj::generated::{bpf_func_info, bpf_insn, bpf_line_info};
 use insn::{FRAME, Insn, Kind, REGISTERS, compute, op, taken};
 use text::Text;
-
-#[cfg(feature = "bench")]
-pub use judged::{Judged, judge};
 
 /// Set to 1, makes generations whose programs are as they were compiled.
 pub const VARIABLE: &str = "FIREWALL_NO_FOLD";

@@ -1,9 +1,9 @@
 //! Any program, run by the kernel before and after folding (feature `bench`: for tests).
 
-use super::{Code, fold};
-use crate::kernel::KernelError;
-use crate::kernel::maps::BigMap;
-use crate::kernel::sys::{self, Hook, LogLevel, ProgramText};
+use super::KernelError;
+use super::fold::{Code, fold};
+use super::maps::BigMap;
+use super::sys::{self, Hook, LogLevel, ProgramText};
 use aya_obj::generated::bpf_insn;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 

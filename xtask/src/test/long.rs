@@ -4,8 +4,9 @@
 //! Files named `long_*` are run here only. Invariant: a name of [`RUNS`] stands once, and its file
 //! exists.
 
+use super as test;
+use crate::setup;
 use crate::workspace::Workspace;
-use crate::{setup, test};
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -109,7 +110,7 @@ const RUNS: &[Run] = &[
 ];
 
 /// Runs all, or the one with that name; exit code 1 if one failed.
-pub(crate) fn command(workspace: &Workspace, name: &str) -> Result<ExitCode> {
+pub(super) fn command(workspace: &Workspace, name: &str) -> Result<ExitCode> {
     let chosen: Vec<&Run> = RUNS
         .iter()
         .filter(|run| name.is_empty() || run.name == name)

@@ -1,0 +1,79 @@
+//! What the daemon's tasks and threads tell each other.
+
+use firewall_api::failure::Failure;
+use firewall_api::report::{ApplyReport, PolicyReport};
+use firewall_api::request::ApplyRequest;
+use firewall_api::view::Snapshot;
+use firewall_engine::engine::{Applied, Engine, EngineError, Observed};
+use firewall_engine::probe::Reading;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// What a change of the policy in force is called, such as one more rule.
+pub(super) const CHANGE: &str = "change";
+
+/// Who waits for a policy to be applied; `None` after a signal.
+pub(super) type Reply<T> = Option<oneshot::Sender<Result<T, Failure>>>;
+
+/// What to apply.
+#[derive(Debug)]
+pub(super) enum What {
+    /// A policy that a client sent.
+    Sent(ApplyRequest),
+    /// The daemon's own file.
+    File {
+        /// Lose the runtime rules in force.
+        discard_runtime: bool,
+    },
+    /// What is in force, once more: rules that expire go by a clock that has been set since.
+    Again(Arc<Observed>),
+}
+
+/// One policy to apply.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) what: What,
+    pub(super) color: bool,
+    pub(super) reply: Reply<ApplyReport>,
+}
+
+/// What the state task can be told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Give everything, with so many ports.
+    Snapshot {
+        ports: usize,
+        reply: oneshot::Sender<Snapshot>,
+    },
+    /// Give the policy in force.
+    Policy {
+        reply: oneshot::Sender<Result<PolicyReport, Failure>>,
+    },
+    /// Put a policy in force.
+    Apply(Job),
+    /// A policy was put in force, or was not.
+    Done(Box<Done>),
+    /// Counters were read.
+    Reading(Box<Result<Option<Reading>, EngineError>>),
+    /// Stop.
+    End,
+}
+
+/// The end of a [`Job`].
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) verb: &'static str,
+    pub(super) path: String,
+    pub(super) result: Result<Applied, Failure>,
+    pub(super) observed: Result<Option<Observed>, EngineError>,
+    pub(super) at: Instant,
+    pub(super) reply: Reply<ApplyReport>,
+}
+
+/// What the daemon begins with.
+pub(super) struct Start {
+    pub(super) engine: Engine,
+    pub(super) observed: Option<Arc<Observed>>,
+    pub(super) last_error: Option<String>,
+}
