@@ -192,3 +192,87 @@ fn forged_segments_take_no_settled_connection_away() {
     }
     assert_eq!(router.lost(0..settled), 0);
 }
+
+/// A segment of connection 1, as each side sends it: what has come before is over.
+fn go_on(out: bool, edit: impl FnOnce(&mut Segment)) -> Packet {
+    segment(1, |it| {
+        if !out {
+            (it.sequence, it.acknowledged) = (5_000, 1_000);
+        }
+        edit(it);
+    })
+}
+
+/// Whether a connection is known ten minutes after these segments, each with whether it goes out.
+fn lives_on(segments: &[(bool, Packet)]) -> bool {
+    let router = Router::new(1 << 20);
+    assert!(router.opens(1));
+    for (out, packet) in segments {
+        if *out {
+            router.sends(packet);
+        } else {
+            assert!(router.lets_in(packet), "{packet:?}");
+        }
+    }
+    let later = router.memory.now.get() + (600 << 30);
+    router.memory.now.set(later);
+    router.lets_in(&go_on(false, |_| {}))
+}
+
+/// What ends one side of a connection: its FIN, and that the other side acknowledges it.
+fn end(out: bool) -> [(bool, Packet); 2] {
+    [
+        (out, go_on(out, |it| it.fin = true)),
+        (!out, go_on(!out, |it| it.acknowledged += 1)),
+    ]
+}
+
+#[test]
+fn a_fin_that_the_other_side_has_not_acknowledged_ends_no_half_open_connection() {
+    for done in [true, false] {
+        let open = !done;
+        let half = end(done);
+        assert!(lives_on(&half), "half-closed");
+        // Each with a number that was used before: a keep-alive's; behind data; with data.
+        for (back, data) in [(1, 0), (2, 1), (10, 9)] {
+            let forged = go_on(open, |it| {
+                (it.fin, it.data) = (true, data);
+                it.sequence -= back;
+                it.acknowledged += 1;
+            });
+            let answer = go_on(done, |it| it.sequence += 1);
+            let all = [&half[..], &[(open, forged), (done, answer)]].concat();
+            assert!(lives_on(&all), "{done} {back}");
+        }
+    }
+}
+
+#[test]
+fn a_fin_that_is_acknowledged_ends_its_side() {
+    for first in [true, false] {
+        let [fin, ack] = end(first);
+        let last = go_on(!first, |it| {
+            (it.fin, it.acknowledged) = (true, it.acknowledged + 1)
+        });
+        let over = go_on(first, |it| {
+            (it.sequence, it.acknowledged) = (it.sequence + 1, it.acknowledged + 1);
+        });
+        let (last, over) = ((!first, last), (first, over));
+        assert!(!lives_on(&[fin, ack, last, over]), "one after the other");
+        assert!(!lives_on(&[fin, fin, ack, last, last, over]), "sent again");
+        assert!(!lives_on(&[fin, last, over]), "at once");
+    }
+}
+
+#[test]
+fn a_connection_that_is_known_from_its_fin_on_ends() {
+    let router = Router::new(1 << 20);
+    router.sends(&segment(1, |it| it.fin = true));
+    let come = |edit: fn(&mut Segment)| go_on(false, edit);
+    assert!(router.lets_in(&come(|it| (it.fin, it.acknowledged) = (true, 1_001))));
+    router.sends(&segment(1, |it| {
+        (it.sequence, it.acknowledged) = (1_001, 5_001);
+    }));
+    router.memory.now.set(600 << 30);
+    assert!(!router.lets_in(&come(|it| it.acknowledged = 1_001)));
+}

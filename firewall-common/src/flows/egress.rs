@@ -179,7 +179,8 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u64 {
             return ENDS_FLOW;
         }
     } else {
-        start(machine, &tuple, bits, segment.word());
+        let fin = u64::from(flags & flag::FIN) * state::FIN_OUT;
+        start(machine, &tuple, bits | fin, segment.word());
     }
     DONE
 }

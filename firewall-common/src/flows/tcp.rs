@@ -8,7 +8,7 @@
 //! | any but SYN and RST | the numbers of its side | its end lies within a reach ([`NEAR`] at first) of the last one, and what it acknowledges within that of what the other side has sent |
 //! | the same | the flow is answered, or settled | likewise |
 //! | the same | a RST of its side is taken back, and of the other side, if it goes out | likewise |
-//! | FIN | its side is done, once the other side acknowledges it | likewise, and nothing lies behind it |
+//! | FIN | its side is done, once the other side acknowledges it | likewise, and it has a number that its side has not used before; nothing lies behind it |
 //! | RST | the connection is reset | its number is the one that the other side has acknowledged last, or the end of what its side has sent, and its checksum is right |
 //! | SYN | nothing in a flow that goes on | |
 //!
@@ -213,9 +213,14 @@ fn moves<M: Machine>(machine: &M, segment: &Segment, found: &Found, side: &Side)
     if new != own {
         found.write(machine, side.word, new);
     }
-    // A FIN stands as long as nothing lies behind it.
-    let fin = u64::from(segment.flags & flag::FIN) & equal(segment.end, end);
     let beyond = ahead & (equal(end, own >> 32) ^ 1);
+    // A FIN has a number of its own, behind all that its side has said: at the end of that, where the
+    // other side may have acknowledged a byte, it is one that is sent again, or none. It stands as long
+    // as nothing lies behind it.
+    let is_new = beyond | knows ^ 1;
+    let fin = u64::from(segment.flags & flag::FIN)
+        & equal(segment.end, end)
+        & (is_new | is_set(bits, side.fin));
     let other_done = is_set(bits, side.other_fin) & equal(acknowledged, other >> 32);
     let after = is_set(bits, side.after);
     // What is on the way: more than half of the reach, and not behind what is acknowledged.

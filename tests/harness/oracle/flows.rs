@@ -223,8 +223,10 @@ impl Flow {
         }
         me.numbers = Some(said);
         me.reset = false;
-        let is_last = segment.fin && said.end == end;
-        if before.is_none_or(|before| before.end != said.end) && !is_last {
+        let goes_on = before.is_none_or(|before| before.end != said.end);
+        // A FIN takes a number that was not there, unless it is sent again.
+        let is_last = segment.fin && said.end == end && (goes_on || me.fin);
+        if goes_on && !is_last {
             (me.fin, me.done) = (false, false);
         }
         me.fin |= is_last;
@@ -339,6 +341,7 @@ impl Flows {
         } else if starts {
             let flow = self.start(packet, Kind::Tcp);
             flow.syn = segment.syn;
+            flow.own.fin = segment.fin && !segment.syn;
             flow.own.numbers = Some(Numbers {
                 end: behind(segment),
                 acknowledged: segment.ack.then_some(segment.acknowledged),
