@@ -81,6 +81,13 @@ pub trait Frame: Copy {
         false
     }
 
+    /// Whether a socket has sent a frame that goes out. (None has sent what is forwarded, nor the answer
+    /// to a SYN that a listening socket remembers by a cookie.)
+    #[inline(always)]
+    fn has_sender(&self) -> bool {
+        false
+    }
+
     /// Whether it goes out by the interface that it has come in on.
     #[inline(always)]
     fn is_hairpin(&self) -> bool {

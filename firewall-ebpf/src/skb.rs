@@ -128,6 +128,12 @@ impl Frame for SkbFrame {
 /// The parser as a global function, proved once.
 #[unsafe(no_mangle)]
 #[inline(never)]
+    #[inline(always)]
+    fn has_sender(&self) -> bool {
+        // SAFETY: as above. Only whether there is one is looked at.
+        unsafe { !(*self.ctx).__bindgen_anon_2.sk.is_null() }
+    }
+
 pub(crate) extern "C" fn fw_parse_out(ctx: *mut __sk_buff, packet: *mut Packet) -> u64 {
     let frame = SkbFrame::new(ctx);
     // SAFETY: the verifier lets only writable memory of this type through, or null.

@@ -139,7 +139,9 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u64 {
     let tuple = outgoing(&packet.key);
     let flags = packet.key.field(Field::TcpFlags);
     // What is forwarded has no socket here. What a listening socket sends is the answer to a SYN
-    // that it remembers by a cookie alone: a flood of those fills no table.
+    // that it remembers by a cookie alone, and belongs to no socket: a flood of those fills no table.
+    // A SYN of a socket that is not found is of another namespace: of a container whose interface
+    // (macvlan, ipvlan, macvtap) lies over this one, while this host listens on the same port.
     if !frame.is_forwarded() {
         let socket = frame.socket(machine, &tuple);
         if socket::is_connection(socket) {
@@ -148,7 +150,7 @@ fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u64 {
             }
             return DONE;
         }
-        if socket == socket::LISTENS && flags & flag::SYN != 0 {
+        if socket == socket::LISTENS && flags & flag::SYN != 0 && !frame.has_sender() {
             return DONE;
         }
     }
