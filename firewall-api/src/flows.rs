@@ -68,8 +68,8 @@ impl FlowsRequest {
     pub fn query(&self) -> String {
         let pairs = [
             self.proto.map(|proto| format!("proto={}", proto.name())),
-            self.from.map(|net| format!("from={net}")),
-            self.to.map(|net| format!("to={net}")),
+            self.from.as_ref().map(|net| format!("from={net}")),
+            self.to.as_ref().map(|net| format!("to={net}")),
             self.port.map(|port| format!("port={port}")),
             Some(format!("sort={}", self.sort.name())),
             self.limit.map(|limit| format!("limit={limit}")),

@@ -1,49 +1,41 @@
-//! Networks as text: `203.0.113.0/24`, `2001:db8::1`.
+//! Networks as text, written as in a policy: `203.0.113.0/24`, `2001:db8::1`.
 
 use core::net::IpAddr;
+use firewall_common::live::Prefix;
+use firewall_policy::entry::parse;
+use firewall_policy::prefixes::{prefix_v4, prefix_v6};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A network, or one address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// A network, one address, or a range of them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Network {
-    address: IpAddr,
-    prefix: u32,
+    /// As it was written.
+    text: String,
+    prefixes: Vec<Prefix>,
 }
 
 impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let wrong = || "write an address or a network: 203.0.113.0/24, 2001:db8::/32".to_owned();
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            Some(text) => text.parse().map_err(|_| wrong())?,
-            None => longest,
-        };
-        if prefix > longest {
-            return Err(format!("a prefix has at most {longest} bits here"));
-        }
-        Ok(Self { address, prefix })
+        let prefixes = parse(text).map_err(|(message, help)| format!("{message}; {help}"))?;
+        let text = text.to_owned();
+        Ok(Self { text, prefixes })
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
+        f.write_str(&self.text)
     }
 }
 
 impl From<Network> for String {
     fn from(network: Network) -> Self {
-        network.to_string()
+        network.text
     }
 }
 
@@ -59,17 +51,15 @@ impl Network {
     /// Whether it has this address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(net), IpAddr::V4(address)) => {
-                let differs = net.to_bits() ^ address.to_bits();
-                differs.leading_zeros() >= self.prefix
-            }
-            (IpAddr::V6(net), IpAddr::V6(address)) => {
-                let differs = net.to_bits() ^ address.to_bits();
-                differs.leading_zeros() >= self.prefix
-            }
-            _ => false,
-        }
+        let address = match address {
+            IpAddr::V4(address) => prefix_v4(address.into(), 32),
+            IpAddr::V6(address) => prefix_v6(address.into(), 128),
+        };
+        let holds = |prefix: &Prefix| {
+            prefix.is_v6 == address.is_v6
+                && Prefix::of(address.hi, address.lo, prefix.length, address.is_v6) == *prefix
+        };
+        self.prefixes.iter().any(holds)
     }
 }
 
@@ -88,8 +78,23 @@ mod tests {
         assert!(!contains("0.0.0.0/0", "2001:db8::1"));
         assert!(contains("2001:db8::/32", "2001:db8:ffff::1"));
         assert!(!contains("2001:db8::1", "2001:db8::2"));
+        assert!(contains("192.0.2.7-192.0.2.9", "192.0.2.8"));
+        assert!(!contains("192.0.2.7-192.0.2.9", "192.0.2.10"));
         for wrong in ["", "1.2.3", "1.2.3.4/33", "2001:db8::/129", "::/x"] {
             assert!(net(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn host_bits_have_two_readings() {
+        for (text, readings) in [
+            ("10.20.0.9/16", ["10.20.0.0/16", "10.20.0.9"]),
+            ("2001:db8::9/32", ["2001:db8::/32", "2001:db8::9"]),
+        ] {
+            let said = text.parse::<Network>().unwrap_err();
+            for reading in readings {
+                assert!(said.contains(reading), "{said}");
+            }
         }
     }
 }

@@ -134,8 +134,8 @@ pub(super) fn help() -> String {
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let request = FlowsRequest {
         proto: args.proto.map(Into::into),
-        from: args.from,
-        to: args.to,
+        from: args.from.clone(),
+        to: args.to.clone(),
         port: args.port,
         sort: args.sort.into(),
         limit: match (args.what, args.limit) {

@@ -203,8 +203,8 @@ fn fits(args: &Args, view: &View) -> bool {
         view.interface.as_deref().unwrap_or_default(),
     ) && is(&args.rule, &view.rule)
         && args.verdict.is_none_or(|word| word.name() == view.verdict)
-        && args.from.is_none_or(|net| net.contains(view.from))
-        && args.to.is_none_or(|net| net.contains(view.to))
+        && args.from.as_ref().is_none_or(|net| net.contains(view.from))
+        && args.to.as_ref().is_none_or(|net| net.contains(view.to))
         && args.port.is_none_or(has_port)
 }
 

@@ -10,6 +10,7 @@ use firewall_api::flows::{
 };
 use firewall_api::report::{FlowsUse, HalfUse, StatusReport};
 use firewall_api::view::SCHEMA;
+use firewall_common::parse::proto;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -98,7 +99,10 @@ impl Row {
 /// Table and sockets as one list. What the kernel knows of a TCP connection of its own is exact; of
 /// all else the table knows more.
 fn join(flows: Vec<Flow>, sockets: &[Socket]) -> Vec<Row> {
-    let mut rows: Vec<Row> = flows.into_iter().map(Row::of_flow).collect();
+    merge(flows.into_iter().map(Row::of_flow).collect(), sockets)
+}
+
+fn merge(mut rows: Vec<Row>, sockets: &[Socket]) -> Vec<Row> {
     let places: HashMap<Ends, usize> = rows.iter().map(|row| row.ends).zip(0..).collect();
     for socket in sockets {
         let new = Row::of_socket(socket);
@@ -108,8 +112,12 @@ fn join(flows: Vec<Flow>, sockets: &[Socket]) -> Vec<Row> {
         };
         let row = &mut rows[place];
         row.is_socket = true;
+        // A connection that waits for its end (TIME-WAIT) has a state, and no counts any more.
+        if u32::from(socket.proto) == proto::TCP {
+            row.state = new.state;
+        }
         if new.carried.is_some() {
-            (row.state, row.idle, row.carried) = (new.state, new.idle, new.carried);
+            (row.idle, row.carried) = (new.idle, new.carried);
         }
     }
     rows
@@ -161,8 +169,14 @@ fn fits(request: &FlowsRequest, ends: &Ends) -> bool {
     request
         .proto
         .is_none_or(|proto| proto.name() == proto_name(ends.proto))
-        && request.from.is_none_or(|net| net.contains(ends.remote.0))
-        && request.to.is_none_or(|net| net.contains(ends.local.0))
+        && request
+            .from
+            .as_ref()
+            .is_none_or(|net| net.contains(ends.remote.0))
+        && request
+            .to
+            .as_ref()
+            .is_none_or(|net| net.contains(ends.local.0))
         && request.port.is_none_or(has_port)
 }
 
@@ -333,6 +347,29 @@ mod tests {
             }),
             1
         );
+    }
+
+    #[test]
+    fn what_a_socket_says_of_its_end_holds() {
+        for (state, name) in [
+            (SocketState::Closing, "closing"),
+            (SocketState::Opening, "waiting"),
+            (SocketState::Open, "established"),
+        ] {
+            // TIME-WAIT has no counts any more.
+            let mut socket = socket("2001:db8::9", None);
+            socket.state = state;
+            let rows = merge(vec![row(6, "2001:db8::9", 443, 7_000)], &[socket]);
+            assert_eq!((rows.len(), rows[0].from()), (1, "both"));
+            assert_eq!(rows[0].state.name(), name);
+            assert_eq!(rows[0].idle, Some(Duration::from_secs(7)));
+        }
+        // The table knows more of a connected UDP socket.
+        let mut socket = socket("2001:db8::9", None);
+        (socket.proto, socket.state) = (17, SocketState::Open);
+        let mut known = row(17, "2001:db8::9", 443, 7_000);
+        known.state = FlowState::Waiting;
+        assert_eq!(merge(vec![known], &[socket])[0].state.name(), "waiting");
     }
 
     #[test]

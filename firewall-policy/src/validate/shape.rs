@@ -373,15 +373,24 @@ pub(super) fn items<'n, 'a>(
 ) -> Option<&'n [Node<'a>]> {
     let items = node.items();
     if items.is_empty() {
+        let help = match key {
+            // Without it nobody is exempt.
+            "exempt" => {
+                "name at least one address, prefix or set, or leave `exempt` out: then every \
+                         ban holds"
+                    .to_owned()
+            }
+            // An interface has to have it.
+            "match" => "name at least one interface: `eth0`, `eth*`, `default-route`".to_owned(),
+            _ => format!("name at least one value, or leave `{key}` out to match everything"),
+        };
         cx.sink
             .error(
                 &codes::EMPTY_LIST,
                 node.span,
                 format!("`{key}` is an empty list"),
             )
-            .help(format!(
-                "name at least one value, or leave `{key}` out to match everything"
-            ));
+            .help(help);
         return None;
     }
     Some(items)
