@@ -107,7 +107,8 @@ pub fn ban<M: Machine>(machine: &M, key: &PacketKey, rule: u64) {
 }
 
 /// Whether the source of a packet over a limit may be banned: it has proven that the packet is its
-/// own, and it is none that this host needs, or that the policy exempts.
+/// own, and it is no neighbour by its link-local address, and none that the policy exempts. Whether the
+/// ban would hold an address that this host needs, [`live::ban`] sees.
 #[inline(always)]
 pub fn may_ban<M: Machine>(machine: &M, key: &PacketKey) -> bool {
     let proven = match key.field(Field::Proto) {
@@ -117,7 +118,13 @@ pub fn may_ban<M: Machine>(machine: &M, key: &PacketKey) -> bool {
         // An ICMP error comes from any router, and says what it quotes.
         _ => false,
     };
-    proven && machine.protection_of(key) == 0
+    proven && !is_link_local(key) && machine.protection_of(key) & 1 << live::EXEMPT == 0
+}
+
+/// Whether the source lies in `fe80::/10`.
+#[inline(always)]
+const fn is_link_local(key: &PacketKey) -> bool {
+    key.is_v6 != 0 && key.src_hi >> 54 == 0xfe80 >> 6
 }
 
 /// First half of [`judge`]: the packet's bucket, or [`EXEMPT`], [`EXPIRED`] or [`NOWHERE`].

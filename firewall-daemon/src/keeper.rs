@@ -1,5 +1,5 @@
-//! The thread that looks after bans and live sets: keeps `@self` up to date, removes what has ended,
-//! and keeps a copy on disk for the next start of the machine.
+//! The thread that looks after bans and live sets: keeps `@self` and what no rule bans up to date,
+//! removes what has ended, and keeps a copy on disk for the next start of the machine.
 //!
 //! The table in the kernel is what counts. It outlives the daemon, so the copy is read only when
 //! nothing was in force before. It is written whole beside the former one and takes its place in one
@@ -25,6 +25,9 @@ use tracing::{info, warn};
 
 /// How often the host's addresses are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often routes and resolvers are looked at: a router can have a million routes.
+const SPARE: Duration = Duration::from_secs(60);
 
 /// How often the copy is written, if something has changed.
 const SAVE: Duration = Duration::from_secs(5);
@@ -181,11 +184,16 @@ impl Keeper {
     }
 
     fn run(mut self, ended: &Receiver<()>) {
-        let (mut save, mut sweep) = (Instant::now() + SAVE, Instant::now() + SWEEP);
+        let start = Instant::now();
+        let (mut save, mut sweep, mut spare) = (start + SAVE, start + SWEEP, start + SPARE);
         loop {
             let ends = !matches!(ended.recv_timeout(INTERVAL), Err(RecvTimeoutError::Timeout));
             let now = Instant::now();
             let mut result = if ends { Ok(()) } else { self.refresh() };
+            if !ends && now >= spare {
+                result = result.and_then(|()| self.spare());
+                spare = now + SPARE;
+            }
             if ends || now >= save {
                 result = result.and_then(|()| self.save());
                 save = now + SAVE;
@@ -237,6 +245,18 @@ impl Keeper {
         let live = self.engine.live().map_err(|error| error.to_string())?;
         if live.refresh_self().map_err(|error| error.to_string())? {
             info!("addresses of this host changed: @self updated");
+        }
+        Ok(())
+    }
+
+    /// A gateway or a resolver that is new is not banned by rules, and one that is gone may be.
+    fn spare(&mut self) -> Result<(), String> {
+        let current = self.view().map(LiveView::is_spared_current);
+        if current.transpose().map_err(|error| error.to_string())? == Some(false) {
+            let live = self.engine.live().map_err(|error| error.to_string())?;
+            if live.refresh_spared().map_err(|error| error.to_string())? {
+                info!("addresses, gateways or resolvers have changed: no rule bans them");
+            }
         }
         Ok(())
     }

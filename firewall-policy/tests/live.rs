@@ -261,6 +261,52 @@ fn protected_sets_have_lengths_of_their_own() {
     assert_eq!(live::protection_of(&machine, &key), 0);
 }
 
+/// A rule bans no prefix that holds an address which the host needs, and any other one: also such a
+/// prefix that lies beside the address, in what another rule's longer or shorter ban would hold.
+#[test]
+fn what_is_spared_is_exactly_the_prefixes_that_hold_an_address_of_the_host() {
+    let tables = tables(1 << 10);
+    let (memory, counted) = (Memory::default(), RefCell::new(Vec::new()));
+    let machine = HostMachine::with_memory(&tables, &counted, &memory);
+    let (own, near, far) = (0xc000_0250, 0xc000_0207, 0xc000_0307);
+    let own_v6 = (0x2001_0db8 << 32, 0x80);
+    let spare = |hi: u64, lo: u64, lengths: [u64; 2], is_v6: u64| {
+        for length in lengths {
+            let prefix = Prefix::of(hi, lo, length, is_v6);
+            let meta = Meta::with_end(prefix.meta(live::SPARED.into()), Meta::FOREVER);
+            assert_eq!(live::put(&machine, &prefix, meta), Added::New);
+        }
+    };
+    spare(own << 32, 0, [24, 32], 0);
+    spare(own_v6.0, own_v6.1, [56, 128], 1);
+    let v4 = |lo: u64| {
+        let mut key = PacketKey::empty(Family::V4);
+        key.src_lo = lo;
+        key
+    };
+    let v6 = |(hi, lo): (u64, u64)| {
+        let mut key = PacketKey::empty(Family::V6);
+        (key.src_hi, key.src_lo) = (hi, lo);
+        key
+    };
+    let near_v6 = (own_v6.0 | 1, 7);
+    for (key, length, is_banned) in [
+        (v4(own), 32, false),
+        (v4(own), 24, false),
+        (v4(near), 24, false),
+        (v4(near), 32, true),
+        (v4(far), 24, true),
+        (v6(own_v6), 128, false),
+        (v6(near_v6), 56, false),
+        (v6(near_v6), 128, true),
+    ] {
+        live::ban(&machine, &key, length, 1_000);
+        let banned = live::sets_of(&machine, &key, false) & 1 << live::BANNED != 0;
+        assert_eq!(banned, is_banned, "{:x} {length}", key.src());
+    }
+    assert_eq!(machine.read(Region::Live, head::LOCK), 0);
+}
+
 #[test]
 fn a_proof_counts_for_its_source_and_for_an_hour() {
     let mut tables = tables(1 << 10);

@@ -1,7 +1,7 @@
 //! Adding and removing prefixes. The caller holds the table's lock, or has the table alone.
 
 use super::{
-    BANNED, BANS, ENTRY, IDS, Meta, Place, Prefix, WAYS, address, colour, entry, head,
+    BANNED, BANS, ENTRY, IDS, Meta, Place, Prefix, SPARED, WAYS, address, colour, entry, head,
     is_protected, meta_at, now, owner, slots, tags,
 };
 use crate::key::PacketKey;
@@ -27,6 +27,17 @@ const NONE: u64 = u64::MAX;
 pub fn put<M: Machine>(machine: &M, prefix: &Prefix, meta: u64) -> Added {
     let place = prefix.place(machine);
     let found = find(machine, prefix, meta, &place);
+    put_at(machine, prefix, meta, (&place, &found))
+}
+
+/// As [`put`], where it was found to go.
+#[inline(always)]
+fn put_at<M: Machine>(
+    machine: &M,
+    prefix: &Prefix,
+    meta: u64,
+    (place, found): (&Place, &Found),
+) -> Added {
     if found.same != NONE {
         machine.write(Region::Live, meta_at(found.same), meta);
         change(machine);
@@ -131,7 +142,10 @@ pub fn recount<M: Machine>(machine: &M) {
     change(machine);
 }
 
-/// Bans the packet's source for `ticks`, if the lock is free; if it is not, the next packet will.
+/// Bans the packet's source for `ticks`, if the lock is free; if it is not, the next packet will. Not
+/// if exactly this prefix stands among the spared: each address that this host needs does so once for
+/// every length that rules ban by, so the prefix holds one of them. (A longer prefix beside it is
+/// banned.)
 #[inline(always)]
 pub fn ban<M: Machine>(machine: &M, key: &PacketKey, length: u64, ticks: u64) {
     if !machine.try_lock(Region::Live, head::LOCK) {
@@ -151,7 +165,11 @@ pub fn ban<M: Machine>(machine: &M, key: &PacketKey, length: u64, ticks: u64) {
     let meta = prefix.meta(owner) | Meta::BY_RULE;
     let meta = Meta::with_end(meta, now(machine) + ticks);
     let banned = machine.read(Region::Live, head::OWNERS + owner * 8);
-    if banned >= BANS || put(machine, &prefix, meta) == Added::NoRoom {
+    let place = prefix.place(machine);
+    let found = find(machine, &prefix, meta, &place);
+    if !found.is_spared
+        && (banned >= BANS || put_at(machine, &prefix, meta, (&place, &found)) == Added::NoRoom)
+    {
         let refused = machine.read(Region::Live, head::REFUSED);
         machine.write(Region::Live, head::REFUSED, refused + 1);
     }
@@ -254,6 +272,8 @@ struct Found {
     second: u64,
     free_first: u64,
     free_second: u64,
+    /// It stands among the spared, too. (Not known where its own entry was found before.)
+    is_spared: bool,
 }
 
 #[inline(always)]
@@ -270,9 +290,11 @@ fn find<M: Machine>(machine: &M, prefix: &Prefix, meta: u64, place: &Place) -> F
         same: zero,
         free: [zero; 2],
         frees: [zero; 2],
+        spared: zero,
     };
     machine.repeat(2 * WAYS as u32, &mut search);
     Found {
+        is_spared: search.spared != 0,
         same: search.same.wrapping_sub(1),
         first: search.free[0].wrapping_sub(1),
         second: search.free[1].wrapping_sub(1),
@@ -293,6 +315,16 @@ struct Search<'a, M> {
     same: u64,
     free: [u64; 2],
     frees: [u64; 2],
+    spared: u64,
+}
+
+impl<M> Search<'_, M> {
+    /// Whether an entry is of the same length and family as the prefix.
+    #[inline(always)]
+    const fn has_length(&self, meta: u64) -> bool {
+        Meta::length(meta) == Meta::length(self.identity)
+            && Meta::is_v6(meta) == Meta::is_v6(self.identity)
+    }
 }
 
 impl<M: Machine> Step for Search<'_, M> {
@@ -303,6 +335,7 @@ impl<M: Machine> Step for Search<'_, M> {
         for number in [
             &mut self.round,
             &mut self.same,
+            &mut self.spared,
             free_first,
             free_second,
             first,
@@ -329,12 +362,16 @@ impl<M: Machine> Step for Search<'_, M> {
             *free = self.machine.forget(slot + 1);
             *frees = self.machine.forget(*frees + 1);
         }
-        if meta & Meta::IDENTITY == self.identity
+        let is_own = meta & Meta::IDENTITY == self.identity;
+        if (is_own || Meta::id(meta) == u64::from(SPARED) && self.has_length(meta))
             && self.machine.read(Region::Live, entry(slot)) == self.prefix.hi
             && self.machine.read(Region::Live, entry(slot) + 8) == self.prefix.lo
         {
-            self.same = slot + 1;
-            return false;
+            if is_own {
+                self.same = slot + 1;
+                return false;
+            }
+            self.spared = 1;
         }
         true
     }

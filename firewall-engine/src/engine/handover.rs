@@ -150,7 +150,8 @@ impl<'a> Handover<'a> {
     /// by what is new, because the former policy is in force yet.
     fn protect(&self, writer: &Writer<'_>, is_in_force: bool) -> Result<(), KernelError> {
         let exempt = prefixes(&self.policy.exempt).collect();
-        for (id, wanted) in [(EXEMPT, exempt), (SPARED, spared::prefixes(self.policy)?)] {
+        let spared = spared::prefixes(&spared::lengths(self.policy))?;
+        for (id, wanted) in [(EXEMPT, exempt), (SPARED, spared)] {
             match is_in_force {
                 true => sync(&self.table, writer, id, &wanted)?,
                 false => add_missing(&self.table, writer, id, &wanted)?,

@@ -5,12 +5,13 @@
 use super::Engine;
 use super::guard::{self, Guard, Session};
 use super::handover::{own_prefixes, sync};
+use super::spared;
 use super::types::{EngineError, LiveRecord};
 use crate::kernel::KernelError;
 use crate::kernel::host::{self, Lock};
 use crate::kernel::live::{Entry, LiveTable, Origin, Writer, no_room};
 use crate::kernel::maps::BigMap;
-use firewall_common::live::{Added, BANNED, BANS, EXEMPT, Prefix, is_protected};
+use firewall_common::live::{Added, BANNED, BANS, EXEMPT, Prefix, SPARED, is_protected};
 use firewall_common::region::Region;
 use firewall_policy::rule::SELF;
 use std::collections::HashSet;
@@ -31,6 +32,8 @@ pub struct Live {
 pub struct LiveView {
     table: LiveTable,
     sets: Vec<LiveRecord>,
+    /// Prefix lengths that rules ban by.
+    ban_lengths: Vec<spared::Lengths>,
 }
 
 impl Engine {
@@ -76,6 +79,7 @@ impl Engine {
         Ok(LiveView {
             table: open(&map)?,
             sets: record.live,
+            ban_lengths: record.ban_lengths,
         })
     }
 }
@@ -183,6 +187,22 @@ impl LiveView {
         let wanted = own_prefixes()?;
         let fits = |prefix: &Prefix| self.table.sets_of(prefix) >> set.id & 1 != 0;
         Ok(self.table.count(set.id) == wanted.len() as u64 && wanted.iter().all(fits))
+    }
+
+    /// Whether the rules of what is in force spare the addresses that this host needs now: its own, its
+    /// gateways, its resolvers.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_spared_current(&self) -> Result<bool, EngineError> {
+        let wanted = spared::prefixes(&self.ban_lengths)?;
+        if wanted.is_empty() {
+            return Ok(true);
+        }
+        let present = self.table.list().into_iter();
+        let present = present.filter(|entry| entry.id == SPARED);
+        let present: HashSet<Prefix> = present.map(|entry| entry.prefix).collect();
+        Ok(present == wanted)
     }
 }
 
@@ -314,6 +334,18 @@ impl Live {
         let table = &self.view.table;
         let before = table.changes();
         table.change(|writer| sync(table, writer, set.id, &wanted))??;
+        Ok(table.changes() != before)
+    }
+
+    /// Brings the addresses that rules do not ban up to date. Whether that changed something.
+    ///
+    /// # Errors
+    /// What the system says; a table without room.
+    pub fn refresh_spared(&self) -> Result<bool, EngineError> {
+        let wanted = spared::prefixes(&self.view.ban_lengths)?;
+        let table = &self.view.table;
+        let before = table.changes();
+        table.change(|writer| sync(table, writer, SPARED, &wanted))??;
         Ok(table.changes() != before)
     }
 }

@@ -1,54 +1,53 @@
-//! The addresses that this host needs, and that no rule bans: its own, its gateways, its resolvers,
-//! and those of its links. Read when a policy is put in force.
+//! The addresses that this host needs, and that no rule bans: its own, its gateways, its resolvers.
+//! Read when a policy is put in force, and by the daemon again and again. (Neighbours by their
+//! link-local addresses no rule bans, either: the program sees to that.)
 //!
 //! A rule bans a whole prefix where its limit is by one. So that no such prefix holds an address from
-//! here, each address stands in the set with every length that the policy bans by.
+//! here, each address stands in the set with every length that the policy bans by; the program looks
+//! for exactly the prefix that it is about to ban.
 
 use super::guard::prefix_of;
 use crate::kernel::{KernelError, host};
 use firewall_common::live::Prefix;
-use firewall_policy::limit::{Lengths, Per};
-use firewall_policy::prefixes::prefix_v6;
+use firewall_policy::limit::Per;
 use firewall_policy::rule::Policy;
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
-/// `fe80::/10`: neighbours, routers among them.
-const LINK_LOCAL: (u128, u32) = (0xfe80 << 112, 10);
+/// Prefix lengths that a rule bans by: of IPv4, and of IPv6.
+pub(super) type Lengths = (u32, u32);
 
-/// What the rules of a policy must not ban; nothing if they ban nobody.
-pub(super) fn prefixes(policy: &Policy) -> Result<HashSet<Prefix>, KernelError> {
-    let lengths: Vec<Lengths> = policy
-        .bans()
-        .filter_map(|limit| match limit.per {
-            Per::Source(lengths) => Some(lengths),
-            _ => None,
-        })
-        .collect();
+/// The lengths that the rules of a policy ban by; none if they ban nobody.
+pub(super) fn lengths(policy: &Policy) -> Vec<Lengths> {
+    let by_source = policy.bans().filter_map(|limit| match limit.per {
+        Per::Source(lengths) => Some((lengths.v4, lengths.v6)),
+        _ => None,
+    });
+    let lengths: BTreeSet<Lengths> = by_source.collect();
+    lengths.into_iter().collect()
+}
+
+/// What rules that ban by these lengths must not ban.
+pub(super) fn prefixes(lengths: &[Lengths]) -> Result<HashSet<Prefix>, KernelError> {
     if lengths.is_empty() {
         return Ok(HashSet::new());
     }
     let mut addresses: BTreeSet<IpAddr> = host::own_addresses()?.into_iter().collect();
     addresses.extend(host::gateways()?);
     addresses.extend(host::resolvers());
-    Ok(widened(&addresses, &lengths))
+    Ok(widened(&addresses, lengths))
 }
 
 /// The addresses, with all lengths.
 fn widened(addresses: &BTreeSet<IpAddr>, lengths: &[Lengths]) -> HashSet<Prefix> {
     let wide = addresses.iter().flat_map(|&address| {
         let address = prefix_of(address);
-        lengths.iter().map(move |lengths| {
-            let length = if address.is_v6 == 0 {
-                lengths.v4
-            } else {
-                lengths.v6
-            };
+        lengths.iter().map(move |&(v4, v6)| {
+            let length = if address.is_v6 == 0 { v4 } else { v6 };
             Prefix::of(address.hi, address.lo, length.into(), address.is_v6)
         })
     });
-    let (first, length) = LINK_LOCAL;
-    wide.chain([prefix_v6(first, length)]).collect()
+    wide.collect()
 }
 
 #[cfg(test)]
@@ -63,7 +62,7 @@ mod tests {
             .iter()
             .map(|it| it.parse().expect("an address"))
             .collect();
-        let lengths = [Lengths { v4: 24, v6: 56 }, Lengths { v4: 32, v6: 128 }];
+        let lengths = [(24, 56), (32, 128)];
         let mut found: Vec<String> = widened(&addresses, &lengths).iter().map(text).collect();
         found.sort();
         assert_eq!(
@@ -74,8 +73,7 @@ mod tests {
                 "198.51.100.0/24",
                 "198.51.100.1",
                 "2001:db8::/56",
-                "2001:db8::80",
-                "fe80::/10"
+                "2001:db8::80"
             ]
         );
     }

@@ -3,6 +3,7 @@
 use super::counters::Counters;
 use super::desired::Desired;
 use crate::engine::handover;
+use crate::engine::spared;
 use crate::engine::stations;
 use crate::engine::types::{EngineError, InterfaceRecord, Record, RuleRecord};
 use crate::kernel::host;
@@ -73,6 +74,7 @@ pub(super) fn draft_record(
         live: handover::assign(&source.policy, desired.known()),
         stations: stations::of(&source.policy, &interfaces)?,
         interfaces,
+        ban_lengths: spared::lengths(&source.policy),
     })
 }
 

@@ -3,7 +3,7 @@
 //! Attributes: `linux/rtnetlink.h`. A route has its gateway beside it or, with several next hops, one
 //! in each of those.
 
-use super::{HEADER, attributes, list};
+use super::{HEADER, ROUTE, Told, attributes, dump};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -23,9 +23,10 @@ const NEXT_HOP: usize = 8;
 /// The gateways.
 pub(crate) fn gateways() -> io::Result<BTreeSet<IpAddr>> {
     let mut found = BTreeSet::new();
-    for message in list(RTM_GETROUTE, &[0; RTMSG])? {
-        read(&message, &mut found);
-    }
+    dump(ROUTE, RTM_GETROUTE, &[0; RTMSG], |told| match told {
+        Told::Message(message) => read(message, &mut found),
+        Told::Again => found.clear(),
+    })?;
     Ok(found)
 }
 
