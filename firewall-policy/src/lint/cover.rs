@@ -191,7 +191,16 @@ impl<'a, T: Carried + Hash + Into<u128>> Boxes<'a, T> {
         by
     }
 
-    fn box_of(&self, index: usize) -> Option<&Space<T>> {
+    /// Whether there are packets of this state that the rule would match if it named that.
+    pub(super) fn is_met(&self, rule: usize, state: u32) -> bool {
+        self.box_of(rule).is_some_and(|space| {
+            let space = space.clone().with(Field::State, RangeSet::of(state, state));
+            let found = self.search(self.within_doors(&space), &[], &mut BTreeSet::new());
+            matches!(found, Search::Free(_))
+        })
+    }
+
+    pub(super) fn box_of(&self, index: usize) -> Option<&Space<T>> {
         self.rules[index].as_ref()
     }
 

@@ -5,6 +5,7 @@
 //! packet; what could not be decided is said, never left out.
 
 mod cover;
+mod states;
 mod tunnels;
 
 pub use cover::Standing;
@@ -62,8 +63,16 @@ pub fn lint_within(name: &str, text: &str, policy: &Policy, tables: &Tables, bud
         sink: &mut sink,
         policy,
     };
-    for (rule, standing) in policy.rules.iter().zip(&standings) {
-        report.rule(rule, standing);
+    for (number, (rule, standing)) in policy.rules.iter().zip(&standings).enumerate() {
+        match standing {
+            Standing::Never if states::means_invalid(policy, number, &v4, &v6) => {
+                report.is_invalid(rule);
+            }
+            Standing::Reached(_) if states::stops(policy, number, &v4, &v6) => {
+                report.halts(rule);
+            }
+            _ => report.rule(rule, standing),
+        }
     }
     match (v4.can_pass(&ssh()), v6.can_pass(&ssh())) {
         (Search::Free(_), _) | (_, Search::Free(_)) => {}
@@ -129,6 +138,40 @@ impl Report<'_, '_> {
                 self.covered(rule, span, does, &others);
             }
         }
+    }
+
+    /// A rule for `state: new` that matches only what is `invalid`.
+    fn is_invalid(&mut self, rule: &Rule) {
+        let span = self.lines.span(&rule.place);
+        let name = &rule.name;
+        self.sink
+            .warning(
+                &codes::LINT_NEVER,
+                span,
+                format!("the rule `{name}` never matches: what it names is never `new`"),
+            )
+            .help(
+                "TCP without SYN, ICMP errors and echo replies that belong to nothing are `invalid`: \
+                 write `state: invalid`",
+            );
+    }
+
+    fn halts(&mut self, rule: &Rule) {
+        let span = self.lines.span(&rule.place);
+        let name = &rule.name;
+        self.sink
+            .warning(
+                &codes::LINT_HALTS,
+                span,
+                format!(
+                    "the rule `{name}` passes what opens TCP connections, and nothing passes what \
+                     goes on with them"
+                ),
+            )
+            .help(
+                "that is `established` and not `new`: add `- {name: replies, state: established, \
+                 action: pass}`, or write `state: [new, established]`",
+            );
     }
 
     fn covered(&mut self, rule: &Rule, span: Span, does: &str, others: &[&Rule]) {

@@ -220,3 +220,70 @@ fn ten_thousand_rules_take_two_seconds() {
         }
     }
 }
+
+/// What lint finds in these rules, under a default of drop: codes, each with its advice.
+fn found(rules: &[&str]) -> Vec<(&'static str, String)> {
+    let rules: String = rules.iter().map(|rule| format!("- {{{rule}}}\n")).collect();
+    let (_, lint) = linted(&format!(
+        "version: 1\ninterfaces: [{{match: a, zone: wan}}, {{match: b, zone: lan}}]\n\
+         default: {{in: drop}}\nrules:\n{rules}"
+    ))
+    .expect("a policy");
+    let findings = lint.findings.list.into_iter();
+    let findings = findings.map(|it| (it.code, it.help.unwrap_or_default()));
+    findings.filter(|(code, _)| *code != "FW0216").collect()
+}
+
+const OPENS: &str = "name: ssh, proto: tcp, port: 22, state: new, action: pass";
+
+#[test]
+fn a_rule_for_new_packets_whose_connections_cannot_go_on_is_named() {
+    let lost = |rules: &[&str]| found(rules).iter().any(|(code, _)| *code == "FW0218");
+    for others in [
+        "name: a, state: established, proto: udp, action: pass",
+        "name: a, state: established, from: 192.0.2.1, to: 192.0.2.2, zone: lan, action: next",
+        "name: a, state: established, proto: tcp, port: 80, action: pass",
+        "name: a, state: established, action: drop",
+        "name: a, state: invalid, action: pass",
+    ] {
+        assert!(lost(&[others, OPENS]), "{others}");
+        assert!(lost(&[OPENS, others]), "{others}");
+    }
+    let in_wan = OPENS.replace("port", "zone: wan, port");
+    let in_lan = "name: a, state: established, zone: lan, action: pass";
+    assert!(lost(&[&in_wan, in_lan]) && !lost(&[&in_wan.replace("wan", "lan"), in_lan]));
+    for replies in [
+        "name: a, state: established, action: pass",
+        "name: a, proto: tcp, flags: {set: [ack]}, action: pass",
+    ] {
+        assert!(
+            !lost(&[replies, OPENS]) && !lost(&[OPENS, replies]),
+            "{replies}"
+        );
+    }
+    for sound in [
+        OPENS.replace("state: new", "state: [new, established]"),
+        OPENS.replace("state: new, ", ""),
+        OPENS.replace("tcp, port: 22", "udp, port: 53"),
+        OPENS.replace("pass", "drop"),
+    ] {
+        assert!(!lost(&[&sound]), "{sound}");
+    }
+    assert!(!lost(&["name: a, state: established, action: pass", OPENS]));
+}
+
+#[test]
+fn a_rule_for_new_packets_that_are_invalid_is_told_the_word() {
+    for rule in [
+        "proto: tcp, flags: {clear: [syn]}, state: new, action: drop",
+        "proto: tcp, flags: {set: [syn, ack]}, state: new, action: pass",
+        "proto: icmp, icmp: {type: echo-reply}, state: new, action: pass",
+    ] {
+        let findings = found(&[&format!("name: a, {rule}")]);
+        let (code, help) = &findings[0];
+        assert_eq!(*code, "FW0213", "{rule}");
+        assert!(help.contains("write `state: invalid`"), "{rule}: {help}");
+        let better = rule.replace("new", "invalid");
+        assert!(found(&[&format!("name: a, {better}")]).is_empty(), "{rule}");
+    }
+}

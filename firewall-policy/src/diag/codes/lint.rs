@@ -42,4 +42,10 @@ codes! { LINT:
          unpacks them."
         wrong "default: {in: pass}\npacket: {tunnels: inner}\nrules: [{name: telnet, proto: tcp, port: 23, action: drop}]\n"
         right "default: {in: pass}\npacket: {tunnels: inner}\nrules: [{name: telnet, proto: tcp, port: 23, action: drop}, {name: tunnels, proto: udp, port: [4790, 6081, 6635, 8472], action: drop}, {name: others, proto: [gre, 137], action: drop}]\n";
+    LINT_HALTS "FW0218" "connections that begin and cannot go on"
+        "`state: new` is what opens a connection. All that follows is `established`, and TCP that \
+         opens nothing and belongs to nothing is `invalid`. So a rule for `state: new` alone passes \
+         the first packet, and the rest is lost unless another rule passes it."
+        wrong "default: {in: drop}\nrules: [{name: ssh, proto: tcp, port: ssh, state: new, action: pass}]\n"
+        right "default: {in: drop}\nrules: [{name: replies, state: established, action: pass}, {name: ssh, proto: tcp, port: ssh, state: new, action: pass}]\n";
 }
