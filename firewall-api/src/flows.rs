@@ -140,6 +140,9 @@ pub struct FlowsReport {
     /// As many as were asked for, in their order; none if they were only counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flows: Option<Vec<FlowView>>,
+    /// What is not seen, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl FlowsReport {
@@ -157,6 +160,7 @@ impl FlowsReport {
             count,
             summary,
             flows,
+            warnings: Vec::new(),
         }
     }
 }

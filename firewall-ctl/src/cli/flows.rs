@@ -160,6 +160,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
 }
 
 fn show(report: &FlowsReport, context: &Context) -> Result<(), Failure> {
+    context.warn(&report.warnings);
     if !context.format.is_text() {
         return context.print(&context.format.document(report, false)?);
     }

@@ -67,8 +67,11 @@ impl Engine {
             routing_headers(),
         ];
         let present = Present::now()?;
-        // Without privilege nobody knows what is filtered; that is said above.
+        // Without privilege nobody knows what is filtered; that is said above. Interfaces of another
+        // namespace are not looked at: an index here is another interface's.
+        let here = host::network_namespace()?;
         let observed = self.observe().ok().flatten();
+        let observed = observed.filter(|observed| observed.record.namespace == here);
         let filtered: Vec<String> = observed
             .iter()
             .flat_map(|observed| &observed.links)

@@ -36,16 +36,17 @@ impl Engine {
     ///
     /// # Errors
     /// Nothing is loaded, or its pins cannot be read; what the system says.
-    pub fn sockets(&self) -> Result<Vec<Socket>, EngineError> {
+    pub fn sockets(&self) -> Result<Option<Vec<Socket>>, EngineError> {
         let survey = self.store.survey()?;
         let in_force = survey.in_force().ok_or_else(|| self.nothing_loaded())?;
         let record = in_force.folder.read_record()?;
         if record.namespace != host::network_namespace()? {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let own = own_addresses()?;
         let found = sockets::connections(|socket| !own.contains(&socket.remote.0));
-        Ok(found.map_err(KernelError::call("list the sockets of this host"))?)
+        let found = found.map_err(KernelError::call("list the sockets of this host"))?;
+        Ok(Some(found))
     }
 }
 

@@ -289,6 +289,13 @@ impl Engine {
 
     fn unload_locked(&self, interfaces: Option<&[String]>) -> Result<Vec<String>, EngineError> {
         let survey = self.store.survey()?;
+        // A filter in `clsact` is found by the index of its interface: here it is another one's.
+        if survey.egress.iter().any(|pinned| pinned.link.is_filter())
+            && let Some(in_force) = survey.in_force()
+            && let Ok(record) = in_force.folder.read_record()
+        {
+            require_namespace(&record, &survey)?;
+        }
         let present = Present::now()?;
         let name_of = |pinned: &PinnedLink| {
             let ifindex = pinned.link.facts().ifindex;

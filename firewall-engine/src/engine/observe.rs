@@ -65,6 +65,9 @@ impl Engine {
         // From another namespace nobody can tell what the interfaces there carry.
         let is_here = record.namespace == host::network_namespace()?;
         let mut warnings = Vec::new();
+        if !is_here {
+            warnings.push(elsewhere(record.namespace));
+        }
         let mut links = Vec::new();
         for pinned in &survey.links {
             let facts = pinned.link.facts();
@@ -132,6 +135,15 @@ impl Engine {
             warnings,
         }))
     }
+}
+
+/// What cannot be seen from here, and where it can.
+fn elsewhere(namespace: u64) -> String {
+    format!(
+        "the active policy belongs to another network namespace (inode {namespace}): whether its \
+         interfaces still carry the filter, and what they are called now, is not seen from here; \
+         look there"
+    )
 }
 
 /// What to say of a filtered interface on which the filter does not see what it means to.

@@ -77,6 +77,11 @@ impl Link {
         self.facts
     }
 
+    /// Whether a filter in `clsact` is in place of a link.
+    pub(crate) const fn is_filter(&self) -> bool {
+        matches!(self.held, Held::Filter(_))
+    }
+
     /// Whether the interface that has the link's index in this namespace carries the program that
     /// the link runs. The index alone proves nothing: it may be that of an interface which has moved
     /// to another namespace, and belong to another one here.

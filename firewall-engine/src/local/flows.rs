@@ -180,9 +180,20 @@ fn fits(request: &FlowsRequest, ends: &Ends) -> bool {
         && request.port.is_none_or(has_port)
 }
 
+/// Why connections that are known by sockets are missing.
+const ELSEWHERE: &str = "the active policy belongs to another network namespace: connections of that \
+                         host that are known by its sockets are not seen from here";
+
+/// The table, and the connections that fit a filter.
+struct Fitting {
+    table: FlowTable,
+    rows: Vec<Row>,
+    warnings: Vec<String>,
+}
+
 impl Local {
     /// The table, and the connections that fit a filter.
-    fn fitting(&self, request: &FlowsRequest) -> Result<(FlowTable, Vec<Row>), Failure> {
+    fn fitting(&self, request: &FlowsRequest) -> Result<Fitting, Failure> {
         let engine = self.engine();
         let table = engine.flows().map_err(|error| failure(&error))?;
         let table = table.ok_or_else(|| {
@@ -192,13 +203,24 @@ impl Local {
             )
         })?;
         let sockets = engine.sockets().map_err(|error| failure(&error))?;
-        let mut rows = join(table.list(), &sockets);
+        let mut rows = join(table.list(), sockets.as_deref().unwrap_or_default());
         rows.retain(|row| fits(request, &row.ends));
-        Ok((table, rows))
+        Ok(Fitting {
+            table,
+            rows,
+            warnings: match sockets {
+                Some(_) => Vec::new(),
+                None => vec![ELSEWHERE.to_owned()],
+            },
+        })
     }
 
     pub(super) fn list_flows(&self, request: &FlowsRequest) -> Result<FlowsReport, Failure> {
-        let (table, mut rows) = self.fitting(request)?;
+        let Fitting {
+            table,
+            mut rows,
+            warnings,
+        } = self.fitting(request)?;
         let (count, summary) = (rows.len(), summary(&rows));
         let listed = request.limit != Some(0);
         let flows = listed.then(|| {
@@ -206,11 +228,12 @@ impl Local {
             rows.truncate(request.limit.unwrap_or(usize::MAX));
             rows.iter().map(Row::view).collect()
         });
-        Ok(FlowsReport::new(table.capacity(), count, summary, flows))
+        let report = FlowsReport::new(table.capacity(), count, summary, flows);
+        Ok(FlowsReport { warnings, ..report })
     }
 
     pub(super) fn delete_flows(&self, request: &FlowsRequest) -> Result<FlowsForgotten, Failure> {
-        let (table, rows) = self.fitting(request)?;
+        let Fitting { table, rows, .. } = self.fitting(request)?;
         let flows = rows.iter().filter_map(|row| row.flow.as_ref());
         Ok(FlowsForgotten {
             schema: SCHEMA.to_owned(),
