@@ -43,7 +43,7 @@ pub fn record<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) {
 /// Whether the rules let a packet in whether it belongs to something or not, whenever it comes: by a
 /// rule that passes without a limit and without an end, or by the default.
 #[inline(always)]
-fn lets_in<M: Machine>(machine: &M, packet: &mut Packet) -> bool {
+pub fn lets_in<M: Machine>(machine: &M, packet: &mut Packet) -> bool {
     if machine.constant(|config| &config.asks_rules) == 0 {
         return false;
     }

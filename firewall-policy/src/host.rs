@@ -8,15 +8,18 @@ use crate::tables::Tables;
 use firewall_common::abi::{Config, TABLES_SPARE};
 use firewall_common::answer::{self, Answer};
 use firewall_common::classify::{Hit, classify};
-use firewall_common::key::PacketKey;
+use firewall_common::field::Field;
+use firewall_common::key::{Family, PacketKey};
 use firewall_common::limits;
 use firewall_common::live::{self, Meta};
 use firewall_common::log;
 use firewall_common::machine::Machine;
-use firewall_common::parse::{Packet, Parsed, parse};
+use firewall_common::outgoing;
+use firewall_common::parse::{Packet, Parsed, fragment, parse, proto};
 use firewall_common::pipeline::{self, Outcome};
 use firewall_common::region::Region;
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 
 /// What the classifier says about a packet.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -103,7 +106,49 @@ pub fn record(tables: &Tables, memory: &Memory, frame: &[u8]) {
         config: &config,
         ..HostMachine::with_memory(tables, &counted, memory)
     };
-    firewall_common::outgoing::record(&machine, &frame, 0);
+    outgoing::record(&machine, &frame, 0);
+}
+
+/// Whether the rules let in what comes for a UDP flow of `local` with `remote`, on an interface of zone
+/// `zone`, whether the flow is known or not: as the egress program asks. Never, if the policy has live
+/// sets, which only the kernel knows.
+#[must_use]
+pub fn lets_datagrams_in(
+    tables: &Tables,
+    (local, remote): ((IpAddr, u16), (IpAddr, u16)),
+    zone: u32,
+) -> bool {
+    if !tables.live.is_empty() {
+        return false;
+    }
+    let words = |address: IpAddr| match address {
+        IpAddr::V4(address) => (0, u64::from(address.to_bits())),
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            ((bits >> 64) as u64, bits as u64)
+        }
+    };
+    let family = if local.0.is_ipv4() {
+        Family::V4
+    } else {
+        Family::V6
+    };
+    let mut packet = Packet::EMPTY;
+    let key = &mut packet.key;
+    *key = PacketKey::empty(family);
+    (key.src_hi, key.src_lo) = words(remote.0);
+    (key.dst_hi, key.dst_lo) = words(local.0);
+    for (field, value) in [
+        (Field::Proto, proto::UDP),
+        (Field::SourcePort, remote.1.into()),
+        (Field::DestinationPort, local.1.into()),
+        (Field::Fragment, fragment::WHOLE),
+        (Field::Zone, zone),
+    ] {
+        key.fields[field as usize] = value;
+    }
+    let counted = RefCell::new(Vec::new());
+    outgoing::lets_in(&HostMachine::new(tables, &counted), &mut packet)
 }
 
 /// What the program remembers of what has been before a packet.

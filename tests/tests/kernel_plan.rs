@@ -227,7 +227,7 @@ fn a_change_that_fails_at_any_step_changes_nothing() {
 #[test]
 #[ignore = "needs root"]
 fn nor_does_one_that_comes_with_other_tables() {
-    assert_eq!(fails_everywhere(&resized()), 14);
+    assert_eq!(fails_everywhere(&resized()), 16);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -305,4 +305,49 @@ fn a_table_of_another_size_has_the_flows_of_the_one_before() {
     goes_on(&mut traffic);
     sizes(&ctl, &closed, &mut traffic);
     end(traffic);
+}
+
+/// Connections and questions that begin while the table's size changes: a segment that is lost would
+/// be sent again after a second, and a question not at all.
+#[test]
+#[ignore = "needs root"]
+fn what_begins_while_the_size_changes_is_answered_at_once() {
+    const AT_ONCE: Duration = Duration::from_millis(600);
+    let net = Routed::new(1_500).unwrap();
+    firewall_tests::talk::listen(&net.pair.inside, PORT).unwrap();
+    let ctl = Ctl::new(net.router()).unwrap();
+    let policy = POLICY
+        .replace("{match: far0}", "{match: far0, zone: lan}")
+        .replace("rules:", "rules:\n  - {name: lan, zone: lan, action: pass}");
+    load(&ctl, &policy);
+    let to = SocketAddr::from((INSIDE_V4, PORT));
+    let ends = AtomicBool::new(false);
+    let begin = || {
+        let (mut begun, mut failed) = (0, Vec::new());
+        while !ends.load(Ordering::Relaxed) {
+            let connected = TcpStream::connect_timeout(&to, AT_ONCE).map(drop);
+            let asked = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+                socket.set_read_timeout(Some(AT_ONCE))?;
+                socket.send_to(b"question", to)?;
+                socket.recv(&mut [0; 16]).map(drop)
+            });
+            for (what, answer) in [("tcp", connected), ("udp", asked)] {
+                begun += 1;
+                failed.extend(answer.err().map(|error| format!("{what}: {error}")));
+            }
+        }
+        (begun, failed)
+    };
+    let (begun, failed) = std::thread::scope(|scope| {
+        let client = scope.spawn(|| net.far.run(begin));
+        for _ in 0..6 {
+            for size in ["state: {flows: 500000}", "state: {flows: 20000}", ""] {
+                load(&ctl, &policy.replace("rules:", &format!("{size}\nrules:")));
+            }
+        }
+        ends.store(true, Ordering::Relaxed);
+        client.join().unwrap()
+    });
+    assert!(begun > 100, "{begun}");
+    assert!(failed.is_empty(), "{} of {begun}: {failed:?}", failed.len());
 }

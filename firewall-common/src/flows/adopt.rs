@@ -10,7 +10,7 @@ use crate::parse::proto;
 /// What is known of a flow that is taken over.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Adopted {
-    /// Both sides have been heard. Of TCP it goes without saying.
+    /// Both sides have been heard.
     pub replied: bool,
     /// TCP: the other side has sent a FIN.
     pub fin_in: bool,
@@ -18,22 +18,29 @@ pub struct Adopted {
     pub fin_out: bool,
 }
 
-/// Makes a flow with unknown numbers, unless it is there already. Whether it is there now: not if one
-/// that both sides use would have to give way, or the lock on its place cannot be had.
+/// Makes a flow with unknown numbers; one that is there already learns that both sides have been heard,
+/// and who is done. Whether it is there now: not if one that both sides use would have to give way, or
+/// the lock on its place cannot be had.
 pub fn adopt<M: Machine>(machine: &M, tuple: &Tuple, adopted: Adopted, now: u64) -> bool {
-    if find(machine, tuple, now).is_some() {
+    let bits = |is_set: bool, bits: u64| if is_set { bits } else { 0 };
+    let is_tcp = Tuple::proto_of(tuple.identity) == proto::TCP;
+    let used = bits(adopted.replied, state::REPLIED | state::SETTLED);
+    let fins = bits(adopted.fin_in, state::FIN_IN | state::DONE_IN)
+        | bits(adopted.fin_out, state::FIN_OUT | state::DONE_OUT);
+    let known = used | bits(is_tcp, fins);
+    if let Some(found) = find(machine, tuple, now) {
+        // One that has begun anew meanwhile is another one.
+        if !state::is_over(found.state) {
+            found.change(machine, 0, known);
+        }
         return true;
     }
     if is_full(machine, tuple, now) {
         return false;
     }
-    let bits = |is_set: bool, bits: u64| if is_set { bits } else { 0 };
-    let is_tcp = Tuple::proto_of(tuple.identity) == proto::TCP;
-    let used = bits(adopted.replied || is_tcp, state::REPLIED | state::SETTLED);
-    let fins = bits(adopted.fin_in, state::FIN_IN | state::DONE_IN)
-        | bits(adopted.fin_out, state::FIN_OUT | state::DONE_OUT);
+    // A connection that waits for its answer is none that is opening: that would be held to its numbers.
     let start = Start {
-        state: used | bits(is_tcp, fins),
+        state: known,
         out: 0,
     };
     insert(machine, tuple, start, now)

@@ -2,7 +2,9 @@
 //! attached, switched and taken off with the generation.
 //!
 //! What is in force is said by the XDP links alone ([`super::store`]). A link here that runs the
-//! program of another generation does no harm: all of them write to the same table of flows.
+//! program of another generation does no harm: all of them write to the same table of flows. Where the
+//! table is another one, the former program goes on beside the new one until the change is over: so
+//! what the former rules look at meanwhile has every flow, too. (Not by a filter in `clsact`.)
 
 use super::resolve::Target;
 use super::store::{PinnedLink, Survey};

@@ -3,7 +3,9 @@
 //! nobody whose connection goes through this host.
 //!
 //! Runs when what leaves is taken note of, and before rules that look at state are in force: between
-//! the two no connection is missed. Connections of this host itself are known by their sockets.
+//! the two no connection is missed. Where the former table has another size, both programs take note of
+//! what leaves meanwhile, each in its own table, and the one that is looked at last hands over once more
+//! ([`catch_up`]). Connections of this host itself are known by their sockets.
 
 use super::Engine;
 use super::types::EngineError;
@@ -31,7 +33,7 @@ impl Engine {
         Ok(table.map(|map| FlowTable::of(&map)).transpose()?)
     }
 
-    /// The connections of this host, by its sockets; none if what is in force belongs to another
+    /// The connections of this host, by its sockets; `None` if what is in force belongs to another
     /// network namespace than that of this process. Those that never leave the host are left out.
     ///
     /// # Errors
@@ -51,10 +53,13 @@ impl Engine {
 }
 
 /// Fills a table of flows that no generation has used yet. `before` is that of the generation in
-/// force. What could not be taken over is a warning: the policy is enforced all the same.
+/// force. Of what is tracked, the clients of a service that the rules let in anyway need no flow, as the
+/// egress program makes none for them: `is_let_in` says it of a UDP flow. What could not be taken over
+/// is a warning: the policy is enforced all the same.
 pub(super) fn fill(
     map: &BigMap,
     before: Option<&BigMap>,
+    is_let_in: impl Fn(&Ends) -> bool,
     warnings: &mut Vec<String>,
 ) -> Result<(), KernelError> {
     if let Some(before) = before
@@ -70,7 +75,13 @@ pub(super) fn fill(
     if let Some(before) = before {
         // On another processor a program may still write what leaves to the table before.
         wait_for_running_programs().map_err(KernelError::call("wait for running programs"))?;
-        FlowTable::of(before)?.for_each_to_keep(|ends, adopted| filling.take(ends, adopted));
+        // What left before both took note of it is in the new table alone, and its answer is looked for
+        // in the former one yet.
+        let former = FlowTable::to_fill(before)?;
+        filling.table.for_each_to_keep(|ends, adopted| {
+            former.adopt(ends, adopted);
+        });
+        former.for_each_to_keep(|ends, adopted| filling.take(ends, adopted));
     }
     let own = own_addresses()?;
     let counts = (filling.adopted, filling.refused);
@@ -79,7 +90,9 @@ pub(super) fn fill(
         None => (filling.adopted, filling.refused) = counts,
         Some(connection) => {
             for (ends, adopted) in flows_of(connection, &own) {
-                filling.take(&ends, adopted);
+                if u32::from(ends.proto) != proto::UDP || !is_let_in(&ends) {
+                    filling.take(&ends, adopted);
+                }
             }
         }
     });
@@ -107,6 +120,24 @@ pub(super) fn fill(
     Ok(())
 }
 
+/// Hands over once more, when the table `map` is the one that is looked at: what the table before has
+/// learned until then.
+pub(super) fn catch_up(map: &BigMap, before: Option<&BigMap>) -> Result<(), KernelError> {
+    let Some(before) = before else {
+        return Ok(());
+    };
+    if before.id()? == map.id()? {
+        return Ok(());
+    }
+    wait_for_running_programs().map_err(KernelError::call("wait for running programs"))?;
+    let table = FlowTable::to_fill(map)?;
+    FlowTable::of(before)?.for_each_to_keep(|ends, adopted| {
+        // Who found no room has been told.
+        table.adopt(ends, adopted);
+    });
+    Ok(())
+}
+
 struct Filling {
     table: FlowTable,
     adopted: u64,
@@ -115,9 +146,10 @@ struct Filling {
 
 impl Filling {
     fn take(&mut self, ends: &Ends, adopted: Adopted) {
+        let is_open = adopted.replied || u32::from(ends.proto) != proto::TCP;
         if self.table.adopt(ends, adopted) {
             self.adopted += 1;
-        } else {
+        } else if is_open {
             self.refused += 1;
         }
     }

@@ -15,6 +15,7 @@ use super::program::Program;
 use super::sys::{self, Hook, LinkFacts};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// In the folder of a filter for which `clsact` was made.
@@ -79,6 +80,28 @@ pub(crate) fn attach(
             let _ = fs::remove_dir_all(&pin);
             Err(failed(&error))
         }
+    }
+}
+
+/// Lets a program take note of what leaves by an interface, beside another one that is attached there,
+/// until the answer is dropped or this process ends: by a link without a pin. `None` where links are
+/// not in use.
+pub(crate) fn beside(
+    by: By,
+    program: &Program,
+    (interface, ifindex): (&str, u32),
+) -> Result<Option<OwnedFd>, KernelError> {
+    if by == By::Filter {
+        return Ok(None);
+    }
+    match sys::link_create_egress(program.fd(), ifindex) {
+        Ok(link) => Ok(Some(link)),
+        // Linux before 6.6.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+        Err(error) => Err(KernelError::Egress {
+            interface: interface.into(),
+            reason: error.to_string(),
+        }),
     }
 }
 

@@ -276,19 +276,19 @@ impl FlowTable {
     }
 
     /// Shows every flow that has not expired, with what is to be known of it elsewhere. What has come
-    /// to its end, and connections without an answer, begin anew anyway: they are left out.
+    /// to its end begins anew anyway: it is left out.
     pub(crate) fn for_each_to_keep(&self, mut take: impl FnMut(&Ends, Adopted)) {
         self.for_each(now(), |flow| {
             let is_tcp = u32::from(flow.proto) == proto::TCP;
             let has = |bits: u64| flow.bits & bits != 0;
-            let keeps = match is_tcp {
-                true => has(state::REPLIED) && !state::is_over(flow.bits),
-                false => true,
-            };
-            if keeps {
+            if !is_tcp || !state::is_over(flow.bits) {
                 let adopted = Adopted {
                     // A question that has been answered is not used by both sides yet.
-                    replied: has(state::SETTLED),
+                    replied: has(if is_tcp {
+                        state::REPLIED
+                    } else {
+                        state::SETTLED
+                    }),
                     fin_in: has(state::FIN_IN),
                     fin_out: has(state::FIN_OUT),
                 };

@@ -17,6 +17,7 @@ use crate::kernel::program::ProgramMaps;
 use crate::kernel::shared::Regions;
 use firewall_common::abi::{Config, InterfaceEntry};
 use firewall_common::live::SETS;
+use firewall_common::region::Region;
 use firewall_policy::rule::Mode;
 use firewall_policy::tables::Tables;
 use std::hash::{BuildHasher as _, RandomState};
@@ -101,8 +102,11 @@ pub(super) struct Draft<'a> {
     pub(super) kept: Kept<'a>,
     pub(super) counters: Counters,
     pub(super) record: Record,
+    pub(super) compiled: Tables,
     pub(super) config: Config,
     pub(super) tables: BigMap,
+    /// The table of flows of the generation in force, if this one has one, too.
+    pub(super) former_flows: Option<BigMap>,
     pub(super) interfaces: BigMap,
     pub(super) regions: Regions,
 }
@@ -130,12 +134,15 @@ impl<'a> Draft<'a> {
         let regions = Regions::obtain(&compiled.config, |region| kept.region(region))?;
         let mut config = config_of(desired, &record, &compiled);
         regions.seed(&mut config)?;
+        let former_flows = kept.region(Region::Flows);
         Ok(Self {
+            former_flows: former_flows.filter(|_| config.flows != 0),
             tables: BigMap::constant(maps::TABLES, &compiled.bytes)?,
             interfaces: interface_map(&record, warnings)?,
             kept,
             counters,
             record,
+            compiled,
             config,
             regions,
         })
@@ -167,16 +174,20 @@ impl<'a> Draft<'a> {
     }
 
     /// What a plan must know of it.
-    pub(super) fn wanted(&self, desired: &Desired<'_>) -> Wanted {
+    pub(super) fn wanted(&self, desired: &Desired<'_>) -> Result<Wanted, KernelError> {
         let interface = |target: &Target| Interface {
             name: target.name.clone(),
             index: target.ifindex,
         };
         let targets = desired.targets.iter();
-        Wanted {
+        Ok(Wanted {
             targets: targets.map(|it| (interface(it), it.mode)).collect(),
             egress: self.config.flows != 0,
-        }
+            has_new_flows: match &self.former_flows {
+                Some(former) => former.id()? != self.regions.map(Region::Flows).id()?,
+                None => false,
+            },
+        })
     }
 }
 

@@ -12,11 +12,14 @@ use crate::engine::handover::Handover;
 use crate::engine::store::{Folder, PinnedLink, Store, Survey};
 use crate::engine::types::{EngineError, Record};
 use crate::kernel::counters::{clear_interfaces, clear_rules};
+use crate::kernel::flows::Ends;
 use crate::kernel::link::{self, NewLink, unpin};
 use crate::kernel::program::Program;
 use crate::kernel::{Hook, KernelError, egress};
 use firewall_common::region::Region;
+use firewall_policy::host::lets_datagrams_in;
 use firewall_policy::rule::Mode;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -107,7 +110,12 @@ impl<'a> Execution<'a> {
             Step::WriteRecord => self.folder.write_record(&self.draft.record)?,
             Step::ClearCounters => self.clear_counters()?,
             Step::CarryCounters => carry_over(self.survey, &self.folder)?,
+            Step::KeepBeside(interface) => self.keep_beside(interface)?,
             Step::FillFlows => self.fill_flows()?,
+            Step::CatchUpFlows => {
+                let table = self.draft.regions.map(Region::Flows);
+                flows::catch_up(table, self.draft.former_flows.as_ref())?;
+            }
             Step::TakeOff { interface, program } => self.take_off(interface, *program)?,
             Step::Attach {
                 hook: Hook::Xdp,
@@ -176,10 +184,29 @@ impl<'a> Execution<'a> {
         clear_interfaces(&counters.reasons, &counters.interface_slots.fresh)
     }
 
+    fn keep_beside(&mut self, interface: &Interface) -> Result<(), KernelError> {
+        let former = self.survey.in_force().and_then(|it| it.egress.as_ref());
+        let former = former.ok_or_else(|| unplanned(&interface.name))?;
+        let place = (interface.name.as_str(), interface.index);
+        let link = egress::beside(self.desired.egress_by, former, place)?;
+        self.journal.steps.extend(link.map(Undo::LetGo));
+        Ok(())
+    }
+
     fn fill_flows(&mut self) -> Result<(), KernelError> {
-        let before = self.draft.kept.region(Region::Flows);
-        let table = self.draft.regions.map(Region::Flows);
-        flows::fill(table, before.as_ref(), &mut self.warnings)
+        let draft = &self.draft;
+        // By which interface a client comes, nobody knows here: it is let in by each of them, or not.
+        let zones: BTreeSet<u32> = draft.record.interfaces.iter().map(|it| it.zone).collect();
+        let is_let_in = |ends: &Ends| {
+            let ends = (ends.local, ends.remote);
+            let comes_in = |&zone| lets_datagrams_in(&draft.compiled, ends, zone);
+            zones.iter().all(comes_in)
+        };
+        let (table, before) = (
+            draft.regions.map(Region::Flows),
+            draft.former_flows.as_ref(),
+        );
+        flows::fill(table, before, is_let_in, &mut self.warnings)
     }
 
     fn take_off(&mut self, interface: &Interface, id: u32) -> Result<(), KernelError> {

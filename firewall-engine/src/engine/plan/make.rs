@@ -16,6 +16,8 @@ pub(super) struct Wanted {
     pub(super) targets: Vec<(Interface, Mode)>,
     /// Whether the policy looks at what leaves.
     pub(super) egress: bool,
+    /// Whether its table of flows is another one than before.
+    pub(super) has_new_flows: bool,
 }
 
 /// The plan that leads from `observed` to `wanted`.
@@ -24,6 +26,9 @@ pub(super) fn make(wanted: &Wanted, observed: &Observed) -> Plan {
     let mut tidy = Vec::new();
     if wanted.egress {
         bind(Hook::Egress, wanted, &observed.egress, &mut change);
+        if wanted.has_new_flows {
+            keep_beside(wanted, &observed.egress, &mut change);
+        }
         change.push(Step::FillFlows);
     }
     change.extend(observed.foreign.iter().map(|foreign| Step::TakeOff {
@@ -31,6 +36,9 @@ pub(super) fn make(wanted: &Wanted, observed: &Observed) -> Plan {
         program: foreign.program.program_id,
     }));
     bind(Hook::Xdp, wanted, &observed.links, &mut change);
+    if wanted.has_new_flows {
+        change.push(Step::CatchUpFlows);
+    }
     release(Hook::Xdp, &change, &observed.links, &mut tidy);
     release(Hook::Egress, &change, &observed.egress, &mut tidy);
     tidy.extend([Step::FinishSets, Step::CarryCounters]);
@@ -90,6 +98,15 @@ fn bind(hook: Hook, wanted: &Wanted, links: &[Pinned], steps: &mut Vec<Step>) {
         steps.push(Step::NoteModes);
     }
     steps.append(&mut switches);
+}
+
+/// Steps that let former programs go on where the new one has taken over their link.
+fn keep_beside(wanted: &Wanted, links: &[Pinned], steps: &mut Vec<Step>) {
+    for (interface, _) in &wanted.targets {
+        if links.iter().any(|link| link.on == Some(interface.index)) {
+            steps.push(Step::KeepBeside(interface.clone()));
+        }
+    }
 }
 
 /// How the pin of an interface's link may be named. Where filters stand for links, it is the second.

@@ -60,8 +60,13 @@ pub(super) enum Step {
     ClearCounters,
     /// Bring totals from the maps of former generations.
     CarryCounters,
+    /// Let the former egress program go on beside the new one until the change is over: its table of
+    /// flows is another one.
+    KeepBeside(Interface),
     /// Fill its table of flows, if that is a new one.
     FillFlows,
+    /// Hand over once more what the former table of flows has learned until the switch.
+    CatchUpFlows,
     /// Take a program of someone else's off an interface, as the user has asked.
     TakeOff { interface: Interface, program: u32 },
     /// Attach a program to an interface that has no link at this hook.
@@ -102,7 +107,11 @@ impl fmt::Display for Step {
             Self::WriteRecord => write!(f, "write its record"),
             Self::ClearCounters => write!(f, "clear new counters"),
             Self::CarryCounters => write!(f, "carry counters over"),
+            Self::KeepBeside(interface) => {
+                write!(f, "keep the former program on {} (egress)", interface.name)
+            }
             Self::FillFlows => write!(f, "fill its table of flows"),
+            Self::CatchUpFlows => write!(f, "catch up with the former table of flows"),
             Self::TakeOff { interface, program } => {
                 write!(f, "take program {program} off {}", interface.name)
             }
@@ -134,7 +143,7 @@ pub(super) fn run(
     }
     let mut warnings = Vec::new();
     let draft = Draft::make(survey, desired, kept_modes, &mut warnings)?;
-    let plan = make::make(&draft.wanted(desired), &observed);
+    let plan = make::make(&draft.wanted(desired)?, &observed);
     let execution = Execution::new((store, survey), desired, &observed.foreign, draft, warnings);
     execution.run(&plan, fails_at)
 }

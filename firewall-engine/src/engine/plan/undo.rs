@@ -1,11 +1,13 @@
 //! The steps of a change that have been done, and how each one is undone.
 //!
-//! Invariant: steps are undone in reverse, all of them, whatever fails.
+//! Invariant: steps are undone in reverse, all of them, whatever fails. What a step holds is let go at the
+//! end of the change, whether it has succeeded or not.
 
 use crate::engine::handover::Handover;
 use crate::engine::store::{Folder, Survey};
 use crate::kernel::link::{Link, TakenOff, unpin};
 use crate::kernel::{Hook, KernelError};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// How to undo one step.
@@ -29,6 +31,8 @@ pub(super) enum Undo {
         pin: PathBuf,
         generation: u64,
     },
+    /// What holds a program for as long as the change takes.
+    LetGo(OwnedFd),
 }
 
 /// The steps done so far.
@@ -53,6 +57,10 @@ impl Journal {
 fn undo(step: Undo, survey: &Survey, sets: Option<&Handover<'_>>) -> Result<(), KernelError> {
     match step {
         Undo::RemoveFolder(folder) => folder.remove(),
+        Undo::LetGo(link) => {
+            drop(link);
+            Ok(())
+        }
         Undo::EmptySets => sets.map_or(Ok(()), Handover::undo),
         Undo::PutBack { interface, program } => program.restore().map_err(KernelError::call(
             format!("put the program back on {interface}"),

@@ -11,6 +11,7 @@ fn wanted(names: &[(&str, u32)], egress: bool) -> Wanted {
     Wanted {
         targets: names.iter().map(|it| (interface(it), Mode::Auto)).collect(),
         egress,
+        has_new_flows: false,
     }
 }
 
@@ -86,6 +87,31 @@ fn what_leaves_is_bound_before_what_comes_in_and_released_behind_it() {
     let plan = make(&wanted(&[("eth0", 2)], false), &observed);
     assert_eq!(words(&plan.change)[7..], ["switch eth0 (xdp)"]);
     assert!(words(&plan.tidy).contains(&"detach from eth0 (egress)".into()));
+}
+
+#[test]
+fn another_table_of_flows_is_filled_twice_and_written_by_both_meanwhile() {
+    let observed = Observed {
+        generations: vec![3],
+        links: vec![link("eth0", Some(2), true)],
+        egress: vec![link("eth0", Some(2), true)],
+        ..Observed::default()
+    };
+    let mut wanted = wanted(&[("eth0", 2), ("eth1", 3)], true);
+    wanted.has_new_flows = true;
+    assert_eq!(
+        words(&make(&wanted, &observed).change)[8..],
+        [
+            "attach to eth1 (egress)",
+            "switch eth0 (egress)",
+            "keep the former program on eth0 (egress)",
+            "fill its table of flows",
+            "attach to eth1 (xdp)",
+            "note the modes",
+            "switch eth0 (xdp)",
+            "catch up with the former table of flows",
+        ]
+    );
 }
 
 #[test]
