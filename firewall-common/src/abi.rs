@@ -334,6 +334,8 @@ pub struct Config {
     /// 1 if it is known which frames are sent to this host: see [`station`]. 0: each that is sent to
     /// one station.
     pub stations: u32,
+    /// 1 if interfaces lie over the filtered ones: see [`upper`].
+    pub uppers: u32,
     /// 1 if some rule has `syn_protect`.
     pub syn_protect: u32,
     /// Byte offset, in [`crate::region::Region::Buckets`], of the times of the last cookies
@@ -445,6 +447,7 @@ impl Config {
             answers: 0,
             answers_limit: 0,
             stations: 0,
+            uppers: 0,
             syn_protect: 0,
             syn_seen: 0,
             buckets_layout: 0,

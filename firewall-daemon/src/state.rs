@@ -334,7 +334,8 @@ impl State {
     }
 
     /// Has the policy in force applied once more if rules of it expire and the clock was set since, or
-    /// if it sends answers and an address of this host has changed. Once for each generation: what
+    /// if it sends answers and an address of this host has changed, or if other interfaces lie over the
+    /// filtered ones than before. Once for each generation: what
     /// failed is told by `status`, and waits for somebody to mend it.
     fn renew(&mut self, observed: &Arc<Observed>) {
         let generation = observed.record.generation;
@@ -345,6 +346,8 @@ impl State {
             "the clock was set: reapplying the policy for rules that expire"
         } else if observed.record.stations_have_changed() {
             "an address of this host changed: reapplying the policy for its answers"
+        } else if observed.record.uppers_have_changed() {
+            "other interfaces lie over the filtered ones: reapplying the policy"
         } else {
             return;
         };

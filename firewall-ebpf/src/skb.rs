@@ -5,13 +5,14 @@
 
 use crate::frame::Checked;
 use crate::kernel::Kernel;
-use crate::maps::{add, pin};
+use crate::maps::{add, constant, interface, is_station, pin};
 use crate::sockets::fw_socket_out;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_pull_data;
+use firewall_common::abi::{ANY_TAG, NO_TAG, upper};
 use firewall_common::answer::is_intact;
 use firewall_common::flows::{self, Tuple};
-use firewall_common::frame::{Frame, MAX_OFFSET};
+use firewall_common::frame::{Frame, Header as _, MAX_OFFSET};
 use firewall_common::machine::Machine;
 use firewall_common::parse::{Packet, Parsed, parse};
 use firewall_common::reason::Reason;
@@ -45,7 +46,29 @@ impl SkbFrame {
         // SAFETY: the context that the program was called with.
         unsafe { (*self.ctx).ifindex }
     }
+
+    /// The number of its outer VLAN tag, beside the frame or in it.
+    #[inline(always)]
+    fn tag(&self) -> u64 {
+        // SAFETY: as above.
+        let (present, tag) = unsafe { ((*self.ctx).vlan_present, (*self.ctx).vlan_tci) };
+        if present != 0 {
+            return u64::from(tag & VLAN_ID);
+        }
+        match self.header::<4>(TYPE_AT) {
+            Some(header) if matches!(header.be16::<0>(), 0x8100 | 0x88a8) => {
+                u64::from(header.be16::<2>() & VLAN_ID)
+            }
+            _ => NO_TAG,
+        }
+    }
 }
+
+/// Bits of a VLAN tag that are its number.
+const VLAN_ID: u32 = 0xfff;
+
+/// Byte offset of the type in an Ethernet header.
+const TYPE_AT: u32 = 12;
 
 impl Frame for SkbFrame {
     type Header<const N: usize> = Checked<N>;
@@ -106,9 +129,16 @@ impl Frame for SkbFrame {
     }
 
     #[inline(always)]
+    fn has_sender(&self) -> bool {
+        // SAFETY: as above. Only whether there is one is looked at.
+        unsafe { !(*self.ctx).__bindgen_anon_2.sk.is_null() }
+    }
+
+    #[inline(always)]
     fn is_hairpin(&self) -> bool {
         // SAFETY: as above.
-        unsafe { (*self.ctx).ingress_ifindex == (*self.ctx).ifindex }
+        let (came, leaves) = unsafe { ((*self.ctx).ingress_ifindex, (*self.ctx).ifindex) };
+        came == leaves || constant(|c| &c.uppers) != 0 && came != 0 && fw_upper(self.ctx) != 0
     }
 
     #[inline(always)]
@@ -125,15 +155,25 @@ impl Frame for SkbFrame {
     }
 }
 
+/// Whether a packet that goes out has come in by an interface that lies over the one that it leaves by,
+/// and leaves as that one's do: 1, or 0. A global function, proved once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_upper(ctx: *mut __sk_buff) -> u64 {
+    if constant(|c| &c.uppers) == 0 {
+        return 0;
+    }
+    let frame = SkbFrame::new(ctx);
+    let slot = u32::from(interface(frame.leaves_by()).slot);
+    // SAFETY: the context that the program was called with.
+    let came = unsafe { (*ctx).ingress_ifindex };
+    let is_over = |tag: u64| is_station(upper(came, slot, tag));
+    u64::from(is_over(ANY_TAG) || is_over(frame.tag()))
+}
+
 /// The parser as a global function, proved once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-    #[inline(always)]
-    fn has_sender(&self) -> bool {
-        // SAFETY: as above. Only whether there is one is looked at.
-        unsafe { !(*self.ctx).__bindgen_anon_2.sk.is_null() }
-    }
-
 pub(crate) extern "C" fn fw_parse_out(ctx: *mut __sk_buff, packet: *mut Packet) -> u64 {
     let frame = SkbFrame::new(ctx);
     // SAFETY: the verifier lets only writable memory of this type through, or null.

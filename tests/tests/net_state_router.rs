@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use firewall_tests::ctl::Ctl;
-use firewall_tests::netns::{INSIDE_V4, INSIDE_V6, INTERFACE, Pair};
+use firewall_tests::netns::{INSIDE_V4, INSIDE_V6, INTERFACE, OUTSIDE_V4, OUTSIDE_V6, Pair};
 use firewall_tests::random::Random;
 use firewall_tests::routed::{FAR_INTERFACE, FAR_V4, FAR_V6, Routed};
 use firewall_tests::segments::{ACK, RST, SYN, Segment, Sum, Tap, datagram};
@@ -248,13 +248,46 @@ fn a_forged_ack_does_not_hide_the_end_of_a_forwarded_connection() {
     }
 }
 
+/// Makes the router's interface on the side of the internet a port of a bridge, which has its addresses.
+fn bridge(net: &Routed) {
+    let router = net.router();
+    for words in [
+        "link add br0 type bridge stp_state 0 forward_delay 0",
+        "addr flush dev wan0",
+        "link set wan0 master br0",
+        "link set br0 addrgenmode none",
+        "link set br0 up",
+        "addr add fe80::9/64 dev br0 nodad",
+    ] {
+        router.ip(words).unwrap();
+    }
+    let (v4, v6) = (OUTSIDE_V4, OUTSIDE_V6);
+    router.ip(&format!("addr add {v4}/24 dev br0")).unwrap();
+    router
+        .ip(&format!("addr add {v6}/64 dev br0 nodad"))
+        .unwrap();
+}
+
 #[test]
 #[ignore = "needs root"]
 fn what_turns_back_on_a_router_opens_nothing() {
-    const HIDDEN: u16 = 9_999;
     let net = Routed::new(1_500).unwrap();
+    turns_back(&net, &["all", INTERFACE]);
+}
+
+/// The kernel says of such a packet that it came in by the bridge.
+#[test]
+#[ignore = "needs root"]
+fn what_turns_back_on_a_bridge_opens_nothing() {
+    let net = Routed::new(1_500).unwrap();
+    bridge(&net);
+    turns_back(&net, &["all", INTERFACE, "br0"]);
+}
+
+fn turns_back(net: &Routed, interfaces: &[&str]) {
+    const HIDDEN: u16 = 9_999;
     // A router that does not ask where a source should come from.
-    for interface in ["all", INTERFACE] {
+    for interface in interfaces {
         net.router()
             .set(&format!("ipv4/conf/{interface}/rp_filter"), "0")
             .unwrap();

@@ -414,6 +414,7 @@ fn is_in_force(
     record.fingerprint == source.fingerprint
         && !record.clock_has_moved()
         && !record.stations_have_changed()
+        && !record.uppers_have_changed()
         && survey.generations.len() == 1
         && survey.links.len() == targets.len()
         && survey

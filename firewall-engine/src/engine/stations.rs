@@ -8,7 +8,7 @@
 use super::types::{EngineError, InterfaceRecord, Record};
 use crate::kernel::host;
 use crate::kernel::links::Link;
-use firewall_common::abi::{broadcast, station};
+use firewall_common::abi::{ANY_TAG, broadcast, station, upper};
 use firewall_policy::rule::Policy;
 use std::net::Ipv4Addr;
 
@@ -31,7 +31,55 @@ pub(super) fn of(
     Ok(Some(now(interfaces)?))
 }
 
+/// Which interfaces lie over the filtered ones, as words of the same table; `None` if nothing is noted
+/// of what leaves. What comes in by one of them and leaves by it again has come in by the filtered one
+/// below, and leaves by it: no flow is made of that.
+///
+/// Not known of ports of a VRF, which makes no difference between them, of a VLAN in a VLAN, and where
+/// a bridge takes a VLAN's tag off.
+pub(super) fn uppers(
+    policy: &Policy,
+    interfaces: &[InterfaceRecord],
+) -> Result<Option<Vec<u64>>, EngineError> {
+    if !policy.tracks_connections() {
+        return Ok(None);
+    }
+    Ok(Some(over(interfaces, &host::links()?)))
+}
+
+fn over(interfaces: &[InterfaceRecord], links: &[Link]) -> Vec<u64> {
+    let mut words = Vec::new();
+    for interface in interfaces {
+        let own = links.iter().find(|link| link.ifindex == interface.ifindex);
+        let bridge = own.filter(|link| link.master_kind == "bridge");
+        let bridge = bridge.and_then(|link| link.master);
+        words.extend(bridge.map(|bridge| upper(bridge, interface.slot, ANY_TAG)));
+        let bases = [Some(interface.ifindex), bridge];
+        for link in links
+            .iter()
+            .filter(|link| link.lower.is_some() && bases.contains(&link.lower))
+        {
+            let tag = match (&*link.kind, link.vlan) {
+                ("vlan", Some(id)) => id.into(),
+                ("macvlan", _) => ANY_TAG,
+                _ => continue,
+            };
+            words.push(upper(link.ifindex, interface.slot, tag));
+        }
+    }
+    words
+}
+
 impl Record {
+    /// Whether other interfaces lie over the filtered ones than when the generation was made. Never, if
+    /// nothing is noted of what leaves.
+    #[must_use]
+    pub fn uppers_have_changed(&self) -> bool {
+        let known = self.uppers.as_ref();
+        let now = || Some(over(&self.interfaces, &host::links().ok()?));
+        known.is_some_and(|known| now().is_some_and(|now| now != *known))
+    }
+
     /// Whether an address of this host has changed since the generation was made, so that what is sent
     /// to it is not answered. Never, if the policy sends no answers.
     #[must_use]
@@ -169,6 +217,36 @@ mod tests {
         // Bonds in a ring end.
         let ring = [link(2, Some(3), None, "bond"), link(3, Some(2), None, "")];
         assert_eq!(words(&[interface(2, 1)], &ring, &[]).len(), 4);
+    }
+
+    #[test]
+    fn what_lies_over_an_interface_or_its_bridge_leaves_by_it() {
+        let mut links = [
+            link(2, Some(9), None, ""),
+            link(9, None, None, "bridge"),
+            link(10, None, Some(9), "vlan"),
+            link(11, None, Some(2), "vlan"),
+            link(12, None, Some(2), "macvlan"),
+            // Over another one; the other end of a cable; a VLAN in a VLAN.
+            link(13, None, Some(7), "vlan"),
+            link(14, None, Some(2), "veth"),
+            link(15, None, Some(11), "vlan"),
+        ];
+        links[0].master_kind = "bridge".into();
+        for link in &mut links {
+            link.vlan = (link.kind == "vlan").then_some(link.ifindex as u16 * 10);
+        }
+        let wanted = [
+            upper(9, 7, ANY_TAG),
+            upper(10, 7, 100),
+            upper(11, 7, 110),
+            upper(12, 7, ANY_TAG),
+        ];
+        assert_eq!(over(&[interface(2, 7)], &links), wanted);
+        // A port of a VRF is not told from the others.
+        links[0].master_kind = "vrf".into();
+        assert_eq!(over(&[interface(2, 7)], &links), wanted[2..]);
+        assert!(over(&[interface(7, 1)], &links[..5]).is_empty());
     }
 
     #[test]

@@ -76,6 +76,10 @@ pub struct Record {
     /// ([`firewall_common::abi::station`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stations: Option<Vec<u64>>,
+    /// If the policy has what leaves taken note of: which interfaces lie over the filtered ones
+    /// ([`firewall_common::abi::upper`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uppers: Option<Vec<u64>>,
     /// Prefix lengths that rules ban by: of IPv4, and of IPv6. No such prefix is banned that holds an
     /// address which this host needs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

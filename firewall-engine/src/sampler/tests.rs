@@ -45,6 +45,7 @@ fn record(generation: u64, rules: Vec<RuleRecord>) -> Record {
         table_bytes: 4096,
         rules,
         stations: None,
+        uppers: None,
         ban_lengths: Vec::new(),
         interfaces: vec![InterfaceRecord {
             name: "eth0".to_owned(),

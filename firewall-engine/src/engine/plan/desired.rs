@@ -203,6 +203,7 @@ fn config_of(desired: &Desired<'_>, record: &Record, compiled: &Tables) -> Confi
         live_ids,
         frags: u32::from(desired.frags),
         stations: u32::from(record.stations.is_some()),
+        uppers: u32::from(record.uppers.as_ref().is_some_and(|it| !it.is_empty())),
         clock: record.clock.map_or([0; 2], halves),
         fragment_seed: RandomState::new().hash_one(record.generation) as u32,
         ..compiled.config
@@ -220,12 +221,14 @@ fn interface_map(record: &Record, warnings: &mut Vec<String>) -> Result<BigMap, 
             zone: interface.zone as u16,
         })
         .collect();
-    let stations = record.stations.as_deref().unwrap_or_default();
-    let (map, left_out) = BigMap::interfaces(&entries, stations)?;
+    let words =
+        [&record.stations, &record.uppers].map(|words| words.as_deref().unwrap_or_default());
+    let (map, left_out) = BigMap::interfaces(&entries, &words.concat())?;
     if left_out > 0 {
         warnings.push(format!(
-            "this host has too many addresses: what is sent to {left_out} of them is rejected \
-             without an answer"
+            "this host has too many addresses, or interfaces over the filtered ones: what is sent to \
+             {left_out} of them is rejected without an answer, or may make a flow although it leaves \
+             as it has come"
         ));
     }
     Ok(map)

@@ -73,8 +73,9 @@ pub(super) fn draft_record(
         rules: rule_records(&source.policy, &counters.rule_slots.slots),
         live: handover::assign(&source.policy, desired.known()),
         stations: stations::of(&source.policy, &interfaces)?,
-        interfaces,
+        uppers: stations::uppers(&source.policy, &interfaces)?,
         ban_lengths: spared::lengths(&source.policy),
+        interfaces,
     })
 }
 

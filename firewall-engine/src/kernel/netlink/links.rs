@@ -5,7 +5,7 @@
 //!
 //! [`xdp`]: super::xdp
 
-use super::{HEADER, attributes, kind_of, list, number, request, u16_at, word};
+use super::{HEADER, attributes, find, kind_of, list, number, request, u16_at, word};
 use std::io;
 
 const RTM_NEWLINK: u16 = 16;
@@ -16,7 +16,9 @@ const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_VLAN_ID: u16 = 1;
 const IFLA_LINK_NETNSID: u16 = 37;
 
 /// Bytes of `ifinfomsg`, with which a message about a link begins; device type and index lie behind
@@ -42,6 +44,8 @@ pub(crate) struct Link {
     pub(crate) lower: Option<u32>,
     /// What it is: `bond`, `vlan`, `tun`; empty for a card.
     pub(crate) kind: String,
+    /// The number of its VLAN, if it is one.
+    pub(crate) vlan: Option<u16>,
 }
 
 /// All interfaces of this namespace.
@@ -106,6 +110,11 @@ impl Link {
                     for (kind, value) in attributes(value) {
                         match kind {
                             IFLA_INFO_KIND => link.kind = word(value),
+                            // What is in it depends on the kind.
+                            IFLA_INFO_DATA if link.kind == "vlan" => {
+                                let id = find(value, IFLA_VLAN_ID).and_then(|id| id.first_chunk());
+                                link.vlan = id.map(|id| u16::from_ne_bytes(*id));
+                            }
                             IFLA_INFO_SLAVE_KIND => link.master_kind = word(value),
                             _ => {}
                         }
@@ -169,6 +178,7 @@ mod tests {
             master_kind: String::new(),
             lower: Some(8),
             kind: "macvlan".into(),
+            vlan: None,
         };
         assert_eq!(read(1, &said), wanted);
         // An index of another namespace is no index here.
@@ -194,6 +204,16 @@ mod tests {
             assert_eq!(port.master, Some(9));
         }
         assert_eq!(read(1, &[]).master, None);
+    }
+
+    #[test]
+    fn a_vlan_says_its_number() {
+        let mut data = Vec::new();
+        attribute(&mut data, IFLA_VLAN_ID, &10u16.to_ne_bytes());
+        for (kind, vlan) in [(&b"vlan\0"[..], Some(10)), (b"vxlan\0", None)] {
+            let info = info(&[(IFLA_INFO_KIND, kind), (IFLA_INFO_DATA, &data)]);
+            assert_eq!(read(1, &[(IFLA_LINKINFO, &info)]).vlan, vlan);
+        }
     }
 
     #[test]
