@@ -10,6 +10,7 @@ use crate::netns::{Namespace, put};
 use crate::random::Random;
 use crate::segments::{ACK, PSH, RST, SYN, Segment, Sum, datagram};
 use anyhow::{Context, Result};
+use firewall_common::flows::timeout;
 use firewall_engine::engine::Engine;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -26,6 +27,9 @@ const BURST: usize = 128;
 
 /// How long the last of many frames can be on its way.
 const SETTLES: Duration = Duration::from_millis(100);
+
+/// How often connections are opened again that are not there.
+const ROUNDS: usize = 4;
 
 /// A port on which nobody listens, on the side of the flows' local ends.
 const FIRST_PORT: u32 = 10_000;
@@ -85,6 +89,14 @@ pub enum Half {
 impl Half {
     /// Both of them.
     pub const BOTH: [Self; 2] = [Self::Tcp, Self::Other];
+
+    /// For how long no flow is known that one side alone has used, in seconds.
+    const fn unsettled(self) -> u64 {
+        match self {
+            Self::Tcp => timeout::TCP_OPENING + 2,
+            Self::Other => timeout::UDP + 2,
+        }
+    }
 
     /// Its name in the JSON of `status`.
     const fn name(self) -> &'static str {
@@ -248,8 +260,14 @@ impl<'a> Filler<'a> {
         self.opens(half, &(start..end).collect::<Vec<_>>())?;
         self.made[half as usize] = end.max(start);
         // What a busy cable has lost, or another handshake has pushed out.
-        let missing = self.gone(ctl, half, start..end)?;
-        self.opens(half, &missing)
+        for _ in 0..ROUNDS {
+            let missing = self.gone(ctl, half, start..end)?;
+            if missing.is_empty() {
+                break;
+            }
+            self.opens(half, &missing)?;
+        }
+        Ok(())
     }
 
     fn opens(&self, half: Half, numbers: &[u32]) -> Result<()> {
@@ -287,7 +305,8 @@ impl<'a> Filler<'a> {
         Ok((arrived, self.made(half).into()))
     }
 
-    /// Of the connections from `numbers`, those whose flow of the own side the table has not.
+    /// Of the connections from `numbers`, those whose flow of the own side the table has not, or not as
+    /// one that both sides use: such flows live longest.
     ///
     /// # Errors
     /// There is no table.
@@ -299,6 +318,7 @@ impl<'a> Filler<'a> {
             .list()
             .iter()
             .filter(|flow| (flow.proto == 6) == (half == Half::Tcp))
+            .filter(|flow| flow.left.as_secs() > half.unsettled())
             .map(|flow| {
                 (
                     (flow.local, flow.local_port).into(),

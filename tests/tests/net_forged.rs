@@ -43,6 +43,9 @@ const FLIGHT: u64 = 500;
 /// How long a new connection may take: TCP sends a SYN again after one, three, and seven seconds.
 const NEW_WITHIN: Duration = Duration::from_secs(15);
 
+/// Of so many settled flows one may give way at four fifths, while strangers make flows.
+const ONE_OF: u32 = 10_000;
+
 /// How often the made-up conversations go on.
 const KEPT: Duration = Duration::from_secs(60);
 
@@ -227,12 +230,13 @@ impl<'a> Bed<'a> {
             "{}: {failed:#?}",
             self.what
         );
-        assert_eq!(
-            (stopped, evicted),
-            ([0, 0], 0),
-            "{}: stopped, gave way",
-            self.what
-        );
+        // A flow that is made where both of its sets hold nothing but connections takes a place: at
+        // this fill of a few, however many strangers try.
+        let made: u32 = Half::BOTH.iter().map(|half| filler.made(*half)).sum();
+        let most = u64::from(made * self.each / ONE_OF);
+        assert!(evicted <= most, "{}: {evicted} gave way", self.what);
+        let lost = stopped[0] + stopped[1];
+        assert!(lost <= evicted * 2, "{}: {lost} stopped", self.what);
     }
 
     /// Full: new ones are made, and whose flow is the longest idle give way, each counted.

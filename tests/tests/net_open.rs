@@ -205,6 +205,11 @@ fn tracked(more: &str) -> Routed {
          ct state invalid counter; }}; {more} }}"
     );
     net.router().nft(&rules).unwrap();
+    // A router forgets half closed connections after a minute, whoever filters.
+    for state in ["fin_wait", "close_wait", "last_ack"] {
+        let file = format!("netfilter/nf_conntrack_tcp_timeout_{state}");
+        net.router().set(&file, "7200").unwrap();
+    }
     net
 }
 
