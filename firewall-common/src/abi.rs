@@ -241,6 +241,8 @@ pub mod essential_bit {
     pub const DHCP: u32 = 16;
     /// All of them.
     pub const ALL: u32 = 31;
+    /// What strangers send as easily as those who have been asked.
+    pub const ASKED: u32 = ICMP_ERROR | DHCP;
 }
 
 /// Values of [`PacketConfig::fragments`].
@@ -312,6 +314,11 @@ pub struct Config {
     pub audit: u32,
     /// Bits of [`essential_bit`].
     pub essential: u32,
+    /// Those of them that pass only about what has been asked for: [`essential_bit::DHCP`] and
+    /// [`essential_bit::ICMP_ERROR`]. 0 where nothing takes note of what leaves.
+    pub asked: u32,
+    /// Number of the first of their [`LimitEntry`]s, plus 1 ([`crate::asked::limit`]); 0: no limit.
+    pub asked_limit: u32,
     /// 1 if some rule has `action: next`.
     pub has_next: u32,
     /// One of [`has_limit`].
@@ -437,6 +444,8 @@ impl Config {
             clock: [0; 2],
             audit: 0,
             essential: 0,
+            asked: 0,
+            asked_limit: 0,
             has_next: 0,
             has_limit: 0,
             limits_passed: 0,

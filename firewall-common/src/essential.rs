@@ -1,9 +1,10 @@
 //! Essential traffic: what a default-drop host must let in to stay on the network at all. Each
 //! group can be switched off by name in `default.essential`.
 //!
-//! Only exact forms pass here; everything else goes to the rules. Neighbour discovery that breaks
-//! RFC 4861 or RFC 6980 is an anomaly under every policy, and so is all that a host
-//! without an address (`::`) has no reason to send.
+//! Only exact forms pass here; everything else goes to the rules. Of what strangers can send, too, the
+//! form is not enough where what leaves is taken note of: see [`crate::asked`]. Neighbour discovery that
+//! breaks RFC 4861 or RFC 6980 is an anomaly under every policy, and so is all that a host without an
+//! address (`::`) has no reason to send.
 
 use crate::abi::essential_bit;
 use crate::field::Field;

@@ -115,6 +115,24 @@ pub trait Frame: Copy {
         false
     }
 
+    /// [`crate::flows::quote::quote`], in the way that suits this frame.
+    #[inline(always)]
+    fn quote<M: Machine>(&self, machine: &M, packet: &Packet) -> u64 {
+        flows::quote::quote(machine, self, packet)
+    }
+
+    /// Whether this host would forward a packet that has come in. The host build knows no route.
+    #[inline(always)]
+    fn is_to_be_forwarded<M: Machine>(&self, _machine: &M, _packet: &Packet) -> bool {
+        false
+    }
+
+    /// Index of the interface that it came in on, or goes out by; 0 if there is none.
+    #[inline(always)]
+    fn interface_index(&self) -> u32 {
+        0
+    }
+
     /// Counter slot of the interface that it came in on; 0 if there is none.
     #[inline(always)]
     fn interface(&self) -> u32 {

@@ -12,6 +12,7 @@
 
 pub mod abi;
 pub mod answer;
+pub mod asked;
 mod bits;
 pub mod classify;
 pub mod essential;

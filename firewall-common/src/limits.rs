@@ -166,6 +166,12 @@ pub fn pay<M: Machine>(machine: &M, bucket: u64, rule: u64) -> u64 {
     machine.table_u64(limit + at::OVER)
 }
 
+/// The bucket of a limit that has one for all packets.
+#[inline(always)]
+pub(crate) fn only_bucket<M: Machine>(machine: &M, rule: u64) -> u64 {
+    u64::from(machine.table_u32(entry(machine, rule) + at::BASE))
+}
+
 /// Nanoseconds since the Unix epoch, by the clock as it stood when the program was loaded: setting it
 /// later moves nothing.
 #[inline(always)]

@@ -70,6 +70,12 @@ pub trait Machine: Copy {
         limits::judge(self, key, rule)
     }
 
+    /// [`limits::pay`], in the way that suits this place.
+    #[inline(always)]
+    fn pay(&self, bucket: u64, rule: u64) -> u64 {
+        limits::pay(self, bucket, rule)
+    }
+
     /// [`limits::ban`], in the way that suits this place.
     #[inline(always)]
     fn ban(&self, key: &PacketKey, rule: u64) {

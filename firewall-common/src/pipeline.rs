@@ -5,11 +5,10 @@
 //! Invariant: every frame gets exactly one verdict and one reason.
 
 use crate::abi::{self, LIMIT_INDEX_SHIFT, answers, has_limit, tunnels};
-use crate::answer;
 use crate::classify::classify;
 use crate::essential;
 use crate::field::Field;
-use crate::flows::{ASKS_LISTENER, ENDS, UNPROVEN, state_field};
+use crate::flows::{ASKS_LISTENER, ASKS_QUOTE, ENDS, UNPROVEN, quote, state_field};
 use crate::fragments::GOES_ON;
 use crate::frame::Frame;
 use crate::key::PacketKey;
@@ -19,6 +18,7 @@ use crate::machine::Machine;
 use crate::parse::{Packet, Parsed, fragment, is_tunnel, proto, rules_judge_malformed};
 use crate::reason::{Governs, Reason};
 use crate::verdict::{Action, Verdict};
+use crate::{answer, asked};
 
 /// What a rule slot holds when no rule decided.
 pub const NO_RULE: u32 = u32::MAX;
@@ -166,9 +166,17 @@ fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outc
     // before it asks whether there is one, and kernels before 6.3 refuse to read what was never
     // written.
     let essential = machine.opaque(essential);
-    if look_up_sets(machine, &mut packet.key) && !keeps_the_link(essential) {
+    // Without neighbour discovery there is no link to anyone: a neighbour that is banned would cut off
+    // those behind it.
+    if look_up_sets(machine, &mut packet.key) && essential != u64::from(Reason::NEIGHBOUR.0) {
         return Outcome::without_rule(Verdict::DROP, Reason::BANNED, counted_port(packet));
     }
+    let essential =
+        if is_to_be_asked_for(machine, essential) && !asked::is_asked_for(machine, frame, packet) {
+            NOT_ESSENTIAL
+        } else {
+            essential
+        };
     // Kept, because a tunnel's content takes the place of the packet.
     let part = if follows_first(machine, packet) {
         packet.key.field(Field::Fragment)
@@ -228,19 +236,21 @@ pub fn look_up_sets<M: Machine>(machine: &M, key: &mut PacketKey) -> bool {
         || machine.protection_of(key) & 1 << live::EXEMPT == 0
 }
 
-/// Without neighbour discovery and multicast listener discovery there is no link to anyone: a
-/// neighbour that is banned would cut off those behind it.
+/// Whether what is essential by its form is so only if it has been asked for.
 #[inline(always)]
-const fn keeps_the_link(essential: u64) -> bool {
-    essential == Reason::NEIGHBOUR.0 as u64 || essential == Reason::MULTICAST.0 as u64
+fn is_to_be_asked_for<M: Machine>(machine: &M, essential: u64) -> bool {
+    machine.constant(|config| &config.asked) != 0
+        && (essential == u64::from(Reason::DHCP.0) || essential == u64::from(Reason::ICMP_ERROR.0))
 }
 
 /// The state of a packet: a value of [`state_field`].
 #[inline(always)]
-fn state<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
+pub fn state<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     match frame.state(machine, packet) {
         ASKS_LISTENER if frame.has_cookie(machine, packet) => state_field::ESTABLISHED,
         ASKS_LISTENER => state_field::INVALID,
+        ASKS_QUOTE if frame.quote(machine, packet) == quote::PROVEN => state_field::ESTABLISHED,
+        ASKS_QUOTE => state_field::INVALID,
         ENDS => {
             if frame.is_intact(machine, packet) {
                 machine.ended(packet);

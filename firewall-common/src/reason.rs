@@ -77,8 +77,8 @@ reasons! {
     3  ARP             "arp"              Essential "ARP for IPv4 over Ethernet.";
     4  NEIGHBOUR       "neighbour"        Essential "IPv6 neighbour discovery or router advertisement with hop limit 255.";
     5  MULTICAST       "multicast-listener" Essential "IPv6 multicast listener discovery.";
-    6  ICMP_ERROR      "icmp-error"       Essential "ICMP or ICMPv6 error: unreachable, too big, time exceeded, parameter problem.";
-    7  DHCP            "dhcp"             Essential "DHCP or DHCPv6 answer to this host as a client.";
+    6  ICMP_ERROR      "icmp-error"       Essential "ICMP or ICMPv6 error (unreachable, too big, time exceeded, parameter problem) about what has been sent.";
+    7  DHCP            "dhcp"             Essential "DHCP or DHCPv6 answer to a request that has left by this interface.";
     8  TRUNCATED       "truncated"        Malformed "The frame ends inside a header that it announces.";
     9  BAD_VERSION     "bad-version"      Malformed "The IP version does not fit the EtherType.";
     10 BAD_HEADER_LEN  "bad-header-len"   Malformed "IPv4 header length below 20, or TCP data offset below 20 or past the packet.";

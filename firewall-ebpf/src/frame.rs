@@ -11,7 +11,7 @@ use crate::answer;
 use crate::kernel::Kernel;
 use crate::listener;
 use crate::maps::{add, constant, pin, scratch};
-use crate::sockets::fw_socket;
+use crate::sockets::{fw_is_forwarded, fw_socket};
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
@@ -20,7 +20,7 @@ use core::arch::asm;
 use core::ffi::c_void;
 use firewall_common::abi::{SCRATCH_SPARE, SCRATCH_STRIDE};
 use firewall_common::answer::within;
-use firewall_common::flows::{self, Tuple, state_field};
+use firewall_common::flows::{self, Tuple, quote, state_field};
 use firewall_common::frame::{Frame, Header, MAX_OFFSET};
 use firewall_common::machine::Machine;
 use firewall_common::parse::{Packet, Parsed, parse, parse_inner};
@@ -138,10 +138,24 @@ impl<const WHOLE: bool, const SELDOM: bool> Frame for BufferFrame<WHOLE, SELDOM>
     }
 
     #[inline(always)]
-    fn interface(&self) -> u32 {
+    fn quote<M: Machine>(&self, _machine: &M, packet: &Packet) -> u64 {
+        fw_quote(self.ctx, packet)
+    }
+
+    #[inline(always)]
+    fn is_to_be_forwarded<M: Machine>(&self, _machine: &M, packet: &Packet) -> bool {
+        fw_is_forwarded(self.ctx, packet) != 0
+    }
+
+    #[inline(always)]
+    fn interface_index(&self) -> u32 {
         // SAFETY: the context that the program was called with.
-        let index = unsafe { (*self.ctx).ingress_ifindex };
-        u32::from(crate::maps::interface(index).slot)
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        u32::from(crate::maps::interface(self.interface_index()).slot)
     }
 
     #[inline(always)]
@@ -249,6 +263,21 @@ pub(crate) extern "C" fn fw_state(ctx: *mut xdp_md, packet: *const Packet) -> u6
     match unsafe { packet.as_ref() } {
         Some(packet) => flows::state_of(&Kernel::uncounted(frame.len()), &frame, packet).into(),
         None => u64::from(state_field::NEW),
+    }
+}
+
+/// What a DHCP answer or an ICMP error is about, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_quote(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
+    if constant(|c| &c.flows) | constant(|c| &c.asked) == 0 {
+        return quote::NOTHING;
+    }
+    let frame = XdpFrame::new(&XdpContext::new(ctx));
+    // SAFETY: as above.
+    match unsafe { packet.as_ref() } {
+        Some(packet) => quote::quote(&Kernel::uncounted(0), &frame, packet),
+        None => quote::NOTHING,
     }
 }
 

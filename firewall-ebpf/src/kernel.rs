@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_loop};
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use core::arch::asm;
 use core::ffi::c_void;
-use firewall_common::abi::{self, COUNTER_SIZE, Config, Counter, TABLES_SPARE};
+use firewall_common::abi::{self, COUNTER_SIZE, Config, Counter, TABLES_SPARE, has_limit};
 use firewall_common::flows::{TICK_SHIFT, Tuple};
 use firewall_common::key::PacketKey;
 use firewall_common::machine::{Machine, Step};
@@ -190,6 +190,11 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn pay(&self, bucket: u64, rule: u64) -> u64 {
+        fw_pay(bucket, rule)
+    }
+
+    #[inline(always)]
     fn log(&self, key: &PacketKey, rule: u64, found: u64) {
         if !self.is_quiet() {
             fw_log(key, rule, found, self.cpu, self.bytes);
@@ -343,7 +348,11 @@ pub(crate) extern "C" fn fw_fragment(packet: *const Packet, bytes: u64, passes: 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn fw_bucket(key: *const PacketKey, rule: u64) -> u64 {
-    if maps::constant(|c| &c.buckets_layout) | maps::constant(|c| &c.expires) == 0 {
+    // Not that of what has been asked for: it is known.
+    if maps::constant(|c| &c.has_limit) == has_limit::NO
+        && maps::constant(|c| &c.answers) != abi::answers::YES
+        && maps::constant(|c| &c.expires) == 0
+    {
         return limits::EXEMPT;
     }
     // SAFETY: the verifier lets only readable memory of this type through, or null.
@@ -457,7 +466,7 @@ pub(crate) extern "C" fn fw_locate(tuple: *const Tuple) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn fw_room(set: u64, now: u64) -> u64 {
-    if maps::constant(|c| &c.flows) == 0 {
+    if maps::constant(|c| &c.flows) | maps::constant(|c| &c.asked) == 0 {
         return 0;
     }
     flows::room(&Kernel::outgoing(), set, now)

@@ -47,12 +47,12 @@ fn fw_xdp(ctx: XdpContext) -> u32 {
 /// What a TC program returns that leaves the packet to whoever comes next (TC_ACT_UNSPEC, TCX_NEXT).
 const NEXT: i32 = -1;
 
-/// TC egress entry point: takes note of what this host sends, in generations that look at state. It
-/// never stops a packet.
+/// TC egress entry point: takes note of what this host sends, in generations that look at state or let
+/// in what has been asked for. It never stops a packet.
 #[classifier]
 fn fw_egress(ctx: TcContext) -> i32 {
     let frame = skb::SkbFrame::new(ctx.skb.skb);
-    let zone = u32::from(maps::interface(frame.leaves_by()).zone);
+    let zone = u32::from(maps::interface(frame.interface_index()).zone);
     record(&Kernel::outgoing(), &frame, zone);
     NEXT
 }

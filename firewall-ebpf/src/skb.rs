@@ -40,13 +40,6 @@ impl SkbFrame {
         }
     }
 
-    /// Index of the interface that it goes out by.
-    #[inline(always)]
-    pub(crate) fn leaves_by(&self) -> u32 {
-        // SAFETY: the context that the program was called with.
-        unsafe { (*self.ctx).ifindex }
-    }
-
     /// The number of its outer VLAN tag, beside the frame or in it.
     #[inline(always)]
     fn tag(&self) -> u64 {
@@ -123,6 +116,12 @@ impl Frame for SkbFrame {
     }
 
     #[inline(always)]
+    fn interface_index(&self) -> u32 {
+        // SAFETY: the context that the program was called with.
+        unsafe { (*self.ctx).ifindex }
+    }
+
+    #[inline(always)]
     fn is_forwarded(&self) -> bool {
         // SAFETY: the context that the program was called with.
         unsafe { (*self.ctx).ingress_ifindex != 0 }
@@ -164,7 +163,7 @@ pub(crate) extern "C" fn fw_upper(ctx: *mut __sk_buff) -> u64 {
         return 0;
     }
     let frame = SkbFrame::new(ctx);
-    let slot = u32::from(interface(frame.leaves_by()).slot);
+    let slot = u32::from(interface(frame.interface_index()).slot);
     // SAFETY: the context that the program was called with.
     let came = unsafe { (*ctx).ingress_ifindex };
     let is_over = |tag: u64| is_station(upper(came, slot, tag));
@@ -199,6 +198,9 @@ pub(crate) extern "C" fn fw_record(ctx: *mut __sk_buff, packet: *const Packet) -
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn fw_open(ctx: *mut __sk_buff, answer: *const Packet) -> u64 {
+    if constant(|c| &c.flows) == 0 {
+        return 0;
+    }
     // SAFETY: as above.
     if let Some(answer) = unsafe { answer.as_ref() } {
         flows::open(&Kernel::outgoing(), &SkbFrame::new(ctx), &answer.key);
@@ -210,6 +212,9 @@ pub(crate) extern "C" fn fw_open(ctx: *mut __sk_buff, answer: *const Packet) -> 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn fw_reset(packet: *const Packet) -> u64 {
+    if constant(|c| &c.flows) == 0 {
+        return 0;
+    }
     // SAFETY: as above.
     if let Some(packet) = unsafe { packet.as_ref() } {
         flows::reset(&Kernel::outgoing(), &packet.key);

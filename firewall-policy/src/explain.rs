@@ -13,10 +13,10 @@ use crate::vocabulary;
 use crate::well_known_ports;
 use firewall_common::abi::tunnels;
 use firewall_common::field::Field;
-use firewall_common::flows::{self, state_field};
+use firewall_common::flows::state_field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::parse::{Packet, Parsed, fragment, is_tunnel};
-use firewall_common::pipeline::{NO_RULE, Outcome, look_up_sets};
+use firewall_common::pipeline::{self, NO_RULE, Outcome, look_up_sets};
 use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
 use std::cell::RefCell;
@@ -130,7 +130,7 @@ fn parsed(tables: &Tables, memory: &Memory, frame: &[u8], zone: u32) -> Option<P
             packet.key.fields[Field::Zone as usize] = zone;
             if tables.config.flows != 0 {
                 packet.key.fields[Field::State as usize] =
-                    flows::state_of(&machine, &frame, &packet);
+                    pipeline::state(&machine, &frame, &packet);
             }
             look_up_sets(&machine, &mut packet.key);
             Some(packet)

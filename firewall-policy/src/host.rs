@@ -95,9 +95,10 @@ pub fn answer(tables: &Tables, frame: &[u8]) -> Option<Vec<u8>> {
 
 /// What the egress program makes of a frame that goes out: traces in `memory`.
 ///
-/// Nothing, if no rule of the policy looks at state: there is no such program then.
+/// Nothing, if no rule of the policy looks at state and no essential traffic must be asked for: there is
+/// no such program then.
 pub fn record(tables: &Tables, memory: &Memory, frame: &[u8]) {
-    if tables.config.flows == 0 {
+    if tables.config.flows | tables.config.asked == 0 {
         return;
     }
     let counted = RefCell::new(Vec::new());
@@ -163,7 +164,7 @@ pub fn memory_of(tables: &Tables, earlier: &Earlier) -> Memory {
             live::put(&machine, &prefix, meta);
         }
     }
-    if let Some(frame) = &earlier.sent {
+    for frame in &earlier.sent {
         record(tables, &memory, frame);
     }
     memory

@@ -129,9 +129,11 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         }
         ("`essential`", "multicast") => "IPv6 multicast listener discovery.",
         ("`essential`", "icmp_error") => {
-            "ICMP errors: unreachable, too big, time exceeded, parameter problem."
+            "ICMP errors (unreachable, too big, time exceeded, parameter problem) about what has been sent."
         }
-        ("`essential`", "dhcp") => "Answers of a DHCP or DHCPv6 server to its client.",
+        ("`essential`", "dhcp") => {
+            "Answers of a DHCP or DHCPv6 server to a request that has left by this interface."
+        }
         ("`packet`", "malformed") => {
             "Frames that break a protocol, or that no sane host sends: drop all; rules: bans, rules that name nothing but what could be read, then the default."
         }

@@ -48,6 +48,7 @@ impl Tables {
         self.config.proof_size = 0;
         self.config.buckets_size = 0;
         self.config.buckets_layout = 0;
+        self.config.asked_limit = 0;
         if self.config.answers != answers::NO {
             self.config.answers = answers::UNLIMITED;
         }

@@ -301,7 +301,7 @@ fn what_is_spared_is_exactly_the_prefixes_that_hold_an_address_of_the_host() {
         (v6(near_v6), 128, true),
     ] {
         live::ban(&machine, &key, length, 1_000);
-        let banned = live::sets_of(&machine, &key, false) & 1 << live::BANNED != 0;
+        let banned = live::sets_of(&machine, &key, false) & 1 << BANNED != 0;
         assert_eq!(banned, is_banned, "{:x} {length}", key.src());
     }
     assert_eq!(machine.read(Region::Live, head::LOCK), 0);

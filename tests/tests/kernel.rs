@@ -2,6 +2,7 @@
 //! One program and not one for each file: that builds in a third of the time.
 
 mod kernel_answers;
+mod kernel_asked;
 mod kernel_bench;
 mod kernel_classbench;
 mod kernel_evasion;

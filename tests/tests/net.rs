@@ -2,6 +2,7 @@
 //! One program and not one for each file: that builds in a third of the time.
 
 mod long_resolver;
+mod net_asked;
 mod net_bad_input;
 mod net_bans;
 mod net_carrier;
@@ -32,9 +33,12 @@ mod net_router;
 mod net_seed;
 mod net_seed_many;
 mod net_state;
+mod net_state_clock;
+mod net_state_container;
 mod net_state_host;
 mod net_state_load;
 mod net_state_names;
+mod net_state_numbers;
 mod net_state_router;
 mod net_state_udp;
 mod net_syn_flood;

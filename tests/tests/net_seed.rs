@@ -338,7 +338,7 @@ fn what_begins_while_the_size_changes_is_answered_at_once() {
         }
         (begun, failed)
     };
-    let (begun, failed) = std::thread::scope(|scope| {
+    let (begun, failed) = thread::scope(|scope| {
         let client = scope.spawn(|| net.far.run(begin));
         for _ in 0..6 {
             for size in ["state: {flows: 500000}", "state: {flows: 20000}", ""] {

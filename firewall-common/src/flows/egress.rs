@@ -10,11 +10,16 @@
 //! | other TCP | makes a flow, or brings it up to date: see [`tcp`](super::tcp) |
 //! | UDP | makes a flow, unless the rules let the answer in anyway; or keeps it |
 //! | echo request | makes a flow, or keeps it |
+//! | DHCP request of a client | makes a flow of its own besides: see [`request`] |
 //! | echo reply, ICMP error, all else | nothing |
+//!
+//! Under a policy that does not look at state, but has essential traffic that must be asked for
+//! ([`crate::asked`]), only requests do anything.
 
 use super::table::{Start, find, insert};
 use super::tcp::{Segment, goes_out};
-use super::{Tuple, echo, socket, state};
+use super::{Tuple, echo, request, socket, state};
+use crate::abi::essential_bit;
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
 use crate::key::{Family, PacketKey};
@@ -39,7 +44,14 @@ pub fn record_packet<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Pack
         return DONE;
     }
     let is_v6 = key.family() == Family::V6;
-    match key.field(Field::Proto) {
+    let protocol = key.field(Field::Proto);
+    if protocol == proto::UDP && machine.constant(|c| &c.asked) & essential_bit::DHCP != 0 {
+        request::note(machine, key, frame.interface_index());
+    }
+    // Where no rule looks at state, sockets say of TCP and UDP what there is to say.
+    let tracks = machine.constant(|c| &c.flows) != 0;
+    match protocol {
+        proto::TCP | proto::UDP if !tracks => {}
         proto::TCP => return tcp(machine, frame, packet),
         proto::UDP if !keep(machine, &outgoing(key)) => return ASKS_RULES,
         proto::ICMP if !is_v6 && key.field(Field::Icmp) == echo::REQUEST << 8 => {

@@ -17,7 +17,7 @@
 use super::state_field::{ESTABLISHED, INVALID, NEW};
 use super::table::{Start, find, insert, is_in_use};
 use super::tcp::{Segment, comes_in};
-use super::{Tuple, at, echo, socket, state};
+use super::{Tuple, echo, socket, state};
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
 use crate::key::{Family, PacketKey};
@@ -28,6 +28,9 @@ use crate::parse::{Packet, flag, fragment, proto};
 /// cookie of its.
 pub const ASKS_LISTENER: u32 = u32::MAX;
 
+/// In place of a state: established or invalid, by what the ICMP error is about; see [`super::quote`].
+pub const ASKS_QUOTE: u32 = u32::MAX - 4;
+
 /// In place of a state: the packet is established, a RST, and ends its connection if its checksum is
 /// right; see [`ended`].
 pub const ENDS: u32 = u32::MAX - 1;
@@ -36,18 +39,8 @@ pub const ENDS: u32 = u32::MAX - 1;
 /// that he gets what is sent to its source.
 pub const UNPROVEN: u32 = u32::MAX - 2;
 
-/// How far behind the last byte sent a TCP packet may begin that an ICMP error quotes: as much as
-/// Linux keeps unacknowledged (net.ipv4.tcp_wmem).
-const SENT_MAX: u32 = 4 << 20;
-
-/// Bytes of an ICMP header, in front of what it quotes.
-const ICMP_HEADER: u32 = 8;
-
-/// Fragment offset of a quoted IPv4 header.
-const OFFSET_MASK: u32 = 0x1fff;
-
-/// The state of a packet: a value of [`super::state_field`], [`ASKS_LISTENER`], [`ENDS`] or
-/// [`UNPROVEN`].
+/// The state of a packet: a value of [`super::state_field`], [`ASKS_LISTENER`], [`ASKS_QUOTE`], [`ENDS`]
+/// or [`UNPROVEN`].
 #[inline(always)]
 pub fn state_of<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     let key = &packet.key;
@@ -60,12 +53,12 @@ pub fn state_of<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -
         proto::UDP => return udp(machine, frame, key),
         proto::ICMP if !is_v6 => match key.field(Field::Icmp) >> 8 {
             echo::REPLY => echo_reply(machine, frame, packet),
-            3 | 11 | 12 => error_v4(machine, frame, packet),
+            3 | 11 | 12 => return ASKS_QUOTE,
             _ => return NEW,
         },
         proto::ICMPV6 if is_v6 => match key.field(Field::Icmp) >> 8 {
             echo::REPLY_V6 => echo_reply(machine, frame, packet),
-            1..=4 => error_v6(machine, frame, packet),
+            1..=4 => return ASKS_QUOTE,
             _ => return NEW,
         },
         _ => return NEW,
@@ -220,87 +213,4 @@ fn by_flow<M: Machine, F: Frame>(machine: &M, packet: &Packet, frame: &F, tuple:
     } else {
         UNPROVEN
     }
-}
-
-/// An ICMP error that quotes an IPv4 packet of a flow (RFC 792: its header, and 8 bytes).
-#[inline(always)]
-fn error_v4<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> bool {
-    let quote = packet.l4 + ICMP_HEADER;
-    let Some(inner) = frame.header::<20>(quote) else {
-        return false;
-    };
-    let version_ihl = inner.u8::<0>();
-    let header_len = (version_ihl & 15) * 4;
-    if version_ihl >> 4 != 4
-        || header_len < 20
-        || inner.be16::<6>() & OFFSET_MASK != 0
-        || quote + header_len + 8 > packet.end
-        || u64::from(inner.be32::<12>()) != packet.key.dst_lo
-    {
-        return false;
-    }
-    let remote = [0, u64::from(inner.be32::<16>())];
-    let protocol = inner.u8::<9>();
-    quoted(machine, frame, packet, quote + header_len, remote, protocol)
-}
-
-/// As [`error_v4`], for IPv6 (RFC 4443). A quoted packet with extension headers is of no flow.
-#[inline(always)]
-fn error_v6<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> bool {
-    let quote = packet.l4 + ICMP_HEADER;
-    let Some(inner) = frame.header::<40>(quote) else {
-        return false;
-    };
-    if inner.u8::<0>() >> 4 != 6
-        || quote + 48 > packet.end
-        || inner.be64::<8, 12>() != packet.key.dst_hi
-        || inner.be64::<16, 20>() != packet.key.dst_lo
-    {
-        return false;
-    }
-    let remote = [inner.be64::<24, 28>(), inner.be64::<32, 36>()];
-    let protocol = inner.u8::<6>();
-    quoted(machine, frame, packet, quote + 40, remote, protocol)
-}
-
-/// Whether the packet that is quoted, with its transport header at `at`, is one that this host has
-/// sent.
-#[inline(always)]
-fn quoted<M: Machine, F: Frame>(
-    machine: &M,
-    frame: &F,
-    packet: &Packet,
-    offset: u32,
-    remote: [u64; 2],
-    protocol: u32,
-) -> bool {
-    let key: &PacketKey = &packet.key;
-    let is_v6 = key.family() == Family::V6;
-    let Some(inner) = frame.header::<8>(offset) else {
-        return false;
-    };
-    let request = if is_v6 {
-        echo::REQUEST_V6
-    } else {
-        echo::REQUEST
-    };
-    let (local_port, remote_port) = match protocol {
-        proto::TCP | proto::UDP => (inner.be16::<0>(), inner.be16::<2>()),
-        proto::ICMP | proto::ICMPV6 if inner.be16::<0>() == request << 8 => (inner.be16::<4>(), 0),
-        _ => return false,
-    };
-    let tuple = Tuple {
-        remote,
-        local: [key.dst_hi, key.dst_lo],
-        identity: Tuple::identity_of(local_port, remote_port, protocol, is_v6),
-    };
-    let Some(found) = find(machine, &tuple, machine.ticks()) else {
-        return matches!(protocol, proto::TCP | proto::UDP)
-            && socket::is_connection(frame.socket(machine, &tuple));
-    };
-    if protocol != proto::TCP || found.state & state::KNOWS_OUT == 0 {
-        return true;
-    }
-    let end = (found.read(machine, at::OUT) >> 32) as u32;
-    end.wrapping_sub(inner.be32::<4>()) <= SENT_MAX
 }

@@ -9,6 +9,8 @@
 //! room.rs     which flow gives way
 //! adopt.rs    a flow that the programs have not seen begin
 //! socket.rs   what the kernel's own sockets say
+//! quote.rs    whether what an ICMP error quotes has been sent
+//! request.rs  DHCP requests
 //! ```
 //!
 //! **The kernel's sockets are the first truth.** A TCP connection of this host has a socket, and needs
@@ -41,6 +43,8 @@
 mod adopt;
 mod egress;
 mod ingress;
+pub mod quote;
+mod request;
 mod room;
 pub mod socket;
 mod table;
@@ -48,7 +52,8 @@ mod tcp;
 
 pub use adopt::{Adopted, adopt};
 pub use egress::{ASKS_RULES, DONE, ENDS_FLOW, open, record_packet, reset, reverse};
-pub use ingress::{ASKS_LISTENER, ENDS, UNPROVEN, ended, state_of};
+pub use ingress::{ASKS_LISTENER, ASKS_QUOTE, ENDS, UNPROVEN, ended, state_of};
+pub use request::is_request;
 pub use room::room;
 pub use table::{NOWHERE, locate};
 
@@ -71,6 +76,11 @@ pub mod state_field {
 
 /// Bytes of the table unless the policy says otherwise: 32,768 sets, 183,488 flows.
 pub const FLOWS_SIZE: u32 = 16 << 20;
+
+/// Bytes of the table of a policy that does not look at state, in which what [`crate::asked`] needs is
+/// kept: echo requests and DHCP requests, in the half that is not TCP's. Room for 5,728 of them: for
+/// 190 pings a second, each to another host, the half minute that each is remembered.
+pub const ASKED_SIZE: u32 = 1 << 20;
 
 /// How many flows a table of so many bytes has room for: four fifths of its places. Up to four fifths of
 /// that, no flow that is in use gives way to a new one (of 16 million, none did); at that, one in a

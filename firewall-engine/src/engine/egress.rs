@@ -1,5 +1,5 @@
-//! The egress program of a generation whose policy looks at state: one link for each interface,
-//! attached, switched and taken off with the generation.
+//! The egress program of a generation whose policy looks at state, or has essential traffic that must be
+//! asked for: one link for each interface, attached, switched and taken off with the generation.
 //!
 //! What is in force is said by the XDP links alone ([`super::store`]). A link here that runs the
 //! program of another generation does no harm: all of them write to the same table of flows. Where the

@@ -28,8 +28,9 @@ impl Engine {
     pub fn flows(&self) -> Result<Option<FlowTable>, EngineError> {
         let survey = self.store.survey()?;
         let in_force = survey.in_force().ok_or_else(|| self.nothing_loaded())?;
-        in_force.folder.read_record()?;
+        let record = in_force.folder.read_record()?;
         let table = in_force.folder.region(Region::Flows);
+        let table = table.filter(|_| record.tracks);
         Ok(table.map(|map| FlowTable::of(&map)).transpose()?)
     }
 
@@ -54,17 +55,21 @@ impl Engine {
 
 /// Fills a table of flows that no generation has used yet. `before` is that of the generation in
 /// force. Of what is tracked, the clients of a service that the rules let in anyway need no flow, as the
-/// egress program makes none for them: `is_let_in` says it of a UDP flow. What could not be taken over
-/// is a warning: the policy is enforced all the same.
+/// egress program makes none for them: `is_let_in` says it of a UDP flow. A policy that does not look at
+/// state tracks no connections, and keeps requests alone: whether that in force and the next one do says
+/// `tracks`. What could not be taken over is a warning: the policy is enforced all the same.
 pub(super) fn fill(
     map: &BigMap,
     before: Option<&BigMap>,
+    [tracked, tracks]: [bool; 2],
     is_let_in: impl Fn(&Ends) -> bool,
     warnings: &mut Vec<String>,
 ) -> Result<(), KernelError> {
-    if let Some(before) = before
-        && before.id()? == map.id()?
-    {
+    let same = match before {
+        Some(before) => before.id()? == map.id()?,
+        None => false,
+    };
+    if same && (tracked || !tracks) {
         return Ok(());
     }
     let mut filling = Filling {
@@ -72,7 +77,7 @@ pub(super) fn fill(
         adopted: 0,
         refused: 0,
     };
-    if let Some(before) = before {
+    if let Some(before) = before.filter(|_| !same) {
         // On another processor a program may still write what leaves to the table before.
         wait_for_running_programs().map_err(KernelError::call("wait for running programs"))?;
         // What left before both took note of it is in the new table alone, and its answer is looked for
@@ -81,7 +86,14 @@ pub(super) fn fill(
         filling.table.for_each_to_keep(|ends, adopted| {
             former.adopt(ends, adopted);
         });
-        former.for_each_to_keep(|ends, adopted| filling.take(ends, adopted));
+        former.for_each_to_keep(|ends, adopted| {
+            if tracks || ends.is_request() {
+                filling.take(ends, adopted);
+            }
+        });
+    }
+    if !tracks {
+        return Ok(());
     }
     let own = own_addresses()?;
     let counts = (filling.adopted, filling.refused);
@@ -122,7 +134,11 @@ pub(super) fn fill(
 
 /// Hands over once more, when the table `map` is the one that is looked at: what the table before has
 /// learned until then.
-pub(super) fn catch_up(map: &BigMap, before: Option<&BigMap>) -> Result<(), KernelError> {
+pub(super) fn catch_up(
+    map: &BigMap,
+    before: Option<&BigMap>,
+    tracks: bool,
+) -> Result<(), KernelError> {
     let Some(before) = before else {
         return Ok(());
     };
@@ -132,8 +148,10 @@ pub(super) fn catch_up(map: &BigMap, before: Option<&BigMap>) -> Result<(), Kern
     wait_for_running_programs().map_err(KernelError::call("wait for running programs"))?;
     let table = FlowTable::to_fill(map)?;
     FlowTable::of(before)?.for_each_to_keep(|ends, adopted| {
-        // Who found no room has been told.
-        table.adopt(ends, adopted);
+        if tracks || ends.is_request() {
+            // Who found no room has been told.
+            table.adopt(ends, adopted);
+        }
     });
     Ok(())
 }

@@ -247,8 +247,9 @@ impl Engine {
         let survey = self.store.survey()?;
         let in_force = survey.in_force().ok_or_else(|| self.nothing_loaded())?;
         // A map of another version has other meanings, even where its size fits.
-        in_force.folder.read_record()?;
+        let record = in_force.folder.read_record()?;
         let flows = in_force.folder.region(Region::Flows);
+        let flows = flows.filter(|_| record.tracks);
         Ok(CounterReader {
             generation: in_force.number,
             maps: in_force.folder.counters()?,

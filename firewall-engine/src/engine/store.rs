@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! ROOT/links/IFNAME                the link of each interface (`.` written as `:`)
-//! ROOT/egress/IFNAME               where the policy looks at state, the link of what leaves by it
+//! ROOT/egress/IFNAME               where there is an egress program, the link of what leaves by it
 //!             IFNAME_IFINDEX/      before Linux 6.6, a folder that stands for the filter in its place
 //! ROOT/gen-N/prog                  the program of generation N
-//!            egress                its egress program, where the policy looks at state
+//!            egress                its egress program, where the policy looks at state or lets in what
+//!                                  has been asked for
 //!            record                fw_record: the JSON of `Record`
 //!            fw_tables, fw_interfaces                 of this generation alone
 //!            fw_reasons, fw_ports, fw_rules           shared with the generation before
@@ -53,7 +54,7 @@ pub(super) struct Generation {
     pub(super) folder: Folder,
     /// `None` in a folder that was being made or removed when its owner died.
     pub(super) program: Option<Program>,
-    /// Where its policy looks at state.
+    /// If it has one.
     pub(super) egress: Option<Program>,
 }
 

@@ -140,13 +140,15 @@ impl<'a> Trial<'a> {
             loaded.forget_limits()?;
         }
         let mut flow_full = false;
-        if let Some(sent) = &earlier.sent {
+        if !earlier.sent.is_empty() {
             let lost = || -> Result<u64, EngineError> {
                 let halves = loaded.flows()?.map(|flows| flows.losses());
                 Ok(halves.iter().flatten().map(|half| half.full).sum())
             };
             let before = lost()?;
-            loaded.send(sent, 1)?;
+            for frame in &earlier.sent {
+                loaded.send(frame, 1)?;
+            }
             flow_full = lost()? > before;
         }
         let members = |add: bool| -> Result<(), EngineError> {
@@ -169,7 +171,7 @@ impl<'a> Trial<'a> {
         let verdict = loaded.run(frame, 1, None)?.verdict;
         let new = loaded.counters();
         members(false)?;
-        if earlier.sent.is_some()
+        if !earlier.sent.is_empty()
             && let Some(flows) = loaded.flows()?
         {
             flows.clear();

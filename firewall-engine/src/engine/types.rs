@@ -65,6 +65,9 @@ pub struct Record {
     /// Whether the program takes frames in several buffers.
     #[serde(default)]
     pub frags: bool,
+    /// Whether it keeps track of connections. (Its table of flows can be there for less.)
+    #[serde(default)]
+    pub tracks: bool,
     /// Bytes of the classifier tables.
     pub table_bytes: u64,
     /// Rules in policy order.

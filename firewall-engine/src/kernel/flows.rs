@@ -110,6 +110,15 @@ pub struct Ends {
 }
 
 impl Ends {
+    /// Whether it is an echo request, or a DHCP request, which names no hosts.
+    pub(crate) fn is_request(&self) -> bool {
+        matches!(u32::from(self.proto), proto::ICMP | proto::ICMPV6) || self.is_of_dhcp()
+    }
+
+    fn is_of_dhcp(&self) -> bool {
+        flows::is_request(&self.tuple())
+    }
+
     fn tuple(&self) -> Tuple {
         let words = |address: IpAddr| match address {
             IpAddr::V4(address) => [0, u64::from(address.to_bits())],
@@ -260,12 +269,17 @@ impl FlowTable {
         adopt(&machine, &ends.tuple(), adopted, now())
     }
 
-    /// All flows that have not expired, in the order of the table.
+    /// All flows that have not expired, in the order of the table. (DHCP requests, which are between no
+    /// two hosts, are not among them.)
     #[must_use]
     pub fn list(&self) -> Vec<Flow> {
         let now = now();
         let mut flows = Vec::new();
-        self.for_each(now, |flow| flows.push(flow));
+        self.for_each(now, |flow| {
+            if !flow.ends().is_of_dhcp() {
+                flows.push(flow);
+            }
+        });
         flows
     }
 

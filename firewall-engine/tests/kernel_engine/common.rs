@@ -155,6 +155,9 @@ impl Drop for Root {
     }
 }
 
+/// A default of drop under which nothing but rules on state has what leaves taken note of.
+pub(crate) const NOTHING_ASKED: &str = "drop, essential: {dhcp: false, icmp_error: false}";
+
 /// A policy that passes or drops by default, with rules given as YAML lines.
 pub(crate) fn policy(interfaces: &[&str], default: &str, rules: &[&str]) -> String {
     let rules: String = rules

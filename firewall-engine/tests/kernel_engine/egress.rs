@@ -1,7 +1,7 @@
 //! What takes note of packets that leave, by each of the ways to attach it: TCX links, and filters in
 //! `clsact` as on kernels before Linux 6.6, where both tests are of the same way.
 
-use crate::common::{Root, in_namespace, ip, policy, request, veth};
+use crate::common::{NOTHING_ASKED, Root, in_namespace, ip, policy, request, veth};
 use firewall_engine::engine::{Engine, EngineError};
 use firewall_engine::kernel::KernelError;
 use std::fs;
@@ -41,7 +41,7 @@ fn flows(engine: &Engine) -> usize {
 }
 
 fn apply(engine: &mut Engine, rules: &[&str]) -> Result<bool, EngineError> {
-    let applied = engine.apply(&request(policy(&["fwt-b"], "drop", rules)))?;
+    let applied = engine.apply(&request(policy(&["fwt-b"], NOTHING_ASKED, rules)))?;
     Ok(applied.changed)
 }
 
@@ -227,6 +227,42 @@ fn a_filter_that_a_crash_left_behind_is_found_again() {
         lose_links();
         apply(&mut engine, &[WEB]).unwrap();
         assert!(!has_clsact() && root.egress().is_empty());
+        engine.unload(None).unwrap();
+    });
+}
+
+/// Essential traffic that must be asked for needs it, too, and can do without.
+#[test]
+#[ignore = "needs root"]
+fn where_no_filter_can_be_essential_traffic_passes_by_its_form() {
+    in_namespace(|| {
+        let root = prepare();
+        let mut engine = root.engine().with_clsact();
+        let wanted = request(policy(&["fwt-b"], "drop", &[WEB]));
+        engine.apply(&wanted).unwrap();
+        assert!(filters().contains("fw_egress"));
+        // No rule looks at state: there is nothing to list.
+        assert!(engine.flows().unwrap().is_none());
+        assert!(!engine.apply(&wanted).unwrap().changed);
+        apply(&mut engine, &[WEB]).unwrap();
+        assert!(!has_clsact() && root.egress().is_empty());
+
+        tc("qdisc add dev fwt-b ingress");
+        let applied = engine.apply(&wanted).unwrap();
+        assert!(applied.changed && root.egress().is_empty());
+        let said = applied.warnings.join("\n");
+        assert!(said.contains("pass by their form"), "{said}");
+        assert!(said.contains("tc qdisc del dev fwt-b ingress"), "{said}");
+        assert!(!root.pins().iter().any(|pin| pin.ends_with("/egress")));
+        assert!(!engine.apply(&wanted).unwrap().changed);
+
+        // Of two interfaces one takes it: neither keeps it.
+        veth("fwt-c", "fwt-d", 2);
+        let both = request(policy(&["fwt-d", "fwt-b"], "drop", &[WEB]));
+        let applied = engine.apply(&both).unwrap();
+        assert_eq!(applied.warnings.len(), 1, "{:?}", applied.warnings);
+        assert!(root.egress().is_empty());
+        assert!(!tc("qdisc show dev fwt-d").contains("clsact"));
         engine.unload(None).unwrap();
     });
 }

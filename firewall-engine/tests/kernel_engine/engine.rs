@@ -1,7 +1,9 @@
 //! The engine against the real kernel: veth pairs in namespaces of their own, pins in folders of
 //! their own.
 
-use crate::common::{Root, in_namespace, ip, new_namespace, policy, request, send, veth};
+use crate::common::{
+    NOTHING_ASKED, Root, in_namespace, ip, new_namespace, policy, request, send, veth,
+};
 use firewall_common::abi::Counter;
 use firewall_common::reason::Reason;
 use firewall_engine::engine::{Counters, Engine, EngineError, Record};
@@ -35,7 +37,7 @@ fn a_policy_is_enforced_counted_and_removed() {
         assert!(engine.observe().unwrap().is_none());
 
         let applied = engine
-            .apply(&request(policy(&["fwt-b"], "drop", &[WEB])))
+            .apply(&request(policy(&["fwt-b"], NOTHING_ASKED, &[WEB])))
             .unwrap();
         assert_eq!((applied.generation, applied.changed), (1, true));
         assert_eq!(applied.warnings, [""; 0]);

@@ -13,8 +13,8 @@ use crate::limit::{Lengths, Limit, Per, Rate};
 use crate::rule::Policy;
 use crate::worst::{self, Kind};
 use firewall_common::abi::{
-    Config, LIMIT_INDEX_SHIFT, LIMIT_LOG_SHIFT, LIMITS, LIMITS_PASSED, LimitEntry, has_limit,
-    limit_flag, limit_per,
+    Config, LIMIT_INDEX_SHIFT, LIMIT_LOG_SHIFT, LIMITS, LIMITS_PASSED, LimitEntry, essential_bit,
+    has_limit, limit_flag, limit_per,
 };
 use firewall_common::answer::WATCHES;
 use firewall_common::key::Family;
@@ -57,6 +57,27 @@ const ANSWERS: [Limit; 2] = [
         new_only: false,
         over: Action::DROP,
         ban: None,
+    },
+];
+
+/// Limits of essential traffic that has been asked for, in the order of [`firewall_common::asked`]: DHCP
+/// answers, ICMP errors about what is known to have been sent, those about what may have been. A host with
+/// a hundred interfaces has all its addresses in a second; Linux sends a thousand errors a second.
+const ASKED: [Limit; firewall_common::asked::LIMITS as usize] = [
+    Limit {
+        packets: 100,
+        burst: 100,
+        ..NO_RATE
+    },
+    Limit {
+        packets: 1_000,
+        burst: 200,
+        ..NO_RATE
+    },
+    Limit {
+        packets: 1_000,
+        burst: 200,
+        ..NO_RATE
     },
 ];
 
@@ -104,7 +125,12 @@ pub(super) fn write(
         gated().count(),
         LIMITS,
     )?;
-    if gated().next().is_none() && !rejects && !protects && policy.default_log.is_none() {
+    let asked = match policy.essential & essential_bit::ASKED {
+        0 => &[],
+        _ => &ASKED[..],
+    };
+    let is_needed = rejects || protects || !asked.is_empty() || policy.default_log.is_some();
+    if gated().next().is_none() && !is_needed {
         return Ok(());
     }
     let by_address = |per: Per| matches!(per, Per::Source(_) | Per::Destination(_));
@@ -119,7 +145,8 @@ pub(super) fn write(
     let answers = if rejects { &ANSWERS[..] } else { &[] };
     let mut over_slots = slots[policy.rules.len()..].iter().copied();
     let unlogged_slots = &slots[policy.rules.len() + limits.len()..];
-    let first_log = (gated().count() + answers.len()) as u32;
+    let first_asked = (gated().count() + answers.len()) as u32;
+    let first_log = first_asked + asked.len() as u32;
     // Of each gated rule in turn the log's number, plus 1.
     let mut logs = gated().scan(first_log, |next, rule| {
         *next += u32::from(rule.log.is_some());
@@ -148,6 +175,9 @@ pub(super) fn write(
         let size = if by_address(limit.per) { FEWEST } else { LINE };
         (limit.clone(), size, NOWHERE, u64::MAX)
     });
+    let of_asked = asked
+        .iter()
+        .map(|limit| (limit.clone(), LINE, NOWHERE, u64::MAX));
     let of_logs = policy.logs().zip(unlogged_slots);
     let of_logs = of_logs.map(|(&rate, &slot)| (of_rate(rate), LINE, slot, u64::MAX));
     let names = gated().filter(|rule| rule.log.is_some()).map(|rule| {
@@ -157,7 +187,7 @@ pub(super) fn write(
     let mut names = names.chain([(name_hash(""), 0)]);
     let mut layout = DefaultHasher::new();
     let mut end = 0;
-    let entries = of_rules.chain(of_answers).chain(of_logs);
+    let entries = of_rules.chain(of_answers).chain(of_asked).chain(of_logs);
     for (number, (limit, size, over_slot, until)) in entries.enumerate() {
         let number = number as u32;
         let mut entry = entry(&limit, number, end, size, over_slot);
@@ -209,6 +239,9 @@ pub(super) fn write(
     }
     config.answers = u32::from(rejects);
     config.answers_limit = gated().count() as u32;
+    if !asked.is_empty() {
+        config.asked_limit = first_asked + 1;
+    }
     config.has_ban = u32::from(policy.bans().next().is_some());
     config.proof_size = config.has_ban * proof::SIZE;
     config.limits = start as u32;

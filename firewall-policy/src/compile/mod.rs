@@ -29,11 +29,11 @@ use blob::Blob;
 use encode::{Encoder, Layout, NODE};
 use firewall_common::abi::{
     ABI_VERSION, AddrConfig, Config, FRAGMENT_MS, FamilyConfig, LIMIT_INDEX_SHIFT, LIMITED,
-    RuleEntry,
+    RuleEntry, essential_bit,
 };
 use firewall_common::classify::LANES;
 use firewall_common::field::Field;
-use firewall_common::flows::{self, FLOWS_SIZE, state_field};
+use firewall_common::flows::{self, ASKED_SIZE, FLOWS_SIZE, state_field};
 use firewall_common::key::Family;
 use firewall_common::live;
 use firewall_common::parse::proto;
@@ -96,10 +96,16 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         u32::from(rules.any(|rule| rule.enabled && !rule.matches.is_any(field)))
     };
     let tracks = policy.tracks_connections();
+    let asked = policy.essential & essential_bit::ASKED;
     let config = Config {
         flows: u32::from(tracks),
         asks_rules: u32::from(tracks && lets_udp_in(policy)),
-        flows_size: if tracks { flows_size(policy) } else { 0 },
+        flows_size: match tracks {
+            true => flows_size(policy),
+            false if asked != 0 => ASKED_SIZE,
+            false => 0,
+        },
+        asked,
         exempt: u32::from(!policy.exempt.is_empty()),
         abi_version: ABI_VERSION,
         tables_size: bytes.len() as u32,

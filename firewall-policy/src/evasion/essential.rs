@@ -127,6 +127,7 @@ pub(super) fn essentials(table: &mut Table) {
     }
     groups(table);
     errors(table);
+    // Nobody has asked for them.
     let offer4 = Ipv4::new([192, 0, 2, 67], [255; 4], 17).packet(&udp(67, 68, &[0; 240]));
     table.add(
         "E38",
@@ -135,8 +136,7 @@ pub(super) fn essentials(table: &mut Table) {
         Meaning::v4(17)
             .from4([192, 0, 2, 67])
             .to4([255; 4])
-            .ports(67, 68)
-            .essential(Reason::DHCP),
+            .ports(67, 68),
     );
     // To a link-local address, from wherever.
     let advertise =
@@ -151,12 +151,7 @@ pub(super) fn essentials(table: &mut Table) {
             .to6(link_local(2))
             .ports(port, 546);
         let frame = advertise(from, port, link_local(2));
-        table.add(
-            "E38",
-            "DHCPv6 advertise",
-            frame,
-            meaning.essential(Reason::DHCP),
-        );
+        table.add("E38", "DHCPv6 advertise", frame, meaning);
     }
     // S14: from another network.
     table.add(
@@ -235,7 +230,8 @@ fn groups(table: &mut Table) {
     }
 }
 
-/// ICMP errors about a packet that this host sent, and forgeries of them.
+/// ICMP errors about a packet that this host may have sent, of a protocol that the kernel behind judges
+/// (ESP); and forgeries of them.
 fn errors(table: &mut Table) {
     let error4 = |kind, inner: &[u8]| {
         let message = joined(&[&[kind, 4, 0, 0, 0, 0, 5, 0xdc], inner]);
@@ -247,8 +243,8 @@ fn errors(table: &mut Table) {
     };
     let about4 = |kind| Meaning::v4(1).icmp(kind, 4);
     let about6 = |kind| Meaning::v6(58).icmp(kind, 0);
-    let ours4 = Ipv4::new(DST4, SRC4, 6).packet(&syn(443));
-    let ours6 = ipv6(address6(2), address6(1), 6, 64, &syn(443));
+    let ours4 = Ipv4::new(DST4, SRC4, 50).packet(&syn(443));
+    let ours6 = ipv6(address6(2), address6(1), 50, 64, &syn(443));
     for kind in [3, 11, 12] {
         let what = format!("ICMP type {kind}");
         table.add(
@@ -323,22 +319,26 @@ fn errors(table: &mut Table) {
         64,
         &[128, 0, 0, 0, 0, 1, 0, 1],
     );
-    let fragment = joined(&[&fragment6(17, 0, 0, true), &[0; 8]]);
+    let fragment = joined(&[&fragment6(17, 0, 1448, true), &[0; 8]]);
     let fragment = ipv6(address6(2), address6(1), 44, 64, &fragment);
-    for (what, inner6) in [("an echo request", echo6), ("a fragment", fragment)] {
-        let about = about6(2).essential(Reason::ICMP_ERROR);
-        table.add(
-            "E38",
-            format!("ICMPv6 error about {what}"),
-            error6(2, &inner6),
-            about,
-        );
-    }
+    table.add(
+        "E38",
+        "ICMPv6 error about a later fragment",
+        error6(2, &fragment),
+        about6(2).essential(Reason::ICMP_ERROR),
+    );
+    // Nobody has sent one.
+    table.add(
+        "E38",
+        "ICMPv6 error about an echo request",
+        error6(2, &echo6),
+        about6(2),
+    );
     table.add(
         "E38",
         "ICMP error about an echo request",
         error4(3, &echo4),
-        about4(3).essential(Reason::ICMP_ERROR),
+        about4(3),
     );
     let theirs4 = Ipv4::new([203, 0, 113, 1], SRC4, 6).packet(&syn(443));
     let theirs6 = ipv6(address6(3), address6(1), 6, 64, &syn(443));

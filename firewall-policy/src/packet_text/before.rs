@@ -14,11 +14,15 @@ use std::net::IpAddr;
 /// The port to which the packet went that ICMP errors quote ([`PacketText::frame`]).
 pub(super) const QUOTED_PORT: u16 = 53;
 
+/// Ports of DHCPv6 (RFC 8415).
+const CLIENT_V6: u16 = 546;
+const SERVER_V6: u16 = 547;
+
 /// What has been before a packet.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Earlier {
-    /// What this host has sent.
-    pub sent: Option<Vec<u8>>,
+    /// What this host has sent, frame by frame.
+    pub sent: Vec<Vec<u8>>,
     /// Addresses that are in live sets, which are named by their index in the policy.
     pub members: Vec<(usize, Prefix)>,
 }
@@ -46,11 +50,11 @@ impl PacketText {
         })
     }
 
-    /// The frame that goes out before this packet comes in; `None` for a packet that is new.
+    /// The frames that go out before this packet comes in; none for a packet that is new.
     #[must_use]
-    pub fn before(&self) -> Option<Vec<u8>> {
+    pub fn before(&self) -> Vec<Vec<u8>> {
         if !self.established {
-            return None;
+            return Vec::new();
         }
         let back = |kind: Kind| Self::new(self.dst, self.src, kind);
         let packet = match self.kind {
@@ -68,6 +72,19 @@ impl PacketText {
                     flags: if opens { flag::SYN } else { flag::ACK } as u8,
                 })
             }
+            // A server answers from whatever port to a request to its own.
+            Kind::Udp {
+                source,
+                destination: CLIENT_V6,
+            } if self.dst.is_ipv6() && source != SERVER_V6 => {
+                let to = |destination| {
+                    back(Kind::Udp {
+                        source: CLIENT_V6,
+                        destination,
+                    })
+                };
+                return [source, SERVER_V6].map(|port| to(port).frame()).into();
+            }
             Kind::Udp {
                 source,
                 destination,
@@ -83,8 +100,8 @@ impl PacketText {
                 source: SOURCE_PORT,
                 destination: QUOTED_PORT,
             }),
-            Kind::Arp | Kind::Sctp { .. } | Kind::Other(_) => return None,
+            Kind::Arp | Kind::Sctp { .. } | Kind::Other(_) => return Vec::new(),
         };
-        Some(packet.frame())
+        vec![packet.frame()]
     }
 }

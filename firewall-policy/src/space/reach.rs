@@ -252,14 +252,8 @@ impl Doors {
             ports(with_header(proto::SCTP, 12), all(), all()),
         ];
         let udp = ports(with_header(proto::UDP, 8), all(), used());
-        // (Of DHCPv6 only answers to link-local addresses do not come here.)
-        let is_essential = T::FAMILY == Family::V4 && self.essential & essential_bit::DHCP != 0;
-        if self.inner || !is_essential {
-            boxes.push(udp);
-        } else {
-            let answers = ports(udp.clone(), one(67), one(68));
-            boxes.extend(udp.less(&answers));
-        }
+        // (Of DHCP what has been asked for does not come here, and it depends on the moment what that is.)
+        boxes.push(udp);
         let (icmp, headerless) = match T::FAMILY {
             Family::V4 => (
                 proto::ICMP,

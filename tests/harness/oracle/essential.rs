@@ -3,7 +3,47 @@
 //! RFC 4443), DHCP (RFC 2131, RFC 8415).
 
 use super::{Anomaly, Knobs, Packet, Part, be16};
+use std::collections::HashSet;
 use std::net::IpAddr;
+
+/// What a host has sent that somebody may answer, or have an error about.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// DHCP requests, of IPv4 and of IPv6.
+    pub dhcp: [bool; 2],
+    /// Pings by source, destination and identifier.
+    pub pings: HashSet<(IpAddr, IpAddr, u16)>,
+    /// TCP and UDP where that is remembered: protocol, and both ends.
+    pub flows: HashSet<(u8, (IpAddr, u16), (IpAddr, u16))>,
+}
+
+impl Asked {
+    /// Whether an error to `local` about `quoted`, sent to `remote`, is about something: a protocol's
+    /// header, at least 8 bytes of it unless it is a `later` fragment.
+    fn is_about(
+        &self,
+        (local, remote): (IpAddr, IpAddr),
+        (proto, quoted, later): (u8, &[u8], bool),
+        knobs: &Knobs,
+    ) -> bool {
+        match proto {
+            1 | 58 => {
+                let request = if local.is_ipv6() { [128, 0] } else { [8, 0] };
+                let identifier = be16(quoted, 4);
+                !later
+                    && quoted[..2] == request
+                    && (proto == 58) == local.is_ipv6()
+                    && self.pings.contains(&(local, remote, identifier))
+            }
+            6 | 17 if !later => {
+                let flow = (proto, (local, be16(quoted, 0)), (remote, be16(quoted, 2)));
+                // Who keeps no book cannot tell, nor who keeps it in part.
+                !knobs.remembers || proto == 17 && knobs.serves || self.flows.contains(&flow)
+            }
+            _ => true,
+        }
+    }
+}
 
 /// The reason for which a frame that is not IP passes, if it is essential.
 pub(super) fn other(
@@ -23,22 +63,27 @@ pub(super) fn other(
 }
 
 /// The reason for which a packet passes, if it is essential.
-pub(super) fn packet(packet: &Packet, knobs: &Knobs) -> Result<Option<&'static str>, Anomaly> {
+pub(super) fn packet(
+    packet: &Packet,
+    knobs: &Knobs,
+    asked: &Asked,
+) -> Result<Option<&'static str>, Anomaly> {
     match (packet.source, packet.destination) {
-        (IpAddr::V4(_), _) => Ok(v4(packet, knobs)),
+        (IpAddr::V4(_), _) => Ok(v4(packet, knobs, asked)),
         (IpAddr::V6(source), _) => {
             // RFC 4861, 4862, 3590: what a host sends before it has an address.
             let kind = packet.icmp.map(|(kind, _)| kind);
             if source.is_unspecified() && !matches!(kind, Some(131 | 132 | 133 | 135 | 143)) {
                 return Err("bogon");
             }
-            v6(packet, knobs)
+            v6(packet, knobs, asked)
         }
     }
 }
 
-fn v4(packet: &Packet, knobs: &Knobs) -> Option<&'static str> {
-    if packet.proto == 17 && packet.ports == Some((67, 68)) && knobs.dhcp {
+fn v4(packet: &Packet, knobs: &Knobs, asked: &Asked) -> Option<&'static str> {
+    let is_dhcp = packet.proto == 17 && packet.ports == Some((67, 68));
+    if is_dhcp && knobs.dhcp && asked.dhcp[0] {
         return Some("dhcp");
     }
     // IGMP (RFC 2236, RFC 3376): a query that comes from this link.
@@ -63,16 +108,29 @@ fn v4(packet: &Packet, knobs: &Knobs) -> Option<&'static str> {
     // Nobody sends errors about answers.
     let is_ours = is_whole
         && IpAddr::from(<[u8; 4]>::try_from(&quoted[12..16]).ok()?) == packet.destination
-        && (quoted[9] != 1 || quoted[header_length] == 8);
+        && (quoted[9] != 1 || quoted[header_length] == 8)
+        && asked.is_about(
+            (
+                packet.destination,
+                <[u8; 4]>::try_from(&quoted[16..20]).ok()?.into(),
+            ),
+            (
+                quoted[9],
+                &quoted[header_length..],
+                be16(quoted, 6) & 0x1fff != 0,
+            ),
+            knobs,
+        );
     is_ours.then_some("icmp-error")
 }
 
-fn v6(packet: &Packet, knobs: &Knobs) -> Result<Option<&'static str>, Anomaly> {
+fn v6(packet: &Packet, knobs: &Knobs, asked: &Asked) -> Result<Option<&'static str>, Anomaly> {
     let is_near = match packet.destination {
         IpAddr::V6(to) => to.is_unicast_link_local(),
         IpAddr::V4(_) => false,
     };
-    if packet.proto == 17 && matches!(packet.ports, Some((_, 546))) && is_near && knobs.dhcp {
+    let is_dhcp = packet.proto == 17 && matches!(packet.ports, Some((_, 546)));
+    if is_dhcp && is_near && knobs.dhcp && asked.dhcp[1] {
         return Ok(Some("dhcp"));
     }
     let Some((kind, _)) = packet.icmp else {
@@ -115,8 +173,19 @@ fn v6(packet: &Packet, knobs: &Knobs) -> Result<Option<&'static str>, Anomaly> {
                 (44, next) => next != 58 && !is_header(next),
                 (next, _) => !is_header(next),
             };
-            let is_ours =
-                quoted[0] / 16 == 6 && IpAddr::from(sender) == packet.destination && is_known;
+            let receiver: [u8; 16] = quoted[24..40].try_into().expect("16 bytes");
+            // Behind a fragment header stands a first fragment, if its 8 bytes are there, or a later one.
+            let about = match quoted[6] {
+                44 => {
+                    let later = be16(quoted, 42) & 0xfff8 != 0 || quoted.len() < 56;
+                    (quoted[40], &quoted[48..], later)
+                }
+                next => (next, &quoted[40..], false),
+            };
+            let is_ours = quoted[0] / 16 == 6
+                && IpAddr::from(sender) == packet.destination
+                && is_known
+                && asked.is_about((packet.destination, receiver.into()), about, knobs);
             Ok(is_ours.then_some("icmp-error"))
         }
         _ => Ok(None),

@@ -3,7 +3,7 @@
 //!
 //! Knows no bound on the number of datagrams: callers stay far below the product's.
 
-use super::{Anomaly, Fragment, Packet, Part};
+use super::{Anomaly, Asked, Fragment, Packet, Part};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -22,6 +22,8 @@ type Name = (Option<u8>, u32, Option<u16>, IpAddr, IpAddr, u32);
 pub struct Seen {
     /// The time of the next frame.
     pub now: Duration,
+    /// What this host has asked for.
+    pub asked: Asked,
     datagrams: HashMap<Name, Datagram>,
 }
 

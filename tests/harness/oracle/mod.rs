@@ -20,8 +20,10 @@ mod link;
 mod transport;
 mod tunnel;
 
+pub use essential::Asked;
 pub use fragments::Seen;
 
+use firewall_common::field::Field;
 use firewall_policy::oracle::evaluate;
 use firewall_policy::rule::Policy;
 use std::net::IpAddr;
@@ -74,6 +76,10 @@ struct Knobs {
     multicast: bool,
     icmp_error: bool,
     dhcp: bool,
+    /// Some rule looks at state, so what is sent is remembered.
+    remembers: bool,
+    /// And some lets UDP in that nobody has asked for: what answers it is not.
+    serves: bool,
 }
 
 impl Knobs {
@@ -94,8 +100,21 @@ impl Knobs {
             multicast: essential(2),
             icmp_error: essential(3),
             dhcp: essential(4),
+            remembers: policy.tracks_connections(),
+            serves: serves(policy),
         }
     }
+}
+
+/// Whether UDP that nobody has asked for may come in, by what is known of it before it does. The policies
+/// here look at nothing else in such rules.
+fn serves(policy: &Policy) -> bool {
+    policy.tracks_connections()
+        && policy.rules.iter().any(|rule| {
+            let takes = |field, value| rule.matches.field(field).contains(value);
+            let is_open = takes(Field::Proto, 17) && takes(Field::State, 0);
+            rule.enabled && rule.action.name() == "pass" && rule.limit.is_none() && is_open
+        })
 }
 
 /// Which part of a datagram a packet is.
@@ -250,7 +269,7 @@ fn as_written(policy: &Policy, seen: &mut Seen, frame: &[u8], zone: u32) -> Judg
     let mut packet = packet;
     let essential = match packet.anomaly {
         Some(_) => Ok(None),
-        None => essential::packet(&packet, &knobs),
+        None => essential::packet(&packet, &knobs, &seen.asked),
     };
     let essential = match essential {
         Err(anomaly) if knobs.malformed_judged => {

@@ -113,11 +113,13 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     /// Compiles the policy, and makes the maps that are not handed on. `kept_modes` are those of
-    /// the interfaces that are filtered already.
+    /// the interfaces that are filtered already. Without `notes`, nothing is noted of what leaves but
+    /// for rules that look at state.
     pub(super) fn make(
         survey: &Survey,
         desired: &Desired<'a>,
         kept_modes: &[Option<Mode>],
+        notes: bool,
         warnings: &mut Vec<String>,
     ) -> Result<Self, EngineError> {
         let kept = Kept::open(survey, desired, warnings);
@@ -133,10 +135,13 @@ impl<'a> Draft<'a> {
         }
         let regions = Regions::obtain(&compiled.config, |region| kept.region(region))?;
         let mut config = config_of(desired, &record, &compiled);
+        if !notes {
+            config.asked = 0;
+        }
         regions.seed(&mut config)?;
         let former_flows = kept.region(Region::Flows);
         Ok(Self {
-            former_flows: former_flows.filter(|_| config.flows != 0),
+            former_flows: former_flows.filter(|_| config.flows | config.asked != 0),
             tables: BigMap::constant(maps::TABLES, &compiled.bytes)?,
             interfaces: interface_map(&record, warnings)?,
             kept,
@@ -182,7 +187,7 @@ impl<'a> Draft<'a> {
         let targets = desired.targets.iter();
         Ok(Wanted {
             targets: targets.map(|it| (interface(it), it.mode)).collect(),
-            egress: self.config.flows != 0,
+            egress: self.config.flows | self.config.asked != 0,
             has_new_flows: match &self.former_flows {
                 Some(former) => former.id()? != self.regions.map(Region::Flows).id()?,
                 None => false,

@@ -114,7 +114,8 @@ impl<'a> Execution<'a> {
             Step::FillFlows => self.fill_flows()?,
             Step::CatchUpFlows => {
                 let table = self.draft.regions.map(Region::Flows);
-                flows::catch_up(table, self.draft.former_flows.as_ref())?;
+                let tracks = self.draft.record.tracks;
+                flows::catch_up(table, self.draft.former_flows.as_ref(), tracks)?;
             }
             Step::TakeOff { interface, program } => self.take_off(interface, *program)?,
             Step::Attach {
@@ -206,7 +207,9 @@ impl<'a> Execution<'a> {
             draft.regions.map(Region::Flows),
             draft.former_flows.as_ref(),
         );
-        flows::fill(table, before, is_let_in, &mut self.warnings)
+        let known = self.desired.known();
+        let tracks = [known.is_some_and(|known| known.tracks), draft.record.tracks];
+        flows::fill(table, before, tracks, is_let_in, &mut self.warnings)
     }
 
     fn take_off(&mut self, interface: &Interface, id: u32) -> Result<(), KernelError> {

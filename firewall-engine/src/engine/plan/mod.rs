@@ -29,7 +29,7 @@ use self::execute::Execution;
 use self::observed::Observed;
 use super::store::{Store, Survey};
 use super::types::EngineError;
-use crate::kernel::Hook;
+use crate::kernel::{Hook, KernelError};
 use firewall_policy::rule::Mode;
 use std::fmt;
 
@@ -141,9 +141,26 @@ pub(super) fn run(
     if !desired.request.replace {
         observed.refuse_foreign()?;
     }
-    let mut warnings = Vec::new();
-    let draft = Draft::make(survey, desired, kept_modes, &mut warnings)?;
-    let plan = make::make(&draft.wanted(desired)?, &observed);
-    let execution = Execution::new((store, survey), desired, &observed.foreign, draft, warnings);
-    execution.run(&plan, fails_at)
+    let attempt = |notes: bool| {
+        let mut warnings = Vec::new();
+        let draft = Draft::make(survey, desired, kept_modes, notes, &mut warnings)?;
+        let plan = make::make(&draft.wanted(desired)?, &observed);
+        let foreign = &observed.foreign;
+        let execution = Execution::new((store, survey), desired, foreign, draft, warnings);
+        execution.run(&plan, fails_at)
+    };
+    match attempt(true) {
+        // Where no rule looks at state, the filter does without the egress program.
+        Err(EngineError::Kernel(KernelError::Egress { interface, reason }))
+            if !desired.source.policy.tracks_connections() =>
+        {
+            let mut done = attempt(false)?;
+            done.warnings.push(format!(
+                "DHCP answers and ICMP errors pass by their form, whether or not this host has asked \
+                 for them, because no program can be put on what leaves by {interface}: {reason}"
+            ));
+            Ok(done)
+        }
+        outcome => outcome,
+    }
 }

@@ -69,6 +69,7 @@ pub(super) fn draft_record(
         audit: source.policy.audit,
         would_drop: would_drop(&source.policy),
         frags: desired.frags,
+        tracks: source.policy.tracks_connections(),
         table_bytes,
         rules: rule_records(&source.policy, &counters.rule_slots.slots),
         live: handover::assign(&source.policy, desired.known()),

@@ -36,7 +36,7 @@ const XDP_TX: u32 = 3;
 #[derive(Debug)]
 pub struct Loaded {
     program: Program,
-    /// Where the policy looks at state.
+    /// Where the policy looks at state, or lets in what has been asked for.
     egress: Option<Program>,
     counters: CounterMaps,
     regions: Regions,
@@ -142,7 +142,7 @@ impl Loaded {
         };
         fill(&regions, tables)?;
         let program = Program::load_by(folding, object, Hook::Xdp, &config, &maps)?;
-        let egress = match config.flows {
+        let egress = match config.flows | config.asked {
             0 => None,
             _ => Some(Program::load_by(
                 folding,
@@ -195,8 +195,8 @@ impl Loaded {
         Ok((run_of(value, 0)?, left))
     }
 
-    /// Runs the egress program `repeat` times on a frame that goes out, if the policy looks at state,
-    /// and gives the mean time of one run.
+    /// Runs the egress program `repeat` times on a frame that goes out, if the policy has one, and gives the
+    /// mean time of one run.
     ///
     /// # Errors
     /// What the system says, and an answer that is not the one that leaves the packet alone.
@@ -215,7 +215,7 @@ impl Loaded {
         Ok(Duration::from_nanos(nanoseconds.into()))
     }
 
-    /// The table of flows as the programs use it, if the policy looks at state.
+    /// The table of flows as the programs use it, if the policy has an egress program.
     ///
     /// # Errors
     /// What the system says.

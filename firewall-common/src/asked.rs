@@ -1,0 +1,78 @@
+//! Essential traffic that strangers can send, too: DHCP answers and ICMP errors. Where what leaves is
+//! taken note of ([`Config::asked`]), only what has been asked for, or is about what has been sent,
+//! is essential, and that within limits of its own. All else goes to the rules, like what is over a limit.
+//!
+//! | packet | essential, if | limit |
+//! |---|---|---|
+//! | DHCP answer | a request has left by the interface that it comes in on, within 120 s | [`DHCP`] |
+//! | ICMP error about an echo request | it is of a flow | [`PROVEN`] |
+//! | about TCP or UDP | it is of a flow, or of a connection of this host | [`PROVEN`] |
+//! | | it comes from the port of a socket that talks to anybody | [`UNPROVEN`] |
+//! | | it has neither, and nobody here can know of it: no flows are kept; UDP of which the rules let the answer in anyway, so that it has none; or the error is forwarded | [`UNPROVEN`] |
+//! | about another protocol, or a later fragment | always: the kernel of whoever gets it looks for itself | [`UNPROVEN`] |
+//!
+//! Invariant: a limit is charged for what has passed its check, so who guesses takes nothing away from
+//! what has been asked for.
+
+#[cfg(doc)]
+use crate::abi::Config;
+use crate::abi::LIMIT_INDEX_SHIFT;
+use crate::field::Field;
+use crate::flows::quote;
+use crate::frame::Frame;
+use crate::limits;
+use crate::machine::Machine;
+use crate::parse::{Packet, proto};
+
+/// Nobody has asked for it.
+pub const NOT: u64 = 0;
+/// Number of the limit of DHCP answers, plus 1: what [`judge`] says. Likewise the next two.
+pub const DHCP: u64 = 1;
+/// Of ICMP errors about what is known to have been sent.
+pub const PROVEN: u64 = 2;
+/// Of those about what may have been.
+pub const UNPROVEN: u64 = 3;
+/// How many limits there are.
+pub const LIMITS: u32 = 3;
+
+/// Whether a packet of the form of a DHCP answer or of an ICMP error has been asked for: [`NOT`], or
+/// which limit it takes from.
+#[inline(always)]
+pub fn judge<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u64 {
+    let quoted = frame.quote(machine, packet);
+    if packet.key.field(Field::Proto) == proto::UDP {
+        return if quoted == quote::PROVEN { DHCP } else { NOT };
+    }
+    let tracks = machine.constant(|config| &config.flows) != 0;
+    match quoted {
+        quote::PROVEN => PROVEN,
+        quote::LISTENED | quote::UNKNOWN => UNPROVEN,
+        quote::TCP | quote::UDP if !tracks => UNPROVEN,
+        quote::UDP if machine.constant(|config| &config.asks_rules) != 0 => UNPROVEN,
+        quote::TCP | quote::UDP if frame.is_to_be_forwarded(machine, packet) => UNPROVEN,
+        _ => NOT,
+    }
+}
+
+/// Whether a packet has been asked for, and there is one left of its limit.
+#[inline(always)]
+pub fn is_asked_for<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> bool {
+    // Calls one after the other: the kernel's stack has no room for one in another.
+    match judge(machine, frame, packet) {
+        NOT => false,
+        limit => is_within(machine, limit),
+    }
+}
+
+/// Whether the limit that [`judge`] has named has one left.
+#[inline(always)]
+fn is_within<M: Machine>(machine: &M, limit: u64) -> bool {
+    let first = machine.constant(|config| &config.asked_limit);
+    if first == 0 {
+        return true;
+    }
+    // A limit is told by the entry of its rule: these have no rule. Each has one bucket.
+    let number = u64::from(first) - 1 + (limit - 1);
+    let rule = number << (32 + LIMIT_INDEX_SHIFT);
+    machine.pay(limits::only_bucket(machine, rule), rule) == limits::WITHIN
+}
