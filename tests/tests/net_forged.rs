@@ -50,7 +50,7 @@ const ONE_OF: u32 = 10_000;
 const KEPT: Duration = Duration::from_secs(60);
 
 /// Longer than the table's clock goes on between two ticks.
-const OLDER: Duration = Duration::from_secs(3);
+const OLDER: Duration = Duration::from_millis(2_200);
 
 fn forged() -> u64 {
     number("FIREWALL_FRAMES", 10_000).unwrap()

@@ -138,7 +138,7 @@ fn keep_alives_bring_a_forgotten_connection_back() {
         sockopt::set_tcp_keepintvl(lan, Duration::from_secs(1)).unwrap();
         sockopt::set_socket_keepalive(lan, true).unwrap();
     }
-    std::thread::sleep(patience(Duration::from_secs(3)));
+    std::thread::sleep(patience(Duration::from_millis(2_200)));
     for (wan, lan) in all {
         says(&wan, &lan).unwrap();
         says(&lan, &wan).unwrap();
