@@ -348,6 +348,8 @@ impl<M: Machine> Search<'_, M> {
 }
 
 impl<M: Machine> Step for Search<'_, M> {
+    const FORGETS: bool = true;
+
     #[inline(always)]
     fn forget(&mut self) {
         for number in [
@@ -401,6 +403,8 @@ struct Fit<M> {
 }
 
 impl<M: Machine> Step for Fit<M> {
+    const FORGETS: bool = true;
+
     #[inline(always)]
     fn forget(&mut self) {
         for number in [

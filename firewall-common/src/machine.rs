@@ -181,6 +181,11 @@ pub trait Machine: Copy {
 /// number only if the number fills eight bytes of the stack, so every field is a `u64` or a pointer
 /// (kernel/bpf/verifier.c, `widen_imprecise_scalars`).
 pub trait Step {
+    /// Whether every round ends with [`Step::forget`], in the kernel: where rounds leave numbers of
+    /// which each means another path (Linux 7.3 proved the walk over IPv6 extension headers ten times
+    /// as often as 6.18). Costs every round; for loops that hardly a packet reaches.
+    const FORGETS: bool = false;
+
     /// Gives every number that a round can change to [`Machine::forget`]. Kernels before 6.8 lose
     /// track of why they know a number that is read through the callback's pointer: Linux 6.1 takes
     /// a value known before the first round for the value in all rounds, and removes the branches

@@ -487,5 +487,9 @@ pub(crate) extern "C" fn fw_sets(key: *const PacketKey, what: u64, bytes: u64) -
 unsafe extern "C" fn step<S: Step>(_index: u64, state: *mut c_void) -> i64 {
     // SAFETY: `repeat` hands in a valid `S`, and nobody else has it.
     let state = unsafe { &mut *state.cast::<S>() };
-    i64::from(!state.step())
+    let goes_on = state.step();
+    if S::FORGETS {
+        state.forget();
+    }
+    i64::from(!goes_on)
 }

@@ -22,6 +22,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use firewall_common::frame::Frame as _;
 use firewall_common::outgoing::record;
 use firewall_common::pipeline::{Outcome, decide};
+use firewall_common::reason::Reason;
 use firewall_common::verdict::Verdict;
 use kernel::Kernel;
 
@@ -32,7 +33,7 @@ fn fw_xdp(ctx: XdpContext) -> u32 {
     let interface = maps::interface(ctx.ingress_ifindex() as u32);
     let bytes = frame.len();
     let kernel = Kernel::new(bytes);
-    let outcome = decide(&kernel, &frame, u32::from(interface.zone));
+    let outcome = forgotten(decide(&kernel, &frame, u32::from(interface.zone)));
     log(&ctx, bytes, &outcome);
     account::count(&kernel, u32::from(interface.slot), &outcome);
     if outcome.verdict.0 == Verdict::PASS.0 {
@@ -41,6 +42,18 @@ fn fw_xdp(ctx: XdpContext) -> u32 {
         xdp_action::XDP_TX
     } else {
         xdp_action::XDP_DROP
+    }
+}
+
+/// The same outcome, of which the verifier has forgotten by which of its many ways it was reached: they
+/// are counted by one proof.
+#[inline(always)]
+fn forgotten(outcome: Outcome) -> Outcome {
+    let word = maps::lose(u32::from(outcome.verdict.0) << 8 | u32::from(outcome.reason.0));
+    Outcome {
+        verdict: Verdict((word >> 8) as u8),
+        reason: Reason(word as u8),
+        ..outcome
     }
 }
 

@@ -6,6 +6,7 @@
 //! address. The size is a constant of the generation in `CONFIG`.
 
 use core::arch::asm;
+use core::mem::MaybeUninit;
 use firewall_common::abi::{
     Config, FRAGMENTS_SIZE, INTERFACE_PROBES, INTERFACE_TABLE, InterfaceEntry, STATION_PROBES,
     STATIONS, interface_hash, station_hash,
@@ -32,6 +33,21 @@ pub(crate) fn pin(value: u64) -> u64 {
     // SAFETY: a move.
     unsafe { asm!("{0} = {1}", out(reg) same, in(reg) value, options(pure, nomem, nostack)) };
     same
+}
+
+/// `value`, of which the verifier knows neither what it is nor why: paths that differ in it alone
+/// become one, also where what led to it would have to be known precisely ([`Machine::forget`] does
+/// not see to that). By way of the upper half of a word on the stack, which it does not follow.
+///
+/// [`Machine::forget`]: firewall_common::machine::Machine::forget
+#[inline(always)]
+pub(crate) fn lose(value: u32) -> u32 {
+    let mut word = MaybeUninit::<u64>::uninit();
+    // SAFETY: the word is written before its half is read. Volatile, or nothing would be left of it.
+    unsafe {
+        core::ptr::write_volatile(word.as_mut_ptr(), u64::from(value) << 32);
+        core::ptr::read_volatile(word.as_ptr().cast::<u32>().add(1))
+    }
 }
 
 /// `base + offset`, in one addition that the optimiser can neither repeat nor take apart: the

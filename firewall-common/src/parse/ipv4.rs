@@ -167,6 +167,8 @@ impl<M: Machine, F: Frame> OptionWalk<M, F> {
 }
 
 impl<M: Machine, F: Frame> Step for OptionWalk<M, F> {
+    const FORGETS: bool = true;
+
     #[inline(always)]
     fn forget(&mut self) {
         for number in [

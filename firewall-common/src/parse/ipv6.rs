@@ -262,6 +262,8 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
 }
 
 impl<M: Machine, F: Frame> Step for ExtensionWalk<M, F> {
+    const FORGETS: bool = true;
+
     #[inline(always)]
     fn forget(&mut self) {
         for number in [

@@ -66,14 +66,16 @@ fn position<M: Machine, const LONG: bool>(machine: &M, bucket: u64, code: u32, k
             below_63(u64::from(machine.table_u16(bucket + position * 2)), key + 1)
         }
     };
+    // Opaque, or the compiler would make a jump of it, and the verifier two paths of every halving.
+    let all = |is_reached: u64| machine.opaque(is_reached).wrapping_neg();
     let over = u64::from(code & 3) << e;
-    let mut position = over & reached(over).wrapping_neg();
+    let mut position = over & all(reached(over));
     let mut half = 2u64 << e;
     for _ in 0..if LONG { LOW_HALVINGS } else { 16 } {
         if half == 0 {
             break;
         }
-        position += half & reached(position + half).wrapping_neg();
+        position += half & all(reached(position + half));
         half >>= 1;
     }
     position
