@@ -5,7 +5,7 @@
 //!
 //! Invariant: the numbers of [`Exit`] are part of the interface and are never changed.
 
-use firewall_policy::diag::{Diagnostics, harmless};
+use firewall_policy::diag::{Diagnostics, Findings, harmless};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -127,9 +127,13 @@ pub struct Failure {
     /// Findings about a policy.
     #[serde(default)]
     pub diagnostics: Vec<serde_json::Value>,
-    /// The findings as text for a terminal.
+    /// The findings as plain text.
     #[serde(default)]
     pub rendered: Option<Box<str>>,
+    /// The findings with the texts that they point into, for whoever shows them in colour. Not part
+    /// of the document.
+    #[serde(skip)]
+    pub findings: Option<Box<Findings>>,
 }
 
 impl Failure {
@@ -144,6 +148,7 @@ impl Failure {
             outcome: None,
             diagnostics: Vec::new(),
             rendered: None,
+            findings: None,
         }
     }
 
@@ -163,7 +168,7 @@ impl Failure {
 
     /// An invalid policy.
     #[must_use]
-    pub fn policy(diagnostics: &Diagnostics, color: bool) -> Self {
+    pub fn policy(diagnostics: &Diagnostics) -> Self {
         let count = diagnostics.count();
         let message = format!("{count} {}", if count == 1 { "error" } else { "errors" });
         let list = match serde_json::to_value(diagnostics) {
@@ -172,7 +177,8 @@ impl Failure {
         };
         Self {
             diagnostics: list,
-            rendered: Some(diagnostics.render(color).into_boxed_str()),
+            rendered: Some(diagnostics.render(false).into_boxed_str()),
+            findings: Some(Box::new(diagnostics.into())),
             ..Self::new(Exit::Config, message)
         }
     }
@@ -226,7 +232,8 @@ impl Failure {
         let [outcome, help] = [&self.outcome, &self.help].map(|part| part.as_deref().map(harmless));
         let mut text = String::new();
         if let Some(rendered) = &self.rendered {
-            text.push_str(rendered);
+            let shown = self.findings.as_ref().and_then(|all| all.render(color));
+            text.push_str(&shown.unwrap_or_else(|| harmless(&**rendered)));
             text.push('\n');
             let outcome = outcome.map(|o| format!(", {o}"));
             text.push_str(&format!("{message}{}.\n", outcome.unwrap_or_default()));

@@ -20,6 +20,7 @@
 //! never renamed.
 
 use crate::failure::{Exit, Failure};
+use firewall_policy::diag::Findings;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -63,9 +64,6 @@ pub struct ApplyRequest {
     pub text: String,
     /// Absolute folder for the set files.
     pub base: PathBuf,
-    /// Render findings with colour.
-    #[serde(default)]
-    pub color: bool,
     /// Lose the runtime rules that are in force. Without it, a policy that has none is refused
     /// while there are any.
     #[serde(default)]
@@ -80,9 +78,6 @@ pub struct ApplyRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadRequest {
-    /// Render findings with colour.
-    #[serde(default)]
-    pub color: bool,
     /// Lose the runtime rules that are in force; refused without it while there are any.
     #[serde(default)]
     pub discard_runtime: bool,
@@ -93,6 +88,27 @@ pub struct ReloadRequest {
 pub struct ErrorReport {
     /// What went wrong.
     pub error: Failure,
+    /// Its findings, to be shown in colour where the answer is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Box<Findings>>,
+}
+
+impl ErrorReport {
+    /// The answer for whoever shows the failure.
+    #[must_use]
+    pub fn new(mut error: Failure) -> Self {
+        let findings = error.findings.take();
+        Self { error, findings }
+    }
+
+    /// The failure of an answer.
+    #[must_use]
+    pub fn into_failure(self) -> Failure {
+        Failure {
+            findings: self.findings,
+            ..self.error
+        }
+    }
 }
 
 /// The failure of what needs a daemon where none listens.

@@ -96,7 +96,7 @@ impl Remote {
             return serde_json::from_slice(&body).map_err(|error| foreign(path, &error));
         }
         match serde_json::from_slice::<ErrorReport>(&body) {
-            Ok(report) => Err(report.error),
+            Ok(report) => Err(report.into_failure()),
             Err(error) => Err(foreign(path, &error)),
         }
     }

@@ -9,7 +9,7 @@ use firewall_api::flows::{
 use firewall_api::report::{
     Applied, ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport,
 };
-use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest};
+use firewall_api::request::{ApplyRequest, BODY_LIMIT, ReloadRequest, SnapshotRequest};
 use firewall_api::sets::{
     NewEntry, Session, SetChange, SetChanged, SetEdit, SetReport, SetStep, SetsReport,
 };
@@ -17,9 +17,17 @@ use firewall_api::view::Snapshot;
 use firewall_ctl::remote::Remote;
 use firewall_daemon::server::serve;
 use firewall_engine::sampler::{Facts, Sampler};
+use firewall_policy::diag::Diagnostics;
+use firewall_policy::source::{NoFiles, read_policy};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::UnixListener;
+
+/// What is wrong with a policy.
+fn findings() -> Diagnostics {
+    let wrong = read_policy("web.yaml", "version: 1\nbroken: true\n", &NoFiles);
+    wrong.expect_err("the policy is wrong")
+}
 
 struct Constants;
 
@@ -54,7 +62,7 @@ impl Firewall for Constants {
 
     fn apply(&self, request: &ApplyRequest) -> Result<ApplyReport, Failure> {
         if request.text.contains("broken") {
-            return Err(Failure::new(Exit::Config, "1 error").outcome("nothing applied"));
+            return Err(Failure::policy(&findings()).outcome("nothing applied"));
         }
         let applied = Applied {
             generation: request.text.len() as u64,
@@ -159,7 +167,6 @@ fn apply_request(text: String) -> ApplyRequest {
         path: "web.yaml".to_owned(),
         text,
         base: PathBuf::from("/"),
-        color: false,
     }
 }
 
@@ -190,6 +197,12 @@ fn documents_and_failures_arrive_as_they_are() {
         .unwrap_err();
     assert_eq!(failure.exit_code, Exit::Config);
     assert_eq!(failure.outcome.as_deref(), Some("nothing applied"));
+    // The colours are those of the terminal here, of which the request says nothing.
+    for color in [false, true] {
+        let shown = failure.to_text(color);
+        assert!(shown.starts_with(&findings().render(color)), "{shown}");
+    }
+    assert_ne!(findings().render(true), findings().render(false));
     let failure = client.reload(&ReloadRequest::default()).unwrap_err();
     assert_eq!(failure.exit_code, Exit::Unsupported);
 }
@@ -222,6 +235,11 @@ fn requests_arrive_as_they_are() {
         prefix: "192.0.2.0/24".to_owned(),
         seconds,
     };
+    let long = NewEntry {
+        prefix: "9".repeat(1 << 20),
+        seconds: Some(1),
+    };
+    let large = vec![long; 2 + (BODY_LIMIT >> 20)];
     for (what, session) in [
         (SetEdit::Clear, Session::None),
         (SetEdit::Replace(vec![entry(None)]), Session::Unclear),
@@ -233,10 +251,7 @@ fn requests_arrive_as_they_are() {
             Session::From("2001:db8::7".parse().unwrap()),
         ),
         // Larger than the limit of other requests.
-        (
-            SetEdit::Replace(vec![entry(Some(1)); 700_000]),
-            Session::None,
-        ),
+        (SetEdit::Replace(large), Session::None),
     ] {
         let change = SetChange {
             set: "blocked".to_owned(),

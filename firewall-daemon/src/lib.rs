@@ -138,9 +138,7 @@ fn start(options: &Options) -> Result<Start, Failure> {
             file.text = bundle::with_runtime(Some(rules), &file.text);
         }
         let request = options.request(file);
-        engine
-            .apply(&request)
-            .map_err(|error| error.failure(options.color))
+        engine.apply(&request).map_err(|error| error.failure())
     });
     let last_error = match applied {
         Ok(applied) => {
@@ -168,7 +166,7 @@ fn start(options: &Options) -> Result<Start, Failure> {
     };
     let observed = engine
         .observe()
-        .map_err(|error| error.failure(options.color))?
+        .map_err(|error| error.failure())?
         .map(Arc::new);
     Ok(Start {
         engine,

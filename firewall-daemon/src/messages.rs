@@ -34,7 +34,6 @@ pub(super) enum What {
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) what: What,
-    pub(super) color: bool,
     pub(super) reply: Reply<ApplyReport>,
 }
 

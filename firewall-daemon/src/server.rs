@@ -336,7 +336,7 @@ fn answer<T: Serialize>(result: Result<T, Failure>) -> Response {
 }
 
 fn error(status: StatusCode, failure: Failure) -> Response {
-    (status, Json(ErrorReport { error: failure })).into_response()
+    (status, Json(ErrorReport::new(failure))).into_response()
 }
 
 fn http_status(exit: Exit) -> StatusCode {

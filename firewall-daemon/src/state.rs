@@ -43,7 +43,6 @@ impl Handle {
             what: What::File {
                 discard_runtime: false,
             },
-            color: false,
             reply: None,
         };
         if self.messages.try_send(Message::Apply(job)).is_err() {
@@ -98,24 +97,20 @@ impl Firewall for Handle {
     }
 
     fn apply(&self, request: &ApplyRequest) -> Result<ApplyReport, Failure> {
-        let color = request.color;
         self.ask(|reply| {
             Message::Apply(Job {
                 what: What::Sent(request.clone()),
-                color,
                 reply: Some(reply),
             })
         })?
     }
 
     fn reload(&self, request: &ReloadRequest) -> Result<ApplyReport, Failure> {
-        let color = request.color;
         self.ask(|reply| {
             Message::Apply(Job {
                 what: What::File {
                     discard_runtime: request.discard_runtime,
                 },
-                color,
                 reply: Some(reply),
             })
         })?
@@ -358,7 +353,6 @@ impl State {
         info!(generation, "{why}");
         self.take(Message::Apply(Job {
             what: What::Again(Arc::clone(observed)),
-            color: false,
             reply: None,
         }));
     }

@@ -37,11 +37,8 @@ pub(super) fn apply(
                 What::File { .. } => ("reload", options.policy.clone()),
                 What::Again(observed) => ("renewal", observed.record.policy_path.clone()),
             };
-            let result = request(&options, job.what, &engine).and_then(|request| {
-                engine
-                    .apply(&request)
-                    .map_err(|error| error.failure(job.color))
-            });
+            let result = request(&options, job.what, &engine)
+                .and_then(|request| engine.apply(&request).map_err(|error| error.failure()));
             if let Ok(applied) = &result {
                 log_applied(&path, applied);
             }

@@ -4,15 +4,15 @@ use crate::engine::{EngineError, Record};
 use firewall_api::failure::{Exit, Failure};
 
 impl EngineError {
-    /// The failure of a command that ends with this, its findings rendered with colour or without.
+    /// The failure of a command that ends with this.
     #[must_use]
-    pub fn failure(&self, color: bool) -> Failure {
+    pub fn failure(&self) -> Failure {
         match self {
-            Self::Policy(diagnostics) => Failure::policy(diagnostics, color),
+            Self::Policy(diagnostics) => Failure::policy(diagnostics),
             Self::Candidate(diagnostics) => Failure {
                 code: Exit::Refused.name().into(),
                 exit_code: Exit::Refused,
-                ..Failure::policy(diagnostics, color).help(
+                ..Failure::policy(diagnostics).help(
                     "the program in the kernel does not do what it is tested to do; please report it",
                 )
             },

@@ -46,7 +46,6 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         path: file.name,
         text: file.text,
         base: file.base,
-        color: context.color_errors,
         discard_runtime: args.discard_runtime,
         change_of: None,
     };

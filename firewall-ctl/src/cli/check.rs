@@ -91,7 +91,7 @@ fn check(name: &str, args: &Args, context: &Context) -> Result<Checked, Failure>
         let engine = Engine::new(&context.root);
         let verified = engine
             .verify(&shown, &text, &compiled)
-            .map_err(|error| error.failure(context.color_errors))?;
+            .map_err(|error| error.failure())?;
         Some(verified)
     } else {
         None

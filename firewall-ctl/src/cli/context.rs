@@ -200,6 +200,7 @@ impl Context {
         }
         let report = ErrorReport {
             error: failure.clone(),
+            findings: None,
         };
         match self.format {
             Format::Json | Format::Yaml => match self.format.document(&report, false) {

@@ -51,7 +51,7 @@ pub(super) fn help() -> String {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let engine = Engine::new(&context.root);
-    let failed = |error: firewall_engine::engine::EngineError| error.failure(context.color_errors);
+    let failed = |error: firewall_engine::engine::EngineError| error.failure();
     let checks = engine
         .health(&args.interface)
         .map_err(failed)?

@@ -61,8 +61,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         .help("name the directory that they come from, or omit --write"));
     }
     let before = policy::compile_text(file.clone(), context)?;
-    let written = canonical(&name, &text)
-        .map_err(|findings| Failure::policy(&findings, context.color_errors))?;
+    let written = canonical(&name, &text).map_err(|findings| Failure::policy(&findings))?;
     // Nobody's policy is replaced by another one, whatever was wrong here.
     let again = PolicyFile {
         text: written.clone(),

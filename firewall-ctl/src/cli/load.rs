@@ -105,7 +105,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     };
     let applied = engine
         .apply(&request)
-        .map_err(|error| nothing_loaded(error.failure(context.color_errors), context))?;
+        .map_err(|error| nothing_loaded(error.failure(), context))?;
     show(&ApplyReport::new(&name, applied), context)
 }
 

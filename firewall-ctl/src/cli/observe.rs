@@ -107,7 +107,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let engine = Engine::new(&context.root);
     let open = || {
         let log = engine.log();
-        log.map_err(|error| error.failure(context.color_errors))
+        log.map_err(|error| error.failure())
     };
     let mut log = open()?;
     let ring = log.ring.take().ok_or_else(|| {

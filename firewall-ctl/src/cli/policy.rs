@@ -22,7 +22,7 @@ pub(super) fn compile_text(file: PolicyFile, context: &Context) -> Result<Compil
     };
     Engine::new(&context.root)
         .compile(&request)
-        .map_err(|error| error.failure(context.color_errors))
+        .map_err(|error| error.failure())
 }
 
 /// The policy in force, compiled again, and its generation. The files that it names are read as

@@ -36,7 +36,6 @@ pub(super) fn help() -> String {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let request = ReloadRequest {
-        color: context.color_errors,
         discard_runtime: args.discard_runtime,
     };
     show(&context.firewall()?.reload(&request)?, context)

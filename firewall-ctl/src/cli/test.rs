@@ -106,10 +106,7 @@ pub(super) fn help() -> String {
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     // What is wrong with the packet is said first: it needs no policy.
     let packet = match &args.packet {
-        Some(text) => Some(
-            packet_text::read(text)
-                .map_err(|findings| Failure::policy(&findings, context.color_errors))?,
-        ),
+        Some(text) => Some(packet_text::read(text).map_err(|findings| Failure::policy(&findings))?),
         None => None,
     };
     let hex = args.hex.as_deref().map(frame_of_hex).transpose()?;
@@ -208,7 +205,7 @@ impl Case<'_> {
     }
 
     fn engine_failure(&self, error: &firewall_engine::engine::EngineError) -> Failure {
-        error.failure(self.context.color_errors)
+        error.failure()
     }
 
     /// `earlier` has been before the frame comes.

@@ -46,9 +46,7 @@ struct Report {
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let mut engine = Engine::new(&context.root);
     let wanted = (!args.all).then_some(args.interfaces.as_slice());
-    let unloaded = engine
-        .unload(wanted)
-        .map_err(|error| error.failure(context.color_errors))?;
+    let unloaded = engine.unload(wanted).map_err(|error| error.failure())?;
     // A switch to turn everything off works whether a daemon runs or not.
     if matches!(Remote::connect(&context.socket), Ok(Some(_))) {
         context.warn(&[

@@ -183,7 +183,7 @@ impl Firewall for Local {
 
 /// An error as whoever asks reads it.
 fn failure(error: &EngineError) -> Failure {
-    error.failure(false)
+    error.failure()
 }
 
 /// Nothing to show.

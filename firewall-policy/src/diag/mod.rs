@@ -5,6 +5,7 @@
 //! from 1, columns in characters.
 
 pub mod codes;
+mod findings;
 mod render;
 pub(crate) mod suggest;
 
@@ -12,7 +13,8 @@ use crate::bundle;
 use crate::rule::Place;
 use crate::span::Span;
 use codes::Code;
-use serde::{Serialize, Serializer};
+pub use findings::Findings;
+use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 const KEPT: usize = 200;
 
 /// How bad a finding is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The policy is refused.

@@ -178,7 +178,6 @@ fn change(
         path: policy.policy.clone(),
         base: folder_of(&policy.policy, &policy.text),
         text,
-        color: context.color_errors,
         discard_runtime: false,
         change_of: Some(policy.generation),
     })

@@ -63,8 +63,8 @@ pub(in super::super) fn run(_args: &Args, context: &Context) -> Result<Exit, Fai
     }
     let mut parts = bundle::parts(in_force);
     let main = parts.first().map_or("", |part| part.text);
-    let written = with_rules(&policy.policy, main, &rules)
-        .map_err(|findings| Failure::policy(&findings, context.color_errors))?;
+    let written =
+        with_rules(&policy.policy, main, &rules).map_err(|findings| Failure::policy(&findings))?;
     let path = parts.first().map_or("", |part| part.path);
     if let Some(first) = parts.first_mut() {
         *first = Part {
