@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use crate::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
 use crate::request::{ApplyRequest, ReloadRequest, SnapshotRequest};
-use crate::sets::{SetChange, SetChanged, SetReport, SetsReport};
+use crate::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
 use crate::view::Snapshot;
 
 /// A firewall, here or elsewhere.
@@ -79,7 +79,7 @@ pub trait Firewall: Send + Sync {
     ///
     /// # Errors
     /// See [`Firewall`]; exit code 1 if there is no such set.
-    fn set(&self, name: &str) -> Result<SetReport, Failure>;
+    fn set(&self, name: &str, request: &SetRequest) -> Result<SetReport, Failure>;
 
     /// Changes a live set: all of the change or none of it.
     ///

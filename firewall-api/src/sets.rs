@@ -29,6 +29,15 @@ pub struct SetView {
     pub timeout: Option<u64>,
 }
 
+/// Which entries of a set are asked for.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetRequest {
+    /// Only those that hold this address. `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holding: Option<IpAddr>,
+}
+
 /// The entries of a set.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SetReport {
@@ -36,7 +45,7 @@ pub struct SetReport {
     pub schema: String,
     /// Its name.
     pub set: String,
-    /// How many entries it has.
+    /// How many entries follow.
     pub count: usize,
     /// How many it may have.
     pub max: u64,

@@ -10,7 +10,7 @@ use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
 use firewall_api::request::{ApplyRequest, ErrorReport, ReloadRequest, SnapshotRequest, no_daemon};
-use firewall_api::sets::{SetChange, SetChanged, SetReport, SetsReport};
+use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
 use firewall_api::view::Snapshot;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -143,8 +143,10 @@ impl Firewall for Remote {
         self.get("/v1/sets")
     }
 
-    fn set(&self, name: &str) -> Result<SetReport, Failure> {
-        self.get(&format!("/v1/sets/{}", path_segment(name)))
+    fn set(&self, name: &str, request: &SetRequest) -> Result<SetReport, Failure> {
+        let query = request.holding.map(|address| format!("?holding={address}"));
+        let query = query.unwrap_or_default();
+        self.get(&format!("/v1/sets/{}{query}", path_segment(name)))
     }
 
     fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {

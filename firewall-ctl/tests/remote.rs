@@ -11,7 +11,7 @@ use firewall_api::report::{
 };
 use firewall_api::request::{ApplyRequest, BODY_LIMIT, ReloadRequest, SnapshotRequest};
 use firewall_api::sets::{
-    NewEntry, Session, SetChange, SetChanged, SetEdit, SetReport, SetStep, SetsReport,
+    NewEntry, Session, SetChange, SetChanged, SetEdit, SetReport, SetRequest, SetStep, SetsReport,
 };
 use firewall_api::view::Snapshot;
 use firewall_ctl::remote::Remote;
@@ -19,6 +19,7 @@ use firewall_daemon::server::serve;
 use firewall_engine::sampler::{Facts, Sampler};
 use firewall_policy::diag::Diagnostics;
 use firewall_policy::source::{NoFiles, read_policy};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::UnixListener;
@@ -100,12 +101,17 @@ impl Firewall for Constants {
         })
     }
 
-    fn set(&self, name: &str) -> Result<SetReport, Failure> {
+    /// The address that was asked for, as a number of entries.
+    fn set(&self, name: &str, request: &SetRequest) -> Result<SetReport, Failure> {
         Ok(SetReport {
             schema: String::new(),
             set: name.to_owned(),
             count: 0,
-            max: 0,
+            max: match request.holding {
+                Some(IpAddr::V4(address)) => address.to_bits().into(),
+                Some(IpAddr::V6(address)) => address.to_bits() as u64,
+                None => 0,
+            },
             entries: Vec::new(),
             refused: 0,
         })
@@ -228,7 +234,13 @@ fn requests_arrive_as_they_are() {
         assert_eq!(forgotten.deleted, request.limit.unwrap_or_default());
     }
     for name in ["banned", "@self", "../status", "a b?c=d#e", "\u{e9}%2F"] {
-        assert_eq!(client.set(name).unwrap().set, name);
+        let all = client.set(name, &SetRequest::default()).unwrap();
+        assert_eq!((all.set.as_str(), all.max), (name, 0));
+        for (address, number) in [("0.0.1.2", 258), ("2001:db8::7", 7)] {
+            let holding = Some(address.parse().unwrap());
+            let report = client.set(name, &SetRequest { holding }).unwrap();
+            assert_eq!((report.set.as_str(), report.max), (name, number));
+        }
     }
     assert!(client.sets().unwrap().sets.is_empty());
     let entry = |seconds| NewEntry {

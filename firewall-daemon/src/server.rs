@@ -20,7 +20,7 @@ use firewall_api::flows::FlowsRequest;
 use firewall_api::request::{
     ApplyRequest, BODY_LIMIT, ErrorReport, ReloadRequest, SET_LIMIT, SnapshotRequest,
 };
-use firewall_api::sets::SetChange;
+use firewall_api::sets::{SetChange, SetRequest};
 use hyper::body::Body as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -208,8 +208,15 @@ async fn sets(State(backend): State<Backend>) -> Response {
     ask(backend, |firewall| firewall.sets()).await
 }
 
-async fn set(State(backend): State<Backend>, Path(name): Path<String>) -> Response {
-    ask(backend, move |firewall| firewall.set(&name)).await
+async fn set(
+    State(backend): State<Backend>,
+    Path(name): Path<String>,
+    query: Result<Query<SetRequest>, QueryRejection>,
+) -> Response {
+    match query {
+        Ok(Query(request)) => ask(backend, move |firewall| firewall.set(&name, &request)).await,
+        Err(rejection) => wrong_query(&rejection),
+    }
 }
 
 async fn apply(

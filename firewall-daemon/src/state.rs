@@ -12,7 +12,7 @@ use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::format::clock;
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
 use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest};
-use firewall_api::sets::{SetChange, SetChanged, SetReport, SetsReport};
+use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
 use firewall_api::view::Snapshot;
 use firewall_engine::engine::{EngineError, Observed};
 use firewall_engine::local::Local;
@@ -128,8 +128,8 @@ impl Firewall for Handle {
         self.local.sets()
     }
 
-    fn set(&self, name: &str) -> Result<SetReport, Failure> {
-        self.local.set(name)
+    fn set(&self, name: &str, request: &SetRequest) -> Result<SetReport, Failure> {
+        self.local.set(name, request)
     }
 
     fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {

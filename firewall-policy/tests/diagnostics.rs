@@ -4,8 +4,8 @@
 mod support;
 
 use firewall_policy::compile::compile;
-use firewall_policy::diag::Diagnostics;
 use firewall_policy::diag::codes::{self, Code};
+use firewall_policy::diag::{Diagnostics, Findings};
 use firewall_policy::lint::{lint, lint_within};
 use firewall_policy::policy_tests;
 use firewall_policy::source::{MAX_POLICY_BYTES, read_policy, read_policy_bytes};
@@ -113,6 +113,12 @@ fn every_code_is_given_by_its_wrong_example_and_not_by_its_right_one() {
                 "{}:\n{text}",
                 code.id
             );
+        }
+        let sent = serde_json::to_string(&Findings::from(&found)).expect("JSON");
+        let received: Findings = serde_json::from_str(&sent).expect("findings");
+        for color in [false, true] {
+            let shown = received.render(color);
+            assert_eq!(shown, Some(found.render(color)), "{}", code.id);
         }
         for diagnostic in &found.list {
             assert!(diagnostic.place.line >= 1 && diagnostic.place.column >= 1);

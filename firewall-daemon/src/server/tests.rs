@@ -74,7 +74,7 @@ impl Firewall for Constants {
         panic!("a firewall that breaks off")
     }
 
-    fn set(&self, name: &str) -> Result<SetReport, Failure> {
+    fn set(&self, name: &str, _: &SetRequest) -> Result<SetReport, Failure> {
         Err(Failure::new(Exit::Failed, format!("no set `{name}`")))
     }
 
@@ -149,6 +149,7 @@ fn every_refusal_is_json() {
         (get("/v1/flows?port=many"), "400"),
         (get("/v1/flows?from=example.org"), "400"),
         (get("/v1/flows?colour=red"), "400"),
+        (get("/v1/sets/banned?holding=192.0.2.0/24"), "400"),
         (body(2, "{\""), "400"),
         (body(12, "{\"path\":\"x\"}"), "422"),
         (body(BODY_LIMIT + 1, ""), "413"),

@@ -15,7 +15,7 @@ use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
 use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest, no_daemon};
-use firewall_api::sets::{SetChange, SetChanged, SetReport, SetsReport};
+use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
 use firewall_api::view::Snapshot;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -172,8 +172,8 @@ impl Firewall for Local {
         self.list_sets()
     }
 
-    fn set(&self, name: &str) -> Result<SetReport, Failure> {
-        self.list_entries(name)
+    fn set(&self, name: &str, request: &SetRequest) -> Result<SetReport, Failure> {
+        self.list_entries(name, request)
     }
 
     fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {
@@ -196,4 +196,33 @@ fn nothing_loaded() -> Failure {
         "start the daemon: firewall-ctl daemon -i IF -f FILE; or load a policy without one: \
          firewall-ctl load -i IF -f FILE",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firewall_api::report::State;
+
+    #[test]
+    fn where_nothing_is_loaded_only_the_status_has_an_answer() {
+        let nowhere = std::env::temp_dir().join(format!("fwt-local-{}", std::process::id()));
+        let local = Local::new(&nowhere, Path::new("/run/nobody.sock"));
+        let status = local.status().unwrap_or_else(|failure| panic!("{failure}"));
+        assert_eq!((status.state, status.flows), (State::Off, None));
+        let failures = [
+            local.snapshot(&SnapshotRequest::default()).err(),
+            local.rules().err(),
+            local.reasons().err(),
+            local.policy().err(),
+            local.reload(&ReloadRequest::default()).err(),
+        ];
+        for failure in &failures {
+            let exit = failure.as_ref().map(|failure| failure.exit_code);
+            assert_eq!(exit, Some(Exit::Unreachable), "{failure:?}");
+        }
+        assert!(local.flows(&FlowsRequest::default()).is_err());
+        assert!(local.sets().is_err());
+        let no_daemon = failures[4].as_ref().map_or("", |failure| &failure.message);
+        assert!(no_daemon.contains("/run/nobody.sock"), "{no_daemon}");
+    }
 }

@@ -1,12 +1,14 @@
 //! Live sets and bans.
 
 use super::{Local, failure};
-use crate::engine::{BANNED_NAME, Change, Changed, Guard, Live, LiveRecord, LiveView};
+use crate::engine::{
+    BANNED_NAME, Change, Changed, Guard, Live, LiveRecord, LiveView, contains, prefix_of,
+};
 use crate::kernel::live::Entry;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::sets::{
-    EntryView, HeldEntry, NewEntry, SetChange, SetChanged, SetEdit, SetReport, SetStep, SetView,
-    SetsReport,
+    EntryView, HeldEntry, NewEntry, SetChange, SetChanged, SetEdit, SetReport, SetRequest, SetStep,
+    SetView, SetsReport,
 };
 use firewall_api::view::SCHEMA;
 use firewall_common::live::{BANNED, EXEMPT, Prefix};
@@ -144,10 +146,18 @@ impl Local {
         })
     }
 
-    pub(super) fn list_entries(&self, name: &str) -> Result<SetReport, Failure> {
+    pub(super) fn list_entries(
+        &self,
+        name: &str,
+        request: &SetRequest,
+    ) -> Result<SetReport, Failure> {
         let view = self.view()?;
         let set = find(&view, name)?;
-        let entries = view.entries(&set);
+        let mut entries = view.entries(&set);
+        if let Some(address) = request.holding {
+            let held = prefix_of(address);
+            entries.retain(|entry| contains(&entry.prefix, &held));
+        }
         let refused = if set.id == BANNED { view.refused() } else { 0 };
         Ok(SetReport {
             schema: SCHEMA.to_owned(),

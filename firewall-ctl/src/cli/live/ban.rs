@@ -4,7 +4,7 @@ use super::super::context::Context;
 use super::super::help::after;
 use super::{change, input, report, show};
 use firewall_api::failure::{Exit, Failure};
-use firewall_api::sets::{BANNED, SetEdit};
+use firewall_api::sets::{BANNED, SetEdit, SetRequest};
 use firewall_policy::prefixes::text as prefix_text;
 
 /// Ban addresses now, before any rule
@@ -156,7 +156,7 @@ pub(in super::super) fn run_unban(args: &UnbanArgs, context: &Context) -> Result
 }
 
 pub(in super::super) fn run_bans(args: &BansArgs, context: &Context) -> Result<Exit, Failure> {
-    let mut bans = context.firewall()?.set(BANNED)?;
+    let mut bans = context.firewall()?.set(BANNED, &SetRequest::default())?;
     // What ends first comes first.
     let left = |left: Option<f64>| left.unwrap_or(f64::INFINITY);
     bans.entries

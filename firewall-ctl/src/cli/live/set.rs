@@ -5,7 +5,7 @@ use super::super::help::after;
 use super::{change, input, report, show};
 use clap::Subcommand;
 use firewall_api::failure::{Exit, Failure};
-use firewall_api::sets::{SetChanged, SetEdit, SetStep};
+use firewall_api::sets::{SetChanged, SetEdit, SetRequest, SetStep};
 
 /// Show and change live sets of the active policy
 #[derive(Debug, clap::Args)]
@@ -186,7 +186,7 @@ fn list(name: Option<&str>, limit: Option<usize>, context: &Context) -> Result<(
         }
         return context.print(&context.format.document(&sets, false)?);
     };
-    let report = firewall.set(name)?;
+    let report = firewall.set(name, &SetRequest::default())?;
     if context.format.is_text() {
         let more = format!("firewall-ctl set list {}", report.set);
         return context.print(&show::entries(&report, limit, "The set is empty.", &more));

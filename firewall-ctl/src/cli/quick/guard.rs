@@ -5,21 +5,29 @@ use super::super::context::Context;
 use super::super::policy;
 use super::super::ssh::{Connection, Unclear};
 use firewall_api::failure::{Exit, Failure};
+use firewall_api::firewall::Firewall;
 use firewall_api::report::PolicyReport;
+use firewall_api::sets::SetRequest;
 use firewall_common::live::Prefix;
 use firewall_common::verdict::Verdict;
-use firewall_engine::engine::{Compiled, Engine, LiveView, contains, prefix_of};
+use firewall_engine::engine::{Compiled, contains, prefix_of};
 use firewall_engine::policy_file::{PolicyFile, folder_of};
 use firewall_policy::explain::explain;
 use firewall_policy::host::memory_of;
 use firewall_policy::packet_text::{self, zone_of};
 use firewall_policy::prefixes::prefixes;
 use firewall_policy::rule::{LiveSet, Policy, SELF};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Refuses `text` if it takes away the way in that the policy in force gives, or if nobody can say
 /// whether it does.
-pub(super) fn check(before: &PolicyReport, text: &str, context: &Context) -> Result<(), Failure> {
+pub(super) fn check(
+    before: &PolicyReport,
+    text: &str,
+    firewall: &dyn Firewall,
+    context: &Context,
+) -> Result<(), Failure> {
     let connection = match Connection::own() {
         Ok(None) => return Ok(()),
         Ok(Some(connection)) => connection,
@@ -41,13 +49,14 @@ pub(super) fn check(before: &PolicyReport, text: &str, context: &Context) -> Res
     let old = compile(&before.text).map_err(|failure| unclear(&failure.message))?;
     // The same files, and one rule more: what is wrong is wrong with that.
     let new = compile(text)?;
-    let members = Members::of(&[&old.policy, &new.policy], context)?;
+    let peer = connection.from.ip();
+    let members = Members::of(&[&old.policy, &new.policy], peer, firewall)?;
     let passes = |compiled: &Compiled, zone: &String| {
         passes(
             compiled,
             &packet,
             zone,
-            &members.of_peer(&compiled.policy, connection.from.ip()),
+            &members.of_policy(&compiled.policy),
         )
     };
     let lost = |zone: &String| passes(&old, zone) && !passes(&new, zone);
@@ -72,36 +81,55 @@ fn unclear(why: &str) -> Failure {
     .outcome("nothing changed")
 }
 
-/// What the live sets of what is in force hold.
-struct Members(Option<LiveView>);
+/// The live sets of what is in force that hold an address.
+struct Members {
+    peer: Prefix,
+    sets: Vec<String>,
+}
 
 impl Members {
-    /// Reads them, if one of the policies has live sets besides the host's own addresses.
-    fn of(policies: &[&Policy], context: &Context) -> Result<Self, Failure> {
-        let mut sets = policies.iter().flat_map(|policy| &policy.live);
-        if sets.all(|set| set.name == SELF) {
-            return Ok(Self(None));
+    /// Asks for them, if one of the policies has live sets besides the host's own addresses.
+    fn of(policies: &[&Policy], peer: IpAddr, firewall: &dyn Firewall) -> Result<Self, Failure> {
+        let sets = policies.iter().flat_map(|policy| &policy.live);
+        let asked: BTreeSet<&str> = sets
+            .map(|set| &*set.name)
+            .filter(|&name| name != SELF)
+            .collect();
+        let mut members = Self {
+            peer: prefix_of(peer),
+            sets: Vec::new(),
+        };
+        if asked.is_empty() {
+            return Ok(members);
         }
-        let view = Engine::new(&context.root).live_view();
-        let view = view.map_err(|error| unclear(&format!("the live sets: {error}")))?;
-        Ok(Self(Some(view)))
+        let failed = |error: Failure| unclear(&format!("the live sets: {}", error.message));
+        let in_force = firewall.sets().map_err(failed)?;
+        let request = SetRequest {
+            holding: Some(peer.to_canonical()),
+        };
+        // A set that is new begins with what the policy puts there.
+        for set in in_force
+            .sets
+            .iter()
+            .filter(|set| asked.contains(&*set.name))
+        {
+            let holding = firewall.set(&set.name, &request).map_err(failed)?;
+            if !holding.entries.is_empty() {
+                members.sets.push(set.name.clone());
+            }
+        }
+        Ok(members)
     }
 
-    /// The live sets of a policy that an address is in, by their numbers there.
-    fn of_peer(&self, policy: &Policy, peer: IpAddr) -> Vec<(usize, Prefix)> {
-        let peer = prefix_of(peer);
+    /// The live sets of a policy that the address is in, by their numbers there.
+    fn of_policy(&self, policy: &Policy) -> Vec<(usize, Prefix)> {
         let sets = policy.live.iter().enumerate();
         let is_in = |set: &LiveSet| {
-            let in_force = self.0.as_ref().and_then(|view| {
-                let record = view.set(&set.name)?;
-                Some(!view.holding(&record, &peer).is_empty())
-            });
-            // A set that is new begins with what the policy puts there.
-            in_force.unwrap_or(false)
-                || prefixes(&set.content).any(|prefix| contains(&prefix, &peer))
+            self.sets.iter().any(|name| **name == *set.name)
+                || prefixes(&set.content).any(|prefix| contains(&prefix, &self.peer))
         };
         sets.filter(|(_, set)| set.name != SELF && is_in(set))
-            .map(|(number, _)| (number, peer))
+            .map(|(number, _)| (number, self.peer))
             .collect()
     }
 }

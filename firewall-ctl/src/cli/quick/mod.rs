@@ -172,7 +172,7 @@ fn change(
     context: &Context,
 ) -> Result<ApplyReport, Failure> {
     if !i_know {
-        guard::check(policy, &text, context)?;
+        guard::check(policy, &text, client, context)?;
     }
     client.apply(&ApplyRequest {
         path: policy.policy.clone(),
