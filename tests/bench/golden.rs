@@ -2,7 +2,7 @@
 
 use crate::measure::Series;
 use crate::plot;
-use crate::report::{Machine, Mark, Report};
+use crate::report::{Machine, Mark, Report, Times};
 
 fn report() -> Report {
     let mut report = Report {
@@ -29,6 +29,13 @@ fn report() -> Report {
     report.not_run(mark("peer"), "xdp-filter is not installed");
     let fast = Mark::at_least("P3", "times faster", "x", 400.0).moonshot(800.0);
     report.bar(fast, &series([1234.0, 900.0, 1300.0]));
+    let (now, before) = (series([80.0, 81.0, 83.0]), series([90.0, 85.0, 84.0]));
+    let times = Times::of(&series([1.5, 1.4, 1.6]), "a drop");
+    report.packet("of a flow", &now, Some(&before), times.clone());
+    report.packet("of nobody", &now, None, times);
+    let mark = |what| Mark::at_most("P13", what, "x", 1.02);
+    report.bar(mark("of a flow: over before"), &now.over(&before));
+    report.not_run(mark("of nobody: over before"), "nothing to compare with");
     for (line, values) in [
         ("bare <XDP_DROP>", [163.0, 162.0, 164.0]),
         ("this firewall", [240.0, 300.0, 410.0]),
@@ -49,6 +56,7 @@ fn tables() {
         report.bars_markdown(),
         report.rows_markdown(),
         report.points_markdown(),
+        report.packets_markdown(),
     ]
     .join("\n");
     insta::assert_snapshot!("markdown", markdown);

@@ -2,6 +2,8 @@
 //! `limited FILE` or `unlimited FILE` from its input, loads the policy in the file, and answers each
 //! with `held` or with why not. Without limits every packet that may have an answer gets one.
 //!
+//! `FIREWALL_HOLD_OBJECT` names another BPF object of this tree's layout to load.
+//!
 //! Also built within other versions of the source tree, whose programs are measured beside these: it
 //! uses nothing that they lack, and nothing of the benchmark.
 
@@ -62,5 +64,12 @@ fn load(line: &str) -> Result<Loaded> {
     if limits == "unlimited" {
         tables = tables.without_limits();
     }
-    Ok(Loaded::load(&tables, slots.len() as u32, &[LOOPBACK])?)
+    let rules = slots.len() as u32;
+    Ok(match std::env::var_os("FIREWALL_HOLD_OBJECT") {
+        Some(object) => {
+            let object = std::fs::read(object)?;
+            Loaded::load_object(&object, &tables, rules, &[LOOPBACK])?
+        }
+        None => Loaded::load(&tables, rules, &[LOOPBACK])?,
+    })
 }

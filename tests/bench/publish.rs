@@ -38,17 +38,26 @@ pub(crate) fn picture(report: &Report, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts tables and picture into the documents below `root`.
+/// Puts tables and picture into the documents below `root`: of the single packets, and of all other
+/// cases, where they were measured.
 pub(crate) fn documents(report: &Report, root: &Path) -> Result<()> {
     if report.quick {
         bail!("results of a quick run are not published");
+    }
+    let page = root.join("docs/performance.md");
+    if !report.packets.is_empty() {
+        let packets = format!("{}.\n\n{}", report.caption(), report.packets_markdown());
+        replace(&page, &[("packets", &packets)])?;
+    }
+    if report.rows.is_empty() {
+        return Ok(());
     }
     picture(report, &root.join("docs/images/performance.svg"))?;
     let bars = format!("{}.\n\n{}", report.caption(), report.bars_markdown());
     let compare = format!("{}\n{}.\n", report.points_markdown(), report.caption());
     replace(&root.join("README.md"), &[("compare", &compare)])?;
     replace(
-        &root.join("docs/performance.md"),
+        &page,
         &[
             (
                 "picture",

@@ -5,6 +5,9 @@ use crate::measure::Series;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
+/// The case that measures single packets.
+pub(crate) const PACKETS: &str = "P13";
+
 /// Everything that a run found.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
@@ -247,8 +250,8 @@ impl Report {
         )
     }
 
-    /// The bars as a table of cells, the first row being the head.
-    fn bar_cells(&self) -> Vec<Vec<String>> {
+    /// Bars as a table of cells, the first row being the head.
+    fn bar_cells(&self, wanted: impl Fn(&Bar) -> bool) -> Vec<Vec<String>> {
         let head = [
             "case", "what", "measured", "spread", "bar", "holds", "moonshot", "reached",
         ];
@@ -261,7 +264,7 @@ impl Report {
         let judged = |answer| {
             if self.quick { "-" } else { word(answer) }
         };
-        for bar in &self.bars {
+        for bar in self.bars.iter().filter(|bar| wanted(bar)) {
             let (value, spread, what) = match &bar.outcome {
                 Outcome::Measured { value, spread } => (
                     with_unit(*value, &bar.unit),
@@ -330,7 +333,7 @@ impl Report {
         let tables = [
             (self.rows.is_empty(), self.row_cells()),
             (self.packets.is_empty(), self.packet_cells()),
-            (self.bars.is_empty(), self.bar_cells()),
+            (self.bars.is_empty(), self.bar_cells(|_| true)),
         ];
         for (_, cells) in tables.iter().filter(|(is_empty, _)| !is_empty) {
             text += "\n";
@@ -339,14 +342,15 @@ impl Report {
         text
     }
 
-    /// The table of packets for a document.
+    /// The table of packets for a document, and their bars.
     pub(crate) fn packets_markdown(&self) -> String {
-        markdown(&self.packet_cells())
+        let bars = self.bar_cells(|bar| bar.case == PACKETS);
+        markdown(&self.packet_cells()) + "\n" + &markdown(&bars)
     }
 
-    /// The table of bars for a document.
+    /// The table of bars for a document, but those of single packets.
     pub(crate) fn bars_markdown(&self) -> String {
-        markdown(&self.bar_cells())
+        markdown(&self.bar_cells(|bar| bar.case != PACKETS))
     }
 
     /// The plot as a table for a document: a row for each line, a column for each number of rules.

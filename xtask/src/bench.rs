@@ -6,7 +6,7 @@
 use crate::setup::{self, Need};
 use crate::{build, process, workspace::Workspace};
 use anyhow::{Context, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Arguments of `cargo xtask bench`.
@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Draw cost against number of rules into FILE.svg, and FILE.png where rsvg-convert is there
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+    /// Another source tree, whose programs P13 measures beside these; builds what it needs in there
+    #[arg(long, value_name = "DIR")]
+    before: Option<PathBuf>,
     /// Put tables and picture into README.md and docs/
     #[arg(long)]
     publish: bool,
@@ -68,6 +71,9 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     if args.quick {
         bench.arg("--quick");
     }
+    if let Some(tree) = &args.before {
+        bench.arg("--before").arg(holder_of(workspace, tree)?);
+    }
     if let Some(rounds) = args.rounds {
         bench.args(["--rounds", &rounds.to_string()]);
     }
@@ -93,4 +99,33 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         None => ExitCode::FAILURE,
     })
+}
+
+/// Builds, within another source tree, the program that holds that tree's programs for the benchmark,
+/// and returns where it is. Its source is this tree's, so what is asked of it is what these programs
+/// are asked; the file that brings it in is gone afterwards.
+fn holder_of(workspace: &Workspace, tree: &Path) -> Result<PathBuf> {
+    let target = workspace.target.join("before");
+    let cargo = || {
+        let mut cargo = process::host_cargo();
+        cargo.current_dir(tree).env("CARGO_TARGET_DIR", &target);
+        cargo
+    };
+    process::run(cargo().args(["run", "--package", "xtask", "--", "build", "--object"]))?;
+    let example = tree.join("tests/examples/firewall_hold.rs");
+    let source = workspace.root.join("tests/bench/hold.rs");
+    let text = format!(
+        "//! Holds programs of this tree.\n\
+         #[path = {source:?}]\n\
+         mod hold;\n\
+         fn main() -> std::process::ExitCode {{\n\
+             hold::answer().unwrap_or(std::process::ExitCode::FAILURE)\n\
+         }}\n"
+    );
+    std::fs::write(&example, text).with_context(|| example.display().to_string())?;
+    let words = ["build", "--package", "firewall-tests", "--example"];
+    let built = process::run(cargo().args(words).arg("firewall_hold"));
+    std::fs::remove_file(&example).with_context(|| example.display().to_string())?;
+    built?;
+    Ok(target.join("debug/examples/firewall_hold"))
 }

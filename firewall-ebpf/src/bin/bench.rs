@@ -9,7 +9,9 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX};
-use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_store_bytes};
+use aya_ebpf::helpers::generated::{
+    bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_store_bytes,
+};
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, LpmTrie, ProgramArray};
@@ -126,9 +128,9 @@ fn again(ctx: &XdpContext) -> Option<()> {
     // SAFETY: an array element, which nobody writes to meanwhile.
     let kept = unsafe { &*kept };
     let length = (kept.length.wrapping_sub(1) & (KEPT as u64 - 1)) + 1;
-    let longer = (ctx.data_end() - ctx.data()) as i32 - length as i32;
     // SAFETY: the context that the program was called with, and no pointer into the frame.
     let resized = unsafe {
+        let longer = bpf_xdp_get_buff_len(ctx.ctx) as i32 - length as i32;
         match longer {
             0 => 0,
             1.. => bpf_xdp_adjust_head(ctx.ctx, longer),

@@ -1,5 +1,5 @@
-//! Policies of 10,000 rules whose dearest packet costs as much as the language allows, and that
-//! packet.
+//! Policies of 10,000 rules whose dearest packet costs as much as the language allows, that packet,
+//! and ordinary ones.
 
 use crate::sets::points;
 use crate::traffic::Traffic;
@@ -24,27 +24,18 @@ const PORT: u16 = 7;
 const PASSED: usize = 64;
 const ASKED: usize = 16;
 
-/// A policy as a text, its dearest packet, and others.
-#[derive(Debug)]
-pub(crate) struct Dear {
-    pub(crate) text: String,
-    pub(crate) worst: Frame,
-    /// Packets of its rules, as ClassBench draws them.
-    pub(crate) others: Vec<Frame>,
+/// The dearest packet of all these policies.
+pub(crate) fn dearest() -> Frame {
+    let ip = Ipv4::new(FROM, TO, 6);
+    let segment = frames::tcp(SOURCE_PORT, PORT, 0x10, &[]);
+    frames::ethernet(0x0800, &ip.packet(&segment))
 }
 
-impl Dear {
-    fn new(text: String, others: usize) -> Result<Self> {
-        let policy = parse(&text)?;
-        let traffic = Traffic::of(points(&policy, 1), others)?;
-        let worst = Ipv4::new(FROM, TO, 6);
-        let segment = frames::tcp(SOURCE_PORT, PORT, 0x10, &[]);
-        Ok(Self {
-            text,
-            worst: frames::ethernet(0x0800, &worst.packet(&segment)),
-            others: traffic.frames().collect(),
-        })
-    }
+/// Packets of a policy's rules, as ClassBench draws them.
+pub(crate) fn ordinary(text: &str, count: usize) -> Result<Vec<Frame>> {
+    let policy = parse(text)?;
+    let traffic = Traffic::of(points(&policy, 1), count)?;
+    Ok(traffic.frames().collect())
 }
 
 const HEAD: &str = "version: 1\ndefault: {in: pass, essential: false}\nrules:\n";
@@ -146,21 +137,16 @@ fn own_rule(number: usize, rest: &str) -> String {
     )
 }
 
-/// Rules that count, `count` of them, behind which the packet goes on.
-pub(crate) fn counting(size: usize, count: usize, others: usize) -> Result<Dear> {
-    let between: Vec<String> = (0..count)
+/// As many rules that count as one packet can match, among others of acl1.
+pub(crate) fn most_counting(size: usize) -> Result<String> {
+    let between: Vec<String> = (0..PASSED)
         .map(|number| own_rule(number, "action: next"))
         .collect();
-    Dear::new(acl(size, &between)?, others)
-}
-
-/// As many rules that count as one packet can match.
-pub(crate) fn most_counting(size: usize, others: usize) -> Result<Dear> {
-    counting(size, PASSED, others)
+    acl(size, &between)
 }
 
 /// The same with as many limits as one packet can meet, all of them used up, and each logged.
-pub(crate) fn most_limited(size: usize, others: usize) -> Result<Dear> {
+pub(crate) fn most_limited(size: usize) -> Result<String> {
     let between: Vec<String> = (0..PASSED)
         .map(|number| {
             let rest = if number < ASKED {
@@ -171,41 +157,44 @@ pub(crate) fn most_limited(size: usize, others: usize) -> Result<Dear> {
             own_rule(number, rest)
         })
         .collect();
-    Dear::new(acl(size, &between)?, others)
+    acl(size, &between)
 }
 
-/// Rules of which each matches the dearest packet in all keys but one, another one each time: so no
-/// word of the rows' AND is empty before it has been looked at.
-pub(crate) fn all_but_one(size: usize, others: usize) -> Result<Dear> {
+/// Rules of which each matches the dearest packet in all keys but one, another one each time, by as
+/// many lanes as there are: no word of the rows' AND is empty before it has been looked at.
+pub(crate) fn all_but_one(size: usize) -> Result<String> {
     let mut text = HEAD.to_owned();
     for number in 0..size {
-        // Ranges that hold the packet's port, each another one; and those that do not.
-        let near = 8 + number as u32 % 30_000;
-        let (far_low, far_high) = (32_000 + number as u32 % 10_000, 45_000);
-        let range = |misses: bool| {
-            if misses {
-                format!("{far_low}-{far_high}")
-            } else {
-                format!("1-{near}")
-            }
-        };
-        let kind = number % 4;
-        let from = if kind == 0 {
+        let misses = |key: usize| number % 6 == key;
+        let from = if misses(0) {
             "11.0.0.0/8"
         } else {
             "10.0.0.0/8"
         };
-        let to = if kind == 1 {
+        let to = if misses(1) {
             "192.168.0.0/16"
         } else {
             "172.16.0.0/12"
         };
-        let _ = writeln!(
+        // Each range is another one, so that no two rules are alike.
+        let port = |key: usize| match misses(key) {
+            true => format!("{}-45000", 32_000 + number % 10_000),
+            false => format!("1-{}", 8 + number % 30_000),
+        };
+        let length = match misses(4) {
+            true => format!("1000-{}", 1_001 + number % 500),
+            false => format!("20-{}", 40 + number % 900),
+        };
+        let ttl = match misses(5) {
+            true => format!("100-{}", 101 + number % 100),
+            false => format!("1-{}", 64 + number % 30),
+        };
+        let (source_port, port) = (port(2), port(3));
+        writeln!(
             text,
-            "  - {{name: r{number}, from: {from}, to: {to}, proto: tcp, source_port: {}, port: {}, action: drop}}",
-            range(kind == 2),
-            range(kind == 3),
-        );
+            "  - {{name: r{number}, from: {from}, to: {to}, proto: tcp, source_port: {source_port}, \
+             port: {port}, length: {length}, ttl: {ttl}, action: drop}}"
+        )?;
     }
-    Dear::new(text, others)
+    Ok(text)
 }

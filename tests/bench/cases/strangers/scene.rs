@@ -27,8 +27,12 @@ const OPENED: u16 = 40_001;
 const ACCEPTED: u16 = 50_000;
 /// This host's end of a connected UDP socket.
 const CONNECTED: u16 = 40_003;
-/// This host's end of a flow that only the table knows.
-const FLOW: u16 = 40_000;
+/// This host's ends of the flows that only the table knows.
+const FLOW: u16 = 41_000;
+/// How many of these there are: a flow can stand in a cheap place or in a dear one.
+pub(crate) const FLOWS: u16 = 16;
+/// How many others keep them company, of TCP and of UDP each: about half of what there is room for.
+pub(crate) const COMPANY: u32 = 50_000;
 /// Nothing here listens to it.
 const CLOSED: u16 = 9;
 
@@ -140,12 +144,15 @@ pub(crate) const THEIRS: Connection = Connection {
     remote: (PEER, ACCEPTED),
     opened: false,
 };
-/// A connection without a socket here.
-pub(crate) const FORWARDED: Connection = Connection {
-    local: FLOW,
-    remote: (STRANGER, FLOODED),
-    opened: true,
-};
+
+/// A connection without a socket here, of [`FLOWS`].
+pub(crate) const fn forwarded(number: u16) -> Connection {
+    Connection {
+        local: FLOW + number,
+        remote: (STRANGER, FLOODED),
+        opened: true,
+    }
+}
 
 impl Connection {
     fn segment(self, out: bool, edit: impl FnOnce(&mut Segment)) -> Frame {
@@ -204,17 +211,31 @@ fn packet(local: u16, remote: (Ipv4Addr, u16), message: Message, out: bool) -> F
     connection_frame(&packet, out)
 }
 
-/// A datagram of a flow that only the table knows.
-pub(crate) fn flow_datagram(out: bool) -> Frame {
-    packet(FLOW, (PEER, 53), Message::Udp, out)
+/// A datagram of a flow that only the table knows, of [`FLOWS`].
+pub(crate) fn flow_datagram(number: u16, out: bool) -> Frame {
+    packet(FLOW + number, (PEER, 53), Message::Udp, out)
 }
 
 /// The datagrams that make and settle that flow.
-pub(crate) fn flow_opening() -> [(Way, Frame); 3] {
+pub(crate) fn flow_opening(number: u16) -> [(Way, Frame); 3] {
     [true, false, true].map(|out| {
         let way = if out { Way::Out } else { Way::In };
-        (way, flow_datagram(out))
+        (way, flow_datagram(number, out))
     })
+}
+
+/// What this host, or one behind it, sends to someone else, of [`COMPANY`].
+pub(crate) fn company(number: u32, is_tcp: bool) -> Frame {
+    let remote = Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(11, 0, 0, 0)) + number * 7);
+    if !is_tcp {
+        return packet(CONNECTED + 1, (remote, 53), Message::Udp, true);
+    }
+    let connection = Connection {
+        local: CONNECTED + 1,
+        remote: (remote, FLOODED),
+        opened: true,
+    };
+    connection.data(true)
 }
 
 /// A datagram to the connected socket.
