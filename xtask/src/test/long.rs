@@ -72,13 +72,6 @@ const RUNS: &[Run] = &[
     .only("many_idle")
     .with(&[("FIREWALL_CASES", "100_000")]),
     Run::new(
-        "idle",
-        "net_state_clock",
-        "100,000 connections through a router are known after eleven hours without a packet",
-    )
-    .only("many_idle")
-    .with(&[("FIREWALL_CASES", "100_000")]),
-    Run::new(
         "players",
         "net_state_udp",
         "120 players of a game stay under a minute of flood",
