@@ -56,9 +56,15 @@ pub const fn interface_hash(ifindex: u32) -> u32 {
 /// be read from without going past the end.
 pub const TABLES_SPARE: u32 = 64;
 
+/// The furthest offset at which a header is read.
+pub const MAX_OFFSET: u32 = 0x7fff;
+
+/// How many live sets one policy can have, `@self` included.
+pub const LIVE_SETS: usize = 8;
+
 /// Bytes of one CPU's region of the map `fw_scratch`: a shadow of a frame in several buffers. A header
 /// that lies beyond the first buffer is copied to its own offset, so two headers never share bytes.
-pub const SCRATCH_STRIDE: u32 = crate::frame::MAX_OFFSET + 1 + SCRATCH_SPARE;
+pub const SCRATCH_STRIDE: u32 = MAX_OFFSET + 1 + SCRATCH_SPARE;
 
 /// Bytes at the end of a region of `fw_scratch` that no header starts in: no header is longer.
 pub const SCRATCH_SPARE: u32 = 64;
@@ -384,7 +390,7 @@ pub struct Config {
     pub live_seed: [u32; 2],
     /// The numbers of the policy's live sets in that region, in the order of their bits in
     /// [`Field::SourceSets`]; 0: there is none.
-    pub live_ids: [u32; crate::live::SETS],
+    pub live_ids: [u32; LIVE_SETS],
     /// 1 if some rule looks at the live sets that the source is in.
     pub live_source: u32,
     /// 1 if some rule looks at those of the destination.
@@ -475,7 +481,7 @@ impl Config {
             buckets_seed: [0; 2],
             live_size: 0,
             live_seed: [0; 2],
-            live_ids: [0; crate::live::SETS],
+            live_ids: [0; LIVE_SETS],
             live_source: 0,
             live_destination: 0,
             packet: PacketConfig {

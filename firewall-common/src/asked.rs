@@ -17,11 +17,10 @@
 #[cfg(doc)]
 use crate::abi::Config;
 use crate::abi::LIMIT_INDEX_SHIFT;
+use crate::calls::{Calls, FrameCalls};
 use crate::field::Field;
 use crate::flows::quote;
-use crate::frame::Frame;
 use crate::limits;
-use crate::machine::Machine;
 use crate::parse::{Packet, proto};
 
 /// Nobody has asked for it.
@@ -38,7 +37,7 @@ pub const LIMITS: u32 = 3;
 /// Whether a packet of the form of a DHCP answer or of an ICMP error has been asked for: [`NOT`], or
 /// which limit it takes from.
 #[inline(always)]
-pub fn judge<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u64 {
+pub fn judge<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u64 {
     let quoted = frame.quote(machine, packet);
     if packet.key.field(Field::Proto) == proto::UDP {
         return if quoted == quote::PROVEN { DHCP } else { NOT };
@@ -56,7 +55,7 @@ pub fn judge<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u
 
 /// Whether a packet has been asked for, and there is one left of its limit.
 #[inline(always)]
-pub fn is_asked_for<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> bool {
+pub fn is_asked_for<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> bool {
     // Calls one after the other: the kernel's stack has no room for one in another.
     match judge(machine, frame, packet) {
         NOT => false,
@@ -66,7 +65,7 @@ pub fn is_asked_for<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packe
 
 /// Whether the limit that [`judge`] has named has one left.
 #[inline(always)]
-fn is_within<M: Machine>(machine: &M, limit: u64) -> bool {
+fn is_within<M: Calls>(machine: &M, limit: u64) -> bool {
     let first = machine.constant(|config| &config.asked_limit);
     if first == 0 {
         return true;

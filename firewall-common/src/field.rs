@@ -99,3 +99,14 @@ impl Field {
         }
     }
 }
+
+/// Values of [`Field::State`].
+pub mod state_field {
+    /// The packet belongs to nothing, and may open something; or nobody can tell.
+    pub const NEW: u32 = 0;
+    /// The packet belongs to a connection of this host, or answers what this host has sent.
+    pub const ESTABLISHED: u32 = 1;
+    /// The packet belongs to nothing, and opens nothing: TCP that is no SYN, an ICMP error, an echo
+    /// reply.
+    pub const INVALID: u32 = 2;
+}

@@ -23,6 +23,8 @@ use crate::parse::{Packet, fragment};
 use crate::reason::Reason;
 use crate::region::Region;
 
+pub use crate::packet::Span;
+
 /// How many ranges of a datagram can be apart from each other before the last gap is filled.
 pub const RANGES: u32 = 8;
 
@@ -49,39 +51,6 @@ const TRIES: u32 = 256;
 
 /// Nanoseconds of a millisecond.
 const MILLISECOND: u64 = 1_000_000;
-
-/// Where a fragment's data belongs in the datagram, in one number, so that it passes through a loop
-/// of the parser: see [`Span::pack`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Span {
-    /// First unit of 8 bytes, 0 to 8,191.
-    pub start: u64,
-    /// Unit behind the last one, 1 to 8,192.
-    pub end: u64,
-    /// Whether more fragments follow behind it.
-    pub more: bool,
-}
-
-impl Span {
-    /// As a number below 2^32. `offset` and `payload` are bytes; only the last fragment's end is
-    /// not a multiple of 8, and nothing can begin in the unit where it ends.
-    #[must_use]
-    #[inline(always)]
-    pub const fn pack(offset: u32, payload: u32, more: bool) -> u32 {
-        (more as u32) << 31 | (offset >> 3) << 16 | ((offset + payload + 7) >> 3) & 0xffff
-    }
-
-    /// Back from [`Span::pack`].
-    #[must_use]
-    #[inline(always)]
-    pub const fn unpack(word: u32) -> Self {
-        Self {
-            start: (word >> 16 & 0x1fff) as u64,
-            end: (word & 0xffff) as u64,
-            more: word >> 31 != 0,
-        }
-    }
-}
 
 /// What is known of a datagram besides its ranges.
 #[derive(Clone, Copy)]

@@ -2,11 +2,7 @@
 //!
 //! Network byte order becomes host byte order here and nowhere else.
 
-use crate::answer;
-use crate::flows::{self, Tuple};
-use crate::machine::Machine;
-use crate::parse::{Packet, Parsed, parse, parse_inner};
-use crate::reason::Reason;
+pub use crate::abi::MAX_OFFSET;
 
 /// A frame to read from, starting with the Ethernet header. A handle: small and `Copy`.
 pub trait Frame: Copy {
@@ -19,61 +15,6 @@ pub trait Frame: Copy {
     /// The `N` bytes at `offset`; `None` if the frame ends before, or past 32 KiB (no header of a
     /// packet that passes lies there).
     fn header<const N: usize>(&self, offset: u32) -> Option<Self::Header<N>>;
-
-    /// [`crate::parse::parse`], in the way that suits this frame.
-    #[inline(always)]
-    fn parse<M: Machine>(&self, machine: &M, packet: &mut Packet) -> Parsed {
-        parse(machine, self, packet)
-    }
-
-    /// [`crate::parse::parse_inner`], likewise.
-    #[inline(always)]
-    fn parse_inner<M: Machine>(&self, machine: &M, packet: &mut Packet) -> Parsed {
-        parse_inner(machine, self, packet)
-    }
-
-    /// [`crate::flows::state_of`], likewise.
-    #[inline(always)]
-    fn state<M: Machine>(&self, machine: &M, packet: &Packet) -> u32 {
-        flows::state_of(machine, self, packet)
-    }
-
-    /// [`crate::flows::record_packet`], likewise.
-    #[inline(always)]
-    fn record<M: Machine>(&self, machine: &M, packet: &Packet) -> u64 {
-        flows::record_packet(machine, self, packet)
-    }
-
-    /// [`crate::flows::open`], likewise.
-    #[inline(always)]
-    fn open<M: Machine>(&self, machine: &M, answer: &Packet) {
-        flows::open(machine, self, &answer.key);
-    }
-
-    /// What the kernel's sockets of this host say of a flow's tuple: [`flows::socket`]. The host
-    /// build knows of none.
-    #[inline(always)]
-    fn socket<M: Machine>(&self, _machine: &M, _tuple: &Tuple) -> u64 {
-        flows::socket::NONE
-    }
-
-    /// [`crate::flows::reset`], in the way that suits this frame.
-    #[inline(always)]
-    fn reset<M: Machine>(&self, machine: &M, packet: &Packet) {
-        flows::reset(machine, &packet.key);
-    }
-
-    /// [`crate::answer::is_intact`], likewise.
-    #[inline(always)]
-    fn is_intact<M: Machine>(&self, machine: &M, packet: &Packet) -> bool {
-        answer::is_intact(machine, self, packet)
-    }
-
-    /// Whether an acknowledgement carries a valid cookie of the socket that listens where it goes.
-    #[inline(always)]
-    fn has_cookie<M: Machine>(&self, _machine: &M, _packet: &Packet) -> bool {
-        false
-    }
 
     /// Whether a frame that goes out has come in before.
     #[inline(always)]
@@ -91,39 +32,6 @@ pub trait Frame: Copy {
     /// Whether it goes out by the interface that it has come in on.
     #[inline(always)]
     fn is_hairpin(&self) -> bool {
-        false
-    }
-
-    /// [`crate::answer::judge`], likewise. In the kernel the frame is the answer after
-    /// [`Reason::REJECT`], and nothing may be read from it any more.
-    #[inline(always)]
-    fn reject<M: Machine>(&self, machine: &M, packet: &Packet) -> Reason {
-        answer::judge(machine, self, packet)
-    }
-
-    /// What the socket that listens where the packet goes says of it: [`answer::GO_ON`],
-    /// [`answer::FORGED`], or a cookie. The host build knows of no socket.
-    #[inline(always)]
-    fn ask_listener<M: Machine>(&self, _machine: &M, _packet: &Packet) -> u64 {
-        answer::GO_ON
-    }
-
-    /// Makes the frame, a SYN, the answer with this cookie; false if that cannot be. Afterwards
-    /// nothing may be read from it.
-    #[inline(always)]
-    fn shake_hands<M: Machine>(&self, _machine: &M, _packet: &Packet, _cookie: u64) -> bool {
-        false
-    }
-
-    /// [`crate::flows::quote::quote`], in the way that suits this frame.
-    #[inline(always)]
-    fn quote<M: Machine>(&self, machine: &M, packet: &Packet) -> u64 {
-        flows::quote::quote(machine, self, packet)
-    }
-
-    /// Whether this host would forward a packet that has come in. The host build knows no route.
-    #[inline(always)]
-    fn is_to_be_forwarded<M: Machine>(&self, _machine: &M, _packet: &Packet) -> bool {
         false
     }
 
@@ -163,9 +71,6 @@ pub trait Header {
         (u64::from(self.be32::<AT>()) << 32) | u64::from(self.be32::<LOW>())
     }
 }
-
-/// The furthest offset at which a header is read.
-pub const MAX_OFFSET: u32 = 0x7fff;
 
 /// A frame in ordinary memory.
 impl Frame for &[u8] {

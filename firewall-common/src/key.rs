@@ -1,7 +1,7 @@
 //! What the parser finds in a packet and the classifier looks up.
 
 use crate::field::Field;
-use crate::flows::state_field::NEW;
+use crate::field::state_field::NEW;
 
 /// IP family of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -94,5 +94,78 @@ impl PacketKey {
     #[inline(always)]
     pub const fn dst(&self) -> u128 {
         ((self.dst_hi as u128) << 64) | self.dst_lo as u128
+    }
+}
+
+/// Which flow a packet belongs to, from the side of this host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Tuple {
+    /// Address of the other side.
+    pub remote: [u64; 2],
+    /// Address of this side.
+    pub local: [u64; 2],
+    /// Ports, protocol and family: see [`Tuple::identity_of`].
+    pub identity: u64,
+}
+
+impl Tuple {
+    /// Ports of both sides, protocol number and family in one word. An echo has its identifier as
+    /// the local port, and no remote one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn identity_of(local: u32, remote: u32, proto: u32, is_v6: bool) -> u64 {
+        local as u64 & 0xffff
+            | (remote as u64 & 0xffff) << 16
+            | (proto as u64 & 0xff) << 32
+            | (is_v6 as u64) << 40
+    }
+
+    /// The local port in an identity.
+    #[must_use]
+    #[inline(always)]
+    pub const fn local_port_of(identity: u64) -> u16 {
+        identity as u16
+    }
+
+    /// The remote port in an identity.
+    #[must_use]
+    #[inline(always)]
+    pub const fn remote_port_of(identity: u64) -> u16 {
+        (identity >> 16) as u16
+    }
+
+    /// The protocol number in an identity.
+    #[must_use]
+    #[inline(always)]
+    pub const fn proto_of(identity: u64) -> u32 {
+        (identity >> 32) as u32 & 0xff
+    }
+
+    /// Whether an identity is of IPv6.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_v6_of(identity: u64) -> bool {
+        identity >> 40 & 1 != 0
+    }
+
+    /// The flow of a packet that goes out.
+    #[inline(always)]
+    pub(crate) const fn outgoing(key: &PacketKey, local: u32, remote: u32) -> Self {
+        Self {
+            remote: [key.dst_hi, key.dst_lo],
+            local: [key.src_hi, key.src_lo],
+            identity: Self::identity_of(local, remote, key.field(Field::Proto), key.is_v6 != 0),
+        }
+    }
+
+    /// The flow of a packet that comes in.
+    #[inline(always)]
+    pub(crate) const fn incoming(key: &PacketKey, local: u32, remote: u32) -> Self {
+        Self {
+            remote: [key.src_hi, key.src_lo],
+            local: [key.dst_hi, key.dst_lo],
+            identity: Self::identity_of(local, remote, key.field(Field::Proto), key.is_v6 != 0),
+        }
     }
 }

@@ -18,6 +18,7 @@
 //! bucket went to another one that was due earlier.
 
 use crate::abi::{LIMIT_ENTRY, LIMIT_INDEX_SHIFT, limit_flag, limit_per};
+use crate::calls::Calls;
 use crate::field::Field;
 use crate::key::PacketKey;
 use crate::live;
@@ -88,7 +89,7 @@ pub fn judge<M: Machine>(machine: &M, key: &PacketKey, rule: u64) -> u64 {
 /// said, which names the limit as a rule's entry does. Not a part of [`judge`], because the kernel's
 /// stack has no room for it below the walk.
 #[inline(always)]
-pub fn ban<M: Machine>(machine: &M, key: &PacketKey, rule: u64) {
+pub fn ban<M: Calls>(machine: &M, key: &PacketKey, rule: u64) {
     if machine.constant(|c| &c.has_ban) == 0 {
         return;
     }
@@ -110,7 +111,7 @@ pub fn ban<M: Machine>(machine: &M, key: &PacketKey, rule: u64) {
 /// own, and it is no neighbour by its link-local address, and none that the policy exempts. Whether the
 /// ban would hold an address that this host needs, [`live::ban`] sees.
 #[inline(always)]
-pub fn may_ban<M: Machine>(machine: &M, key: &PacketKey) -> bool {
+pub fn may_ban<M: Calls>(machine: &M, key: &PacketKey) -> bool {
     let proven = match key.field(Field::Proto) {
         // A segment can be established by a handshake that nobody has finished.
         proto::TCP => machine.is_proven(key),

@@ -2,11 +2,10 @@
 //! tables, reads from the frame, loops. The kernel program and the host each implement it.
 
 use crate::abi::Config;
-use crate::flows::{TICK_SHIFT, Tuple};
-use crate::key::PacketKey;
-use crate::parse::Packet;
 use crate::region::Region;
-use crate::{classify, flows, fragments, limits, live, log, proof};
+
+/// A tick is 2^30 nanoseconds, 1.07 seconds: a shift instead of a division.
+pub const TICK_SHIFT: u32 = 30;
 
 /// A place to run in. Implementations are small and `Copy`: they are handed into loop callbacks.
 pub trait Machine: Copy {
@@ -48,88 +47,6 @@ pub trait Machine: Copy {
         }
     }
 
-    /// [`classify::walk_v4`] or [`classify::walk_v6`], in the way that suits this place.
-    #[inline(always)]
-    fn walk(&self, key: &PacketKey) -> u64 {
-        if key.is_v6 != 0 {
-            classify::walk_v6(self, key)
-        } else {
-            classify::walk_v4(self, key)
-        }
-    }
-
-    /// [`fragments::judge`], in the way that suits this place.
-    #[inline(always)]
-    fn judge_fragment(&self, packet: &Packet, passes: bool) -> u64 {
-        fragments::judge(self, packet, passes)
-    }
-
-    /// [`limits::judge`], in the way that suits this place.
-    #[inline(always)]
-    fn limit(&self, key: &PacketKey, rule: u64) -> u64 {
-        limits::judge(self, key, rule)
-    }
-
-    /// [`limits::pay`], in the way that suits this place.
-    #[inline(always)]
-    fn pay(&self, bucket: u64, rule: u64) -> u64 {
-        limits::pay(self, bucket, rule)
-    }
-
-    /// [`limits::ban`], in the way that suits this place.
-    #[inline(always)]
-    fn ban(&self, key: &PacketKey, rule: u64) {
-        limits::ban(self, key, rule);
-    }
-
-    /// [`log::judge`], in the way that suits this place.
-    #[inline(always)]
-    fn log(&self, key: &PacketKey, rule: u64, found: u64) {
-        log::judge(self, key, rule, found);
-    }
-
-    /// [`live::sets_of`], in the way that suits this place.
-    #[inline(always)]
-    fn sets_of(&self, key: &PacketKey, is_destination: bool) -> u64 {
-        live::sets_of(self, key, is_destination)
-    }
-
-    /// [`proof::note`], in the way that suits this place.
-    #[inline(always)]
-    fn note_source(&self, key: &PacketKey) {
-        proof::note(self, key);
-    }
-
-    /// [`proof::is_proven`], in the way that suits this place.
-    #[inline(always)]
-    fn is_proven(&self, key: &PacketKey) -> bool {
-        proof::is_proven(self, key)
-    }
-
-    /// [`flows::ended`], in the way that suits this place.
-    #[inline(always)]
-    fn ended(&self, packet: &Packet) {
-        flows::ended(self, &packet.key);
-    }
-
-    /// [`flows::locate`], in the way that suits this place.
-    #[inline(always)]
-    fn locate(&self, tuple: &Tuple) -> u64 {
-        flows::locate(self, tuple)
-    }
-
-    /// [`flows::room`], in the way that suits this place.
-    #[inline(always)]
-    fn room(&self, set: u64, now: u64) -> u64 {
-        flows::room(self, set, now)
-    }
-
-    /// [`live::protection_of`], in the way that suits this place.
-    #[inline(always)]
-    fn protection_of(&self, key: &PacketKey) -> u64 {
-        live::protection_of(self, key)
-    }
-
     /// Whether the table of stations has this word ([`crate::abi::station`]). Not asked where there is
     /// no such table.
     #[inline(always)]
@@ -140,7 +57,7 @@ pub trait Machine: Copy {
     /// Nanoseconds of a clock that never goes back; never 0.
     fn now(&self) -> u64;
 
-    /// The same clock in ticks of 2^30 nanoseconds ([`crate::flows::TICK_SHIFT`]); it may be some
+    /// The same clock in ticks of 2^30 nanoseconds ([`TICK_SHIFT`]); it may be some
     /// milliseconds late.
     #[inline(always)]
     fn ticks(&self) -> u64 {
@@ -170,7 +87,7 @@ pub trait Machine: Copy {
     fn count_rule(&self, slot: u32);
 
     /// This place, for a packet that is only thought of: counts and logs nothing, and takes nothing
-    /// from a limit, over which every packet is ([`crate::limits::OVER`]).
+    /// from a limit, over which every packet is.
     #[must_use]
     fn quiet(&self) -> Self;
 }

@@ -3,18 +3,17 @@
 //!
 //! Invariant: no frame is held up, and nothing is counted, limited, logged or banned.
 
+use crate::calls::{Calls, FrameCalls};
 use crate::classify::classify;
 use crate::field::Field;
 use crate::flows::{self, ASKS_RULES, ENDS_FLOW, state_field};
-use crate::frame::Frame;
-use crate::machine::Machine;
 use crate::parse::{Packet, Parsed};
 use crate::pipeline;
 use crate::verdict::{Action, Verdict};
 
 /// Takes note of a frame that goes out by an interface of zone `zone`.
 #[inline(always)]
-pub fn record<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) {
+pub fn record<M: Calls, F: FrameCalls>(machine: &M, frame: &F, zone: u32) {
     if frame.is_hairpin() {
         return;
     }
@@ -43,7 +42,7 @@ pub fn record<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) {
 /// Whether the rules let a packet in whether it belongs to something or not, whenever it comes: by a
 /// rule that passes without a limit and without an end, or by the default.
 #[inline(always)]
-pub fn lets_in<M: Machine>(machine: &M, packet: &mut Packet) -> bool {
+pub fn lets_in<M: Calls>(machine: &M, packet: &mut Packet) -> bool {
     if machine.constant(|config| &config.asks_rules) == 0 {
         return false;
     }
@@ -58,7 +57,7 @@ pub fn lets_in<M: Machine>(machine: &M, packet: &mut Packet) -> bool {
 }
 
 #[inline(always)]
-fn passes<M: Machine>(machine: &M, packet: &Packet) -> bool {
+fn passes<M: Calls>(machine: &M, packet: &Packet) -> bool {
     match classify(&machine.quiet(), &packet.key) {
         Some(hit) => hit.action.0 == Action::PASS.0,
         None => machine.constant(|config| &config.default_verdict) == u32::from(Verdict::PASS.0),

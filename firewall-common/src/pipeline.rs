@@ -5,16 +5,15 @@
 //! Invariant: every frame gets exactly one verdict and one reason.
 
 use crate::abi::{self, LIMIT_INDEX_SHIFT, answers, has_limit, tunnels};
+use crate::calls::{Calls, FrameCalls};
 use crate::classify::classify;
 use crate::essential;
 use crate::field::Field;
 use crate::flows::{ASKS_LISTENER, ASKS_QUOTE, ENDS, UNPROVEN, quote, state_field};
 use crate::fragments::GOES_ON;
-use crate::frame::Frame;
 use crate::key::PacketKey;
 use crate::limits;
 use crate::live;
-use crate::machine::Machine;
 use crate::parse::{Packet, Parsed, fragment, is_tunnel, proto, rules_judge_malformed};
 use crate::reason::{Governs, Reason};
 use crate::verdict::{Action, Verdict};
@@ -63,7 +62,7 @@ impl Outcome {
 /// way; the outcome is the caller's to count. Under `mode: audit` what would be dropped passes, with
 /// reason, rule and port as they are.
 #[inline(always)]
-pub fn decide<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) -> Outcome {
+pub fn decide<M: Calls, F: FrameCalls>(machine: &M, frame: &F, zone: u32) -> Outcome {
     let outcome = judge(machine, frame, zone);
     if machine.constant(|config| &config.audit) == 0 {
         return outcome;
@@ -76,7 +75,7 @@ pub fn decide<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) -> Outcom
 
 /// What the policy says.
 #[inline(always)]
-fn judge<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) -> Outcome {
+fn judge<M: Calls, F: FrameCalls>(machine: &M, frame: &F, zone: u32) -> Outcome {
     let mut packet = Packet::EMPTY;
     match frame.parse(machine, &mut packet) {
         Parsed::Ip => {
@@ -105,7 +104,7 @@ fn judge<M: Machine, F: Frame>(machine: &M, frame: &F, zone: u32) -> Outcome {
 }
 
 #[inline(always)]
-fn default_verdict<M: Machine>(machine: &M) -> Verdict {
+fn default_verdict<M: Calls>(machine: &M) -> Verdict {
     if machine.constant(|config| &config.default_verdict) == u32::from(Verdict::PASS.0) {
         Verdict::PASS
     } else {
@@ -117,7 +116,7 @@ fn default_verdict<M: Machine>(machine: &M) -> Verdict {
 /// leaves it to the default, except where a knob of its own sent the frame here, or where there is none
 /// for it: both mean drop.
 #[inline(always)]
-fn bad<M: Machine>(machine: &M, reason: Reason) -> Outcome {
+fn bad<M: Calls>(machine: &M, reason: Reason) -> Outcome {
     let is_left_to_the_default =
         rules_judge_malformed(machine) && matches!(reason.governed_by(), Governs::Malformed);
     let verdict = if is_left_to_the_default {
@@ -130,12 +129,12 @@ fn bad<M: Machine>(machine: &M, reason: Reason) -> Outcome {
 
 /// Whether rules judge the packet though it is malformed.
 #[inline(always)]
-fn is_malformed<M: Machine>(machine: &M, packet: &Packet) -> bool {
+fn is_malformed<M: Calls>(machine: &M, packet: &Packet) -> bool {
     rules_judge_malformed(machine) && packet.anomaly as u8 != 0
 }
 
 #[inline(always)]
-fn other<M: Machine, F: Frame>(machine: &M, frame: &F, ethertype: u32, offset: u32) -> Outcome {
+fn other<M: Calls, F: FrameCalls>(machine: &M, frame: &F, ethertype: u32, offset: u32) -> Outcome {
     match essential::check_other(machine, frame, ethertype, offset) {
         Ok(true) => Outcome::without_rule(Verdict::PASS, Reason::ARP, NO_PORT),
         Ok(false) => Outcome::without_rule(default_verdict(machine), Reason::NON_IP, NO_PORT),
@@ -147,7 +146,7 @@ fn other<M: Machine, F: Frame>(machine: &M, frame: &F, ethertype: u32, offset: u
 const NOT_ESSENTIAL: u64 = u64::MAX;
 
 #[inline(always)]
-fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
+fn ip<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
     // What can be read once more is not kept: the kernel's stack is small.
     let essential = if is_malformed(machine, packet) {
         NOT_ESSENTIAL
@@ -199,14 +198,14 @@ fn ip<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outc
 /// Whether the policy has later fragments follow their first. A malformed one follows nothing and
 /// leaves no trace.
 #[inline(always)]
-fn follows_first<M: Machine>(machine: &M, packet: &Packet) -> bool {
+fn follows_first<M: Calls>(machine: &M, packet: &Packet) -> bool {
     machine.constant(|config| &config.packet.fragments) == abi::fragments::FOLLOW_FIRST
         && !is_malformed(machine, packet)
 }
 
 /// The outcome for a fragment, if the others of its datagram leave it that.
 #[inline(always)]
-fn followed<M: Machine>(machine: &M, packet: &Packet, outcome: Outcome) -> Outcome {
+fn followed<M: Calls>(machine: &M, packet: &Packet, outcome: Outcome) -> Outcome {
     match machine.judge_fragment(packet, outcome.verdict.0 == Verdict::PASS.0) {
         GOES_ON => outcome,
         reason => bad(machine, Reason(reason as u8)),
@@ -216,7 +215,7 @@ fn followed<M: Machine>(machine: &M, packet: &Packet, outcome: Outcome) -> Outco
 /// Looks the packet's addresses up in the live sets, for the rules, and says whether the source is
 /// banned. While nothing is in them, that is one read.
 #[inline(always)]
-pub fn look_up_sets<M: Machine>(machine: &M, key: &mut PacketKey) -> bool {
+pub fn look_up_sets<M: Calls>(machine: &M, key: &mut PacketKey) -> bool {
     if !live::is_in_use(machine, key) {
         return false;
     }
@@ -238,14 +237,14 @@ pub fn look_up_sets<M: Machine>(machine: &M, key: &mut PacketKey) -> bool {
 
 /// Whether what is essential by its form is so only if it has been asked for.
 #[inline(always)]
-fn is_to_be_asked_for<M: Machine>(machine: &M, essential: u64) -> bool {
+fn is_to_be_asked_for<M: Calls>(machine: &M, essential: u64) -> bool {
     machine.constant(|config| &config.asked) != 0
         && (essential == u64::from(Reason::DHCP.0) || essential == u64::from(Reason::ICMP_ERROR.0))
 }
 
 /// The state of a packet: a value of [`state_field`].
 #[inline(always)]
-pub fn state<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
+pub fn state<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     match frame.state(machine, packet) {
         ASKS_LISTENER if frame.has_cookie(machine, packet) => state_field::ESTABLISHED,
         ASKS_LISTENER => state_field::INVALID,
@@ -269,7 +268,7 @@ pub fn state<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u
 /// Remembers the source of a TCP segment whose sender has shown that he is there, under a policy that
 /// bans by rules.
 #[inline(always)]
-fn note_source<M: Machine>(machine: &M, packet: &Packet) {
+fn note_source<M: Calls>(machine: &M, packet: &Packet) {
     if machine.constant(|config| &config.has_ban) != 0
         && packet.key.field(Field::Proto) == proto::TCP
     {
@@ -279,7 +278,7 @@ fn note_source<M: Machine>(machine: &M, packet: &Packet) {
 
 /// What the rules say about the packet, and where the policy looks into tunnels, about its content.
 #[inline(always)]
-fn by_headers<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
+fn by_headers<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
     if machine.constant(|config| &config.flows) != 0 {
         packet.key.fields[Field::State as usize] =
             if rules_judge_malformed(machine) && !packet.is_sound() {
@@ -318,7 +317,7 @@ fn by_headers<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &mut Packet)
 /// The outcome for a tunnel that passed by its outer headers: that of the packet inside. Its outer
 /// rule is counted like a `next` rule.
 #[inline(always)]
-fn tunnelled<M: Machine, F: Frame>(
+fn tunnelled<M: Calls, F: FrameCalls>(
     machine: &M,
     frame: &F,
     packet: &mut Packet,
@@ -366,7 +365,7 @@ fn tunnelled<M: Machine, F: Frame>(
 /// What the rules say, or the default. What a rule rejects or protects has the reason of a packet that
 /// is answered; whether it is, is the caller's to find out.
 #[inline(always)]
-fn by_rules<M: Machine>(machine: &M, packet: &Packet) -> Outcome {
+fn by_rules<M: Calls>(machine: &M, packet: &Packet) -> Outcome {
     // Read behind the walk, and not kept over it: the kernel's stack is small.
     let hit = classify(machine, &packet.key);
     let port = counted_port(packet);

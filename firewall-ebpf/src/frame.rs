@@ -7,11 +7,8 @@
 //! comparison of `pointer + N` with `data_end`. So the pointer is made by [`add`], which the
 //! optimiser can neither repeat nor take apart.
 
-use crate::answer;
 use crate::kernel::Kernel;
-use crate::listener;
 use crate::maps::{add, constant, pin, scratch};
-use crate::sockets::{fw_is_forwarded, fw_socket};
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
@@ -19,10 +16,8 @@ use aya_ebpf::programs::XdpContext;
 use core::arch::asm;
 use core::ffi::c_void;
 use firewall_common::abi::{SCRATCH_SPARE, SCRATCH_STRIDE};
-use firewall_common::answer::within;
-use firewall_common::flows::{self, Tuple, quote, state_field};
+use firewall_common::flows::{self, quote, state_field};
 use firewall_common::frame::{Frame, Header, MAX_OFFSET};
-use firewall_common::machine::Machine;
 use firewall_common::parse::{Packet, Parsed, parse, parse_inner};
 use firewall_common::reason::Reason;
 
@@ -40,7 +35,7 @@ pub(crate) type FirstBuffer = BufferFrame<false, false>;
 /// A frame, by its first buffer.
 #[derive(Clone, Copy)]
 pub(crate) struct BufferFrame<const WHOLE: bool, const SELDOM: bool> {
-    ctx: *mut xdp_md,
+    pub(crate) ctx: *mut xdp_md,
     data: usize,
     end: usize,
 }
@@ -79,72 +74,6 @@ impl<const WHOLE: bool, const SELDOM: bool> Frame for BufferFrame<WHOLE, SELDOM>
             let (data, end) = self.buffer();
             (end - data) as u32
         }
-    }
-
-    #[inline(always)]
-    fn parse<M: Machine>(&self, _machine: &M, packet: &mut Packet) -> Parsed {
-        Parsed::from_word(fw_parse(self.ctx, packet))
-    }
-
-    #[inline(always)]
-    fn parse_inner<M: Machine>(&self, _machine: &M, packet: &mut Packet) -> Parsed {
-        Parsed::from_word(fw_parse_inner(self.ctx, packet))
-    }
-
-    #[inline(always)]
-    fn state<M: Machine>(&self, _machine: &M, packet: &Packet) -> u32 {
-        fw_state(self.ctx, packet) as u32
-    }
-
-    #[inline(always)]
-    fn socket<M: Machine>(&self, _machine: &M, tuple: &Tuple) -> u64 {
-        fw_socket(self.ctx, tuple)
-    }
-
-    #[inline(always)]
-    fn is_intact<M: Machine>(&self, _machine: &M, packet: &Packet) -> bool {
-        answer::fw_intact(self.ctx, packet) != 0
-    }
-
-    #[inline(always)]
-    fn has_cookie<M: Machine>(&self, _machine: &M, packet: &Packet) -> bool {
-        listener::fw_cookie(self.ctx, packet) != 0
-    }
-
-    #[inline(always)]
-    fn reject<M: Machine>(&self, machine: &M, packet: &Packet) -> Reason {
-        // Four calls one after the other: the kernel's stack has no room for one in another.
-        if answer::fw_may_answer(self.ctx, packet) == 0 {
-            Reason::REJECT_SILENT
-        } else if !within(machine, &packet.key) {
-            Reason::REJECT_LIMIT
-        } else if answer::fw_intact(self.ctx, packet) == 0 {
-            Reason::REJECT_SILENT
-        } else if answer::fw_answer(self.ctx, packet) == 0 {
-            Reason::REJECT_SILENT
-        } else {
-            Reason::REJECT
-        }
-    }
-
-    #[inline(always)]
-    fn ask_listener<M: Machine>(&self, _machine: &M, packet: &Packet) -> u64 {
-        listener::fw_listener(self.ctx, packet)
-    }
-
-    #[inline(always)]
-    fn shake_hands<M: Machine>(&self, _machine: &M, packet: &Packet, cookie: u64) -> bool {
-        answer::fw_handshake(self.ctx, packet, cookie) != 0
-    }
-
-    #[inline(always)]
-    fn quote<M: Machine>(&self, _machine: &M, packet: &Packet) -> u64 {
-        fw_quote(self.ctx, packet)
-    }
-
-    #[inline(always)]
-    fn is_to_be_forwarded<M: Machine>(&self, _machine: &M, packet: &Packet) -> bool {
-        fw_is_forwarded(self.ctx, packet) != 0
     }
 
     #[inline(always)]

@@ -6,10 +6,10 @@ use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use core::arch::asm;
 use core::ffi::c_void;
 use firewall_common::abi::{self, COUNTER_SIZE, Config, Counter, TABLES_SPARE, has_limit};
-use firewall_common::flows::{TICK_SHIFT, Tuple};
-use firewall_common::key::PacketKey;
-use firewall_common::machine::{Machine, Step};
-use firewall_common::parse::Packet;
+use firewall_common::calls::Calls;
+use firewall_common::key::{PacketKey, Tuple};
+use firewall_common::machine::{Machine, Step, TICK_SHIFT};
+use firewall_common::packet::Packet;
 use firewall_common::reason::Reason;
 use firewall_common::region::Region;
 use firewall_common::{classify, flows, fragments, limits, live, log, proof};
@@ -168,6 +168,71 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn ticks(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_coarse_ns() >> TICK_SHIFT }
+    }
+
+    #[inline(always)]
+    fn read(&self, region: Region, offset: u64) -> u64 {
+        // SAFETY: inside the map, and aligned. Volatile: other processors write to it.
+        unsafe { core::ptr::read_volatile(word(region, offset)) }
+    }
+
+    #[inline(always)]
+    fn write(&self, region: Region, offset: u64, new: u64) {
+        // SAFETY: as above; the caller holds the lock of what the word belongs to.
+        unsafe { core::ptr::write_volatile(word(region, offset), new) }
+    }
+
+    #[inline(always)]
+    fn exchange_if(&self, region: Region, offset: u64, old: u64, new: u64) -> bool {
+        let before: u64;
+        // SAFETY: inside the map, and aligned. By `asm!`, because the language has no atomic
+        // exchange for this machine. A full barrier, as the next one.
+        unsafe {
+            asm!("r0 = cmpxchg_64({0} + 0, r0, {1})", in(reg) word(region, offset),
+                in(reg) new, inout("r0") old => before, options(nostack));
+        }
+        before == old
+    }
+
+    #[inline(always)]
+    fn unlock(&self, region: Region, offset: u64) {
+        // SAFETY: as above. An exchange, because a store is no barrier.
+        unsafe {
+            asm!("{1} = xchg_64({0} + 0, {1})", in(reg) word(region, offset),
+                inout(reg) 0u64 => _, options(nostack));
+        }
+    }
+
+    #[inline(always)]
+    fn quiet(&self) -> Self {
+        Self {
+            cpu: QUIET,
+            ..*self
+        }
+    }
+
+    #[inline(always)]
+    fn count_rule(&self, slot: u32) {
+        let stride = u64::from(maps::constant(|c| &c.rules_stride));
+        let offset = u64::from(slot) * u64::from(COUNTER_SIZE);
+        if offset > stride - u64::from(COUNTER_SIZE) {
+            return;
+        }
+        self.count(maps::rules(), stride, offset);
+    }
+}
+
+impl Calls for Kernel {
+    #[inline(always)]
     fn walk(&self, key: &PacketKey) -> u64 {
         if key.is_v6 != 0 {
             fw_walk_v6(key, self.bytes, self.cpu)
@@ -239,69 +304,6 @@ impl Machine for Kernel {
     #[inline(always)]
     fn protection_of(&self, key: &PacketKey) -> u64 {
         fw_sets(key, live::PROTECTION, self.bytes)
-    }
-
-    #[inline(always)]
-    fn now(&self) -> u64 {
-        // SAFETY: a helper without arguments.
-        unsafe { bpf_ktime_get_ns() }
-    }
-
-    #[inline(always)]
-    fn ticks(&self) -> u64 {
-        // SAFETY: a helper without arguments.
-        unsafe { bpf_ktime_get_coarse_ns() >> TICK_SHIFT }
-    }
-
-    #[inline(always)]
-    fn read(&self, region: Region, offset: u64) -> u64 {
-        // SAFETY: inside the map, and aligned. Volatile: other processors write to it.
-        unsafe { core::ptr::read_volatile(word(region, offset)) }
-    }
-
-    #[inline(always)]
-    fn write(&self, region: Region, offset: u64, new: u64) {
-        // SAFETY: as above; the caller holds the lock of what the word belongs to.
-        unsafe { core::ptr::write_volatile(word(region, offset), new) }
-    }
-
-    #[inline(always)]
-    fn exchange_if(&self, region: Region, offset: u64, old: u64, new: u64) -> bool {
-        let before: u64;
-        // SAFETY: inside the map, and aligned. By `asm!`, because the language has no atomic
-        // exchange for this machine. A full barrier, as the next one.
-        unsafe {
-            asm!("r0 = cmpxchg_64({0} + 0, r0, {1})", in(reg) word(region, offset),
-                in(reg) new, inout("r0") old => before, options(nostack));
-        }
-        before == old
-    }
-
-    #[inline(always)]
-    fn unlock(&self, region: Region, offset: u64) {
-        // SAFETY: as above. An exchange, because a store is no barrier.
-        unsafe {
-            asm!("{1} = xchg_64({0} + 0, {1})", in(reg) word(region, offset),
-                inout(reg) 0u64 => _, options(nostack));
-        }
-    }
-
-    #[inline(always)]
-    fn quiet(&self) -> Self {
-        Self {
-            cpu: QUIET,
-            ..*self
-        }
-    }
-
-    #[inline(always)]
-    fn count_rule(&self, slot: u32) {
-        let stride = u64::from(maps::constant(|c| &c.rules_stride));
-        let offset = u64::from(slot) * u64::from(COUNTER_SIZE);
-        if offset > stride - u64::from(COUNTER_SIZE) {
-            return;
-        }
-        self.count(maps::rules(), stride, offset);
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod account;
 mod answer;
+mod calls;
 mod frame;
 mod kernel;
 mod listener;

@@ -10,11 +10,13 @@ use crate::sockets::fw_socket_out;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_pull_data;
 use firewall_common::abi::{ANY_TAG, NO_TAG, upper};
-use firewall_common::answer::is_intact;
-use firewall_common::flows::{self, Tuple};
+use firewall_common::answer::{self, is_intact};
+use firewall_common::calls::{Calls, FrameCalls};
+use firewall_common::flows;
 use firewall_common::frame::{Frame, Header as _, MAX_OFFSET};
-use firewall_common::machine::Machine;
-use firewall_common::parse::{Packet, Parsed, parse};
+use firewall_common::key::Tuple;
+use firewall_common::packet::{Packet, Parsed};
+use firewall_common::parse::{parse, parse_inner};
 use firewall_common::reason::Reason;
 
 /// How many bytes of a packet are looked at, if its headers do not end before.
@@ -73,49 +75,6 @@ impl Frame for SkbFrame {
     }
 
     #[inline(always)]
-    fn parse<M: Machine>(&self, _machine: &M, packet: &mut Packet) -> Parsed {
-        let parsed = Parsed::from_word(fw_parse_out(self.ctx, packet));
-        if !matches!(parsed, Parsed::Bad(_)) {
-            return parsed;
-        }
-        // Perhaps only because a header lies behind the linear part.
-        let all = self.len();
-        let wanted = if all < HEADERS { all } else { HEADERS };
-        // SAFETY: the context that the program was called with; no pointer into the packet is used
-        // behind this call.
-        if unsafe { bpf_skb_pull_data(self.ctx, wanted) } != 0 {
-            return parsed;
-        }
-        *packet = Packet::EMPTY;
-        Parsed::from_word(fw_parse_out(self.ctx, packet))
-    }
-
-    #[inline(always)]
-    fn record<M: Machine>(&self, _machine: &M, packet: &Packet) -> u64 {
-        fw_record(self.ctx, packet)
-    }
-
-    #[inline(always)]
-    fn open<M: Machine>(&self, _machine: &M, answer: &Packet) {
-        fw_open(self.ctx, answer);
-    }
-
-    #[inline(always)]
-    fn socket<M: Machine>(&self, _machine: &M, tuple: &Tuple) -> u64 {
-        fw_socket_out(self.ctx, tuple)
-    }
-
-    #[inline(always)]
-    fn reset<M: Machine>(&self, _machine: &M, packet: &Packet) {
-        fw_reset(packet);
-    }
-
-    #[inline(always)]
-    fn is_intact<M: Machine>(&self, _machine: &M, packet: &Packet) -> bool {
-        fw_intact_out(self.ctx, packet) != 0
-    }
-
-    #[inline(always)]
     fn interface_index(&self) -> u32 {
         // SAFETY: the context that the program was called with.
         unsafe { (*self.ctx).ifindex }
@@ -168,6 +127,91 @@ pub(crate) extern "C" fn fw_upper(ctx: *mut __sk_buff) -> u64 {
     let came = unsafe { (*ctx).ingress_ifindex };
     let is_over = |tag: u64| is_station(upper(came, slot, tag));
     u64::from(is_over(ANY_TAG) || is_over(frame.tag()))
+}
+
+impl FrameCalls for SkbFrame {
+    #[inline(always)]
+    fn parse<M: Calls>(&self, _machine: &M, packet: &mut Packet) -> Parsed {
+        let parsed = Parsed::from_word(fw_parse_out(self.ctx, packet));
+        if !matches!(parsed, Parsed::Bad(_)) {
+            return parsed;
+        }
+        // Perhaps only because a header lies behind the linear part.
+        let all = self.len();
+        let wanted = if all < HEADERS { all } else { HEADERS };
+        // SAFETY: the context that the program was called with; no pointer into the packet is used
+        // behind this call.
+        if unsafe { bpf_skb_pull_data(self.ctx, wanted) } != 0 {
+            return parsed;
+        }
+        *packet = Packet::EMPTY;
+        Parsed::from_word(fw_parse_out(self.ctx, packet))
+    }
+
+    #[inline(always)]
+    fn record<M: Calls>(&self, _machine: &M, packet: &Packet) -> u64 {
+        fw_record(self.ctx, packet)
+    }
+
+    #[inline(always)]
+    fn open<M: Calls>(&self, _machine: &M, answer: &Packet) {
+        fw_open(self.ctx, answer);
+    }
+
+    #[inline(always)]
+    fn socket<M: Calls>(&self, _machine: &M, tuple: &Tuple) -> u64 {
+        fw_socket_out(self.ctx, tuple)
+    }
+
+    #[inline(always)]
+    fn reset<M: Calls>(&self, _machine: &M, packet: &Packet) {
+        fw_reset(packet);
+    }
+
+    #[inline(always)]
+    fn is_intact<M: Calls>(&self, _machine: &M, packet: &Packet) -> bool {
+        fw_intact_out(self.ctx, packet) != 0
+    }
+
+    #[inline(always)]
+    fn parse_inner<M: Calls>(&self, machine: &M, packet: &mut Packet) -> Parsed {
+        parse_inner(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn state<M: Calls>(&self, machine: &M, packet: &Packet) -> u32 {
+        flows::state_of(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn has_cookie<M: Calls>(&self, _machine: &M, _packet: &Packet) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn reject<M: Calls>(&self, machine: &M, packet: &Packet) -> Reason {
+        answer::judge(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn ask_listener<M: Calls>(&self, _machine: &M, _packet: &Packet) -> u64 {
+        answer::GO_ON
+    }
+
+    #[inline(always)]
+    fn shake_hands<M: Calls>(&self, _machine: &M, _packet: &Packet, _cookie: u64) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn quote<M: Calls>(&self, machine: &M, packet: &Packet) -> u64 {
+        flows::quote::quote(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn is_to_be_forwarded<M: Calls>(&self, _machine: &M, _packet: &Packet) -> bool {
+        false
+    }
 }
 
 /// The parser as a global function, proved once.

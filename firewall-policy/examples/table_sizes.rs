@@ -5,6 +5,7 @@
 use firewall_common::abi::Config;
 use firewall_common::classify::classify;
 use firewall_common::machine::Machine;
+use firewall_common::plain::Plain;
 use firewall_common::region::Region;
 use firewall_policy::tables::Tables;
 use firewall_policy::{classbench, compile::compile, host, oracle};
@@ -129,6 +130,8 @@ impl Tracing<'_> {
             .unwrap_or([0; N])
     }
 }
+
+impl Plain for Tracing<'_> {}
 
 impl Machine for Tracing<'_> {
     fn constant(&self, pick: impl Fn(&Config) -> &u32) -> u32 {

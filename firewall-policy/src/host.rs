@@ -7,17 +7,17 @@ use crate::prefixes::prefixes;
 use crate::tables::Tables;
 use firewall_common::abi::{Config, TABLES_SPARE};
 use firewall_common::answer::{self, Answer};
-use firewall_common::classify::{Hit, classify};
+use firewall_common::calls::Calls;
+use firewall_common::classify::{self, Hit, classify};
 use firewall_common::field::Field;
-use firewall_common::key::{Family, PacketKey};
-use firewall_common::limits;
+use firewall_common::key::{Family, PacketKey, Tuple};
 use firewall_common::live::{self, Meta};
-use firewall_common::log;
 use firewall_common::machine::Machine;
 use firewall_common::outgoing;
 use firewall_common::parse::{Packet, Parsed, fragment, parse, proto};
 use firewall_common::pipeline::{self, Outcome};
 use firewall_common::region::Region;
+use firewall_common::{flows, fragments, limits, log, proof};
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 
@@ -102,7 +102,7 @@ pub fn record(tables: &Tables, memory: &Memory, frame: &[u8]) {
         return;
     }
     let counted = RefCell::new(Vec::new());
-    let config = firewall_common::flows::egress_config(&tables.config);
+    let config = flows::egress_config(&tables.config);
     let machine = HostMachine {
         config: &config,
         ..HostMachine::with_memory(tables, &counted, memory)
@@ -356,6 +356,28 @@ impl Machine for HostMachine<'_> {
         }
     }
 
+    fn count_rule(&self, slot: u32) {
+        // As in the kernel, where it lies beyond the counters: a rule that has expired.
+        if slot != pipeline::NO_RULE && !self.is_quiet {
+            self.counted.borrow_mut().push(slot);
+        }
+    }
+}
+
+impl Calls for HostMachine<'_> {
+    #[inline(always)]
+    fn walk(&self, key: &PacketKey) -> u64 {
+        if key.is_v6 != 0 {
+            classify::walk_v6(self, key)
+        } else {
+            classify::walk_v4(self, key)
+        }
+    }
+
+    fn judge_fragment(&self, packet: &Packet, passes: bool) -> u64 {
+        fragments::judge(self, packet, passes)
+    }
+
     fn limit(&self, key: &PacketKey, rule: u64) -> u64 {
         if self.is_quiet {
             limits::OVER
@@ -370,10 +392,39 @@ impl Machine for HostMachine<'_> {
         }
     }
 
-    fn count_rule(&self, slot: u32) {
-        // As in the kernel, where it lies beyond the counters: a rule that has expired.
-        if slot != pipeline::NO_RULE && !self.is_quiet {
-            self.counted.borrow_mut().push(slot);
-        }
+    fn pay(&self, bucket: u64, rule: u64) -> u64 {
+        limits::pay(self, bucket, rule)
+    }
+
+    fn locate(&self, tuple: &Tuple) -> u64 {
+        flows::locate(self, tuple)
+    }
+
+    fn ban(&self, key: &PacketKey, rule: u64) {
+        limits::ban(self, key, rule);
+    }
+
+    fn sets_of(&self, key: &PacketKey, is_destination: bool) -> u64 {
+        live::sets_of(self, key, is_destination)
+    }
+
+    fn note_source(&self, key: &PacketKey) {
+        proof::note(self, key);
+    }
+
+    fn is_proven(&self, key: &PacketKey) -> bool {
+        proof::is_proven(self, key)
+    }
+
+    fn ended(&self, packet: &Packet) {
+        flows::ended(self, &packet.key);
+    }
+
+    fn room(&self, set: u64, now: u64) -> u64 {
+        flows::room(self, set, now)
+    }
+
+    fn protection_of(&self, key: &PacketKey) -> u64 {
+        live::protection_of(self, key)
     }
 }

@@ -6,6 +6,7 @@ use firewall_common::classify::{Hit, classify};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::machine::Machine;
+use firewall_common::plain::Plain;
 use firewall_common::region::Region;
 use firewall_common::verdict::Action;
 use firewall_policy::compile::compile;
@@ -214,6 +215,8 @@ impl Shared<'_> {
         &self.words[(offset as usize / 8) & (self.words.len() - 1)]
     }
 }
+
+impl Plain for Shared<'_> {}
 
 impl Machine for Shared<'_> {
     fn constant(&self, pick: impl Fn(&Config) -> &u32) -> u32 {

@@ -15,11 +15,11 @@
 //! a flow, and one for which no socket listens, goes on as without protection.
 
 use super::build::{self, Answer, IP_WORDS};
+use crate::calls::{Calls, FrameCalls};
 use crate::field::Field;
 use crate::flows::state_field::ESTABLISHED;
-use crate::frame::{Frame, Header as _};
+use crate::frame::Header as _;
 use crate::key::{Family, PacketKey};
-use crate::machine::Machine;
 use crate::parse::{Packet, flag, fragment, proto};
 use crate::reason::Reason;
 use crate::region::Region;
@@ -50,7 +50,7 @@ const WINDOW: u32 = 0xffff;
 
 /// What becomes of a packet that a rule with `syn_protect: auto` passes, if it does not go on.
 #[inline(always)]
-pub fn guard<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> Option<Reason> {
+pub fn guard<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> Option<Reason> {
     let key = &packet.key;
     if key.field(Field::Proto) != proto::TCP || key.field(Field::Fragment) != fragment::WHOLE {
         return None;
@@ -75,7 +75,7 @@ pub fn guard<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> O
 
 /// Where the word of the listener stands that the packet goes to, and its tag.
 #[inline(always)]
-fn watch_of<M: Machine>(machine: &M, key: &PacketKey) -> (u64, u64) {
+fn watch_of<M: Calls>(machine: &M, key: &PacketKey) -> (u64, u64) {
     let mut hash = u64::from(key.field(Field::DestinationPort));
     for half in [key.dst_hi, key.dst_lo] {
         hash = (hash ^ half).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -88,7 +88,7 @@ fn watch_of<M: Machine>(machine: &M, key: &PacketKey) -> (u64, u64) {
 
 /// Notes that there was a cookie: at most once in [`NOTED`], because all processors share the word.
 #[inline(always)]
-fn note<M: Machine>(machine: &M, key: &PacketKey) {
+fn note<M: Calls>(machine: &M, key: &PacketKey) {
     let (at, tag) = watch_of(machine, key);
     let (now, last) = (machine.now(), machine.read(Region::Buckets, at));
     if last & TAG != tag || now.wrapping_sub(last & !TAG) > NOTED {
@@ -98,7 +98,7 @@ fn note<M: Machine>(machine: &M, key: &PacketKey) {
 
 /// Whether there was one lately. In quiet times no acknowledgement is looked up.
 #[inline(always)]
-fn is_watched<M: Machine>(machine: &M, key: &PacketKey) -> bool {
+fn is_watched<M: Calls>(machine: &M, key: &PacketKey) -> bool {
     let (at, tag) = watch_of(machine, key);
     let last = machine.read(Region::Buckets, at);
     last > TAG && last & TAG == tag && machine.now().wrapping_sub(last & !TAG) < WATCHED
@@ -107,7 +107,7 @@ fn is_watched<M: Machine>(machine: &M, key: &PacketKey) -> bool {
 /// Makes the answer to a SYN: a SYN with the cookie as its sequence number. False if its headers
 /// cannot be read.
 #[inline(always)]
-pub fn build_handshake<M: Machine, F: Frame>(
+pub fn build_handshake<M: Calls, F: FrameCalls>(
     machine: &M,
     frame: &F,
     packet: &Packet,
@@ -126,7 +126,7 @@ pub fn build_handshake<M: Machine, F: Frame>(
 
 /// Returns the length of the IP packet.
 #[inline(always)]
-fn syn_ack<F: Frame>(
+fn syn_ack<F: FrameCalls>(
     frame: &F,
     packet: &Packet,
     cookie: u64,

@@ -22,6 +22,7 @@ pub use handshake::{FORGED, GO_ON, WATCHES, build_handshake, guard};
 #[cfg(doc)]
 use crate::abi::Config;
 use crate::abi::{LIMIT_INDEX_SHIFT, answers, broadcast, station};
+use crate::calls::Calls;
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
 use crate::key::{Family, PacketKey};
@@ -41,7 +42,7 @@ pub const QUOTE_BEHIND: u32 = 8;
 /// Whether a packet that a rule rejects is answered, before anything is taken from what answers
 /// there may be; one of the [`Reason`]s of rejected packets.
 #[inline(always)]
-pub fn judge<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> Reason {
+pub fn judge<M: Calls, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> Reason {
     if !may_be_answered(machine, frame, packet) {
         Reason::REJECT_SILENT
     } else if !within(machine, &packet.key) {
@@ -87,7 +88,7 @@ const fn can_be_quoted(packet: &Packet) -> bool {
 
 /// Whether there is an answer left for the packet's source, and one for all.
 #[inline(always)]
-pub fn within<M: Machine>(machine: &M, key: &PacketKey) -> bool {
+pub fn within<M: Calls>(machine: &M, key: &PacketKey) -> bool {
     if machine.constant(|c| &c.answers) == answers::UNLIMITED {
         return true;
     }

@@ -28,6 +28,7 @@ mod walk;
 pub use lanes::{LANES, WALK_ORDER};
 
 use crate::abi::{self, Config, FamilyConfig};
+use crate::calls::Calls;
 use crate::key::PacketKey;
 use crate::machine::Machine;
 use crate::verdict::Action;
@@ -48,7 +49,7 @@ pub struct Hit {
 /// `next` rule before it through [`Machine::count_rule`]; the deciding rule is counted by the
 /// caller.
 #[inline(always)]
-pub fn classify<M: Machine>(machine: &M, key: &PacketKey) -> Option<Hit> {
+pub fn classify<M: Calls>(machine: &M, key: &PacketKey) -> Option<Hit> {
     let found = machine.walk(key);
     (found != 0).then_some(Hit {
         slot: found as u32,
@@ -61,13 +62,13 @@ pub fn classify<M: Machine>(machine: &M, key: &PacketKey) -> Option<Hit> {
 /// the top bit set; or 0. A plain number, so that it can be the result of a function call in the
 /// kernel program.
 #[inline(always)]
-pub fn walk_v4<M: Machine>(machine: &M, key: &PacketKey) -> u64 {
+pub fn walk_v4<M: Calls>(machine: &M, key: &PacketKey) -> u64 {
     walk::first_match::<M, V4>(machine, key)
 }
 
 /// As [`walk_v4`], for an IPv6 packet.
 #[inline(always)]
-pub fn walk_v6<M: Machine>(machine: &M, key: &PacketKey) -> u64 {
+pub fn walk_v6<M: Calls>(machine: &M, key: &PacketKey) -> u64 {
     walk::first_match::<M, V6>(machine, key)
 }
 

@@ -5,9 +5,10 @@ use super::lanes::{self, LANES};
 use super::lists::{self, Best, Lists, NONE};
 use crate::abi::{LIMITED, LIMITS_PASSED, has_limit};
 use crate::bits::{index, lowest, rank};
+use crate::calls::Calls;
 use crate::key::PacketKey;
 use crate::limits::WITHIN;
-use crate::machine::{Machine, Step};
+use crate::machine::Step;
 use crate::verdict::Action;
 use core::marker::PhantomData;
 
@@ -17,7 +18,7 @@ const FOUND: u64 = 1 << 63;
 /// The rule of family `F` that decides about `key`: its entry and [`FOUND`], or 0. Counts the
 /// `next` rules before it.
 #[inline(always)]
-pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -> u64 {
+pub(super) fn first_match<M: Calls, F: Family>(machine: &M, key: &PacketKey) -> u64 {
     if machine.constant(|c| &F::of(c).rules) == 0 {
         return 0;
     }
@@ -93,7 +94,7 @@ pub(super) fn first_match<M: Machine, F: Family>(machine: &M, key: &PacketKey) -
 /// Asks the rate limit of the rule that the walk has stopped at, and goes on with the walk if that
 /// says so. Here and not in a round of the walk: the kernel's stack has no room for one more call.
 #[inline(always)]
-fn within_limits<M: Machine, F: Family>(key: &PacketKey, walk: &mut Walk<'_, M, F>) -> u64 {
+fn within_limits<M: Calls, F: Family>(key: &PacketKey, walk: &mut Walk<'_, M, F>) -> u64 {
     let machine = walk.machine;
     let passed = machine.constant(|c| &c.limits_passed) as usize;
     for stop in 0..=LIMITS_PASSED {
@@ -120,7 +121,7 @@ fn within_limits<M: Machine, F: Family>(key: &PacketKey, walk: &mut Walk<'_, M, 
 
 /// The entry of a rule with a limit, or what stands in its place if the packet is over the limit.
 #[inline(always)]
-fn judged<M: Machine>(machine: &M, key: &PacketKey, entry: u64) -> u64 {
+fn judged<M: Calls>(machine: &M, key: &PacketKey, entry: u64) -> u64 {
     let found = match machine.limit(key, entry) {
         WITHIN => entry,
         over => over,
@@ -133,7 +134,7 @@ fn judged<M: Machine>(machine: &M, key: &PacketKey, entry: u64) -> u64 {
 
 /// Whether the rule with this entry has a rate limit.
 #[inline(always)]
-fn is_limited<M: Machine>(machine: &M, entry: u64) -> bool {
+fn is_limited<M: Calls>(machine: &M, entry: u64) -> bool {
     machine.constant(|c| &c.has_limit) != has_limit::NO && entry & u64::from(LIMITED) << 32 != 0
 }
 
@@ -148,7 +149,7 @@ const fn from_lists(best: Best) -> u64 {
 
 /// The number of the rule that is bit `bit` of the rows.
 #[inline(always)]
-fn number<M: Machine, F: Family>(machine: &M, bit: u64) -> u64 {
+fn number<M: Calls, F: Family>(machine: &M, bit: u64) -> u64 {
     if machine.constant(|c| &F::of(c).listed) == 0 {
         return bit;
     }
@@ -157,13 +158,13 @@ fn number<M: Machine, F: Family>(machine: &M, bit: u64) -> u64 {
 
 /// The entry of rule `rule` of the family.
 #[inline(always)]
-fn entry<M: Machine, F: Family>(machine: &M, rule: u64) -> u64 {
+fn entry<M: Calls, F: Family>(machine: &M, rule: u64) -> u64 {
     machine.table_u64(u64::from(machine.constant(|c| &F::of(c).entries)) + rule * 8)
 }
 
 /// The AND of `word` over all lanes.
 #[inline(always)]
-fn and<M: Machine, F: Family, S>(
+fn and<M: Calls, F: Family, S>(
     machine: &M,
     state: &mut S,
     mut word: impl FnMut(&mut S, usize) -> u64,
@@ -205,7 +206,7 @@ struct Walk<'a, M, F> {
     found: u64,
 }
 
-impl<M: Machine, F: Family> Walk<'_, M, F> {
+impl<M: Calls, F: Family> Walk<'_, M, F> {
     #[inline(always)]
     fn row(&self, lane: usize) -> u64 {
         self.lanes[lane] & 0xffff_ffff
@@ -242,7 +243,7 @@ impl<M: Machine, F: Family> Walk<'_, M, F> {
     }
 }
 
-impl<M: Machine, F: Family> Step for Walk<'_, M, F> {
+impl<M: Calls, F: Family> Step for Walk<'_, M, F> {
     #[inline(always)]
     fn forget(&mut self) {
         for number in [

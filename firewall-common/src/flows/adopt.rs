@@ -4,7 +4,7 @@
 
 use super::table::{Start, find, insert, is_full};
 use super::{Tuple, state};
-use crate::machine::Machine;
+use crate::calls::Calls;
 use crate::parse::proto;
 
 /// What is known of a flow that is taken over.
@@ -21,7 +21,7 @@ pub struct Adopted {
 /// Makes a flow with unknown numbers; one that is there already learns that both sides have been heard,
 /// and who is done. Whether it is there now: not if one that both sides use would have to give way, or
 /// the lock on its place cannot be had.
-pub fn adopt<M: Machine>(machine: &M, tuple: &Tuple, adopted: Adopted, now: u64) -> bool {
+pub fn adopt<M: Calls>(machine: &M, tuple: &Tuple, adopted: Adopted, now: u64) -> bool {
     let bits = |is_set: bool, bits: u64| if is_set { bits } else { 0 };
     let is_tcp = Tuple::proto_of(tuple.identity) == proto::TCP;
     let used = bits(adopted.replied, state::REPLIED | state::SETTLED);

@@ -20,10 +20,10 @@ use super::table::{Start, find, insert};
 use super::tcp::{Segment, goes_out};
 use super::{Tuple, echo, request, socket, state};
 use crate::abi::essential_bit;
+use crate::calls::{Calls, FrameCalls};
 use crate::field::Field;
-use crate::frame::{Frame, Header as _};
+use crate::frame::Header as _;
 use crate::key::{Family, PacketKey};
-use crate::machine::Machine;
 use crate::parse::{Packet, flag, fragment, proto};
 
 /// What [`record_packet`] says of a packet that is done with.
@@ -38,7 +38,7 @@ pub const ASKS_RULES: u64 = 1;
 /// Takes note of a packet that goes out: [`DONE`], [`ENDS_FLOW`], or [`ASKS_RULES`], whereupon it goes
 /// to [`open`] if the rules would not let its answer in.
 #[inline(always)]
-pub fn record_packet<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u64 {
+pub fn record_packet<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u64 {
     let key = &packet.key;
     if key.field(Field::Fragment) == fragment::LATER {
         return DONE;
@@ -82,7 +82,7 @@ pub fn reverse(key: &mut PacketKey) {
 
 /// Makes the flow that a datagram with this key answers.
 #[inline(always)]
-pub fn open<M: Machine, F: Frame>(machine: &M, frame: &F, answer: &PacketKey) {
+pub fn open<M: Calls, F: FrameCalls>(machine: &M, frame: &F, answer: &PacketKey) {
     let tuple = Tuple::incoming(
         answer,
         answer.field(Field::DestinationPort),
@@ -93,7 +93,7 @@ pub fn open<M: Machine, F: Frame>(machine: &M, frame: &F, answer: &PacketKey) {
 
 /// A RST that goes out, with a right checksum, ends the connection of its flow.
 #[inline(always)]
-pub fn reset<M: Machine>(machine: &M, key: &PacketKey) {
+pub fn reset<M: Calls>(machine: &M, key: &PacketKey) {
     if let Some(found) = find(machine, &outgoing(key), machine.ticks()) {
         found.change(machine, 0, state::RESET_OUT);
     }
@@ -110,18 +110,18 @@ fn outgoing(key: &PacketKey) -> Tuple {
 }
 
 #[inline(always)]
-fn own<F: Frame>(frame: &F) -> u64 {
+fn own<F: FrameCalls>(frame: &F) -> u64 {
     if frame.is_forwarded() { 0 } else { state::OWN }
 }
 
 #[inline(always)]
-fn start<M: Machine>(machine: &M, tuple: &Tuple, state: u64, out: u64) {
+fn start<M: Calls>(machine: &M, tuple: &Tuple, state: u64, out: u64) {
     insert(machine, tuple, Start { state, out }, machine.ticks());
 }
 
 /// Notes that a flow without sequence numbers goes on; false if it is not there.
 #[inline(always)]
-fn keep<M: Machine>(machine: &M, tuple: &Tuple) -> bool {
+fn keep<M: Calls>(machine: &M, tuple: &Tuple) -> bool {
     let now = machine.ticks();
     let Some(found) = find(machine, tuple, now) else {
         return false;
@@ -134,7 +134,7 @@ fn keep<M: Machine>(machine: &M, tuple: &Tuple) -> bool {
 }
 
 #[inline(always)]
-fn echo<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) {
+fn echo<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) {
     if let Some(header) = frame.header::<8>(packet.l4) {
         let tuple = Tuple::outgoing(&packet.key, header.be16::<4>(), 0);
         if !keep(machine, &tuple) {
@@ -147,7 +147,7 @@ fn echo<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) {
 const ENDS: u64 = state::OWN | state::REPLIED | state::SETTLED | state::DONE_OUT | state::DONE_IN;
 
 #[inline(always)]
-fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u64 {
+fn tcp<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u64 {
     let tuple = outgoing(&packet.key);
     let flags = packet.key.field(Field::TcpFlags);
     // What is forwarded has no socket here. What a listening socket sends is the answer to a SYN

@@ -18,10 +18,10 @@ use super::state_field::{ESTABLISHED, INVALID, NEW};
 use super::table::{Start, find, insert, is_in_use};
 use super::tcp::{Segment, comes_in};
 use super::{Tuple, echo, socket, state};
+use crate::calls::{Calls, FrameCalls};
 use crate::field::Field;
-use crate::frame::{Frame, Header as _};
+use crate::frame::Header as _;
 use crate::key::{Family, PacketKey};
-use crate::machine::Machine;
 use crate::parse::{Packet, flag, fragment, proto};
 
 /// In place of a state: nobody can tell but the listening socket, whether the packet carries a
@@ -42,7 +42,7 @@ pub const UNPROVEN: u32 = u32::MAX - 2;
 /// The state of a packet: a value of [`super::state_field`], [`ASKS_LISTENER`], [`ASKS_QUOTE`], [`ENDS`]
 /// or [`UNPROVEN`].
 #[inline(always)]
-pub fn state_of<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
+pub fn state_of<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     let key = &packet.key;
     if key.field(Field::Fragment) == fragment::LATER {
         return NEW;
@@ -67,7 +67,7 @@ pub fn state_of<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -
 }
 
 #[inline(always)]
-fn udp<M: Machine, F: Frame>(machine: &M, frame: &F, key: &PacketKey) -> u32 {
+fn udp<M: Calls, F: FrameCalls>(machine: &M, frame: &F, key: &PacketKey) -> u32 {
     let tuple = incoming(key);
     if answer(machine, &tuple) || socket::is_connection(frame.socket(machine, &tuple)) {
         ESTABLISHED
@@ -88,7 +88,7 @@ fn incoming(key: &PacketKey) -> Tuple {
 
 /// A packet that answers a flow without sequence numbers.
 #[inline(always)]
-fn answer<M: Machine>(machine: &M, tuple: &Tuple) -> bool {
+fn answer<M: Calls>(machine: &M, tuple: &Tuple) -> bool {
     let now = machine.ticks();
     let Some(found) = find(machine, tuple, now) else {
         return false;
@@ -99,7 +99,7 @@ fn answer<M: Machine>(machine: &M, tuple: &Tuple) -> bool {
 }
 
 #[inline(always)]
-fn echo_reply<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> bool {
+fn echo_reply<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> bool {
     let Some(header) = frame.header::<8>(packet.l4) else {
         return false;
     };
@@ -109,7 +109,7 @@ fn echo_reply<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> 
 }
 
 #[inline(always)]
-fn tcp<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u32 {
+fn tcp<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     let key = &packet.key;
     let flags = key.field(Field::TcpFlags);
     let opens = flags & (flag::SYN | flag::ACK) == flag::SYN;
@@ -165,7 +165,7 @@ const fn of_socket(socket: u64, flags: u32) -> u32 {
 /// A RST with this key and a right checksum ends a connection: its flow is reset, or one is made for
 /// what comes late when the socket is gone.
 #[inline(always)]
-pub fn ended<M: Machine>(machine: &M, key: &PacketKey) {
+pub fn ended<M: Calls>(machine: &M, key: &PacketKey) {
     let (tuple, now) = (incoming(key), machine.ticks());
     if let Some(found) = find(machine, &tuple, now) {
         found.change(machine, 0, state::RESET_IN);
@@ -190,7 +190,7 @@ const NO_FLOW: u32 = u32::MAX - 3;
 /// The state of a segment by its flow, or [`NO_FLOW`]. A SYN opens another connection where the
 /// flow has come to its end.
 #[inline(always)]
-fn by_flow<M: Machine, F: Frame>(machine: &M, packet: &Packet, frame: &F, tuple: &Tuple) -> u32 {
+fn by_flow<M: Calls, F: FrameCalls>(machine: &M, packet: &Packet, frame: &F, tuple: &Tuple) -> u32 {
     let now = machine.ticks();
     let Some(found) = find(machine, tuple, now) else {
         return NO_FLOW;

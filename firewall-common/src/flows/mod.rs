@@ -58,21 +58,12 @@ pub use room::room;
 pub use table::{NOWHERE, locate};
 
 use crate::abi::{Config, PacketConfig, fragments, tunnels};
-use crate::field::Field;
-use crate::key::PacketKey;
 #[cfg(doc)]
 use crate::region::Region;
 
-/// Values of [`Field::State`].
-pub mod state_field {
-    /// The packet belongs to nothing, and may open something; or nobody can tell.
-    pub const NEW: u32 = 0;
-    /// The packet belongs to a connection of this host, or answers what this host has sent.
-    pub const ESTABLISHED: u32 = 1;
-    /// The packet belongs to nothing, and opens nothing: TCP that is no SYN, an ICMP error, an echo
-    /// reply.
-    pub const INVALID: u32 = 2;
-}
+pub use crate::field::state_field;
+pub use crate::key::Tuple;
+pub use crate::machine::TICK_SHIFT;
 
 /// Bytes of the table unless the policy says otherwise: 32,768 sets, 183,488 flows.
 pub const FLOWS_SIZE: u32 = 16 << 20;
@@ -187,9 +178,6 @@ pub mod state {
     }
 }
 
-/// A tick is 2^30 nanoseconds, 1.07 seconds: a shift instead of a division.
-pub const TICK_SHIFT: u32 = 30;
-
 /// How many ticks seconds are, rounded up.
 const fn ticks(seconds: u64) -> u64 {
     (seconds * 1_000_000_000).div_ceil(1 << TICK_SHIFT)
@@ -270,79 +258,6 @@ pub const fn head(tag: u64, seen: u64) -> u64 {
 #[inline(always)]
 pub const fn seen(head: u64) -> u64 {
     head & 0xffff_ffff
-}
-
-/// Which flow a packet belongs to, from the side of this host.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(C)]
-pub struct Tuple {
-    /// Address of the other side.
-    pub remote: [u64; 2],
-    /// Address of this side.
-    pub local: [u64; 2],
-    /// Ports, protocol and family: see [`Tuple::identity_of`].
-    pub identity: u64,
-}
-
-impl Tuple {
-    /// Ports of both sides, protocol number and family in one word. An echo has its identifier as
-    /// the local port, and no remote one.
-    #[must_use]
-    #[inline(always)]
-    pub const fn identity_of(local: u32, remote: u32, proto: u32, is_v6: bool) -> u64 {
-        local as u64 & 0xffff
-            | (remote as u64 & 0xffff) << 16
-            | (proto as u64 & 0xff) << 32
-            | (is_v6 as u64) << 40
-    }
-
-    /// The local port in an identity.
-    #[must_use]
-    #[inline(always)]
-    pub const fn local_port_of(identity: u64) -> u16 {
-        identity as u16
-    }
-
-    /// The remote port in an identity.
-    #[must_use]
-    #[inline(always)]
-    pub const fn remote_port_of(identity: u64) -> u16 {
-        (identity >> 16) as u16
-    }
-
-    /// The protocol number in an identity.
-    #[must_use]
-    #[inline(always)]
-    pub const fn proto_of(identity: u64) -> u32 {
-        (identity >> 32) as u32 & 0xff
-    }
-
-    /// Whether an identity is of IPv6.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_v6_of(identity: u64) -> bool {
-        identity >> 40 & 1 != 0
-    }
-
-    /// The flow of a packet that goes out.
-    #[inline(always)]
-    const fn outgoing(key: &PacketKey, local: u32, remote: u32) -> Self {
-        Self {
-            remote: [key.dst_hi, key.dst_lo],
-            local: [key.src_hi, key.src_lo],
-            identity: Self::identity_of(local, remote, key.field(Field::Proto), key.is_v6 != 0),
-        }
-    }
-
-    /// The flow of a packet that comes in.
-    #[inline(always)]
-    const fn incoming(key: &PacketKey, local: u32, remote: u32) -> Self {
-        Self {
-            remote: [key.src_hi, key.src_lo],
-            local: [key.dst_hi, key.dst_lo],
-            identity: Self::identity_of(local, remote, key.field(Field::Proto), key.is_v6 != 0),
-        }
-    }
 }
 
 /// The constants of the egress program of a generation: it parses whatever this host sends, also

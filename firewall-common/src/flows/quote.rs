@@ -6,10 +6,10 @@
 use super::table::find;
 use super::{Tuple, at, echo, request, socket, state};
 use crate::abi::essential_bit;
+use crate::calls::{Calls, FrameCalls};
 use crate::field::Field;
-use crate::frame::{Frame, Header as _};
+use crate::frame::Header as _;
 use crate::key::Family;
-use crate::machine::Machine;
 use crate::parse::{Packet, proto};
 
 /// It is about what nobody has sent, or cannot be read.
@@ -51,7 +51,7 @@ struct Quoted {
 /// What a DHCP answer or the ICMP error `packet` is about: one of the numbers above, of which an answer
 /// has [`PROVEN`] and [`NOTHING`] alone.
 #[inline(always)]
-pub fn quote<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> u64 {
+pub fn quote<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u64 {
     let key = &packet.key;
     let is_v6 = key.family() == Family::V6;
     let mut tuple = request::tuple(frame.interface_index(), is_v6);
@@ -133,7 +133,7 @@ const fn by_socket(socket: u64, protocol: u32) -> u64 {
 
 /// An IPv4 packet (RFC 792: its header, and 8 bytes).
 #[inline(always)]
-fn v4<F: Frame>(frame: &F, packet: &Packet) -> Option<Quoted> {
+fn v4<F: FrameCalls>(frame: &F, packet: &Packet) -> Option<Quoted> {
     let quote = packet.l4 + ICMP_HEADER;
     let inner = frame.header::<20>(quote)?;
     let version_ihl = inner.u8::<0>();
@@ -155,7 +155,7 @@ fn v4<F: Frame>(frame: &F, packet: &Packet) -> Option<Quoted> {
 
 /// As [`v4`], for IPv6 (RFC 4443): with a fragment header or none. Behind others nobody looks.
 #[inline(always)]
-fn v6<F: Frame>(frame: &F, packet: &Packet) -> Option<Quoted> {
+fn v6<F: FrameCalls>(frame: &F, packet: &Packet) -> Option<Quoted> {
     let quote = packet.l4 + ICMP_HEADER;
     let inner = frame.header::<48>(quote)?;
     if inner.u8::<0>() >> 4 != 6

@@ -7,9 +7,9 @@
 
 use super::table::{Start, insert};
 use super::{Tuple, state};
+use crate::calls::Calls;
 use crate::field::Field;
 use crate::key::{Family, PacketKey};
-use crate::machine::Machine;
 use crate::parse::proto;
 
 /// Client and server, of IPv4 (RFC 2131) and of IPv6 (RFC 8415).
@@ -42,7 +42,7 @@ pub const fn is_request(tuple: &Tuple) -> bool {
 
 /// Takes note of a UDP datagram that leaves by an interface, if it is a request.
 #[inline(always)]
-pub(super) fn note<M: Machine>(machine: &M, key: &PacketKey, interface: u32) {
+pub(super) fn note<M: Calls>(machine: &M, key: &PacketKey, interface: u32) {
     let is_v6 = key.family() == Family::V6;
     let wanted = if is_v6 { PORTS_V6 } else { PORTS_V4 };
     let ports = (

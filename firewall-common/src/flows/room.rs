@@ -5,7 +5,8 @@
 //! that kind. So whoever can make flows, and not answer them, takes at most one place of a set away.
 
 use super::{LINE, Tuple, WAYS, at, idle, lifetime, seen, state};
-use crate::machine::{Machine, Step};
+use crate::calls::Calls;
+use crate::machine::Step;
 use crate::parse::proto;
 use crate::region::Region;
 
@@ -62,7 +63,7 @@ const fn worth(identity: u64, bits: u64) -> u64 {
 
 /// The place of a set that a new flow can have.
 #[inline(always)]
-pub fn room<M: Machine>(machine: &M, set: u64, now: u64) -> u64 {
+pub fn room<M: Calls>(machine: &M, set: u64, now: u64) -> u64 {
     // Zeros that the compiler does not know: of known ones it would make a call of `memset`.
     let zero = machine.opaque(0);
     let mut search = Search {
@@ -98,7 +99,7 @@ struct Search<M> {
     found: u64,
 }
 
-impl<M: Machine> Search<M> {
+impl<M: Calls> Search<M> {
     /// The worth of a flow, and below it how new its last packet is; 0 if it is none.
     #[inline(always)]
     fn cost(&self) -> u64 {
@@ -114,7 +115,7 @@ impl<M: Machine> Search<M> {
     }
 }
 
-impl<M: Machine> Step for Search<M> {
+impl<M: Calls> Step for Search<M> {
     #[inline(always)]
     fn forget(&mut self) {
         for number in [

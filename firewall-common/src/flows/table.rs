@@ -7,7 +7,8 @@
 use super::room;
 use super::{LINE, LOCK, SET, Tuple, WAYS, at, head, is_expired, seen, state, statistics};
 use crate::bits::{index, lowest};
-use crate::machine::{Machine, Step};
+use crate::calls::Calls;
+use crate::machine::Step;
 use crate::parse::proto;
 use crate::region::Region;
 
@@ -31,7 +32,7 @@ pub(super) struct Place {
 impl Place {
     /// Multiplication and shift for each word, from a secret that lives as long as the table.
     #[inline(always)]
-    fn of<M: Machine>(machine: &M, tuple: &Tuple) -> Self {
+    fn of<M: Calls>(machine: &M, tuple: &Tuple) -> Self {
         const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
         let low = machine.constant(|config| &config.flows_seed[0]);
         let high = machine.constant(|config| &config.flows_seed[1]);
@@ -79,7 +80,7 @@ pub(super) struct Found {
 
 /// Whether the half of the table for a protocol has ever held a flow that goes on.
 #[inline(always)]
-pub(super) fn is_in_use<M: Machine>(machine: &M, protocol: u32) -> bool {
+pub(super) fn is_in_use<M: Calls>(machine: &M, protocol: u32) -> bool {
     let bytes = u64::from(machine.constant(|config| &config.flows_size)) / 2;
     let half = bytes * u64::from(protocol != proto::TCP);
     machine.read(Region::Flows, half + statistics::IN_USE) != 0
@@ -87,14 +88,14 @@ pub(super) fn is_in_use<M: Machine>(machine: &M, protocol: u32) -> bool {
 
 /// The flow, if it is there and has not expired. Takes no lock.
 #[inline(always)]
-pub(super) fn find<M: Machine>(machine: &M, tuple: &Tuple, now: u64) -> Option<Found> {
+pub(super) fn find<M: Calls>(machine: &M, tuple: &Tuple, now: u64) -> Option<Found> {
     find_any(machine, tuple)
         .filter(|found| !is_expired(tuple.identity, found.state, seen(found.head_word), now))
 }
 
 /// The flow, if it is there, expired or not.
 #[inline(always)]
-fn find_any<M: Machine>(machine: &M, tuple: &Tuple) -> Option<Found> {
+fn find_any<M: Calls>(machine: &M, tuple: &Tuple) -> Option<Found> {
     let place = machine.locate(tuple);
     if place == NOWHERE {
         return None;
@@ -116,7 +117,7 @@ fn find_any<M: Machine>(machine: &M, tuple: &Tuple) -> Option<Found> {
 /// Where a flow stands: its tag, and below it the byte offset of its word in a set's head; or
 /// [`NOWHERE`]. Half of all work of a lookup, and the half that is the same for every packet.
 #[inline(always)]
-pub fn locate<M: Machine>(machine: &M, tuple: &Tuple) -> u64 {
+pub fn locate<M: Calls>(machine: &M, tuple: &Tuple) -> u64 {
     let place = Place::of(machine, tuple);
     let [first, second] = place.sets;
     let mut at = find_in(machine, first, place.tag, tuple);
@@ -135,7 +136,7 @@ pub const NOWHERE: u64 = 0;
 
 /// Byte offset of the word in a set's head that is of a flow; [`NOWHERE`] if it is not there.
 #[inline(always)]
-fn find_in<M: Machine>(machine: &M, set: u64, tag: u64, tuple: &Tuple) -> u64 {
+fn find_in<M: Calls>(machine: &M, set: u64, tag: u64, tuple: &Tuple) -> u64 {
     let read = |offset: u64| machine.read(Region::Flows, offset);
     // Without a jump for each way: a bit for every tag that is this one. Two of them in a set are
     // seen once in a thousand million lookups; the second one is not looked at then.
@@ -162,7 +163,7 @@ fn find_in<M: Machine>(machine: &M, set: u64, tag: u64, tuple: &Tuple) -> u64 {
 impl Found {
     /// Notes that a packet of the flow came at `now`. At most one write a tick.
     #[inline(always)]
-    pub(super) fn touch<M: Machine>(&self, machine: &M, now: u64) {
+    pub(super) fn touch<M: Calls>(&self, machine: &M, now: u64) {
         if seen(self.head_word) != now & 0xffff_ffff {
             let new = head(self.head_word >> 32, now);
             // If it is another word by now, somebody else has touched it, or it is gone.
@@ -173,7 +174,7 @@ impl Found {
     /// Takes bits of the state away and sets others. If the place has become another flow's
     /// meanwhile, that one stays as it is.
     #[inline(always)]
-    pub(super) fn change<M: Machine>(&self, machine: &M, away: u64, set: u64) {
+    pub(super) fn change<M: Calls>(&self, machine: &M, away: u64, set: u64) {
         if self.state & !away | set == self.state {
             return;
         }
@@ -190,13 +191,13 @@ impl Found {
 
     /// Reads a word of the flow.
     #[inline(always)]
-    pub(super) fn read<M: Machine>(&self, machine: &M, word: u64) -> u64 {
+    pub(super) fn read<M: Calls>(&self, machine: &M, word: u64) -> u64 {
         machine.read(Region::Flows, self.line + word)
     }
 
     /// Writes a word of the flow.
     #[inline(always)]
-    pub(super) fn write<M: Machine>(&self, machine: &M, word: u64, value: u64) {
+    pub(super) fn write<M: Calls>(&self, machine: &M, word: u64, value: u64) {
         machine.write(Region::Flows, self.line + word, value);
     }
 }
@@ -213,7 +214,7 @@ pub(super) struct Start {
 /// Makes a flow, or makes it anew where it is. Says whether there was room for it: not if the lock
 /// of its set cannot be had.
 #[inline(always)]
-pub(super) fn insert<M: Machine>(machine: &M, tuple: &Tuple, start: Start, now: u64) -> bool {
+pub(super) fn insert<M: Calls>(machine: &M, tuple: &Tuple, start: Start, now: u64) -> bool {
     let place = Place::of(machine, tuple);
     let known = find_any(machine, tuple);
     let set = match known {
@@ -254,7 +255,7 @@ pub(super) fn insert<M: Machine>(machine: &M, tuple: &Tuple, start: Start, now: 
 }
 
 /// Whether a new flow would take the place of one that both sides use.
-pub(super) fn is_full<M: Machine>(machine: &M, tuple: &Tuple, now: u64) -> bool {
+pub(super) fn is_full<M: Calls>(machine: &M, tuple: &Tuple, now: u64) -> bool {
     let place = Place::of(machine, tuple);
     let set = emptier(machine, &place, now);
     room::cost(machine.room(set, now)) >= room::SETTLED
@@ -262,7 +263,7 @@ pub(super) fn is_full<M: Machine>(machine: &M, tuple: &Tuple, now: u64) -> bool 
 
 /// The set of both in which a new flow costs less.
 #[inline(always)]
-fn emptier<M: Machine>(machine: &M, place: &Place, now: u64) -> u64 {
+fn emptier<M: Calls>(machine: &M, place: &Place, now: u64) -> u64 {
     let [first, second] = place.sets;
     let of_first = room::cost(machine.room(first, now));
     if room::cost(machine.room(second, now)) < of_first {
@@ -274,14 +275,14 @@ fn emptier<M: Machine>(machine: &M, place: &Place, now: u64) -> u64 {
 
 /// Counts one more. Processors that count at once may count one.
 #[inline(always)]
-fn add<M: Machine>(machine: &M, at: u64) {
+fn add<M: Calls>(machine: &M, at: u64) {
     let count = machine.read(Region::Flows, at);
     machine.write(Region::Flows, at, count + 1);
 }
 
 /// Writes a flow. Its tag is away while it is being written.
 #[inline(always)]
-fn fill<M: Machine>(
+fn fill<M: Calls>(
     machine: &M,
     (set, way, tag): (u64, u64, u64),
     tuple: &Tuple,
@@ -311,7 +312,7 @@ struct Locking<M> {
     is_mine: u64,
 }
 
-impl<M: Machine> Step for Locking<M> {
+impl<M: Calls> Step for Locking<M> {
     #[inline(always)]
     fn forget(&mut self) {
         self.at = self.machine.forget(self.at);

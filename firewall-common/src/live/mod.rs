@@ -69,8 +69,7 @@ pub const fn is_protected(id: u64) -> bool {
 /// How many sets the table tells apart, the banned included.
 pub const IDS: u32 = 32;
 
-/// How many live sets one policy can have, `@self` included.
-pub const SETS: usize = 8;
+pub use crate::abi::LIVE_SETS as SETS;
 
 /// Bytes of the region for each entry: entry, tag, and room for the header.
 pub const BYTES_PER_SLOT: u32 = 32;

@@ -2,9 +2,9 @@
 
 use super::{Packet, anomaly, fragment, fragment_allowed, knob, proto, rules_judge_malformed};
 use crate::field::Field;
-use crate::fragments::Span;
 use crate::frame::{Frame, Header as _};
 use crate::machine::{Machine, Step};
+use crate::packet::Span;
 use crate::reason::Reason;
 
 /// Bytes of a header without options.

@@ -7,9 +7,9 @@ use super::{
     Packet, anomaly, fragment, fragment_allowed, ipv4, knob, proto, rules_judge_malformed,
 };
 use crate::field::Field;
-use crate::fragments::Span;
 use crate::frame::{Frame, Header as _};
 use crate::machine::{Machine, Step};
+use crate::packet::Span;
 use crate::reason::Reason;
 
 /// Bytes of the fixed header.

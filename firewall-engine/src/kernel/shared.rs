@@ -12,6 +12,7 @@ use super::mapping::Mapping;
 use super::maps::BigMap;
 use firewall_common::abi::Config;
 use firewall_common::machine::Machine;
+use firewall_common::plain::Plain;
 use firewall_common::region::{REGION_HEADER, Region, UNUSED_SIZE};
 use rustix::time::{ClockId, clock_gettime};
 use std::hash::{BuildHasher as _, RandomState};
@@ -292,6 +293,8 @@ impl<'a> RegionMachine<'a> {
         (offset as usize / 8) & (self.words.words() - 1)
     }
 }
+
+impl Plain for RegionMachine<'_> {}
 
 impl Machine for RegionMachine<'_> {
     fn constant(&self, pick: impl Fn(&Config) -> &u32) -> u32 {

@@ -12,6 +12,7 @@ use firewall_common::abi::{Config, TABLES_SPARE};
 use firewall_common::classify::classify;
 use firewall_common::key::PacketKey;
 use firewall_common::machine::{Machine, Step};
+use firewall_common::plain::Plain;
 use firewall_common::region::Region;
 use firewall_policy::compile::compile;
 use firewall_policy::range::RangeSet;
@@ -43,6 +44,8 @@ impl Counting<'_> {
         self.reads.set(self.reads.get() + 1);
     }
 }
+
+impl Plain for Counting<'_> {}
 
 impl Machine for Counting<'_> {
     fn constant(&self, pick: impl Fn(&Config) -> &u32) -> u32 {

@@ -73,23 +73,28 @@ pub(super) const CRATES: &[Floors] = &[
         of: "firewall-common",
         rows: &[
             &["bits", "field", "reason", "verdict"],
-            UNCUT_COMMON,
-            &["essential"],
-            &["pipeline"],
+            &["abi", "key"],
+            &["frame", "packet", "region"],
+            &["machine"],
+            &["calls", "live", "parse"],
+            &["essential", "flows", "fragments"],
+            &["limits"],
+            &["answer", "classify", "log", "proof"],
+            &["pipeline", "plain"],
             &["outgoing"],
         ],
-        uncut: UNCUT_COMMON,
+        uncut: &[],
     },
     Floors {
         of: "firewall-ebpf",
         rows: &[
             &["maps"],
             &["kernel", "sockets"],
-            &["account"],
-            UNCUT_EBPF,
-            &["skb"],
+            &["account", "frame"],
+            &["answer", "listener", "skb"],
+            &["calls"],
         ],
-        uncut: UNCUT_EBPF,
+        uncut: &[],
     },
     Floors {
         of: "firewall-policy",
@@ -176,28 +181,6 @@ pub(super) const CRATES: &[Floors] = &[
         uncut: &[],
     },
 ];
-
-/// `Machine` and `Frame` name the steps that the kernel proves as functions of their own, and the steps
-/// take a `Machine` and a `Frame`.
-const UNCUT_COMMON: &[&str] = &[
-    "abi",
-    "answer",
-    "classify",
-    "flows",
-    "fragments",
-    "frame",
-    "key",
-    "limits",
-    "live",
-    "log",
-    "machine",
-    "parse",
-    "proof",
-    "region",
-];
-
-/// The same, where the kernel program implements them.
-const UNCUT_EBPF: &[&str] = &["answer", "frame", "listener"];
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,156 @@
+//! The steps as ordinary calls, for places where nothing has to be proved.
+
+use crate::calls::{Calls, FrameCalls};
+use crate::key::{PacketKey, Tuple};
+use crate::machine::Machine;
+use crate::packet::{Packet, Parsed};
+use crate::parse::{parse, parse_inner};
+use crate::reason::Reason;
+use crate::{answer, classify, flows, fragments, limits, live, log, proof};
+
+/// A place that calls every step as it is.
+pub trait Plain: Machine {}
+
+impl<M: Plain> Calls for M {
+    #[inline(always)]
+    fn walk(&self, key: &PacketKey) -> u64 {
+        if key.is_v6 != 0 {
+            classify::walk_v6(self, key)
+        } else {
+            classify::walk_v4(self, key)
+        }
+    }
+
+    #[inline(always)]
+    fn judge_fragment(&self, packet: &Packet, passes: bool) -> u64 {
+        fragments::judge(self, packet, passes)
+    }
+
+    #[inline(always)]
+    fn limit(&self, key: &PacketKey, rule: u64) -> u64 {
+        limits::judge(self, key, rule)
+    }
+
+    #[inline(always)]
+    fn pay(&self, bucket: u64, rule: u64) -> u64 {
+        limits::pay(self, bucket, rule)
+    }
+
+    #[inline(always)]
+    fn ban(&self, key: &PacketKey, rule: u64) {
+        limits::ban(self, key, rule);
+    }
+
+    #[inline(always)]
+    fn log(&self, key: &PacketKey, rule: u64, found: u64) {
+        log::judge(self, key, rule, found);
+    }
+
+    #[inline(always)]
+    fn sets_of(&self, key: &PacketKey, is_destination: bool) -> u64 {
+        live::sets_of(self, key, is_destination)
+    }
+
+    #[inline(always)]
+    fn note_source(&self, key: &PacketKey) {
+        proof::note(self, key);
+    }
+
+    #[inline(always)]
+    fn is_proven(&self, key: &PacketKey) -> bool {
+        proof::is_proven(self, key)
+    }
+
+    #[inline(always)]
+    fn ended(&self, packet: &Packet) {
+        flows::ended(self, &packet.key);
+    }
+
+    #[inline(always)]
+    fn locate(&self, tuple: &Tuple) -> u64 {
+        flows::locate(self, tuple)
+    }
+
+    #[inline(always)]
+    fn room(&self, set: u64, now: u64) -> u64 {
+        flows::room(self, set, now)
+    }
+
+    #[inline(always)]
+    fn protection_of(&self, key: &PacketKey) -> u64 {
+        live::protection_of(self, key)
+    }
+}
+
+/// A frame in ordinary memory. It knows of no socket, and of no route.
+impl FrameCalls for &[u8] {
+    #[inline(always)]
+    fn parse<M: Calls>(&self, machine: &M, packet: &mut Packet) -> Parsed {
+        parse(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn parse_inner<M: Calls>(&self, machine: &M, packet: &mut Packet) -> Parsed {
+        parse_inner(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn state<M: Calls>(&self, machine: &M, packet: &Packet) -> u32 {
+        flows::state_of(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn record<M: Calls>(&self, machine: &M, packet: &Packet) -> u64 {
+        flows::record_packet(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn open<M: Calls>(&self, machine: &M, answer: &Packet) {
+        flows::open(machine, self, &answer.key);
+    }
+
+    #[inline(always)]
+    fn socket<M: Calls>(&self, _machine: &M, _tuple: &Tuple) -> u64 {
+        flows::socket::NONE
+    }
+
+    #[inline(always)]
+    fn reset<M: Calls>(&self, machine: &M, packet: &Packet) {
+        flows::reset(machine, &packet.key);
+    }
+
+    #[inline(always)]
+    fn is_intact<M: Calls>(&self, machine: &M, packet: &Packet) -> bool {
+        answer::is_intact(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn has_cookie<M: Calls>(&self, _machine: &M, _packet: &Packet) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn reject<M: Calls>(&self, machine: &M, packet: &Packet) -> Reason {
+        answer::judge(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn ask_listener<M: Calls>(&self, _machine: &M, _packet: &Packet) -> u64 {
+        answer::GO_ON
+    }
+
+    #[inline(always)]
+    fn shake_hands<M: Calls>(&self, _machine: &M, _packet: &Packet, _cookie: u64) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn quote<M: Calls>(&self, machine: &M, packet: &Packet) -> u64 {
+        flows::quote::quote(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn is_to_be_forwarded<M: Calls>(&self, _machine: &M, _packet: &Packet) -> bool {
+        false
+    }
+}

@@ -1,0 +1,96 @@
+//! The steps that read a frame or send it back, as calls of global functions.
+//!
+//! Those of frames that go out are beside [`crate::skb::SkbFrame`].
+
+use crate::frame::{BufferFrame, fw_parse, fw_parse_inner, fw_quote, fw_state};
+use crate::sockets::{fw_is_forwarded, fw_socket};
+use crate::{answer, listener};
+use firewall_common::answer::within;
+use firewall_common::calls::{Calls, FrameCalls};
+use firewall_common::flows;
+use firewall_common::key::Tuple;
+use firewall_common::packet::{Packet, Parsed};
+use firewall_common::reason::Reason;
+
+impl<const WHOLE: bool, const SELDOM: bool> FrameCalls for BufferFrame<WHOLE, SELDOM> {
+    #[inline(always)]
+    fn parse<M: Calls>(&self, _machine: &M, packet: &mut Packet) -> Parsed {
+        Parsed::from_word(fw_parse(self.ctx, packet))
+    }
+
+    #[inline(always)]
+    fn parse_inner<M: Calls>(&self, _machine: &M, packet: &mut Packet) -> Parsed {
+        Parsed::from_word(fw_parse_inner(self.ctx, packet))
+    }
+
+    #[inline(always)]
+    fn state<M: Calls>(&self, _machine: &M, packet: &Packet) -> u32 {
+        fw_state(self.ctx, packet) as u32
+    }
+
+    #[inline(always)]
+    fn socket<M: Calls>(&self, _machine: &M, tuple: &Tuple) -> u64 {
+        fw_socket(self.ctx, tuple)
+    }
+
+    #[inline(always)]
+    fn is_intact<M: Calls>(&self, _machine: &M, packet: &Packet) -> bool {
+        answer::fw_intact(self.ctx, packet) != 0
+    }
+
+    #[inline(always)]
+    fn has_cookie<M: Calls>(&self, _machine: &M, packet: &Packet) -> bool {
+        listener::fw_cookie(self.ctx, packet) != 0
+    }
+
+    #[inline(always)]
+    fn reject<M: Calls>(&self, machine: &M, packet: &Packet) -> Reason {
+        // Four calls one after the other: the kernel's stack has no room for one in another.
+        if answer::fw_may_answer(self.ctx, packet) == 0 {
+            Reason::REJECT_SILENT
+        } else if !within(machine, &packet.key) {
+            Reason::REJECT_LIMIT
+        } else if answer::fw_intact(self.ctx, packet) == 0 {
+            Reason::REJECT_SILENT
+        } else if answer::fw_answer(self.ctx, packet) == 0 {
+            Reason::REJECT_SILENT
+        } else {
+            Reason::REJECT
+        }
+    }
+
+    #[inline(always)]
+    fn ask_listener<M: Calls>(&self, _machine: &M, packet: &Packet) -> u64 {
+        listener::fw_listener(self.ctx, packet)
+    }
+
+    #[inline(always)]
+    fn shake_hands<M: Calls>(&self, _machine: &M, packet: &Packet, cookie: u64) -> bool {
+        answer::fw_handshake(self.ctx, packet, cookie) != 0
+    }
+
+    #[inline(always)]
+    fn record<M: Calls>(&self, machine: &M, packet: &Packet) -> u64 {
+        flows::record_packet(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn open<M: Calls>(&self, machine: &M, answer: &Packet) {
+        flows::open(machine, self, &answer.key);
+    }
+
+    #[inline(always)]
+    fn reset<M: Calls>(&self, machine: &M, packet: &Packet) {
+        flows::reset(machine, &packet.key);
+    }
+
+    #[inline(always)]
+    fn quote<M: Calls>(&self, _machine: &M, packet: &Packet) -> u64 {
+        fw_quote(self.ctx, packet)
+    }
+
+    #[inline(always)]
+    fn is_to_be_forwarded<M: Calls>(&self, _machine: &M, packet: &Packet) -> bool {
+        fw_is_forwarded(self.ctx, packet) != 0
+    }
+}
