@@ -115,7 +115,8 @@ fn find_any<M: Calls>(machine: &M, tuple: &Tuple) -> Option<Found> {
 }
 
 /// Where a flow stands: its tag, and below it the byte offset of its word in a set's head; or
-/// [`NOWHERE`]. Half of all work of a lookup, and the half that is the same for every packet.
+/// [`NOWHERE`]. The part of a lookup that is the same for every packet: the kernel's verifier proves it
+/// once.
 #[inline(always)]
 pub fn locate<M: Calls>(machine: &M, tuple: &Tuple) -> u64 {
     let place = Place::of(machine, tuple);

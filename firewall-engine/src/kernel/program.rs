@@ -138,7 +138,7 @@ impl Program {
 }
 
 /// Loads without a log, which is faster; loads once more with it to explain a refusal.
-fn load_or_explain(prepared: &Prepared) -> Result<OwnedFd, KernelError> {
+pub(super) fn load_or_explain(prepared: &Prepared) -> Result<OwnedFd, KernelError> {
     let program = prepared.program();
     let error = match sys::program_load(&program, LogLevel::Steps, &mut []) {
         Ok(fd) => return Ok(fd),

@@ -378,6 +378,8 @@ pub(crate) struct ProgramText<'a> {
 pub(crate) enum LogLevel {
     /// What it does, instruction by instruction (BPF_LOG_LEVEL1).
     Steps = 1,
+    /// The same of every path, not of the refused one alone (BPF_LOG_LEVEL2).
+    Paths = 2,
     /// What it needed, in a few lines (BPF_LOG_STATS).
     Statistics = 4,
 }

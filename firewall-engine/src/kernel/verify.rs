@@ -4,8 +4,8 @@
 use super::counters;
 use super::fold::Folding;
 use super::maps::{self, BigMap};
-use super::object::BUILT_IN;
-use super::program::{Program, ProgramMaps};
+use super::object::{BUILT_IN, Prepared};
+use super::program::{self, Program, ProgramMaps};
 use super::shared::Regions;
 use super::sys::{Hook, LogLevel};
 use super::{KernelError, host, sys};
@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// Room for the verifier's statistics.
 const LOG_SIZE: usize = 64 << 10;
+
+/// Room for a log of every step, of which only what is written takes memory.
+pub const STEPS_SIZE: usize = 512 << 20;
 
 /// A program that the verifier has accepted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +41,32 @@ pub struct Verified {
 /// # Errors
 /// Missing privilege, a stub object, the verifier's refusal.
 pub fn verify(tables: &Tables, rules: usize) -> Result<Verified, KernelError> {
+    with_program(tables, rules, measure)
+}
+
+/// What the verifier does, instruction by instruction: its log, of up to [`STEPS_SIZE`] bytes.
+///
+/// # Errors
+/// As [`verify`].
+pub fn steps(tables: &Tables, rules: usize) -> Result<String, KernelError> {
+    with_program(tables, rules, |prepare| {
+        let prepared = prepare()?;
+        let mut log = vec![0; STEPS_SIZE];
+        sys::program_load(&prepared.program(), LogLevel::Paths, &mut log).map_err(
+            KernelError::call("load the program with a log of every step"),
+        )?;
+        let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+        log.truncate(end);
+        Ok(String::from_utf8_lossy(&log).into_owned())
+    })
+}
+
+/// Hands `run` what makes the program for `tables`, with maps that go when it returns.
+fn with_program<T>(
+    tables: &Tables,
+    rules: usize,
+    run: impl FnOnce(&dyn Fn() -> Result<Prepared, KernelError>) -> Result<T, KernelError>,
+) -> Result<T, KernelError> {
     host::require_privilege()?;
     let (reasons, ports, rules) = counters::create(maps::rule_slots(rules))?;
     let maps = ProgramMaps {
@@ -54,7 +83,11 @@ pub fn verify(tables: &Tables, rules: usize) -> Result<Verified, KernelError> {
         stations: u32::from(says_back),
         ..tables.config
     };
-    let prepared = Program::prepare(BUILT_IN, Hook::Xdp, &config, &maps, Folding::wanted())?;
+    run(&|| Program::prepare(BUILT_IN, Hook::Xdp, &config, &maps, Folding::wanted()))
+}
+
+fn measure(prepare: &dyn Fn() -> Result<Prepared, KernelError>) -> Result<Verified, KernelError> {
+    let prepared = prepare()?;
     let mut log = vec![0; LOG_SIZE];
     let start = cpu_time();
     let loaded = sys::program_load(&prepared.program(), LogLevel::Statistics, &mut log);
@@ -63,7 +96,7 @@ pub fn verify(tables: &Tables, rules: usize) -> Result<Verified, KernelError> {
         Ok(program) => program,
         Err(error) => {
             // Once more, to explain it.
-            Program::load(BUILT_IN, Hook::Xdp, &config, &maps)?;
+            program::load_or_explain(&prepared)?;
             return Err(KernelError::call("load the program with statistics")(error));
         }
     };
