@@ -388,7 +388,11 @@ fn what_has_expired_when_it_is_read_is_not_in_the_tables() {
         }
     }
     let text = |expires: &str| {
-        format!("version: 1\ndefault: {{in: drop}}\nrules:\n- {{name: a, {expires}action: pass}}\n")
+        // Essential traffic that must be asked for has limits of its own.
+        format!(
+            "version: 1\ndefault: {{in: drop, essential: {{dhcp: false, icmp_error: false}}}}\nrules:\n\
+             - {{name: a, {expires}action: pass}}\n"
+        )
     };
     let read = |expires: &str| read_policy("t.yaml", &text(expires), &Later).expect("a policy");
     let gone = read("expires: 1970-01-02, ");

@@ -171,17 +171,4 @@ impl Trees {
         };
         Ok(Both { now, before })
     }
-
-    /// Whether this tree refuses a policy, and the other one's programs for it.
-    pub(crate) fn load_refused(&mut self, text: &str) -> Result<Option<Programs>> {
-        let policy = Policy::new(text, true)?;
-        ensure!(
-            self.now.load(&policy)?.is_err(),
-            "the policy is to be refused"
-        );
-        match &mut self.before {
-            Some(holder) => Ok(holder.load(&policy)?.ok()),
-            None => Ok(None),
-        }
-    }
 }

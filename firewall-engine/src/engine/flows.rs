@@ -95,25 +95,7 @@ pub(super) fn fill(
     if !tracks {
         return Ok(());
     }
-    let own = own_addresses()?;
-    let counts = (filling.adopted, filling.refused);
-    let tracked = conntrack::connections(|connection| match connection {
-        // What is there already is not taken over twice.
-        None => (filling.adopted, filling.refused) = counts,
-        Some(connection) => {
-            for (ends, adopted) in flows_of(connection, &own) {
-                if u32::from(ends.proto) != proto::UDP || !is_let_in(&ends) {
-                    filling.take(&ends, adopted);
-                }
-            }
-        }
-    });
-    if let Err(error) = tracked {
-        warnings.push(format!(
-            "not every connection that goes through this host is known: its connection tracking \
-             cannot be read: {error}"
-        ));
-    }
+    filling.take_tracked(is_let_in, warnings)?;
     let Filling {
         table,
         adopted,
@@ -163,6 +145,34 @@ struct Filling {
 }
 
 impl Filling {
+    /// What the kernel's connection tracking knows.
+    fn take_tracked(
+        &mut self,
+        is_let_in: impl Fn(&Ends) -> bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), KernelError> {
+        let own = own_addresses()?;
+        let counts = (self.adopted, self.refused);
+        let tracked = conntrack::connections(|connection| match connection {
+            // What is there already is not taken over twice.
+            None => (self.adopted, self.refused) = counts,
+            Some(connection) => {
+                for (ends, adopted) in flows_of(connection, &own) {
+                    if u32::from(ends.proto) != proto::UDP || !is_let_in(&ends) {
+                        self.take(&ends, adopted);
+                    }
+                }
+            }
+        });
+        if let Err(error) = tracked {
+            warnings.push(format!(
+                "not every connection that goes through this host is known: its connection tracking \
+                 cannot be read: {error}"
+            ));
+        }
+        Ok(())
+    }
+
     fn take(&mut self, ends: &Ends, adopted: Adopted) {
         let is_open = adopted.replied || u32::from(ends.proto) != proto::TCP;
         if self.table.adopt(ends, adopted) {

@@ -5,8 +5,8 @@
 //! obeys, and no place outside of its text.
 
 use super::{Diagnostic, Diagnostics, Related, Severity, Source, codes, harmless, printable};
-use crate::ast::Span;
 use crate::rule::Place;
+use crate::span::Span;
 use serde::{Deserialize, Serialize};
 
 /// [`Diagnostics`] to be sent.

@@ -79,7 +79,7 @@ pub(super) const CRATES: &[Floors] = &[
             &["calls", "live", "parse"],
             &["essential", "flows", "fragments"],
             &["limits"],
-            &["answer", "classify", "log", "proof"],
+            &["answer", "asked", "classify", "log", "proof"],
             &["pipeline", "plain"],
             &["outgoing"],
         ],
