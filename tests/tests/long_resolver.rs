@@ -137,13 +137,14 @@ impl Unbound {
   pidfile: \"\"
   use-syslog: no
   do-daemonize: no
+  statistics-interval: 5
   num-threads: 1
   interface: {INSIDE_V4}
   interface: {INSIDE_V6}
   access-control: 0.0.0.0/0 allow
   access-control: ::0/0 allow
-  outgoing-range: 8192
-  num-queries-per-thread: 4096
+  outgoing-range: 16384
+  num-queries-per-thread: 16384
   so-rcvbuf: 8m
   so-sndbuf: 8m
   module-config: \"iterator\"
@@ -269,6 +270,10 @@ fn unbound_loses_no_answer() {
              {stopped} packets stopped",
             rule(&snapshot, "replies").0
         );
+        if lost > 0 {
+            let log = std::fs::read_to_string(ctl.folder().join("unbound.log"));
+            println!("{}", log.unwrap());
+        }
         assert!(questions > RATE * seconds * 9 / 10, "{questions} questions");
         assert_eq!((lost, stopped), (0, 0), "without an answer, stopped");
     }
