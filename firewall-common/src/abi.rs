@@ -18,7 +18,7 @@ pub use stations::*;
 use crate::field::Field;
 
 /// Version of the map layouts. A daemon reuses pinned maps of the same version only.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;
 
 /// How many interfaces one host can filter. Slot 0 belongs to interfaces that are not listed.
 pub const INTERFACES: usize = 64;
