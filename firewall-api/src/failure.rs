@@ -126,7 +126,7 @@ pub struct Failure {
     pub outcome: Option<Box<str>>,
     /// Findings about a policy.
     #[serde(default)]
-    pub diagnostics: Vec<serde_json::Value>,
+    pub diagnostics: Box<[serde_json::Value]>,
     /// The findings as plain text.
     #[serde(default)]
     pub rendered: Option<Box<str>>,
@@ -146,7 +146,7 @@ impl Failure {
             message: message.into(),
             help: None,
             outcome: None,
-            diagnostics: Vec::new(),
+            diagnostics: Box::default(),
             rendered: None,
             findings: None,
         }
@@ -176,7 +176,7 @@ impl Failure {
             _ => Vec::new(),
         };
         Self {
-            diagnostics: list,
+            diagnostics: list.into(),
             rendered: Some(diagnostics.render(false).into_boxed_str()),
             findings: Some(Box::new(diagnostics.into())),
             ..Self::new(Exit::Config, message)

@@ -247,9 +247,8 @@ fn is_to_be_asked_for<M: Calls>(machine: &M, essential: u64) -> bool {
 pub fn state<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     match frame.state(machine, packet) {
         ASKS_LISTENER if frame.has_cookie(machine, packet) => state_field::ESTABLISHED,
-        ASKS_LISTENER => state_field::INVALID,
         ASKS_QUOTE if frame.quote(machine, packet) == quote::PROVEN => state_field::ESTABLISHED,
-        ASKS_QUOTE => state_field::INVALID,
+        ASKS_LISTENER | ASKS_QUOTE => state_field::INVALID,
         ENDS => {
             if frame.is_intact(machine, packet) {
                 machine.ended(packet);

@@ -454,7 +454,7 @@ pub(crate) extern "C" fn fw_ended(packet: *const Packet) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn fw_locate(tuple: *const Tuple) -> u64 {
-    if maps::constant(|c| &c.flows) == 0 {
+    if maps::constant(|c| &c.flows) | maps::constant(|c| &c.asked) == 0 {
         return flows::NOWHERE;
     }
     // SAFETY: as above.

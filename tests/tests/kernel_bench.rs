@@ -34,9 +34,10 @@ fn a_quick_run_measures_ours_and_says_what_it_did_not_judge() {
 }
 
 /// How many times as much as a drop without state a packet may cost here, by what its name begins
-/// with; the first that fits counts. Half as much again as it is on a quiet machine, at least.
+/// with; the first that fits counts. Half as much again as it is on a quiet machine, at least. (64 rules
+/// that go on, 16 of them with limit and log: 28 times the median packet of 1,000 rules.)
 const MOST: &[(&str, f64)] = &[
-    ("1000 rules", 20.0),
+    ("1000 rules", 45.0),
     ("SYN, answered", 20.0),
     ("ACK, answered", 12.0),
     ("datagram, answered", 12.0),

@@ -108,7 +108,7 @@ pub(super) fn read(cx: &mut Cx<'_>, key: &str, node: &Node<'_>, sets: &mut Sets)
         return None;
     }
     let kinds = (positive, negative);
-    let side = left(named.accepted(), taken.finish(), away.finish(), kinds);
+    let side = left(named.accepted(), taken.finish(), &away.finish(), kinds);
     if side.is_none() {
         nothing_left(cx, key, node.span);
     }
@@ -136,7 +136,7 @@ fn one_set(cx: &mut Cx<'_>, span: Span, name: &str, sets: &mut Sets) -> Option<S
 fn left(
     sets: Option<RangeSet<u32>>,
     taken: AddrSet,
-    away: AddrSet,
+    away: &AddrSet,
     (positive, negative): (bool, bool),
 ) -> Option<Side> {
     if sets.as_ref().is_some_and(RangeSet::is_empty) {

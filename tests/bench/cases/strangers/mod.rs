@@ -347,7 +347,7 @@ fn small(stage: &mut Stage, trees: &mut Trees, web: &str, report: &mut Report) -
     }
     let plain = [scene::stranger_ack()];
     ensure!(
-        of(To::Plain).now.egress.is_none(),
+        !stateless(web).contains("state:"),
         "the policy looks at state"
     );
     for packet in packets() {
