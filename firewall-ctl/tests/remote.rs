@@ -1,6 +1,8 @@
 //! A remote firewall against the daemon's server with a firewall made of constants behind it:
 //! requests, documents and failures arrive as they were sent.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{

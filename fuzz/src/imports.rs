@@ -8,8 +8,11 @@ use firewall_import::{self as import, ImportError, Imported, Options};
 use firewall_policy::fmt;
 use firewall_policy::source::{NoFiles, read_policy};
 
+/// A target: its name, and what must hold of an input.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// The targets by name.
-pub const ALL: [(&str, fn(&[u8])); 3] = [
+pub const ALL: [Target; 3] = [
     ("import_iptables", import_iptables),
     ("import_nft", import_nft),
     ("import_ufw", import_ufw),

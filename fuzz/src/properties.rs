@@ -12,8 +12,11 @@ use firewall_policy::source::{Files, read_policy, read_policy_bytes};
 use firewall_policy::{fmt, packet_text, policy_tests};
 use std::io::{self, Read};
 
+/// A target: its name, and what must hold of an input.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// The targets by name.
-pub const ALL: [(&str, fn(&[u8])); 4] = [
+pub const ALL: [Target; 4] = [
     ("policy", policy),
     ("fmt", fmt),
     ("packet_text", packet_text),

@@ -11,8 +11,11 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// Bytes of one target's inputs: they are read by every run of the tests, and stored with the source.
 const CORPUS: u64 = 180 << 10;
 
+/// A target: its name, and what must hold of an input.
+type Target = (&'static str, fn(&[u8]));
+
 /// Feeds each target with its inputs: none may panic or take long.
-pub(crate) fn replay(targets: &[(&str, fn(&[u8]))]) {
+pub(crate) fn replay(targets: &[Target]) {
     for &(target, property) in targets {
         // Both read policies, and share them.
         let of = if target == "fmt" { "policy" } else { target };

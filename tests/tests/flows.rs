@@ -252,7 +252,7 @@ fn a_fin_that_is_acknowledged_ends_its_side() {
     for first in [true, false] {
         let [fin, ack] = end(first);
         let last = go_on(!first, |it| {
-            (it.fin, it.acknowledged) = (true, it.acknowledged + 1)
+            (it.fin, it.acknowledged) = (true, it.acknowledged + 1);
         });
         let over = go_on(first, |it| {
             (it.sequence, it.acknowledged) = (it.sequence + 1, it.acknowledged + 1);

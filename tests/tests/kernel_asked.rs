@@ -1,7 +1,5 @@
 //! Essential traffic that must be asked for: both programs in the kernel against host build and oracle.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use firewall_engine::kernel::program::Loaded;
 use firewall_policy::host::{Memory, record};
 use firewall_tests::fuzz::{Case, Moment, hex, moment};

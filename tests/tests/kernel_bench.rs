@@ -1,6 +1,8 @@
 //! The benchmark runs from end to end: a small part of it, in seconds. What it measures here means
 //! little; that oracle, host and kernel agree on every header is checked on the way.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::process::Command;
 
 /// What a quick run of these cases writes down.

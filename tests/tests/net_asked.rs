@@ -218,7 +218,7 @@ fn vlans_and_bridges_ask_by_the_interface_that_they_leave_by() {
         .unwrap();
     let sends = |host: &Namespace, interface: &str| {
         counts(&ctl, DHCP, || {
-            host.run(|| put(interface, &[offer()])).unwrap()
+            host.run(|| put(interface, &[offer()])).unwrap();
         })
     };
     assert_eq!(sends(&net.pair.inside, INTERFACE), [0, 1]);

@@ -110,10 +110,10 @@ fn say_of_bans(view: &LiveView, changes: &[Change], report: &mut SetChanged) {
     let (banned, exempt) = (Holders::of(&all, BANNED), Holders::of(&all, EXEMPT));
     for change in changes {
         match change {
-            Change::Add(prefix, _) if report.exempt.len() < SetChanged::NAMED => {
-                if exempt.widest(prefix).is_some() {
-                    report.exempt.push(text(prefix));
-                }
+            Change::Add(prefix, _)
+                if report.exempt.len() < SetChanged::NAMED && exempt.widest(prefix).is_some() =>
+            {
+                report.exempt.push(text(prefix));
             }
             Change::Remove(prefix) if report.held.len() < SetChanged::NAMED => {
                 if let Some(by) = banned.widest(prefix) {

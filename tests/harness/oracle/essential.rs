@@ -6,6 +6,9 @@ use super::{Anomaly, Knobs, Packet, Part, be16};
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+/// An end of a conversation: address and port.
+type End = (IpAddr, u16);
+
 /// What a host has sent that somebody may answer, or have an error about.
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
@@ -14,7 +17,7 @@ pub struct Asked {
     /// Pings by source, destination and identifier.
     pub pings: HashSet<(IpAddr, IpAddr, u16)>,
     /// TCP and UDP where that is remembered: protocol, and both ends.
-    pub flows: HashSet<(u8, (IpAddr, u16), (IpAddr, u16))>,
+    pub flows: HashSet<(u8, End, End)>,
 }
 
 impl Asked {
