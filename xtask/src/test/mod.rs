@@ -62,10 +62,7 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     let mut complaints = Vec::new();
     let mut total;
     if args.rootless {
-        // Tests start programs and examples that `cargo test --test` alone does not build.
-        let mut programs = process::host_cargo();
-        programs.current_dir(&workspace.root);
-        process::run(programs.args(["build", "--workspace", "--bins", "--examples"]))?;
+        build_started(workspace)?;
         total = run_rootless(workspace, &rootless, args)?;
         // Without the kernel, what needs it is left out, and that is said.
         total.ignored = 0;
@@ -103,9 +100,18 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     })
 }
 
-/// Builds all test programs, and all that they start, in one go: the processors are never idle.
+/// Builds all test programs in one go, so that the processors are never idle, and then what they start.
 fn build_all(workspace: &Workspace) -> Result<programs::Built> {
-    programs::build(workspace, &["--lib", "--bins", "--examples", "--tests"])
+    let built = programs::build(workspace, &["--lib", "--bins", "--tests"])?;
+    build_started(workspace)?;
+    Ok(built)
+}
+
+/// Builds the programs and examples that tests start: cargo builds examples of tests as tests.
+fn build_started(workspace: &Workspace) -> Result<()> {
+    let mut programs = process::host_cargo();
+    programs.current_dir(&workspace.root);
+    process::run(programs.args(["build", "--workspace", "--bins", "--examples"]))
 }
 
 /// Names in a sentence.
