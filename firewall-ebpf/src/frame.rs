@@ -8,7 +8,7 @@
 //! optimiser can neither repeat nor take apart.
 
 use crate::kernel::Kernel;
-use crate::maps::{add, constant, pin, scratch};
+use crate::maps::{add, constant, notes_flows, pin, scratch};
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
@@ -199,7 +199,7 @@ pub(crate) extern "C" fn fw_state(ctx: *mut xdp_md, packet: *const Packet) -> u6
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn fw_quote(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
-    if constant(|c| &c.flows) | constant(|c| &c.asked) == 0 {
+    if !notes_flows() {
         return quote::NOTHING;
     }
     let frame = XdpFrame::new(&XdpContext::new(ctx));

@@ -454,7 +454,7 @@ pub(crate) extern "C" fn fw_ended(packet: *const Packet) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn fw_locate(tuple: *const Tuple) -> u64 {
-    if maps::constant(|c| &c.flows) | maps::constant(|c| &c.asked) == 0 {
+    if !maps::notes_flows() {
         return flows::NOWHERE;
     }
     // SAFETY: as above.
@@ -468,7 +468,7 @@ pub(crate) extern "C" fn fw_locate(tuple: *const Tuple) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn fw_room(set: u64, now: u64) -> u64 {
-    if maps::constant(|c| &c.flows) | maps::constant(|c| &c.asked) == 0 {
+    if !maps::notes_flows() {
         return 0;
     }
     flows::room(&Kernel::outgoing(), set, now)

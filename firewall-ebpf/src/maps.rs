@@ -35,6 +35,12 @@ pub(crate) fn pin(value: u64) -> u64 {
     same
 }
 
+/// Whether a table of flows is in use: of connections, or of requests alone.
+#[inline(always)]
+pub(crate) fn notes_flows() -> bool {
+    constant(|c| &c.flows) | constant(|c| &c.asked) != 0
+}
+
 /// `value`, of which the verifier knows neither what it is nor why: paths that differ in it alone
 /// become one, also where what led to it would have to be known precisely ([`Machine::forget`] does
 /// not see to that). By way of the upper half of a word on the stack, which it does not follow.
