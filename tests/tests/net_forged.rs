@@ -226,7 +226,7 @@ impl<'a> Bed<'a> {
         assert!(lost.is_empty(), "{}: {lost:#?}", self.what);
         crowd.end().unwrap();
         assert!(
-            failed.len() * 1_000 <= cases().max(1_000),
+            failed.len() * 1_000 <= cases(),
             "{}: {failed:#?}",
             self.what
         );
@@ -270,6 +270,7 @@ impl<'a> Bed<'a> {
         let lost = crowd.lost();
         assert!(lost.is_empty(), "{}: {lost:#?}", self.what);
         crowd.end().unwrap();
+        // One in a thousand may fail at a full table, and one of fewer.
         assert!(
             failed.len() * 1_000 <= cases().max(1_000),
             "{}: {failed:#?}",
