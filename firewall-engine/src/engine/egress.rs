@@ -3,8 +3,8 @@
 //!
 //! What is in force is said by the XDP links alone ([`super::store`]). A link here that runs the
 //! program of another generation does no harm: all of them write to the same table of flows. Where the
-//! table is another one, the former program goes on beside the new one until the change is over: so
-//! what the former rules look at meanwhile has every flow, too. (Not by a filter in `clsact`.)
+//! table is another one, the new program runs beside the former one until the rules are switched: so
+//! what the former rules look at meanwhile has every flow, too. (Not where it is a filter in `clsact`.)
 
 use super::resolve::Target;
 use super::store::{PinnedLink, Survey};

@@ -83,26 +83,16 @@ pub(crate) fn attach(
     }
 }
 
-/// Lets a program take note of what leaves by an interface, beside another one that is attached there,
-/// until the answer is dropped or this process ends: by a link without a pin. `None` where links are
-/// not in use.
+/// Lets a program note what leaves by an interface, beside another one that has a link there, until the
+/// answer is dropped or this process ends: by a link without a pin.
 pub(crate) fn beside(
-    by: By,
     program: &Program,
     (interface, ifindex): (&str, u32),
-) -> Result<Option<OwnedFd>, KernelError> {
-    if by == By::Filter {
-        return Ok(None);
-    }
-    match sys::link_create_egress(program.fd(), ifindex) {
-        Ok(link) => Ok(Some(link)),
-        // Linux before 6.6.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
-        Err(error) => Err(KernelError::Egress {
-            interface: interface.into(),
-            reason: error.to_string(),
-        }),
-    }
+) -> Result<OwnedFd, KernelError> {
+    sys::link_create_egress(program.fd(), ifindex).map_err(|error| KernelError::Egress {
+        interface: interface.into(),
+        reason: error.to_string(),
+    })
 }
 
 /// A program of ours in `clsact`.

@@ -42,6 +42,8 @@ pub(super) struct Execution<'a> {
     sets: Option<Handover<'a>>,
     ingress: Option<Program>,
     egress: Option<Program>,
+    /// The egress program once more, while the former one runs.
+    beside: Option<Program>,
     journal: Journal,
     warnings: Vec<String>,
 }
@@ -65,6 +67,7 @@ impl<'a> Execution<'a> {
             sets: None,
             ingress: None,
             egress: None,
+            beside: None,
             journal: Journal::default(),
             warnings,
         }
@@ -110,7 +113,7 @@ impl<'a> Execution<'a> {
             Step::WriteRecord => self.folder.write_record(&self.draft.record)?,
             Step::ClearCounters => self.clear_counters()?,
             Step::CarryCounters => carry_over(self.survey, &self.folder)?,
-            Step::KeepBeside(interface) => self.keep_beside(interface)?,
+            Step::RunBeside(interface) => self.run_beside(interface)?,
             Step::FillFlows => self.fill_flows()?,
             Step::CatchUpFlows => {
                 let table = self.draft.regions.map(Region::Flows);
@@ -185,12 +188,26 @@ impl<'a> Execution<'a> {
         clear_interfaces(&counters.reasons, &counters.interface_slots.fresh)
     }
 
-    fn keep_beside(&mut self, interface: &Interface) -> Result<(), KernelError> {
-        let former = self.survey.in_force().and_then(|it| it.egress.as_ref());
-        let former = former.ok_or_else(|| unplanned(&interface.name))?;
+    /// A program is attached to an interface once, so this is the new one loaded once more: it goes with
+    /// the plan.
+    fn run_beside(&mut self, interface: &Interface) -> Result<(), KernelError> {
+        if self.beside.is_none() {
+            let draft = &self.draft;
+            let again = Program::load(
+                self.desired.object,
+                Hook::Egress,
+                &draft.config,
+                &draft.maps(),
+            )?;
+            self.beside = Some(again);
+        }
+        let again = self
+            .beside
+            .as_ref()
+            .ok_or_else(|| unplanned(&interface.name))?;
         let place = (interface.name.as_str(), interface.index);
-        let link = egress::beside(self.desired.egress_by, former, place)?;
-        self.journal.steps.extend(link.map(Undo::LetGo));
+        let link = egress::beside(again, place)?;
+        self.journal.steps.push(Undo::LetGo(link));
         Ok(())
     }
 

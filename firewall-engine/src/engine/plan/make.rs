@@ -24,18 +24,25 @@ pub(super) struct Wanted {
 pub(super) fn make(wanted: &Wanted, observed: &Observed) -> Plan {
     let mut change = stage(wanted);
     let mut tidy = Vec::new();
+    // As long as the former table is looked at, the former programs note what leaves, and the new ones
+    // beside them. A filter in `clsact` takes no other one beside it.
+    let is_late = |link: &Pinned| wanted.has_new_flows && !link.is_filter;
+    let (late, early): (Vec<_>, Vec<_>) = observed.egress.iter().cloned().partition(is_late);
     if wanted.egress {
-        bind(Hook::Egress, wanted, &observed.egress, &mut change);
-        if wanted.has_new_flows {
-            keep_beside(wanted, &observed.egress, &mut change);
-        }
+        attach(Hook::Egress, wanted, &observed.egress, &mut change);
+        change.extend(switches(Hook::Egress, wanted, &early));
+        run_beside(wanted, &late, &mut change);
         change.push(Step::FillFlows);
     }
     change.extend(observed.foreign.iter().map(|foreign| Step::TakeOff {
         interface: foreign.interface.clone(),
         program: foreign.program.program_id,
     }));
-    bind(Hook::Xdp, wanted, &observed.links, &mut change);
+    attach(Hook::Xdp, wanted, &observed.links, &mut change);
+    change.extend(switches(Hook::Xdp, wanted, &observed.links));
+    if wanted.egress {
+        change.extend(switches(Hook::Egress, wanted, &late));
+    }
     if wanted.has_new_flows {
         change.push(Step::CatchUpFlows);
     }
@@ -64,15 +71,16 @@ fn stage(wanted: &Wanted) -> Vec<Step> {
     steps
 }
 
-/// Steps by which every target runs the new program at one hook.
-fn bind(hook: Hook, wanted: &Wanted, links: &[Pinned], steps: &mut Vec<Step>) {
-    let link_on = |index: u32| links.iter().find(|link| link.on == Some(index));
-    let mut switches = Vec::new();
+/// The link of an interface at a hook.
+fn link_on(links: &[Pinned], index: u32) -> Option<&Pinned> {
+    links.iter().find(|link| link.on == Some(index))
+}
+
+/// Steps by which every target that has no link at a hook gets one, with the new program.
+fn attach(hook: Hook, wanted: &Wanted, links: &[Pinned], steps: &mut Vec<Step>) {
     let mut is_new = false;
     for (interface, mode) in &wanted.targets {
-        if let Some(link) = link_on(interface.index) {
-            let pin = link.pin.clone();
-            switches.push(Step::Switch { hook, pin });
+        if link_on(links, interface.index).is_some() {
             continue;
         }
         is_new = true;
@@ -97,14 +105,21 @@ fn bind(hook: Hook, wanted: &Wanted, links: &[Pinned], steps: &mut Vec<Step>) {
     if is_new && hook == Hook::Xdp {
         steps.push(Step::NoteModes);
     }
-    steps.append(&mut switches);
 }
 
-/// Steps that let former programs go on where the new one has taken over their link.
-fn keep_beside(wanted: &Wanted, links: &[Pinned], steps: &mut Vec<Step>) {
+/// Steps by which these links of targets run the new program.
+fn switches(hook: Hook, wanted: &Wanted, links: &[Pinned]) -> Vec<Step> {
+    let targets = wanted.targets.iter();
+    let links = targets.filter_map(|(interface, _)| link_on(links, interface.index));
+    let pins = links.map(|link| link.pin.clone());
+    pins.map(|pin| Step::Switch { hook, pin }).collect()
+}
+
+/// Steps that let the new egress program run beside these links.
+fn run_beside(wanted: &Wanted, links: &[Pinned], steps: &mut Vec<Step>) {
     for (interface, _) in &wanted.targets {
-        if links.iter().any(|link| link.on == Some(interface.index)) {
-            steps.push(Step::KeepBeside(interface.clone()));
+        if link_on(links, interface.index).is_some() {
+            steps.push(Step::RunBeside(interface.clone()));
         }
     }
 }

@@ -60,9 +60,9 @@ pub(super) enum Step {
     ClearCounters,
     /// Bring totals from the maps of former generations.
     CarryCounters,
-    /// Let the former egress program go on beside the new one until the change is over: its table of
+    /// Let the new egress program run beside the former one until the change is over: its table of
     /// flows is another one.
-    KeepBeside(Interface),
+    RunBeside(Interface),
     /// Fill its table of flows, if that is a new one.
     FillFlows,
     /// Hand over once more what the former table of flows has learned until the switch.
@@ -107,8 +107,12 @@ impl fmt::Display for Step {
             Self::WriteRecord => write!(f, "write its record"),
             Self::ClearCounters => write!(f, "clear new counters"),
             Self::CarryCounters => write!(f, "carry counters over"),
-            Self::KeepBeside(interface) => {
-                write!(f, "keep the former program on {} (egress)", interface.name)
+            Self::RunBeside(interface) => {
+                write!(
+                    f,
+                    "run its program beside the former one on {} (egress)",
+                    interface.name
+                )
             }
             Self::FillFlows => write!(f, "fill its table of flows"),
             Self::CatchUpFlows => write!(f, "catch up with the former table of flows"),

@@ -29,6 +29,8 @@ pub(super) struct Pinned {
     pub(super) on: Option<u32>,
     /// Whether an interface carries it, perhaps in another namespace.
     pub(super) is_attached: bool,
+    /// Whether it stands for a filter in `clsact`.
+    pub(super) is_filter: bool,
 }
 
 /// A program of someone else's.
@@ -80,5 +82,6 @@ fn pinned(link: &PinnedLink) -> Pinned {
         pin: link.name.clone(),
         on: link.is_alive().then(|| link.link.facts().ifindex),
         is_attached: link.is_attached(),
+        is_filter: link.link.is_filter(),
     }
 }

@@ -21,6 +21,7 @@ fn link(pin: &str, on: Option<u32>, is_attached: bool) -> Pinned {
         pin: pin.into(),
         on,
         is_attached,
+        is_filter: false,
     }
 }
 
@@ -103,13 +104,24 @@ fn another_table_of_flows_is_filled_twice_and_written_by_both_meanwhile() {
         words(&make(&wanted, &observed).change)[8..],
         [
             "attach to eth1 (egress)",
-            "switch eth0 (egress)",
-            "keep the former program on eth0 (egress)",
+            "run its program beside the former one on eth0 (egress)",
             "fill its table of flows",
             "attach to eth1 (xdp)",
             "note the modes",
             "switch eth0 (xdp)",
+            "switch eth0 (egress)",
             "catch up with the former table of flows",
+        ]
+    );
+    // Nothing runs beside a filter in `clsact`: it is switched before the table is filled.
+    let mut observed = observed;
+    observed.egress[0].is_filter = true;
+    assert_eq!(
+        words(&make(&wanted, &observed).change)[8..11],
+        [
+            "attach to eth1 (egress)",
+            "switch eth0 (egress)",
+            "fill its table of flows",
         ]
     );
 }
