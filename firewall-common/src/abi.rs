@@ -18,7 +18,7 @@ pub use stations::*;
 use crate::field::Field;
 
 /// Version of the map layouts. A daemon reuses pinned maps of the same version only.
-pub const ABI_VERSION: u32 = 10;
+pub const ABI_VERSION: u32 = 11;
 
 /// How many interfaces one host can filter. Slot 0 belongs to interfaces that are not listed.
 pub const INTERFACES: usize = 64;
@@ -380,6 +380,8 @@ pub struct Config {
     pub flows_size: u32,
     /// Secret of that region; lives as long as its content. The lower half first.
     pub flows_seed: [u32; 2],
+    /// As `flows_size`, of [`crate::region::Region::Syns`].
+    pub syns_size: u32,
     /// As `flows_size`, of [`crate::region::Region::Buckets`].
     pub buckets_size: u32,
     /// As `flows_seed`.
@@ -476,6 +478,7 @@ impl Config {
             flows: 0,
             asks_rules: 0,
             flows_size: 0,
+            syns_size: 0,
             flows_seed: [0; 2],
             buckets_size: 0,
             buckets_seed: [0; 2],

@@ -46,7 +46,7 @@ pub trait Calls: Machine {
     fn locate(&self, tuple: &Tuple) -> u64;
 
     /// [`crate::flows::room`].
-    fn room(&self, set: u64, now: u64) -> u64;
+    fn room(&self, set: u64, now: u64, counterpart: u64) -> u64;
 
     /// [`crate::live::protection_of`].
     fn protection_of(&self, key: &PacketKey) -> u64;

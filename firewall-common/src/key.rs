@@ -149,6 +149,17 @@ impl Tuple {
         identity >> 40 & 1 != 0
     }
 
+    /// The flow that the same connection makes where a router sends its answers out: sides exchanged.
+    #[inline(always)]
+    pub(crate) const fn counterpart(&self) -> Self {
+        const PORTS: u64 = 0xffff_ffff;
+        Self {
+            remote: self.local,
+            local: self.remote,
+            identity: self.identity & !PORTS | (self.identity as u32).rotate_left(16) as u64,
+        }
+    }
+
     /// The flow of a packet that goes out.
     #[inline(always)]
     pub(crate) const fn outgoing(key: &PacketKey, local: u32, remote: u32) -> Self {

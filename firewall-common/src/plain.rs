@@ -72,8 +72,8 @@ impl<M: Plain> Calls for M {
     }
 
     #[inline(always)]
-    fn room(&self, set: u64, now: u64) -> u64 {
-        flows::room(self, set, now)
+    fn room(&self, set: u64, now: u64, counterpart: u64) -> u64 {
+        flows::room(self, set, now, counterpart)
     }
 
     #[inline(always)]

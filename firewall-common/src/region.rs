@@ -28,6 +28,8 @@ pub enum Region {
     Log = 4,
     /// Sources that have proven themselves: [`crate::proof`]. Handed on.
     Proof = 5,
+    /// When SYNs have left: [`crate::flows`]. Handed on.
+    Syns = 6,
 }
 
 /// Bytes of a region that no policy uses. Nothing reaches it; a map cannot be smaller.
@@ -40,7 +42,7 @@ pub const REGION_HEADER: u32 = 64;
 
 impl Region {
     /// How many regions there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     /// All regions, in index order.
     pub const ALL: [Self; Self::COUNT] = [
@@ -50,6 +52,7 @@ impl Region {
         Self::Live,
         Self::Log,
         Self::Proof,
+        Self::Syns,
     ];
 
     /// Name of its map.
@@ -62,6 +65,7 @@ impl Region {
             Self::Live => "fw_live",
             Self::Log => "fw_log",
             Self::Proof => "fw_proof",
+            Self::Syns => "fw_syns",
         }
     }
 
@@ -83,6 +87,7 @@ impl Region {
             Self::Live => &config.live_size,
             Self::Log => &config.log_size,
             Self::Proof => &config.proof_size,
+            Self::Syns => &config.syns_size,
         }
     }
 }

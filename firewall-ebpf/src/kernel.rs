@@ -297,8 +297,8 @@ impl Calls for Kernel {
     }
 
     #[inline(always)]
-    fn room(&self, set: u64, now: u64) -> u64 {
-        fw_room(set, now)
+    fn room(&self, set: u64, now: u64, counterpart: u64) -> u64 {
+        fw_room(set, now, counterpart)
     }
 
     #[inline(always)]
@@ -467,11 +467,11 @@ pub(crate) extern "C" fn fw_locate(tuple: *const Tuple) -> u64 {
 /// The search for a place in a set of flows, likewise.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn fw_room(set: u64, now: u64) -> u64 {
+pub(crate) extern "C" fn fw_room(set: u64, now: u64, counterpart: u64) -> u64 {
     if !maps::notes_flows() {
         return 0;
     }
-    flows::room(&Kernel::outgoing(), set, now)
+    flows::room(&Kernel::outgoing(), set, now, counterpart)
 }
 
 /// The search for the live sets of an address, likewise.

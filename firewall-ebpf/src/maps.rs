@@ -134,6 +134,10 @@ section!(
     /// Sources that have proven themselves. One word unless a rule bans.
     FW_PROOF, ".data.fw_proof", proof
 );
+section!(
+    /// When SYNs have left. One word unless a rule looks at state.
+    FW_SYNS, ".data.fw_syns", syns
+);
 
 /// The address of a region and its size in bytes, of which the verifier knows both.
 #[inline(always)]
@@ -145,6 +149,7 @@ pub(crate) fn region(region: Region) -> (usize, u64) {
         Region::Live => live(),
         Region::Log => log(),
         Region::Proof => proof(),
+        Region::Syns => syns(),
     };
     let size = match region {
         Region::Fragments => FRAGMENTS_SIZE,

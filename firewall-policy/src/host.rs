@@ -420,8 +420,8 @@ impl Calls for HostMachine<'_> {
         flows::ended(self, &packet.key);
     }
 
-    fn room(&self, set: u64, now: u64) -> u64 {
-        flows::room(self, set, now)
+    fn room(&self, set: u64, now: u64, counterpart: u64) -> u64 {
+        flows::room(self, set, now, counterpart)
     }
 
     fn protection_of(&self, key: &PacketKey) -> u64 {

@@ -173,6 +173,29 @@ fn in_a_full_table_the_longest_idle_give_way_and_are_counted() {
     assert!(new * 10 < old, "{old} old ones, {new} new ones");
 }
 
+/// A router makes two flows of a connection, one for each way it sends segments out.
+#[test]
+fn in_a_full_table_the_answer_of_a_connection_does_not_push_its_question_out() {
+    let router = Router::new(1 << 20);
+    for number in 0..router.capacity() * 2 {
+        assert!(router.opens(number));
+    }
+    let mut refused = Vec::new();
+    for number in 500_000..500_000 + number("FIREWALL_CASES", 8_000).unwrap() as u32 {
+        router.sends(&segment(number, |syn| (syn.syn, syn.ack) = (true, false)));
+        let mut answer = segment(number, |answer| {
+            (answer.syn, answer.sequence, answer.acknowledged) = (true, 4_999, 1_000);
+        });
+        std::mem::swap(&mut answer.local, &mut answer.remote);
+        router.sends(&answer);
+        std::mem::swap(&mut answer.local, &mut answer.remote);
+        if !router.lets_in(&answer) {
+            refused.push(number);
+        }
+    }
+    assert!(refused.is_empty(), "{} refused", refused.len());
+}
+
 #[test]
 fn forged_segments_take_no_settled_connection_away() {
     let router = Router::new(1 << 20);

@@ -38,6 +38,8 @@ fn is_emulated() -> bool {
 fn load(policy: &str) -> (Case, Loaded) {
     let case = Case::new("state", parse(policy).unwrap()).unwrap();
     let loaded = Loaded::load(&case.tables, 2, &[]).unwrap();
+    // Or every SYN could meet one that has left before.
+    loaded.forget_syns().unwrap();
     (case, loaded)
 }
 
@@ -294,7 +296,7 @@ fn a_flood_takes_no_connection_away() {
         loaded.send(&connection_frame(&packet, true), 1).unwrap();
     }
     assert_eq!(settled(&table), before);
-    assert!(table.count() <= table.capacity() * 5 / 4 + 14);
+    assert!(table.count() <= table.capacity() * 4 / 3 + 14);
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn cases() -> usize {
 
 /// The internet is on wan0; what is behind a router may open what it likes.
 fn policy() -> String {
-    let size = if cases() >= 1_000 { 183_488 } else { 8_192 };
+    let size = if cases() >= 1_000 { 172_020 } else { 8_192 };
     format!(
         "version: 1
 interfaces: [{{match: {INTERFACE}, zone: wan}}, {{match: {FAR_INTERFACE}, zone: lan}}]
@@ -244,16 +244,20 @@ impl<'a> Bed<'a> {
         let old = Half::BOTH.map(|half| filler.made(half));
         self.keeps(filler, &[Half::Other]);
         std::thread::sleep(OLDER);
+        let mut crowd = self.held(cases().min(240));
         for half in Half::BOTH {
             filler.fills(&self.ctl, half, 100).unwrap();
         }
-        let mut crowd = self.held(cases().min(240));
+        // Newer ones of which a busy cable has lost a frame never were settled, and nobody counts them.
+        let newer = [0, 1].map(|at| old[at]..filler.made(Half::BOTH[at]));
+        let missing = |at: usize| filler.gone(&self.ctl, Half::BOTH[at], newer[at].clone());
+        let unsettled = [0, 1].map(|at| missing(at).unwrap());
         let (failed, slow) = self.storm(filler, seed);
         let mut gone = [0, 0];
-        for (half, old) in Half::BOTH.into_iter().zip(old) {
-            gone[0] += filler.gone(&self.ctl, half, 0..old).unwrap().len();
-            let new = old..filler.made(half);
-            gone[1] += filler.gone(&self.ctl, half, new).unwrap().len();
+        for (at, half) in Half::BOTH.into_iter().enumerate() {
+            gone[0] += filler.gone(&self.ctl, half, 0..old[at]).unwrap().len();
+            let now = filler.gone(&self.ctl, half, newer[at].clone()).unwrap();
+            gone[1] += now.iter().filter(|it| !unsettled[at].contains(it)).count();
         }
         let fills = Half::BOTH.map(|half| fill(&self.ctl, half).unwrap());
         println!(
@@ -277,11 +281,9 @@ impl<'a> Bed<'a> {
             self.what
         );
         let evicted: u64 = fills.iter().map(|it| it.evicted).sum();
-        // A handshake can be pushed out by another one, which is no settled connection that gives way.
-        let handshakes = Half::BOTH.map(|half| filler.made(half) as usize);
-        let counted = evicted as usize + handshakes.iter().sum::<usize>() / 300;
-        assert!(gone[0] + gone[1] <= counted, "{gone:?}, {evicted} counted");
-        assert!(gone[1] <= gone[0] / 3, "older and newer: {gone:?}");
+        let all = gone[0] + gone[1];
+        assert!(all as u64 <= evicted, "{gone:?}, {evicted} counted");
+        assert!(gone[1] <= gone[0] / 10, "older and newer: {gone:?}");
     }
 
     fn tried(&self) {

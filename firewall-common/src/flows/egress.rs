@@ -18,7 +18,7 @@
 
 use super::table::{Start, find, insert};
 use super::tcp::{Segment, goes_out};
-use super::{Tuple, echo, request, socket, state};
+use super::{Tuple, echo, opening, request, socket, state};
 use crate::abi::essential_bit;
 use crate::calls::{Calls, FrameCalls};
 use crate::field::Field;
@@ -150,6 +150,10 @@ const ENDS: u64 = state::OWN | state::REPLIED | state::SETTLED | state::DONE_OUT
 fn tcp<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u64 {
     let tuple = outgoing(&packet.key);
     let flags = packet.key.field(Field::TcpFlags);
+    let asks = flags & (flag::SYN | flag::ACK) == flag::SYN;
+    if asks {
+        opening::note(machine, &tuple);
+    }
     // What is forwarded has no socket here. What a listening socket sends is the answer to a SYN
     // that it remembers by a cookie alone, and belongs to no socket: a flood of those fills no table.
     // A SYN of a socket that is not found is of another namespace: of a container whose interface
@@ -184,11 +188,20 @@ fn tcp<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u64 
         let goes_on = found
             .is_some_and(|found| found.state & state::REPLIED != 0 && !state::is_over(found.state));
         if !goes_on {
-            start(machine, &tuple, bits | state::OPENING, segment.word());
+            let asked = u64::from(asks) * state::ASKED;
+            start(
+                machine,
+                &tuple,
+                bits | state::OPENING | asked,
+                segment.word(),
+            );
         }
     } else if let Some(found) = found {
         let resets = goes_out(machine, &segment, &found);
-        found.touch(machine, now);
+        // A SYN that waits is kept by SYNs alone.
+        if flags & flag::RST == 0 && !state::meets_syn(found.state) {
+            found.touch(machine, now);
+        }
         if resets {
             return ENDS_FLOW;
         }

@@ -8,8 +8,8 @@
 //! | echo reply | it is of a flow | the flow is answered |
 //! | ICMP error | it quotes a packet of a flow or of a connection, of a TCP flow one that was sent lately | nothing |
 //!
-//! A SYN to a socket of a handshake, or of a connection that has ended, is new: whether it may open one
-//! is for the rules. So it is where a flow has ended. All else that belongs to nothing is invalid if it could only
+//! A SYN is new, and whether it may open a connection is for the rules, but for one that meets a SYN of
+//! the same connection ([`opening`]). All else that belongs to nothing is invalid if it could only
 //! belong to something, and otherwise new. Later fragments are new: nobody can tell.
 //!
 //! What a rule drops has changed its flow nevertheless: flows are looked at before the rules are.
@@ -17,7 +17,7 @@
 use super::state_field::{ESTABLISHED, INVALID, NEW};
 use super::table::{Start, find, insert, is_in_use};
 use super::tcp::{Segment, comes_in};
-use super::{Tuple, echo, socket, state};
+use super::{Tuple, echo, opening, socket, state};
 use crate::calls::{Calls, FrameCalls};
 use crate::field::Field;
 use crate::frame::Header as _;
@@ -114,6 +114,9 @@ fn tcp<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u32 
     let flags = key.field(Field::TcpFlags);
     let opens = flags & (flag::SYN | flag::ACK) == flag::SYN;
     let tuple = incoming(key);
+    if opens && !opening::may_meet(machine, &tuple) {
+        return NEW;
+    }
     // A host that forwards nothing looks into the table for what comes late alone.
     let forwards = is_in_use(machine, proto::TCP);
     let mut socket = socket::NONE;
@@ -187,8 +190,8 @@ const fn is_of_socket(socket: u64, opens: bool) -> bool {
 /// In place of a state: there is no such flow.
 const NO_FLOW: u32 = u32::MAX - 3;
 
-/// The state of a segment by its flow, or [`NO_FLOW`]. A SYN opens another connection where the
-/// flow has come to its end.
+/// The state of a segment by its flow, or [`NO_FLOW`]. A SYN belongs to one whose own side has sent a SYN
+/// that is not answered; anywhere else it opens another connection.
 #[inline(always)]
 fn by_flow<M: Calls, F: FrameCalls>(machine: &M, packet: &Packet, frame: &F, tuple: &Tuple) -> u32 {
     let now = machine.ticks();
@@ -198,12 +201,13 @@ fn by_flow<M: Calls, F: FrameCalls>(machine: &M, packet: &Packet, frame: &F, tup
     let Some(segment) = Segment::of(frame, packet) else {
         return NO_FLOW;
     };
-    if state::is_over(found.state) && segment.flags & (flag::SYN | flag::ACK) == flag::SYN {
+    let opens = segment.flags & (flag::SYN | flag::ACK) == flag::SYN;
+    if opens && !state::meets_syn(found.state) {
         return NEW;
     }
     let resets = comes_in(machine, &segment, &found);
-    // What comes late keeps nothing.
-    if !state::is_over(found.state) {
+    // What comes late keeps nothing, nor does what nobody has shown to be an answer.
+    if found.state & state::REPLIED != 0 && !state::is_over(found.state) {
         found.touch(machine, now);
     }
     if resets {

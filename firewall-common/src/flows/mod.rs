@@ -8,6 +8,7 @@
 //! table.rs    finding a flow, and making one
 //! room.rs     which flow gives way
 //! adopt.rs    a flow that the programs have not seen begin
+//! opening.rs  SYNs that have left, for SYNs that come in
 //! socket.rs   what the kernel's own sockets say
 //! quote.rs    whether what an ICMP error quotes has been sent
 //! request.rs  DHCP requests
@@ -43,6 +44,7 @@
 mod adopt;
 mod egress;
 mod ingress;
+mod opening;
 pub mod quote;
 mod request;
 mod room;
@@ -53,6 +55,7 @@ mod tcp;
 pub use adopt::{Adopted, adopt};
 pub use egress::{ASKS_RULES, DONE, ENDS_FLOW, open, record_packet, reset, reverse};
 pub use ingress::{ASKS_LISTENER, ASKS_QUOTE, ENDS, UNPROVEN, ended, state_of};
+pub use opening::SYNS_SIZE;
 pub use request::is_request;
 pub use room::room;
 pub use table::{NOWHERE, locate};
@@ -65,27 +68,26 @@ pub use crate::field::state_field;
 pub use crate::key::Tuple;
 pub use crate::machine::TICK_SHIFT;
 
-/// Bytes of the table unless the policy says otherwise: 32,768 sets, 183,488 flows.
+/// Bytes of the table unless the policy says otherwise: 32,768 sets, 172,020 flows.
 pub const FLOWS_SIZE: u32 = 16 << 20;
 
 /// Bytes of the table of a policy that does not look at state, in which what [`crate::asked`] needs is
-/// kept: echo requests and DHCP requests, in the half that is not TCP's. Room for 5,728 of them: for
-/// 190 pings a second, each to another host, the half minute that each is remembered.
+/// kept: echo requests and DHCP requests, in the half that is not TCP's. Room for 5,370 of them: for
+/// 179 pings a second, each to another host, the half minute that each is remembered.
 pub const ASKED_SIZE: u32 = 1 << 20;
 
-/// How many flows a table of so many bytes has room for: four fifths of its places. Up to four fifths of
-/// that, no flow that is in use gives way to a new one (of 16 million, none did); at that, one in a
-/// thousand does.
+/// How many flows a table of so many bytes has room for: three quarters of its places. Up to four fifths
+/// of that, no flow that is in use gives way to a new one.
 #[must_use]
 pub const fn capacity(bytes: u32) -> u32 {
     // The first set of each half has none.
-    (bytes / SET).saturating_sub(2) * WAYS / 5 * 4
+    (bytes / SET).saturating_sub(2) * WAYS / 4 * 3
 }
 
 /// Bytes of the smallest table that has room for so many flows.
 #[must_use]
 pub const fn size_for(flows: u32) -> u32 {
-    let places = flows.div_ceil(4) * 5;
+    let places = flows.div_ceil(3) * 4;
     (places.div_ceil(WAYS) + 2).next_power_of_two() * SET
 }
 
@@ -158,8 +160,10 @@ pub mod state {
     /// First of four bits: how much wider than [`super::tcp`]'s first reach its numbers may lie apart, as
     /// a power of two.
     pub const REACH: u32 = 12;
+    /// TCP: its side has sent a SYN without ACK first, which a SYN of the other side can meet.
+    pub const ASKED: u64 = 1 << 16;
     /// First bit of where a flow that takes this one's place is told from it: counts up.
-    pub const VERSION: u32 = 16;
+    pub const VERSION: u32 = 17;
 
     /// Whether a flow was made of a connection of this host that has ended: it stays so, whatever comes
     /// late.
@@ -167,6 +171,13 @@ pub mod state {
     #[inline(always)]
     pub const fn was_socket(state: u64) -> bool {
         is_over(state) && state & (KNOWS_OUT | KNOWS_IN) == 0
+    }
+
+    /// Whether a SYN can meet the SYN of a flow's own side: both sides open at once.
+    #[must_use]
+    #[inline(always)]
+    pub const fn meets_syn(state: u64) -> bool {
+        state & (ASKED | REPLIED) == ASKED && !is_over(state)
     }
 
     /// Whether a TCP connection has come to its end, which both sides know.

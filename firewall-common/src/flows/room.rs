@@ -2,7 +2,9 @@
 //! the longest idle first.
 //!
 //! Invariant: a flow that both sides use gives way only where every flow of both of its sets is of
-//! that kind. So whoever can make flows, and not answer them, takes at most one place of a set away.
+//! that kind, or is the new one's own [counterpart](super::Tuple::counterpart). So whoever can make
+//! flows, and not answer them, takes at most one place of a set away, and two where he stands on both
+//! sides of this host.
 
 use super::{LINE, Tuple, WAYS, at, idle, lifetime, seen, state};
 use crate::calls::Calls;
@@ -43,6 +45,8 @@ const WORTH_WAITING: u64 = 3;
 const WORTH_OWN: u64 = 4;
 /// Both sides use it.
 const WORTH_SETTLED: u64 = 5;
+/// It is the other half of the new one's connection.
+const WORTH_COUNTERPART: u64 = 6;
 
 /// The worth of a flow that has not expired.
 #[inline(always)]
@@ -61,15 +65,17 @@ const fn worth(identity: u64, bits: u64) -> u64 {
     }
 }
 
-/// The place of a set that a new flow can have.
+/// The place of a set that a new flow can have. A flow with the tag `counterpart` never gives way: the
+/// new one is the other half of its connection.
 #[inline(always)]
-pub fn room<M: Calls>(machine: &M, set: u64, now: u64) -> u64 {
+pub fn room<M: Calls>(machine: &M, set: u64, now: u64, counterpart: u64) -> u64 {
     // Zeros that the compiler does not know: of known ones it would make a call of `memset`.
     let zero = machine.opaque(0);
     let mut search = Search {
         machine: *machine,
         set,
         now,
+        counterpart,
         way: zero,
         flows: zero,
         settled: zero,
@@ -92,6 +98,7 @@ struct Search<M> {
     machine: M,
     set: u64,
     now: u64,
+    counterpart: u64,
     way: u64,
     flows: u64,
     settled: u64,
@@ -111,7 +118,12 @@ impl<M: Calls> Search<M> {
         if head == 0 || idle >= lifetime(identity, state) {
             return 0;
         }
-        worth(identity, state) << WORTH_SHIFT | (0xffff_ffff - idle)
+        let worth = if head >> 32 == self.counterpart {
+            WORTH_COUNTERPART
+        } else {
+            worth(identity, state)
+        };
+        worth << WORTH_SHIFT | (0xffff_ffff - idle)
     }
 }
 
@@ -121,6 +133,7 @@ impl<M: Calls> Step for Search<M> {
         for number in [
             &mut self.set,
             &mut self.now,
+            &mut self.counterpart,
             &mut self.way,
             &mut self.flows,
             &mut self.settled,

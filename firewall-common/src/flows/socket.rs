@@ -5,6 +5,10 @@
 pub const NONE: u64 = 0;
 /// A connection; of UDP, a socket that is connected to the packet's source.
 pub const ESTABLISHED: u64 = 1;
+/// A SYN has been sent, and nothing has come back.
+const SYN_SENT: u64 = 2;
+/// And it has met the SYN of the other side.
+const SYN_MET: u64 = 3;
 /// Both sides are done, and the kernel waits for what is late.
 pub const TIME_WAIT: u64 = 6;
 /// A socket that waits for connections, or an unconnected UDP socket.
@@ -27,11 +31,10 @@ pub const fn is_proven(socket: u64) -> bool {
     matches!(socket, ESTABLISHED | 4..=TIME_WAIT | 8 | 9 | 11)
 }
 
-/// Whether a SYN belongs to it: simultaneous opening, a peer that has lost its half. What goes on
-/// with a handshake, or takes the place of a connection that is done, opens one: that is for the
-/// rules.
+/// Whether a SYN belongs to it: both sides open at once. Any other SYN opens a connection, which is for
+/// the rules.
 #[must_use]
 #[inline(always)]
 pub const fn takes_syn(socket: u64) -> bool {
-    is_connection(socket) && socket != HALF_OPEN && socket != TIME_WAIT
+    matches!(socket, SYN_SENT | SYN_MET)
 }

@@ -30,23 +30,15 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Multiplication and shift for each word, from a secret that lives as long as the table.
+    /// Two sums of products that do not wait for each other, from a secret that lives as long as the table.
     #[inline(always)]
     fn of<M: Calls>(machine: &M, tuple: &Tuple) -> Self {
-        const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
         let low = machine.constant(|config| &config.flows_seed[0]);
         let high = machine.constant(|config| &config.flows_seed[1]);
-        let mut hash = u64::from(low) | u64::from(high) << 32;
-        for word in [
-            tuple.remote[0],
-            tuple.remote[1],
-            tuple.local[0],
-            tuple.local[1],
-            tuple.identity,
-        ] {
-            hash = (hash ^ word).wrapping_mul(FACTOR);
-            hash ^= hash >> 32;
-        }
+        let secret = u64::from(low) | u64::from(high) << 32;
+        let remote = mix(mix(tuple.remote[0] ^ secret) ^ tuple.remote[1]);
+        let local = mix(mix(tuple.local[0] ^ secret.rotate_left(32)) ^ tuple.local[1]);
+        let hash = mix(remote ^ local.rotate_left(32) ^ tuple.identity);
         // Half of the sets are for TCP.
         let bytes = u64::from(machine.constant(|config| &config.flows_size)) / 2;
         let half = bytes * u64::from(Tuple::proto_of(tuple.identity) != proto::TCP);
@@ -63,6 +55,15 @@ impl Place {
             half,
         }
     }
+}
+
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Multiplication and shift.
+#[inline(always)]
+const fn mix(word: u64) -> u64 {
+    let product = word.wrapping_mul(FACTOR);
+    product ^ product >> 32
 }
 
 /// A flow that was found.
@@ -218,9 +219,10 @@ pub(super) struct Start {
 pub(super) fn insert<M: Calls>(machine: &M, tuple: &Tuple, start: Start, now: u64) -> bool {
     let place = Place::of(machine, tuple);
     let known = find_any(machine, tuple);
+    let counterpart = Place::of(machine, &tuple.counterpart()).tag;
     let set = match known {
         Some(found) => found.head & !u64::from(SET - 1),
-        None => emptier(machine, &place, now),
+        None => emptier(machine, &place, now, counterpart),
     };
     let lock_at = set + u64::from(LOCK);
     let mut lock = Locking {
@@ -239,7 +241,7 @@ pub(super) fn insert<M: Calls>(machine: &M, tuple: &Tuple, start: Start, now: u6
             (found.head - set) / 8
         }
         _ => {
-            let place_in_set = machine.room(set, now);
+            let place_in_set = machine.room(set, now, counterpart);
             if room::cost(place_in_set) >= room::SETTLED {
                 add(machine, place.half + statistics::EVICTED);
             }
@@ -258,16 +260,19 @@ pub(super) fn insert<M: Calls>(machine: &M, tuple: &Tuple, start: Start, now: u6
 /// Whether a new flow would take the place of one that both sides use.
 pub(super) fn is_full<M: Calls>(machine: &M, tuple: &Tuple, now: u64) -> bool {
     let place = Place::of(machine, tuple);
-    let set = emptier(machine, &place, now);
-    room::cost(machine.room(set, now)) >= room::SETTLED
+    let set = emptier(machine, &place, now, NO_TAG);
+    room::cost(machine.room(set, now, NO_TAG)) >= room::SETTLED
 }
+
+/// No flow's tag.
+const NO_TAG: u64 = 0;
 
 /// The set of both in which a new flow costs less.
 #[inline(always)]
-fn emptier<M: Calls>(machine: &M, place: &Place, now: u64) -> u64 {
+fn emptier<M: Calls>(machine: &M, place: &Place, now: u64, counterpart: u64) -> u64 {
     let [first, second] = place.sets;
-    let of_first = room::cost(machine.room(first, now));
-    if room::cost(machine.room(second, now)) < of_first {
+    let of_first = room::cost(machine.room(first, now, counterpart));
+    if room::cost(machine.room(second, now, counterpart)) < of_first {
         second
     } else {
         first

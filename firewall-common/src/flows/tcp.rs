@@ -40,7 +40,7 @@ pub(super) struct Segment {
     pub(super) start: u64,
     /// Sequence number behind its last byte.
     pub(super) end: u64,
-    /// What it acknowledges; 0 without ACK.
+    /// What it acknowledges, if it has the flag ACK.
     pub(super) acknowledged: u64,
 }
 

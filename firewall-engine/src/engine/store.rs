@@ -10,7 +10,7 @@
 //!            record                fw_record: the JSON of `Record`
 //!            fw_tables, fw_interfaces                 of this generation alone
 //!            fw_reasons, fw_ports, fw_rules           shared with the generation before
-//!            fw_flows, fw_buckets, fw_live, fw_proof  the same; only where the policy uses them
+//!            fw_flows, fw_buckets, fw_live, fw_proof, fw_syns  the same; only where the policy uses them
 //! ```
 //!
 //! A generation's folder holds everything that belongs to it, and is complete before a link runs

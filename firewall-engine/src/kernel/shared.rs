@@ -67,13 +67,25 @@ impl Regions {
             };
             match found(region).filter(fits) {
                 Some(map) => Ok(map),
-                None => BigMap::region(region.name(), size),
+                None => Self::begin(region, size),
             }
         };
-        let [fragments, flows, buckets, live, log, proof] = Region::ALL.map(obtain);
+        let [fragments, flows, buckets, live, log, proof, syns] = Region::ALL.map(obtain);
         Ok(Self {
-            maps: [fragments?, flows?, buckets?, live?, log?, proof?],
+            maps: [fragments?, flows?, buckets?, live?, log?, proof?, syns?],
         })
+    }
+
+    /// A region as it begins: all zero, but for the times of SYNs that nobody has noted.
+    fn begin(region: Region, size: u32) -> Result<BigMap, KernelError> {
+        let map = BigMap::region(region.name(), size)?;
+        if region == Region::Syns && size > UNUSED_SIZE {
+            let (shared, now) = (Shared::of(&map)?, super::flows::now());
+            for index in 0..shared.words() {
+                shared.write(index, now);
+            }
+        }
+        Ok(map)
     }
 
     /// One region's map.
@@ -103,7 +115,7 @@ impl Regions {
             let shared = Shared::of(self.map(region))?;
             let seed = shared.seed();
             match region {
-                Region::Fragments | Region::Log | Region::Proof => {}
+                Region::Fragments | Region::Log | Region::Proof | Region::Syns => {}
                 Region::Flows => config.flows_seed = seed,
                 Region::Buckets => {
                     shared.set_layout(config.buckets_layout);
@@ -129,6 +141,7 @@ impl Regions {
         config.live_size = size(Region::Live);
         config.log_size = size(Region::Log);
         config.proof_size = size(Region::Proof);
+        config.syns_size = size(Region::Syns);
     }
 }
 

@@ -33,7 +33,7 @@ use firewall_common::abi::{
 };
 use firewall_common::classify::LANES;
 use firewall_common::field::Field;
-use firewall_common::flows::{self, ASKED_SIZE, FLOWS_SIZE, state_field};
+use firewall_common::flows::{self, ASKED_SIZE, FLOWS_SIZE, SYNS_SIZE, state_field};
 use firewall_common::key::Family;
 use firewall_common::live;
 use firewall_common::parse::proto;
@@ -105,6 +105,7 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
             false if asked != 0 => ASKED_SIZE,
             false => 0,
         },
+        syns_size: u32::from(tracks) * SYNS_SIZE,
         asked,
         exempt: u32::from(!policy.exempt.is_empty()),
         abi_version: ABI_VERSION,

@@ -141,14 +141,14 @@ fn the_table_of_flows_has_room_for_as_many_as_are_asked_for() {
     let mut matches = Match::any();
     matches.fields[Field::State as usize] = RangeSet::of(1, 1);
     let mut policy = policy([matches].into_iter());
-    for flows in [1_024, 1_778, 1_779, 183_488, 183_489, 1_000_000, 4_194_304] {
+    for flows in [1_024, 1_332, 1_333, 172_020, 172_021, 1_000_000, 4_194_304] {
         policy.flows = Some(flows);
         let size = compiled(&policy).config.flows_size;
         assert!(size.is_power_of_two(), "{flows}");
         // The first set of each half has no flows.
-        let room = |size: u32| (size / SET - 2) * WAYS / 5 * 4;
+        let room = |size: u32| (size / SET - 2) * WAYS / 4 * 3;
         assert!(room(size) >= flows && room(size / 2) < flows, "{flows}");
     }
-    policy.flows = Some(183_488);
+    policy.flows = Some(172_020);
     assert_eq!(compiled(&policy).config.flows_size, FLOWS_SIZE);
 }

@@ -111,6 +111,8 @@ pub struct Flow {
     kind: Kind,
     last: u64,
     syn: bool,
+    /// It began with a SYN without ACK.
+    asked: bool,
     answered: bool,
     settled: bool,
     /// How often the reach of its numbers has doubled.
@@ -163,6 +165,11 @@ impl Flow {
     /// The first answer to a SYN is still to come.
     fn waits(&self) -> bool {
         self.syn && !self.answered
+    }
+
+    /// Whether a SYN meets the SYN of this side: both open at once.
+    fn meets(&self) -> bool {
+        self.asked && !self.answered && !self.has_ended()
     }
 
     /// A segment that is no SYN that goes out, and of a connection that is there.
@@ -297,6 +304,7 @@ impl Flows {
             kind,
             last: self.now,
             syn: false,
+            asked: false,
             answered: false,
             settled: false,
             doubled: 0,
@@ -341,6 +349,7 @@ impl Flows {
         } else if starts {
             let flow = self.start(packet, Kind::Tcp);
             flow.syn = segment.syn;
+            flow.asked = segment.syn && !segment.ack;
             flow.own.fin = segment.fin && !segment.syn;
             flow.own.numbers = Some(Numbers {
                 end: behind(segment),
@@ -349,8 +358,11 @@ impl Flows {
         } else if !segment.syn
             && let Some(flow) = self.alive(packet)
         {
+            let waits = flow.meets();
             flow.takes(segment, true);
-            flow.last = now;
+            if !segment.rst && !waits {
+                flow.last = now;
+            }
         }
     }
 
@@ -362,12 +374,12 @@ impl Flows {
         };
         match packet.message {
             Message::Tcp(segment) => {
-                if segment.syn && !segment.ack && flow.has_ended() {
+                if segment.syn && !segment.ack && !flow.meets() {
                     return false;
                 }
-                let ended = flow.has_ended();
+                let keeps = flow.answered && !flow.has_ended();
                 flow.takes(&segment, false);
-                if !ended {
+                if keeps {
                     flow.last = now;
                 }
                 true

@@ -143,7 +143,7 @@ mod tests {
     fn the_table() {
         let [nine, seven, dns, one] = views();
         let rows = [one, nine, dns, seven];
-        let head = head(&summary(), 183_488, Numbers::Si);
+        let head = head(&summary(), 172_020, Numbers::Si);
         insta::assert_snapshot!(format!("{head}{}", text(&rows, 9, Numbers::Si)));
         assert_eq!(text(&[], 0, Numbers::Si), "No flows found.\n");
     }

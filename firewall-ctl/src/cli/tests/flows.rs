@@ -16,7 +16,7 @@ pub(super) fn table(tcp: usize, full: u64) -> FlowsUse {
     };
     FlowsUse {
         count: tcp + 3_000,
-        capacity: 183_488,
+        capacity: 172_020,
         bytes: 16 << 20,
         tcp: half(tcp, full),
         other: half(3_000, 0),

@@ -9,7 +9,7 @@ use super::super::flows::FlowTable;
 use super::super::fold::Folding;
 use super::super::live::{LiveTable, Origin, no_room};
 use super::super::maps::{self, BigMap};
-use super::super::shared::Regions;
+use super::super::shared::{Regions, Shared};
 use super::super::sys::{self, Hook};
 use super::super::{KernelError, host, object};
 use super::{Program, ProgramMaps};
@@ -224,6 +224,23 @@ impl Loaded {
             .as_ref()
             .map(|_| FlowTable::of(self.regions.map(Region::Flows)))
             .transpose()
+    }
+
+    /// Puts SYNs that have left, or may have left before the program was loaded, two minutes back, for
+    /// tests.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn forget_syns(&self) -> Result<(), KernelError> {
+        let map = self.regions.map(Region::Syns);
+        if map.size() <= UNUSED_SIZE as usize {
+            return Ok(());
+        }
+        let times = Shared::of(map)?;
+        for index in 0..times.words() {
+            times.write(index, times.read(index).wrapping_sub(128));
+        }
+        Ok(())
     }
 
     /// The ring of events, if the policy logs something.
