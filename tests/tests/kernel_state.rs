@@ -2,8 +2,8 @@
 //! programs; packets that nobody asked for; packets that try to close what is open; what the lookup
 //! costs.
 //!
-//! `FIREWALL_CASES=N` says how many packets nobody asked for are sent, `FIREWALL_SEED=N` picks other
-//! traffic.
+//! `FIREWALL_CASES=N` says how many packets the random traffic has, and how many that nobody asked for
+//! are sent; `FIREWALL_SEED=N` picks other ones.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -79,7 +79,7 @@ fn programs_host_and_model_agree_on_random_traffic() {
     let (memory, mut flows) = (Memory::default(), Flows::default());
     flows.now = 1;
     let mut traffic = Connections::new(number("FIREWALL_SEED", 7).unwrap(), 6);
-    for step in 0..many(60_000) {
+    for step in 0..number("FIREWALL_CASES", many(60_000)).unwrap() {
         memory.now.set(flows.now << 30);
         clock.stand_still();
         match traffic.event(&flows) {

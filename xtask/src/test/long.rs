@@ -86,6 +86,19 @@ const RUNS: &[Run] = &[
     .with(&[("FIREWALL_SECONDS", "60")])
     .by(&[("unbound", "unbound")]),
     Run::new(
+        "frames",
+        "kernel_frames",
+        "10,000,000 frames under every policy of the fuzzer: program, host build and oracle agree",
+    )
+    .with(&[("FIREWALL_FRAMES", "10_000_000")]),
+    Run::new(
+        "traffic",
+        "kernel_state",
+        "10,000,000 packets of connections: programs, host build and model agree on what belongs to one",
+    )
+    .only("random_traffic")
+    .with(&[("FIREWALL_CASES", "10_000_000")]),
+    Run::new(
         "seed",
         "net_seed_many",
         "1,000,000 connections that the kernel tracks are taken over by a load",
@@ -104,10 +117,10 @@ const RUNS: &[Run] = &[
     Run::new(
         "kernel",
         "net_fuzz_kernel",
-        "16,000,000 odd frames to hosts, a router and a bridge port: nothing is delivered that the \
+        "10,000,000 odd frames to hosts, a router and a bridge port: nothing is delivered that the \
          policy forbids",
     )
-    .with(&[("FIREWALL_FRAMES", "16_000_000")]),
+    .with(&[("FIREWALL_FRAMES", "10_000_000")]),
     Run::new(
         "transfers",
         "net_transfers",
