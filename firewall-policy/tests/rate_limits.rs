@@ -322,6 +322,10 @@ fn what_does_not_fit_is_refused() {
     };
     assert_eq!(compiled(&rules(16, "next")), Ok(()));
     assert_eq!(compiled(&rules(17, "next")), Err("FW0179".to_owned()));
+    // A limit and a log are two things to ask.
+    let logged = |count| rules(count, "next, log: 1/s");
+    assert_eq!(compiled(&logged(8)), Ok(()));
+    assert_eq!(compiled(&logged(9)), Err("FW0179".to_owned()));
     assert_eq!(compiled(&rules(1_024, "pass")), Ok(()));
     assert_eq!(
         compiled(&rules(1_025, "pass")),

@@ -5,7 +5,7 @@
 //! `FIREWALL_HOLD_OBJECT` names another BPF object of this tree's layout to load.
 //!
 //! Also built within other versions of the source tree, whose programs are measured beside these: it
-//! uses nothing that they lack, and nothing of the benchmark.
+//! uses nothing that they lack, and nothing of the benchmark but `age`, which each gives for itself.
 
 use anyhow::{Context, Result};
 use firewall_common::abi::InterfaceEntry;
@@ -65,11 +65,13 @@ fn load(line: &str) -> Result<Loaded> {
         tables = tables.without_limits();
     }
     let rules = slots.len() as u32;
-    Ok(match std::env::var_os("FIREWALL_HOLD_OBJECT") {
+    let loaded = match std::env::var_os("FIREWALL_HOLD_OBJECT") {
         Some(object) => {
             let object = std::fs::read(object)?;
             Loaded::load_object(&object, &tables, rules, &[LOOPBACK])?
         }
         None => Loaded::load(&tables, rules, &[LOOPBACK])?,
-    })
+    };
+    crate::age(&loaded)?;
+    Ok(loaded)
 }

@@ -37,6 +37,7 @@ fn host_and_model_agree_on_random_traffic() {
                 flows.sends(&packet);
                 record(&case.tables, &memory, &frame);
             }
+            Event::In(packet, _) if flows.is_unclear(&packet) => {}
             Event::In(packet, frame) => {
                 let before = flows.get(&packet).copied();
                 let belongs = flows.receives(&packet);
@@ -298,4 +299,69 @@ fn a_connection_that_is_known_from_its_fin_on_ends() {
     }));
     router.memory.now.set(600 << 30);
     assert!(!router.lets_in(&come(|it| it.acknowledged = 1_001)));
+}
+
+/// A router some seconds after the last thing that happened.
+fn later(router: &Router, seconds: u64) {
+    let now = router.memory.now.get();
+    router.memory.now.set(now + seconds * 1_000_000_000);
+}
+
+fn syn(it: &mut Segment) {
+    (it.syn, it.ack, it.sequence, it.acknowledged) = (true, false, 999, 0);
+}
+
+/// The firewall begins to look while the answer to the SYN is on its way in.
+#[test]
+fn a_connection_whose_handshake_was_half_seen_goes_on() {
+    let router = Router::new(1 << 20);
+    router.sends(&segment(1, syn));
+    router.sends(&segment(1, |_| {}));
+    for round in 0..10 {
+        later(&router, 50);
+        router.sends(&segment(1, |ack| ack.sequence += 500 * (round + 1)));
+        let said = segment(1, |said| {
+            (said.sequence, said.acknowledged) = (5_000, 1_500 + 500 * round);
+        });
+        assert!(router.lets_in(&said), "round {round}");
+    }
+    // A stranger's answer is none: nobody has heard this side go on.
+    router.sends(&segment(2, syn));
+    assert!(router.lets_in(&segment(2, |ack| ack.acknowledged = 77)));
+    later(&router, 130);
+    assert!(!router.lets_in(&segment(2, |_| {})));
+}
+
+/// What a host behind the router has accepted, and has not answered yet.
+#[test]
+fn a_connection_that_is_accepted_and_then_idle_goes_on() {
+    let router = Router::new(1 << 20);
+    for (number, acknowledged, goes_on) in [(1, 1_000, true), (2, 1_001, false)] {
+        router.sends(&segment(number, |accepts| {
+            (accepts.syn, accepts.sequence, accepts.acknowledged) = (true, 999, 5_000);
+        }));
+        let last = segment(number, |last| {
+            (last.sequence, last.acknowledged) = (5_000, acknowledged);
+        });
+        assert!(router.lets_in(&last), "{number}");
+        later(&router, 3_600);
+        assert_eq!(router.lets_in(&last), goes_on, "{number}");
+    }
+}
+
+/// Both hosts have forgotten a connection of which the router has not seen the end, and open it anew.
+#[test]
+fn a_syn_meets_a_syn_where_a_connection_never_ended() {
+    let router = Router::new(1 << 20);
+    assert!(router.opens(1));
+    later(&router, 7_200);
+    assert!(!router.lets_in(&segment(1, syn)), "nobody has sent a SYN");
+    router.sends(&segment(1, |it| {
+        syn(it);
+        it.sequence = 700_000;
+    }));
+    later(&router, 60);
+    assert!(router.lets_in(&segment(1, syn)));
+    later(&router, 90);
+    assert!(!router.lets_in(&segment(1, syn)), "the SYN is too old");
 }

@@ -92,6 +92,7 @@ fn programs_host_and_model_agree_on_random_traffic() {
                 record(&case.tables, &memory, &frame);
                 loaded.send(&frame, 1).unwrap();
             }
+            Event::In(packet, _) if flows.is_unclear(&packet) => {}
             Event::In(packet, frame) => {
                 let belongs = flows.receives(&packet);
                 let host = decide_after(&case.tables, &memory, &frame, 0).outcome;
@@ -296,7 +297,13 @@ fn a_flood_takes_no_connection_away() {
         loaded.send(&connection_frame(&packet, true), 1).unwrap();
     }
     assert_eq!(settled(&table), before);
-    assert!(table.count() <= table.capacity() * 4 / 3 + 14);
+    // Every place is in use, so somebody had to give way.
+    let places = table.capacity() * 4 / 3;
+    assert!(
+        table.count() > places * 9 / 10,
+        "{} of {places}",
+        table.count()
+    );
 }
 
 #[test]

@@ -114,8 +114,22 @@ fn holder_of(workspace: &Workspace, tree: &Path) -> Result<PathBuf> {
     process::run(cargo().args(["run", "--package", "xtask", "--", "build", "--object"]))?;
     let example = tree.join("tests/examples/firewall_hold.rs");
     let source = workspace.root.join("tests/bench/hold.rs");
+    // The engine was a part of the command line once.
+    let engine = match tree.join("firewall-engine").exists() {
+        true => "",
+        false => "extern crate firewall_ctl as firewall_engine;\n",
+    };
+    let age = match tree.join("firewall-common/src/flows/opening.rs").exists() {
+        true => "loaded.forget_syns()?;",
+        false => "let _ = loaded;",
+    };
     let text = format!(
         "//! Holds programs of this tree.\n\
+         {engine}\
+         fn age(loaded: &firewall_engine::kernel::program::Loaded) -> anyhow::Result<()> {{\n\
+             {age}\n\
+             Ok(())\n\
+         }}\n\
          #[path = {source:?}]\n\
          mod hold;\n\
          fn main() -> std::process::ExitCode {{\n\

@@ -16,6 +16,8 @@ pub struct Adopted {
     pub fin_in: bool,
     /// TCP: this side has sent a FIN.
     pub fin_out: bool,
+    /// TCP: this side has sent a SYN without ACK, and neither side has gone on.
+    pub asked: bool,
 }
 
 /// Makes a flow with unknown numbers; one that is there already learns that both sides have been heard,
@@ -25,9 +27,10 @@ pub fn adopt<M: Calls>(machine: &M, tuple: &Tuple, adopted: Adopted, now: u64) -
     let bits = |is_set: bool, bits: u64| if is_set { bits } else { 0 };
     let is_tcp = Tuple::proto_of(tuple.identity) == proto::TCP;
     let used = bits(adopted.replied, state::REPLIED | state::SETTLED);
-    let fins = bits(adopted.fin_in, state::FIN_IN | state::DONE_IN)
-        | bits(adopted.fin_out, state::FIN_OUT | state::DONE_OUT);
-    let known = used | bits(is_tcp, fins);
+    let of_tcp = bits(adopted.fin_in, state::FIN_IN | state::DONE_IN)
+        | bits(adopted.fin_out, state::FIN_OUT | state::DONE_OUT)
+        | bits(adopted.asked, state::ASKED);
+    let known = used | bits(is_tcp, of_tcp);
     if let Some(found) = find(machine, tuple, now) {
         // One that has begun anew meanwhile is another one.
         if !state::is_over(found.state) {

@@ -187,19 +187,27 @@ fn tcp<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u64 
         // A SYN that nobody has answered gives way to the next one, a connection that has ended, too.
         let goes_on = found
             .is_some_and(|found| found.state & state::REPLIED != 0 && !state::is_over(found.state));
-        if !goes_on {
-            let asked = u64::from(asks) * state::ASKED;
-            start(
+        let asked = u64::from(asks) * state::ASKED;
+        match found {
+            Some(found) if goes_on => found.change(machine, 0, asked),
+            // The answer to the other side's SYN, which may come once more.
+            Some(found) => start(
+                machine,
+                &tuple,
+                bits | state::OPENING | asked | state::still_asked(found.state),
+                segment.word(),
+            ),
+            None => start(
                 machine,
                 &tuple,
                 bits | state::OPENING | asked,
                 segment.word(),
-            );
+            ),
         }
     } else if let Some(found) = found {
         let resets = goes_out(machine, &segment, &found);
         // A SYN that waits is kept by SYNs alone.
-        if flags & flag::RST == 0 && !state::meets_syn(found.state) {
+        if flags & flag::RST == 0 && !state::waits(found.state) {
             found.touch(machine, now);
         }
         if resets {

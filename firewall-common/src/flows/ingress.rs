@@ -191,7 +191,7 @@ const fn is_of_socket(socket: u64, opens: bool) -> bool {
 const NO_FLOW: u32 = u32::MAX - 3;
 
 /// The state of a segment by its flow, or [`NO_FLOW`]. A SYN belongs to one whose own side has sent a SYN
-/// that is not answered; anywhere else it opens another connection.
+/// and not gone on; anywhere else it opens another connection.
 #[inline(always)]
 fn by_flow<M: Calls, F: FrameCalls>(machine: &M, packet: &Packet, frame: &F, tuple: &Tuple) -> u32 {
     let now = machine.ticks();
@@ -206,8 +206,8 @@ fn by_flow<M: Calls, F: FrameCalls>(machine: &M, packet: &Packet, frame: &F, tup
         return NEW;
     }
     let resets = comes_in(machine, &segment, &found);
-    // What comes late keeps nothing, nor does what nobody has shown to be an answer.
-    if found.state & state::REPLIED != 0 && !state::is_over(found.state) {
+    // What comes late keeps nothing, nor does what nobody has shown to be an answer, nor a SYN.
+    if !opens && found.state & state::REPLIED != 0 && !state::is_over(found.state) {
         found.touch(machine, now);
     }
     if resets {

@@ -33,7 +33,8 @@
 //! many datagrams does not forget its connections. The first set of each half holds no flow, but
 //! [`statistics`].
 //!
-//! Writers that make a flow hold the set's lock. All else is one word: a flow's state is changed
+//! Writers that make a flow hold the set's lock: 1 for a program, 2 for user space, whose locks the next
+//! one that holds the lock on the store takes back, should it have been killed. All else is one word: a flow's state is changed
 //! by compare-and-exchange, and read without a lock; a reader looks at the tag again when it has
 //! compared the rest.
 //!
@@ -160,7 +161,8 @@ pub mod state {
     /// First of four bits: how much wider than [`super::tcp`]'s first reach its numbers may lie apart, as
     /// a power of two.
     pub const REACH: u32 = 12;
-    /// TCP: its side has sent a SYN without ACK first, which a SYN of the other side can meet.
+    /// TCP: its side has sent a SYN without ACK, which a SYN of the other side can meet, and neither side
+    /// has gone on since.
     pub const ASKED: u64 = 1 << 16;
     /// First bit of where a flow that takes this one's place is told from it: counts up.
     pub const VERSION: u32 = 17;
@@ -177,7 +179,25 @@ pub mod state {
     #[must_use]
     #[inline(always)]
     pub const fn meets_syn(state: u64) -> bool {
-        state & (ASKED | REPLIED) == ASKED && !is_over(state)
+        state & ASKED != 0 && !is_over(state)
+    }
+
+    /// [`ASKED`], if a flow waits for the answer to its SYN.
+    #[must_use]
+    #[inline(always)]
+    pub const fn still_asked(state: u64) -> u64 {
+        if waits(state) && !is_over(state) {
+            ASKED
+        } else {
+            0
+        }
+    }
+
+    /// Whether a flow waits for the answer to a SYN.
+    #[must_use]
+    #[inline(always)]
+    pub const fn waits(state: u64) -> bool {
+        state & (ASKED | REPLIED) == ASKED
     }
 
     /// Whether a TCP connection has come to its end, which both sides know.

@@ -1,6 +1,6 @@
 //! SYNs that have left lately. A SYN that comes in belongs to a connection only if it meets one of them:
 //! both sides open at once (RFC 9293, 3.5). So a stranger's SYN costs a look at one word, and not the
-//! search for a flow and a socket.
+//! search for a flow and a socket, unless SYNs leave by the hundred a second.
 //!
 //! The region [`Region::Syns`] holds times, by a hash of the connection. Two connections can share a
 //! word: then a SYN is looked up in vain. The hash has no secret: whoever knows it gains no more than that.
@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::region::Region;
 
 /// Bytes of the region, where rules look at state.
-pub const SYNS_SIZE: u32 = 32 << 10;
+pub const SYNS_SIZE: u32 = 128 << 10;
 
 /// For how many ticks a SYN may be met, about 137 s: Linux gives up two minutes after the last one at the
 /// latest (TCP_RTO_MAX), and a flow that waits is forgotten by then.

@@ -4,7 +4,7 @@
 //! May not ask what the policy says of it.
 
 use super::table::find;
-use super::{Tuple, at, echo, request, socket, state};
+use super::{Tuple, at, echo, request, socket, state, tcp};
 use crate::abi::essential_bit;
 use crate::calls::{Calls, FrameCalls};
 use crate::field::Field;
@@ -26,8 +26,9 @@ pub const TCP: u64 = 4;
 pub const UDP: u64 = 5;
 
 /// How far behind the last byte sent a TCP packet may begin that an ICMP error quotes: as much as
-/// Linux keeps unacknowledged (net.ipv4.tcp_wmem).
-const SENT_MAX: u32 = 4 << 20;
+/// Linux keeps unacknowledged (net.ipv4.tcp_wmem), or as is known to be on the way
+/// ([`super::state::REACH`]).
+const SENT_MAX: u64 = 4 << 20;
 
 /// Bytes of an ICMP header, in front of what it quotes.
 const ICMP_HEADER: u32 = 8;
@@ -102,7 +103,8 @@ pub fn quote<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -
         Some(found) if protocol != proto::TCP || found.state & state::KNOWS_OUT == 0 => PROVEN,
         Some(found) => {
             let end = (found.read(machine, at::OUT) >> 32) as u32;
-            u64::from(end.wrapping_sub(sequence) <= SENT_MAX)
+            let sent = u64::from(end.wrapping_sub(sequence));
+            u64::from(sent <= SENT_MAX || sent <= tcp::reach(found.state))
         }
         None if protocol == NONE || is_icmp(protocol) => NOTHING,
         None => by_socket(frame.socket(machine, &tuple), protocol),

@@ -242,7 +242,13 @@ pub(super) fn insert<M: Calls>(machine: &M, tuple: &Tuple, start: Start, now: u6
         }
         _ => {
             let place_in_set = machine.room(set, now, counterpart);
-            if room::cost(place_in_set) >= room::SETTLED {
+            let evicts = room::cost(place_in_set) >= room::SETTLED;
+            if evicts && state::is_over(start.state) {
+                // What has ended is kept where there is room.
+                machine.unlock(Region::Flows, lock_at);
+                return true;
+            }
+            if evicts {
                 add(machine, place.half + statistics::EVICTED);
             }
             room::way(place_in_set)
@@ -260,12 +266,10 @@ pub(super) fn insert<M: Calls>(machine: &M, tuple: &Tuple, start: Start, now: u6
 /// Whether a new flow would take the place of one that both sides use.
 pub(super) fn is_full<M: Calls>(machine: &M, tuple: &Tuple, now: u64) -> bool {
     let place = Place::of(machine, tuple);
-    let set = emptier(machine, &place, now, NO_TAG);
-    room::cost(machine.room(set, now, NO_TAG)) >= room::SETTLED
+    let counterpart = Place::of(machine, &tuple.counterpart()).tag;
+    let set = emptier(machine, &place, now, counterpart);
+    room::cost(machine.room(set, now, counterpart)) >= room::SETTLED
 }
-
-/// No flow's tag.
-const NO_TAG: u64 = 0;
 
 /// The set of both in which a new flow costs less.
 #[inline(always)]

@@ -6,7 +6,7 @@
 //! | segment | changes | if |
 //! |---|---|---|
 //! | any but SYN and RST | the numbers of its side | its end lies within a reach ([`NEAR`] at first) of the last one, and what it acknowledges within that of what the other side has sent |
-//! | the same | the flow is answered, or settled | likewise |
+//! | the same | the flow is answered, or settled | likewise; of the first answer to a SYN, with or without ACK, exactly what it acknowledges |
 //! | the same | a RST of its side is taken back, and of the other side, if it goes out | likewise |
 //! | FIN | its side is done, once the other side acknowledges it | likewise, and it has a number that its side has not used before; nothing lies behind it |
 //! | RST | the connection is reset | its number is the one that the other side has acknowledged last, or the end of what its side has sent, and its checksum is right |
@@ -40,7 +40,7 @@ pub(super) struct Segment {
     pub(super) start: u64,
     /// Sequence number behind its last byte.
     pub(super) end: u64,
-    /// What it acknowledges, if it has the flag ACK.
+    /// What it acknowledges; 0 without ACK.
     pub(super) acknowledged: u64,
 }
 
@@ -58,7 +58,7 @@ impl Segment {
             flags,
             start: u64::from(start),
             end: u64::from(start.wrapping_add(data).wrapping_add(consumed)),
-            acknowledged: u64::from(header.be32::<8>()),
+            acknowledged: u64::from(header.be32::<8>()) & all(u64::from(flags & flag::ACK != 0)),
         })
     }
 
@@ -148,6 +148,12 @@ fn note<M: Calls>(machine: &M, segment: &Segment, found: &Found, side: &Side) ->
     false
 }
 
+/// How far numbers of a flow may lie apart, in bytes.
+#[inline(always)]
+pub(super) const fn reach(bits: u64) -> u64 {
+    NEAR << (bits >> state::REACH & 15)
+}
+
 /// 1 if `a` lies at most `reach` behind `b`, or as much before it; 0 otherwise. Without a jump.
 #[inline(always)]
 const fn near(a: u64, b: u64, reach: u64) -> u64 {
@@ -199,9 +205,13 @@ fn moves<M: Calls>(machine: &M, segment: &Segment, found: &Found, side: &Side) {
     let fits_own = near(segment.end, own >> 32, reach) | knows ^ 1;
     let fits_other = behind(segment.acknowledged, other >> 32, reach) | other_knows ^ 1;
     let believed = fits_own & fits_other;
-    // An answer to a SYN acknowledges it, and no byte more or less.
+    // An answer to a SYN acknowledges it, and no byte more or less. Whoever has sent the SYN and goes on
+    // has been answered by another way, and is held to that no more.
+    let goes_out = u64::from(side.word == at::OUT);
     let opens = is_set(bits, state::OPENING) & (is_set(bits, state::REPLIED) ^ 1);
-    let answers = equal(segment.acknowledged, other >> 32) | opens ^ 1;
+    let answers = equal(segment.acknowledged, other >> 32) | opens ^ 1 | goes_out;
+    // What this side has sent was a SYN with ACK: its answer ends the handshake.
+    let accepts = opens & (goes_out ^ 1) & (equal(other, 0) ^ 1);
     let believed = machine.opaque(believed & answers);
     // Neither number goes back.
     let ahead = (before(segment.end, own >> 32) ^ 1) | knows ^ 1;
@@ -231,11 +241,14 @@ fn moves<M: Calls>(machine: &M, segment: &Segment, found: &Found, side: &Side) {
         & (doubled.wrapping_sub(REACH_MAX) >> 63);
     let away = side.takes_back
         | (side.fin | side.done) & all(beyond & (fin ^ 1))
+        | state::ASKED
+        | state::OPENING & all(opens & goes_out)
         | 15 << state::REACH & all(grows);
     let set = side.knows
         | side.fin & all(fin)
         | side.other_done & all(other_done)
         | side.shows & all(after & other_knows)
+        | state::SETTLED & all(accepts)
         | (doubled + 1) << state::REACH & all(grows);
     found.change(
         machine,
@@ -260,7 +273,7 @@ fn is_exact<M: Calls>(machine: &M, segment: &Segment, found: &Found, side: &Side
         & u64::from(segment.has(flag::ACK))
         & equal(segment.acknowledged, other >> 32);
     let exact = equal(segment.start, other) & other_knows & (opens ^ 1)
-        | equal(segment.start, own >> 32) & knows
+        | equal(segment.start, own >> 32) & knows & other_knows
         | answers_syn;
     machine.opaque(exact) != 0
 }

@@ -220,6 +220,8 @@ fn flows_of(
             replied,
             fin_in,
             fin_out,
+            // A handshake that nobody has answered is not taken over.
+            asked: false,
         };
         (ends, adopted)
     };

@@ -9,8 +9,8 @@ use super::maps::BigMap;
 use super::shared::{RegionMachine, Shared};
 use firewall_common::abi::Config;
 use firewall_common::flows::{
-    self, Adopted, LINE, SET, TICK_SHIFT, Tuple, WAYS, adopt, at, idle, is_expired, lifetime, seen,
-    state, statistics,
+    self, Adopted, LINE, LOCK, SET, TICK_SHIFT, Tuple, WAYS, adopt, at, idle, is_expired, lifetime,
+    seen, state, statistics,
 };
 use firewall_common::parse::proto;
 use rustix::time::{ClockId, clock_gettime};
@@ -206,7 +206,8 @@ impl FlowTable {
         })
     }
 
-    /// As [`FlowTable::of`], for a table that flows are added to. Needs the lock on the store.
+    /// As [`FlowTable::of`], for a table that flows are added to. Needs the lock on the store: a set that is
+    /// locked from here is of a process that was killed meanwhile.
     pub(crate) fn to_fill(map: &BigMap) -> Result<Self, KernelError> {
         let words = Shared::of(map)?;
         let config = Box::new(Config {
@@ -214,7 +215,14 @@ impl FlowTable {
             flows_seed: words.seed(),
             ..Config::default()
         });
-        Ok(Self { words, config })
+        let table = Self { words, config };
+        for set in table.sets() {
+            let lock = set + LOCK as usize / 8;
+            if table.words.read(lock) == RegionMachine::LOCKED {
+                table.words.write(lock, 0);
+            }
+        }
+        Ok(table)
     }
 
     /// Bytes of its memory.
@@ -305,6 +313,7 @@ impl FlowTable {
                     }),
                     fin_in: has(state::FIN_IN),
                     fin_out: has(state::FIN_OUT),
+                    asked: has(state::ASKED),
                 };
                 take(&flow.ends(), adopted);
             }

@@ -301,6 +301,9 @@ impl<'a> RegionMachine<'a> {
         Self { words, config }
     }
 
+    /// What a lock holds that is taken from here.
+    pub(crate) const LOCKED: u64 = 2;
+
     /// The index of the word at a byte offset, which wraps round as in the program.
     fn index(self, offset: u64) -> usize {
         (offset as usize / 8) & (self.words.words() - 1)
@@ -349,6 +352,10 @@ impl Machine for RegionMachine<'_> {
 
     fn exchange_if(&self, _region: Region, offset: u64, old: u64, new: u64) -> bool {
         self.words.exchange_if(self.index(offset), old, new)
+    }
+
+    fn try_lock(&self, region: Region, offset: u64) -> bool {
+        self.exchange_if(region, offset, 0, Self::LOCKED)
     }
 
     fn unlock(&self, region: Region, offset: u64) {

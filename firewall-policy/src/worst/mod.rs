@@ -25,7 +25,7 @@ pub enum Kind {
     /// All of them: those that count, and those of [`Kind::Asked`].
     Passed,
     /// Those that the walk stops at, because the program asks more than their match: a limit, a time,
-    /// a log.
+    /// a log. One with a limit and a log counts twice.
     Asked,
 }
 
@@ -37,6 +37,14 @@ impl Kind {
     #[must_use]
     pub fn has(self, rule: &Rule) -> bool {
         rule.enabled && !rule.always_decides() && (self == Self::Passed || rule.is_gated())
+    }
+
+    /// For how many a rule of this kind counts.
+    fn weight(self, rule: &Rule) -> usize {
+        match self {
+            Self::Asked if rule.limit.is_some() && rule.log.is_some() => 2,
+            _ => 1,
+        }
     }
 
     /// How many one packet can match.
@@ -75,6 +83,7 @@ fn of_family<T: Number + Hash>(
     };
     let numbers: Vec<usize> = (0..rules.len())
         .filter(|&number| kind.has(&rules[number]) && can_match(&rules[number].matches))
+        .flat_map(|number| std::iter::repeat_n(number, kind.weight(&rules[number])))
         .collect();
     if numbers.len() <= more_than {
         return Bound {
@@ -96,6 +105,7 @@ fn of_family<T: Number + Hash>(
     for rule in &mut found.rules {
         *rule = numbers[*rule];
     }
+    found.rules.dedup();
     found
 }
 

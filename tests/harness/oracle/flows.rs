@@ -111,8 +111,8 @@ pub struct Flow {
     kind: Kind,
     last: u64,
     syn: bool,
-    /// It began with a SYN without ACK.
-    asked: bool,
+    /// When this side has sent a SYN without ACK, if neither side has gone on since.
+    asked: Option<u64>,
     answered: bool,
     settled: bool,
     /// How often the reach of its numbers has doubled.
@@ -169,7 +169,7 @@ impl Flow {
 
     /// Whether a SYN meets the SYN of this side: both open at once.
     fn meets(&self) -> bool {
-        self.asked && !self.answered && !self.has_ended()
+        self.asked.is_some() && !self.has_ended()
     }
 
     /// A segment that is no SYN that goes out, and of a connection that is there.
@@ -191,7 +191,8 @@ impl Flow {
             let exact = peer
                 .numbers
                 .is_some_and(|said| !waits && said.acknowledged.unwrap_or(0) == segment.sequence)
-                || me.numbers.is_some_and(|said| said.end == segment.sequence);
+                || peer.numbers.is_some()
+                    && me.numbers.is_some_and(|said| said.end == segment.sequence);
             let whole = segment.sum != Sum::Wrong;
             me.reset |= whole && (exact || answers_syn);
             return;
@@ -207,10 +208,17 @@ impl Flow {
             .numbers
             .is_none_or(|said| (-reach..=0).contains(&distance(acknowledged, said.end)));
         // Of a side that has said nothing, the end counts as 0 where a SYN waits.
-        let answers = !waits || peer.numbers.map_or(0, |said| said.end) == acknowledged;
+        let answers = out || !waits || peer.numbers.map_or(0, |said| said.end) == acknowledged;
         if !(fits_own && fits_peer && answers) {
             return;
         }
+        self.asked = None;
+        if waits && out {
+            self.syn = false;
+        }
+        // What this side has sent was a SYN with ACK.
+        let accepts = |said: Numbers| said.acknowledged.unwrap_or(0) != 0;
+        self.settled |= !out && waits && peer.numbers.is_some_and(accepts);
         let before = me.numbers;
         let said = Numbers {
             end: match before {
@@ -304,7 +312,7 @@ impl Flows {
             kind,
             last: self.now,
             syn: false,
-            asked: false,
+            asked: None,
             answered: false,
             settled: false,
             doubled: 0,
@@ -344,12 +352,18 @@ impl Flows {
         } else {
             known.is_none() && !segment.rst
         };
+        // The SYN with ACK that answers the other side's leaves room for that to come once more.
+        let asked = match known {
+            _ if segment.syn && !segment.ack => Some(now),
+            Some(flow) if !flow.answered && !flow.has_ended() => flow.asked,
+            _ => None,
+        };
         if known.is_none() && segment.rst {
             self.start(packet, Kind::Tcp).own.reset = true;
         } else if starts {
             let flow = self.start(packet, Kind::Tcp);
             flow.syn = segment.syn;
-            flow.asked = segment.syn && !segment.ack;
+            flow.asked = asked;
             flow.own.fin = segment.fin && !segment.syn;
             flow.own.numbers = Some(Numbers {
                 end: behind(segment),
@@ -358,12 +372,27 @@ impl Flows {
         } else if !segment.syn
             && let Some(flow) = self.alive(packet)
         {
-            let waits = flow.meets();
+            let waits = flow.asked.is_some() && !flow.answered;
             flow.takes(segment, true);
             if !segment.rst && !waits {
                 flow.last = now;
             }
+        } else if asked.is_some()
+            && let Some(flow) = self.alive(packet)
+        {
+            flow.asked = asked;
         }
+    }
+
+    /// Whether a packet is a SYN that meets one of which the firewall may or may not know, because it left
+    /// more than two minutes ago.
+    #[must_use]
+    pub fn is_unclear(&self, packet: &Packet) -> bool {
+        let Message::Tcp(segment) = packet.message else {
+            return false;
+        };
+        let asked = self.get(packet).and_then(|flow| flow.asked);
+        segment.syn && !segment.ack && asked.is_some_and(|asked| self.now - asked >= 128)
     }
 
     /// A packet comes in: whether it belongs to a flow.
@@ -377,7 +406,8 @@ impl Flows {
                 if segment.syn && !segment.ack && !flow.meets() {
                     return false;
                 }
-                let keeps = flow.answered && !flow.has_ended();
+                let opens = segment.syn && !segment.ack;
+                let keeps = !opens && flow.answered && !flow.has_ended();
                 flow.takes(&segment, false);
                 if keeps {
                     flow.last = now;
@@ -390,10 +420,10 @@ impl Flows {
                 true
             }
             Message::EchoRequest => false,
-            Message::Error(Quote::Tcp(sequence)) => flow
-                .own
-                .numbers
-                .is_none_or(|said| said.end.wrapping_sub(sequence) <= 4 * 1024 * 1024),
+            Message::Error(Quote::Tcp(sequence)) => flow.own.numbers.is_none_or(|said| {
+                let sent = i64::from(said.end.wrapping_sub(sequence));
+                sent <= 4 * NEAR || sent <= NEAR << flow.doubled
+            }),
             Message::Error(_) => true,
         }
     }

@@ -88,8 +88,8 @@ codes! { FIELDS:
     WORST_PACKET "FW0179" "a packet that matches too many rules on its way"
         "Rules that do not decide cost every packet that they match: a counter, a limit, a line in the \
          log. So one packet can match 64 of them: rules with `action: next` or `over: next`, in audit \
-         mode, or with an `expires`; and of those with a `limit`, a `log` or an `expires` 16. How \
-         many such rules a policy has in all is no matter. The error names two that are nearest \
+         mode, or with an `expires`; and of those with a `limit`, a `log` or an `expires` 16, \
+         where one with a `limit` and a `log` counts twice. How many such rules a policy has in all is no matter. The error names two that are nearest \
          alike: one rule with both lists counts what both count."
         wrong "" right "- {name: seen, proto: tcp, port: [80, 443], action: next}\n";
 }

@@ -22,7 +22,7 @@ const PORT: u16 = 7;
 
 /// Rules that one packet can match and go on behind; and those of them that ask for more than a match.
 const PASSED: usize = 64;
-const ASKED: usize = 16;
+const ASKED: usize = 8;
 
 /// The dearest packet of all these policies.
 pub(crate) fn dearest() -> Frame {
