@@ -34,6 +34,7 @@ mod truth;
 use anyhow::{Context as _, Result, ensure};
 use cases::Context;
 use clap::Parser;
+use firewall_engine::kernel::program::Loaded;
 use report::Report;
 use std::fs;
 use std::path::PathBuf;
@@ -95,7 +96,7 @@ const CASES: &[(&str, Case)] = &[
 ];
 
 /// Lets the first two minutes of loaded programs pass.
-fn age(loaded: &firewall_engine::kernel::program::Loaded) -> anyhow::Result<()> {
+fn age(loaded: &Loaded) -> Result<()> {
     Ok(loaded.forget_syns()?)
 }
 
