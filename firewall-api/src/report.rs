@@ -2,7 +2,7 @@
 //!
 //! One document for the API, for `-o json` and for the tables, so they cannot disagree.
 
-use crate::view::{Count, Flow, GenerationView, RuleView, SCHEMA, Snapshot, Status};
+use crate::view::{Count, GenerationView, RuleView, SCHEMA, Snapshot, Status, Traffic};
 use firewall_common::reason::{Governs, Reason};
 use firewall_common::verdict::Verdict;
 use firewall_policy::rule::Mode;
@@ -40,9 +40,9 @@ pub struct StatusReport {
     #[serde(flatten)]
     pub status: Status,
     /// Sum over interfaces.
-    pub pass: Flow,
+    pub pass: Traffic,
     /// Sum over interfaces.
-    pub drop: Flow,
+    pub drop: Traffic,
     /// What drops most: names of rules and reasons, busiest first, at most four.
     pub top_drops: Vec<Hits>,
     /// The table of flows, where the policy looks at state and the asker may read it.
@@ -123,7 +123,7 @@ pub struct Hits {
     /// Rule or reason.
     pub name: String,
     /// Counted packets.
-    pub hits: Flow,
+    pub hits: Traffic,
 }
 
 impl StatusReport {

@@ -35,7 +35,7 @@ pub struct Rate {
 
 /// A total and its rate, passed or dropped.
 #[derive(Clone, Copy, PartialEq, Default, Debug, Serialize, Deserialize)]
-pub struct Flow {
+pub struct Traffic {
     /// Since the counters were made.
     pub total: Count,
     /// Over the last interval.
@@ -55,9 +55,9 @@ pub struct Snapshot {
     /// Whether something enforces, and what.
     pub status: Status,
     /// Sum over interfaces.
-    pub pass: Flow,
+    pub pass: Traffic,
     /// Sum over interfaces.
-    pub drop: Flow,
+    pub drop: Traffic,
     /// Ports that counted at least one packet, busiest first.
     pub ports: Vec<PortView>,
     /// Sum over the ports that counted packets and are not in `ports`.
@@ -154,9 +154,9 @@ pub struct InterfaceView {
     /// Zone, empty for none.
     pub zone: String,
     /// Passed.
-    pub pass: Flow,
+    pub pass: Traffic,
     /// Dropped.
-    pub drop: Flow,
+    pub drop: Traffic,
 }
 
 /// One destination port.
@@ -169,9 +169,9 @@ pub struct PortView {
     /// Well-known service name.
     pub service: Option<String>,
     /// Passed.
-    pub pass: Flow,
+    pub pass: Traffic,
     /// Dropped.
-    pub drop: Flow,
+    pub drop: Traffic,
     /// Packets a second (passed and dropped), oldest first, at most [`HISTORY`] of them.
     pub history: Vec<u64>,
 }
@@ -182,9 +182,9 @@ pub struct OtherPorts {
     /// How many.
     pub count: usize,
     /// Passed.
-    pub pass: Flow,
+    pub pass: Traffic,
     /// Dropped.
-    pub drop: Flow,
+    pub drop: Traffic,
 }
 
 /// One rule.
@@ -221,10 +221,10 @@ pub struct RuleView {
     /// False for `enabled: false`.
     pub enabled: bool,
     /// Matched packets; of a rule with a rate limit, those within it.
-    pub hits: Flow,
+    pub hits: Traffic,
     /// Packets over the rule's rate limit, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub over: Option<Flow>,
+    pub over: Option<Traffic>,
     /// Packets a second, oldest first, at most [`HISTORY`] of them.
     pub history: Vec<u64>,
 }
@@ -240,7 +240,7 @@ pub struct ReasonView {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub would_drop: bool,
     /// Counted packets.
-    pub hits: Flow,
+    pub hits: Traffic,
     /// Packets a second, oldest first, at most [`HISTORY`] of them.
     pub history: Vec<u64>,
 }

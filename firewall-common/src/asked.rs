@@ -25,7 +25,7 @@ use crate::parse::{Packet, proto};
 
 /// Nobody has asked for it.
 pub const NOT: u64 = 0;
-/// Number of the limit of DHCP answers, plus 1: what [`judge`] says. Likewise the next two.
+/// Number of the limit of DHCP answers, plus 1: what [`limit_of`] says. Likewise the next two.
 pub const DHCP: u64 = 1;
 /// Of ICMP errors about what is known to have been sent.
 pub const PROVEN: u64 = 2;
@@ -37,7 +37,7 @@ pub const LIMITS: u32 = 3;
 /// Whether a packet of the form of a DHCP answer or of an ICMP error has been asked for: [`NOT`], or
 /// which limit it takes from.
 #[inline(always)]
-pub fn judge<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u64 {
+pub fn limit_of<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u64 {
     let quoted = frame.quote(machine, packet);
     if packet.key.field(Field::Proto) == proto::UDP {
         return if quoted == quote::PROVEN { DHCP } else { NOT };
@@ -57,13 +57,13 @@ pub fn judge<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -
 #[inline(always)]
 pub fn is_asked_for<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> bool {
     // Calls one after the other: the kernel's stack has no room for one in another.
-    match judge(machine, frame, packet) {
+    match limit_of(machine, frame, packet) {
         NOT => false,
         limit => is_within(machine, limit),
     }
 }
 
-/// Whether the limit that [`judge`] has named has one left.
+/// Whether the limit that [`limit_of`] has named has one left.
 #[inline(always)]
 fn is_within<M: Calls>(machine: &M, limit: u64) -> bool {
     let first = machine.constant(|config| &config.asked_limit);

@@ -15,10 +15,10 @@ pub trait Calls: Machine {
     /// [`crate::classify::walk_v4`] or [`crate::classify::walk_v6`].
     fn walk(&self, key: &PacketKey) -> u64;
 
-    /// [`crate::fragments::judge`].
-    fn judge_fragment(&self, packet: &Packet, passes: bool) -> u64;
+    /// [`crate::fragments::follow`].
+    fn follow_fragment(&self, packet: &Packet, passes: bool) -> u64;
 
-    /// [`crate::limits::judge`].
+    /// [`crate::limits::charge`].
     fn limit(&self, key: &PacketKey, rule: u64) -> u64;
 
     /// [`crate::limits::pay`].
@@ -27,7 +27,7 @@ pub trait Calls: Machine {
     /// [`crate::limits::ban`].
     fn ban(&self, key: &PacketKey, rule: u64);
 
-    /// [`crate::log::judge`].
+    /// [`crate::log::record`].
     fn log(&self, key: &PacketKey, rule: u64, found: u64);
 
     /// [`crate::live::sets_of`].
@@ -81,7 +81,7 @@ pub trait FrameCalls: Frame {
     /// Whether an acknowledgement carries a valid cookie of the socket that listens where it goes.
     fn has_cookie<M: Calls>(&self, machine: &M, packet: &Packet) -> bool;
 
-    /// [`crate::answer::judge`]. In the kernel the frame is the answer after
+    /// [`crate::answer::reject`]. In the kernel the frame is the answer after
     /// [`Reason::REJECT`], and nothing may be read from it any more.
     fn reject<M: Calls>(&self, machine: &M, packet: &Packet) -> Reason;
 

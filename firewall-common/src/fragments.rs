@@ -28,7 +28,7 @@ pub use crate::packet::Span;
 /// How many ranges of a datagram can be apart from each other before the last gap is filled.
 pub const RANGES: u32 = 8;
 
-/// What [`judge`] returns for a fragment that stays with its verdict, or follows one that passed.
+/// What [`follow`] returns for a fragment that stays with its verdict, or follows one that passed.
 /// No reason to drop has this code.
 pub const GOES_ON: u64 = Reason::RULE.0 as u64;
 
@@ -121,7 +121,7 @@ fn set_of<M: Machine>(machine: &M, packet: &Packet) -> u64 {
 /// Whether a first fragment keeps its verdict, `passes`, or a later one follows its first:
 /// [`GOES_ON`]; otherwise the code of the reason for which the fragment is dropped.
 #[inline(always)]
-pub fn judge<M: Machine>(machine: &M, packet: &Packet, passes: bool) -> u64 {
+pub fn follow<M: Machine>(machine: &M, packet: &Packet, passes: bool) -> u64 {
     let set = set_of(machine, packet);
     let mut lock = Locking {
         machine: *machine,
@@ -137,11 +137,11 @@ pub fn judge<M: Machine>(machine: &M, packet: &Packet, passes: bool) -> u64 {
     result
 }
 
-/// [`judge`], by whoever holds the set's lock.
+/// [`follow`], by whoever holds the set's lock.
 #[inline(always)]
 fn in_set<M: Machine>(machine: &M, set: u64, packet: &Packet, passes: bool) -> u64 {
     let now = machine.now();
-    let mut search = Search {
+    let mut search = EntrySearch {
         machine: *machine,
         packet,
         identity: identity(packet),
@@ -291,7 +291,7 @@ impl<M: Machine> Step for Locking<M> {
 }
 
 /// One entry of a set a step: finds the datagram's, and the one that a new one would replace.
-struct Search<'a, M> {
+struct EntrySearch<'a, M> {
     machine: M,
     packet: &'a Packet,
     identity: u64,
@@ -302,7 +302,7 @@ struct Search<'a, M> {
     oldest_time: u64,
 }
 
-impl<M: Machine> Search<'_, M> {
+impl<M: Machine> EntrySearch<'_, M> {
     #[inline(always)]
     fn is_it(&self) -> bool {
         let key = &self.packet.key;
@@ -316,7 +316,7 @@ impl<M: Machine> Search<'_, M> {
     }
 }
 
-impl<M: Machine> Step for Search<'_, M> {
+impl<M: Machine> Step for EntrySearch<'_, M> {
     const FORGETS: bool = true;
 
     #[inline(always)]

@@ -43,7 +43,7 @@ const DUE: u64 = 8;
 /// a thousandth for a hundred million packets a second.
 pub const FRACTION: u32 = 6;
 
-/// What [`judge`] returns for a packet within the limit. No slot and action of what is over a limit
+/// What [`charge`] returns for a packet within the limit. No slot and action of what is over a limit
 /// make this number.
 pub const WITHIN: u64 = u64::MAX;
 
@@ -81,12 +81,12 @@ pub(crate) mod at {
 /// What the rate limit of a rule, whose table entry is `rule`, says of a packet: [`WITHIN`], or the
 /// counter slot and action that stand in for those of the rule.
 #[inline(always)]
-pub fn judge<M: Machine>(machine: &M, key: &PacketKey, rule: u64) -> u64 {
+pub fn charge<M: Machine>(machine: &M, key: &PacketKey, rule: u64) -> u64 {
     pay(machine, find(machine, key, rule), rule)
 }
 
-/// Bans the source of a packet that is over a limit, if the limit says so. `rule` is what [`judge`]
-/// said, which names the limit as a rule's entry does. Not a part of [`judge`], because the kernel's
+/// Bans the source of a packet that is over a limit, if the limit says so. `rule` is what [`charge`]
+/// said, which names the limit as a rule's entry does. Not a part of [`charge`], because the kernel's
 /// stack has no room for it below the walk.
 #[inline(always)]
 pub fn ban<M: Calls>(machine: &M, key: &PacketKey, rule: u64) {
@@ -128,7 +128,7 @@ const fn is_link_local(key: &PacketKey) -> bool {
     key.is_v6 != 0 && key.src_hi >> 54 == 0xfe80 >> 6
 }
 
-/// First half of [`judge`]: the packet's bucket, or [`EXEMPT`], [`EXPIRED`] or [`NOWHERE`].
+/// First half of [`charge`]: the packet's bucket, or [`EXEMPT`], [`EXPIRED`] or [`NOWHERE`].
 #[inline(always)]
 pub fn find<M: Machine>(machine: &M, key: &PacketKey, rule: u64) -> u64 {
     let limit = entry(machine, rule);

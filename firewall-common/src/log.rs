@@ -54,7 +54,7 @@ pub mod at {
     pub const DST: u64 = 32;
     /// [`super::name_hash`] of the rule.
     pub const RULE: u64 = 48;
-    /// [`super::Found`] of what became of the packet.
+    /// [`super::EventBits`] of what became of the packet.
     pub const FOUND: u64 = 56;
     /// Source port; from bit 32 on destination port.
     pub const PORTS: u64 = 64;
@@ -85,9 +85,9 @@ pub const FIELDS: [(u64, Field, Field); 4] = [
 /// | 18 | IPv6 |
 /// | 32-63 | counter slot of the interface |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Found(pub u64);
+pub struct EventBits(pub u64);
 
-impl Found {
+impl EventBits {
     /// Shift of the action under `mode: audit`.
     pub const AUDIT_SHIFT: u32 = 8;
     /// The packet is over the limit.
@@ -123,7 +123,7 @@ pub const fn name_hash(name: &str) -> u64 {
 /// Writes an event for a packet whose rule, with table entry `rule`, has a log. `found` is that
 /// entry, or what the rule's limit put in its place.
 #[inline(always)]
-pub fn judge<M: Machine>(machine: &M, key: &PacketKey, rule: u64, found: u64) {
+pub fn record<M: Machine>(machine: &M, key: &PacketKey, rule: u64, found: u64) {
     if found == limits::GOES_ON {
         return;
     }
@@ -156,15 +156,15 @@ fn write<M: Machine>(machine: &M, key: &PacketKey, log: u64, found: u64, is_over
     put(at::RULE, machine.table_u64(log + limits::at::V6_MASK_HI));
     let mut what = found >> 32 & 0xff | machine.table_u64(log + limits::at::V6_MASK_LO);
     if is_over {
-        what |= Found::OVER;
+        what |= EventBits::OVER;
     }
     if machine.constant(|c| &c.audit) != 0 {
-        what |= Found::PASSES;
+        what |= EventBits::PASSES;
     }
     if key.is_v6 != 0 {
-        what |= Found::V6;
+        what |= EventBits::V6;
     }
-    what |= u64::from(key.interface) << Found::INTERFACE_SHIFT;
+    what |= u64::from(key.interface) << EventBits::INTERFACE_SHIFT;
     put(at::FOUND, what);
     for (at, low, high) in FIELDS {
         put(

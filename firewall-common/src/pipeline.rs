@@ -63,7 +63,7 @@ impl Outcome {
 /// reason, rule and port as they are.
 #[inline(always)]
 pub fn decide<M: Calls, F: FrameCalls>(machine: &M, frame: &F, zone: u32) -> Outcome {
-    let outcome = judge(machine, frame, zone);
+    let outcome = policy_outcome(machine, frame, zone);
     if machine.constant(|config| &config.audit) == 0 {
         return outcome;
     }
@@ -75,7 +75,7 @@ pub fn decide<M: Calls, F: FrameCalls>(machine: &M, frame: &F, zone: u32) -> Out
 
 /// What the policy says.
 #[inline(always)]
-fn judge<M: Calls, F: FrameCalls>(machine: &M, frame: &F, zone: u32) -> Outcome {
+fn policy_outcome<M: Calls, F: FrameCalls>(machine: &M, frame: &F, zone: u32) -> Outcome {
     let mut packet = Packet::EMPTY;
     match frame.parse(machine, &mut packet) {
         Parsed::Ip => {
@@ -127,7 +127,7 @@ fn bad<M: Calls>(machine: &M, reason: Reason) -> Outcome {
     Outcome::without_rule(verdict, reason, NO_PORT)
 }
 
-/// Whether rules judge the packet though it is malformed.
+/// Whether rules policy_outcome the packet though it is malformed.
 #[inline(always)]
 fn is_malformed<M: Calls>(machine: &M, packet: &Packet) -> bool {
     rules_judge_malformed(machine) && packet.anomaly as u8 != 0
@@ -206,7 +206,7 @@ fn follows_first<M: Calls>(machine: &M, packet: &Packet) -> bool {
 /// The outcome for a fragment, if the others of its datagram leave it that.
 #[inline(always)]
 fn followed<M: Calls>(machine: &M, packet: &Packet, outcome: Outcome) -> Outcome {
-    match machine.judge_fragment(packet, outcome.verdict.0 == Verdict::PASS.0) {
+    match machine.follow_fragment(packet, outcome.verdict.0 == Verdict::PASS.0) {
         GOES_ON => outcome,
         reason => bad(machine, Reason(reason as u8)),
     }

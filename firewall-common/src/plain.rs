@@ -22,13 +22,13 @@ impl<M: Plain> Calls for M {
     }
 
     #[inline(always)]
-    fn judge_fragment(&self, packet: &Packet, passes: bool) -> u64 {
-        fragments::judge(self, packet, passes)
+    fn follow_fragment(&self, packet: &Packet, passes: bool) -> u64 {
+        fragments::follow(self, packet, passes)
     }
 
     #[inline(always)]
     fn limit(&self, key: &PacketKey, rule: u64) -> u64 {
-        limits::judge(self, key, rule)
+        limits::charge(self, key, rule)
     }
 
     #[inline(always)]
@@ -43,7 +43,7 @@ impl<M: Plain> Calls for M {
 
     #[inline(always)]
     fn log(&self, key: &PacketKey, rule: u64, found: u64) {
-        log::judge(self, key, rule, found);
+        log::record(self, key, rule, found);
     }
 
     #[inline(always)]
@@ -131,7 +131,7 @@ impl FrameCalls for &[u8] {
 
     #[inline(always)]
     fn reject<M: Calls>(&self, machine: &M, packet: &Packet) -> Reason {
-        answer::judge(machine, self, packet)
+        answer::reject(machine, self, packet)
     }
 
     #[inline(always)]

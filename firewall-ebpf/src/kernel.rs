@@ -242,7 +242,7 @@ impl Calls for Kernel {
     }
 
     #[inline(always)]
-    fn judge_fragment(&self, packet: &Packet, passes: bool) -> u64 {
+    fn follow_fragment(&self, packet: &Packet, passes: bool) -> u64 {
         fw_fragment(packet, self.bytes, u64::from(passes))
     }
 
@@ -340,7 +340,7 @@ pub(crate) extern "C" fn fw_fragment(packet: *const Packet, bytes: u64, passes: 
     }
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     match unsafe { packet.as_ref() } {
-        Some(packet) => fragments::judge(&Kernel { bytes, cpu: 0 }, packet, passes != 0),
+        Some(packet) => fragments::follow(&Kernel { bytes, cpu: 0 }, packet, passes != 0),
         None => u64::from(Reason::INTERNAL.0),
     }
 }
@@ -403,7 +403,7 @@ pub(crate) extern "C" fn fw_log(
     }
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     if let Some(key) = unsafe { key.as_ref() } {
-        log::judge(&Kernel { bytes, cpu }, key, rule, found);
+        log::record(&Kernel { bytes, cpu }, key, rule, found);
     }
     0
 }

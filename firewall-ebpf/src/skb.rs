@@ -190,7 +190,7 @@ impl FrameCalls for SkbFrame {
 
     #[inline(always)]
     fn reject<M: Calls>(&self, machine: &M, packet: &Packet) -> Reason {
-        answer::judge(machine, self, packet)
+        answer::reject(machine, self, packet)
     }
 
     #[inline(always)]

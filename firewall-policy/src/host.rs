@@ -374,21 +374,21 @@ impl Calls for HostMachine<'_> {
         }
     }
 
-    fn judge_fragment(&self, packet: &Packet, passes: bool) -> u64 {
-        fragments::judge(self, packet, passes)
+    fn follow_fragment(&self, packet: &Packet, passes: bool) -> u64 {
+        fragments::follow(self, packet, passes)
     }
 
     fn limit(&self, key: &PacketKey, rule: u64) -> u64 {
         if self.is_quiet {
             limits::OVER
         } else {
-            limits::judge(self, key, rule)
+            limits::charge(self, key, rule)
         }
     }
 
     fn log(&self, key: &PacketKey, rule: u64, found: u64) {
         if !self.is_quiet {
-            log::judge(self, key, rule, found);
+            log::record(self, key, rule, found);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::bundle;
 use crate::case::PolicyTest;
 use crate::diag::{Diagnostics, Severity, Sink, codes};
 use crate::rule::{Policy, SetSize};
-use crate::validate::{self, Found};
+use crate::validate::{self, ReadPolicy};
 
 pub use crate::files::{Files, NoFiles};
 
@@ -41,7 +41,7 @@ pub fn read_policy(name: &str, text: &str, files: &dyn Files) -> Result<Read, Di
     };
     match validate::policy(roots, sink, files) {
         (
-            Some(Found {
+            Some(ReadPolicy {
                 policy,
                 tests,
                 sets,

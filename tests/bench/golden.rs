@@ -2,10 +2,10 @@
 
 use crate::measure::Series;
 use crate::plot;
-use crate::report::{Machine, Mark, Report, Times};
+use crate::report::{BenchReport, Machine, Mark, Times};
 
-fn report() -> Report {
-    let mut report = Report {
+fn report() -> BenchReport {
+    let mut report = BenchReport {
         machine: Machine {
             kernel: "6.18.0".into(),
             cpu: "Example CPU".into(),
@@ -65,7 +65,7 @@ fn tables() {
 #[test]
 fn picture() {
     insta::assert_snapshot!("picture", plot::svg(&report()).unwrap());
-    let empty = Report {
+    let empty = BenchReport {
         points: Vec::new(),
         packets: Vec::new(),
         ..report()

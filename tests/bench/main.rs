@@ -35,7 +35,7 @@ use anyhow::{Context as _, Result, ensure};
 use cases::Context;
 use clap::Parser;
 use firewall_engine::kernel::program::Loaded;
-use report::Report;
+use report::BenchReport;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,7 +76,7 @@ struct Args {
     ctl: Option<PathBuf>,
 }
 
-type Case = fn(&Context, &mut Report) -> Result<()>;
+type Case = fn(&Context, &mut BenchReport) -> Result<()>;
 
 /// Every case.
 const CASES: &[(&str, Case)] = &[
@@ -136,7 +136,7 @@ fn run(args: &Args) -> Result<bool> {
         quick: args.quick,
         before: args.before.clone(),
     };
-    let mut report = Report {
+    let mut report = BenchReport {
         machine: machine::describe()?,
         origin: context.sets.origin().to_owned(),
         rounds: context.rounds,

@@ -1,7 +1,7 @@
 //! The picture: cost of a packet against number of rules, both logarithmic, as SVG. A pure function
-//! of the [`Report`].
+//! of the [`BenchReport`].
 
-use crate::report::{Point, Report, whole};
+use crate::report::{BenchReport, Point, whole};
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 860.0;
@@ -52,7 +52,7 @@ impl Axis {
 }
 
 /// The picture as SVG; nothing if there is nothing to show.
-pub(crate) fn svg(report: &Report) -> Option<String> {
+pub(crate) fn svg(report: &BenchReport) -> Option<String> {
     let points = &report.points;
     if points.is_empty() {
         return None;

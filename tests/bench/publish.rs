@@ -2,20 +2,20 @@
 //! the marks that stand there. Everything but the measured text stays as it is.
 
 use crate::plot;
-use crate::report::Report;
+use crate::report::BenchReport;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Writes the report as JSON.
-pub(crate) fn json(report: &Report, path: &Path) -> Result<()> {
+pub(crate) fn json(report: &BenchReport, path: &Path) -> Result<()> {
     let text = serde_json::to_string_pretty(report)? + "\n";
     fs::write(path, text).with_context(|| path.display().to_string())
 }
 
 /// Draws the picture, and a PNG beside it where rsvg-convert is installed.
-pub(crate) fn picture(report: &Report, path: &Path) -> Result<()> {
+pub(crate) fn picture(report: &BenchReport, path: &Path) -> Result<()> {
     let Some(svg) = plot::svg(report) else {
         eprintln!("no picture: no case with points was run (P3, P4)");
         return Ok(());
@@ -40,7 +40,7 @@ pub(crate) fn picture(report: &Report, path: &Path) -> Result<()> {
 
 /// Puts tables and picture into the documents below `root`: of the single packets, and of all other
 /// cases, where they were measured.
-pub(crate) fn documents(report: &Report, root: &Path) -> Result<()> {
+pub(crate) fn documents(report: &BenchReport, root: &Path) -> Result<()> {
     if report.quick {
         bail!("results of a quick run are not published");
     }

@@ -1,5 +1,5 @@
 //! What came out: rows of measurements, bars that hold or not, points for the plot; as JSON and as
-//! tables. Pure functions of the [`Report`].
+//! tables. Pure functions of the [`BenchReport`].
 
 use crate::measure::Series;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ pub(crate) const PACKETS: &str = "P13";
 
 /// Everything that a run found.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(crate) struct Report {
+pub(crate) struct BenchReport {
     /// Where it ran.
     pub(crate) machine: Machine,
     /// Where the rule sets come from: `ClassBench` or `generated`.
@@ -171,7 +171,7 @@ impl Bar {
     }
 }
 
-impl Report {
+impl BenchReport {
     /// Adds a measurement.
     pub(crate) fn row(&mut self, case: &str, what: impl Into<String>, unit: &str, series: &Series) {
         self.rows.push(Row {

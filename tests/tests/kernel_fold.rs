@@ -1,8 +1,8 @@
-//! What folding constants into a program does, judged by the kernel: random programs, and the firewall's
+//! What folding constants into a program does, compared by the kernel: random programs, and the firewall's
 //! own under policies of every kind, run as they are and folded.
 
 use firewall_common::abi::InterfaceEntry;
-use firewall_engine::kernel::judged::judge;
+use firewall_engine::kernel::compared::compare;
 use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::compile;
 use firewall_tests::frames::{self, Taste};
@@ -137,15 +137,15 @@ fn random_programs_do_what_they_did() {
                 frame
             })
             .collect();
-        let judged = judge(&program, &DATA, &frames)
+        let compared = compare(&program, &DATA, &frames)
             .unwrap_or_else(|error| panic!("round {round}: {error}: {program:02x?}"));
         // One that the verifier takes for too long, or that reads an address, in either form.
-        let Some(judged) = judged else { continue };
+        let Some(compared) = compared else { continue };
         taken += 1;
-        for (sum, slots) in slots.iter_mut().zip(judged.slots) {
+        for (sum, slots) in slots.iter_mut().zip(compared.slots) {
             *sum += slots;
         }
-        for (frame, [before, after]) in frames.iter().zip(&judged.ends) {
+        for (frame, [before, after]) in frames.iter().zip(&compared.ends) {
             assert_eq!(
                 before, after,
                 "round {round}: {program:02x?} on {frame:02x?}"

@@ -132,7 +132,7 @@ fn verdicts(engine: &Engine, frames: &[Frame]) -> Vec<Vec<(Verdict, bool)>> {
     let judge = |interface: &&str| {
         let carried = engine.carried(interface).unwrap()?;
         let one = |frame: &Frame| {
-            let run = carried.judge(frame).unwrap();
+            let run = carried.run(frame).unwrap();
             (run.verdict, run.answers)
         };
         Some(frames.iter().map(one).collect())

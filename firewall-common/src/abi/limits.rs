@@ -78,7 +78,7 @@ pub mod limit_flag {
 
 /// Where in [`LimitEntry::flags`] the number, plus 1, of the entry stands that belongs to the rule's
 /// log: the rate of its events. That entry has the hash of the rule's name
-/// ([`crate::log::name_hash`]) in `v6_mask_hi`, bits of [`crate::log::Found`] in `v6_mask_lo`, and in
+/// ([`crate::log::name_hash`]) in `v6_mask_hi`, bits of [`crate::log::EventBits`] in `v6_mask_lo`, and in
 /// `over_slot` the counter of what is not logged.
 pub const LIMIT_LOG_SHIFT: u32 = 16;
 

@@ -42,7 +42,7 @@ pub const QUOTE_BEHIND: u32 = 8;
 /// Whether a packet that a rule rejects is answered, before anything is taken from what answers
 /// there may be; one of the [`Reason`]s of rejected packets.
 #[inline(always)]
-pub fn judge<M: Calls, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> Reason {
+pub fn reject<M: Calls, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> Reason {
     if !may_be_answered(machine, frame, packet) {
         Reason::REJECT_SILENT
     } else if !within(machine, &packet.key) {

@@ -71,7 +71,7 @@ const fn worth(identity: u64, bits: u64) -> u64 {
 pub fn room<M: Calls>(machine: &M, set: u64, now: u64, counterpart: u64) -> u64 {
     // Zeros that the compiler does not know: of known ones it would make a call of `memset`.
     let zero = machine.opaque(0);
-    let mut search = Search {
+    let mut search = Eviction {
         machine: *machine,
         set,
         now,
@@ -94,7 +94,7 @@ pub fn room<M: Calls>(machine: &M, set: u64, now: u64, counterpart: u64) -> u64 
 }
 
 /// One way of a set a step: finds the one that is worth least.
-struct Search<M> {
+struct Eviction<M> {
     machine: M,
     set: u64,
     now: u64,
@@ -106,7 +106,7 @@ struct Search<M> {
     found: u64,
 }
 
-impl<M: Calls> Search<M> {
+impl<M: Calls> Eviction<M> {
     /// The worth of a flow, and below it how new its last packet is; 0 if it is none.
     #[inline(always)]
     fn cost(&self) -> u64 {
@@ -127,7 +127,7 @@ impl<M: Calls> Search<M> {
     }
 }
 
-impl<M: Calls> Step for Search<M> {
+impl<M: Calls> Step for Eviction<M> {
     #[inline(always)]
     fn forget(&mut self) {
         for number in [

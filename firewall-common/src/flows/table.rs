@@ -68,7 +68,7 @@ const fn mix(word: u64) -> u64 {
 
 /// A flow that was found.
 #[derive(Clone, Copy)]
-pub(super) struct Found {
+pub(super) struct Located {
     /// Byte offset of its word in the head.
     head: u64,
     /// Byte offset of its line.
@@ -89,14 +89,14 @@ pub(super) fn is_in_use<M: Calls>(machine: &M, protocol: u32) -> bool {
 
 /// The flow, if it is there and has not expired. Takes no lock.
 #[inline(always)]
-pub(super) fn find<M: Calls>(machine: &M, tuple: &Tuple, now: u64) -> Option<Found> {
+pub(super) fn find<M: Calls>(machine: &M, tuple: &Tuple, now: u64) -> Option<Located> {
     find_any(machine, tuple)
         .filter(|found| !is_expired(tuple.identity, found.state, seen(found.head_word), now))
 }
 
 /// The flow, if it is there, expired or not.
 #[inline(always)]
-fn find_any<M: Calls>(machine: &M, tuple: &Tuple) -> Option<Found> {
+fn find_any<M: Calls>(machine: &M, tuple: &Tuple) -> Option<Located> {
     let place = machine.locate(tuple);
     if place == NOWHERE {
         return None;
@@ -107,7 +107,7 @@ fn find_any<M: Calls>(machine: &M, tuple: &Tuple) -> Option<Found> {
     let state = machine.read(Region::Flows, line + at::STATE);
     // Whoever gives the place to another flow takes its tag away first.
     let head_word = machine.read(Region::Flows, at);
-    (head_word >> 32 == tag).then_some(Found {
+    (head_word >> 32 == tag).then_some(Located {
         head: at,
         line,
         head_word,
@@ -162,7 +162,7 @@ fn find_in<M: Calls>(machine: &M, set: u64, tag: u64, tuple: &Tuple) -> u64 {
     if differs == 0 { set + way * 8 } else { NOWHERE }
 }
 
-impl Found {
+impl Located {
     /// Notes that a packet of the flow came at `now`. At most one write a tick.
     #[inline(always)]
     pub(super) fn touch<M: Calls>(&self, machine: &M, now: u64) {

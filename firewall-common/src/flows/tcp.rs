@@ -16,7 +16,7 @@
 //! believed, and then one of them exactly to end the connection. What is not believed passes all the
 //! same: the endpoint is the judge. What goes wrong here keeps a flow too long, and cuts nobody off.
 
-use super::table::Found;
+use super::table::Located;
 use super::{at, state};
 use crate::calls::Calls;
 use crate::field::Field;
@@ -124,18 +124,18 @@ const IN: Side = Side {
 /// A segment that goes out, of a flow that is there. True for a RST that ends the connection, if its
 /// checksum is right.
 #[inline(always)]
-pub(super) fn goes_out<M: Calls>(machine: &M, segment: &Segment, found: &Found) -> bool {
+pub(super) fn goes_out<M: Calls>(machine: &M, segment: &Segment, found: &Located) -> bool {
     note(machine, segment, found, &OUT)
 }
 
 /// A segment that comes in, likewise.
 #[inline(always)]
-pub(super) fn comes_in<M: Calls>(machine: &M, segment: &Segment, found: &Found) -> bool {
+pub(super) fn comes_in<M: Calls>(machine: &M, segment: &Segment, found: &Located) -> bool {
     note(machine, segment, found, &IN)
 }
 
 #[inline(always)]
-fn note<M: Calls>(machine: &M, segment: &Segment, found: &Found, side: &Side) -> bool {
+fn note<M: Calls>(machine: &M, segment: &Segment, found: &Located, side: &Side) -> bool {
     if state::was_socket(found.state) {
         return false;
     }
@@ -193,7 +193,7 @@ const fn equal(a: u64, b: u64) -> u64 {
 /// Takes note of the numbers of a segment that is neither SYN nor RST. By arithmetic and not by
 /// jumps, of which the verifier would follow every combination.
 #[inline(always)]
-fn moves<M: Calls>(machine: &M, segment: &Segment, found: &Found, side: &Side) {
+fn moves<M: Calls>(machine: &M, segment: &Segment, found: &Located, side: &Side) {
     let bits = found.state;
     let (own, other) = (
         found.read(machine, side.word),
@@ -260,7 +260,7 @@ fn moves<M: Calls>(machine: &M, segment: &Segment, found: &Found, side: &Side) {
 /// Whether the number of a RST is the one that the other side has acknowledged last, or the end of
 /// what its own side has sent. The answer to a SYN has none, and acknowledges it.
 #[inline(always)]
-fn is_exact<M: Calls>(machine: &M, segment: &Segment, found: &Found, side: &Side) -> bool {
+fn is_exact<M: Calls>(machine: &M, segment: &Segment, found: &Located, side: &Side) -> bool {
     let bits = found.state;
     let (own, other) = (
         found.read(machine, side.word),

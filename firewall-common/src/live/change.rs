@@ -36,7 +36,7 @@ fn put_at<M: Machine>(
     machine: &M,
     prefix: &Prefix,
     meta: u64,
-    (place, found): (&Place, &Found),
+    (place, found): (&Place, &Slots),
 ) -> Added {
     if found.same != NONE {
         machine.write(Region::Live, meta_at(found.same), meta);
@@ -264,7 +264,7 @@ fn note_protected<M: Machine>(machine: &M, meta: u64) {
 }
 
 /// What stands in a prefix's two buckets.
-struct Found {
+struct Slots {
     /// Its own entry, or [`NONE`].
     same: u64,
     /// An entry of each bucket that is free, or has ended, or [`NONE`]; and how many those are.
@@ -277,9 +277,9 @@ struct Found {
 }
 
 #[inline(always)]
-fn find<M: Machine>(machine: &M, prefix: &Prefix, meta: u64, place: &Place) -> Found {
+fn find<M: Machine>(machine: &M, prefix: &Prefix, meta: u64, place: &Place) -> Slots {
     let zero = machine.opaque(0);
-    let mut search = Search {
+    let mut search = SlotSearch {
         machine: *machine,
         prefix,
         identity: meta & Meta::IDENTITY,
@@ -293,7 +293,7 @@ fn find<M: Machine>(machine: &M, prefix: &Prefix, meta: u64, place: &Place) -> F
         spared: zero,
     };
     machine.repeat(2 * WAYS as u32, &mut search);
-    Found {
+    Slots {
         is_spared: search.spared != 0,
         same: search.same.wrapping_sub(1),
         first: search.free[0].wrapping_sub(1),
@@ -304,7 +304,7 @@ fn find<M: Machine>(machine: &M, prefix: &Prefix, meta: u64, place: &Place) -> F
 }
 
 /// The search of [`find`]. Slots are one more than they are, 0 for none.
-struct Search<'a, M> {
+struct SlotSearch<'a, M> {
     machine: M,
     prefix: &'a Prefix,
     identity: u64,
@@ -318,7 +318,7 @@ struct Search<'a, M> {
     spared: u64,
 }
 
-impl<M> Search<'_, M> {
+impl<M> SlotSearch<'_, M> {
     /// Whether an entry is of the same length and family as the prefix.
     #[inline(always)]
     const fn has_length(&self, meta: u64) -> bool {
@@ -327,7 +327,7 @@ impl<M> Search<'_, M> {
     }
 }
 
-impl<M: Machine> Step for Search<'_, M> {
+impl<M: Machine> Step for SlotSearch<'_, M> {
     #[inline(always)]
     fn forget(&mut self) {
         let [free_first, free_second] = &mut self.free;

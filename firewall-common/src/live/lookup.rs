@@ -66,7 +66,7 @@ fn search<M: Machine>(machine: &M, (hi, lo, is_v6): (u64, u64, u64), v4: u64, v6
     let words = machine.forget(v6);
     let lengths = machine.read(Region::Live, if is_v6 != 0 { v6 } else { v4 });
     let zero = machine.opaque(0);
-    let mut search = Search {
+    let mut search = Lookup {
         machine: *machine,
         hi,
         lo,
@@ -103,7 +103,7 @@ pub fn of_policy<M: Machine>(machine: &M, sets: u64) -> u32 {
 }
 
 /// Where the search stands.
-struct Search<M> {
+struct Lookup<M> {
     machine: M,
     /// The address.
     hi: u64,
@@ -127,7 +127,7 @@ struct Search<M> {
     found: u64,
 }
 
-impl<M: Machine> Search<M> {
+impl<M: Machine> Lookup<M> {
     /// Compares the tags of both buckets of the next length.
     #[inline(always)]
     fn next_length(&mut self) {
@@ -182,7 +182,7 @@ impl<M: Machine> Search<M> {
     }
 }
 
-impl<M: Machine> Step for Search<M> {
+impl<M: Machine> Step for Lookup<M> {
     #[inline(always)]
     fn forget(&mut self) {
         for number in [

@@ -4,8 +4,8 @@
 //! Included by path from the example `top_synthetic` and from the tests of `top`.
 
 use firewall_api::view::{
-    Count, Flow, GenerationView, HISTORY, InterfaceView, OtherPorts, PortView, Rate, ReasonView,
-    RuleView, SCHEMA, Snapshot, Status,
+    Count, GenerationView, HISTORY, InterfaceView, OtherPorts, PortView, Rate, ReasonView,
+    RuleView, SCHEMA, Snapshot, Status, Traffic,
 };
 use firewall_policy::rule::Mode;
 
@@ -39,11 +39,11 @@ impl Synthetic {
     /// The snapshot `tick` seconds after the start.
     pub(crate) fn at(self, tick: u64) -> Snapshot {
         let ports: Vec<PortView> = (0..self.ports).map(|index| port(index, tick)).collect();
-        let sum = |pick: fn(&PortView) -> Flow| {
+        let sum = |pick: fn(&PortView) -> Traffic| {
             ports
                 .iter()
                 .map(pick)
-                .fold(Flow::default(), |a, b| add(a, b, 1.0))
+                .fold(Traffic::default(), |a, b| add(a, b, 1.0))
         };
         let (pass, drop) = (sum(|view| view.pass), sum(|view| view.drop));
         let rules = rules(&ports, tick);
@@ -103,11 +103,11 @@ fn profile(index: usize) -> Profile {
     )
 }
 
-fn flow(base: f64, bytes: f64, period: f64, phase: f64, tick: u64) -> Flow {
+fn traffic(base: f64, bytes: f64, period: f64, phase: f64, tick: u64) -> Traffic {
     let pps = level(base, period, phase, tick as f64);
     // The sum of a wave is close to its mean: good enough for totals that only need to grow.
     let packets = (base * (tick + 3600) as f64).round();
-    Flow {
+    Traffic {
         total: Count {
             packets: packets as u64,
             bytes: (packets * bytes) as u64,
@@ -127,16 +127,16 @@ fn port(index: usize, tick: u64) -> PortView {
         proto: proto.to_owned(),
         port,
         service: service.map(str::to_owned),
-        pass: flow(pass, bytes, period, phase, tick),
-        drop: flow(drop, bytes, period, phase, tick),
+        pass: traffic(pass, bytes, period, phase, tick),
+        drop: traffic(drop, bytes, period, phase, tick),
         history: (first..=tick)
             .map(|tick| level(pass + drop, period, phase, tick as f64).round() as u64)
             .collect(),
     }
 }
 
-fn add(a: Flow, b: Flow, share: f64) -> Flow {
-    Flow {
+fn add(a: Traffic, b: Traffic, share: f64) -> Traffic {
+    Traffic {
         total: Count {
             packets: a.total.packets + (b.total.packets as f64 * share) as u64,
             bytes: a.total.bytes + (b.total.bytes as f64 * share) as u64,
@@ -157,13 +157,13 @@ fn history(pps: f64, tick: u64) -> Vec<u64> {
 }
 
 fn rules(ports: &[PortView], tick: u64) -> Vec<RuleView> {
-    let hits = |wanted: &[(&str, u16)], pick: fn(&PortView) -> Flow| {
+    let hits = |wanted: &[(&str, u16)], pick: fn(&PortView) -> Traffic| {
         let wanted = |view: &&PortView| wanted.contains(&(view.proto.as_str(), view.port));
         ports
             .iter()
             .filter(wanted)
             .map(pick)
-            .fold(Flow::default(), |a, b| add(a, b, 1.0))
+            .fold(Traffic::default(), |a, b| add(a, b, 1.0))
     };
     let pass = |view: &PortView| view.pass;
     let drop = |view: &PortView| view.drop;
@@ -217,11 +217,11 @@ fn rules(ports: &[PortView], tick: u64) -> Vec<RuleView> {
             true,
             hits(&[("tcp", 23)], drop),
         ),
-        ("old-ftp", "pass", "tcp port 21", false, Flow::default()),
+        ("old-ftp", "pass", "tcp port 21", false, Traffic::default()),
     ];
     // The one with a limit.
     let over = |name: &str| (name == "web").then(|| hits(&[("tcp", 80)], drop));
-    let view = |(index, rule): (usize, (&str, &str, &str, bool, Flow))| RuleView {
+    let view = |(index, rule): (usize, (&str, &str, &str, bool, Traffic))| RuleView {
         number: index + 1,
         name: rule.0.to_owned(),
         action: rule.1.to_owned(),
@@ -241,7 +241,7 @@ fn rules(ports: &[PortView], tick: u64) -> Vec<RuleView> {
     rules.into_iter().enumerate().map(view).collect()
 }
 
-fn reasons(pass: Flow, drop: Flow, tick: u64) -> Vec<ReasonView> {
+fn reasons(pass: Traffic, drop: Traffic, tick: u64) -> Vec<ReasonView> {
     let shares = [
         ("rule", "pass", pass, 0.999),
         ("no-match", "drop", drop, 0.55),
@@ -253,8 +253,8 @@ fn reasons(pass: Flow, drop: Flow, tick: u64) -> Vec<ReasonView> {
         ("multicast-listener", "pass", pass, 0.000_2),
         ("bogon", "drop", drop, 0.000_1),
     ];
-    let view = |(name, verdict, of, share): (&str, &str, Flow, f64)| {
-        let hits = add(Flow::default(), of, share);
+    let view = |(name, verdict, of, share): (&str, &str, Traffic, f64)| {
+        let hits = add(Traffic::default(), of, share);
         ReasonView {
             name: name.to_owned(),
             verdict: verdict.to_owned(),
@@ -266,7 +266,7 @@ fn reasons(pass: Flow, drop: Flow, tick: u64) -> Vec<ReasonView> {
     shares.into_iter().map(view).collect()
 }
 
-fn status(pass: Flow, drop: Flow, rules: usize) -> Status {
+fn status(pass: Traffic, drop: Traffic, rules: usize) -> Status {
     let interface = |name: &str, ifindex: u32, mode, fallback: Option<&str>, share| InterfaceView {
         name: name.to_owned(),
         ifindex,
@@ -279,8 +279,8 @@ fn status(pass: Flow, drop: Flow, rules: usize) -> Status {
         } else {
             String::new()
         },
-        pass: add(Flow::default(), pass, share),
-        drop: add(Flow::default(), drop, share),
+        pass: add(Traffic::default(), pass, share),
+        drop: add(Traffic::default(), drop, share),
     };
     Status {
         version: "0.1.0".to_owned(),

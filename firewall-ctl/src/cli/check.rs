@@ -53,7 +53,7 @@ pub(super) fn help() -> String {
 
 /// `check -o json`.
 #[derive(Serialize)]
-struct Report {
+struct CheckReport {
     schema: &'static str,
     files: Vec<FileReport>,
 }
@@ -130,7 +130,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     }
     if !context.format.is_text() {
         context.print(&context.format.document(
-            &Report {
+            &CheckReport {
                 schema: SCHEMA,
                 files,
             },

@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     };
     let (old, new) = (old.policy, new.policy);
     let difference = diff(&old, &new);
-    let report = Report::of(&difference, &old, &new, context.verbose > 0);
+    let report = DiffReport::of(&difference, &old, &new, context.verbose > 0);
     if context.format.is_text() {
         let text = text(&report);
         if text.is_empty() {
@@ -80,7 +80,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
 
 /// `diff -o json`.
 #[derive(Serialize)]
-struct Report {
+struct DiffReport {
     schema: &'static str,
     equal: bool,
     complete: bool,
@@ -124,7 +124,7 @@ impl By {
     }
 }
 
-impl Report {
+impl DiffReport {
     fn of(difference: &Difference, old: &Policy, new: &Policy, all: bool) -> Self {
         let most = if all { usize::MAX } else { SHOWN };
         let line = |region: &Region| Line {
@@ -150,7 +150,7 @@ impl Report {
 }
 
 /// The difference for people; empty if there is none.
-fn text(report: &Report) -> String {
+fn text(report: &DiffReport) -> String {
     let mut text = String::new();
     for setting in &report.settings {
         text.push_str(&format!("~ {setting}\n"));

@@ -69,7 +69,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         (true, None) => Some(policy::compile_in_force(context, "name a policy: -f FILE")?.0),
     };
     let selftest = compiled.map(|compiled| selftest(&engine, &compiled));
-    let report = Report {
+    let report = DoctorReport {
         schema: SCHEMA,
         checks,
         selftest: selftest.transpose().map_err(failed)?,
@@ -123,7 +123,7 @@ fn selftest(
 
 /// `doctor -o json`.
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(super) struct DoctorReport {
     pub(super) schema: &'static str,
     pub(super) checks: Vec<CheckLine>,
     pub(super) selftest: Option<Selftest>,
@@ -160,7 +160,7 @@ pub(super) struct RowLine {
 }
 
 /// Failed if anything is in the way of the filter, or gets past it.
-pub(super) fn exit(report: &Report) -> Exit {
+pub(super) fn exit(report: &DoctorReport) -> Exit {
     let tested = report.selftest.as_ref().is_none_or(|test| test.failed == 0);
     if tested && report.checks.iter().all(|check| check.ok) {
         Exit::Ok
@@ -170,7 +170,7 @@ pub(super) fn exit(report: &Report) -> Exit {
 }
 
 /// The answer for people.
-pub(super) fn text(report: &Report, color: bool) -> String {
+pub(super) fn text(report: &DoctorReport, color: bool) -> String {
     let mark = |ok: bool| match (ok, color) {
         (true, true) => "\x1b[1;32mok\x1b[0m  ",
         (true, false) => "ok  ",

@@ -181,7 +181,7 @@ fn write(path: &PathBuf, text: &str) -> Result<(), Failure> {
 
 /// `import -o json`.
 #[derive(Serialize)]
-struct Report<'a> {
+struct ImportReport<'a> {
     schema: &'static str,
     policy: &'a str,
     left_out: &'a [LeftOut],
@@ -189,7 +189,7 @@ struct Report<'a> {
 
 fn show(imported: &Imported, print: bool, context: &Context) -> Result<(), Failure> {
     if !context.format.is_text() {
-        let report = Report {
+        let report = ImportReport {
             schema: SCHEMA,
             policy: &imported.yaml,
             left_out: &imported.left_out,

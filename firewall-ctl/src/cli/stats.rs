@@ -10,7 +10,7 @@ use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{Numbers, bits, bytes, count, percent, rate};
 use firewall_api::request::SnapshotRequest;
 use firewall_api::view::mode_name;
-use firewall_api::view::{Flow, SCHEMA, Snapshot};
+use firewall_api::view::{SCHEMA, Snapshot, Traffic};
 use serde_json::json;
 use std::time::Duration;
 
@@ -168,7 +168,7 @@ fn ports(snapshot: &Snapshot, wide: bool, numbers: Numbers) -> String {
         columns.extend([">PASSED BYTES", ">DROPPED BYTES"]);
     }
     let mut table = Table::new(&columns);
-    let mut row = |name: String, service: &str, pass: &Flow, drop: &Flow| {
+    let mut row = |name: String, service: &str, pass: &Traffic, drop: &Traffic| {
         let mut cells = vec![
             name,
             shorten(service, 12),
@@ -250,7 +250,7 @@ fn rules(snapshot: &Snapshot, rows: usize, wide: bool, numbers: Numbers) -> Stri
             bytes(rule.hits.total.bytes, numbers),
         ];
         if limited {
-            let over = |cell: fn(&Flow, Numbers) -> String| {
+            let over = |cell: fn(&Traffic, Numbers) -> String| {
                 rule.over
                     .as_ref()
                     .map_or(String::new(), |over| cell(over, numbers))

@@ -3,7 +3,7 @@
 
 mod report;
 
-use self::report::{Answered, CaptureReport, Live, Near, Report, Row, RuleLine};
+use self::report::{Answered, CaptureReport, Live, Near, Row, RuleLine, TestReport};
 use self::report::{capture_text, text};
 
 use super::context::Context;
@@ -223,7 +223,7 @@ impl Case<'_> {
             let outcome = self
                 .engine
                 .trial(self.compiled)
-                .judge(earlier, frame, self.zone)
+                .trace(earlier, frame, self.zone)
                 .map_err(|error| self.engine_failure(&error))?;
             Some(Live {
                 verdict: outcome.verdict.name(),
@@ -271,9 +271,14 @@ impl Case<'_> {
         }
     }
 
-    fn report(&self, found: &Explained, answer: Option<Answered>, live: Option<Live>) -> Report {
+    fn report(
+        &self,
+        found: &Explained,
+        answer: Option<Answered>,
+        live: Option<Live>,
+    ) -> TestReport {
         let policy = &self.compiled.policy;
-        Report {
+        TestReport {
             schema: SCHEMA,
             packet: found.packet.as_ref().map(ToString::to_string),
             zone: policy.zones[self.zone as usize].clone(),

@@ -10,13 +10,13 @@ use firewall_api::failure::Exit;
 use firewall_api::format::Numbers;
 use firewall_api::report::{ReasonsReport, RulesReport, State, StatusReport};
 use firewall_api::view::{
-    Count, Flow, GenerationView, InterfaceView, OtherPorts, PortView, Rate, ReasonView, RuleView,
-    SCHEMA, Snapshot, Status,
+    Count, GenerationView, InterfaceView, OtherPorts, PortView, Rate, ReasonView, RuleView, SCHEMA,
+    Snapshot, Status, Traffic,
 };
 use firewall_policy::rule::Mode;
 
-fn flow(packets: u64, pps: f64) -> Flow {
-    Flow {
+fn traffic(packets: u64, pps: f64) -> Traffic {
+    Traffic {
         total: Count {
             packets,
             bytes: packets.saturating_mul(500),
@@ -28,7 +28,7 @@ fn flow(packets: u64, pps: f64) -> Flow {
     }
 }
 
-fn interface(name: &str, mode: Mode, pass: Flow, drop: Flow) -> InterfaceView {
+fn interface(name: &str, mode: Mode, pass: Traffic, drop: Traffic) -> InterfaceView {
     InterfaceView {
         name: name.to_owned(),
         ifindex: 2,
@@ -42,7 +42,7 @@ fn interface(name: &str, mode: Mode, pass: Flow, drop: Flow) -> InterfaceView {
     }
 }
 
-fn port(proto: &str, port: u16, service: Option<&str>, pass: Flow, drop: Flow) -> PortView {
+fn port(proto: &str, port: u16, service: Option<&str>, pass: Traffic, drop: Traffic) -> PortView {
     PortView {
         proto: proto.to_owned(),
         port,
@@ -53,7 +53,7 @@ fn port(proto: &str, port: u16, service: Option<&str>, pass: Flow, drop: Flow) -
     }
 }
 
-fn rule(number: usize, name: &str, action: &str, summary: &str, hits: Flow) -> RuleView {
+fn rule(number: usize, name: &str, action: &str, summary: &str, hits: Traffic) -> RuleView {
     RuleView {
         number,
         name: name.to_owned(),
@@ -73,7 +73,7 @@ fn rule(number: usize, name: &str, action: &str, summary: &str, hits: Flow) -> R
     }
 }
 
-fn reason(name: &str, verdict: &str, hits: Flow) -> ReasonView {
+fn reason(name: &str, verdict: &str, hits: Traffic) -> ReasonView {
     ReasonView {
         name: name.to_owned(),
         verdict: verdict.to_owned(),
@@ -109,38 +109,43 @@ fn snapshot() -> Snapshot {
                 interface(
                     "eth0",
                     Mode::Native,
-                    flow(8_200_113, 188_300.0),
-                    flow(51_000_000, 1_050_000.0),
+                    traffic(8_200_113, 188_300.0),
+                    traffic(51_000_000, 1_050_000.0),
                 ),
-                interface("eth1", Mode::Generic, flow(31_000, 2100.0), flow(0, 0.0)),
+                interface(
+                    "eth1",
+                    Mode::Generic,
+                    traffic(31_000, 2100.0),
+                    traffic(0, 0.0),
+                ),
             ],
             last_error: None,
             warnings: Vec::new(),
         },
-        pass: flow(8_231_113, 190_400.0),
-        drop: flow(51_000_000, 1_050_000.0),
+        pass: traffic(8_231_113, 190_400.0),
+        drop: traffic(51_000_000, 1_050_000.0),
         ports: vec![
             port(
                 "tcp",
                 443,
                 Some("https"),
-                flow(8_000_000, 121_900.0),
-                flow(48_000_000, 903_200.0),
+                traffic(8_000_000, 121_900.0),
+                traffic(48_000_000, 903_200.0),
             ),
             port(
                 "udp",
                 53,
                 Some("dns"),
-                flow(200_000, 41_000.0),
-                flow(2_900_000, 118_400.0),
+                traffic(200_000, 41_000.0),
+                traffic(2_900_000, 118_400.0),
             ),
-            port("tcp", 65_535, None, flow(12, 0.0), flow(310, 0.4)),
+            port("tcp", 65_535, None, traffic(12, 0.0), traffic(310, 0.4)),
         ],
         flows: None,
         other_ports: OtherPorts {
             count: 212,
-            pass: flow(31_101, 24_100.0),
-            drop: flow(99_690, 28_700.0),
+            pass: traffic(31_101, 24_100.0),
+            drop: traffic(99_690, 28_700.0),
         },
         rules: vec![
             rule(
@@ -148,30 +153,30 @@ fn snapshot() -> Snapshot {
                 "blocklist",
                 "drop",
                 "from @blocklist",
-                flow(48_000_000, 902_100.0),
+                traffic(48_000_000, 902_100.0),
             ),
             rule(
                 2,
                 "web",
                 "pass",
                 "tcp port 80,443 from any to any, both families, IPv4 and IPv6",
-                flow(8_000_000, 121_900.0),
+                traffic(8_000_000, 121_900.0),
             ),
             rule(
                 3,
                 "ssh-admins",
                 "pass",
                 "tcp port 22 from @admins",
-                flow(12, 0.0),
+                traffic(12, 0.0),
             ),
-            rule(4, "old-ftp", "drop", "tcp port 21", flow(0, 0.0)),
+            rule(4, "old-ftp", "drop", "tcp port 21", traffic(0, 0.0)),
         ],
         reasons: vec![
-            reason("rule", "drop", flow(48_000_000, 902_100.0)),
-            reason("rule", "pass", flow(8_200_000, 188_300.0)),
-            reason("no-match", "drop", flow(2_900_000, 118_400.0)),
-            reason("frag-tiny", "drop", flow(100_000, 12_200.0)),
-            reason("arp", "pass", flow(31_113, 2.0)),
+            reason("rule", "drop", traffic(48_000_000, 902_100.0)),
+            reason("rule", "pass", traffic(8_200_000, 188_300.0)),
+            reason("no-match", "drop", traffic(2_900_000, 118_400.0)),
+            reason("frag-tiny", "drop", traffic(100_000, 12_200.0)),
+            reason("arp", "pass", traffic(31_113, 2.0)),
         ],
     }
 }
@@ -306,8 +311,8 @@ fn status_with_many_interfaces_and_warnings_fits_the_screen() {
         many.status.interfaces.push(interface(
             &format!("veth{i:011}"),
             Mode::Generic,
-            flow(u64::MAX, 1e12),
-            flow(u64::MAX, 1e12),
+            traffic(u64::MAX, 1e12),
+            traffic(u64::MAX, 1e12),
         ));
     }
     many.status.interfaces.remove(1);
@@ -410,7 +415,7 @@ fn global_options_stand_before_and_after_the_verb() {
     }
 }
 
-fn doctor_report() -> doctor::Report {
+fn doctor_report() -> doctor::DoctorReport {
     let check = |what: &str, found: &str, advice: Option<&str>| doctor::CheckLine {
         what: what.into(),
         ok: advice.is_none(),
@@ -427,7 +432,7 @@ fn doctor_report() -> doctor::Report {
         reason,
         ok: (expected, why) == (got, reason),
     };
-    doctor::Report {
+    doctor::DoctorReport {
         schema: SCHEMA,
         checks: vec![
             check("kernel", "6.12.38-amd64", None),

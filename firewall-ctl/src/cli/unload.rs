@@ -38,7 +38,7 @@ pub(super) fn help() -> String {
 }
 
 #[derive(Serialize)]
-struct Report {
+struct UnloadReport {
     schema: &'static str,
     unloaded: Vec<String>,
 }
@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         })?;
     } else {
         context.print(&context.format.document(
-            &Report {
+            &UnloadReport {
                 schema: SCHEMA,
                 unloaded,
             },

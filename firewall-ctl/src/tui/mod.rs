@@ -29,4 +29,4 @@ pub use render::{MIN_HEIGHT, MIN_WIDTH, draw};
 pub use run::run_drawing;
 pub use run::{interactive, run};
 pub use state::State;
-pub use update::{Event, Flow, update};
+pub use update::{Effect, Event, update};

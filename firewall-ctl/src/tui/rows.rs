@@ -9,7 +9,7 @@ use super::columns::Id;
 use super::options::{Tab, TopOptions};
 use super::{spark, text};
 use firewall_api::format;
-use firewall_api::view::{Count, Flow as Traffic, OtherPorts, Rate, Snapshot};
+use firewall_api::view::{Count, OtherPorts, Rate, Snapshot, Traffic};
 use firewall_api::view::{InterfaceView, PortView, ReasonView, RuleView};
 use firewall_common::reason::Reason;
 use std::borrow::Cow;

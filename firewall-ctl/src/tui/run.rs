@@ -9,7 +9,7 @@
 use super::options::TopOptions;
 use super::state::State;
 use super::terminal::{Guard, Keys, Signals};
-use super::update::{Event, Flow, update};
+use super::update::{Effect, Event, update};
 use super::{draw, plain};
 use anyhow::{Context, Result};
 use firewall_api::view::Snapshot;
@@ -114,9 +114,9 @@ where
             };
             let interval = state.interval();
             match update(&mut state, event) {
-                Flow::Quit => return Ok(()),
-                Flow::Suspend => guard.suspend().context("coming back to the foreground")?,
-                Flow::Continue => {}
+                Effect::Quit => return Ok(()),
+                Effect::Suspend => guard.suspend().context("coming back to the foreground")?,
+                Effect::Continue => {}
             }
             if state.interval() != interval {
                 sampler.set_interval(state.interval());

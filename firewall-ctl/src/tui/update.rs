@@ -29,7 +29,7 @@ pub enum Event {
 
 /// What the event loop does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flow {
+pub enum Effect {
     /// Go on.
     Continue,
     /// Give the terminal back and end.
@@ -54,13 +54,13 @@ const INTERVALS: [Duration; 8] = [
 const FILTER_MAX: usize = 64;
 
 /// Applies one event.
-pub fn update(state: &mut State, event: Event) -> Flow {
+pub fn update(state: &mut State, event: Event) -> Effect {
     let flow = match event {
-        Event::Key(key) if key.kind == KeyEventKind::Release => Flow::Continue,
+        Event::Key(key) if key.kind == KeyEventKind::Release => Effect::Continue,
         Event::Key(key) => on_key(state, key),
         Event::Resize(width, height) => {
             state.size = (width, height);
-            Flow::Continue
+            Effect::Continue
         }
         Event::Snapshot(snapshot, now) => {
             state.now = now;
@@ -71,28 +71,28 @@ pub fn update(state: &mut State, event: Event) -> Flow {
             } else {
                 state.snapshot = Some(*snapshot);
             }
-            Flow::Continue
+            Effect::Continue
         }
         Event::Failed(message, now) => {
             state.now = now;
             state.failure = Some(message);
-            Flow::Continue
+            Effect::Continue
         }
         Event::Tick(now) => {
             state.now = now;
-            Flow::Continue
+            Effect::Continue
         }
     };
     keep_in_view(state);
     flow
 }
 
-fn on_key(state: &mut State, key: KeyEvent) -> Flow {
+fn on_key(state: &mut State, key: KeyEvent) -> Effect {
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         return match key.code {
-            KeyCode::Char('c') => Flow::Quit,
-            KeyCode::Char('z') => Flow::Suspend,
-            _ => Flow::Continue,
+            KeyCode::Char('c') => Effect::Quit,
+            KeyCode::Char('z') => Effect::Suspend,
+            _ => Effect::Continue,
         };
     }
     if state.editing {
@@ -105,7 +105,7 @@ fn on_key(state: &mut State, key: KeyEvent) -> Flow {
     } else {
         return on_table_key(state, key.code);
     }
-    Flow::Continue
+    Effect::Continue
 }
 
 fn edit_filter(state: &mut State, code: KeyCode) {
@@ -125,7 +125,7 @@ fn edit_filter(state: &mut State, code: KeyCode) {
     (table.selected, table.first) = (0, 0);
 }
 
-fn on_detail_key(state: &mut State, code: KeyCode) -> Flow {
+fn on_detail_key(state: &mut State, code: KeyCode) -> Effect {
     match code {
         KeyCode::Esc | KeyCode::Enter | KeyCode::Backspace | KeyCode::Char('q') => {
             state.detail = None;
@@ -135,12 +135,12 @@ fn on_detail_key(state: &mut State, code: KeyCode) -> Flow {
         KeyCode::Char('?') => state.help = true,
         _ => {}
     }
-    Flow::Continue
+    Effect::Continue
 }
 
-fn on_table_key(state: &mut State, code: KeyCode) -> Flow {
+fn on_table_key(state: &mut State, code: KeyCode) -> Effect {
     match code {
-        KeyCode::Char('q') => return Flow::Quit,
+        KeyCode::Char('q') => return Effect::Quit,
         KeyCode::Char('?' | 'h') | KeyCode::F(1) => state.help = true,
         KeyCode::Char(' ') => toggle_pause(state),
         KeyCode::Tab => state.tab = state.tab.step(1),
@@ -169,7 +169,7 @@ fn on_table_key(state: &mut State, code: KeyCode) -> Flow {
         KeyCode::End | KeyCode::Char('G') => scroll(state, |_, _| usize::MAX),
         _ => {}
     }
-    Flow::Continue
+    Effect::Continue
 }
 
 fn toggle_pause(state: &mut State) {

@@ -2,7 +2,7 @@
 
 use super::synthetic::Synthetic;
 use super::{busy, give, idle, press, screen, state_of};
-use firewall_ctl::tui::{Event, Flow, State, Tab, TopOptions, draw, update};
+use firewall_ctl::tui::{Effect, Event, State, Tab, TopOptions, draw, update};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -16,25 +16,25 @@ fn selected(state: &State) -> String {
 
 #[test]
 fn quitting() {
-    assert_eq!(press(&mut busy(SIZE), "q"), Flow::Quit);
-    assert_eq!(press(&mut busy(SIZE), "<Ctrl-C>"), Flow::Quit);
+    assert_eq!(press(&mut busy(SIZE), "q"), Effect::Quit);
+    assert_eq!(press(&mut busy(SIZE), "<Ctrl-C>"), Effect::Quit);
     // In the filter q is a letter; Ctrl-C quits from everywhere.
-    assert_eq!(press(&mut busy(SIZE), "/q"), Flow::Continue);
-    assert_eq!(press(&mut busy(SIZE), "/q<Ctrl-C>"), Flow::Quit);
+    assert_eq!(press(&mut busy(SIZE), "/q"), Effect::Continue);
+    assert_eq!(press(&mut busy(SIZE), "/q<Ctrl-C>"), Effect::Quit);
     // In help and details q goes back.
-    assert_eq!(press(&mut busy(SIZE), "?q"), Flow::Continue);
-    assert_eq!(press(&mut busy(SIZE), "?qq"), Flow::Quit);
-    assert_eq!(press(&mut busy(SIZE), "<Enter>q"), Flow::Continue);
-    assert_eq!(press(&mut busy(SIZE), "<Enter>qq"), Flow::Quit);
+    assert_eq!(press(&mut busy(SIZE), "?q"), Effect::Continue);
+    assert_eq!(press(&mut busy(SIZE), "?qq"), Effect::Quit);
+    assert_eq!(press(&mut busy(SIZE), "<Enter>q"), Effect::Continue);
+    assert_eq!(press(&mut busy(SIZE), "<Enter>qq"), Effect::Quit);
     let ctrl_z = KeyEvent::new(KeyCode::Char('z'), KeyModifiers::CONTROL);
-    assert_eq!(update(&mut busy(SIZE), Event::Key(ctrl_z)), Flow::Suspend);
+    assert_eq!(update(&mut busy(SIZE), Event::Key(ctrl_z)), Effect::Suspend);
 }
 
 #[test]
 fn letting_a_key_go_does_nothing() {
     let mut key = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
     key.kind = KeyEventKind::Release;
-    assert_eq!(update(&mut busy(SIZE), Event::Key(key)), Flow::Continue);
+    assert_eq!(update(&mut busy(SIZE), Event::Key(key)), Effect::Continue);
 }
 
 #[test]

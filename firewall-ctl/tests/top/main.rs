@@ -16,7 +16,7 @@ mod synthetic;
 mod terminal;
 
 use firewall_api::view::Snapshot;
-use firewall_ctl::tui::{self, Event, Flow, State, TopOptions};
+use firewall_ctl::tui::{self, Effect, Event, State, TopOptions};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -61,8 +61,8 @@ fn give(state: &mut State, snapshot: Snapshot, second: u64) {
 /// Presses keys: characters are themselves, names stand in angle brackets.
 ///
 /// `press(&mut state, "/web<Enter>")`
-fn press(state: &mut State, keys: &str) -> Flow {
-    let mut flow = Flow::Continue;
+fn press(state: &mut State, keys: &str) -> Effect {
+    let mut effect = Effect::Continue;
     let mut rest = keys;
     while let Some(c) = rest.chars().next() {
         let (code, used) = match rest.strip_prefix('<').and_then(|tail| tail.split_once('>')) {
@@ -78,10 +78,10 @@ fn press(state: &mut State, keys: &str) -> Flow {
         } else {
             code
         };
-        flow = tui::update(state, Event::Key(KeyEvent::new(code, modifiers)));
+        effect = tui::update(state, Event::Key(KeyEvent::new(code, modifiers)));
         rest = &rest[used..];
     }
-    flow
+    effect
 }
 
 fn named(name: &str) -> KeyCode {

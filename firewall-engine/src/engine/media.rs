@@ -36,10 +36,10 @@ impl Tags {
     /// Asks the driver of an interface. One that cannot be asked has no such offload.
     pub(super) fn of(interface: &str) -> Self {
         let strips = ethtool::strips_vlan_tags(interface).unwrap_or(false);
-        Self::judge(strips, ethtool::driver(interface).ok().as_deref())
+        Self::stripping(strips, ethtool::driver(interface).ok().as_deref())
     }
 
-    fn judge(strips: bool, driver: Option<&str>) -> Self {
+    fn stripping(strips: bool, driver: Option<&str>) -> Self {
         match (strips, driver) {
             (false, _) => Self::Seen,
             (true, Some(VETH)) => Self::SeenIfSent,
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_driver_that_takes_tags_off_refuses_vlan_rules() {
-        let tags = Tags::judge(true, Some("ixgbe"));
+        let tags = Tags::stripping(true, Some("ixgbe"));
         assert_eq!(tags, Tags::TakenOff);
         let error = tags.check("eth0").unwrap_err();
         assert_eq!(error.exit_code(), 6);
@@ -133,14 +133,14 @@ mod tests {
             "the policy matches `vlan`, but eth0 takes VLAN tags off frames before the filter sees \
              them. Turn that off first: ethtool -K eth0 rxvlan off"
         );
-        assert_eq!(Tags::judge(true, None), Tags::TakenOff);
+        assert_eq!(Tags::stripping(true, None), Tags::TakenOff);
         assert_eq!(
-            Tags::judge(false, Some("ixgbe")).check("eth0").unwrap(),
+            Tags::stripping(false, Some("ixgbe")).check("eth0").unwrap(),
             None
         );
         assert_eq!(answers_on("eth0", Some("ixgbe")), None);
         assert!(answers_on("eth0", Some(VETH)).is_some_and(|text| text.contains("mode: generic")));
-        let cable = Tags::judge(true, Some(VETH)).check("eth0").unwrap();
+        let cable = Tags::stripping(true, Some(VETH)).check("eth0").unwrap();
         assert!(cable.is_some_and(|warning| warning.contains("ethtool -K eth0 rxvlan off")));
     }
 }

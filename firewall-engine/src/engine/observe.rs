@@ -22,7 +22,7 @@ impl Carried {
     ///
     /// # Errors
     /// What the system says.
-    pub fn judge(&self, frame: &[u8]) -> Result<Run, KernelError> {
+    pub fn run(&self, frame: &[u8]) -> Result<Run, KernelError> {
         Run::of(&self.program, frame, Some(self.ifindex))
     }
 }

@@ -123,7 +123,7 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// As [`Trial::verdict`].
-    pub fn judge(
+    pub fn trace(
         &mut self,
         earlier: &Earlier,
         frame: &[u8],
@@ -223,7 +223,7 @@ impl Trial<'_> {
         let mut failing: Vec<(&PolicyTest, Judged)> = Vec::new();
         for test in tests {
             let earlier = test.earlier(self.policy);
-            let outcome = self.judge(&earlier, &test.packet.frame(), test.zone)?;
+            let outcome = self.trace(&earlier, &test.packet.frame(), test.zone)?;
             let judged = Judged {
                 verdict: outcome.verdict,
                 reason: outcome.reason,

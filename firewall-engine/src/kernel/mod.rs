@@ -24,13 +24,13 @@ pub(crate) mod shared;
 
 #[cfg(feature = "bench")]
 pub mod bench;
+#[cfg(feature = "bench")]
+pub mod compared;
 pub mod counters;
 pub mod debug_log;
 pub mod events;
 pub mod flows;
 pub mod fold;
-#[cfg(feature = "bench")]
-pub mod judged;
 pub mod live;
 pub mod program;
 pub mod verify;

@@ -12,8 +12,8 @@ mod losses;
 
 use crate::engine::{Counters, Observed, Record};
 use firewall_api::view::{
-    Count, Flow, GenerationView, InterfaceView, OtherPorts, PortView, Rate, ReasonView, RuleView,
-    SCHEMA, Snapshot, Status,
+    Count, GenerationView, InterfaceView, OtherPorts, PortView, Rate, ReasonView, RuleView, SCHEMA,
+    Snapshot, Status, Traffic,
 };
 use firewall_common::abi::Counter;
 use firewall_common::reason::Reason;
@@ -151,8 +151,8 @@ impl Sampler {
                 last_error: facts.last_error.clone(),
                 warnings,
             },
-            pass: self.verdict_flow(PASS),
-            drop: self.verdict_flow(DROP),
+            pass: self.verdict_traffic(PASS),
+            drop: self.verdict_traffic(DROP),
             ports: listed,
             other_ports,
             rules: record.map_or(Vec::new(), |record| self.rule_views(record, time)),
@@ -189,9 +189,9 @@ impl Sampler {
         self.rule_names = names;
     }
 
-    fn flow(&self, total: Counter, growth: Counter) -> Flow {
+    fn traffic(&self, total: Counter, growth: Counter) -> Traffic {
         let per_second = |n: u64| self.interval().map_or(0.0, |seconds| n as f64 / seconds);
-        Flow {
+        Traffic {
             total: Count {
                 packets: total.packets,
                 bytes: total.bytes,
@@ -203,9 +203,9 @@ impl Sampler {
         }
     }
 
-    fn verdict_flow(&self, verdict: usize) -> Flow {
+    fn verdict_traffic(&self, verdict: usize) -> Traffic {
         let Some(now) = &self.now else {
-            return Flow::default();
+            return Traffic::default();
         };
         let (total, growth) = sum(now.reasons.iter().enumerate().map(|(i, counters)| {
             let earlier = self
@@ -214,7 +214,7 @@ impl Sampler {
                 .and_then(|before| before.reasons.get(i));
             (counters[verdict], earlier.map(|earlier| earlier[verdict]))
         }));
-        self.flow(total, growth)
+        self.traffic(total, growth)
     }
 
     fn interfaces(&self, observed: &Observed) -> Vec<InterfaceView> {
@@ -227,7 +227,7 @@ impl Sampler {
             let start = known.slot as usize * Reason::CAPACITY;
             let flow = |verdict: usize| {
                 let Some(now) = &self.now else {
-                    return Flow::default();
+                    return Traffic::default();
                 };
                 let (total, growth) = sum((start..start + Reason::CAPACITY).filter_map(|i| {
                     let earlier = self
@@ -239,7 +239,7 @@ impl Sampler {
                         earlier.map(|earlier| earlier[verdict]),
                     ))
                 }));
-                self.flow(total, growth)
+                self.traffic(total, growth)
             };
             Some(InterfaceView {
                 name: link.name.clone(),
@@ -303,8 +303,8 @@ impl Sampler {
                 port: number,
                 service: well_known_ports::name(if udp { UDP } else { TCP }, number)
                     .map(str::to_owned),
-                pass: self.flow(port.totals[PASS], port.growth[PASS]),
-                drop: self.flow(port.totals[DROP], port.growth[DROP]),
+                pass: self.traffic(port.totals[PASS], port.growth[PASS]),
+                drop: self.traffic(port.totals[DROP], port.growth[DROP]),
                 history: self.ports.of(port.key),
             }
         });
@@ -315,7 +315,7 @@ impl Sampler {
             let growth = rest
                 .iter()
                 .fold(Counter::default(), |a, p| add(a, p.growth[verdict]));
-            self.flow(total, growth)
+            self.traffic(total, growth)
         };
         let others = OtherPorts {
             count: rest.len(),
@@ -347,7 +347,7 @@ impl Sampler {
                 Some(earlier) if ours && !self.renamed.contains(&slot) => grown(total, earlier),
                 _ => Counter::default(),
             };
-            self.flow(total, growth)
+            self.traffic(total, growth)
         };
         let views = record.rules.iter().enumerate().map(|(i, rule)| RuleView {
             number: i + 1,
@@ -391,7 +391,7 @@ impl Sampler {
                     verdict: value.name().to_owned(),
                     would_drop: verdict == PASS
                         && would_drop.iter().any(|name| name == reason.name()),
-                    hits: self.flow(total, growth),
+                    hits: self.traffic(total, growth),
                     history: self.reasons.of(reason_key(*reason, verdict)),
                 };
                 views.push((growth.packets, view));

@@ -144,7 +144,7 @@ fn rates_use_the_time_that_really_passed() {
     let second = &snapshot.ports[1];
     assert_eq!((second.proto.as_str(), second.port), ("udp", 53));
     assert_eq!(second.drop.rate.pps, 20.0);
-    assert_eq!(second.pass, Flow::default());
+    assert_eq!(second.pass, Traffic::default());
     assert_eq!(snapshot.rules[0].hits.rate.pps, 400.0);
     let eth0 = &snapshot.status.interfaces[0];
     assert_eq!(
@@ -215,7 +215,7 @@ fn a_slot_that_changed_hands_does_not_lend_its_past() {
     let between = sampler.snapshot(&facts(new.clone()), 0.0, 10);
     assert_eq!(
         between.rules[1].hits,
-        Flow::default(),
+        Traffic::default(),
         "dns has not been read yet"
     );
     assert_eq!(between.rules[0].hits.total.packets, 10);

@@ -20,7 +20,7 @@ use firewall_common::answer::WATCHES;
 use firewall_common::key::Family;
 use firewall_common::limits::FRACTION;
 use firewall_common::live::Meta;
-use firewall_common::log::{self, Found, name_hash};
+use firewall_common::log::{self, EventBits, name_hash};
 use firewall_common::proof;
 use firewall_common::verdict::Action;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -182,7 +182,7 @@ pub(super) fn write(
     let of_logs = of_logs.map(|(&rate, &slot)| (of_rate(rate), LINE, slot, u64::MAX));
     let names = gated().filter(|rule| rule.log.is_some()).map(|rule| {
         let audit = rule.audit.map_or(0, |action| u64::from(action.0) + 1);
-        (name_hash(&rule.name), audit << Found::AUDIT_SHIFT)
+        (name_hash(&rule.name), audit << EventBits::AUDIT_SHIFT)
     });
     let mut names = names.chain([(name_hash(""), 0)]);
     let mut layout = DefaultHasher::new();

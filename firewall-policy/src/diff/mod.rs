@@ -26,7 +26,7 @@ use firewall_common::abi::{PacketConfig, essential_bit, fragments, malformed, tu
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::verdict::{Action, Verdict};
-use regions::Found;
+use regions::ChangedBox;
 
 /// What differs.
 #[derive(Clone, Debug, Default)]
@@ -187,7 +187,7 @@ fn family<T: Carried + std::hash::Hash>(
     new: &Policy,
     doors: &Doors,
     difference: &mut Difference,
-) -> Vec<Found<T>> {
+) -> Vec<ChangedBox<T>> {
     let zones = &difference.zones;
     let side = |policy: &Policy| regions::Side {
         rules: policy

@@ -60,7 +60,7 @@ pub(super) struct Side<T> {
 }
 
 /// A box, and who decides about it on either side.
-pub(super) struct Found<T> {
+pub(super) struct ChangedBox<T> {
     pub(super) was: Decided,
     pub(super) becomes: Decided,
     pub(super) space: Space<T>,
@@ -147,7 +147,7 @@ pub(super) fn find<T: Address + Hash>(
     old: &Side<T>,
     new: &Side<T>,
     doors: &[Space<T>],
-) -> (Vec<Found<T>>, bool) {
+) -> (Vec<ChangedBox<T>>, bool) {
     let ids = number(old, new);
     let (only_old, only_new) = uncommon(&ids.old, &ids.new);
     let changed: Vec<&Space<T>> = only_old
@@ -155,7 +155,7 @@ pub(super) fn find<T: Address + Hash>(
         .map(|&at| &old.rules[at].content.space)
         .chain(only_new.iter().map(|&at| &new.rules[at].content.space))
         .collect();
-    let mut search = Search {
+    let mut search = BoxSearch {
         old,
         new,
         ids: &ids,
@@ -194,16 +194,16 @@ pub(super) fn find<T: Address + Hash>(
     (search.found, true)
 }
 
-struct Search<'s, T> {
+struct BoxSearch<'s, T> {
     old: &'s Side<T>,
     new: &'s Side<T>,
     ids: &'s Numbered,
     doors: &'s [Space<T>],
     budget: u64,
-    found: Vec<Found<T>>,
+    found: Vec<ChangedBox<T>>,
 }
 
-impl<T: Address> Search<'_, T> {
+impl<T: Address> BoxSearch<'_, T> {
     fn spend(&mut self, steps: usize) -> bool {
         match self.budget.checked_sub(steps as u64) {
             Some(left) => {
@@ -260,7 +260,7 @@ impl<T: Address> Search<'_, T> {
             let becomes = decided(self.new, first_new);
             let by_a_rule = was.rule.is_some() || becomes.rule.is_some();
             if was.verdict != becomes.verdict && by_a_rule {
-                self.found.push(Found {
+                self.found.push(ChangedBox {
                     was,
                     becomes,
                     space,
@@ -302,7 +302,7 @@ fn decided<T>(side: &Side<T>, rule: Option<&Deciding<T>>) -> Decided {
 }
 
 /// Joins boxes of the same rules that differ in one field only, until there are none.
-pub(super) fn merge<T: Address + Hash>(found: Vec<Found<T>>) -> Vec<Found<T>> {
+pub(super) fn merge<T: Address + Hash>(found: Vec<ChangedBox<T>>) -> Vec<ChangedBox<T>> {
     let mut kinds: Vec<(Decided, Decided, Vec<Space<T>>)> = Vec::new();
     let mut places: HashMap<(Option<usize>, Option<usize>), usize> = HashMap::new();
     for region in found {
@@ -317,7 +317,7 @@ pub(super) fn merge<T: Address + Hash>(found: Vec<Found<T>>) -> Vec<Found<T>> {
     let mut merged = Vec::new();
     for (was, becomes, mut spaces) in kinds {
         while spaces.len() <= MERGED && merge_once(&mut spaces) {}
-        merged.extend(spaces.into_iter().map(|space| Found {
+        merged.extend(spaces.into_iter().map(|space| ChangedBox {
             was: was.clone(),
             becomes: becomes.clone(),
             space,

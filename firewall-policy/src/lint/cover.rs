@@ -52,7 +52,7 @@ impl Standing {
 }
 
 /// What a search came to.
-pub(super) enum Search {
+pub(super) enum Coverage {
     /// Every packet is taken.
     Covered,
     /// A packet that none of the rules takes.
@@ -168,9 +168,9 @@ impl<'a, T: Carried + Hash + Into<u128>> Boxes<'a, T> {
         let before = self.deciding(index, space, |_| true);
         let mut by = BTreeSet::new();
         match self.search(parts.clone(), &before, &mut by) {
-            Search::Covered => Standing::Covered(self.needed(&parts, by)),
-            Search::Free(key) => Standing::Reached(key),
-            Search::GivenUp => Standing::Undecided,
+            Coverage::Covered => Standing::Covered(self.needed(&parts, by)),
+            Coverage::Free(key) => Standing::Reached(key),
+            Coverage::GivenUp => Standing::Undecided,
         }
     }
 
@@ -184,7 +184,7 @@ impl<'a, T: Carried + Hash + Into<u128>> Boxes<'a, T> {
         for rule in by.clone() {
             let rest: Vec<usize> = by.iter().copied().filter(|&other| other != rule).collect();
             let search = self.search(parts.to_vec(), &rest, &mut BTreeSet::new());
-            if matches!(search, Search::Covered) {
+            if matches!(search, Coverage::Covered) {
                 by.remove(&rule);
             }
         }
@@ -196,7 +196,7 @@ impl<'a, T: Carried + Hash + Into<u128>> Boxes<'a, T> {
         self.box_of(rule).is_some_and(|space| {
             let space = space.clone().with(Field::State, RangeSet::of(state, state));
             let found = self.search(self.within_doors(&space), &[], &mut BTreeSet::new());
-            matches!(found, Search::Free(_))
+            matches!(found, Coverage::Free(_))
         })
     }
 
@@ -236,7 +236,7 @@ impl<'a, T: Carried + Hash + Into<u128>> Boxes<'a, T> {
     }
 
     /// Whether the rules `by` take every packet of `parts`; those that are needed go into `used`.
-    fn search(&self, parts: Vec<Space<T>>, by: &[usize], used: &mut BTreeSet<usize>) -> Search {
+    fn search(&self, parts: Vec<Space<T>>, by: &[usize], used: &mut BTreeSet<usize>) -> Coverage {
         let mut budget = self.budget;
         // Depth first, so that a free part is found early and few boxes are kept.
         let mut open: Vec<(Space<T>, Rc<[usize]>)> = Vec::new();
@@ -245,7 +245,7 @@ impl<'a, T: Carried + Hash + Into<u128>> Boxes<'a, T> {
         while let Some((part, by)) = open.pop() {
             budget = match budget.checked_sub(1 + (by.len() / 64) as u32) {
                 Some(left) => left,
-                None => return Search::GivenUp,
+                None => return Coverage::GivenUp,
             };
             let near: Vec<(usize, usize)> = by
                 .iter()
@@ -255,7 +255,7 @@ impl<'a, T: Carried + Hash + Into<u128>> Boxes<'a, T> {
                 })
                 .collect();
             let Some(&(misfits, best)) = near.iter().min() else {
-                return Search::Free(part.sample(&mut random(0)));
+                return Coverage::Free(part.sample(&mut random(0)));
             };
             used.insert(best);
             let Some(other) = self.box_of(best).filter(|_| misfits > 0) else {
@@ -268,11 +268,11 @@ impl<'a, T: Carried + Hash + Into<u128>> Boxes<'a, T> {
                 .collect();
             open.extend(part.less(other).into_iter().map(|p| (p, Rc::clone(&rest))));
         }
-        Search::Covered
+        Coverage::Covered
     }
 
     /// Whether a packet of `space` can pass, by a rule or by the default.
-    pub(super) fn can_pass(&self, space: &Space<T>) -> Search {
+    pub(super) fn can_pass(&self, space: &Space<T>) -> Coverage {
         let is_drop = |action| action == Action::DROP || action == Action::REJECT;
         let mut given_up = false;
         let passes = (0..self.rules.len())
@@ -283,15 +283,15 @@ impl<'a, T: Carried + Hash + Into<u128>> Boxes<'a, T> {
         for (end, part) in passes.chain(rest) {
             let drops = self.deciding(end, &part, is_drop);
             match self.search(self.within_doors(&part), &drops, &mut BTreeSet::new()) {
-                Search::Covered => {}
-                Search::Free(key) => return Search::Free(key),
-                Search::GivenUp => given_up = true,
+                Coverage::Covered => {}
+                Coverage::Free(key) => return Coverage::Free(key),
+                Coverage::GivenUp => given_up = true,
             }
         }
         if given_up {
-            Search::GivenUp
+            Coverage::GivenUp
         } else {
-            Search::Covered
+            Coverage::Covered
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::rule::{Policy, Rule};
 use crate::space::Space;
 use crate::space::reach::{Carried, Doors};
 use crate::tables::Tables;
-use cover::{Boxes, Search};
+use cover::{Boxes, Coverage};
 use firewall_common::field::Field;
 use firewall_common::parse::{flag, proto};
 use firewall_common::verdict::Action;
@@ -58,7 +58,7 @@ pub fn lint_within(name: &str, text: &str, policy: &Policy, tables: &Tables, bud
         })
         .collect();
     let mut sink = Sink::new(name, text);
-    let mut report = Report {
+    let mut report = Warnings {
         lines: Lines::of(name, text),
         sink: &mut sink,
         policy,
@@ -75,8 +75,8 @@ pub fn lint_within(name: &str, text: &str, policy: &Policy, tables: &Tables, bud
         }
     }
     match (v4.can_pass(&ssh()), v6.can_pass(&ssh())) {
-        (Search::Free(_), _) | (_, Search::Free(_)) => {}
-        (Search::Covered, Search::Covered) => report.ssh(),
+        (Coverage::Free(_), _) | (_, Coverage::Free(_)) => {}
+        (Coverage::Covered, Coverage::Covered) => report.ssh(),
         _ => report.ssh_undecided(),
     }
     let unopened = tunnels::unopened(policy, &v4, &v6);
@@ -99,13 +99,13 @@ fn ssh<T: Carried>() -> Space<T> {
 }
 
 /// Turns facts into findings.
-struct Report<'r, 't> {
+struct Warnings<'r, 't> {
     lines: Lines<'t>,
     sink: &'r mut Sink<'t>,
     policy: &'r Policy,
 }
 
-impl Report<'_, '_> {
+impl Warnings<'_, '_> {
     fn rule(&mut self, rule: &Rule, standing: &Standing) {
         let span = self.lines.span(&rule.place);
         let name = &rule.name;

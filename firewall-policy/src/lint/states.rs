@@ -1,7 +1,7 @@
 //! Rules for `state: new` that lose packets: what goes on with a connection is `established`, and what
 //! belongs to nothing and opens nothing is `invalid`.
 
-use super::cover::{Boxes, Search};
+use super::cover::{Boxes, Coverage};
 use crate::range::RangeSet;
 use crate::rule::{Policy, Rule};
 use crate::space::reach::Carried;
@@ -34,7 +34,7 @@ fn halts<T: Carried + Hash + Into<u128>>(rule: usize, boxes: &Boxes<'_, T>) -> b
         .with(Field::TcpFlags, one(flag::ACK))
         .with(Field::Length, RangeSet::of(0, Field::Length.none()))
         .with(Field::State, one(state_field::ESTABLISHED));
-    matches!(boxes.can_pass(&goes_on), Search::Covered)
+    matches!(boxes.can_pass(&goes_on), Coverage::Covered)
 }
 
 /// Whether connections that a rule lets begin cannot go on.

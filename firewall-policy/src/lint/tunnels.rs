@@ -3,7 +3,7 @@
 //! What the default drops needs a rule to pass, and whoever wrote that rule has named the tunnel; so
 //! this is about policies that pass by default.
 
-use super::cover::{Boxes, Search};
+use super::cover::{Boxes, Coverage};
 use crate::range::RangeSet;
 use crate::rule::Policy;
 use crate::space::Space;
@@ -40,8 +40,8 @@ pub(super) fn unopened(
     KINDS
         .iter()
         .filter(|kind| {
-            matches!(v4.can_pass(&space(kind)), Search::Free(_))
-                || matches!(v6.can_pass(&space(kind)), Search::Free(_))
+            matches!(v4.can_pass(&space(kind)), Coverage::Free(_))
+                || matches!(v6.can_pass(&space(kind)), Coverage::Free(_))
         })
         .map(|(name, ..)| *name)
         .collect()

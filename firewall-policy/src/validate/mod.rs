@@ -90,7 +90,7 @@ pub(crate) fn entry(text: &str) -> Result<AddrSet, (String, String)> {
 pub(crate) use limit::seconds;
 
 /// What a policy's text holds.
-pub(crate) struct Found {
+pub(crate) struct ReadPolicy {
     /// The policy.
     pub(crate) policy: Policy,
     /// Its tests.
@@ -105,13 +105,13 @@ pub(crate) fn policy<'a>(
     roots: Vec<Node<'a>>,
     sink: Sink<'a>,
     files: &'a dyn Files,
-) -> (Option<Found>, Sink<'a>) {
+) -> (Option<ReadPolicy>, Sink<'a>) {
     let mut cx = Cx::new(sink, files);
     let policy = files::merge(&mut cx, roots).and_then(|root| read(&mut cx, &root));
     (policy, cx.sink)
 }
 
-fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
+fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<ReadPolicy> {
     let table = Table::read(cx, root, &KEYS)?;
     version(cx, &table);
     let audit = mode(cx, &table);
@@ -160,7 +160,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<Found> {
         Some(node) => tests_section::read(cx, node, &policy),
         None => Vec::new(),
     };
-    Some(Found {
+    Some(ReadPolicy {
         policy,
         tests,
         sets: sizes,

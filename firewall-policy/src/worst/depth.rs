@@ -102,7 +102,7 @@ impl Dimension {
 pub(super) fn bound(count: usize, dimensions: &[Dimension], more_than: usize) -> Bound {
     let ranges = |d: &Dimension| d.sets.iter().map(Vec::len).sum::<usize>();
     let first = dimensions.iter().map(|d| (ranges(d) * 2 + count) * 2);
-    let mut search = Search {
+    let mut search = DepthSearch {
         dimensions,
         more_than,
         best: Vec::new(),
@@ -128,7 +128,7 @@ pub(super) fn bound(count: usize, dimensions: &[Dimension], more_than: usize) ->
     }
 }
 
-struct Search<'a> {
+struct DepthSearch<'a> {
     dimensions: &'a [Dimension],
     more_than: usize,
     /// The most sets so far that have a point in common.
@@ -145,7 +145,7 @@ struct Search<'a> {
 /// A place where sets lie over each other more densely than beside it: how many, and its rank.
 type Peak = (u32, u32);
 
-impl Search<'_> {
+impl DepthSearch<'_> {
     /// How many a subset must have to be worth a look: more than this.
     fn enough(&self) -> usize {
         self.best.len().max(self.more_than)

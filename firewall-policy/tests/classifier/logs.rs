@@ -4,7 +4,7 @@
 use super::limits::{SECOND, about_port, compiled, entry, limit, limited, slots, time, to_port};
 use firewall_common::abi::{LIMIT_LOG_SHIFT, has_limit, limit_flag, limit_per};
 use firewall_common::classify::classify;
-use firewall_common::log::{self, Found};
+use firewall_common::log::{self, EventBits};
 use firewall_common::region::Region;
 use firewall_common::verdict::Action;
 use firewall_policy::compile::compile;
@@ -51,7 +51,7 @@ fn logs_have_entries_of_their_own() {
         (entry.interval, entry.tolerance, entry.over_slot, rule)
     };
     let named = |rule: usize| log::name_hash(&policy.rules[rule].name);
-    let audit = (u64::from(Action::DROP.0) + 1) << Found::AUDIT_SHIFT;
+    let audit = (u64::from(Action::DROP.0) + 1) << EventBits::AUDIT_SHIFT;
     // Counters: four rules, what is over the limit, what is not logged.
     assert_eq!(
         log(4),

@@ -8,7 +8,7 @@ use crate::live::ifindex;
 use crate::measure::Series;
 use crate::peers::five;
 use crate::prefixes::{prefixes_v4, prefixes_v6};
-use crate::report::{Mark, Report};
+use crate::report::{BenchReport, Mark};
 use crate::sets::{blocklist_v4, blocklist_v6};
 use crate::stop;
 use anyhow::{Context as _, Result, ensure};
@@ -32,7 +32,7 @@ const ROUNDS: usize = 5;
 const MIB: f64 = 1_048_576.0;
 
 /// P7: a text file of a million prefixes, by `load`.
-pub(crate) fn p7(context: &Context, report: &mut Report) -> Result<()> {
+pub(crate) fn p7(context: &Context, report: &mut BenchReport) -> Result<()> {
     let count = context.many_prefixes();
     let prefixes = prefixes_v4(count, 1);
     let mut list = String::new();
@@ -84,7 +84,7 @@ pub(crate) fn p7(context: &Context, report: &mut Report) -> Result<()> {
 }
 
 /// P9: `apply` of many rules while the daemon runs.
-pub(crate) fn p9(context: &Context, report: &mut Report) -> Result<()> {
+pub(crate) fn p9(context: &Context, report: &mut BenchReport) -> Result<()> {
     let count = context.many_rules();
     let rules = context.sets.rules(Profile::Acl, count)?;
     let pair = Pair::new()?;
@@ -123,7 +123,7 @@ pub(crate) fn p9(context: &Context, report: &mut Report) -> Result<()> {
 }
 
 /// P12: what the verifier processes, for everything that is shipped and for large tables.
-pub(crate) fn p12(context: &Context, report: &mut Report) -> Result<()> {
+pub(crate) fn p12(context: &Context, report: &mut BenchReport) -> Result<()> {
     let many = context.many_prefixes();
     let mut policies: Vec<(String, Policy)> = policies::shipped()?;
     policies.push((features::EVERYTHING.into(), features::everything(1)?));

@@ -7,7 +7,7 @@ use crate::live::{self, Cable, Contender};
 use crate::measure::Series;
 use crate::peers::netfilter::{self, Hook};
 use crate::peers::{Missing, five};
-use crate::report::{Mark, Report};
+use crate::report::{BenchReport, Mark};
 use crate::sets::{drops, points, policy};
 use crate::traffic::{Traffic, normal};
 use crate::truth;
@@ -59,7 +59,7 @@ fn ours(context: &Context, policy: &Policy, traffic: &Traffic) -> Result<Contend
 }
 
 /// P11: ten rules over a bare XDP_DROP.
-pub(crate) fn p11(context: &Context, report: &mut Report) -> Result<()> {
+pub(crate) fn p11(context: &Context, report: &mut BenchReport) -> Result<()> {
     let policy = dropping(context.sets.rules(Profile::Acl, 100)?, 10);
     let traffic = last_matches(&policy, 1_024)?;
     let mut contenders = [
@@ -85,7 +85,7 @@ pub(crate) fn p11(context: &Context, report: &mut Report) -> Result<()> {
 }
 
 /// P3: the same rules, one by one, in the kernel's packet filters.
-pub(crate) fn p3(context: &Context, report: &mut Report) -> Result<()> {
+pub(crate) fn p3(context: &Context, report: &mut BenchReport) -> Result<()> {
     let most = if context.quick { 100 } else { 10_000 };
     if !context.quick {
         very_many(context, report)?;
@@ -148,7 +148,7 @@ pub(crate) fn p3(context: &Context, report: &mut Report) -> Result<()> {
 }
 
 /// A hundred thousand rules: ours alone, for the picture. The others would take seconds a frame.
-fn very_many(context: &Context, report: &mut Report) -> Result<()> {
+fn very_many(context: &Context, report: &mut BenchReport) -> Result<()> {
     const RULES: usize = 100_000;
     let policy = dropping(context.sets.rules(Profile::Acl, RULES)?, RULES);
     let traffic = last_matches(&policy, 4_096)?;
@@ -161,7 +161,7 @@ fn very_many(context: &Context, report: &mut Report) -> Result<()> {
 }
 
 /// P4: pairs of source prefix and port, in nft's best structure for them.
-pub(crate) fn p4(context: &Context, report: &mut Report) -> Result<()> {
+pub(crate) fn p4(context: &Context, report: &mut BenchReport) -> Result<()> {
     let most = if context.quick { 100 } else { 10_000 };
     let (mut last, mut absent) = (Vec::new(), Vec::new());
     for size in [10, 100, 1_000, 10_000]
@@ -211,7 +211,7 @@ pub(crate) fn p4(context: &Context, report: &mut Report) -> Result<()> {
 
 /// Holds how many times slower `label` is than ours against a bar.
 fn judge(
-    report: &mut Report,
+    report: &mut BenchReport,
     mark: Mark<'_>,
     series: &[(String, Series)],
     absent: &[(&str, Missing)],

@@ -4,7 +4,7 @@
 use super::Context;
 use crate::alone::{Contender, compiled, contest};
 use crate::prefixes::{prefixes_v4, prefixes_v6};
-use crate::report::{Mark, Report};
+use crate::report::{BenchReport, Mark};
 use crate::sets::{blocklist_v4, blocklist_v6, hits_v4, hits_v6};
 use crate::traffic::Traffic;
 use anyhow::{Result, ensure};
@@ -19,7 +19,7 @@ fn headers(context: &Context) -> usize {
 }
 
 /// P6: against the kernel's trie with the same prefixes.
-pub(crate) fn p6(context: &Context, report: &mut Report) -> Result<()> {
+pub(crate) fn p6(context: &Context, report: &mut BenchReport) -> Result<()> {
     let count = context.many_prefixes();
     let prefixes = prefixes_v4(count, 1);
     let traffic = Traffic::of(hits_v4(&prefixes, 2), headers(context))?;
@@ -48,7 +48,7 @@ pub(crate) fn p6(context: &Context, report: &mut Report) -> Result<()> {
 }
 
 /// P8: IPv6 against IPv4.
-pub(crate) fn p8(context: &Context, report: &mut Report) -> Result<()> {
+pub(crate) fn p8(context: &Context, report: &mut BenchReport) -> Result<()> {
     let count = context.many_prefixes();
     let v4 = prefixes_v4(count, 1);
     let v6 = prefixes_v6(count, 1);

@@ -6,7 +6,7 @@ use super::control::{drops, frame, rounds};
 use crate::child::{self, MEASURE};
 use crate::measure::Series;
 use crate::prefixes::prefixes_v4;
-use crate::report::{Mark, Report};
+use crate::report::{BenchReport, Mark};
 use crate::stop;
 use anyhow::{Context as _, Result, ensure};
 use firewall_tests::ctl::Ctl;
@@ -21,7 +21,7 @@ const BANS: u32 = 100_000;
 const FIRST: u32 = 0x2c00_0000;
 
 /// Bans alone, and then beside a live set of many prefixes.
-pub(crate) fn p10(context: &Context, report: &mut Report) -> Result<()> {
+pub(crate) fn p10(context: &Context, report: &mut BenchReport) -> Result<()> {
     let count = context.many_prefixes();
     let pair = Pair::new()?;
     let ctl = Ctl::new(&pair.inside)?;

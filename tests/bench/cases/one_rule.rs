@@ -5,7 +5,7 @@ use super::Context;
 use crate::alone::{compiled, load};
 use crate::measure;
 use crate::peers::{self, Missing};
-use crate::report::{Mark, Report};
+use crate::report::{BenchReport, Mark};
 use crate::sets::{drops, policy};
 use anyhow::{Result, ensure};
 use firewall_common::field::Field;
@@ -22,7 +22,7 @@ const DROP: u32 = 1;
 const REPEAT: u32 = 200_000;
 
 /// Runs it.
-pub(crate) fn p1(context: &Context, report: &mut Report) -> Result<()> {
+pub(crate) fn p1(context: &Context, report: &mut BenchReport) -> Result<()> {
     let packet = Ipv4::new([198, 51, 100, 7], [192, 0, 2, 80], 6);
     let frame = frames::ethernet(0x0800, &packet.packet(&frames::tcp(40_000, PORT, 2, &[])));
 

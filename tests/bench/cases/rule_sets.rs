@@ -3,7 +3,7 @@
 use super::Context;
 use crate::alone::{Contender, compiled, contest};
 use crate::measure::Series;
-use crate::report::{Mark, Report};
+use crate::report::{BenchReport, Mark};
 use crate::sets::points;
 use crate::traffic::Traffic;
 use anyhow::Result;
@@ -17,7 +17,7 @@ const FEW: usize = 100;
 const VERY_MANY: usize = 100_000;
 
 /// P2: acl1, fw1 and ipc1 at 10,000 rules over 100.
-pub(crate) fn p2(context: &Context, report: &mut Report) -> Result<()> {
+pub(crate) fn p2(context: &Context, report: &mut BenchReport) -> Result<()> {
     let many = context.many_rules();
     for profile in Profile::ALL {
         let mut sizes = vec![FEW, many];
@@ -60,7 +60,7 @@ pub(crate) fn p2(context: &Context, report: &mut Report) -> Result<()> {
 }
 
 /// P5: acl1 and fw1 at 100,000 rules.
-pub(crate) fn p5(context: &Context, report: &mut Report) -> Result<()> {
+pub(crate) fn p5(context: &Context, report: &mut BenchReport) -> Result<()> {
     let size = if context.quick { 2_000 } else { VERY_MANY };
     for profile in [Profile::Acl, Profile::Fw] {
         let few = prepare(context, profile, FEW)?;

@@ -40,7 +40,7 @@ impl fmt::Display for Finding {
 
 /// What came of a run.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct HuntOutcome {
     /// Frames sent to the filtered host.
     pub frames: u64,
     /// Of IPv4, of IPv6, and of neither.
@@ -59,9 +59,9 @@ pub struct Found {
 ///
 /// # Errors
 /// A frame that the cable does not take.
-pub fn hunt(behind: &Host, open: &Host, source: &mut Frames, count: u64) -> Result<Found> {
+pub fn hunt(behind: &Host, open: &Host, source: &mut Frames, count: u64) -> Result<HuntOutcome> {
     let start = Instant::now();
-    let mut found = Found::default();
+    let mut found = HuntOutcome::default();
     let mut batches = 0;
     let mut before: Vec<Vec<u8>> = Vec::new();
     while found.by_family[..2].iter().any(|sent| *sent < count) && found.findings.len() < FINDINGS {
@@ -98,7 +98,7 @@ pub fn hunt(behind: &Host, open: &Host, source: &mut Frames, count: u64) -> Resu
     Ok(found)
 }
 
-/// By the type behind its tags, an index of [`Found::by_family`].
+/// By the type behind its tags, an index of [`HuntOutcome::by_family`].
 fn family(frame: &[u8]) -> usize {
     let at = network(frame);
     match frame.get(at - 2..at) {

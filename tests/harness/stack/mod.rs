@@ -12,7 +12,7 @@ mod hunt;
 mod sockets;
 
 pub use frames::Frames;
-pub use hunt::{Finding, Found, hunt};
+pub use hunt::{Finding, HuntOutcome, hunt};
 pub use sockets::{Arrival, Sockets};
 
 use crate::ctl::Ctl;

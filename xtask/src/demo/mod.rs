@@ -129,7 +129,7 @@ fn perform(workspace: &Workspace, args: &Args, stop: &Arc<AtomicBool>) -> Result
             .map_or(0, Server::accepted)
     };
     let blocked: u64 = traffic::BLOCKED.into_iter().map(accepted).sum();
-    judge(&outcome, &sent, &counted, accepted(80), blocked)?;
+    compare(&outcome, &sent, &counted, accepted(80), blocked)?;
 
     println!("\n== unload, and try a blocked port again ==");
     firewall.unload(&stage)?;
@@ -188,7 +188,7 @@ fn show(outcome: &Outcome) {
 }
 
 /// Whether everything went as the policy says, and every count is exact.
-fn judge(
+fn compare(
     outcome: &Outcome,
     sent: &Sent,
     counted: &Counted,

@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 use anyhow::{Result, bail};
 use floors::CRATES;
 use graph::Graph;
-pub(crate) use sizes::Found;
+pub(crate) use sizes::Findings;
 use source::Crate;
 use std::process::ExitCode;
 
@@ -45,7 +45,7 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
 }
 
 /// Everything that is wrong, as `file:line: what`.
-pub(crate) fn check(workspace: &Workspace) -> Result<Found> {
+pub(crate) fn check(workspace: &Workspace) -> Result<Findings> {
     let mut found = words::check(workspace)?;
     let read = |floors: &floors::Floors| Crate::read(&workspace.root, floors.of);
     let crates: Vec<Crate> = CRATES.iter().map(read).collect::<Result<_>>()?;

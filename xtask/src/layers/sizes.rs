@@ -43,19 +43,19 @@ const TO_SPLIT: &[Exception] = &[
     ("cli/test.rs", "capture"),
     ("cli/test/report.rs", "text"),
     ("engine/observe.rs", "observe"),
-    ("engine/trial.rs", "judge"),
+    ("engine/trial.rs", "trace"),
     ("kernel/object.rs", "prepare"),
     ("tui/run.rs", "run_drawing"),
 ];
 
 /// What is wrong, and what is worth a look.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct Findings {
     pub(crate) offences: Vec<String>,
     pub(crate) warnings: Vec<String>,
 }
 
-impl Found {
+impl Findings {
     /// Adds what was found elsewhere.
     pub(super) fn extend(&mut self, more: Self) {
         self.offences.extend(more.offences);
@@ -74,8 +74,8 @@ impl Found {
 }
 
 /// Looks at one file.
-pub(super) fn file(name: &str, text: &str) -> Found {
-    let mut found = Found::default();
+pub(super) fn file(name: &str, text: &str) -> Findings {
+    let mut found = Findings::default();
     let lines = text.lines().count();
     if lines > LONGEST_FILE {
         found.offences.push(format!(
@@ -90,8 +90,8 @@ pub(super) fn file(name: &str, text: &str) -> Found {
 }
 
 /// Looks at the functions of all crates.
-pub(super) fn functions(crates: &[Crate]) -> Found {
-    let mut found = Found::default();
+pub(super) fn functions(crates: &[Crate]) -> Findings {
+    let mut found = Findings::default();
     let mut met = vec![false; TABLES.len() + TO_SPLIT.len()];
     for module in crates.iter().flat_map(|of| &of.modules) {
         for function in &module.functions {

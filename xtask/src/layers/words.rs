@@ -3,7 +3,7 @@
 //!
 //! It reads words, not meaning: comments and text literals are taken out, the rest is searched.
 
-use super::sizes::{self, Found};
+use super::sizes::{self, Findings};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -225,8 +225,8 @@ const SAFE: &[&str] = &[
 ];
 
 /// Every offence, as `file:line: what`.
-pub(super) fn check(workspace: &Workspace) -> Result<Found> {
-    let mut found = Found::default();
+pub(super) fn check(workspace: &Workspace) -> Result<Findings> {
+    let mut found = Findings::default();
     for folder in [
         "firewall-common",
         "firewall-ebpf",

@@ -49,7 +49,7 @@ pub(super) struct Run {
 
 /// What became of the tests on one kernel.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(super) struct GuestReport {
     /// One for each test program that was started.
     pub(super) runs: Vec<Run>,
     /// What the verifier processed: policy and number of instructions.
@@ -60,7 +60,7 @@ pub(super) struct Report {
     finished: bool,
 }
 
-impl Report {
+impl GuestReport {
     /// Tests that passed.
     pub(super) fn passed(&self) -> u64 {
         self.runs.iter().map(|run| run.passed).sum()
@@ -239,7 +239,7 @@ poweroff -f
 const APPEND: &str = "console=ttyS0 quiet loglevel=1 panic=-1 cryptomgr.notests";
 
 /// Boots the kernel, shows what the guest prints, and reports. Stops the guest after `limit`.
-pub(super) fn boot(kernel: &Path, image: &Path, kvm: bool, limit: Duration) -> Result<Report> {
+pub(super) fn boot(kernel: &Path, image: &Path, kvm: bool, limit: Duration) -> Result<GuestReport> {
     let mut qemu = Command::new("qemu-system-x86_64");
     // qemu 7.2 emulates `cmpxchg16b` with garbage in the flags now and then, and the kernel's slab
     // allocator jumps by them. Without the instruction the kernel takes a lock.
@@ -272,7 +272,7 @@ pub(super) fn boot(kernel: &Path, image: &Path, kvm: bool, limit: Duration) -> R
             }
         }
     });
-    let mut report = Report::default();
+    let mut report = GuestReport::default();
     loop {
         match lines.recv_timeout(limit.saturating_sub(start.elapsed())) {
             Ok(line) => {
@@ -300,8 +300,8 @@ pub(super) fn boot(kernel: &Path, image: &Path, kvm: bool, limit: Duration) -> R
 mod tests {
     use super::*;
 
-    fn report(lines: &[&str]) -> Report {
-        let mut report = Report::default();
+    fn report(lines: &[&str]) -> GuestReport {
+        let mut report = GuestReport::default();
         for line in lines {
             report.line(line);
         }

@@ -15,7 +15,7 @@ use crate::setup::{self, Need};
 use crate::test::{self, programs};
 use crate::{build, process, workspace::Workspace};
 use anyhow::{Context, Result, bail};
-use guest::Report;
+use guest::GuestReport;
 use initramfs::Program;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -250,7 +250,7 @@ fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
 }
 
 /// The table: a row for each kernel and test program, and what did not pass.
-fn print(reports: &[(&str, String, Report)]) {
+fn print(reports: &[(&str, String, GuestReport)]) {
     let mut rows = Vec::new();
     for (name, version, report) in reports {
         for run in &report.runs {

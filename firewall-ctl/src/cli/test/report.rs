@@ -25,7 +25,7 @@ pub(super) struct RuleLine {
 
 /// `test PACKET -o json`.
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(super) struct TestReport {
     pub(super) schema: &'static str,
     pub(super) packet: Option<String>,
     pub(super) zone: String,
@@ -65,7 +65,7 @@ impl Answered {
     }
 }
 
-impl Report {
+impl TestReport {
     pub(super) fn rejected(&self) -> bool {
         Reason::ALL
             .iter()
@@ -113,7 +113,7 @@ pub(super) struct Row {
 }
 
 /// The answer for people.
-pub(super) fn text(report: &Report, wide: bool) -> String {
+pub(super) fn text(report: &TestReport, wide: bool) -> String {
     let mut text = String::new();
     if let Some(packet) = &report.packet {
         text.push_str(&format!("{packet}\n"));

@@ -9,7 +9,7 @@ use super::super::text::{clean, mode, rates};
 use super::theme::Theme;
 use super::{Lines, put};
 use firewall_api::format;
-use firewall_api::view::{Flow as Traffic, HISTORY};
+use firewall_api::view::{HISTORY, Traffic};
 use firewall_policy::time;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;

@@ -10,7 +10,7 @@ mod scene;
 
 use super::Context;
 use crate::measure::{self, Series};
-use crate::report::{Mark, Report, Times};
+use crate::report::{BenchReport, Mark, Times};
 use crate::trees::{Both, Programs, Trees};
 use anyhow::{Context as _, Result, bail, ensure};
 use firewall_engine::kernel::bench::{Bed, Subject};
@@ -316,7 +316,7 @@ impl Stage {
 }
 
 /// Runs it.
-pub(crate) fn p13(context: &Context, report: &mut Report) -> Result<()> {
+pub(crate) fn p13(context: &Context, report: &mut BenchReport) -> Result<()> {
     let scene = Scene::new()?;
     let web = std::fs::read_to_string(policies::folder().join("web-server.yaml"))?;
     // Its tests speak of rules that the one without state lacks.
@@ -336,7 +336,7 @@ pub(crate) fn p13(context: &Context, report: &mut Report) -> Result<()> {
 }
 
 /// The packets under policies with few rules.
-fn small(stage: &mut Stage, trees: &mut Trees, web: &str, report: &mut Report) -> Result<()> {
+fn small(stage: &mut Stage, trees: &mut Trees, web: &str, report: &mut BenchReport) -> Result<()> {
     scene::give_cookies(Cookies::Seldom)?;
     let loaded = To::ALL
         .iter()
@@ -429,7 +429,7 @@ fn dearest(
     stage: &mut Stage,
     trees: &mut Trees,
     context: &Context,
-    report: &mut Report,
+    report: &mut BenchReport,
 ) -> Result<()> {
     let (size, others) = (context.many_rules(), if context.quick { 51 } else { 301 });
     stage.repeat /= 10;

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// What became of a program.
 #[derive(Debug)]
-pub struct Judged {
+pub struct Compared {
     /// Slots that it has before and after.
     pub slots: [usize; 2],
     /// For each frame: return value and frame behind the program as it was, and as it is.
@@ -23,11 +23,11 @@ pub struct Judged {
 /// # Errors
 /// A missing privilege; a program that the kernel takes in one form only. `None` is one that it
 /// takes in neither.
-pub fn judge(
+pub fn compare(
     slots: &[[u8; 8]],
     data: &[u8],
     frames: &[Vec<u8>],
-) -> Result<Option<Judged>, KernelError> {
+) -> Result<Option<Compared>, KernelError> {
     let map = BigMap::constant("fw_folded", data)?;
     let map_fd = map.fd().as_raw_fd();
     let before: Vec<bpf_insn> = slots
@@ -72,7 +72,7 @@ pub fn judge(
         };
         ends.push([run(&programs[0])?, run(&programs[1])?]);
     }
-    Ok(Some(Judged {
+    Ok(Some(Compared {
         slots: lengths,
         ends,
     }))
