@@ -5,7 +5,8 @@
 //!
 //! Invariant: the numbers of [`Exit`] are part of the interface and are never changed.
 
-use firewall_policy::diag::{Diagnostics, Findings, harmless};
+use firewall_policy::diag::{Diagnostics, Findings};
+use firewall_policy::text::safe_lines;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -203,7 +204,7 @@ impl Failure {
             };
             format!(": {} {}{place}", text("code"), text("message"))
         });
-        harmless(format!("{}{}", self.message, first.unwrap_or_default()))
+        safe_lines(&format!("{}{}", self.message, first.unwrap_or_default())).into_owned()
     }
 }
 
@@ -228,12 +229,13 @@ impl Failure {
         } else {
             ("", "", "")
         };
-        let message = harmless(&self.message);
-        let [outcome, help] = [&self.outcome, &self.help].map(|part| part.as_deref().map(harmless));
+        let message = safe_lines(&self.message);
+        let [outcome, help] =
+            [&self.outcome, &self.help].map(|part| part.as_deref().map(safe_lines));
         let mut text = String::new();
         if let Some(rendered) = &self.rendered {
             let shown = self.findings.as_ref().and_then(|all| all.render(color));
-            text.push_str(&shown.unwrap_or_else(|| harmless(&**rendered)));
+            text.push_str(&shown.unwrap_or_else(|| safe_lines(rendered).into_owned()));
             text.push('\n');
             let outcome = outcome.map(|o| format!(", {o}"));
             text.push_str(&format!("{message}{}.\n", outcome.unwrap_or_default()));

@@ -94,12 +94,12 @@ pub fn ago(seconds: f64) -> String {
     }
 }
 
-/// The time of day of a Unix time, in UTC: `12:03:09Z`.
+/// The time of day of a Unix time, in UTC, so that it agrees with logs of other hosts: `12:03:09 UTC`.
 #[must_use]
 pub fn clock(unix: f64) -> String {
     let of_day = whole_seconds(unix) % 86_400;
     format!(
-        "{:02}:{:02}:{:02}Z",
+        "{:02}:{:02}:{:02} UTC",
         of_day / 3600,
         of_day / 60 % 60,
         of_day % 60
@@ -204,6 +204,7 @@ mod tests {
         assert_eq!(ago(60.0), "1min ago");
         assert_eq!(ago(7200.0), "2h ago");
         assert_eq!(ago(90_000.0), "1d ago");
-        assert_eq!(clock(1_792_661_009.7), "09:23:29Z");
+        assert_eq!(clock(-5.0), "00:00:00 UTC");
+        assert_eq!(clock(1_792_661_009.7), "09:23:29 UTC");
     }
 }

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod failure;
 pub mod firewall;
 pub mod flows;
@@ -14,3 +15,4 @@ pub mod report;
 pub mod request;
 pub mod sets;
 pub mod view;
+pub mod width;

@@ -264,13 +264,3 @@ impl ReasonView {
         self.verdict == Verdict::DROP.name()
     }
 }
-
-/// The word for an attach mode.
-#[must_use]
-pub fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Auto => "auto",
-        Mode::Native => "native",
-        Mode::Generic => "generic",
-    }
-}

@@ -6,6 +6,7 @@
 use super::messages::{CHANGE, Done, Job, Message, Start, What};
 use super::options::Options;
 use super::threads::{self, Refresh};
+use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
@@ -21,7 +22,7 @@ use firewall_engine::sampler::{Facts, Sampler};
 use std::sync::Arc;
 use std::sync::mpsc::Sender as JobSender;
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -365,22 +366,16 @@ impl State {
             warnings: self.unreadable.iter().cloned().collect(),
         };
         let age = self.sampled.map_or(0.0, |at| at.elapsed().as_secs_f64());
-        self.sampler.snapshot(&facts, unix_time() - age, ports)
+        self.sampler
+            .snapshot(&facts, unix_time().as_secs_f64() - age, ports)
     }
-}
-
-/// Seconds since the Unix epoch.
-fn unix_time() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |time| time.as_secs_f64())
 }
 
 /// A failure in one line, for `status`.
 pub(super) fn last_error(verb: &str, path: &str, failure: &Failure) -> String {
     format!(
         "{verb} of {path} failed at {}: {}",
-        clock(unix_time()),
+        clock(unix_time().as_secs_f64()),
         failure.line()
     )
 }

@@ -8,6 +8,7 @@
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{Numbers, bytes};
 use firewall_policy::bundle::{self, ENDING, FOLDER, MAIN, MAX_FILES, Part};
+use firewall_policy::text::safe;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -171,7 +172,7 @@ fn names(folder: &Path) -> Result<Vec<String>, Failure> {
         if !bundle::is_name(&name) {
             return Err(invalid(format!(
                 "{}: this cannot be the name of a policy's file",
-                shown.escape_debug()
+                safe(&shown)
             ))
             .help("rename it: a name has letters, digits and . _ - only"));
         }

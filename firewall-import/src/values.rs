@@ -5,6 +5,7 @@
 
 use super::packets::{Family, Values};
 use firewall_policy::range::RangeSet;
+use firewall_policy::text::is_unsafe;
 use firewall_policy::vocabulary;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -22,7 +23,7 @@ pub(super) fn quoted(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => out.push(' '),
+            c if is_unsafe(c) => out.push(' '),
             c => out.push(c),
         }
     }

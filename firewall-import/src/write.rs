@@ -18,6 +18,7 @@ use super::ruleset::Origin;
 use super::{states, values};
 use firewall_common::verdict::Action;
 use firewall_policy::range::RangeSet;
+use firewall_policy::text::is_unsafe;
 use std::collections::BTreeSet;
 
 /// Lists of addresses that are longer become a set.
@@ -410,7 +411,7 @@ fn comment(text: &str) -> String {
     let mut line = String::from("# ");
     line.extend(
         text.chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
+            .map(|c| if is_unsafe(c) { ' ' } else { c })
             .take(LONGEST),
     );
     line.push('\n');

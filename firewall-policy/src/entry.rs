@@ -1,7 +1,8 @@
 //! One entry of a set as commands give it, read as a policy reads it.
 
 use crate::prefixes::prefixes;
-use crate::validate;
+use crate::rule::LONGEST_STAY;
+use crate::{duration, validate};
 use firewall_common::live::Prefix;
 
 /// The prefixes of one entry: an address, a prefix or a range.
@@ -12,8 +13,10 @@ pub fn parse(text: &str) -> Result<Vec<Prefix>, (String, String)> {
     Ok(prefixes(&validate::entry(text)?).collect())
 }
 
-/// A time in whole seconds, as policies write it: `30s`, `10m`, `1h`, `7d`, up to 365 days.
+/// A duration in whole seconds, 1s to 365d: `30s`, `10m`, `1h30m`, `167h59m58s`. Parts of a second are cut
+/// off.
 #[must_use]
 pub fn seconds(text: &str) -> Option<u64> {
-    validate::seconds(text)
+    let seconds = duration::parse(text)?.as_secs();
+    (1..=LONGEST_STAY).contains(&seconds).then_some(seconds)
 }

@@ -3,8 +3,10 @@
 //! May not import the compiler or the oracle. Invariant: of [`crate::validate`] only come limits
 //! whose rate and burst the tables can hold exactly enough; see `validate/limit.rs` for the bounds.
 
+use crate::duration;
 use firewall_common::verdict::Action;
 use std::fmt;
+use std::time::Duration;
 
 /// How much a rule lets on to its action.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,14 +46,15 @@ pub struct Rate {
     pub burst: u64,
 }
 
-/// As a policy has it: `10/s`, `6/30s`.
+/// As a policy has it: `10/s`, `6/30s`, `1/m`.
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.window / 1_000_000_000;
-        match seconds {
-            1 => write!(f, "{}/s", self.packets),
-            _ => write!(f, "{}/{seconds}s", self.packets),
-        }
+        let time = duration::print(Duration::from_nanos(self.window));
+        let time = match time.strip_prefix('1') {
+            Some(unit) if unit.len() == 1 => unit,
+            _ => &time,
+        };
+        write!(f, "{}/{time}", self.packets)
     }
 }
 

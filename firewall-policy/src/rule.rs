@@ -42,6 +42,9 @@ pub struct Policy {
     pub exempt: AddrSet,
 }
 
+/// Seconds for which an entry stays in a live set at most, if it does not stay for good: 365 days.
+pub const LONGEST_STAY: u64 = 365 * 86_400;
+
 /// A set with `live: true`, or `@self`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LiveSet {
@@ -127,6 +130,21 @@ pub enum Mode {
     Native,
     /// In the network stack: works on every interface, for trying.
     Generic,
+}
+
+impl Mode {
+    /// All modes, the default first.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Native, Self::Generic];
+
+    /// As policies and listings name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
 }
 
 /// Where something stands in a policy's files. Lines and columns count from 1.

@@ -5,6 +5,7 @@
 //! what a key means and what shape its value has. A test fails if a key is missing here. A schema
 //! sees shapes only: `firewall-ctl check` says the rest.
 
+use crate::rule::Mode;
 use crate::{validate, vocabulary};
 use serde_json::{Map, Value, json};
 
@@ -248,7 +249,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         }),
         ("the policy", "default" | "packet" | "state") => reference(key),
         ("an interface", "match") => one_or_more(&text()),
-        ("an interface", "mode") => json!({"enum": ["auto", "native", "generic"]}),
+        ("an interface", "mode") => json!({"enum": Mode::ALL.map(Mode::name)}),
         ("an interface", "zone") => json!({"type": "string", "pattern": NAME}),
         ("`default`", "in") => verdict(),
         ("`default`", "essential") => {

@@ -5,7 +5,6 @@ use super::help::after;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::report::ApplyReport;
 use firewall_api::request::ApplyRequest;
-use firewall_api::view::mode_name;
 use firewall_engine::policy_file::PolicyFile;
 
 /// Apply a policy through the running daemon, atomically
@@ -72,7 +71,7 @@ pub(super) fn line(report: &ApplyReport) -> String {
     let interfaces: Vec<String> = applied
         .interfaces
         .iter()
-        .map(|interface| format!("{} ({})", interface.name, mode_name(interface.mode)))
+        .map(|interface| format!("{} ({})", interface.name, interface.mode.name()))
         .collect();
     format!(
         "generation {} active on {}, {:.0} ms",

@@ -32,6 +32,6 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         "firewall-ctl",
         &mut script,
     );
-    context.print(&String::from_utf8_lossy(&script))?;
+    context.print_raw(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Ok)
 }

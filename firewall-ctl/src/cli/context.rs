@@ -11,8 +11,12 @@ use firewall_api::format::Numbers;
 use firewall_api::request::{ErrorReport, no_daemon};
 use firewall_engine::local::Local;
 use firewall_policy::diag::Diagnostics;
+use firewall_policy::text::{safe_lines, safe_screen};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+
+/// The control sequences with which the program styles its text.
+const STYLES: [&str; 4] = ["\x1b[0m", "\x1b[1;31m", "\x1b[1;32m", "\x1b[1;33m"];
 
 /// Options that every verb takes.
 #[derive(Debug, clap::Args)]
@@ -154,8 +158,18 @@ impl Context {
         Remote::connect(&self.socket)?.ok_or_else(|| no_daemon(&self.socket))
     }
 
-    /// Writes to the standard output.
+    /// Writes text for people, or a document, to the standard output. Of text only our own styles
+    /// reach a terminal as control sequences.
     pub(super) fn print(&self, text: &str) -> Result<(), Failure> {
+        if self.format.is_text() {
+            self.print_raw(&safe_screen(text, &STYLES))
+        } else {
+            self.print_raw(text)
+        }
+    }
+
+    /// Writes what others wrote to the standard output, as it is: a policy's text, a script.
+    pub(super) fn print_raw(&self, text: &str) -> Result<(), Failure> {
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes())
             .and_then(|()| out.flush())
@@ -180,7 +194,10 @@ impl Context {
                 ("", "")
             };
             for warning in warnings {
-                self.error_text(&format!("{yellow}warning{reset}: {warning}\n"));
+                self.error_text(&format!(
+                    "{yellow}warning{reset}: {}\n",
+                    safe_lines(warning)
+                ));
             }
         }
     }
@@ -188,7 +205,7 @@ impl Context {
     /// Writes what people should know to the standard error, unless `-q`.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
-            self.error_text(text);
+            self.error_text(&safe_lines(text));
         }
     }
 

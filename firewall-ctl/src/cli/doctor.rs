@@ -7,8 +7,10 @@ use super::policy;
 use super::table::Table;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::view::SCHEMA;
+use firewall_api::width::{left, width};
 use firewall_engine::engine::{Compiled, Engine};
 use firewall_policy::evasion;
+use firewall_policy::text::safe;
 use serde::Serialize;
 use std::time::Instant;
 
@@ -178,13 +180,13 @@ pub(super) fn text(report: &DoctorReport, color: bool) -> String {
         (false, false) => "FAIL",
     };
     let mut text = String::new();
-    let width = report.checks.iter().map(|check| check.what.chars().count());
-    let width = width.max().unwrap_or(0);
+    let widths = report.checks.iter().map(|check| width(&check.what));
+    let cells = widths.max().unwrap_or(0);
     for check in &report.checks {
-        let (what, found) = (&check.what, check.found.replace(char::is_control, "?"));
-        text.push_str(&format!("{}  {what:width$}  {found}\n", mark(check.ok)));
+        let (what, found) = (left(&check.what, cells), safe(&check.found));
+        text.push_str(&format!("{}  {what}  {found}\n", mark(check.ok)));
         if let Some(advice) = &check.advice {
-            text.push_str(&format!("      {:width$}  {advice}\n", ""));
+            text.push_str(&format!("      {:cells$}  {advice}\n", ""));
         }
     }
     let Some(test) = &report.selftest else {

@@ -5,6 +5,7 @@ use super::help::after;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::report::governed_by;
 use firewall_api::view::SCHEMA;
+use firewall_api::width::width as cells;
 use firewall_common::reason::Reason;
 use firewall_policy::diag::codes::{self, Code};
 use serde_json::json;
@@ -95,7 +96,7 @@ fn wrap(text: &str, width: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+            Some(line) if cells(line) + 1 + cells(word) <= width => {
                 line.extend([" ", word]);
             }
             _ => lines.push(word.to_owned()),

@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         .outcome("nothing written"));
     }
     if !args.write && !args.check {
-        context.print(&written)?;
+        context.print_raw(&written)?;
         return Ok(Exit::Ok);
     }
     let pairs = parts(&text).into_iter().zip(parts(&written));

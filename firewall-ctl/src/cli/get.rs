@@ -10,7 +10,6 @@ use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{Numbers, count};
 use firewall_api::report::{ReasonsReport, RulesReport};
 use firewall_api::request::SnapshotRequest;
-use firewall_api::view::mode_name;
 use firewall_api::view::{InterfaceView, RuleView, SCHEMA};
 use firewall_policy::time;
 use serde_json::json;
@@ -254,7 +253,7 @@ pub(super) fn interfaces(list: &[InterfaceView]) -> String {
         table.row([
             interface.name.clone(),
             interface.ifindex.to_string(),
-            mode_name(interface.mode).to_owned(),
+            interface.mode.name().to_owned(),
             interface.link_id.to_string(),
             interface.program_id.to_string(),
             interface.zone.clone(),

@@ -197,7 +197,7 @@ fn show(imported: &Imported, print: bool, context: &Context) -> Result<(), Failu
         return context.print(&context.format.document(&report, false)?);
     }
     if print {
-        context.print(&imported.yaml)?;
+        context.print_raw(&imported.yaml)?;
     }
     let list = list(&imported.left_out);
     if !list.is_empty() {

@@ -1,5 +1,6 @@
 //! Times on the command line: `1s`, `500ms`, `2m`, and a bare number for seconds.
 
+use firewall_policy::duration;
 use std::time::Duration;
 
 /// Shortest interval: below it, rates are noise.
@@ -10,19 +11,13 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Reads an interval of 100 ms to 1 h.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: f64 = digits
+    let seconds = text
         .parse()
         .ok()
-        .filter(|number: &f64| number.is_finite() && *number >= 0.0)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let interval = seconds
+        .or_else(|| duration::parse(text))
         .ok_or("write a number and a unit: 1s, 500ms, 2m")?;
-    let seconds = match &text[digits.len()..] {
-        "ms" => number / 1000.0,
-        "s" | "" => number,
-        "m" | "min" => number * 60.0,
-        unit => return Err(format!("unknown unit `{unit}`; use ms, s or m")),
-    };
-    let interval = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     if interval < SHORTEST || interval > LONGEST {
         return Err("an interval must be 100ms to 60m".to_owned());
     }
@@ -40,8 +35,10 @@ mod tests {
         assert_eq!(parse("2"), Ok(Duration::from_secs(2)));
         assert_eq!(parse("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(parse("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse("1h"), Ok(Duration::from_secs(3600)));
         for bad in [
-            "", "s", "1h", "-1s", "0s", "99ms", "61m", "1e400s", "nan", "inf", "1 s",
+            "", "s", "2h", "-1s", "-1", "1x", "0s", "99ms", "61m", "1e400s", "nan", "inf", "1 s",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

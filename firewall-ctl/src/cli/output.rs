@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
+use firewall_policy::text::is_unsafe;
 use serde::Serialize;
 
 /// How to write what is asked for.
@@ -39,9 +40,47 @@ impl Format {
             (_, true) => serde_json::to_string(what).map_err(|error| failed(&error))?,
             (_, false) => serde_json::to_string_pretty(what).map_err(|error| failed(&error))?,
         };
+        if self == Self::Json {
+            text = escaped(text);
+        }
         if !text.ends_with('\n') {
             text.push('\n');
         }
         Ok(text)
+    }
+}
+
+/// JSON with its own escapes in place of what a terminal would obey or hide: that stands in strings only.
+fn escaped(json: String) -> String {
+    let bare = |c: char| c != '\n' && is_unsafe(c);
+    if !json.contains(bare) {
+        return json;
+    }
+    let mut text = String::with_capacity(json.len() + 12);
+    for c in json.chars() {
+        if bare(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_shows_what_a_terminal_would_hide() {
+        let names = ["a\u{202e}b\u{1b}\n", "\u{e0041}\u{1f600}"];
+        let text = Format::Json.document(&names, true).unwrap();
+        assert_eq!(
+            text,
+            "[\"a\\u202eb\\u001b\\n\",\"\\udb40\\udc41\u{1f600}\"]\n"
+        );
+        assert_eq!(serde_json::from_str::<[String; 2]>(&text).unwrap(), names);
     }
 }

@@ -21,6 +21,6 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
-    context.print(&format!("{:#}\n", schema()))?;
+    context.print_raw(&format!("{:#}\n", schema()))?;
     Ok(Exit::Ok)
 }

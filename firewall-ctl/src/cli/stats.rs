@@ -9,7 +9,6 @@ use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{Numbers, bits, bytes, count, percent, rate};
 use firewall_api::request::SnapshotRequest;
-use firewall_api::view::mode_name;
 use firewall_api::view::{SCHEMA, Snapshot, Traffic};
 use serde_json::json;
 use std::time::Duration;
@@ -301,7 +300,7 @@ fn interfaces(snapshot: &Snapshot, wide: bool, numbers: Numbers) -> String {
         let (pass, drop) = (&interface.pass, &interface.drop);
         let mut cells = vec![
             interface.name.clone(),
-            mode_name(interface.mode).to_owned(),
+            interface.mode.name().to_owned(),
             rate(pass.rate.pps, numbers),
             rate(drop.rate.pps, numbers),
             percent(drop.rate.pps, pass.rate.pps + drop.rate.pps),

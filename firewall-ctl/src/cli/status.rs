@@ -7,7 +7,7 @@ use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{Numbers, ago, bits, bytes, count, duration, percent, rate};
 use firewall_api::report::{HalfUse, State, StatusReport};
 use firewall_api::view::InterfaceView;
-use firewall_api::view::mode_name;
+use firewall_policy::text::safe;
 
 /// Interfaces on the screen; with the other lines they fit 24 lines.
 const INTERFACES: usize = 7;
@@ -96,7 +96,7 @@ pub(super) fn screen(report: &StatusReport, numbers: Numbers, color: bool) -> St
 
     let sentences = attention(report);
     for sentence in sentences.iter().take(ATTENTION) {
-        text.push_str(&format!("! {}\n", sentence.replace(char::is_control, " ")));
+        text.push_str(&format!("! {}\n", safe(sentence)));
     }
     if sentences.len() > ATTENTION {
         let more = sentences.len() - ATTENTION;
@@ -183,7 +183,7 @@ fn interfaces(report: &StatusReport, default: &str, numbers: Numbers) -> String 
         let received = pps(interface);
         table.row([
             interface.name.clone(),
-            mode_name(interface.mode).to_owned(),
+            interface.mode.name().to_owned(),
             format!("#{}", interface.link_id),
             default.to_owned(),
             rate(received, numbers),

@@ -1,6 +1,9 @@
 //! Aligned columns. Pure.
 //!
-//! Invariant: no control character of a cell reaches the terminal, and no line ends with spaces.
+//! Invariant: what cells hold is safe for a terminal, and no line ends with spaces.
+
+use firewall_api::width::{cut, left, right, width};
+use firewall_policy::text::safe;
 
 /// Which edge the cells of a column share.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,14 +36,8 @@ impl Table {
 
     /// Adds a row; missing cells are empty.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let clean = |cell: String| {
-            if cell.contains(char::is_control) {
-                cell.replace(char::is_control, "?")
-            } else {
-                cell
-            }
-        };
-        self.rows.push(cells.into_iter().map(clean).collect());
+        let cells = cells.into_iter().map(|cell| safe(&cell).into_owned());
+        self.rows.push(cells.collect());
     }
 
     /// Whether there is no row.
@@ -50,7 +47,6 @@ impl Table {
 
     /// The table as text, two spaces between columns.
     pub(super) fn render(&self) -> String {
-        let width = |text: &str| text.chars().count();
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|i| {
                 let cells = self.rows.iter().filter_map(|row| row.get(i));
@@ -69,11 +65,10 @@ impl Table {
                 if i > 0 {
                     text.push_str("  ");
                 }
-                let pad = " ".repeat(widths[i] - width(cell));
-                match self.columns[i].1 {
-                    Align::Left => text.extend([cell.as_str(), &pad]),
-                    Align::Right => text.extend([pad.as_str(), cell]),
-                }
+                text.push_str(&match self.columns[i].1 {
+                    Align::Left => left(cell, widths[i]),
+                    Align::Right => right(cell, widths[i]),
+                });
             }
             text.truncate(start + text[start..].trim_end().len());
             text.push('\n');
@@ -82,14 +77,9 @@ impl Table {
     }
 }
 
-/// At most `width` characters of a text, the last one `…` if something was cut off.
-pub(super) fn shorten(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
-    short.push('…');
-    short
+/// A cell of a text that may be long: at most `cells` wide, with `…` at its end if something was cut off.
+pub(super) fn shorten(text: &str, cells: usize) -> String {
+    cut(&safe(text), cells, '…').into_owned()
 }
 
 #[cfg(test)]
@@ -103,9 +93,38 @@ mod tests {
         table.row(["größe".to_owned(), "1234".to_owned(), "x".to_owned()]);
         assert_eq!(
             table.render(),
-            "NAME       N  NOTE\na?[2Jb     7\ngröße   1234  x\n"
+            "NAME            N  NOTE\na\\u{1b}[2Jb     7\ngröße        1234  x\n"
         );
         assert_eq!(shorten("abcdef", 4), "abc…");
         assert_eq!(shorten("abcd", 4), "abcd");
+    }
+
+    #[test]
+    fn columns_line_up_and_nothing_reorders_in_any_script() {
+        const NAMES: [&str; 8] = [
+            "web",
+            "\u{65e5}\u{672c}\u{8a9e}",
+            "\u{1f600}\u{1f525}",
+            "e\u{301}a\u{308}",
+            "a\u{202e}gro.live\u{202c}",
+            "\u{2066}a\u{2069}\u{200b}\u{feff}",
+            "\u{5e9}\u{5dc}\u{5d5}\u{5dd}",
+            "a\u{e0067}\u{e0062}",
+        ];
+        let mut table = Table::new(&["NAME", ">N", "NOTE"]);
+        for name in NAMES {
+            table.row([name.to_owned(), "7".to_owned(), "END".to_owned()]);
+        }
+        let text = table.render();
+        let mut lines = text.lines();
+        let note = width(lines.next().unwrap()) - "NOTE".len();
+        for line in lines {
+            let end = line.strip_suffix("END").unwrap();
+            assert_eq!(width(end), note, "{text}");
+            assert!(!line.contains(firewall_policy::text::is_unsafe), "{text}");
+        }
+        assert!(text.contains("a\\u{202e}gro.live\\u{202c} "), "{text}");
+        assert_eq!(width(&shorten("\u{65e5}\u{672c}\u{8a9e}", 4)), 3);
+        assert_eq!(shorten("a\u{202e}b", 5), "a\\u{…");
     }
 }

@@ -5,6 +5,7 @@ mod report;
 
 use self::report::{Answered, CaptureReport, Live, Near, Row, RuleLine, TestReport};
 use self::report::{capture_text, text};
+use firewall_policy::text::safe;
 
 use super::context::Context;
 use super::help::after;
@@ -165,7 +166,7 @@ fn frame_of_hex(text: &str) -> Result<Vec<u8>, Failure> {
             None => {
                 return Err(wrong(format!(
                     "`{}` at position {} is not a hexadecimal digit",
-                    c.escape_default(),
+                    safe(c.encode_utf8(&mut [0; 4])),
                     at + 1
                 )));
             }

@@ -7,10 +7,12 @@
 use super::columns::{self, Column, Id};
 use super::options::{Tab, TopOptions};
 use super::rows::{self, Query, Row, Sort};
-use super::text::{clean, clock, cut, rates};
+use super::text::{cut, rates};
 use anyhow::Result;
 use firewall_api::format::{self, Numbers};
 use firewall_api::view::Snapshot;
+use firewall_api::width::{left, right};
+use firewall_policy::text::safe;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Instant;
@@ -49,7 +51,7 @@ pub fn run(
                 None => return Err(error),
                 Some(seen) => format!(
                     "daemon not reachable: {}, retrying; last data {} s old\n",
-                    clean(&format!("{error:#}")),
+                    safe(&format!("{error:#}")),
                     seen.elapsed().as_secs()
                 ),
             },
@@ -156,8 +158,8 @@ fn header(text: &mut String, snapshot: &Snapshot, options: &TopOptions) {
     });
     let name = match (&options.interface, chosen) {
         (None, _) => String::new(),
-        (Some(name), Some(_)) => format!("{} ", clean(name)),
-        (Some(name), None) => format!("({} is gone) ", clean(name)),
+        (Some(name), Some(_)) => format!("{} ", safe(name)),
+        (Some(name), None) => format!("({} is gone) ", safe(name)),
     };
     let generation = match &status.generation {
         Some(generation) => format!("gen {}", generation.number),
@@ -167,7 +169,7 @@ fn header(text: &mut String, snapshot: &Snapshot, options: &TopOptions) {
     let _ = writeln!(
         text,
         "{}  {name}PASS {}  DROP {}  {generation}",
-        clock(snapshot.time),
+        format::clock(snapshot.time),
         rates(pass, options),
         rates(drop, options)
     );
@@ -189,7 +191,7 @@ fn header(text: &mut String, snapshot: &Snapshot, options: &TopOptions) {
     .map(|reason| {
         format!(
             "{} {}",
-            clean(&reason.name),
+            safe(&reason.name),
             format::rate(reason.hits.rate.pps, options.numbers)
         )
     })
@@ -202,7 +204,7 @@ fn header(text: &mut String, snapshot: &Snapshot, options: &TopOptions) {
         .iter()
         .map(|error| format!("last apply FAILED: {error}"));
     for warning in failed.chain(status.warnings.iter().cloned()) {
-        let _ = writeln!(text, "! {}", clean(&warning));
+        let _ = writeln!(text, "! {}", safe(&warning));
     }
 }
 
@@ -211,10 +213,11 @@ fn line(text: &mut String, columns: &[(Column, u16)], cell: impl Fn(&Column, u16
     let mut line = String::new();
     for (column, width) in columns {
         let (cell, width) = (cell(column, *width), usize::from(*width));
-        let _ = match column.is_number() {
-            true => write!(line, "{cell:>width$} "),
-            false => write!(line, "{cell:<width$} "),
-        };
+        line.push_str(&match column.is_number() {
+            true => right(&cell, width),
+            false => left(&cell, width),
+        });
+        line.push(' ');
     }
     text.push_str(line.trim_end());
     text.push('\n');

@@ -7,11 +7,12 @@ pub(super) use page::{Query, count, page};
 
 use super::columns::Id;
 use super::options::{Tab, TopOptions};
-use super::{spark, text};
+use super::spark;
 use firewall_api::format;
 use firewall_api::view::{Count, OtherPorts, Rate, Snapshot, Traffic};
 use firewall_api::view::{InterfaceView, PortView, ReasonView, RuleView};
 use firewall_common::reason::Reason;
+use firewall_policy::text::safe;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
@@ -226,27 +227,27 @@ impl<'a> Row<'a> {
     pub(super) fn text(self, id: Id) -> Cow<'a, str> {
         match (self, id) {
             (Self::Port(view), Id::Port) => {
-                Cow::Owned(format!("{}/{}", text::clean(&view.proto), view.port))
+                Cow::Owned(format!("{}/{}", safe(&view.proto), view.port))
             }
             (Self::Port(view), Id::Service) => match &view.service {
-                Some(service) => text::clean(service),
+                Some(service) => safe(service),
                 None => Cow::Borrowed("-"),
             },
             (Self::Others(view), Id::Port) => Cow::Owned(format!("(+{})", view.count)),
             (Self::Others(_), Id::Service) => Cow::Borrowed("others"),
-            (Self::Rule(view), Id::Name) => text::clean(&view.name),
+            (Self::Rule(view), Id::Name) => safe(&view.name),
             (Self::Rule(view), Id::Action) if !view.enabled && !view.expired => {
                 Cow::Borrowed("off")
             }
             (Self::Rule(view), Id::Action) => Cow::Owned(upper(&view.does())),
-            (Self::Rule(view), Id::Match) => text::clean(&view.summary),
-            (Self::Rule(view), Id::Place) => text::clean(&view.place),
-            (Self::Reason(view), Id::Name) => text::clean(&view.name),
+            (Self::Rule(view), Id::Match) => safe(&view.summary),
+            (Self::Rule(view), Id::Place) => safe(&view.place),
+            (Self::Reason(view), Id::Name) => safe(&view.name),
             (Self::Reason(view), Id::Verdict) if view.would_drop => Cow::Borrowed("AUDIT"),
             (Self::Reason(view), Id::Verdict) => Cow::Owned(upper(&view.verdict)),
             (Self::Reason(view), Id::Meaning) => Cow::Borrowed(meaning(&view.name)),
-            (Self::Interface(view), Id::Name) => text::clean(&view.name),
-            (Self::Interface(view), Id::Mode) => Cow::Borrowed(text::mode(view.mode)),
+            (Self::Interface(view), Id::Name) => safe(&view.name),
+            (Self::Interface(view), Id::Mode) => Cow::Borrowed(view.mode.name()),
             _ => Cow::Borrowed(""),
         }
     }
@@ -310,7 +311,7 @@ impl<'a> Row<'a> {
 }
 
 fn upper(word: &str) -> String {
-    text::clean(word).to_uppercase()
+    safe(word).to_uppercase()
 }
 
 /// One line about a reason; reasons of a newer daemon are named as unknown.

@@ -4,8 +4,12 @@
 use super::synthetic::Synthetic;
 use super::{busy, drawn, give, idle, press, screen, state_of};
 use firewall_api::format::Numbers;
+use firewall_api::width::width;
+use firewall_ctl::tui::plain::block;
 use firewall_ctl::tui::{Event, State, Tab, TopOptions, update};
+use firewall_policy::text::is_unsafe;
 use insta::assert_snapshot;
+use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier};
 use std::time::Duration;
 
@@ -225,7 +229,7 @@ fn too_small_terminals_are_told_so() {
 #[test]
 fn escape_sequences_in_names_do_not_reach_the_terminal() {
     let size = (80, 24);
-    let evil = "\x1b]0;owned\x07\x1b[2J";
+    let evil = "\x1b]0;owned\x07\x1b[2J\u{202e}\u{200b}\u{e0041}";
     let mut snapshot = Synthetic { ports: 10 }.at(75);
     snapshot.ports[0].service = Some(evil.to_owned());
     snapshot.rules[0].name = evil.to_owned();
@@ -242,11 +246,72 @@ fn escape_sequences_in_names_do_not_reach_the_terminal() {
         let backend = drawn(&state, size);
         let cells = backend.buffer().content();
         assert!(
-            !cells
-                .iter()
-                .any(|cell| cell.symbol().contains(char::is_control)),
+            !cells.iter().any(|cell| cell.symbol().contains(is_unsafe)),
             "{keys}"
         );
+    }
+}
+
+#[test]
+fn columns_line_up_in_any_script() {
+    let size = (120, 40);
+    let names = [
+        "plain",
+        "\u{65e5}\u{672c}\u{8a9e}\u{65e5}\u{672c}\u{8a9e}\u{65e5}\u{672c}\u{8a9e}\u{65e5}\u{672c}\u{8a9e}\u{65e5}\u{672c}\u{8a9e}",
+        "\u{1f600}\u{1f525} \u{2764}\u{fe0f}",
+        "e\u{301}a\u{308}e\u{301}",
+        "\u{202e}eno",
+        "\u{2066}two\u{2069}",
+    ];
+    let with = |name: &str| {
+        let mut snapshot = Synthetic { ports: 10 }.at(75);
+        snapshot.rules[0].name = name.to_owned();
+        snapshot.status.interfaces[0].name = name.to_owned();
+        snapshot
+    };
+    for keys in ["2", "4"] {
+        let cells = |name: &str| {
+            let mut state = state_of(with(name), size, TopOptions::default());
+            press(&mut state, keys);
+            drawn(&state, size).buffer().clone()
+        };
+        let plain = cells(names[0]);
+        let line = |y: u16| {
+            (0..size.0)
+                .map(|x| plain[(x, y)].symbol())
+                .collect::<String>()
+        };
+        // Not the title, which names interfaces too.
+        let row = (3..size.1).find(|&y| line(y).contains("plain")).unwrap();
+        for name in names {
+            let drawn = cells(name);
+            let rest = |buffer: &Buffer| {
+                let cells = (40..size.0).map(|x| buffer[(x, row)].symbol().to_owned());
+                cells.collect::<Vec<_>>()
+            };
+            assert_eq!(rest(&drawn), rest(&plain), "{name:?}");
+        }
+    }
+    let text = |name| {
+        block(
+            &with(name),
+            &TopOptions {
+                tab: Tab::Interfaces,
+                ..TopOptions::default()
+            },
+        )
+    };
+    let end = |name| {
+        let text = text(name);
+        let line = text
+            .lines()
+            .find(|line| line.contains(" native "))
+            .unwrap()
+            .to_owned();
+        width(&line[..line.find(" native ").unwrap()])
+    };
+    for name in names {
+        assert_eq!(end(name), end(names[0]), "{name:?}:\n{}", text(name));
     }
 }
 

@@ -2,6 +2,7 @@
 //! fingerprint of all that was read.
 
 use super::{EngineError, Request};
+use firewall_api::clock::unix_time;
 use firewall_policy::policy_tests::{self, PolicyTest};
 use firewall_policy::rule::{Policy, SetSize};
 use firewall_policy::source::{self, Files};
@@ -12,7 +13,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 /// A policy as it was read from the disk.
 #[derive(Debug)]
@@ -104,8 +104,7 @@ impl Files for Disk {
     }
 
     fn now(&self) -> u64 {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        now.map_or(0, |now| now.as_secs())
+        unix_time().as_secs()
     }
 }
 

@@ -39,6 +39,7 @@ pub use types::{
     Record, Request, RuleRecord,
 };
 
+use crate::kernel::clock;
 use crate::kernel::counters::{CounterMaps, Sums};
 use crate::kernel::egress::By;
 use crate::kernel::flows::LossReader;
@@ -46,7 +47,6 @@ use crate::kernel::{BUILT_IN, KernelError, host};
 use firewall_common::region::Region;
 use plan::{Desired, Done};
 use resolve::{Present, Target, resolve as resolve_interfaces};
-use rustix::time::{ClockId, clock_gettime};
 use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
@@ -447,13 +447,12 @@ impl CounterReader {
     /// All counters now.
     #[must_use]
     pub fn read(&self) -> Counters {
-        let now = clock_gettime(ClockId::Monotonic);
+        let monotonic = clock::now().as_secs_f64();
         let Sums {
             reasons,
             ports,
             rules,
         } = self.maps.read();
-        let monotonic = now.tv_sec as f64 + now.tv_nsec as f64 / 1e9;
         Counters {
             monotonic,
             reasons,

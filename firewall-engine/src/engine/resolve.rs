@@ -2,6 +2,7 @@
 
 use super::EngineError;
 use crate::kernel::host;
+use firewall_policy::diag::nearest;
 use firewall_policy::rule::{DEFAULT_ROUTE, Mode, Policy, glob as matches};
 use std::collections::BTreeSet;
 
@@ -66,14 +67,9 @@ impl Present {
             .filter(|(name, _)| matches(pattern, name) && !(is_glob && name == "lo"))
             .collect();
         if found.is_empty() && !is_glob {
-            let guess = self
-                .interfaces
-                .iter()
-                .map(|(name, _)| (distance(pattern, name), name))
-                .filter(|&(distance, _)| distance <= 2)
-                .min()
-                .map(|(_, name)| format!(" Did you mean {name}?"))
-                .unwrap_or_default();
+            let names = self.interfaces.iter().map(|(name, _)| name.as_str());
+            let guess = nearest(pattern, names)
+                .map_or(String::new(), |name| format!(" Did you mean {name}?"));
             return Err(EngineError::Interface(format!(
                 "there is no interface {pattern}.{guess} There are: {}",
                 self.listing()
@@ -179,27 +175,6 @@ pub(super) fn resolve(
         .filter_map(|index| Some(present.describe(policy, present.name_of(index)?, index)))
         .collect();
     Ok((targets, warnings))
-}
-
-/// Edit distance with swaps of neighbours (optimal string alignment).
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            rows[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-                let mut best = change.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                    best = best.min(rows[i - 2][j - 2] + 1);
-                }
-                best
-            };
-        }
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -318,13 +293,5 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
         }
-    }
-
-    #[test]
-    fn edit_distance() {
-        assert_eq!(distance("eth0", "eth0"), 0);
-        assert_eq!(distance("eht0", "eth0"), 1);
-        assert_eq!(distance("eth", "eth0"), 1);
-        assert_eq!(distance("", "abc"), 3);
     }
 }

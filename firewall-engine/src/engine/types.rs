@@ -4,8 +4,9 @@
 //! Plain data. `Record` is what was put in force, `Observed` what the kernel shows; where they
 //! differ, `Observed::warnings` says so.
 
+use crate::kernel::KernelError;
+use crate::kernel::clock;
 use crate::kernel::flows::Losses;
-use crate::kernel::{KernelError, host};
 use firewall_common::abi::Counter;
 use firewall_policy::compile::LimitError;
 use firewall_policy::diag::Diagnostics;
@@ -137,7 +138,7 @@ impl Record {
     pub fn clock_has_moved(&self) -> bool {
         let tolerance = CLOCK_TOLERANCE.as_nanos() as u64;
         self.clock
-            .is_some_and(|clock| host::clock_offset().abs_diff(clock) > tolerance)
+            .is_some_and(|clock| clock::offset().abs_diff(clock) > tolerance)
     }
 
     /// Names of the runtime rules.

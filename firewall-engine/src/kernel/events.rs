@@ -1,7 +1,7 @@
 //! The ring of events in the kernel, memory-mapped: read while programs write it.
 
 use super::KernelError;
-use super::host;
+pub use super::clock::offset as clock_offset;
 use super::maps::BigMap;
 use super::shared::Shared;
 use firewall_policy::log::{Event, Reader};
@@ -43,10 +43,4 @@ impl EventRing {
     fn words(&self) -> impl Fn(u64) -> u64 {
         |offset| self.shared.read((offset / 8) as usize)
     }
-}
-
-/// Nanoseconds that the clock of events is behind the time since the Unix epoch, as that stands now.
-#[must_use]
-pub fn clock_offset() -> u64 {
-    host::clock_offset()
 }

@@ -5,6 +5,7 @@
 //! makes one is the programs' own ([`firewall_common::flows::adopt`]).
 
 use super::KernelError;
+use super::clock;
 use super::maps::BigMap;
 use super::shared::{RegionMachine, Shared};
 use firewall_common::abi::Config;
@@ -13,7 +14,7 @@ use firewall_common::flows::{
     seen, state, statistics,
 };
 use firewall_common::parse::proto;
-use rustix::time::{ClockId, clock_gettime};
+use firewall_policy::vocabulary::{self, PROTOCOLS};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -429,9 +430,7 @@ pub fn capacity(config: &Config) -> usize {
 /// The clock of the programs, in ticks.
 #[must_use]
 pub fn now() -> u64 {
-    let now = clock_gettime(ClockId::MonotonicCoarse);
-    let nanoseconds = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
-    nanoseconds >> TICK_SHIFT
+    clock::coarse().as_nanos() as u64 >> TICK_SHIFT
 }
 
 fn duration(ticks: u64) -> Duration {
@@ -440,12 +439,6 @@ fn duration(ticks: u64) -> Duration {
 
 /// The name of a flow's protocol.
 #[must_use]
-pub const fn proto_name(number: u8) -> &'static str {
-    match number as u32 {
-        proto::TCP => "tcp",
-        proto::UDP => "udp",
-        proto::ICMP => "icmp",
-        proto::ICMPV6 => "icmpv6",
-        _ => "other",
-    }
+pub fn proto_name(number: u8) -> &'static str {
+    vocabulary::name(PROTOCOLS, number.into()).unwrap_or("other")
 }

@@ -8,7 +8,6 @@
 use super::KernelError;
 use super::netlink::links::{self, Link};
 use rustix::fs::{FlockOperation, flock};
-use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File};
@@ -18,38 +17,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// `statfs` type of a BPF file system.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// How long to wait for another writer.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often both clocks are read to find a pair that nothing came between.
-const CLOCK_ATTEMPTS: u32 = 10;
-
-/// Nanoseconds that the clock of programs (the monotonic one) is behind the time since the Unix epoch.
-/// Exact to a millisecond; a process that is interrupted all the time gets its best attempt.
-pub(crate) fn clock_offset() -> u64 {
-    let monotonic = || {
-        let time = clock_gettime(ClockId::Monotonic);
-        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-    };
-    let attempts = (0..CLOCK_ATTEMPTS).map(|_| {
-        let before = monotonic();
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let between = monotonic().saturating_sub(before);
-        (between, wall.unwrap_or_default().saturating_sub(before))
-    });
-    let mut best = (Duration::MAX, Duration::ZERO);
-    for attempt in attempts {
-        best = best.min(attempt);
-        if best.0 < Duration::from_millis(1) {
-            break;
-        }
-    }
-    u64::try_from(best.1.as_nanos()).unwrap_or(u64::MAX)
-}
 
 /// Regions that a counter map needs: the highest possible CPU number plus one.
 pub(crate) fn cpus() -> Result<u32, KernelError> {

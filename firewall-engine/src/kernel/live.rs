@@ -4,6 +4,7 @@
 //! Two processes never change it at once: whoever does holds the lock on the store. So a lock that a
 //! process holds, and no process has, is one of a process that died; the table is put in order then.
 
+use super::clock;
 use super::maps::BigMap;
 use super::shared::{RegionMachine, Shared};
 use super::{KernelError, wait_for_running_programs};
@@ -11,7 +12,6 @@ use firewall_common::abi::Config;
 use firewall_common::live::{self, Added, Meta, Prefix, head};
 use firewall_common::machine::Machine;
 use firewall_common::region::Region;
-use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
 /// Values of the table's lock.
@@ -292,19 +292,13 @@ fn end(time: Option<Duration>) -> u64 {
     match time {
         None => Meta::FOREVER,
         Some(time) => {
-            let end = now() + time;
+            let end = clock::now() + time;
             let ticks = (end.as_nanos() >> Meta::TICK_SHIFT) as u64 + 1;
             ticks.min(Meta::FOREVER - 1)
         }
     }
 }
 
-/// The clock of the programs.
-fn now() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
-}
-
 fn now_ticks() -> u64 {
-    (now().as_nanos() >> Meta::TICK_SHIFT) as u64
+    (clock::now().as_nanos() >> Meta::TICK_SHIFT) as u64
 }

@@ -24,6 +24,7 @@ pub(crate) mod shared;
 
 #[cfg(feature = "bench")]
 pub mod bench;
+pub mod clock;
 #[cfg(feature = "bench")]
 pub mod compared;
 pub mod counters;

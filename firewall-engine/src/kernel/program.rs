@@ -5,12 +5,14 @@ mod loaded;
 
 pub use loaded::{Loaded, Run};
 
+use super::clock;
 use super::fold::Folding;
 use super::maps::BigMap;
 use super::object::{self, Prepared};
 use super::shared::Regions;
 use super::sys::{Hook, LogLevel};
 use super::{KernelError, counters, host, sys};
+use firewall_api::clock::unix_time;
 use firewall_common::abi::{ABI_VERSION, Config};
 use firewall_common::flows;
 use std::fs::OpenOptions;
@@ -18,7 +20,6 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// Room for the verifier's log. The kernel keeps its end when it is longer.
 const LOG_SIZE: usize = 16 << 20;
@@ -84,7 +85,7 @@ impl Program {
         config.cpus = host::cpus()?;
         // A generation brings the clock that its record names; what is only tried out has none.
         if config.expires != 0 && config.clock == [0; 2] {
-            let clock = host::clock_offset();
+            let clock = clock::offset();
             config.clock = [clock as u32, (clock >> 32) as u32];
         }
         config.tables_size = maps.tables.size() as u32;
@@ -197,9 +198,7 @@ fn last_meaningful_line(log: &str) -> Option<String> {
 
 /// Saves a log in a new file that nobody else can have prepared.
 fn save_log(log: &str) -> io::Result<PathBuf> {
-    let stamp = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let stamp = unix_time();
     let path = std::env::temp_dir().join(format!(
         "firewall-verifier-{}-{}.log",
         std::process::id(),

@@ -8,13 +8,13 @@
 //! generation would have made, and its content means the same.
 
 use super::KernelError;
+use super::clock;
 use super::mapping::Mapping;
 use super::maps::BigMap;
 use firewall_common::abi::Config;
 use firewall_common::machine::Machine;
 use firewall_common::plain::Plain;
 use firewall_common::region::{REGION_HEADER, Region, UNUSED_SIZE};
-use rustix::time::{ClockId, clock_gettime};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -338,8 +338,7 @@ impl Machine for RegionMachine<'_> {
     }
 
     fn now(&self) -> u64 {
-        let now = clock_gettime(ClockId::Monotonic);
-        now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+        clock::now().as_nanos() as u64
     }
 
     fn read(&self, _region: Region, offset: u64) -> u64 {

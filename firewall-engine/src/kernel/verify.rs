@@ -1,6 +1,7 @@
 //! What the verifier needs for a policy, and how large the program comes out. For the table in
 //! docs/verifier.md; nothing stays loaded.
 
+use super::clock;
 use super::counters;
 use super::fold::Folding;
 use super::maps::{self, BigMap};
@@ -11,7 +12,6 @@ use super::sys::{Hook, LogLevel};
 use super::{KernelError, host, sys};
 use firewall_common::abi::{Config, answers};
 use firewall_policy::tables::Tables;
-use rustix::time::{ClockId, clock_gettime};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -89,9 +89,10 @@ fn with_program<T>(
 fn measure(prepare: &dyn Fn() -> Result<Prepared, KernelError>) -> Result<Verified, KernelError> {
     let prepared = prepare()?;
     let mut log = vec![0; LOG_SIZE];
-    let start = cpu_time();
+    // Wall time says little on a busy machine.
+    let start = clock::of_thread();
     let loaded = sys::program_load(&prepared.program(), LogLevel::Statistics, &mut log);
-    let time = cpu_time().saturating_sub(start);
+    let time = clock::of_thread().saturating_sub(start);
     let program = match loaded {
         Ok(program) => program,
         Err(error) => {
@@ -128,16 +129,6 @@ fn stack_depths(log: &str) -> Option<String> {
         .lines()
         .find_map(|line| line.strip_prefix("stack depth "))?;
     line.split(' ').next().map(str::to_owned)
-}
-
-/// Time that this thread has had on a processor, in the kernel too. Wall time says little on a busy
-/// machine.
-fn cpu_time() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(
-        now.tv_sec.unsigned_abs(),
-        u32::try_from(now.tv_nsec).unwrap_or_default(),
-    )
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod sets;
 use crate::engine::{Engine, EngineError, Observed};
 use crate::probe::Probe;
 use crate::sampler::{Facts, Sampler};
+use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
@@ -20,7 +21,7 @@ use firewall_api::view::Snapshot;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// A status takes its rates over this time.
 const STATUS: Duration = Duration::from_millis(250);
@@ -117,9 +118,8 @@ impl Readings {
             observed: self.observed.clone(),
             ..Facts::default()
         };
-        let time = SystemTime::now().duration_since(UNIX_EPOCH);
-        self.sampler
-            .snapshot(&facts, time.map_or(0.0, |time| time.as_secs_f64()), ports)
+        let time = unix_time().as_secs_f64();
+        self.sampler.snapshot(&facts, time, ports)
     }
 }
 

@@ -12,12 +12,14 @@ pub(crate) mod suggest;
 use crate::bundle;
 use crate::rule::Place;
 use crate::span::Span;
+use crate::text;
 use codes::Code;
 pub use findings::Findings;
 use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+pub use suggest::nearest;
 
 /// How many findings of one run are kept; the rest are counted.
 const KEPT: usize = 200;
@@ -327,7 +329,7 @@ impl<'a> Sink<'a> {
             .iter()
             .enumerate()
             .map(|(number, (name, text))| Source {
-                name: escape(name.chars(), obeyed),
+                name: text::safe(name).into_owned(),
                 text: if shown(number) {
                     printable(text)
                 } else {
@@ -358,38 +360,10 @@ fn printable(text: &str) -> Arc<str> {
 /// none that change the direction of writing.
 pub(crate) fn show(text: &str) -> String {
     const LONGEST: usize = 60;
-    let mut shown = escape(text.chars().take(LONGEST), obeyed);
-    if text.chars().nth(LONGEST).is_some() {
-        shown.push_str("...");
-    }
-    shown
+    text::safe_start(text, LONGEST)
 }
 
-/// The last guard of a message that may quote what somebody wrote: no characters that a terminal
-/// obeys, but for the line breaks of longer helps.
-#[must_use]
-pub fn harmless(text: impl Into<String>) -> String {
-    let text = text.into();
-    let escaped = |c: char| c != '\n' && obeyed(c);
-    if text.contains(escaped) {
-        return escape(text.chars(), escaped);
-    }
-    text
-}
-
-/// Whether a terminal obeys a character where it should show it: control characters, and those that
-/// are unseen or change the direction of writing.
-fn obeyed(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
-/// A text with Rust's escapes in place of some characters.
-fn escape(text: impl Iterator<Item = char>, which: impl Fn(char) -> bool) -> String {
-    text.flat_map(|c| {
-        let escaped = which(c).then(|| c.escape_default());
-        let plain = escaped.is_none().then_some(c);
-        escaped.into_iter().flatten().chain(plain)
-    })
-    .collect()
+/// The last guard of a message that may quote what somebody wrote. Line breaks of longer helps stay.
+fn harmless(text: impl Into<String>) -> String {
+    text::safe_lines(&text.into()).into_owned()
 }

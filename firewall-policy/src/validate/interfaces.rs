@@ -54,11 +54,7 @@ fn one(cx: &mut Cx<'_>, node: &Node<'_>, zones: &mut Vec<String>) -> Option<Inte
         }
         sound.then_some(names)
     });
-    let modes = [
-        ("auto", Mode::Auto),
-        ("native", Mode::Native),
-        ("generic", Mode::Generic),
-    ];
+    let modes = Mode::ALL.map(|mode| (mode.name(), mode));
     let mode = match table.get("mode") {
         Some(node) => word(cx, node, "mode", &modes, &["offload"]),
         None => Some(Mode::Auto),

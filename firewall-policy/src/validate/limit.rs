@@ -4,6 +4,7 @@
 use super::shape::{Cx, Keys, Table, scalar, word};
 use crate::ast::{Node, Span};
 use crate::diag::{codes, show, suggest};
+use crate::duration::parse_one_unit;
 use crate::limit::{Lengths, Limit, Per};
 use firewall_common::verdict::Action;
 
@@ -37,14 +38,6 @@ const REFILL: u128 = 30 * WINDOW as u128;
 
 /// Longest time to ban for, in seconds: the tables hold 32 bits of milliseconds.
 const LONGEST_BAN: u64 = 30 * 86_400;
-
-/// Units of time in a rate.
-const UNITS: &[(&str, u64)] = &[
-    ("s", SECOND),
-    ("m", 60 * SECOND),
-    ("h", 3_600 * SECOND),
-    ("d", WINDOW),
-];
 
 const EXAMPLE: &str = "a rate is packets in a time: 200/s, 6/30s, 500k/s, 10/m";
 
@@ -110,9 +103,9 @@ fn ban(cx: &mut Cx<'_>, node: &Node<'_>, limit: &Limit, over: Action) -> Option<
             "remove `over`: who is banned is dropped, and not answered",
         )
     } else {
-        match seconds(text).filter(|&seconds| seconds <= LONGEST_BAN) {
-            Some(seconds) => return Some(seconds),
-            None => (
+        match parse_one_unit(text).map(|time| time.as_secs()) {
+            Some(seconds @ 1..=LONGEST_BAN) => return Some(seconds),
+            _ => (
                 format!("`{}` is not a time to ban for", show(text)),
                 "write 30s, 10m, 1h or 7d; at most 30d",
             ),
@@ -120,13 +113,6 @@ fn ban(cx: &mut Cx<'_>, node: &Node<'_>, limit: &Limit, over: Action) -> Option<
     };
     cx.sink.error(&codes::BAN, node.span, why).help(help);
     None
-}
-
-/// A time in whole seconds, 1s to 365d: `30s`, `10m`, `1h`, `7d`.
-pub(crate) fn seconds(text: &str) -> Option<u64> {
-    let plain = text.starts_with(|first: char| first.is_ascii_digit());
-    let seconds = window(text).filter(|_| plain)? / SECOND;
-    (1..=365 * 86_400).contains(&seconds).then_some(seconds)
 }
 
 fn limit(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Limit> {
@@ -241,11 +227,11 @@ fn amount(text: &str) -> Option<u64> {
 
 /// `s`, `30s`, `m`, `10m`, `h`, `d` as nanoseconds.
 fn window(text: &str) -> Option<u64> {
-    let &(_, unit) = UNITS.iter().find(|(word, _)| text.ends_with(word))?;
-    match &text[..text.len() - 1] {
-        "" => Some(unit),
-        digits => whole(digits)?.checked_mul(unit),
-    }
+    let time = match text.len() {
+        1 => parse_one_unit(&format!("1{text}")),
+        _ => parse_one_unit(text),
+    };
+    u64::try_from(time?.as_nanos()).ok()
 }
 
 fn whole(digits: &str) -> Option<u64> {

@@ -87,8 +87,6 @@ pub(crate) fn entry(text: &str) -> Result<AddrSet, (String, String)> {
     }
 }
 
-pub(crate) use limit::seconds;
-
 /// What a policy's text holds.
 pub(crate) struct ReadPolicy {
     /// The policy.

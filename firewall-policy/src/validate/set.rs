@@ -1,14 +1,14 @@
 //! `sets:`: named lists of addresses or ports, written in place or in a file, and `@name` in rules.
 
 use super::addr::{self, Ranges};
-use super::limit;
 use super::number::{self, Domain, Names};
 use super::set_file;
 use super::shape::{self, Cx, Keys, Table, boolean, integer, scalar, text, word, wrong_kind};
 use crate::ast::{Key, Node, Span, Value};
 use crate::diag::{codes, show, suggest};
+use crate::duration::parse_one_unit;
 use crate::range::RangeSet;
-use crate::rule::{AddrSet, BANNED, LiveSet, SELF, SetSize};
+use crate::rule::{AddrSet, BANNED, LONGEST_STAY, LiveSet, SELF, SetSize};
 use firewall_common::live::SETS;
 
 /// What a set holds.
@@ -317,7 +317,8 @@ fn live(
         Some(node) => {
             let expected = "`timeout` is a time such as 10m, 1h or 7d";
             let text = scalar(cx, node, expected, "`timeout: 1h`")?;
-            let Some(seconds) = limit::seconds(text) else {
+            let time = parse_one_unit(text).map(|time| time.as_secs());
+            let Some(seconds) = time.filter(|seconds| (1..=LONGEST_STAY).contains(seconds)) else {
                 no_live_set(cx, node.span, &format!("`{}` is not a time", show(text)))
                     .help("write 30s, 10m, 1h or 7d; at most 365d");
                 return None;

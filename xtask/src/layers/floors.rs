@@ -100,11 +100,13 @@ pub(super) const CRATES: &[Floors] = &[
         of: "firewall-policy",
         rows: &[
             &[
+                "duration",
                 "files",
                 "limit",
                 "log",
                 "range",
                 "span",
+                "text",
                 "time",
                 "vocabulary",
                 "well_known_ports",
@@ -148,7 +150,7 @@ pub(super) const CRATES: &[Floors] = &[
     Floors {
         of: "firewall-api",
         rows: &[
-            &["format", "network", "view"],
+            &["clock", "format", "network", "view", "width"],
             &["failure"],
             &["flows", "report", "request", "sets"],
             &["firewall"],

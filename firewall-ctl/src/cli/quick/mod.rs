@@ -15,13 +15,13 @@ pub(super) use words::Does;
 use super::context::Context;
 use super::help::after;
 use crate::remote::Remote;
+use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall as _;
 use firewall_api::report::{ApplyReport, PolicyReport};
 use firewall_api::request::ApplyRequest;
 use firewall_engine::policy_file::folder_of;
 use firewall_policy::bundle::{self, RUNTIME};
-use std::time::{SystemTime, UNIX_EPOCH};
 use words::Wish;
 
 /// `allow`, `deny` and `limit`.
@@ -100,7 +100,7 @@ pub(super) fn run(does: Does, args: &Args, context: &Context) -> Result<Exit, Fa
         Some(interface) => zone_of(interface, &client)?,
     };
     let name = wish.name(does, &|name| rules.iter().any(|rule| rule.name == name));
-    let rule = wish.rule(does, &name, zone.as_deref(), now())?;
+    let rule = wish.rule(does, &name, zone.as_deref(), unix_time().as_secs())?;
     let (runtime, _) = bundle::runtime(&policy.text);
     let mut lines = rule_lines(runtime);
     lines.insert(0, format!("  - {rule}"));
@@ -234,10 +234,4 @@ fn zone_of(interface: &str, client: &Remote) -> Result<Option<String>, Failure> 
     Err(Failure::new(Exit::Refused, what).help(format!(
         "give it a zone of its own in the policy: interfaces: [{{match: {interface}, zone: NAME}}]"
     )))
-}
-
-/// Seconds since the Unix epoch.
-fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |time| time.as_secs())
 }

@@ -5,11 +5,12 @@ use super::super::options::Tab;
 use super::super::rows::{self, Row, RowId};
 use super::super::spark;
 use super::super::state::State;
-use super::super::text::{clean, mode, rates};
+use super::super::text::rates;
 use super::theme::Theme;
 use super::{Lines, put};
 use firewall_api::format;
 use firewall_api::view::{HISTORY, Traffic};
+use firewall_policy::text::safe;
 use firewall_policy::time;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -54,7 +55,7 @@ fn gone(id: &RowId) -> String {
         RowId::Rule(name) | RowId::Reason(name, _) => name.clone(),
         RowId::Interface(ifindex) => format!("interface {ifindex}"),
     };
-    format!(" {} is not there any more.", clean(&name))
+    format!(" {} is not there any more.", safe(&name))
 }
 
 fn title(row: Row<'_>) -> String {
@@ -72,7 +73,7 @@ fn facts(row: Row<'_>) -> Vec<(&'static str, String)> {
     match row {
         Row::Port(view) => {
             let service = view.service.as_deref().unwrap_or("no well-known service");
-            vec![("service", clean(service).into_owned())]
+            vec![("service", safe(service).into_owned())]
         }
         // Not a row that can be opened.
         Row::Others(_) => Vec::new(),
@@ -82,15 +83,15 @@ fn facts(row: Row<'_>) -> Vec<(&'static str, String)> {
             } else {
                 ", switched off (enabled: false)"
             };
-            let action = clean(&view.does()).to_uppercase();
+            let action = safe(&view.does()).to_uppercase();
             let mut lines = vec![
                 ("rule", format!("number {}, {action}{state}", view.number)),
-                ("match", clean(&view.summary).into_owned()),
-                ("place", clean(&view.place).into_owned()),
+                ("match", safe(&view.summary).into_owned()),
+                ("place", safe(&view.place).into_owned()),
             ];
             lines.extend(view.expires.map(|at| ("expires", time::print(at))));
             for (key, text) in [("owner", &view.owner), ("reason", &view.reason)] {
-                lines.extend(text.as_ref().map(|text| (key, clean(text).into_owned())));
+                lines.extend(text.as_ref().map(|text| (key, safe(text).into_owned())));
             }
             lines
         }
@@ -99,7 +100,7 @@ fn facts(row: Row<'_>) -> Vec<(&'static str, String)> {
                 "verdict",
                 match view.would_drop {
                     true => "PASS, because of mode: audit".to_owned(),
-                    false => clean(&view.verdict).to_uppercase(),
+                    false => safe(&view.verdict).to_uppercase(),
                 },
             ),
             ("meaning", rows::meaning(&view.name).to_owned()),
@@ -108,14 +109,14 @@ fn facts(row: Row<'_>) -> Vec<(&'static str, String)> {
             let zone = if view.zone.is_empty() {
                 "none".into()
             } else {
-                clean(&view.zone)
+                safe(&view.zone)
             };
             let fallback = match &view.fallback {
-                Some(why) => format!(", because native failed: {}", clean(why)),
+                Some(why) => format!(", because native failed: {}", safe(why)),
                 None => String::new(),
             };
             vec![
-                ("mode", format!("{}{fallback}", mode(view.mode))),
+                ("mode", format!("{}{fallback}", view.mode.name())),
                 (
                     "kernel",
                     format!(

@@ -2,11 +2,14 @@
 
 use super::super::options::Tab;
 use super::super::state::State;
-use super::super::text::{clean, clock, cut, interval, mode, rates, tail};
+use super::super::text::{cut, rates, tail};
 use super::theme::Theme;
 use super::{body_rows, put, put_right};
 use firewall_api::format;
 use firewall_api::view::Snapshot;
+use firewall_api::width::width;
+use firewall_policy::duration;
+use firewall_policy::text::safe;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -18,10 +21,10 @@ pub(super) fn header(first: Rect, second: Rect, buf: &mut Buffer, state: &State,
         spans.push(Span::raw("  waiting for the first answer"));
         return put(first, buf, spans);
     };
-    let every = interval(state.options.interval);
+    let every = duration::print(state.options.interval);
     spans.push(Span::raw(format!(
         "  {}  every {every}",
-        clock(snapshot.time)
+        format::clock(snapshot.time)
     )));
     let badge = state.paused.then(|| Span::styled(" PAUSED ", theme.tab));
     let room = |spans: &[Span<'_>]| {
@@ -35,7 +38,7 @@ pub(super) fn header(first: Rect, second: Rect, buf: &mut Buffer, state: &State,
                 spans.push(Span::raw("  "));
                 spans.push(Span::styled(" AUDIT: nothing is dropped ", theme.alarm));
             }
-            let default = format!(", default {}", clean(&generation.default).to_uppercase());
+            let default = format!(", default {}", safe(&generation.default).to_uppercase());
             if number.len() <= room(&spans) {
                 spans.push(Span::raw(number));
             }
@@ -61,7 +64,7 @@ pub(super) fn header(first: Rect, second: Rect, buf: &mut Buffer, state: &State,
 fn interfaces(snapshot: &Snapshot) -> String {
     let names = snapshot.status.interfaces.iter();
     let names: Vec<String> = names
-        .map(|view| format!("{} {}", clean(&view.name), mode(view.mode)))
+        .map(|view| format!("{} {}", safe(&view.name), view.mode.name()))
         .collect();
     if names.is_empty() {
         "no interface attached".to_owned()
@@ -74,12 +77,12 @@ fn totals(width: u16, state: &State, snapshot: &Snapshot, theme: &Theme) -> Vec<
     let mut spans = vec![Span::raw(" ")];
     let (pass, drop) = match state.interface() {
         Some(view) => {
-            spans.push(Span::styled(format!("{} ", clean(&view.name)), theme.title));
+            spans.push(Span::styled(format!("{} ", safe(&view.name)), theme.title));
             (view.pass.rate, view.drop.rate)
         }
         None => {
             if let Some(name) = &state.options.interface {
-                let gone = format!("({} is gone) ", clean(name));
+                let gone = format!("({} is gone) ", safe(name));
                 spans.push(Span::styled(gone, theme.warning));
             }
             (snapshot.pass.rate, snapshot.drop.rate)
@@ -113,7 +116,7 @@ pub(super) fn banner(area: Rect, buf: &mut Buffer, state: &State, trouble: &str,
     };
     let start = " daemon not reachable: ";
     let room = usize::from(area.width).saturating_sub(start.len() + stale.len());
-    let reason = clean(trouble.lines().next().unwrap_or_default());
+    let reason = safe(trouble.lines().next().unwrap_or_default());
     // The system's error number says nothing that its words do not.
     let reason = reason
         .rsplit_once(" (os error ")
@@ -144,7 +147,7 @@ pub(super) fn notice(state: &State) -> Option<String> {
         1 => String::new(),
         n => format!("(+{} more: firewall-ctl status) ", n - 1),
     };
-    Some(format!("! {more}{}", clean(first)))
+    Some(format!("! {more}{}", safe(first)))
 }
 
 /// The line with the tables' names, the order and the position.
@@ -173,7 +176,7 @@ pub(super) fn tabs(area: Rect, buf: &mut Buffer, state: &State, theme: &Theme) {
     if state.interface().is_some() && state.tab != Tab::Interfaces {
         parts.insert(0, "counted over all interfaces".to_owned());
     }
-    let fits = |text: &str| text.chars().count() + left < usize::from(area.width);
+    let fits = |text: &str| width(text) + left < usize::from(area.width);
     // What does not fit goes, the most needed part last; then a shorter way to say that one.
     let texts = (0..parts.len()).map(|start| format!("{} ", parts[start..].join("   ")));
     let short = format!("{}/{count} ", state.table().selected + 1);
@@ -220,7 +223,7 @@ pub(super) fn footer(area: Rect, buf: &mut Buffer, state: &State, theme: &Theme)
     };
     if state.editing || !state.filter.is_empty() {
         spans.push(Span::styled("filter: ", theme.title));
-        spans.push(Span::raw(clean(&state.filter).into_owned()));
+        spans.push(Span::raw(safe(&state.filter).into_owned()));
         if state.editing {
             spans.push(Span::styled(" ", theme.selected));
             spans.push(Span::raw("  "));

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Invariants: colour is never the only sign (words, markers and reverse video say the same), and no
-//! name is written without [`super::text::clean`].
+//! name is written without [`firewall_policy::text::safe`].
 
 mod detail;
 mod frame;

@@ -59,7 +59,7 @@ pub(in crate::engine) fn check_modes(
         let have = mode_in_force(pinned, target)?;
         let want = target.mode;
         if want != Mode::Auto && want != have {
-            let (want, have) = (word(want), word(have));
+            let (want, have) = (want.name(), have.name());
             return Err(KernelError::Attach {
                 interface: target.name.clone(),
                 mode: want,
@@ -74,14 +74,6 @@ pub(in crate::engine) fn check_modes(
         modes.push(Some(have));
     }
     Ok(modes)
-}
-
-fn word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Auto => "auto",
-        Mode::Native => "native",
-        Mode::Generic => "generic",
-    }
 }
 
 /// The mode of a link of our own, as the kernel has it.

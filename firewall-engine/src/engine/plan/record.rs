@@ -6,12 +6,13 @@ use crate::engine::handover;
 use crate::engine::spared;
 use crate::engine::stations;
 use crate::engine::types::{EngineError, InterfaceRecord, Record, RuleRecord};
+use crate::kernel::clock;
 use crate::kernel::host;
+use firewall_api::clock::unix_time;
 use firewall_common::abi::ABI_VERSION;
 use firewall_common::reason::Reason;
 use firewall_policy::bundle::RUNTIME;
 use firewall_policy::rule::{Mode, Policy};
-use std::time::SystemTime;
 
 /// The record of the generation to be, with the modes that are hoped for.
 pub(super) fn draft_record(
@@ -42,9 +43,7 @@ pub(super) fn draft_record(
             fallback: target.fallback.clone(),
         });
     }
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = unix_time();
     let expires = source
         .policy
         .rules
@@ -56,7 +55,7 @@ pub(super) fn draft_record(
         policy_path: request.policy_path.clone(),
         policy_text: request.policy_text.clone(),
         base: request.base.clone(),
-        clock: expires.then(host::clock_offset),
+        clock: expires.then(clock::offset),
         sha256: source.sha256.clone(),
         fingerprint: source.fingerprint.clone(),
         namespace: host::network_namespace()?,
