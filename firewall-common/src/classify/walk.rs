@@ -68,14 +68,7 @@ pub(super) fn first_match<M: Calls, F: Family>(machine: &M, key: &PacketKey) -> 
         best: best.rule,
         found: zero,
     };
-    match levels {
-        1 => walk.rules_left = all,
-        2 => {
-            walk.lanes.iter_mut().for_each(|offsets| *offsets <<= 32);
-            walk.leaves_left = all;
-        }
-        _ => walk.nodes_left = all,
-    }
+    walk.start(levels, all);
     // Most packets are decided by the first round: only the others pay for the loop.
     if walk.step() {
         machine.repeat(machine.constant(|c| &F::of(c).rounds), &mut walk);
@@ -207,6 +200,19 @@ struct Walk<'a, M, F> {
 }
 
 impl<M: Calls, F: Family> Walk<'_, M, F> {
+    /// Begins with `all`, the AND of the lanes' uppermost words.
+    #[inline(always)]
+    fn start(&mut self, levels: u32, all: u64) {
+        match levels {
+            1 => self.rules_left = all,
+            2 => {
+                self.lanes.iter_mut().for_each(|offsets| *offsets <<= 32);
+                self.leaves_left = all;
+            }
+            _ => self.nodes_left = all,
+        }
+    }
+
     #[inline(always)]
     fn row(&self, lane: usize) -> u64 {
         self.lanes[lane] & 0xffff_ffff

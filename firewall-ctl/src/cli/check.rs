@@ -174,6 +174,23 @@ fn show(name: &str, checked: &Checked, context: &Context) -> Result<(), Failure>
     {
         context.complain_about(findings);
     }
+    context.say(&summary(name, checked, context))?;
+    if checked.lint.is_some() {
+        for rule in compiled.policy.rules.iter().filter(|rule| rule.enabled) {
+            if let Some(line) = ban_line(rule, &compiled.policy) {
+                context.say(&line)?;
+            }
+        }
+    }
+    if context.verbose > 0 {
+        show_sizes(checked, context)?;
+    }
+    Ok(())
+}
+
+/// `firewall.yaml: valid, 12 rules, default drop, tables 4.2 kB, 3 tests hold`.
+fn summary(name: &str, checked: &Checked, context: &Context) -> String {
+    let compiled = &checked.compiled;
     let rules = compiled
         .policy
         .rules
@@ -207,38 +224,34 @@ fn show(name: &str, checked: &Checked, context: &Context) -> Result<(), Failure>
         0 => String::new(),
         n => format!(" ({n} in audit mode)"),
     };
-    context.say(&format!(
+    format!(
         "{name}: valid, {rules} {}{audit}, default {}, tables {size}{tests}{lint}{verified}",
         if rules == 1 { "rule" } else { "rules" },
         compiled.policy.default_verdict
-    ))?;
-    if checked.lint.is_some() {
-        for rule in compiled.policy.rules.iter().filter(|rule| rule.enabled) {
-            if let Some(line) = ban_line(rule, &compiled.policy) {
-                context.say(&line)?;
-            }
+    )
+}
+
+/// Sets, the worst packet, and the tables.
+fn show_sizes(checked: &Checked, context: &Context) -> Result<(), Failure> {
+    let compiled = &checked.compiled;
+    for set in &compiled.sets {
+        context.say(&set_line(set))?;
+    }
+    for (family, worst) in ["IPv4", "IPv6"].iter().zip(&compiled.tables.worst) {
+        if worst.rounds > 0 {
+            context.say(&worst_line(family, worst))?;
         }
     }
-    if context.verbose > 0 {
-        for set in &compiled.sets {
-            context.say(&set_line(set))?;
-        }
-        for (family, worst) in ["IPv4", "IPv6"].iter().zip(&compiled.tables.worst) {
-            if worst.rounds > 0 {
-                context.say(&worst_line(family, worst))?;
-            }
-        }
-        let mut table = Table::new(&["TABLE", ">ENTRIES", ">BYTES"]);
-        for line in &compiled.tables.report {
-            table.row([
-                line.what.clone(),
-                line.entries.to_string(),
-                line.bytes.to_string(),
-            ]);
-        }
-        if !table.is_empty() {
-            context.print(&table.render())?;
-        }
+    let mut table = Table::new(&["TABLE", ">ENTRIES", ">BYTES"]);
+    for line in &compiled.tables.report {
+        table.row([
+            line.what.clone(),
+            line.entries.to_string(),
+            line.bytes.to_string(),
+        ]);
+    }
+    if !table.is_empty() {
+        context.print(&table.render())?;
     }
     Ok(())
 }

@@ -178,7 +178,12 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
         cells.extend(reasons.then(|| rule.reason.clone().unwrap_or_default()));
         table.row(cells);
     }
-    let mut text = table.render();
+    table.render() + &notes_on_rules(report, limited, runtime)
+}
+
+/// What the columns of rules mean where that is not plain.
+fn notes_on_rules(report: &RulesReport, limited: bool, runtime: bool) -> String {
+    let mut text = String::new();
     if report.rules.iter().any(|rule| rule.audit.is_some()) {
         text.push_str("Audit: the rule counts only, the packet continues.\n");
     }

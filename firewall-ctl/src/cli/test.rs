@@ -309,13 +309,7 @@ impl Case<'_> {
             Failure::new(Exit::Config, format!("{name}: {error}"))
                 .help("write captures with tcpdump -w FILE, or convert them with editcap")
         };
-        let file = File::open(name).map_err(|error| {
-            let exit = match error.kind() {
-                std::io::ErrorKind::PermissionDenied => Exit::Privilege,
-                _ => Exit::Config,
-            };
-            Failure::new(exit, format!("{name}: {error}"))
-        })?;
+        let file = File::open(name).map_err(|error| unreadable(name, &error))?;
         let mut capture = Capture::open(BufReader::new(file)).map_err(failed)?;
         let fragments = host::Memory::default();
         // Frames of a capture are judged as if every rate limit had room: when they came, and what
@@ -378,6 +372,14 @@ impl Case<'_> {
             Exit::Ok
         })
     }
+}
+
+fn unreadable(name: &str, error: &std::io::Error) -> Failure {
+    let exit = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => Exit::Privilege,
+        _ => Exit::Config,
+    };
+    Failure::new(exit, format!("{name}: {error}"))
 }
 
 /// The promise that the program in the kernel is the one that is tested here was broken.

@@ -107,10 +107,8 @@ where
             return Ok(());
         }
         while event::poll(Duration::ZERO).context("reading keys")? {
-            let event = match event::read().context("reading keys")? {
-                Input::Key(key) => Event::Key(key),
-                Input::Resize(width, height) => Event::Resize(width, height),
-                _ => continue,
+            let Some(event) = next_event()? else {
+                continue;
             };
             let interval = state.interval();
             match update(&mut state, event) {
@@ -124,6 +122,15 @@ where
             changed = true;
         }
     }
+}
+
+/// What the terminal has to say, if it concerns the screen.
+fn next_event() -> Result<Option<Event>> {
+    Ok(match event::read().context("reading keys")? {
+        Input::Key(key) => Some(Event::Key(key)),
+        Input::Resize(width, height) => Some(Event::Resize(width, height)),
+        _ => None,
+    })
 }
 
 type Answer = Result<Box<Snapshot>, String>;

@@ -5,6 +5,7 @@
 
 use super::carrier;
 use super::resolve::Present;
+use super::store::PinnedLink;
 use super::types::{EngineError, Observed, ObservedLink};
 use super::{Engine, InterfaceRecord};
 use crate::kernel::program::{Program, Run};
@@ -71,19 +72,8 @@ impl Engine {
         let mut links = Vec::new();
         for pinned in &survey.links {
             let facts = pinned.link.facts();
-            if !pinned.is_attached() {
-                warnings.push(format!(
-                    "{} is gone, and its filter with it; apply the policy again when it is back",
-                    pinned.name
-                ));
-                continue;
-            }
-            if is_here && !pinned.is_alive() {
-                warnings.push(format!(
-                    "{} is not filtered: the interface that was has moved to another network \
-                     namespace; apply the policy again",
-                    pinned.name
-                ));
+            if let Some(why) = lost(pinned, is_here) {
+                warnings.push(why);
                 continue;
             }
             let name = present
@@ -112,22 +102,9 @@ impl Engine {
                 program_id: facts.program_id,
             });
         }
-        for interface in &record.interfaces {
-            if !survey.links.iter().any(|pinned| {
-                pinned.link.facts().ifindex == interface.ifindex || pinned.name == interface.name
-            }) {
-                warnings.push(format!(
-                    "{} is not filtered: its link was removed; apply the policy again",
-                    interface.name
-                ));
-            }
-        }
+        warnings.extend(without_link(&record.interfaces, &survey.links));
         if record.clock_has_moved() {
-            warnings.push(
-                "the clock was set, or the machine slept, since the policy was applied: its rules \
-                 expire by the clock as it was then; apply the policy again"
-                    .to_owned(),
-            );
+            warnings.push(CLOCK_MOVED.to_owned());
         }
         Ok(Some(Observed {
             record,
@@ -135,6 +112,47 @@ impl Engine {
             warnings,
         }))
     }
+}
+
+/// What to say when the clock no longer is what rules expire by.
+const CLOCK_MOVED: &str = "the clock was set, or the machine slept, since the policy was applied: its \
+                           rules expire by the clock as it was then; apply the policy again";
+
+/// Why a pinned link filters nothing.
+fn lost(pinned: &PinnedLink, is_here: bool) -> Option<String> {
+    let name = &pinned.name;
+    if !pinned.is_attached() {
+        return Some(format!(
+            "{name} is gone, and its filter with it; apply the policy again when it is back"
+        ));
+    }
+    (is_here && !pinned.is_alive()).then(|| {
+        format!(
+            "{name} is not filtered: the interface has moved to another network namespace; apply \
+             the policy again"
+        )
+    })
+}
+
+/// Interfaces of the policy in force that have no link any more, each with what to do.
+fn without_link<'a>(
+    interfaces: &'a [InterfaceRecord],
+    links: &'a [PinnedLink],
+) -> impl Iterator<Item = String> + 'a {
+    let has_link = |interface: &&InterfaceRecord| {
+        links.iter().any(|pinned| {
+            pinned.link.facts().ifindex == interface.ifindex || pinned.name == interface.name
+        })
+    };
+    interfaces
+        .iter()
+        .filter(move |interface| !has_link(interface))
+        .map(|interface| {
+            format!(
+                "{} is not filtered: its link was removed; apply the policy again",
+                interface.name
+            )
+        })
 }
 
 /// What cannot be seen from here, and where it can.

@@ -76,6 +76,20 @@ impl<'a> Trial<'a> {
         Ok(&self.loaded[&zone])
     }
 
+    /// The program of a zone, which remembers no packet.
+    fn forgetful(&mut self, zone: u32) -> Result<&Loaded, EngineError> {
+        let follows = self.tables.config.packet.fragments == fragments::FOLLOW_FIRST;
+        let limits = self.tables.config.buckets_layout != 0;
+        let loaded = self.zone(zone)?;
+        if follows {
+            loaded.forget_fragments()?;
+        }
+        if limits {
+            loaded.forget_limits()?;
+        }
+        Ok(loaded)
+    }
+
     /// Loads the program, and says how many instructions the verifier went through.
     ///
     /// # Errors
@@ -98,15 +112,7 @@ impl<'a> Trial<'a> {
     /// # Errors
     /// As [`Trial::verdict`].
     pub fn end(&mut self, frame: &[u8], zone: u32) -> Result<(Verdict, Reason), EngineError> {
-        let follows = self.tables.config.packet.fragments == fragments::FOLLOW_FIRST;
-        let limits = self.tables.config.buckets_layout != 0;
-        let loaded = self.zone(zone)?;
-        if follows {
-            loaded.forget_fragments()?;
-        }
-        if limits {
-            loaded.forget_limits()?;
-        }
+        let loaded = self.forgetful(zone)?;
         let before = loaded.reasons(SLOT);
         let verdict = loaded.run(frame, 1, None)?.verdict;
         let after = loaded.reasons(SLOT);
@@ -130,47 +136,13 @@ impl<'a> Trial<'a> {
         zone: u32,
     ) -> Result<TrialOutcome, EngineError> {
         let (rules, tables) = (&self.policy.rules, self.tables);
-        let follows = self.tables.config.packet.fragments == fragments::FOLLOW_FIRST;
-        let limits = self.tables.config.buckets_layout != 0;
-        let loaded = self.zone(zone)?;
-        if follows {
-            loaded.forget_fragments()?;
-        }
-        if limits {
-            loaded.forget_limits()?;
-        }
-        let mut flow_full = false;
-        if !earlier.sent.is_empty() {
-            let lost = || -> Result<u64, EngineError> {
-                let halves = loaded.flows()?.map(|flows| flows.losses());
-                Ok(halves.iter().flatten().map(|half| half.full).sum())
-            };
-            let before = lost()?;
-            for frame in &earlier.sent {
-                loaded.send(frame, 1)?;
-            }
-            flow_full = lost()? > before;
-        }
-        let members = |add: bool| -> Result<(), EngineError> {
-            if earlier.members.is_empty() {
-                return Ok(());
-            }
-            Ok(loaded.live()?.change(|writer| {
-                for &(set, prefix) in &earlier.members {
-                    let id = tables.config.live_ids[set];
-                    if add {
-                        let _ = writer.add(id, &prefix, None, Origin::Command);
-                    } else {
-                        let _ = writer.remove(id, &prefix);
-                    }
-                }
-            })?)
-        };
-        members(true)?;
+        let loaded = self.forgetful(zone)?;
+        let flow_full = send(loaded, earlier)?;
+        put_members(loaded, tables, earlier, true)?;
         let old = loaded.counters();
         let verdict = loaded.run(frame, 1, None)?.verdict;
         let new = loaded.counters();
-        members(false)?;
+        put_members(loaded, tables, earlier, false)?;
         if !earlier.sent.is_empty()
             && let Some(flows) = loaded.flows()?
         {
@@ -268,6 +240,44 @@ pub(super) fn run_tests(
         &request.policy_text,
         &source.tests,
     )
+}
+
+/// Sends what has been sent before a packet; whether a flow of it found no room.
+fn send(loaded: &Loaded, earlier: &Earlier) -> Result<bool, EngineError> {
+    if earlier.sent.is_empty() {
+        return Ok(false);
+    }
+    let lost = || -> Result<u64, EngineError> {
+        let halves = loaded.flows()?.map(|flows| flows.losses());
+        Ok(halves.iter().flatten().map(|half| half.full).sum())
+    };
+    let before = lost()?;
+    for frame in &earlier.sent {
+        loaded.send(frame, 1)?;
+    }
+    Ok(lost()? > before)
+}
+
+/// Puts into the live sets what a packet's text says is in them, or takes it out again.
+fn put_members(
+    loaded: &Loaded,
+    tables: &Tables,
+    earlier: &Earlier,
+    add: bool,
+) -> Result<(), EngineError> {
+    if earlier.members.is_empty() {
+        return Ok(());
+    }
+    Ok(loaded.live()?.change(|writer| {
+        for &(set, prefix) in &earlier.members {
+            let id = tables.config.live_ids[set];
+            if add {
+                let _ = writer.add(id, &prefix, None, Origin::Command);
+            } else {
+                let _ = writer.remove(id, &prefix);
+            }
+        }
+    })?)
 }
 
 fn of_reason(sums: &Sums, reason: Reason, verdict: Verdict) -> u64 {

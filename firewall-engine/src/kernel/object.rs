@@ -82,7 +82,6 @@ pub(crate) fn prepare(
     if object.is_empty() {
         return Err(KernelError::Stub);
     }
-    let unusable = |error: &dyn std::fmt::Display| KernelError::Object(error.to_string());
     let mut object = Object::parse(object).map_err(|e| unusable(&e))?;
     let constants = bytemuck::bytes_of(config);
     object
@@ -91,62 +90,15 @@ pub(crate) fn prepare(
     let btf = load_btf(&mut object)?;
 
     let mut kept = Vec::new();
-    let mut sections: Vec<(String, i32, Map)> = Vec::new();
-    for (name, mut map) in std::mem::take(&mut object.maps) {
-        let big = name
-            .strip_prefix(SECTION_PREFIX)
-            .filter(|name| name.starts_with("fw_"));
-        let fd = if let Some(big) = big {
-            let (_, fd) = big_maps
-                .iter()
-                .find(|(name, _)| *name == big)
-                .ok_or_else(|| {
-                    KernelError::Object(format!("it has a section for an unknown map {big}"))
-                })?;
-            // Sections without data would be relocated as map pointers.
-            if map.data().is_empty() {
-                map.data_mut().push(0);
-            }
-            fd.as_raw_fd()
-        } else {
-            let fd = create_small(&name, &map)?;
-            let number = fd.as_raw_fd();
-            kept.push(fd);
-            number
-        };
-        sections.push((name, fd, map));
-    }
-
-    let text: HashSet<usize> = object
-        .functions
-        .keys()
-        .map(|&(section, _)| section)
-        .collect();
-    object
-        .relocate_maps(
-            sections
-                .iter()
-                .map(|(name, fd, map)| (name.as_str(), *fd, map)),
-            &text,
-        )
-        .map_err(|e| unusable(&e))?;
-    object.relocate_calls(&text).map_err(|e| unusable(&e))?;
-    object.sanitize_functions(aya::features());
+    let sections = sections(&mut object, big_maps, &mut kept)?;
+    relocate(&mut object, &sections)?;
 
     let name = name_of(hook);
     let program = object
         .programs
         .get(name)
         .ok_or_else(|| KernelError::Object(format!("it has no program {name}")))?;
-    let fits = match hook {
-        Hook::Xdp => matches!(program.section, ProgramSection::Xdp { .. }),
-        Hook::Egress => matches!(program.section, ProgramSection::SchedClassifier),
-    };
-    if !fits {
-        return Err(KernelError::Object(format!(
-            "{name} is a program for another hook"
-        )));
-    }
+    check_hook(name, &program.section, hook)?;
     let mut function = object
         .functions
         .get(&program.function_key())
@@ -186,6 +138,79 @@ pub(crate) fn prepare(
         btf,
         kept,
     })
+}
+
+/// The maps of an object by name, each with a descriptor: of big maps those given, of small ones new
+/// ones, which go into `kept`.
+fn sections(
+    object: &mut Object,
+    big_maps: &[(&str, BorrowedFd<'_>)],
+    kept: &mut Vec<OwnedFd>,
+) -> Result<Vec<(String, i32, Map)>, KernelError> {
+    let mut sections = Vec::new();
+    for (name, mut map) in std::mem::take(&mut object.maps) {
+        let big = name
+            .strip_prefix(SECTION_PREFIX)
+            .filter(|name| name.starts_with("fw_"));
+        let fd = if let Some(big) = big {
+            let (_, fd) = big_maps
+                .iter()
+                .find(|(name, _)| *name == big)
+                .ok_or_else(|| {
+                    KernelError::Object(format!("it has a section for an unknown map {big}"))
+                })?;
+            // Sections without data would be relocated as map pointers.
+            if map.data().is_empty() {
+                map.data_mut().push(0);
+            }
+            fd.as_raw_fd()
+        } else {
+            let fd = create_small(&name, &map)?;
+            let number = fd.as_raw_fd();
+            kept.push(fd);
+            number
+        };
+        sections.push((name, fd, map));
+    }
+    Ok(sections)
+}
+
+/// Resolves what the object's functions say of maps and of each other.
+fn relocate(object: &mut Object, sections: &[(String, i32, Map)]) -> Result<(), KernelError> {
+    let text: HashSet<usize> = object
+        .functions
+        .keys()
+        .map(|&(section, _)| section)
+        .collect();
+    object
+        .relocate_maps(
+            sections
+                .iter()
+                .map(|(name, fd, map)| (name.as_str(), *fd, map)),
+            &text,
+        )
+        .map_err(|e| unusable(&e))?;
+    object.relocate_calls(&text).map_err(|e| unusable(&e))?;
+    object.sanitize_functions(aya::features());
+    Ok(())
+}
+
+fn unusable(error: &dyn std::fmt::Display) -> KernelError {
+    KernelError::Object(error.to_string())
+}
+
+/// Whether a program is one for a hook.
+fn check_hook(name: &str, section: &ProgramSection, hook: Hook) -> Result<(), KernelError> {
+    let fits = match hook {
+        Hook::Xdp => matches!(section, ProgramSection::Xdp { .. }),
+        Hook::Egress => matches!(section, ProgramSection::SchedClassifier),
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(KernelError::Object(format!(
+        "{name} is a program for another hook"
+    )))
 }
 
 /// Loads the object's type information, made fit for this kernel.

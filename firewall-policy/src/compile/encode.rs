@@ -101,20 +101,7 @@ impl<'a> Encoder<'a> {
             }
         }
         if self.levels == 3 {
-            let start = blob.align(8);
-            let mut count = 0;
-            for &row in &order {
-                let nodes = &self.rows.row(row)[..self.layout.rules.div_ceil(NODE)];
-                for &node in nodes {
-                    let words = self.rows.node(node);
-                    if self.nodes[node as usize] == 0 && words.iter().any(|&word| word != 0) {
-                        self.nodes[node as usize] = (blob.len() / 8) as u32;
-                        self.node_words[node as usize] = write_node(blob, words) as u8;
-                        count += 1;
-                    }
-                }
-            }
-            blob.report(format!("{what}: nodes"), count, start);
+            self.nodes_of(blob, what, &order);
         }
         let start = blob.align(8);
         let mut most = RowSize { words: 0, nodes: 0 };
@@ -125,34 +112,7 @@ impl<'a> Encoder<'a> {
                 words.rev().for_each(|word| blob.u64(self.word(row, word)));
             }
             references[row.0 as usize] = ((blob.len() - start) / 8) as u32;
-            let nodes = self.rule_nodes(row);
-            let size = match self.levels {
-                1 => {
-                    blob.u64(self.word(row, 0));
-                    RowSize { words: 1, nodes: 0 }
-                }
-                2 => RowSize {
-                    words: write_node(blob, &self.rows.node(nodes[0])[..self.layout.rules]),
-                    nodes: 0,
-                },
-                _ => {
-                    let children = || nodes.iter().map(|&node| self.nodes[node as usize]);
-                    let bits = children()
-                        .enumerate()
-                        .fold(0u64, |bits, (i, child)| bits | u64::from(child != 0) << i);
-                    blob.u64(bits);
-                    children()
-                        .filter(|&child| child != 0)
-                        .for_each(|child| blob.u32(child));
-                    RowSize {
-                        words: nodes
-                            .iter()
-                            .map(|&node| usize::from(self.node_words[node as usize]))
-                            .sum(),
-                        nodes: bits.count_ones() as usize,
-                    }
-                }
-            };
+            let size = self.row(blob, row);
             most.words = most.words.max(size.words);
             most.nodes = most.nodes.max(size.nodes);
         }
@@ -160,6 +120,56 @@ impl<'a> Encoder<'a> {
         self.fewest.nodes = self.fewest.nodes.min(most.nodes);
         blob.report(format!("{what}: rows"), order.len(), start);
         LaneRows::new(start as u32, blob.len() - start, references)
+    }
+
+    /// Writes the nodes of rows that are not empty and not written yet.
+    fn nodes_of(&mut self, blob: &mut Blob, what: &str, order: &[RowId]) {
+        let start = blob.align(8);
+        let mut count = 0;
+        for &row in order {
+            let nodes = &self.rows.row(row)[..self.layout.rules.div_ceil(NODE)];
+            for &node in nodes {
+                let words = self.rows.node(node);
+                if self.nodes[node as usize] == 0 && words.iter().any(|&word| word != 0) {
+                    self.nodes[node as usize] = (blob.len() / 8) as u32;
+                    self.node_words[node as usize] = write_node(blob, words) as u8;
+                    count += 1;
+                }
+            }
+        }
+        blob.report(format!("{what}: nodes"), count, start);
+    }
+
+    /// Writes a row, whose nodes are written.
+    fn row(&self, blob: &mut Blob, row: RowId) -> RowSize {
+        let nodes = self.rule_nodes(row);
+        match self.levels {
+            1 => {
+                blob.u64(self.word(row, 0));
+                RowSize { words: 1, nodes: 0 }
+            }
+            2 => RowSize {
+                words: write_node(blob, &self.rows.node(nodes[0])[..self.layout.rules]),
+                nodes: 0,
+            },
+            _ => {
+                let children = || nodes.iter().map(|&node| self.nodes[node as usize]);
+                let bits = children()
+                    .enumerate()
+                    .fold(0u64, |bits, (i, child)| bits | u64::from(child != 0) << i);
+                blob.u64(bits);
+                children()
+                    .filter(|&child| child != 0)
+                    .for_each(|child| blob.u32(child));
+                RowSize {
+                    words: nodes
+                        .iter()
+                        .map(|&node| usize::from(self.node_words[node as usize]))
+                        .sum(),
+                    nodes: bits.count_ones() as usize,
+                }
+            }
+        }
     }
 
     /// The nodes of a row that are about rules.

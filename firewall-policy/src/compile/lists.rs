@@ -41,6 +41,13 @@ pub(super) struct Listed<T> {
     pub(super) dst: Side<T>,
 }
 
+impl<T: Address> Listed<T> {
+    /// The lists by source and by destination, where there are some.
+    pub(super) fn sides(&self) -> [Option<&Side<T>>; 2] {
+        [&self.src, &self.dst].map(|side| (!side.is_empty()).then_some(side))
+    }
+}
+
 /// The lists of one address.
 pub(super) struct Side<T> {
     /// First address of every interval; the first is the lowest of all.

@@ -38,7 +38,7 @@ use firewall_common::key::Family;
 use firewall_common::live;
 use firewall_common::parse::proto;
 use firewall_common::verdict::{Action, Verdict};
-use lists::Side;
+use lists::{Listed, Side};
 use rows::{RowId, Rows};
 
 /// How many rules of one family a policy can have: three levels of 64.
@@ -306,13 +306,9 @@ fn family<T: Address>(
         None => (rules.some(&[]), Layout::of_rules(count)),
     };
     let in_rows = if listed.is_some() { &in_rows } else { rules };
-    let row_count = in_rows.src.len();
 
     let mut rows = Rows::new((layout.rules + layout.profiles) * 64);
-    let [src_lists, dst_lists] = match &listed {
-        Some(listed) => [&listed.src, &listed.dst].map(|side| (!side.is_empty()).then_some(side)),
-        None => [None; 2],
-    };
+    let [src_lists, dst_lists] = listed.as_ref().map_or([None; 2], Listed::sides);
     let src = intervals(&in_rows.src, src_lists.is_some(), &mut rows)?;
     rows.check_written()?;
     let dst = intervals(&in_rows.dst, dst_lists.is_some(), &mut rows)?;
@@ -321,11 +317,7 @@ fn family<T: Address>(
     let addresses = usize::from(src.is_some()) + usize::from(dst.is_some());
     let lanes = fields::plan(in_rows, &mut rows, addresses == 0, LANES - addresses)?;
 
-    let levels = match row_count {
-        0..=64 => 1,
-        65..=4_096 => 2,
-        _ => 3,
-    };
+    let levels = levels(in_rows.src.len());
     let entries = blob.align(64);
     rules.entries.iter().for_each(|&entry| blob.rule(entry));
     blob.report(format!("{name} rules"), count, entries);
@@ -338,37 +330,19 @@ fn family<T: Address>(
         ..FamilyConfig::default()
     };
     if let Some(listed) = &listed {
-        let order = blob.align(64);
-        config.order = order as u32;
-        listed.rest.iter().for_each(|&number| blob.u32(number));
-        blob.report(format!("{name} rules in rows"), listed.rest.len(), order);
+        config.order = write_order(name, &listed.rest, blob);
     }
-    let mut encoder = Encoder::new(&rows, levels, layout);
-    let mut reads = worst::Reads::default();
-    let mut address =
-        |intervals: Option<Vec<(T, RowId)>>, lists: Option<&Side<T>>, what, blob: &mut Blob| {
-            let Some(intervals) = intervals else {
-                return AddrConfig::default();
-            };
-            let what = format!("{name} {what}");
-            let used = intervals.iter().map(|&(_, row)| row);
-            let rows = encoder.lane(blob, &what, used, false);
-            let Some(lists) = lists else {
-                let config = T::encode(&intervals, rows, blob, &what);
-                reads.address(&config, intervals.len(), blob);
-                return config;
-            };
-            let (intervals, blocks) = lists.write(&intervals, &rows, &rules.entries, blob, &what);
-            let config = AddrConfig {
-                lists: 1,
-                ..T::encode(&intervals, blocks, blob, &what)
-            };
-            reads.address(&config, intervals.len(), blob);
-            reads.list::<T>(lists.longest());
-            config
-        };
-    config.src = address(src, src_lists, "source address", blob);
-    config.dst = address(dst, dst_lists, "destination address", blob);
+    let mut lookups = AddressLanes {
+        name,
+        entries: &rules.entries,
+        encoder: Encoder::new(&rows, levels, layout),
+        reads: worst::Reads::default(),
+    };
+    config.src = lookups.write(src, src_lists, "source address", blob);
+    config.dst = lookups.write(dst, dst_lists, "destination address", blob);
+    let AddressLanes {
+        mut encoder, reads, ..
+    } = lookups;
     for lane in lanes {
         lane.write(blob, &mut encoder, name, &mut config.fields);
     }
@@ -378,6 +352,62 @@ fn family<T: Address>(
         .any(|entry| entry.action & LIMITED != 0);
     reads.finish(&mut config, encoder.fewest, asks, worst);
     Ok(config)
+}
+
+/// Writes the numbers of the rules that are bits of rows, and returns where.
+fn write_order(name: &str, rest: &[u32], blob: &mut Blob) -> u32 {
+    let order = blob.align(64);
+    rest.iter().for_each(|&number| blob.u32(number));
+    blob.report(format!("{name} rules in rows"), rest.len(), order);
+    order as u32
+}
+
+/// Writes a family's lookups of addresses, and adds up what they read.
+struct AddressLanes<'r> {
+    name: &'r str,
+    entries: &'r [RuleEntry],
+    encoder: Encoder<'r>,
+    reads: worst::Reads,
+}
+
+impl AddressLanes<'_> {
+    /// The lookup of one address, if a rule looks at it; with its lists, if it has some.
+    fn write<T: Address>(
+        &mut self,
+        intervals: Option<Vec<(T, RowId)>>,
+        lists: Option<&Side<T>>,
+        what: &str,
+        blob: &mut Blob,
+    ) -> AddrConfig {
+        let Some(intervals) = intervals else {
+            return AddrConfig::default();
+        };
+        let what = format!("{} {what}", self.name);
+        let used = intervals.iter().map(|&(_, row)| row);
+        let rows = self.encoder.lane(blob, &what, used, false);
+        let Some(lists) = lists else {
+            let config = T::encode(&intervals, rows, blob, &what);
+            self.reads.address(&config, intervals.len(), blob);
+            return config;
+        };
+        let (intervals, blocks) = lists.write(&intervals, &rows, self.entries, blob, &what);
+        let config = AddrConfig {
+            lists: 1,
+            ..T::encode(&intervals, blocks, blob, &what)
+        };
+        self.reads.address(&config, intervals.len(), blob);
+        self.reads.list::<T>(lists.longest());
+        config
+    }
+}
+
+/// How many levels the rows of so many rules have.
+const fn levels(rules: usize) -> u32 {
+    match rules {
+        0..=64 => 1,
+        65..=4_096 => 2,
+        _ => 3,
+    }
 }
 
 impl Layout {

@@ -8,6 +8,7 @@ use super::super::policy::compile_text;
 use super::{change, report, rule_lines};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall as _;
+use firewall_api::report::PolicyReport;
 use firewall_engine::policy_file::PolicyFile;
 use firewall_policy::bundle::{self, Part};
 use firewall_policy::fmt::canonical;
@@ -41,26 +42,7 @@ pub(in super::super) fn run(_args: &Args, context: &Context) -> Result<Exit, Fai
         context.say("no runtime rules: nothing to save")?;
         return Ok(Exit::Ok);
     }
-    let refused = |text: String| Failure::new(Exit::Refused, text).outcome("nothing saved");
-    if !Path::new(&policy.policy).is_absolute() && !Path::new(&policy.policy).exists() {
-        return Err(refused(format!(
-            "the active policy comes from {}, which does not exist",
-            policy.policy
-        ))
-        .help("write it to a file: firewall-ctl get policy > FILE"));
-    }
-    let file = PolicyFile::read(&policy.policy)?;
-    if file.text != in_force {
-        return Err(refused(format!(
-            "{} has changed since generation {} was applied",
-            policy.policy, policy.generation
-        ))
-        .help(format!(
-            "save would put that in force too; look at it: firewall-ctl diff {0}, and put {0} back \
-             as it was, or lose the rules: firewall-ctl reload --discard-runtime",
-            policy.policy
-        )));
-    }
+    let file = unchanged(&policy, in_force)?;
     let mut parts = bundle::parts(in_force);
     let main = parts.first().map_or("", |part| part.text);
     let written =
@@ -104,6 +86,31 @@ pub(in super::super) fn run(_args: &Args, context: &Context) -> Result<Exit, Fai
         &applied,
         context,
     )
+}
+
+/// The file of the policy in force, if it still says what is in force.
+fn unchanged(policy: &PolicyReport, in_force: &str) -> Result<PolicyFile, Failure> {
+    let refused = |text: String| Failure::new(Exit::Refused, text).outcome("nothing saved");
+    if !Path::new(&policy.policy).is_absolute() && !Path::new(&policy.policy).exists() {
+        return Err(refused(format!(
+            "the active policy comes from {}, which does not exist",
+            policy.policy
+        ))
+        .help("write it to a file: firewall-ctl get policy > FILE"));
+    }
+    let file = PolicyFile::read(&policy.policy)?;
+    if file.text != in_force {
+        return Err(refused(format!(
+            "{} has changed since generation {} was applied",
+            policy.policy, policy.generation
+        ))
+        .help(format!(
+            "save would apply that change too; see firewall-ctl diff {0}, then restore {0}, or \
+             discard the rules: firewall-ctl reload --discard-runtime",
+            policy.policy
+        )));
+    }
+    Ok(file)
 }
 
 /// A file in canonical form with more rules at its front.

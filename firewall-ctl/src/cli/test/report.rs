@@ -170,22 +170,26 @@ pub(super) fn text(report: &TestReport, wide: bool) -> String {
     }
     if !report.near_misses.is_empty() {
         text.push_str("\nEarlier rules that failed on one field:\n");
-        let mut table = Table::new(&["RULE", "ACTION", "THE PACKET'S", "THE RULE", "PLACE"]);
-        for near in &report.near_misses {
-            table.row([
-                near.rule.name.clone(),
-                near.rule.action.to_owned(),
-                near.found.clone(),
-                match wide {
-                    true => near.rule.summary.clone(),
-                    false => shorten(&near.rule.summary, 32),
-                },
-                near.rule.place.clone(),
-            ]);
-        }
-        text.push_str(&table.render());
+        text.push_str(&near_misses(report, wide));
     }
     text
+}
+
+fn near_misses(report: &TestReport, wide: bool) -> String {
+    let mut table = Table::new(&["RULE", "ACTION", "THE PACKET'S", "THE RULE", "PLACE"]);
+    for near in &report.near_misses {
+        table.row([
+            near.rule.name.clone(),
+            near.rule.action.to_owned(),
+            near.found.clone(),
+            match wide {
+                true => near.rule.summary.clone(),
+                false => shorten(&near.rule.summary, 32),
+            },
+            near.rule.place.clone(),
+        ]);
+    }
+    table.render()
 }
 
 pub(super) fn capture_text(report: &CaptureReport, context: &Context) -> String {
