@@ -1,5 +1,5 @@
-//! How things end: exit codes, and [`Failure`], the one form in which an error reaches a person or
-//! a script, whether it happened here or in the daemon.
+//! Exit codes, and [`Failure`], the one form in which an error reaches a person or a script, whether it
+//! happened here or in the daemon.
 //!
 //! Errors of the layers above become a [`Failure`] where they are defined.
 //!

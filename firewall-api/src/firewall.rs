@@ -1,6 +1,6 @@
-//! The one door: everything that one can ask of a firewall, whether it is this host's own, reached
-//! through the kernel, or a daemon's, reached over its socket. Requests and answers are data; nobody
-//! who asks needs to know which of the two answers.
+//! The one interface to a firewall, whether it is this host's own, reached through the kernel, or a
+//! daemon's, reached over its socket. Requests and answers are data; callers need not know which of
+//! the two answers.
 
 use crate::failure::Failure;
 use crate::flows::{FlowsForgotten, FlowsReport, FlowsRequest};

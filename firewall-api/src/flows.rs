@@ -1,4 +1,4 @@
-//! Connections: which are asked for, and how they are shown.
+//! Connections: requests for them, and the documents that list them.
 
 use crate::network::Network;
 use crate::view::SCHEMA;

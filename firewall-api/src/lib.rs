@@ -1,5 +1,5 @@
-//! What one can ask of a firewall and what it answers, as plain data: the documents that the API
-//! sends and `-o json` prints, the exit codes, and the one form of an error.
+//! Requests to a firewall and its answers, as plain data: the documents that the API sends and `-o json`
+//! prints, the exit codes, and the one form of an error.
 //!
 //! May import `firewall_common` and `firewall_policy`. Sees no kernel and does no I/O.
 

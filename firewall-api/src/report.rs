@@ -1,4 +1,4 @@
-//! The documents: what each reading verb says, as plain data made from a [`Snapshot`].
+//! The documents of the reading verbs, as plain data made from a [`Snapshot`].
 //!
 //! One document for the API, for `-o json` and for the tables, so they cannot disagree.
 

@@ -1,4 +1,4 @@
-//! Live sets and bans: how they are shown, how they are changed.
+//! Live sets and bans: the documents that list them, and requests that change them.
 
 use crate::view::SCHEMA;
 use core::net::IpAddr;

@@ -1,6 +1,5 @@
-//! `Snapshot`: what the firewall looks like at one moment, as plain data. Built in one place
-//! (the engine's sampler), read by everything that shows something: the API, `status`, `stats`,
-//! `top`, JSON.
+//! `Snapshot`: the state of the firewall at one moment, as plain data. Built in one place (the engine's
+//! sampler), read by everything that displays it: the API, `status`, `stats`, `top`, JSON.
 //!
 //! Field names are the JSON schema `firewall/v1`: append, never rename.
 

@@ -1,9 +1,9 @@
-//! The thread that looks after bans and live sets: keeps `@self` and what no rule bans up to date,
-//! removes what has ended, and keeps a copy on disk for the next start of the machine.
+//! The thread that maintains bans and live sets: updates `@self` and the addresses that rules never
+//! ban, removes expired entries, and keeps a copy on disk for the next boot.
 //!
-//! The table in the kernel is what counts. It outlives the daemon, so the copy is read only when
-//! nothing was in force before. It is written whole beside the former one and takes its place in one
-//! step: whenever the power fails, there is one whole copy.
+//! The kernel's table is authoritative. It outlives the daemon, so the copy is read only if no policy
+//! was active before. A new copy is written beside the old one and renamed over it: after a power
+//! failure there is always one complete copy.
 
 use super::options::Options;
 use firewall_api::failure::{Exit, Failure};

@@ -1,4 +1,4 @@
-//! `firewall-ctl daemon`: keeps a policy in force, counts, and answers on the control socket.
+//! `firewall-ctl daemon`: keeps a policy active, samples counters, and serves the control socket.
 //!
 //! ```text
 //! signals, server ─► Message ─► state (one task, owns everything)
@@ -11,7 +11,7 @@
 //! after the other, and counters are read on another. May import
 //! `firewall_engine` and what is below it.
 //!
-//! Invariant: ending the daemon, in whatever way, changes nothing in the kernel.
+//! Invariant: when the daemon exits or is killed, nothing in the kernel changes.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What the daemon's tasks and threads tell each other.
+//! Messages between the daemon's tasks and threads.
 
 use firewall_api::failure::Failure;
 use firewall_api::report::{ApplyReport, PolicyReport};

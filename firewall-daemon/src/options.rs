@@ -1,4 +1,4 @@
-//! What the daemon was started with.
+//! The daemon's options.
 
 use firewall_engine::engine::Request;
 use firewall_engine::policy_file::PolicyFile;

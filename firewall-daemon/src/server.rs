@@ -1,11 +1,10 @@
-//! Serves the daemon's interface to anyone who can open the socket; changes only for those who may.
+//! Serves the daemon's interface to every peer that can open the socket; changes need root.
 //!
 //! Knows HTTP, JSON and peers. What the calls do is behind [`Firewall`]; may not import `state`,
 //! nor the engine.
 //!
-//! Invariants: a slow or silent peer costs one of [`CONNECTIONS`] places for a bounded time and
-//! holds up nobody; the body of a change is not read before its sender's right to it is known; every
-//! answer is JSON.
+//! Invariants: a slow or silent peer takes one of [`CONNECTIONS`] places for a bounded time and delays
+//! no other; the body of a change is read only after its sender is authorised; every answer is JSON.
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};

@@ -1,4 +1,4 @@
-//! The daemon's end of the control socket: made, protected, and taken away again.
+//! The daemon's end of the control socket: created, protected, and removed.
 //!
 //! Invariant: a socket that some process listens on is never removed or replaced.
 

@@ -1,5 +1,5 @@
-//! Puts policies in force and reads what the kernel counts: the only crate of user space that
-//! talks to the kernel.
+//! Applies policies and reads the kernel's counters: the only crate of user space that talks to the
+//! kernel.
 //!
 //! ```text
 //! local ─► probe, sampler ─► engine ─► kernel (aya, the only unsafe code)

@@ -1,4 +1,4 @@
-//! `diff`: what a change of policy means, as sets of packets.
+//! `diff`: the effect of a policy change, as sets of packets.
 
 use super::context::Context;
 use super::help::after;

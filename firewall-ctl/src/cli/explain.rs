@@ -1,4 +1,4 @@
-//! `explain`: what a code in a message or a listing means.
+//! `explain`: the meaning of a reason or an error code.
 
 use super::context::Context;
 use super::help::after;

@@ -1,4 +1,4 @@
-//! `get`: list what is in force.
+//! `get`: lists rules, reasons and interfaces, or prints the active policy.
 
 use super::context::Context;
 use super::help::after;

@@ -1,4 +1,4 @@
-//! `version`: what this binary is.
+//! `version`: the versions of this binary, the map layout and the JSON schema.
 
 use super::context::Context;
 use super::help::after;

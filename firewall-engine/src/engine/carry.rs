@@ -1,7 +1,7 @@
-//! Totals of rules when `fw_rules` grows: a larger map takes over what a smaller one has counted.
+//! Totals of rules when `fw_rules` grows: the larger map takes over the counts of the smaller one.
 //!
-//! A map's carried totals are a function of the map before it and of the two records, written as a
-//! whole. So it does no harm to do it twice, and a crash is mended by doing it once more.
+//! The carried totals are a function of the previous map and the two records, written as a whole. So
+//! carrying twice is harmless, and after a crash it is simply repeated.
 
 use super::Record;
 use super::store::{Folder, Survey};

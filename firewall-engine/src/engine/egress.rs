@@ -1,10 +1,10 @@
-//! The egress program of a generation whose policy looks at state, or has essential traffic that must be
-//! asked for: one link for each interface, attached, switched and taken off with the generation.
+//! The egress program of a generation whose policy uses state, or has essential traffic that must be
+//! solicited: one link per interface, attached, switched and detached with the generation.
 //!
-//! What is in force is said by the XDP links alone ([`super::store`]). A link here that runs the
-//! program of another generation does no harm: all of them write to the same table of flows. Where the
-//! table is another one, the new program runs beside the former one until the rules are switched: so
-//! what the former rules look at meanwhile has every flow, too. (Not where it is a filter in `clsact`.)
+//! Only the XDP links define the active generation ([`super::store`]). An egress link that runs the
+//! program of another generation does no harm: all of them write to the same flow table. If the table
+//! changes, the new program runs beside the old one until the rules are switched, so the old rules
+//! still see every flow. (A filter in `clsact` cannot do that.)
 
 use super::resolve::Target;
 use super::store::{PinnedLink, Survey};

@@ -1,11 +1,10 @@
-//! The connections that are there when a table of flows is new: what the table before it had, if it
-//! was one of another size, and what the kernel's connection tracking knows. So loading a policy cuts
-//! nobody whose connection goes through this host.
+//! Fills a new flow table: with the flows of the previous table, if that had another size, and with the
+//! connections of the kernel's connection tracking. So loading a policy cuts no forwarded connection.
 //!
-//! Runs when what leaves is taken note of, and before rules that look at state are in force: between
-//! the two no connection is missed. Where the former table has another size, both programs take note of
-//! what leaves meanwhile, each in its own table, and the one that is looked at last hands over once more
-//! ([`catch_up`]). Connections of this host itself are known by their sockets.
+//! Runs after the egress program is attached and before rules that use state are active, so no
+//! connection is missed in between. If the previous table has another size, both egress programs run,
+//! each with its own table, and the last flows are copied once more after the switch ([`catch_up`]).
+//! Connections of this host itself are known by their sockets.
 
 use super::Engine;
 use super::types::EngineError;

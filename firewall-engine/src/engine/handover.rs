@@ -1,8 +1,8 @@
-//! Bringing bans and live sets from one generation to the next.
+//! Carries bans and live sets from one generation to the next.
 //!
-//! A set keeps its number as long as it keeps its name, so its entries stay where they are when a
-//! policy changes. Numbers that are new in a generation are filled before its program is attached;
-//! what a policy says differently of a set that is in force is changed behind the switch.
+//! A set keeps its number as long as it keeps its name, so its entries stay in place when a policy
+//! changes. New sets are filled before the generation's program is attached; entries that the policy
+//! adds to or removes from existing sets are changed after the switch.
 
 use super::spared;
 use super::types::{LiveRecord, Record};

@@ -1,6 +1,7 @@
-//! Bans and live sets of what is in force: reading them, and changing them from commands.
+//! Bans and live sets of the active policy: reading them, and changing them from commands.
 //!
-//! Invariant: nothing is added to the bans but through [`Guard`]. Whoever changes something holds the lock on the store: no generation changes meanwhile.
+//! Invariant: bans are added only through [`Guard`]. A change holds the lock on the store, so no
+//! generation changes meanwhile.
 
 use super::Engine;
 use super::guard::{self, Guard, Session};

@@ -1,4 +1,4 @@
-//! The log of the generation in force: the ring of events, and what the numbers in them stand for.
+//! The log of the active generation: the ring of events, and the names behind their numbers.
 //!
 //! Invariant: nothing here waits, and no program waits for a reader.
 

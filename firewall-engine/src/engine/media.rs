@@ -1,5 +1,5 @@
-//! What drivers do with frames before the filter sees them, and what follows for a policy: frames in
-//! several buffers, and VLAN tags that are gone.
+//! How drivers change frames before the filter sees them: frames in several buffers, stripped VLAN
+//! tags.
 
 use super::EngineError;
 use super::resolve::Target;

@@ -4,8 +4,8 @@
 //! May not import aya, and nothing above it (`probe`, `sampler`).
 //!
 //! Invariant: after every call, failed or not, each interface is filtered by exactly one whole
-//! generation, the new one or the old one. The engine keeps no state of its own: what is in force
-//! is read from the pins each time, so any number of processes can take turns.
+//! generation, the new one or the old one. The engine keeps no state: it reads
+//! the active generation from the pins each time, so any number of processes can take turns.
 
 mod carrier;
 mod carry;

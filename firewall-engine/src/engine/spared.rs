@@ -1,10 +1,10 @@
-//! The addresses that this host needs, and that no rule bans: its own, its gateways, its resolvers.
-//! Read when a policy is put in force, and by the daemon again and again. (Neighbours by their
-//! link-local addresses no rule bans, either: the program sees to that.)
+//! Addresses that rules never ban because this host depends on them: its own, its gateways, its
+//! resolvers. Read when a policy is applied, and refreshed by the daemon. (Link-local addresses of
+//! neighbours are never banned either: the program checks that.)
 //!
-//! A rule bans a whole prefix where its limit is by one. So that no such prefix holds an address from
-//! here, each address stands in the set with every length that the policy bans by; the program looks
-//! for exactly the prefix that it is about to ban.
+//! A limit per prefix bans a whole prefix. To keep such prefixes free of these addresses, each address
+//! is in the set with every length that the policy bans by; the program looks up exactly the prefix
+//! that it is about to ban.
 
 use super::guard::prefix_of;
 use crate::kernel::{KernelError, host};

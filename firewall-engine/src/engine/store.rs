@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! ROOT/links/IFNAME                the link of each interface (`.` written as `:`)
-//! ROOT/egress/IFNAME               where there is an egress program, the link of what leaves by it
-//!             IFNAME_IFINDEX/      before Linux 6.6, a folder that stands for the filter in its place
+//! ROOT/egress/IFNAME               the egress link of each interface, if there is an egress program
+//!             IFNAME_IFINDEX/      before Linux 6.6, a folder that stands for the `clsact` filter
 //! ROOT/gen-N/prog                  the program of generation N
-//!            egress                its egress program, where the policy looks at state or lets in what
-//!                                  has been asked for
+//!            egress                its egress program, if the policy uses state or accepts solicited
+//!                                  traffic
 //!            record                fw_record: the JSON of `Record`
 //!            fw_tables, fw_interfaces                 of this generation alone
 //!            fw_reasons, fw_ports, fw_rules           shared with the generation before
@@ -15,9 +15,9 @@
 //!
 //! A generation's folder holds everything that belongs to it, and is complete before a link runs
 //! its program. **The generation in force is the newest whose program a link runs.** So there is
-//! no pointer that a crash could tear: at any moment the links say what is in force, and its record
-//! lies next to its program. A folder whose program no link runs is left over from a crash, and the
-//! next change removes it.
+//! no pointer that a crash could corrupt: the links always define the active generation, and its
+//! record is next to its program. A folder whose program no link runs is a leftover of a crash, and
+//! the next change removes it.
 
 use super::Record;
 use crate::kernel::counters::CounterMaps;

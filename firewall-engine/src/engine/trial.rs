@@ -1,8 +1,8 @@
-//! A candidate in the kernel, attached to nothing: what the loaded program says about a frame, with
-//! counters of its own, so that no counter of what is in force is touched.
+//! A candidate policy in the kernel, attached to nothing: the loaded program's verdict on a frame, with
+//! counters of its own, so the active policy's counters are not touched.
 //!
-//! An interface's zone is part of a frozen map, and a test run comes in on the loopback interface:
-//! each zone that is asked for gets a load of its own.
+//! An interface's zone is part of a frozen map, and test runs use the loopback interface: so the
+//! program is loaded once per zone.
 
 use super::EngineError;
 use super::files::{self, Source};

@@ -1,7 +1,7 @@
-//! The vocabulary between the kernel layer and everything above it: what is asked for, what was
-//! done, what is on record, what the kernel shows, what is counted, what goes wrong.
+//! The data types between the kernel layer and everything above it: requests, results, records,
+//! observations, counters, errors.
 //!
-//! Plain data. `Record` is what was put in force, `Observed` what the kernel shows; where they
+//! Plain data. `Record` is the policy as applied, `Observed` the state of the kernel; where they
 //! differ, `Observed::warnings` says so.
 
 use crate::kernel::KernelError;

@@ -1,5 +1,5 @@
-//! Attaching to what leaves by an interface: by a TCX link where the kernel has that (Linux 6.6),
-//! by a filter in `clsact` otherwise.
+//! Attaches the egress program to an interface: by a TCX link if the kernel has that (Linux 6.6), else
+//! by a filter in `clsact`.
 //!
 //! A filter has no pin. A folder in the place of the pin stands for it, whose name ends in the
 //! number of the interface; in it is another one if `clsact` was made for the filter. The filter

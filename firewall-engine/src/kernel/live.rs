@@ -1,8 +1,8 @@
 //! The table of live sets and bans, memory-mapped: adding, removing, listing, while programs use
 //! it. The code that changes it is the program's own ([`firewall_common::live`]).
 //!
-//! Two processes never change it at once: whoever does holds the lock on the store. So a lock that a
-//! process holds, and no process has, is one of a process that died; the table is put in order then.
+//! Only one process changes it at a time, holding the lock on the store. So a table lock whose owner
+//! does not hold the store's lock belongs to a process that died; the table is repaired then.
 
 use super::clock;
 use super::maps::BigMap;

@@ -1,8 +1,7 @@
-//! This host's firewall behind the one door: read and changed through the kernel by the process that
-//! asks, as far as no daemon is needed. The daemon answers with it, too, for what lies in memory that
-//! it shares with the kernel.
+//! This host's firewall behind `trait Firewall`, without a daemon: the calling process reads and changes
+//! the kernel itself. The daemon uses it, too, for data in memory that it shares with the kernel.
 //!
-//! Invariant: keeps nothing in force and remembers nothing but the readings behind its rates.
+//! Invariant: keeps no policy active, and no state but the readings behind its rates.
 
 mod flows;
 mod sets;

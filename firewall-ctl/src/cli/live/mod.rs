@@ -1,4 +1,4 @@
-//! `ban`, `unban`, `bans` and `set`: what changes while a policy is in force.
+//! `ban`, `unban`, `bans` and `set`: changes without a new policy.
 //!
 //! No policy is read and no program is changed. What is wrong with the input is found before anything is changed.
 

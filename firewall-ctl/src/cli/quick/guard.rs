@@ -1,4 +1,4 @@
-//! Whether a change would keep out the person who makes it: the connection that SSH says this
+//! Whether a change would lock out the person who makes it: the connection that SSH says this
 //! command came over, opened anew, before and after. May not change anything.
 
 use super::super::context::Context;

@@ -1,5 +1,5 @@
 //! `save`: runtime rules become rules of the policy's own file. Invariant: a file is written only if
-//! the policy means, rule for rule, what is in force.
+//! the policy then means, rule for rule, the same as the active one.
 
 use super::super::context::Context;
 use super::super::fmt::replace;

@@ -1,7 +1,7 @@
-//! What the generation to be takes over from the one in force: counters, with the slots of those
-//! names that stay, and the memory of its programs.
+//! What the new generation takes over from the active one: counters, with the slots of the names that
+//! stay, and the memory of its programs.
 //!
-//! Invariant: who keeps its name keeps its slot, and so its counts.
+//! Invariant: a rule or interface that keeps its name keeps its slot, and so its counts.
 
 use super::desired::Desired;
 use crate::engine::slots::{self, Assignment};

@@ -1,5 +1,5 @@
-//! What is to be in force, and what the generation to be is made of. Nothing here is pinned or
-//! attached: what is made is gone when it is dropped.
+//! Desired state: the interfaces, and the objects of the new generation. Nothing here is pinned or
+//! attached, so dropping it removes everything.
 
 use super::Interface;
 use super::counters::{Counters, Kept};

@@ -1,6 +1,6 @@
-//! Doing a plan, step by step.
+//! Executes a plan, step by step.
 //!
-//! Invariant: either every step of the change is done, or what was done is undone, in reverse.
+//! Invariant: either every step succeeds, or the completed ones are undone in reverse.
 
 use super::desired::{Desired, Draft};
 use super::observed::Foreign;

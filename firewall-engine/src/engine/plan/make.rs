@@ -1,8 +1,7 @@
-//! From what is desired and what is observed to a plan. Pure: reads nothing, changes nothing.
+//! Makes a plan from desired and observed state. Pure: reads nothing, changes nothing.
 //!
 //! New interfaces come before switches, because drivers refuse and updates of a link hardly ever do.
-//! What takes note of what leaves is there before rules that look at state are in force, and goes
-//! behind them.
+//! The egress program is attached before rules that use state are active, and detached after them.
 
 use super::observed::{Observed, Pinned};
 use super::{Interface, Plan, Step};

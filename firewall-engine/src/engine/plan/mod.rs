@@ -1,14 +1,14 @@
-//! A change of what is enforced, as a plan: steps that are data, made from what is desired and what is
-//! observed, and then executed. Whatever fails before the change is complete is undone, in reverse.
+//! A change of the active policy as a plan: steps that are data, made from desired and observed state,
+//! then executed. If a step fails, the steps before it are undone in reverse.
 //!
 //! ```text
-//! desired.rs   what is to be in force, and what the generation to be is made of   (reads only)
-//! observed.rs  what is pinned and attached, as far as a plan depends on it        (reads only)
-//! make.rs      desired and observed make a plan                                   (pure)
-//! execute.rs   each step of a plan, done                                          (writes)
-//! undo.rs      each step, taken back
-//! record.rs    the record of the generation to be
-//! counters.rs  what it takes over from the one in force
+//! desired.rs   desired state: interfaces, and the objects of the new generation   (reads only)
+//! observed.rs  observed state: pins and links that a plan depends on              (reads only)
+//! make.rs      makes a plan from both                                             (pure)
+//! execute.rs   executes each step                                                 (writes)
+//! undo.rs      undoes each step
+//! record.rs    the record of the new generation
+//! counters.rs  counters and memory that it takes over from the active one
 //! ```
 //!
 //! See [`super::store`] for what a crash leaves behind between any two steps.

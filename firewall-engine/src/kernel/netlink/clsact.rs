@@ -1,12 +1,11 @@
-//! The rtnetlink requests about a BPF filter on what leaves by an interface: how programs were
-//! attached there before Linux 6.6 had TCX links.
+//! The rtnetlink requests for an egress BPF filter: how egress programs were attached before Linux 6.6
+//! had TCX links.
 //!
 //! A filter hangs in the egress half of the interface's `clsact` qdisc, and stays when the process
 //! that made it ends. It has no descriptor and no pin; it is found by its place and its name.
 //! Formats: `linux/pkt_sched.h`, `linux/pkt_cls.h`, `net/sched/cls_bpf.c`.
 //!
-//! Invariant: nothing of anybody else is changed or taken off, also not the `clsact` that somebody
-//! else made or uses.
+//! Invariant: filters and `clsact` qdiscs of others are never changed or removed.
 
 use super::{
     HEADER, NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, attribute, attributes, find,

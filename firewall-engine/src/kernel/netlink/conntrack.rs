@@ -1,5 +1,5 @@
-//! The connections that the kernel's connection tracking knows, one at a time, as a filter beside it
-//! would have seen their packets leave.
+//! The connections of the kernel's connection tracking, one at a time, as the egress program would have
+//! seen their packets.
 //!
 //! A connection has two tuples: `original`, as its first packet came in, and `reply`, as the answers
 //! come in; translations of addresses stand between the two. What leaves in the original direction
