@@ -202,6 +202,27 @@ pub struct Expiry {
 }
 
 impl Rule {
+    /// An enabled rule with a match and an action, and nothing else: for policies that no text says.
+    #[must_use]
+    pub fn plain(name: impl Into<String>, matches: Match, action: Action) -> Self {
+        Self {
+            name: name.into(),
+            place: Place::default(),
+            enabled: true,
+            comment: None,
+            owner: None,
+            reason: None,
+            audit: None,
+            expires: None,
+            summary: String::new(),
+            matches,
+            action,
+            limit: None,
+            log: None,
+            syn_protect: false,
+        }
+    }
+
     /// Whether the program asks about more than its match, or does more than it decides: a rate
     /// limit, a time, a log.
     #[must_use]
@@ -222,6 +243,24 @@ impl Rule {
 }
 
 impl Policy {
+    /// A policy of some rules that passes what none of them decides: for policies that no text says.
+    #[must_use]
+    pub fn of_rules(rules: Vec<Rule>) -> Self {
+        Self {
+            interfaces: Vec::new(),
+            zones: Vec::new(),
+            audit: false,
+            default_log: None,
+            default_verdict: Verdict::PASS,
+            essential: 0,
+            packet: PacketConfig::default(),
+            flows: None,
+            rules,
+            live: Vec::new(),
+            exempt: AddrSet::none(),
+        }
+    }
+
     /// Whether packets that are counted under a reason are dropped, or would be without
     /// `mode: audit`. What a rule decided about is counted under one reason and dropped by some rules
     /// only: false.

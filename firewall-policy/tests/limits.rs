@@ -1,12 +1,11 @@
 //! A policy that is too large is refused soon, and without taking the machine's memory. The only
 //! test of its program, because it looks at the memory of the whole process.
 
-use firewall_common::abi::PacketConfig;
 use firewall_common::field::Field;
-use firewall_common::verdict::{Action, Verdict};
+use firewall_common::verdict::Action;
 use firewall_policy::compile::{LimitError, compile};
 use firewall_policy::range::RangeSet;
-use firewall_policy::rule::{AddrSet, Match, Place, Policy, Rule};
+use firewall_policy::rule::{AddrSet, Match, Policy, Rule};
 
 /// Numbers that look random (splitmix64).
 struct Numbers(u64);
@@ -32,36 +31,9 @@ impl Numbers {
 fn refusal(matches: impl Iterator<Item = Match>) -> LimitError {
     let rules: Vec<Rule> = matches
         .enumerate()
-        .map(|(index, matches)| Rule {
-            name: format!("r{index}"),
-            place: Place::default(),
-            enabled: true,
-            comment: None,
-            owner: None,
-            reason: None,
-            audit: None,
-            expires: None,
-            summary: String::new(),
-            matches,
-            action: Action::DROP,
-            limit: None,
-            log: None,
-            syn_protect: false,
-        })
+        .map(|(index, matches)| Rule::plain(format!("r{index}"), matches, Action::DROP))
         .collect();
-    let policy = Policy {
-        interfaces: Vec::new(),
-        zones: Vec::new(),
-        audit: false,
-        default_log: None,
-        default_verdict: Verdict::PASS,
-        essential: 0,
-        packet: PacketConfig::default(),
-        flows: None,
-        rules,
-        live: Vec::new(),
-        exempt: AddrSet::none(),
-    };
+    let policy = Policy::of_rules(rules);
     let slots = vec![0; policy.rules.len()];
     match compile(&policy, &slots) {
         Err(error) => error,

@@ -2,13 +2,12 @@
 //! with a large set of prefixes.
 
 use anyhow::{Context, Result, ensure};
-use firewall_common::abi::PacketConfig;
 use firewall_common::field::Field;
 use firewall_common::key::{self, PacketKey};
-use firewall_common::verdict::{Action, Verdict};
+use firewall_common::verdict::Action;
 use firewall_policy::classbench::{self, Profile};
 use firewall_policy::range::RangeSet;
-use firewall_policy::rule::{AddrSet, Match, Place, Policy, Rule};
+use firewall_policy::rule::{AddrSet, Match, Policy, Rule};
 use firewall_tests::random::Random;
 use std::fs;
 use std::path::PathBuf;
@@ -56,39 +55,12 @@ impl Sets {
 
 /// A policy of `rules` that passes what no rule decides.
 pub(crate) fn policy(rules: Vec<Rule>) -> Policy {
-    Policy {
-        interfaces: Vec::new(),
-        zones: Vec::new(),
-        audit: false,
-        default_log: None,
-        default_verdict: Verdict::PASS,
-        essential: 0,
-        packet: PacketConfig::default(),
-        flows: None,
-        rules,
-        live: Vec::new(),
-        exempt: AddrSet::none(),
-    }
+    Policy::of_rules(rules)
 }
 
 /// A rule that drops.
 pub(crate) fn drops(index: usize, matches: Match) -> Rule {
-    Rule {
-        name: format!("r{index}"),
-        place: Place::default(),
-        enabled: true,
-        comment: None,
-        owner: None,
-        reason: None,
-        audit: None,
-        expires: None,
-        summary: String::new(),
-        matches,
-        action: Action::DROP,
-        limit: None,
-        log: None,
-        syn_protect: false,
-    }
+    Rule::plain(format!("r{index}"), matches, Action::DROP)
 }
 
 /// One rule: drop what comes from these prefixes.

@@ -4,7 +4,7 @@
 //!
 //! Invariant: equal arguments give equal sets, on every machine.
 
-use super::{Random, policy, rule};
+use super::{Random, rule};
 use crate::range::RangeSet;
 use crate::rule::{AddrSet, Match, Policy};
 use firewall_common::field::Field;
@@ -187,7 +187,7 @@ pub fn generate(seed: u64, profile: Profile, rules: usize) -> Policy {
         let wildcards = filter.ports.iter().filter(|&&ports| ports == ANY_PORT);
         (64 - src - dst, src, wildcards.count(), filter.prefixes)
     });
-    policy(
+    Policy::of_rules(
         filters
             .iter()
             .enumerate()

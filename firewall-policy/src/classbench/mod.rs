@@ -16,10 +16,9 @@ pub use generate::{Profile, generate};
 
 use crate::range::RangeSet;
 use crate::rule::{AddrSet, Match, Place, Policy, Rule};
-use firewall_common::abi::PacketConfig;
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
-use firewall_common::verdict::{Action, Verdict};
+use firewall_common::verdict::Action;
 
 /// A line that is not a ClassBench rule.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -54,49 +53,23 @@ pub fn parse(text: &str) -> Result<Policy, ParseError> {
             matches,
         ));
     }
-    Ok(policy(rules))
+    Ok(Policy::of_rules(rules))
 }
 
 fn rule(index: usize, line: u32, summary: String, matches: Match) -> Rule {
+    let action = if index.is_multiple_of(2) {
+        Action::DROP
+    } else {
+        Action::PASS
+    };
     Rule {
-        name: format!("r{index}"),
         place: Place {
             file: String::new(),
             line,
             column: 1,
         },
-        enabled: true,
-        comment: None,
-        owner: None,
-        reason: None,
-        audit: None,
-        expires: None,
         summary,
-        matches,
-        action: if index.is_multiple_of(2) {
-            Action::DROP
-        } else {
-            Action::PASS
-        },
-        limit: None,
-        log: None,
-        syn_protect: false,
-    }
-}
-
-fn policy(rules: Vec<Rule>) -> Policy {
-    Policy {
-        interfaces: Vec::new(),
-        zones: Vec::new(),
-        audit: false,
-        default_log: None,
-        default_verdict: Verdict::PASS,
-        essential: 0,
-        packet: PacketConfig::default(),
-        flows: None,
-        rules,
-        live: Vec::new(),
-        exempt: AddrSet::none(),
+        ..Rule::plain(format!("r{index}"), matches, action)
     }
 }
 

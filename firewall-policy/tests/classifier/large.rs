@@ -1,52 +1,23 @@
 //! Large sets and the limits: what random small policies do not reach.
 
-use firewall_common::abi::{PacketConfig, RuleEntry};
+use firewall_common::abi::RuleEntry;
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
-use firewall_common::verdict::{Action, Verdict};
+use firewall_common::verdict::Action;
 use firewall_policy::compile::{MAX_RULES, compile};
 use firewall_policy::host;
 use firewall_policy::range::RangeSet;
-use firewall_policy::rule::{AddrSet, Match, Place, Policy, Rule};
+use firewall_policy::rule::{AddrSet, Match, Policy, Rule};
 use firewall_policy::tables::Tables;
 
 fn rule(index: usize, matches: Match) -> Rule {
-    Rule {
-        name: format!("r{index}"),
-        place: Place::default(),
-        enabled: true,
-        comment: None,
-        owner: None,
-        reason: None,
-        audit: None,
-        expires: None,
-        summary: String::new(),
-        matches,
-        action: Action::DROP,
-        limit: None,
-        log: None,
-        syn_protect: false,
-    }
+    Rule::plain(format!("r{index}"), matches, Action::DROP)
 }
 
 /// A policy that drops what one of these matches, and passes everything else.
 pub(crate) fn policy(matches: impl Iterator<Item = Match>) -> Policy {
-    Policy {
-        interfaces: Vec::new(),
-        zones: Vec::new(),
-        audit: false,
-        default_log: None,
-        default_verdict: Verdict::PASS,
-        essential: 0,
-        packet: PacketConfig::default(),
-        flows: None,
-        rules: matches
-            .enumerate()
-            .map(|(index, matches)| rule(index, matches))
-            .collect(),
-        live: Vec::new(),
-        exempt: AddrSet::none(),
-    }
+    let rules = matches.enumerate();
+    Policy::of_rules(rules.map(|(index, matches)| rule(index, matches)).collect())
 }
 
 pub(crate) fn compiled(policy: &Policy) -> Tables {
