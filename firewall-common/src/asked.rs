@@ -1,18 +1,18 @@
-//! Essential traffic that strangers can send, too: DHCP answers and ICMP errors. Where what leaves is
-//! taken note of ([`Config::asked`]), only what has been asked for, or is about what has been sent,
-//! is essential, and that within limits of its own. All else goes to the rules, like what is over a limit.
+//! Essential traffic that strangers can send, too: DHCP answers and ICMP errors. If outgoing requests are
+//! recorded ([`Config::asked`]), only solicited answers and errors about sent packets are essential, up
+//! to limits of their own. Unsolicited and rate-limited packets go to the rules.
 //!
 //! | packet | essential, if | limit |
 //! |---|---|---|
-//! | DHCP answer | a request has left by the interface that it comes in on, within 120 s | [`DHCP`] |
+//! | DHCP answer | a request was sent on the receiving interface within the last 120 s | [`DHCP`] |
 //! | ICMP error about an echo request | it is of a flow | [`PROVEN`] |
 //! | about TCP or UDP | it is of a flow, or of a connection of this host | [`PROVEN`] |
-//! | | it comes from the port of a socket that talks to anybody | [`UNPROVEN`] |
+//! | | its quoted source port belongs to an unconnected socket | [`UNPROVEN`] |
 //! | | it has neither, and nobody here can know of it: no flows are kept; UDP of which the rules let the answer in anyway, so that it has none; or the error is forwarded | [`UNPROVEN`] |
-//! | about another protocol, or a later fragment | always: the kernel of whoever gets it looks for itself | [`UNPROVEN`] |
+//! | about another protocol, or a later fragment | always: the receiving kernel checks for itself | [`UNPROVEN`] |
 //!
-//! Invariant: a limit is charged for what has passed its check, so who guesses takes nothing away from
-//! what has been asked for.
+//! Invariant: a limit is charged only for packets that pass their check, so guesses do not use up the
+//! limit of solicited packets.
 
 #[cfg(doc)]
 use crate::abi::Config;

@@ -1,4 +1,4 @@
-//! Rate limits: how much of what a rule matches goes on to its action.
+//! Rate limits: the rate up to which a rule's action applies.
 //!
 //! The generic cell rate algorithm in its virtual scheduling form (ATM Forum, Traffic Management
 //! 4.0, 4.4.2; ITU-T I.371, annex A): a bucket is one number, the time at which the next packet is

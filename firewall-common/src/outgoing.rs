@@ -1,7 +1,7 @@
-//! What leaves, from frame to flow: parse, look for the flow, and for a datagram that has none ask the
-//! rules whether its answer needs one. Counterpart of [`crate::pipeline`].
+//! The egress program's way from frame to flow: parse, look up the flow, and for a datagram without one
+//! ask the rules whether its answer needs one. Counterpart of [`crate::pipeline`].
 //!
-//! Invariant: no frame is held up, and nothing is counted, limited, logged or banned.
+//! Invariant: no frame is dropped, and nothing is counted, limited, logged or banned.
 
 use crate::calls::{Calls, FrameCalls};
 use crate::classify::classify;

@@ -1,10 +1,10 @@
-//! Sources that have proven that they are where they say: an established TCP connection has carried
-//! packets of theirs, which takes answers to what this host has sent them. Rules ban no other
-//! source, so that nobody can have somebody else banned by packets in their name.
+//! Sources with a proven address: they have sent packets of an established TCP connection, which
+//! requires that they receive this host's answers. Rules ban only such sources, so forged packets
+//! cannot get another address banned.
 //!
 //! A small table of words in the region [`Region::Proof`], in sets of [`WAYS`]: 40 bits of a source's
-//! hash, and when it was seen last. What has been seen longest ago gives way. A source that is
-//! pushed out is not banned until it has proven itself again.
+//! hash, and when it was seen last. The entry not seen for longest is evicted. An evicted
+//! source is not banned until it has proven its address again.
 //!
 //! May not import anything of the host or the kernel. Invariant: without a secret nobody can foresee
 //! which sources share a set, or have one tag.

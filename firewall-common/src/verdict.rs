@@ -1,4 +1,4 @@
-//! What becomes of a packet. An integer newtype, not an enum, because it is read from kernel memory.
+//! The verdict on a packet. An integer newtype, not an enum, because it is read from kernel memory.
 
 use core::fmt;
 

@@ -1,4 +1,4 @@
-//! What whoever asks for an import knows beside the rules.
+//! Facts about the host that its rules do not contain.
 
 /// What the caller knows beside the rules.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -1,4 +1,4 @@
-//! One test of a policy as data: a packet, and what must become of it.
+//! One test of a policy as data: a packet and its expected verdict.
 //!
 //! Read by [`crate::validate`], run by `policy_tests` and by the engine. May not import `compile` or
 //! `host`.

@@ -1,16 +1,16 @@
-//! Connections (`state: established`): which packets belong to what this host, or a host that it
-//! forwards for, has open, so that answers can be told from what nobody asked for.
+//! Connection tracking (`state: established`): which packets belong to an open connection of this host,
+//! or of a host that it forwards for, so that answers can be told from unsolicited packets.
 //!
 //! ```text
 //! ingress.rs  the state of a packet that comes in                             (program fw_xdp)
-//! egress.rs   what leaves makes a flow, or brings it up to date               (program fw_egress)
+//! egress.rs   outgoing packets create and update flows                        (program fw_egress)
 //! tcp.rs      what a segment may change in a flow
 //! table.rs    finding a flow, and making one
-//! room.rs     which flow gives way
-//! adopt.rs    a flow that the programs have not seen begin
-//! opening.rs  SYNs that have left, for SYNs that come in
+//! room.rs     which flow is evicted
+//! adopt.rs    flows taken over from connection tracking or from a table of another size
+//! opening.rs  SYNs that were sent, for SYNs that come in
 //! socket.rs   what the kernel's own sockets say
-//! quote.rs    whether what an ICMP error quotes has been sent
+//! quote.rs    whether the packet that an ICMP error quotes was sent
 //! request.rs  DHCP requests
 //! ```
 //!

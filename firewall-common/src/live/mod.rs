@@ -1,5 +1,5 @@
-//! Sets of addresses that change while the programs run: what is banned, and the sets that a policy
-//! declares with `live: true`.
+//! Sets of addresses that change while the programs run: the bans, and the sets that a policy declares
+//! with `live: true`.
 //!
 //! ```text
 //! lookup.rs   which sets an address is in                                   (program fw_xdp)

@@ -1,4 +1,4 @@
-//! What a frame is, whatever it looks like, and what must become of it under a policy.
+//! What a frame is, whatever it looks like, and the verdict that a policy must give it.
 //!
 //! The label of a row is made by hand, field by field. May not import `compile`, `host` or the
 //! parser: this is what they are checked against.

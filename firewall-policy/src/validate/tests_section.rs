@@ -1,4 +1,4 @@
-//! `tests:`: packets, and what must become of them. Read here, run by [`crate::policy_tests`].
+//! `tests:`: packets and their expected verdicts. Read here, run by [`crate::policy_tests`].
 
 use super::shape::{Cx, Keys, Table, name, scalar, text, word, wrong_kind};
 use crate::ast::{Node, Span, Value};
