@@ -77,8 +77,8 @@ reasons! {
     3  ARP             "arp"              Essential "ARP for IPv4 over Ethernet.";
     4  NEIGHBOUR       "neighbour"        Essential "IPv6 neighbour discovery or router advertisement with hop limit 255.";
     5  MULTICAST       "multicast-listener" Essential "IPv6 multicast listener discovery.";
-    6  ICMP_ERROR      "icmp-error"       Essential "ICMP or ICMPv6 error (unreachable, too big, time exceeded, parameter problem) about what has been sent.";
-    7  DHCP            "dhcp"             Essential "DHCP or DHCPv6 answer to a request that has left by this interface.";
+    6  ICMP_ERROR      "icmp-error"       Essential "ICMP or ICMPv6 error (unreachable, too big, time exceeded, parameter problem) about a sent packet.";
+    7  DHCP            "dhcp"             Essential "DHCP or DHCPv6 answer to a request sent on this interface.";
     8  TRUNCATED       "truncated"        Malformed "The frame ends inside a header that it announces.";
     9  BAD_VERSION     "bad-version"      Malformed "The IP version does not fit the EtherType.";
     10 BAD_HEADER_LEN  "bad-header-len"   Malformed "IPv4 header length below 20, or TCP data offset below 20 or past the packet.";
@@ -93,7 +93,7 @@ reasons! {
     19 FRAG_OVERLAP    "frag-overlap"     Malformed "A fragment at offset 8 of a TCP packet, which rewrites its header (RFC 3128).";
     20 FRAG_OVERSIZE   "frag-oversize"    Malformed "A fragment that reaches past 65,535 bytes.";
     21 FRAGMENT        "fragment"         Fragments "A fragment, under packet.fragments.";
-    22 TCP_FLAGS       "tcp-flags"        Malformed "TCP flags that no sane host sends: none, SYN with FIN or RST, FIN without ACK.";
+    22 TCP_FLAGS       "tcp-flags"        Malformed "TCP flags that no host sends: none, SYN with FIN or RST, FIN without ACK.";
     23 PORT_ZERO       "port-zero"        Malformed "TCP port 0, or UDP destination port 0. UDP from port 0, which asks for no answer (RFC 768), goes to the rules.";
     24 BOGON           "bogon"            Malformed "Source address that cannot come from a network: loopback, multicast, broadcast, 240.0.0.0/4, 0.0.0.0/8 (but 0.0.0.0), IPv4-mapped (::ffff:0:0/96), equal to the destination, or :: outside of neighbour discovery. Destination that no network leads to: 127.0.0.0/8, ::1, IPv4-mapped.";
     25 ND_SPOOF        "nd-spoof"         Malformed "Neighbour discovery with a hop limit other than 255, or in a fragment (RFC 6980).";
@@ -101,15 +101,15 @@ reasons! {
     27 FRAG_ORPHAN     "frag-orphan"      Fragments "A later fragment whose first fragment has not passed: dropped, not seen yet, or forgotten (follow-first).";
     28 FRAG_CLASH      "frag-clash"       Fragments "A fragment that claims bytes twice (RFC 5722), is a second first one (RFC 3128) or a second last one; and all that follow of its datagram (follow-first).";
     29 FRAG_SCATTERED  "frag-scattered"   Fragments "A fragment of a datagram that has come in more than 8 pieces apart from each other; and all that follow of it (follow-first).";
-    30 FRAG_BUSY       "frag-busy"        Fragments "A fragment that found its place in the table in use by another processor for too long (follow-first).";
-    31 LIMIT           "limit"            Rules     "A rule matched whose rate limit is used up: more than `limit` allows.";
-    32 REJECT          "reject"           Rules     "A rule with action reject matched: dropped, and the sender was told by a TCP reset or an ICMP error.";
-    33 REJECT_SILENT   "reject-silent"    Rules     "A rule with action reject matched a packet that nobody may answer: an ICMP error or answer, a TCP reset, a later fragment, from or to a group, sent to another station, or with a wrong checksum.";
-    34 REJECT_LIMIT    "reject-limit"     Rules     "A rule with action reject matched, and there were enough answers: dropped without one.";
-    35 SYN_COOKIE      "syn-cookie"       Rules     "A rule with syn_protect passed a SYN to a port under attack: answered with a cookie in place of the host. Who answers that is let in.";
-    36 SYN_FORGED      "syn-forged"       Rules     "A rule with syn_protect passed an acknowledgement to a port where connections are opened with cookies; it belongs to no connection and has no cookie.";
+    30 FRAG_BUSY       "frag-busy"        Fragments "A fragment whose table entry was locked by another processor for too long (follow-first).";
+    31 LIMIT           "limit"            Rules     "A rule matched, and the packet exceeds its rate limit.";
+    32 REJECT          "reject"           Rules     "A rule with action reject matched: dropped, and answered with a TCP reset or an ICMP error.";
+    33 REJECT_SILENT   "reject-silent"    Rules     "A rule with action reject matched a packet that must not be answered: an ICMP error or answer, a TCP reset, a later fragment, a packet from or to a group, to another station, or with a wrong checksum.";
+    34 REJECT_LIMIT    "reject-limit"     Rules     "A rule with action reject matched, and the limit of answers is used up: dropped without an answer.";
+    35 SYN_COOKIE      "syn-cookie"       Rules     "A rule with syn_protect passed a SYN to a port under a SYN flood: answered with a SYN cookie on behalf of the host. A client that returns the cookie is let in.";
+    36 SYN_FORGED      "syn-forged"       Rules     "A rule with syn_protect passed an acknowledgement to a port under a SYN flood; it belongs to no connection and carries no valid cookie.";
     37 BANNED          "banned"           Rules     "The source address is banned: by a command, or by a rule's `limit`.";
-    38 FRAG_HIDDEN     "frag-hidden"      Nothing   "An IPv6 fragment header behind anything but one hop-by-hop header. Linux with connection tracking reads what follows otherwise than RFC 8200: another protocol, another port.";
+    38 FRAG_HIDDEN     "frag-hidden"      Nothing   "An IPv6 fragment header behind anything but one hop-by-hop header. Linux with connection tracking parses the rest differently from RFC 8200: another protocol, another port.";
 }
 
 impl Reason {

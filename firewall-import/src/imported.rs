@@ -1,4 +1,4 @@
-//! What comes of an import: a policy and a list of what was left out, or an error with its place.
+//! The result of an import: a policy and a list of rules that were left out, or an error with its place.
 //!
 //! Imports nothing.
 
@@ -51,7 +51,7 @@ impl Effect {
     pub const fn words(self) -> &'static str {
         match self {
             Self::PassesMore => "the policy passes what this dropped",
-            Self::Differs => "the policy judges such packets in another way",
+            Self::Differs => "the policy treats such packets differently",
             Self::PassesLess => "the policy drops what this passed",
             Self::None => "the same packets come in",
         }

@@ -10,8 +10,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Why a statement that logs is left out.
-pub(crate) const NO_LOG: &str =
-    "nothing is logged; `log: 10/s` in a rule, or in `default`, shows what it matches";
+pub(crate) const NO_LOG: &str = "not logged; to log, add `log: 10/s` to a rule or to `default`";
 
 /// Most boxes that one condition may have.
 const MAX_BOXES: usize = 4_096;

@@ -1,4 +1,4 @@
-//! The tests of a policy (`tests:`): packets, and what must become of them.
+//! The tests of a policy (`tests:`): packets and their expected verdicts.
 //!
 //! A step of whoever has read the policy ([`in_time`], then [`failing`]): reading runs nothing. They
 //! run on the host build of the program, here, and on the loaded candidate, by the engine. Both give
@@ -98,11 +98,11 @@ pub fn in_time(name: &str, text: &str, mut read: Read) -> Read {
             !test.holds(test.on_host(policy, &now)) && test.holds(test.on_host(&before, &then));
         if outlived {
             let message = format!(
-                "the test `{}` holds only with a rule that has expired: it is not run",
+                "the test `{}` depends on an expired rule: it is skipped",
                 test.name
             );
             sink.warning(&codes::EXPIRED, test.span, message)
-                .help("remove it with the rule, or give the rule another time");
+                .help("remove it with the rule, or extend the rule's expiry");
         }
         !outlived
     });
@@ -169,7 +169,7 @@ fn help(test: &PolicyTest, policy: &Policy, tables: &Tables) -> String {
         .map(|near| format!("`{}` ({})", policy.rules[near.rule].name, near.found))
         .collect();
     if missed.is_empty() {
-        format!("ask for more: firewall-ctl test -f FILE '{}'", test.packet)
+        format!("for details: firewall-ctl test -f FILE '{}'", test.packet)
     } else {
         format!("rules that missed by one field: {}", missed.join(", "))
     }

@@ -97,21 +97,19 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
     Some(match (section(of), key) {
         ("the policy", "version") => "Version of the policy language: 1.",
         ("the policy", "mode") => {
-            "enforce; or audit: nothing is dropped, and what would be is counted."
+            "enforce; or audit: nothing is dropped, packets that would be are counted."
         }
         ("the policy", "interfaces") => {
             "Which interfaces the policy is for, how to attach, and their zones. Without it, interfaces are named on the command line."
         }
-        ("the policy", "default") => "What happens to packets that no rule decides about.",
+        ("the policy", "default") => "The verdict for packets that no rule decides.",
         ("the policy", "packet") => "What to do with malformed and unusual packets.",
-        ("the policy", "state") => "How many connections the table of flows has room for.",
+        ("the policy", "state") => "The size of the flow table.",
         ("the policy", "sets") => "Named lists of addresses and ports; rules name them as @name.",
-        ("the policy", "exempt") => {
-            "Addresses, prefixes and sets that no ban holds, whoever makes it."
-        }
+        ("the policy", "exempt") => "Addresses, prefixes and sets that cannot be banned.",
         ("the policy", "rules") => "The rules, in order: the first one that matches decides.",
         ("the policy", "tests") => {
-            "Packets, and what must become of them. A policy whose tests fail is refused."
+            "Packets and their expected verdicts. A policy whose tests fail is refused."
         }
         ("an interface", "match") => {
             "A name, a pattern (* and ?), `default-route`, or a list of them."
@@ -120,9 +118,9 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
             "How to attach: `native` in the driver, `generic` in the network stack, `auto` the better of the two."
         }
         ("an interface", "zone") => "A name that rules can match: `zone: wan`.",
-        ("`default`", "in") => "The verdict for packets that no rule decides about.",
+        ("`default`", "in") => "The verdict for packets that no rule decides.",
         ("`default`", "essential") => {
-            "Traffic that a default of drop lets through because a host does not work without it. true, false, or each kind by name."
+            "Traffic that a host needs to stay on the network, passed under a default of drop. true, false, or each group by name."
         }
         ("`essential`", "arp") => "ARP for IPv4 over Ethernet.",
         ("`essential`", "neighbour") => {
@@ -130,39 +128,37 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         }
         ("`essential`", "multicast") => "IPv6 multicast listener discovery.",
         ("`essential`", "icmp_error") => {
-            "ICMP errors (unreachable, too big, time exceeded, parameter problem) about what has been sent."
+            "ICMP errors (unreachable, too big, time exceeded, parameter problem) about a sent packet."
         }
         ("`essential`", "dhcp") => {
-            "Answers of a DHCP or DHCPv6 server to a request that has left by this interface."
+            "Answers of a DHCP or DHCPv6 server to a request sent on this interface."
         }
         ("`packet`", "malformed") => {
-            "Frames that break a protocol, or that no sane host sends: drop all; rules: bans, rules that name nothing but what could be read, then the default."
+            "Frames that violate a protocol: drop all; rules: bans apply, then rules that use only parsed fields, then the default."
         }
         ("`packet`", "fragments") => {
-            "drop all; pass: later fragments are judged without ports; follow-first: later fragments go the way of their first."
+            "drop all; pass: rules see later fragments without ports; follow-first: later fragments get the verdict of their first."
         }
         ("`packet`", "ip_options") => "IPv4 packets with options: drop, or pass on to the rules.",
         ("`packet`", "ipv6_ext_max") => "IPv6 extension headers that are allowed, 0 to 16.",
         ("`packet`", "vlan_depth") => "VLAN tags that are allowed, 0 to 8.",
         ("`packet`", "tunnels") => {
-            "outer: rules see the outer headers; inner: what passes is judged by its inner headers, too."
+            "outer: rules see the outer headers; inner: packets that pass are also filtered by their inner headers."
         }
         ("`state`", "flows") => {
-            "How many flows the table is to have room for, at least: forwarded TCP, and UDP and echo. Half of them is for TCP."
+            "Minimum capacity of the flow table: forwarded TCP, UDP and echo. Half of it is for TCP."
         }
         ("a set", "type") => "cidr: addresses, prefixes and ranges of both families; port: ports.",
         ("a set", "elements") => "The entries.",
         ("a set", "file") => "A file of entries, one a line, relative to the policy's folder.",
         ("a set", "max") => "How many entries the set may have.",
         ("a set", "live") => {
-            "true: the set changes while the policy is in force (firewall-ctl set)."
+            "true: commands can change the set while the policy is active (firewall-ctl set)."
         }
-        ("a set", "timeout") => {
-            "How long an entry of a live set stays that is added without a time: 1h."
-        }
+        ("a set", "timeout") => "Lifetime of live set entries added without a time: 1h.",
         ("a rule", "name") => "1 to 63 of a-z, 0-9 and -; unique. Counters and listings go by it.",
         ("a rule", "action") => {
-            "pass, drop, reject: drop and tell the sender, or next: count and go on with the rules after it."
+            "pass, drop, reject: drop and tell the sender, or next: count and continue with the next rule."
         }
         ("a rule", "from") => "Source addresses: prefixes, ranges, @sets, or ! and one of them.",
         ("a rule", "to") => "Destination addresses: prefixes, ranges, @sets, or ! and one of them.",
@@ -176,7 +172,7 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
             "TCP flags that must be set and that must be clear; needs proto tcp."
         }
         ("a rule", "state") => {
-            "established: belongs to a connection of this host, or answers what it has sent; invalid: belongs to nothing and opens nothing (TCP without SYN, ICMP errors, echo replies); new: all else."
+            "established: belongs to a connection of this host, or answers one of its packets; invalid: belongs to no connection and opens none (TCP without SYN, ICMP errors, echo replies); new: everything else."
         }
         ("a rule", "zone") => "The zone of the interface that the packet came in on.",
         ("a rule", "vlan") => "Id of the outermost VLAN tag, 1 to 4095.",
@@ -185,24 +181,22 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("a rule", "length") => "Bytes of the IP packet, 0 to 65535.",
         ("a rule", "enabled") => "false: the rule is listed and matches nothing.",
         ("a rule", "comment") => "Free text.",
-        ("a rule", "owner") => "Who answers for the rule: free text.",
+        ("a rule", "owner") => "The person or team responsible for the rule: free text.",
         ("a rule", "reason") => "Why the rule is there: free text.",
         ("a rule", "expires") => {
             "When the rule stops matching: a date (00:00 UTC), or a time with its time zone."
         }
         ("a rule", "mode") => {
-            "enforce; or audit: the rule counts what it would decide about, and goes on with the rules after it."
+            "enforce; or audit: the rule counts packets that it would decide, and evaluation continues with the next rule."
         }
         ("a rule", "limit") => {
-            "How many packets the action is for; what goes over the rate is dropped, or `over` says."
+            "The rate up to which the action applies; packets over it are dropped, or treated as `over` says."
         }
-        ("a rule", "over") => "What becomes of packets over the limit: drop, reject, or next.",
+        ("a rule", "over") => "The action for packets over the limit: drop, reject, or next.",
         ("a rule", "syn_protect") => {
             "auto: while the queue of a listening socket is full, the program answers SYNs with cookies."
         }
-        ("a rule", "log") => {
-            "How many of the packets that it matches are written to the log, at most: 10/s. See `observe`."
-        }
+        ("a rule", "log") => "Log matching packets up to this rate: 10/s. See `observe`.",
         ("`default`", "log") => {
             "How many of the packets that no rule matches are written to the log, at most: 5/s."
         }

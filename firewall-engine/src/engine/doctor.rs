@@ -1,6 +1,6 @@
-//! What of this machine matters to the filter, and the command that mends what is in its way.
+//! Problems of this machine that affect the filter, and the command that fixes each.
 //!
-//! Looks only: changes nothing, loads nothing.
+//! Read-only: changes nothing, loads nothing.
 
 use super::carrier;
 use super::media::Tags;
@@ -207,7 +207,7 @@ fn routing_headers() -> Check {
     Check::good(
         WHAT,
         if found.is_empty() {
-            "what is behind them is not unpacked".to_owned()
+            "not unpacked".to_owned()
         } else {
             let found = found.join(", ");
             format!(

@@ -1,5 +1,5 @@
-//! Whether a change of what is banned would do harm. Belongs to the change and not to a verb, so that
-//! every command, feed and copy on disk meets it.
+//! Whether a change of bans would lock somebody out. Part of the change and not of a verb, so that
+//! every command, feed and restored copy is checked.
 //!
 //! Invariant: a guard that cannot judge refuses. Where there is no session to cut off, such as on a
 //! console or in a timer, there is nothing to judge.
@@ -62,7 +62,7 @@ impl Guard {
             Session::None => None,
             Session::Unclear => refused(
                 format!(
-                    "nobody can say whether {} contains the address that you are connected from",
+                    "cannot tell whether {} contains the address that you are connected from",
                     text(prefix)
                 ),
                 "SSH_CONNECTION cannot be read; if it does not, add --i-know",

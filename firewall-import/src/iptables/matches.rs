@@ -371,7 +371,7 @@ impl Reader<'_> {
                 Some(values) => all = all.union(&values),
                 None => {
                     condition.unsure(&format!(
-                        "it is not known which addresses are {kind} to this host (--local says it)"
+                        "which addresses are {kind} on this host is unknown (set it with --local)"
                     ));
                     return;
                 }
@@ -460,8 +460,8 @@ fn verdict(target: &str, cursor: &mut Cursor<'_>, chains: &dyn Fn(&str) -> bool)
             Verdict::Continue(Some("connection tracking is not set up by a policy".into()))
         }
         "SET" => Verdict::Continue(Some("a policy does not put addresses into sets".into())),
-        other => Verdict::Elsewhere(
-            format!("what becomes of the packet is decided by {other}, not by a rule").into(),
-        ),
+        other => {
+            Verdict::Elsewhere(format!("the verdict is decided by {other}, not by a rule").into())
+        }
     }
 }

@@ -335,8 +335,7 @@ fn reasons(
                 Effect::Differs,
             ),
             "nat" => (
-                "addresses are not rewritten by a policy, and this does not change what comes in"
-                    .into(),
+                "a policy rewrites no addresses, and this does not affect incoming packets".into(),
                 Effect::None,
             ),
             _ if roots.is_none() => (

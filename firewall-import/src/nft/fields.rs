@@ -52,7 +52,7 @@ pub(super) fn left(expression: &Value) -> Left {
             key @ ("oif" | "oifname") => Left::Unknown(format!(
                 "it is not known yet by which interface a packet leaves when it comes in ({key})"
             )),
-            "mark" => Left::Unknown("packets have no marks when they come in (mark)".into()),
+            "mark" => Left::Unknown("packets have no marks on arrival (mark)".into()),
             key => unknown(&format!("meta {key}")),
         };
     }

@@ -248,8 +248,7 @@ fn reasons(listing: &Listing<'_>, ruleset: &Ruleset, local: bool) -> Vec<Option<
             )
         } else if has("type", "nat") {
             (
-                "addresses are not rewritten by a policy, and this does not change what comes in"
-                    .into(),
+                "a policy rewrites no addresses, and this does not affect incoming packets".into(),
                 Effect::None,
             )
         } else if chains

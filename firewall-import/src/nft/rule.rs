@@ -76,9 +76,7 @@ impl Reader<'_> {
                         "queue" | "fwd" | "tproxy" | "synproxy" | "dnat" | "redirect"
                     ) =>
                     {
-                        let reason = format!(
-                            "what becomes of the packet is decided by `{kind}`, not by a rule"
-                        );
+                        let reason = format!("the verdict is decided by `{kind}`, not by a rule");
                         rules.push((condition.clone(), Verdict::Elsewhere(reason.into())));
                     }
                     None => condition.unsure(&format!("a policy has nothing like `{kind}`")),
@@ -296,7 +294,7 @@ impl Reader<'_> {
                 let kind = value.as_str().ok_or_else(unclear)?;
                 let values = self.local.of_type(kind, family).ok_or_else(|| {
                     format!(
-                        "it is not known which addresses are {kind} to this host (--local says it)"
+                        "which addresses are {kind} on this host is unknown (set it with --local)"
                     )
                 })?;
                 Ok(Some((*dim, values)))
@@ -366,7 +364,7 @@ fn not_understood(value: &Value) -> Reason {
 
 fn unknown(kind: &str) -> Reason {
     match kind {
-        "limit" | "meter" => "rates are not carried over; write the `limit` by hand".into(),
+        "limit" | "meter" => "rates are not converted; write a `limit` by hand".into(),
         "ct count" => "connections are not counted (ct count)".into(),
         other => format!("a policy has nothing like `{other}`"),
     }

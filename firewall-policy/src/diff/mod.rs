@@ -1,4 +1,4 @@
-//! The difference of two policies as sets of packets: what is newly passed and newly dropped, and
+//! The difference of two policies as sets of packets: those newly passed and newly dropped, and
 //! by which rules. Never a difference of lines: policies that mean the same have none.
 //!
 //! ```text
@@ -249,7 +249,7 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
     };
     line("mode", mode(old).to_owned(), mode(new).to_owned());
     line(
-        "default (what no rule decides, and frames that are not IP)",
+        "default (packets that no rule decides, and non-IP frames)",
         old.default_verdict.to_string(),
         new.default_verdict.to_string(),
     );

@@ -129,9 +129,9 @@ impl Warnings<'_, '_> {
                     .warning(
                         &codes::LINT_UNDECIDED,
                         span,
-                        format!("whether the rule `{name}` ever {does} was not decided: it overlaps too many others"),
+                        format!("whether the rule `{name}` ever {does} could not be determined: it overlaps too many others"),
                     )
-                    .help("nothing is wrong with it as far as is known; `firewall-ctl test` says what becomes of one packet");
+                    .help("no error was found; `firewall-ctl test` shows the verdict on a single packet");
             }
             Standing::Covered(by) => {
                 let others: Vec<&Rule> = by.iter().map(|&rule| &self.policy.rules[rule]).collect();
@@ -148,10 +148,10 @@ impl Warnings<'_, '_> {
             .warning(
                 &codes::LINT_NEVER,
                 span,
-                format!("the rule `{name}` never matches: what it names is never `new`"),
+                format!("the rule `{name}` never matches: such packets are never `new`"),
             )
             .help(
-                "TCP without SYN, ICMP errors and echo replies that belong to nothing are `invalid`: \
+                "TCP without SYN, ICMP errors and echo replies without a connection are `invalid`: \
                  write `state: invalid`",
             );
     }
@@ -237,9 +237,9 @@ impl Warnings<'_, '_> {
             .warning(
                 &codes::LINT_SSH,
                 span,
-                "nobody can open an SSH connection: no packet to tcp/22 with SYN passes",
+                "no SSH connection can be opened: no SYN to tcp/22 passes",
             )
-            .help("add `- {name: ssh, proto: tcp, port: ssh, from: YOUR-ADDRESS, action: pass}`; a console is the only way in otherwise");
+            .help("add `- {name: ssh, proto: tcp, port: ssh, from: YOUR-ADDRESS, action: pass}`; otherwise only a console is left to log in");
     }
 
     fn tunnels(&mut self, kinds: &[&str]) {
@@ -248,9 +248,14 @@ impl Warnings<'_, '_> {
             .warning(
                 &codes::LINT_TUNNELS,
                 span,
-                format!("`tunnels: inner` does not open what passes as {}", kinds.join(", ")),
+                format!(
+                    "`tunnels: inner` does not inspect {}, which pass",
+                    kinds.join(", ")
+                ),
             )
-            .help("drop those that do not end here, or let them in from the other end of the tunnel alone");
+            .help(
+                "drop tunnels that do not end here, or pass them only from their remote endpoint",
+            );
     }
 
     fn ssh_undecided(&mut self) {
@@ -259,9 +264,9 @@ impl Warnings<'_, '_> {
             .warning(
                 &codes::LINT_UNDECIDED,
                 span,
-                "whether anybody can open an SSH connection was not decided: too many rules overlap there",
+                "whether an SSH connection can be opened could not be determined: too many rules overlap there",
             )
-            .help("ask: firewall-ctl test -f FILE 'tcp YOUR-ADDRESS > HOST:22 syn'");
+            .help("try: firewall-ctl test -f FILE 'tcp YOUR-ADDRESS > HOST:22 syn'");
     }
 }
 

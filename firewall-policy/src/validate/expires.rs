@@ -41,9 +41,9 @@ pub(super) fn read(cx: &mut Cx<'_>, table: &Table<'_, '_>) -> Result<Option<Expi
             .warning(
                 &codes::EXPIRED,
                 span,
-                format!("the rule `{name}` has expired: it matches nothing"),
+                format!("the rule `{name}` has expired and matches nothing"),
             )
-            .help("remove it, or give it another time");
+            .help("remove it, or extend its expiry");
     }
     Ok(Some(Expiry { at, passed }))
 }

@@ -74,11 +74,11 @@ pub(super) fn read(
             .error(
                 &codes::LIMIT_WITHOUT_EFFECT,
                 span,
-                "the rule drops what is within the limit and what is over it",
+                "the rule drops packets both within and over the limit",
             )
             .help(
-                "write what becomes of packets within the limit: `action: pass`, or `action: next` \
-                 to go on with the next rule; what is over it is dropped",
+                "set the action for packets within the limit: `action: pass`, or `action: next` to \
+                 continue with the next rule; packets over it are dropped",
             );
         return Err(());
     }
@@ -95,12 +95,12 @@ fn ban(cx: &mut Cx<'_>, node: &Node<'_>, limit: &Limit, over: Action) -> Option<
     let (why, help) = if !matches!(limit.per, Per::Source(_)) {
         (
             "`ban` without a limit by source".to_owned(),
-            "add `per: source` to the limit: it is the source that is banned",
+            "add `per: source` to the limit: `ban` bans the source",
         )
     } else if over != Action::DROP {
         (
             format!("`ban` beside `over: {over}`"),
-            "remove `over`: who is banned is dropped, and not answered",
+            "remove `over`: packets of a banned source are dropped without an answer",
         )
     } else {
         match parse_one_unit(text).map(|time| time.as_secs()) {

@@ -1,4 +1,4 @@
-//! `log:` of a rule and of the default: how many events are written about what they match.
+//! `log:` of a rule and of the default: the rate of events about matching packets.
 
 use super::limit;
 use super::shape::{Cx, Table, scalar};
@@ -38,7 +38,7 @@ pub(super) fn read(cx: &mut Cx<'_>, table: &Table<'_, '_>) -> Result<Option<Rate
                 node.span,
                 format!("`{}` is not a rate", show(text)),
             )
-            .help("remove `log`: what does not say it is not logged");
+            .help("remove `log`: without it nothing is logged");
         return Err(());
     }
     let (packets, window) = limit::rate(cx, node).ok_or(())?;

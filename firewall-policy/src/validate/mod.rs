@@ -179,8 +179,14 @@ fn warn_of_extremes(
             .or_else(|| table.entry("default"))
             .map_or(table.span(), |e| e.0);
         cx.sink
-            .warning(&codes::NO_RULES, span, "no rule is in force, and the default drops")
-            .help("everything but the essential traffic will be dropped; add a rule with `action: pass`");
+            .warning(
+                &codes::NO_RULES,
+                span,
+                "no rule is active, and the default drops",
+            )
+            .help(
+                "everything but essential traffic will be dropped; add a rule with `action: pass`",
+            );
     }
     if audit == Some(true) {
         let span = table.entry("mode").map_or(table.span(), |e| e.0);

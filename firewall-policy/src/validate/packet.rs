@@ -1,4 +1,4 @@
-//! `default:` and `packet:`: what happens to packets that no rule decides about.
+//! `default:` and `packet:`: the verdict on packets that no rule decides.
 
 use super::log;
 use super::shape::{Cx, Keys, Table, boolean, integer, word};
@@ -136,7 +136,7 @@ fn malformed(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<u32> {
                 node.span,
                 "`malformed: pass` is read as `malformed: rules`",
             )
-            .help("write `rules`: bans, then rules that name nothing but what could be read, then the default");
+            .help("write `rules`: bans apply, then rules that use only parsed fields, then the default");
         return Some(malformed::RULES);
     }
     word(cx, node, "malformed", WORDS, &[])

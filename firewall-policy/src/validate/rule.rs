@@ -241,11 +241,11 @@ fn can_ban(cx: &mut Cx<'_>, table: &Table<'_, '_>, found: &Match) -> Option<()> 
         .error(
             &codes::FORGED_BAN,
             span,
-            "`ban` for packets that anybody can send in anybody's name",
+            "`ban` for packets whose source can be forged",
         )
         .help(
-            "remove `ban`: the `limit` keeps out what is too much; or ban for `proto: tcp` or \
-             `state: established` alone",
+            "remove `ban`: the `limit` drops the excess; or restrict the rule to `proto: tcp` or \
+             `state: established`",
         );
     None
 }

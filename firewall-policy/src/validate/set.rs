@@ -236,9 +236,8 @@ fn read_one(
         return None;
     }
     if is_live && name == BANNED {
-        no_live_set(cx, key.span, "`banned` is the name of what is banned").help(
-            "choose another name: rules cannot ask what is banned, it is dropped before them",
-        );
+        no_live_set(cx, key.span, "`banned` is reserved for the set of bans")
+            .help("choose another name: banned packets are dropped before any rule is evaluated");
         return None;
     }
     if is_live {

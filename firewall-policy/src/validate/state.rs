@@ -33,7 +33,7 @@ pub(super) fn warn_unused(cx: &mut Cx<'_>, table: &Table<'_, '_>, rules: &[Rule]
             .warning(
                 &codes::UNUSED_STATE,
                 key,
-                "no rule looks at `state`, so there is no table of flows",
+                "no rule uses `state`, so there is no flow table",
             )
             .help("remove the section, or add `{name: replies, state: established, action: pass}`");
     }

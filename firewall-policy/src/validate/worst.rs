@@ -41,7 +41,7 @@ pub(super) fn check(cx: &mut Cx<'_>, rules: &[Rule], spans: &[Span]) {
                     found.rules.len()
                 ),
             )
-            .also(at_first, "nearest to this one")
+            .also(at_first, "most similar to this one")
             .help(help(names, &keys));
         // What is too many of one kind is too many of both.
         return;

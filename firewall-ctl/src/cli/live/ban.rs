@@ -105,7 +105,7 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
         [one] => prefix_text(one),
         many => format!("{} addresses and prefixes", many.len()),
     };
-    let time = time.map_or("for good".to_owned(), |time| {
+    let time = time.map_or("permanently".to_owned(), |time| {
         format!("for {}", firewall_api::format::duration(time as f64))
     });
     let renewed = match changed.renewed {

@@ -23,7 +23,7 @@ pub(super) fn entries(
     };
     let mut table = Table::new(&["ADDRESS", "BY", ">LEFT"]);
     for entry in report.entries.iter().take(shown) {
-        let left = entry.left.map_or("for good".to_owned(), duration);
+        let left = entry.left.map_or("permanent".to_owned(), duration);
         table.row([entry.prefix.clone(), entry.by.clone(), left]);
     }
     let mut text = table.render();

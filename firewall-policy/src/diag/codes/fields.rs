@@ -13,8 +13,8 @@ codes! { FIELDS:
         wrong "- {name: web, proto: tcp, port: htps, action: pass}\n"
         right "- {name: web, proto: tcp, port: https, action: pass}\n";
     SERVICE_PROTO "FW0162" "a service of another protocol"
-        "The name stands for a port of one protocol, and the rule matches another one: such a rule \
-         is a slip. `quic` is UDP port 443."
+        "The name belongs to a port of one protocol, but the rule matches another: most likely a \
+         mistake. `quic` is UDP port 443."
         wrong "- {name: web, proto: udp, port: https, action: pass}\n"
         right "- {name: web, proto: udp, port: quic, action: pass}\n";
     PORT_NEEDS_PROTO "FW0163" "a port without a protocol that has ports"
@@ -36,7 +36,7 @@ codes! { FIELDS:
         wrong "- {name: syn, proto: tcp, flags: {set: [syn], clear: [syn, ack]}, action: drop}\n"
         right "- {name: syn, proto: tcp, flags: {set: [syn], clear: [ack]}, action: drop}\n";
     NOTHING_LEFT "FW0167" "negation leaves nothing"
-        "Elements with `!` are taken away from the others of the same list, and nothing is left."
+        "Elements with `!` are removed from the others of the same list, and nothing is left."
         wrong "- {name: lan, from: [10.1.0.0/16, \"!10.0.0.0/8\"], action: pass}\n"
         right "- {name: lan, from: [10.0.0.0/8, \"!10.1.0.0/16\"], action: pass}\n";
     NEVER_MATCHES "FW0170" "a rule that no packet can match"
@@ -46,50 +46,51 @@ codes! { FIELDS:
         right "- {name: a, from: 10.0.0.0/8, to: 192.0.2.0/24, action: pass}\n";
     RATE "FW0171" "not a rate, or not a burst"
         "A rate is a number of packets, a slash and a time: `200/s`, `6/30s`, `500k/s`, `10/m`. \
-         The time is up to a day, the rate up to 100M/s. A burst is how many packets may come at \
-         once; without `burst` it is what the rate allows in two seconds, and at least the number \
-         in a rate over a longer time."
+         The time is up to a day, the rate up to 100M/s. A burst is the number of packets allowed at \
+         once; the default is two seconds' worth of the rate, and at least the number of packets \
+         in it."
         wrong "- {name: ssh, proto: tcp, port: ssh, limit: {rate: 10 per second}, action: pass}\n"
         right "- {name: ssh, proto: tcp, port: ssh, limit: {rate: 10/s}, action: pass}\n";
     LIMIT_WITHOUT_EFFECT "FW0172" "a limit that changes nothing"
-        "A limit says how much of what the rule matches its action is for; what is over it is \
-         dropped. With `action: drop` both are dropped. `action: pass` lets what is within the \
-         limit through, `action: next` hands it to the next rules."
+        "A rule's action applies to packets within its limit; packets over the limit are dropped. \
+         With `action: drop` both are dropped. With `action: pass` packets within the limit pass, \
+         with `action: next` they continue with the next rules."
         wrong "- {name: syn, proto: tcp, limit: {rate: 200/s, per: source}, action: drop}\n"
         right "- {name: syn, proto: tcp, limit: {rate: 200/s, per: source}, action: next}\n";
     OVER_NEEDS_LIMIT "FW0173" "over without limit"
-        "`over` says what becomes of packets over the rule's limit, and the rule has none."
+        "`over` is the action for packets over the rule's limit, and the rule has no limit."
         wrong "- {name: syn, proto: tcp, over: next, action: pass}\n"
         right "- {name: syn, proto: tcp, limit: {rate: 200/s}, over: next, action: pass}\n";
     PER_LENGTH "FW0174" "not a prefix length for a limit"
-        "`source/24` keeps IPv4 sources apart by their first 24 bits and IPv6 sources by 32 bits \
-         more, 56; `source/24/48` says both. `source` alone is /32 and /64, because one host of \
-         IPv6 has a /64 at least."
+        "`source/24` limits each IPv4 /24 and, 32 bits more, each IPv6 /56; `source/24/48` sets \
+         both lengths. `source` alone is /32 and /64, because a single IPv6 host usually has a \
+         whole /64."
         wrong "- {name: syn, limit: {rate: 200/s, per: source/64}, action: next}\n"
         right "- {name: syn, limit: {rate: 200/s, per: source/32/64}, action: next}\n";
     SYN_PROTECT "FW0175" "protection against SYN floods without a TCP port"
-        "`syn_protect` is for rules that let TCP connections in: the program answers for the host \
-         that listens. A rule that drops, rejects or only counts has nothing to protect."
+        "`syn_protect` is for rules that pass TCP connections: the program answers SYNs on behalf \
+         of the listening socket. A rule that drops, rejects or only counts has nothing to \
+         protect."
         wrong "- {name: web, proto: udp, port: 443, syn_protect: auto, action: pass}\n"
         right "- {name: web, proto: tcp, port: 443, syn_protect: auto, action: pass}\n";
     EXPIRES "FW0176" "not a date, nor a time"
-        "A rule expires at a moment that is the same for everybody: a date, which begins at 00:00 \
-         UTC, or a time of RFC 3339 with its time zone. A length of time would begin anew with \
-         every reload."
+        "A rule expires at an absolute time: a date, which begins at 00:00 UTC, or an RFC 3339 \
+         time with its time zone. A duration would start again with every reload."
         wrong "- {name: party, proto: udp, port: 5000, expires: 30d, action: pass}\n"
         right "- {name: party, proto: udp, port: 5000, expires: 2999-01-31T18:00:00+01:00, action: pass}\n";
-    FORGED_BAN "FW0177" "a `ban` that anybody could have somebody else get"
-        "Whoever sends a packet of UDP or ICMP can write any address into it as its source, and \
-         would have that address banned: a resolver, a customer. So `ban` is for TCP, where only \
-         sources count that have an established connection, or for `state: established`. A `limit` \
-         keeps out what is too much, and bans nobody."
+    FORGED_BAN "FW0177" "a `ban` that a forged source could trigger"
+        "The source of a UDP or ICMP packet can be forged, so anybody could get another address \
+         banned: a resolver, a customer. So `ban` is for TCP, where only sources with an \
+         established connection count, or for `state: established`. A `limit` alone drops the \
+         excess and bans nobody."
         wrong "- {name: dns, proto: udp, port: 53, limit: {rate: 50/s, per: source}, ban: 10m, action: pass}\n"
         right "- {name: dns, proto: udp, port: 53, limit: {rate: 50/s, per: source}, action: pass}\n";
-    WORST_PACKET "FW0179" "a packet that matches too many rules on its way"
-        "Rules that do not decide cost every packet that they match: a counter, a limit, a line in the \
-         log. So one packet can match 64 of them: rules with `action: next` or `over: next`, in audit \
-         mode, or with an `expires`; and of those with a `limit`, a `log` or an `expires` 16, \
-         where one with a `limit` and a `log` counts twice. How many such rules a policy has in all is no matter. The error names two that are nearest \
-         alike: one rule with both lists counts what both count."
+    WORST_PACKET "FW0179" "too many non-terminal rules for one packet"
+        "Non-terminal rules add cost to every packet that they match: a counter, a limit, a log \
+         event. So one packet can match at most 64 of them: rules with `action: next` or `over: \
+         next`, in audit mode, or with an `expires`; and at most 16 with a `limit`, a `log` or an \
+         `expires`, where one with a `limit` and a `log` counts twice. The total number in the policy \
+         does not matter. The error names two of the most similar rules: merge them into one rule \
+         with both lists."
         wrong "" right "- {name: seen, proto: tcp, port: [80, 443], action: next}\n";
 }

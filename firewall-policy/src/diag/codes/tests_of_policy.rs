@@ -4,20 +4,20 @@ use super::{Code, codes};
 
 codes! { TESTS:
     PACKET_TEXT "FW0180" "a packet that cannot be read"
-        "A packet is one line: the protocol, source `>` destination with their ports, then what \
-         else is to be said of it (`syn`, `ttl 64`, `length 1500`, `vlan 10`, `dscp ef`, `in zone \
-         wan`). What is not said is as in an ordinary packet."
+        "A packet is one line: the protocol, source `>` destination with their ports, then other \
+         properties (`syn`, `ttl 64`, `length 1500`, `vlan 10`, `dscp ef`, `in zone wan`). \
+         Everything else is as in an ordinary packet."
         wrong "tests: [{name: ssh, packet: \"tpc 203.0.113.9:5000 > 198.51.100.80:22 syn\", expect: pass}]\n"
         right "tests: [{name: ssh, packet: \"tcp 203.0.113.9:5000 > 198.51.100.80:22 syn\", expect: pass}]\n";
-    TEST_BY "FW0181" "a test that names nobody who decides"
+    TEST_BY "FW0181" "a test with an unknown `by`"
         "`by` is the name of a rule, or of a reason such as no-match, under which the packet must be \
          counted. There is no such rule and no such reason."
         wrong "tests: [{name: ssh, packet: \"tcp 203.0.113.9:5000 > 198.51.100.80:22 syn\", expect: pass, by: no-mach}]\n"
         right "tests: [{name: ssh, packet: \"tcp 203.0.113.9:5000 > 198.51.100.80:22 syn\", expect: pass, by: no-match}]\n";
     TEST_FAILED "FW0182" "a test of the policy fails"
-        "The policy does not do with the packet what its test says. `check` and `apply` refuse it: \
-         either the rules are wrong, or the test is. `firewall-ctl test` explains what happens to \
-         the packet."
+        "The verdict on the packet is not what the test expects. `check` and `apply` refuse the \
+         policy: either the rules are wrong, or the test is. `firewall-ctl test` explains the \
+         verdict."
         wrong "tests: [{name: ssh, packet: \"tcp 203.0.113.9:5000 > 198.51.100.80:22 syn\", expect: drop}]\n"
         right "tests: [{name: ssh, packet: \"tcp 203.0.113.9:5000 > 198.51.100.80:22 syn\", expect: pass}]\n";
 }
