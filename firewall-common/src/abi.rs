@@ -1,9 +1,10 @@
 //! The one definition of everything that user space and the kernel program both touch: the
 //! program's constants, and the layout of the counter maps.
 //!
-//! All numbers are in host byte order. Every struct is `#[repr(C)]`, without padding, and its size
-//! is asserted. A change here is a change of [`ABI_VERSION`]. The regions that programs write lie
-//! beside the code that keeps them: see [`crate::region`].
+//! All numbers are in host byte order. Every struct is `#[repr(C)]`, and user space derives `Pod` for
+//! it, which compiles only without padding; the size of those in maps is asserted. A change here is
+//! a change of [`ABI_VERSION`]. The regions that programs write lie beside the code that keeps them:
+//! see [`crate::region`].
 
 mod counters;
 mod limits;
@@ -32,6 +33,7 @@ pub const INTERFACE_TABLE: usize = 256;
 /// One entry of the interface table. An interface stands at [`interface_hash`] of its index or in
 /// one of the [`INTERFACE_PROBES`] entries after it (wrapping round).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct InterfaceEntry {
     /// Kernel interface index; 0 for an empty entry.
@@ -72,6 +74,7 @@ pub const SCRATCH_SPARE: u32 = 64;
 /// What a match of a rule leads to, in the tables: `RuleEntry` number `i` belongs to rule `i` of
 /// its family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct RuleEntry {
     /// Counter slot in `fw_rules`: bound to the rule's name, not to its position.
@@ -107,6 +110,7 @@ pub mod field_mode {
 /// a lane (`classes` if the lane is one field, `join` otherwise) holds row references in place of
 /// class numbers: units of 8 bytes from `rows`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct FieldConfig {
     /// One of [`field_mode`].
@@ -147,6 +151,7 @@ pub const TREE_LEVELS: usize = 8;
 
 /// Where the walk finds one address field's tables: see [`crate::classify`] for the layouts.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct AddrConfig {
     /// One of [`addr_form`].
@@ -192,6 +197,7 @@ pub const LOW_PREFIX: u32 = 1 << 31;
 
 /// One family's classifier.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct FamilyConfig {
     /// Number of rules. 0: nothing to look up.
@@ -279,6 +285,7 @@ pub mod tunnels {
 
 /// The `packet:` section of a policy.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct PacketConfig {
     /// One of [`malformed`], for frames with a reason that `Governs::Malformed`.
@@ -298,6 +305,7 @@ pub struct PacketConfig {
 /// The constants of one generation, in the program's `.rodata`. The verifier knows their values
 /// and removes the code that they switch off. Every field is a `u32`, so there is no padding.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct Config {
     /// [`ABI_VERSION`] of who wrote this.
@@ -499,41 +507,4 @@ impl Config {
             v6: FAMILY,
         }
     };
-}
-
-/// Byte views for user space.
-#[cfg(feature = "user")]
-#[expect(
-    unsafe_code,
-    reason = "bytemuck's marker traits are unsafe to implement"
-)]
-mod user {
-    use super::{
-        AddrConfig, Config, Counter, FamilyConfig, FieldConfig, InterfaceEntry, LimitEntry,
-        PacketConfig, RuleEntry,
-    };
-    use bytemuck::{Pod, Zeroable};
-
-    macro_rules! pod {
-        ($($name:ty),*) => {
-            $(
-                // SAFETY: `repr(C)`, made of integers only, every bit pattern valid, no padding
-                // (all fields of a struct have one alignment, or sizes asserted above).
-                unsafe impl Zeroable for $name {}
-                // SAFETY: as above.
-                unsafe impl Pod for $name {}
-            )*
-        };
-    }
-    pod!(
-        Counter,
-        InterfaceEntry,
-        RuleEntry,
-        LimitEntry,
-        FieldConfig,
-        AddrConfig,
-        FamilyConfig,
-        PacketConfig,
-        Config
-    );
 }

@@ -5,10 +5,10 @@
 //! the code that decides in the kernel is the code that is unit-tested, fuzzed and run by
 //! `firewall-ctl test` without root.
 //!
-//! May not allocate, do I/O, use `unsafe` (but for the byte
-//! views in `abi::user`), or import anything but `core`.
+//! May not allocate, do I/O, use `unsafe`, or import anything but `core` (and `bytemuck`, for user
+//! space).
 #![no_std]
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod abi;
 pub mod answer;

@@ -7,6 +7,7 @@ use crate::reason::Reason;
 /// Packets and bytes. Bytes are frame bytes as the NIC delivers them, Ethernet header included,
 /// frame check sequence not.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct Counter {
     /// Packets.

@@ -18,6 +18,7 @@ pub const LIMITS_PASSED: usize = 16;
 /// [`crate::limits`]. Times are nanoseconds with
 /// [`crate::limits::FRACTION`] binary places.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct LimitEntry {
     /// Time between two packets at the rate.
