@@ -17,7 +17,7 @@
 #[cfg(doc)]
 use crate::abi::Config;
 use crate::abi::LIMIT_INDEX_SHIFT;
-use crate::calls::{Calls, FrameCalls};
+use crate::calls::{Calls, IngressCalls};
 use crate::field::Field;
 use crate::flows::quote;
 use crate::limits;
@@ -37,7 +37,7 @@ pub const LIMITS: u32 = 3;
 /// Whether a packet of the form of a DHCP answer or of an ICMP error has been asked for: [`NOT`], or
 /// which limit it takes from.
 #[inline(always)]
-pub fn limit_of<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u64 {
+pub fn limit_of<M: Calls, F: IngressCalls>(machine: &M, frame: &F, packet: &Packet) -> u64 {
     let quoted = frame.quote(machine, packet);
     if packet.key.field(Field::Proto) == proto::UDP {
         return if quoted == quote::PROVEN { DHCP } else { NOT };
@@ -55,7 +55,7 @@ pub fn limit_of<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet
 
 /// Whether a packet has been asked for, and there is one left of its limit.
 #[inline(always)]
-pub fn is_asked_for<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> bool {
+pub fn is_asked_for<M: Calls, F: IngressCalls>(machine: &M, frame: &F, packet: &Packet) -> bool {
     // Calls one after the other: the kernel's stack has no room for one in another.
     match limit_of(machine, frame, packet) {
         NOT => false,

@@ -52,31 +52,25 @@ pub trait Calls: Machine {
     fn protection_of(&self, key: &PacketKey) -> u64;
 }
 
-/// Steps that read the frame or send it back.
+/// Steps of both programs that read the frame.
 pub trait FrameCalls: Frame {
     /// [`crate::parse::parse`].
     fn parse<M: Calls>(&self, machine: &M, packet: &mut Packet) -> Parsed;
 
+    /// What the kernel's sockets of this host say of a flow's tuple: [`crate::flows::socket`].
+    fn socket<M: Calls>(&self, machine: &M, tuple: &Tuple) -> u64;
+
+    /// [`crate::answer::is_intact`].
+    fn is_intact<M: Calls>(&self, machine: &M, packet: &Packet) -> bool;
+}
+
+/// Steps that read a frame that comes in, or send it back.
+pub trait IngressCalls: FrameCalls {
     /// [`crate::parse::parse_inner`].
     fn parse_inner<M: Calls>(&self, machine: &M, packet: &mut Packet) -> Parsed;
 
     /// [`crate::flows::state_of`].
     fn state<M: Calls>(&self, machine: &M, packet: &Packet) -> u32;
-
-    /// [`crate::flows::record_packet`].
-    fn record<M: Calls>(&self, machine: &M, packet: &Packet) -> u64;
-
-    /// [`crate::flows::open`].
-    fn open<M: Calls>(&self, machine: &M, answer: &Packet);
-
-    /// What the kernel's sockets of this host say of a flow's tuple: [`crate::flows::socket`].
-    fn socket<M: Calls>(&self, machine: &M, tuple: &Tuple) -> u64;
-
-    /// [`crate::flows::reset`].
-    fn reset<M: Calls>(&self, machine: &M, packet: &Packet);
-
-    /// [`crate::answer::is_intact`].
-    fn is_intact<M: Calls>(&self, machine: &M, packet: &Packet) -> bool;
 
     /// Whether an acknowledgement carries a valid cookie of the socket that listens where it goes.
     fn has_cookie<M: Calls>(&self, machine: &M, packet: &Packet) -> bool;
@@ -98,4 +92,16 @@ pub trait FrameCalls: Frame {
 
     /// Whether this host would forward a packet that has come in.
     fn is_to_be_forwarded<M: Calls>(&self, machine: &M, packet: &Packet) -> bool;
+}
+
+/// Steps that read a frame that goes out, and take note of it.
+pub trait EgressCalls: FrameCalls {
+    /// [`crate::flows::record_packet`].
+    fn record<M: Calls>(&self, machine: &M, packet: &Packet) -> u64;
+
+    /// [`crate::flows::open`].
+    fn open<M: Calls>(&self, machine: &M, answer: &Packet);
+
+    /// [`crate::flows::reset`].
+    fn reset<M: Calls>(&self, machine: &M, packet: &Packet);
 }

@@ -3,7 +3,7 @@
 //!
 //! Invariant: no frame is dropped, and nothing is counted, limited, logged or banned.
 
-use crate::calls::{Calls, FrameCalls};
+use crate::calls::{Calls, EgressCalls};
 use crate::classify::classify;
 use crate::field::Field;
 use crate::flows::{self, ASKS_RULES, ENDS_FLOW, state_field};
@@ -13,7 +13,7 @@ use crate::verdict::{Action, Verdict};
 
 /// Takes note of a frame that goes out by an interface of zone `zone`.
 #[inline(always)]
-pub fn record<M: Calls, F: FrameCalls>(machine: &M, frame: &F, zone: u32) {
+pub fn record<M: Calls, F: EgressCalls>(machine: &M, frame: &F, zone: u32) {
     if frame.is_hairpin() {
         return;
     }

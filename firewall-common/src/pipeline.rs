@@ -5,7 +5,7 @@
 //! Invariant: every frame gets exactly one verdict and one reason.
 
 use crate::abi::{self, LIMIT_INDEX_SHIFT, answers, has_limit, tunnels};
-use crate::calls::{Calls, FrameCalls};
+use crate::calls::{Calls, IngressCalls};
 use crate::classify::classify;
 use crate::essential;
 use crate::field::Field;
@@ -62,7 +62,7 @@ impl Outcome {
 /// way; the outcome is the caller's to count. Under `mode: audit` what would be dropped passes, with
 /// reason, rule and port as they are.
 #[inline(always)]
-pub fn decide<M: Calls, F: FrameCalls>(machine: &M, frame: &F, zone: u32) -> Outcome {
+pub fn decide<M: Calls, F: IngressCalls>(machine: &M, frame: &F, zone: u32) -> Outcome {
     let outcome = policy_outcome(machine, frame, zone);
     if machine.constant(|config| &config.audit) == 0 {
         return outcome;
@@ -75,7 +75,7 @@ pub fn decide<M: Calls, F: FrameCalls>(machine: &M, frame: &F, zone: u32) -> Out
 
 /// What the policy says.
 #[inline(always)]
-fn policy_outcome<M: Calls, F: FrameCalls>(machine: &M, frame: &F, zone: u32) -> Outcome {
+fn policy_outcome<M: Calls, F: IngressCalls>(machine: &M, frame: &F, zone: u32) -> Outcome {
     let mut packet = Packet::EMPTY;
     match frame.parse(machine, &mut packet) {
         Parsed::Ip => {
@@ -134,7 +134,12 @@ fn is_malformed<M: Calls>(machine: &M, packet: &Packet) -> bool {
 }
 
 #[inline(always)]
-fn other<M: Calls, F: FrameCalls>(machine: &M, frame: &F, ethertype: u32, offset: u32) -> Outcome {
+fn other<M: Calls, F: IngressCalls>(
+    machine: &M,
+    frame: &F,
+    ethertype: u32,
+    offset: u32,
+) -> Outcome {
     match essential::check_other(machine, frame, ethertype, offset) {
         Ok(true) => Outcome::without_rule(Verdict::PASS, Reason::ARP, NO_PORT),
         Ok(false) => Outcome::without_rule(default_verdict(machine), Reason::NON_IP, NO_PORT),
@@ -146,7 +151,7 @@ fn other<M: Calls, F: FrameCalls>(machine: &M, frame: &F, ethertype: u32, offset
 const NOT_ESSENTIAL: u64 = u64::MAX;
 
 #[inline(always)]
-fn ip<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
+fn ip<M: Calls, F: IngressCalls>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
     // What can be read once more is not kept: the kernel's stack is small.
     let essential = if is_malformed(machine, packet) {
         NOT_ESSENTIAL
@@ -244,7 +249,7 @@ fn is_to_be_asked_for<M: Calls>(machine: &M, essential: u64) -> bool {
 
 /// The state of a packet: a value of [`state_field`].
 #[inline(always)]
-pub fn state<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u32 {
+pub fn state<M: Calls, F: IngressCalls>(machine: &M, frame: &F, packet: &Packet) -> u32 {
     match frame.state(machine, packet) {
         ASKS_LISTENER if frame.has_cookie(machine, packet) => state_field::ESTABLISHED,
         ASKS_QUOTE if frame.quote(machine, packet) == quote::PROVEN => state_field::ESTABLISHED,
@@ -277,7 +282,7 @@ fn note_source<M: Calls>(machine: &M, packet: &Packet) {
 
 /// What the rules say about the packet, and where the policy looks into tunnels, about its content.
 #[inline(always)]
-fn by_headers<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
+fn by_headers<M: Calls, F: IngressCalls>(machine: &M, frame: &F, packet: &mut Packet) -> Outcome {
     if machine.constant(|config| &config.flows) != 0 {
         packet.key.fields[Field::State as usize] =
             if rules_judge_malformed(machine) && !packet.is_sound() {
@@ -316,7 +321,7 @@ fn by_headers<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &mut Pack
 /// The outcome for a tunnel that passed by its outer headers: that of the packet inside. Its outer
 /// rule is counted like a `next` rule.
 #[inline(always)]
-fn tunnelled<M: Calls, F: FrameCalls>(
+fn tunnelled<M: Calls, F: IngressCalls>(
     machine: &M,
     frame: &F,
     packet: &mut Packet,

@@ -1,6 +1,6 @@
 //! The steps as ordinary calls, for places where nothing has to be proved.
 
-use crate::calls::{Calls, FrameCalls};
+use crate::calls::{Calls, EgressCalls, FrameCalls, IngressCalls};
 use crate::key::{PacketKey, Tuple};
 use crate::machine::Machine;
 use crate::packet::{Packet, Parsed};
@@ -90,6 +90,18 @@ impl FrameCalls for &[u8] {
     }
 
     #[inline(always)]
+    fn socket<M: Calls>(&self, _machine: &M, _tuple: &Tuple) -> u64 {
+        flows::socket::NONE
+    }
+
+    #[inline(always)]
+    fn is_intact<M: Calls>(&self, machine: &M, packet: &Packet) -> bool {
+        answer::is_intact(machine, self, packet)
+    }
+}
+
+impl IngressCalls for &[u8] {
+    #[inline(always)]
     fn parse_inner<M: Calls>(&self, machine: &M, packet: &mut Packet) -> Parsed {
         parse_inner(machine, self, packet)
     }
@@ -97,31 +109,6 @@ impl FrameCalls for &[u8] {
     #[inline(always)]
     fn state<M: Calls>(&self, machine: &M, packet: &Packet) -> u32 {
         flows::state_of(machine, self, packet)
-    }
-
-    #[inline(always)]
-    fn record<M: Calls>(&self, machine: &M, packet: &Packet) -> u64 {
-        flows::record_packet(machine, self, packet)
-    }
-
-    #[inline(always)]
-    fn open<M: Calls>(&self, machine: &M, answer: &Packet) {
-        flows::open(machine, self, &answer.key);
-    }
-
-    #[inline(always)]
-    fn socket<M: Calls>(&self, _machine: &M, _tuple: &Tuple) -> u64 {
-        flows::socket::NONE
-    }
-
-    #[inline(always)]
-    fn reset<M: Calls>(&self, machine: &M, packet: &Packet) {
-        flows::reset(machine, &packet.key);
-    }
-
-    #[inline(always)]
-    fn is_intact<M: Calls>(&self, machine: &M, packet: &Packet) -> bool {
-        answer::is_intact(machine, self, packet)
     }
 
     #[inline(always)]
@@ -152,5 +139,22 @@ impl FrameCalls for &[u8] {
     #[inline(always)]
     fn is_to_be_forwarded<M: Calls>(&self, _machine: &M, _packet: &Packet) -> bool {
         false
+    }
+}
+
+impl EgressCalls for &[u8] {
+    #[inline(always)]
+    fn record<M: Calls>(&self, machine: &M, packet: &Packet) -> u64 {
+        flows::record_packet(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn open<M: Calls>(&self, machine: &M, answer: &Packet) {
+        flows::open(machine, self, &answer.key);
+    }
+
+    #[inline(always)]
+    fn reset<M: Calls>(&self, machine: &M, packet: &Packet) {
+        flows::reset(machine, &packet.key);
     }
 }

@@ -1,4 +1,4 @@
-//! The steps that read a frame or send it back, as calls of global functions.
+//! The steps that read a frame that comes in, or send it back, as calls of global functions.
 //!
 //! Those of frames that go out are beside [`crate::skb::SkbFrame`].
 
@@ -6,8 +6,7 @@ use crate::frame::{BufferFrame, fw_parse, fw_parse_inner, fw_quote, fw_state};
 use crate::sockets::{fw_is_forwarded, fw_socket};
 use crate::{answer, listener};
 use firewall_common::answer::within;
-use firewall_common::calls::{Calls, FrameCalls};
-use firewall_common::flows;
+use firewall_common::calls::{Calls, FrameCalls, IngressCalls};
 use firewall_common::key::Tuple;
 use firewall_common::packet::{Packet, Parsed};
 use firewall_common::reason::Reason;
@@ -19,16 +18,6 @@ impl<const WHOLE: bool, const SELDOM: bool> FrameCalls for BufferFrame<WHOLE, SE
     }
 
     #[inline(always)]
-    fn parse_inner<M: Calls>(&self, _machine: &M, packet: &mut Packet) -> Parsed {
-        Parsed::from_word(fw_parse_inner(self.ctx, packet))
-    }
-
-    #[inline(always)]
-    fn state<M: Calls>(&self, _machine: &M, packet: &Packet) -> u32 {
-        fw_state(self.ctx, packet) as u32
-    }
-
-    #[inline(always)]
     fn socket<M: Calls>(&self, _machine: &M, tuple: &Tuple) -> u64 {
         fw_socket(self.ctx, tuple)
     }
@@ -36,6 +25,18 @@ impl<const WHOLE: bool, const SELDOM: bool> FrameCalls for BufferFrame<WHOLE, SE
     #[inline(always)]
     fn is_intact<M: Calls>(&self, _machine: &M, packet: &Packet) -> bool {
         answer::fw_intact(self.ctx, packet) != 0
+    }
+}
+
+impl<const WHOLE: bool, const SELDOM: bool> IngressCalls for BufferFrame<WHOLE, SELDOM> {
+    #[inline(always)]
+    fn parse_inner<M: Calls>(&self, _machine: &M, packet: &mut Packet) -> Parsed {
+        Parsed::from_word(fw_parse_inner(self.ctx, packet))
+    }
+
+    #[inline(always)]
+    fn state<M: Calls>(&self, _machine: &M, packet: &Packet) -> u32 {
+        fw_state(self.ctx, packet) as u32
     }
 
     #[inline(always)]
@@ -67,21 +68,6 @@ impl<const WHOLE: bool, const SELDOM: bool> FrameCalls for BufferFrame<WHOLE, SE
     #[inline(always)]
     fn shake_hands<M: Calls>(&self, _machine: &M, packet: &Packet, cookie: u64) -> bool {
         answer::fw_handshake(self.ctx, packet, cookie) != 0
-    }
-
-    #[inline(always)]
-    fn record<M: Calls>(&self, machine: &M, packet: &Packet) -> u64 {
-        flows::record_packet(machine, self, packet)
-    }
-
-    #[inline(always)]
-    fn open<M: Calls>(&self, machine: &M, answer: &Packet) {
-        flows::open(machine, self, &answer.key);
-    }
-
-    #[inline(always)]
-    fn reset<M: Calls>(&self, machine: &M, packet: &Packet) {
-        flows::reset(machine, &packet.key);
     }
 
     #[inline(always)]

@@ -10,13 +10,13 @@ use crate::sockets::fw_socket_out;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_pull_data;
 use firewall_common::abi::{ANY_TAG, NO_TAG, upper};
-use firewall_common::answer::{self, is_intact};
-use firewall_common::calls::{Calls, FrameCalls};
+use firewall_common::answer::is_intact;
+use firewall_common::calls::{Calls, EgressCalls, FrameCalls};
 use firewall_common::flows;
 use firewall_common::frame::{Frame, Header as _, MAX_OFFSET};
 use firewall_common::key::Tuple;
 use firewall_common::packet::{Packet, Parsed};
-use firewall_common::parse::{parse, parse_inner};
+use firewall_common::parse::parse;
 use firewall_common::reason::Reason;
 
 /// How many bytes of a packet are looked at, if its headers do not end before.
@@ -149,6 +149,18 @@ impl FrameCalls for SkbFrame {
     }
 
     #[inline(always)]
+    fn socket<M: Calls>(&self, _machine: &M, tuple: &Tuple) -> u64 {
+        fw_socket_out(self.ctx, tuple)
+    }
+
+    #[inline(always)]
+    fn is_intact<M: Calls>(&self, _machine: &M, packet: &Packet) -> bool {
+        fw_intact_out(self.ctx, packet) != 0
+    }
+}
+
+impl EgressCalls for SkbFrame {
+    #[inline(always)]
     fn record<M: Calls>(&self, _machine: &M, packet: &Packet) -> u64 {
         fw_record(self.ctx, packet)
     }
@@ -159,58 +171,8 @@ impl FrameCalls for SkbFrame {
     }
 
     #[inline(always)]
-    fn socket<M: Calls>(&self, _machine: &M, tuple: &Tuple) -> u64 {
-        fw_socket_out(self.ctx, tuple)
-    }
-
-    #[inline(always)]
     fn reset<M: Calls>(&self, _machine: &M, packet: &Packet) {
         fw_reset(packet);
-    }
-
-    #[inline(always)]
-    fn is_intact<M: Calls>(&self, _machine: &M, packet: &Packet) -> bool {
-        fw_intact_out(self.ctx, packet) != 0
-    }
-
-    #[inline(always)]
-    fn parse_inner<M: Calls>(&self, machine: &M, packet: &mut Packet) -> Parsed {
-        parse_inner(machine, self, packet)
-    }
-
-    #[inline(always)]
-    fn state<M: Calls>(&self, machine: &M, packet: &Packet) -> u32 {
-        flows::state_of(machine, self, packet)
-    }
-
-    #[inline(always)]
-    fn has_cookie<M: Calls>(&self, _machine: &M, _packet: &Packet) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    fn reject<M: Calls>(&self, machine: &M, packet: &Packet) -> Reason {
-        answer::reject(machine, self, packet)
-    }
-
-    #[inline(always)]
-    fn ask_listener<M: Calls>(&self, _machine: &M, _packet: &Packet) -> u64 {
-        answer::GO_ON
-    }
-
-    #[inline(always)]
-    fn shake_hands<M: Calls>(&self, _machine: &M, _packet: &Packet, _cookie: u64) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    fn quote<M: Calls>(&self, machine: &M, packet: &Packet) -> u64 {
-        flows::quote::quote(machine, self, packet)
-    }
-
-    #[inline(always)]
-    fn is_to_be_forwarded<M: Calls>(&self, _machine: &M, _packet: &Packet) -> bool {
-        false
     }
 }
 

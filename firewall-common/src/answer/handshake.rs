@@ -15,11 +15,12 @@
 //! a flow, and one for which no socket listens, goes on as without protection.
 
 use super::build::{self, Answer, IP_WORDS};
-use crate::calls::{Calls, FrameCalls};
+use crate::calls::{Calls, IngressCalls};
 use crate::field::Field;
 use crate::flows::state_field::ESTABLISHED;
-use crate::frame::Header as _;
+use crate::frame::{Frame, Header as _};
 use crate::key::{Family, PacketKey};
+use crate::machine::Machine;
 use crate::parse::{Packet, flag, fragment, proto};
 use crate::reason::Reason;
 use crate::region::Region;
@@ -50,7 +51,7 @@ const WINDOW: u32 = 0xffff;
 
 /// What becomes of a packet that a rule with `syn_protect: auto` passes, if it does not go on.
 #[inline(always)]
-pub fn guard<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> Option<Reason> {
+pub fn guard<M: Calls, F: IngressCalls>(machine: &M, frame: &F, packet: &Packet) -> Option<Reason> {
     let key = &packet.key;
     if key.field(Field::Proto) != proto::TCP || key.field(Field::Fragment) != fragment::WHOLE {
         return None;
@@ -107,7 +108,7 @@ fn is_watched<M: Calls>(machine: &M, key: &PacketKey) -> bool {
 /// Makes the answer to a SYN: a SYN with the cookie as its sequence number. False if its headers
 /// cannot be read.
 #[inline(always)]
-pub fn build_handshake<M: Calls, F: FrameCalls>(
+pub fn build_handshake<M: Machine, F: Frame>(
     machine: &M,
     frame: &F,
     packet: &Packet,
@@ -126,7 +127,7 @@ pub fn build_handshake<M: Calls, F: FrameCalls>(
 
 /// Returns the length of the IP packet.
 #[inline(always)]
-fn syn_ack<F: FrameCalls>(
+fn syn_ack<F: Frame>(
     frame: &F,
     packet: &Packet,
     cookie: u64,

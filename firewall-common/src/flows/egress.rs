@@ -22,7 +22,7 @@ use super::{Tuple, echo, opening, request, socket, state};
 use crate::abi::essential_bit;
 use crate::calls::{Calls, FrameCalls};
 use crate::field::Field;
-use crate::frame::Header as _;
+use crate::frame::{Frame, Header as _};
 use crate::key::{Family, PacketKey};
 use crate::parse::{Packet, flag, fragment, proto};
 
@@ -82,7 +82,7 @@ pub fn reverse(key: &mut PacketKey) {
 
 /// Makes the flow that a datagram with this key answers.
 #[inline(always)]
-pub fn open<M: Calls, F: FrameCalls>(machine: &M, frame: &F, answer: &PacketKey) {
+pub fn open<M: Calls, F: Frame>(machine: &M, frame: &F, answer: &PacketKey) {
     let tuple = Tuple::incoming(
         answer,
         answer.field(Field::DestinationPort),
@@ -110,7 +110,7 @@ fn outgoing(key: &PacketKey) -> Tuple {
 }
 
 #[inline(always)]
-fn own<F: FrameCalls>(frame: &F) -> u64 {
+fn own<F: Frame>(frame: &F) -> u64 {
     if frame.is_forwarded() { 0 } else { state::OWN }
 }
 
@@ -134,7 +134,7 @@ fn keep<M: Calls>(machine: &M, tuple: &Tuple) -> bool {
 }
 
 #[inline(always)]
-fn echo<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) {
+fn echo<M: Calls, F: Frame>(machine: &M, frame: &F, packet: &Packet) {
     if let Some(header) = frame.header::<8>(packet.l4) {
         let tuple = Tuple::outgoing(&packet.key, header.be16::<4>(), 0);
         if !keep(machine, &tuple) {

@@ -20,7 +20,7 @@ use super::tcp::{Segment, comes_in};
 use super::{Tuple, echo, opening, socket, state};
 use crate::calls::{Calls, FrameCalls};
 use crate::field::Field;
-use crate::frame::Header as _;
+use crate::frame::{Frame, Header as _};
 use crate::key::{Family, PacketKey};
 use crate::parse::{Packet, flag, fragment, proto};
 
@@ -99,7 +99,7 @@ fn answer<M: Calls>(machine: &M, tuple: &Tuple) -> bool {
 }
 
 #[inline(always)]
-fn echo_reply<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> bool {
+fn echo_reply<M: Calls, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> bool {
     let Some(header) = frame.header::<8>(packet.l4) else {
         return false;
     };
@@ -193,7 +193,7 @@ const NO_FLOW: u32 = u32::MAX - 3;
 /// The state of a segment by its flow, or [`NO_FLOW`]. A SYN belongs to one whose own side has sent a SYN
 /// and not gone on; anywhere else it opens another connection.
 #[inline(always)]
-fn by_flow<M: Calls, F: FrameCalls>(machine: &M, packet: &Packet, frame: &F, tuple: &Tuple) -> u32 {
+fn by_flow<M: Calls, F: Frame>(machine: &M, packet: &Packet, frame: &F, tuple: &Tuple) -> u32 {
     let now = machine.ticks();
     let Some(found) = find(machine, tuple, now) else {
         return NO_FLOW;

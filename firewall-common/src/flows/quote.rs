@@ -8,7 +8,7 @@ use super::{Tuple, at, echo, request, socket, state, tcp};
 use crate::abi::essential_bit;
 use crate::calls::{Calls, FrameCalls};
 use crate::field::Field;
-use crate::frame::Header as _;
+use crate::frame::{Frame, Header as _};
 use crate::key::Family;
 use crate::parse::{Packet, proto};
 
@@ -135,7 +135,7 @@ const fn by_socket(socket: u64, protocol: u32) -> u64 {
 
 /// An IPv4 packet (RFC 792: its header, and 8 bytes).
 #[inline(always)]
-fn v4<F: FrameCalls>(frame: &F, packet: &Packet) -> Option<Quoted> {
+fn v4<F: Frame>(frame: &F, packet: &Packet) -> Option<Quoted> {
     let quote = packet.l4 + ICMP_HEADER;
     let inner = frame.header::<20>(quote)?;
     let version_ihl = inner.u8::<0>();
@@ -157,7 +157,7 @@ fn v4<F: FrameCalls>(frame: &F, packet: &Packet) -> Option<Quoted> {
 
 /// As [`v4`], for IPv6 (RFC 4443): with a fragment header or none. Behind others nobody looks.
 #[inline(always)]
-fn v6<F: FrameCalls>(frame: &F, packet: &Packet) -> Option<Quoted> {
+fn v6<F: Frame>(frame: &F, packet: &Packet) -> Option<Quoted> {
     let quote = packet.l4 + ICMP_HEADER;
     let inner = frame.header::<48>(quote)?;
     if inner.u8::<0>() >> 4 != 6
