@@ -7,13 +7,17 @@
 //! see [`crate::region`].
 
 mod counters;
+mod entry;
 mod limits;
+mod log;
 mod stations;
 
 pub use counters::{
     COUNTER_SIZE, Counter, PORTS_STRIDE, REASONS_STRIDE, port_offset, reason_offset,
 };
+pub use entry::Entry;
 pub use limits::*;
+pub use log::{EventBits, LogEntry};
 pub use stations::*;
 
 use crate::field::Field;
@@ -70,19 +74,6 @@ pub const SCRATCH_STRIDE: u32 = MAX_OFFSET + 1 + SCRATCH_SPARE;
 
 /// Bytes at the end of a region of `fw_scratch` that no header starts in: no header is longer.
 pub const SCRATCH_SPARE: u32 = 64;
-
-/// What a match of a rule leads to, in the tables: `RuleEntry` number `i` belongs to rule `i` of
-/// its family.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
-#[repr(C)]
-pub struct RuleEntry {
-    /// Counter slot in `fw_rules`: bound to the rule's name, not to its position.
-    pub slot: u32,
-    /// [`crate::verdict::Action`] as a number.
-    pub action: u32,
-}
-const _: () = assert!(size_of::<RuleEntry>() == 8);
 
 /// Values of [`Config::answers`].
 pub mod answers {
@@ -185,7 +176,7 @@ pub struct AddrConfig {
 pub const LIST_MAX: u32 = 8;
 
 /// Bytes of a list's entry for IPv4: the other address's prefix and mask as `u32`; the rule's
-/// number and that of its profile, as `u32`; its [`RuleEntry`].
+/// number and that of its profile, as `u32`; its [`Entry`].
 pub const LIST_ENTRY_V4: u32 = 24;
 
 /// Bytes of a list's entry for IPv6: upper half of the other address's prefix and mask, then the
@@ -206,7 +197,7 @@ pub struct FamilyConfig {
     pub listed: u32,
     /// If some rules are in lists: byte offset of the numbers (`u32`) of those that are in rows.
     pub order: u32,
-    /// Byte offset of the [`RuleEntry`] table.
+    /// Byte offset of the rules' [`Entry`]s.
     pub entries: u32,
     /// Depth of the bit trees: 1 up to 64 rules, 2 up to 4,096, 3 up to 262,144.
     pub levels: u32,

@@ -16,11 +16,11 @@
 
 #[cfg(doc)]
 use crate::abi::Config;
-use crate::abi::LIMIT_INDEX_SHIFT;
+use crate::abi::Entry;
 use crate::calls::{Calls, IngressCalls};
 use crate::field::Field;
 use crate::flows::quote;
-use crate::limits;
+use crate::limits::{self, At};
 use crate::parse::{Packet, proto};
 
 /// Nobody has asked for it.
@@ -70,8 +70,8 @@ fn is_within<M: Calls>(machine: &M, limit: u64) -> bool {
     if first == 0 {
         return true;
     }
-    // A limit is told by the entry of its rule: these have no rule. Each has one bucket.
-    let number = u64::from(first) - 1 + (limit - 1);
-    let rule = number << (32 + LIMIT_INDEX_SHIFT);
-    machine.pay(limits::only_bucket(machine, rule), rule) == limits::WITHIN
+    // Each has one bucket.
+    let limit = Entry::of_limit(u64::from(first) - 1 + (limit - 1));
+    let bucket = limits::only_bucket(machine, At::of(machine, limit));
+    machine.pay(bucket, limit) == Entry::WITHIN
 }

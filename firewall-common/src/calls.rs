@@ -4,31 +4,33 @@
 //! Without bodies, so that this floor knows the words of the steps and not the steps: the kernel
 //! program makes global functions of them, `plain` ordinary calls.
 
+use crate::abi::Entry;
 use crate::frame::Frame;
 use crate::key::{PacketKey, Tuple};
 use crate::machine::Machine;
 use crate::packet::{Packet, Parsed};
 use crate::reason::Reason;
+use crate::region::Bucket;
 
 /// Steps that need no frame.
 pub trait Calls: Machine {
     /// [`crate::classify::walk_v4`] or [`crate::classify::walk_v6`].
-    fn walk(&self, key: &PacketKey) -> u64;
+    fn walk(&self, key: &PacketKey) -> Entry;
 
     /// [`crate::fragments::follow`].
     fn follow_fragment(&self, packet: &Packet, passes: bool) -> u64;
 
     /// [`crate::limits::charge`].
-    fn limit(&self, key: &PacketKey, rule: u64) -> u64;
+    fn limit(&self, key: &PacketKey, rule: Entry) -> Entry;
 
     /// [`crate::limits::pay`].
-    fn pay(&self, bucket: u64, rule: u64) -> u64;
+    fn pay(&self, bucket: Bucket, rule: Entry) -> Entry;
 
     /// [`crate::limits::ban`].
-    fn ban(&self, key: &PacketKey, rule: u64);
+    fn ban(&self, key: &PacketKey, rule: Entry);
 
     /// [`crate::log::record`].
-    fn log(&self, key: &PacketKey, rule: u64, found: u64);
+    fn log(&self, key: &PacketKey, rule: Entry, found: Entry);
 
     /// [`crate::live::sets_of`].
     fn sets_of(&self, key: &PacketKey, is_destination: bool) -> u64;

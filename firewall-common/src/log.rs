@@ -17,10 +17,11 @@
 //! [`ABI_VERSION`](crate::abi::ABI_VERSION). Invariant: no byte of a packet's content is
 //! in an event, only what the parser found in its headers.
 
-use crate::abi::LIMIT_LOG_SHIFT;
+pub use crate::abi::EventBits;
+use crate::abi::{Entry, LogEntry};
 use crate::field::Field;
 use crate::key::PacketKey;
-use crate::limits;
+use crate::limits::{self, At};
 use crate::machine::Machine;
 use crate::region::Region;
 
@@ -54,7 +55,7 @@ pub mod at {
     pub const DST: u64 = 32;
     /// [`super::name_hash`] of the rule.
     pub const RULE: u64 = 48;
-    /// [`super::EventBits`] of what became of the packet.
+    /// [`super::EventBits`]: what became of the packet.
     pub const FOUND: u64 = 56;
     /// Source port; from bit 32 on destination port.
     pub const PORTS: u64 = 64;
@@ -74,30 +75,18 @@ pub const FIELDS: [(u64, Field, Field); 4] = [
     (at::LENGTH, Field::Length, Field::Fragment),
 ];
 
-/// Bits of the word [`at::FOUND`].
-///
-/// | bits | |
-/// |---|---|
-/// | 0-7 | [`crate::verdict::Action`] of the rule, or of what is over its limit |
-/// | 8-15 | under `mode: audit` of the rule: the action that it would have, plus 1 |
-/// | 16 | the packet is over the rule's limit |
-/// | 17 | `mode: audit` of the policy: the packet passes all the same |
-/// | 18 | IPv6 |
-/// | 32-63 | counter slot of the interface |
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EventBits(pub u64);
+/// Two fields of a packet, as a word of an event.
+#[must_use]
+#[inline(always)]
+pub const fn pair(low: u32, high: u32) -> u64 {
+    low as u64 | (high as u64) << 32
+}
 
-impl EventBits {
-    /// Shift of the action under `mode: audit`.
-    pub const AUDIT_SHIFT: u32 = 8;
-    /// The packet is over the limit.
-    pub const OVER: u64 = 1 << 16;
-    /// The policy drops nothing.
-    pub const PASSES: u64 = 1 << 17;
-    /// The packet is IPv6.
-    pub const V6: u64 = 1 << 18;
-    /// Shift of the interface.
-    pub const INTERFACE_SHIFT: u32 = 32;
+/// Back from [`pair`].
+#[must_use]
+#[inline(always)]
+pub const fn unpair(word: u64) -> (u32, u32) {
+    (word as u32, (word >> 32) as u32)
 }
 
 /// What stands before event `number` once it is written.
@@ -120,29 +109,33 @@ pub const fn name_hash(name: &str) -> u64 {
     hash
 }
 
-/// Writes an event for a packet whose rule, with table entry `rule`, has a log. `found` is that
-/// entry, or what the rule's limit put in its place.
+/// Writes an event for a packet whose rule has a log. `found` is the rule's entry, or what its limit put
+/// in its place.
 #[inline(always)]
-pub fn record<M: Machine>(machine: &M, key: &PacketKey, rule: u64, found: u64) {
-    if found == limits::GOES_ON {
+pub fn record<M: Machine>(machine: &M, key: &PacketKey, rule: Entry, found: Entry) {
+    if found == Entry::GOES_ON {
         return;
     }
-    let flags = machine.table_u32(limits::entry(machine, rule) + limits::at::FLAGS);
-    let number = flags >> LIMIT_LOG_SHIFT;
-    if number == 0 {
+    let Some(log) = At::of(machine, rule).log(machine) else {
+        return;
+    };
+    let bucket = limits::only_bucket(machine, log.rate());
+    if limits::takes(machine, bucket, log.rate()) && write(machine, key, log, found, rule != found)
+    {
         return;
     }
-    let log = limits::numbered(machine, u64::from(number - 1));
-    let bucket = u64::from(machine.table_u32(log + limits::at::BASE));
-    if limits::takes(machine, bucket, log) && write(machine, key, log, found, rule != found) {
-        return;
-    }
-    machine.count_rule(machine.table_u32(log + limits::at::OVER));
+    machine.count_rule(log.unlogged(machine));
 }
 
 /// Writes an event in the place of the oldest; false if there are too many writers.
 #[inline(always)]
-fn write<M: Machine>(machine: &M, key: &PacketKey, log: u64, found: u64, is_over: bool) -> bool {
+fn write<M: Machine>(
+    machine: &M,
+    key: &PacketKey,
+    log: At<LogEntry>,
+    found: Entry,
+    is_over: bool,
+) -> bool {
     let Some(number) = claim(machine) else {
         return false;
     };
@@ -153,24 +146,20 @@ fn write<M: Machine>(machine: &M, key: &PacketKey, log: u64, found: u64, is_over
     put(at::SRC + 8, key.src_lo);
     put(at::DST, key.dst_hi);
     put(at::DST + 8, key.dst_lo);
-    put(at::RULE, machine.table_u64(log + limits::at::V6_MASK_HI));
-    let mut what = found >> 32 & 0xff | machine.table_u64(log + limits::at::V6_MASK_LO);
+    put(at::RULE, log.name(machine));
+    let mut what = log.found(machine).with_action(found.action());
     if is_over {
-        what |= EventBits::OVER;
+        what = what.over();
     }
     if machine.constant(|c| &c.audit) != 0 {
-        what |= EventBits::PASSES;
+        what = what.passing();
     }
     if key.is_v6 != 0 {
-        what |= EventBits::V6;
+        what = what.v6();
     }
-    what |= u64::from(key.interface) << EventBits::INTERFACE_SHIFT;
-    put(at::FOUND, what);
+    put(at::FOUND, what.with_interface(key.interface).word());
     for (at, low, high) in FIELDS {
-        put(
-            at,
-            u64::from(key.field(low)) | u64::from(key.field(high)) << 32,
-        );
+        put(at, pair(key.field(low), key.field(high)));
     }
     // What was written before is seen by whoever sees this.
     machine.exchange_if(Region::Log, slot, stamp(number) | BUSY, stamp(number));

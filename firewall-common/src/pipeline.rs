@@ -4,7 +4,7 @@
 //!
 //! Invariant: every frame gets exactly one verdict and one reason.
 
-use crate::abi::{self, LIMIT_INDEX_SHIFT, answers, has_limit, tunnels};
+use crate::abi::{self, Entry, answers, has_limit, tunnels};
 use crate::calls::{Calls, IngressCalls};
 use crate::classify::classify;
 use crate::essential;
@@ -378,7 +378,7 @@ fn by_rules<M: Calls>(machine: &M, packet: &Packet) -> Outcome {
             && machine.constant(|config| &config.has_ban) != 0
             && limits::may_ban(machine, &packet.key)
         {
-            machine.ban(&packet.key, u64::from(hit.limit) << 40);
+            machine.ban(&packet.key, Entry::of_limit(hit.limit));
         }
         let verdict = if hit.action.0 == Action::PASS.0 {
             Verdict::PASS
@@ -413,8 +413,7 @@ fn by_rules<M: Calls>(machine: &M, packet: &Packet) -> Outcome {
         } else {
             Action::DROP
         };
-        let number = u64::from(log - 1) << LIMIT_INDEX_SHIFT;
-        let entry = (u64::from(action.0) | number) << 32;
+        let entry = Entry::new(0, action).with_limit(u64::from(log - 1));
         machine.log(&packet.key, entry, entry);
     }
     Outcome::without_rule(verdict, Reason::NO_MATCH, port)

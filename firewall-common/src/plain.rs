@@ -1,11 +1,13 @@
 //! The steps as ordinary calls, for places where nothing has to be proved.
 
+use crate::abi::Entry;
 use crate::calls::{Calls, EgressCalls, FrameCalls, IngressCalls};
 use crate::key::{PacketKey, Tuple};
 use crate::machine::Machine;
 use crate::packet::{Packet, Parsed};
 use crate::parse::{parse, parse_inner};
 use crate::reason::Reason;
+use crate::region::Bucket;
 use crate::{answer, classify, flows, fragments, limits, live, log, proof};
 
 /// A place that calls every step as it is.
@@ -13,7 +15,7 @@ pub trait Plain: Machine {}
 
 impl<M: Plain> Calls for M {
     #[inline(always)]
-    fn walk(&self, key: &PacketKey) -> u64 {
+    fn walk(&self, key: &PacketKey) -> Entry {
         if key.is_v6 != 0 {
             classify::walk_v6(self, key)
         } else {
@@ -27,22 +29,22 @@ impl<M: Plain> Calls for M {
     }
 
     #[inline(always)]
-    fn limit(&self, key: &PacketKey, rule: u64) -> u64 {
+    fn limit(&self, key: &PacketKey, rule: Entry) -> Entry {
         limits::charge(self, key, rule)
     }
 
     #[inline(always)]
-    fn pay(&self, bucket: u64, rule: u64) -> u64 {
+    fn pay(&self, bucket: Bucket, rule: Entry) -> Entry {
         limits::pay(self, bucket, rule)
     }
 
     #[inline(always)]
-    fn ban(&self, key: &PacketKey, rule: u64) {
+    fn ban(&self, key: &PacketKey, rule: Entry) {
         limits::ban(self, key, rule);
     }
 
     #[inline(always)]
-    fn log(&self, key: &PacketKey, rule: u64, found: u64) {
+    fn log(&self, key: &PacketKey, rule: Entry, found: Entry) {
         log::record(self, key, rule, found);
     }
 

@@ -91,3 +91,67 @@ impl Region {
         }
     }
 }
+
+/// Where the bucket of a rate limit is, in [`Region::Buckets`], that a packet is taken from. Or why there
+/// is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Bucket(u64);
+
+impl Bucket {
+    /// No bucket could be had.
+    pub const NOWHERE: Self = Self(u64::MAX);
+
+    /// The limit does not count the packet.
+    pub const EXEMPT: Self = Self(u64::MAX - 1);
+
+    /// The rule's time has come.
+    pub const EXPIRED: Self = Self(u64::MAX - 2);
+
+    /// The bucket whose time stands at this byte offset of the region.
+    #[must_use]
+    #[inline(always)]
+    pub const fn at(due: u64) -> Self {
+        Self(due)
+    }
+
+    /// Byte offset of the time at which its next packet is due.
+    #[must_use]
+    #[inline(always)]
+    pub const fn due(self) -> u64 {
+        self.0
+    }
+
+    /// As a number, for calls of the kernel program.
+    #[must_use]
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// Back from [`Bucket::word`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_where_it_was_and_no_reason_is_one() {
+        let reasons = [Bucket::NOWHERE, Bucket::EXEMPT, Bucket::EXPIRED];
+        for due in [0, 8, 1 << 31, u64::from(u32::MAX) - 7] {
+            let bucket = Bucket::from_word(Bucket::at(due).word());
+            assert_eq!(bucket.due(), due);
+            assert!(!reasons.contains(&bucket));
+        }
+        for (number, reason) in reasons.into_iter().enumerate() {
+            assert_eq!(Bucket::from_word(reason.word()), reason);
+            assert!(!reasons[..number].contains(&reason));
+        }
+    }
+}

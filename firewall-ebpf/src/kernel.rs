@@ -5,13 +5,13 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_loop};
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use core::arch::asm;
 use core::ffi::c_void;
-use firewall_common::abi::{self, COUNTER_SIZE, Config, Counter, TABLES_SPARE, has_limit};
+use firewall_common::abi::{self, COUNTER_SIZE, Config, Counter, Entry, TABLES_SPARE, has_limit};
 use firewall_common::calls::Calls;
 use firewall_common::key::{PacketKey, Tuple};
 use firewall_common::machine::{Machine, Step, TICK_SHIFT};
 use firewall_common::packet::Packet;
 use firewall_common::reason::Reason;
-use firewall_common::region::Region;
+use firewall_common::region::{Bucket, Region};
 use firewall_common::{classify, flows, fragments, limits, live, log, proof};
 
 /// In place of a CPU's number: counts nowhere, because it lies beyond every counter map.
@@ -233,12 +233,12 @@ impl Machine for Kernel {
 
 impl Calls for Kernel {
     #[inline(always)]
-    fn walk(&self, key: &PacketKey) -> u64 {
-        if key.is_v6 != 0 {
+    fn walk(&self, key: &PacketKey) -> Entry {
+        Entry::from_word(if key.is_v6 != 0 {
             fw_walk_v6(key, self.bytes, self.cpu)
         } else {
             fw_walk_v4(key, self.bytes, self.cpu)
-        }
+        })
     }
 
     #[inline(always)]
@@ -247,28 +247,29 @@ impl Calls for Kernel {
     }
 
     #[inline(always)]
-    fn limit(&self, key: &PacketKey, rule: u64) -> u64 {
+    fn limit(&self, key: &PacketKey, rule: Entry) -> Entry {
         if self.is_quiet() {
-            return limits::OVER;
+            return Entry::OVER;
         }
-        fw_pay(fw_bucket(key, rule), rule)
+        let bucket = fw_bucket(key, rule.word());
+        Entry::from_word(fw_pay(bucket, rule.word()))
     }
 
     #[inline(always)]
-    fn pay(&self, bucket: u64, rule: u64) -> u64 {
-        fw_pay(bucket, rule)
+    fn pay(&self, bucket: Bucket, rule: Entry) -> Entry {
+        Entry::from_word(fw_pay(bucket.word(), rule.word()))
     }
 
     #[inline(always)]
-    fn log(&self, key: &PacketKey, rule: u64, found: u64) {
+    fn log(&self, key: &PacketKey, rule: Entry, found: Entry) {
         if !self.is_quiet() {
-            fw_log(key, rule, found, self.cpu, self.bytes);
+            fw_log(key, rule.word(), found.word(), self.cpu, self.bytes);
         }
     }
 
     #[inline(always)]
-    fn ban(&self, key: &PacketKey, rule: u64) {
-        fw_ban(key, rule, self.bytes);
+    fn ban(&self, key: &PacketKey, rule: Entry) {
+        fw_ban(key, rule.word(), self.bytes);
     }
 
     #[inline(always)]
@@ -308,14 +309,15 @@ impl Calls for Kernel {
 }
 
 /// The walk as a global function: the verifier proves it once, for any key, instead of once for
-/// every way in which the parser can have filled the key in; and it has a stack frame of its own.
+/// every way in which the parser can have filled the key in; and it has a stack frame of its own. (Such
+/// functions take and return nothing but pointers and plain numbers.)
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn fw_walk_v4(key: *const PacketKey, bytes: u64, cpu: u64) -> u64 {
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     match unsafe { key.as_ref() } {
-        Some(key) => classify::walk_v4(&Kernel { bytes, cpu }, key),
-        None => 0,
+        Some(key) => classify::walk_v4(&Kernel { bytes, cpu }, key).word(),
+        None => Entry::NONE.word(),
     }
 }
 
@@ -325,8 +327,8 @@ pub(crate) extern "C" fn fw_walk_v4(key: *const PacketKey, bytes: u64, cpu: u64)
 pub(crate) extern "C" fn fw_walk_v6(key: *const PacketKey, bytes: u64, cpu: u64) -> u64 {
     // SAFETY: as above.
     match unsafe { key.as_ref() } {
-        Some(key) => classify::walk_v6(&Kernel { bytes, cpu }, key),
-        None => 0,
+        Some(key) => classify::walk_v6(&Kernel { bytes, cpu }, key).word(),
+        None => Entry::NONE.word(),
     }
 }
 
@@ -355,12 +357,12 @@ pub(crate) extern "C" fn fw_bucket(key: *const PacketKey, rule: u64) -> u64 {
         && maps::constant(|c| &c.answers) != abi::answers::YES
         && maps::constant(|c| &c.expires) == 0
     {
-        return limits::EXEMPT;
+        return Bucket::EXEMPT.word();
     }
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     match unsafe { key.as_ref() } {
-        Some(key) => limits::find(&Kernel::uncounted(0), key, rule),
-        None => limits::NOWHERE,
+        Some(key) => limits::find(&Kernel::uncounted(0), key, Entry::from_word(rule)).word(),
+        None => Bucket::NOWHERE.word(),
     }
 }
 
@@ -369,9 +371,10 @@ pub(crate) extern "C" fn fw_bucket(key: *const PacketKey, rule: u64) -> u64 {
 #[inline(never)]
 pub(crate) extern "C" fn fw_pay(bucket: u64, rule: u64) -> u64 {
     if maps::constant(|c| &c.buckets_layout) | maps::constant(|c| &c.expires) == 0 {
-        return limits::WITHIN;
+        return Entry::WITHIN.word();
     }
-    limits::pay(&Kernel::uncounted(0), bucket, rule)
+    let (bucket, rule) = (Bucket::from_word(bucket), Entry::from_word(rule));
+    limits::pay(&Kernel::uncounted(0), bucket, rule).word()
 }
 
 /// Banning a packet's source, likewise.
@@ -383,7 +386,7 @@ pub(crate) extern "C" fn fw_ban(key: *const PacketKey, rule: u64, bytes: u64) ->
     }
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     if let Some(key) = unsafe { key.as_ref() } {
-        limits::ban(&Kernel { bytes, cpu: 0 }, key, rule);
+        limits::ban(&Kernel { bytes, cpu: 0 }, key, Entry::from_word(rule));
     }
     0
 }
@@ -403,6 +406,7 @@ pub(crate) extern "C" fn fw_log(
     }
     // SAFETY: the verifier lets only readable memory of this type through, or null.
     if let Some(key) = unsafe { key.as_ref() } {
+        let (rule, found) = (Entry::from_word(rule), Entry::from_word(found));
         log::record(&Kernel { bytes, cpu }, key, rule, found);
     }
     0

@@ -5,7 +5,7 @@
 use crate::packet_text::Earlier;
 use crate::prefixes::prefixes;
 use crate::tables::Tables;
-use firewall_common::abi::{Config, TABLES_SPARE};
+use firewall_common::abi::{Config, Entry, TABLES_SPARE};
 use firewall_common::answer::{self, Answer};
 use firewall_common::calls::Calls;
 use firewall_common::classify::{self, Hit, classify};
@@ -16,7 +16,7 @@ use firewall_common::machine::Machine;
 use firewall_common::outgoing;
 use firewall_common::parse::{Packet, Parsed, fragment, parse, proto};
 use firewall_common::pipeline::{self, Outcome};
-use firewall_common::region::Region;
+use firewall_common::region::{Bucket, Region};
 use firewall_common::{flows, fragments, limits, log, proof};
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -160,7 +160,7 @@ pub fn memory_of(tables: &Tables, earlier: &Earlier) -> Memory {
     let machine = HostMachine::with_memory(tables, &counted, &memory);
     for &(set, prefix) in &earlier.members {
         if let Some(&id) = tables.config.live_ids.get(set) {
-            let meta = Meta::with_end(prefix.meta(id.into()), Meta::FOREVER);
+            let meta = prefix.meta(id.into()).with_end(Meta::FOREVER);
             live::put(&machine, &prefix, meta);
         }
     }
@@ -198,13 +198,13 @@ impl Memory {
         let machine = HostMachine::with_memory(tables, &counted, &memory);
         for (set, id) in tables.live.iter().zip(tables.config.live_ids) {
             for prefix in prefixes(set) {
-                let meta = prefix.meta(id.into()) | Meta::BY_POLICY;
-                live::put(&machine, &prefix, Meta::with_end(meta, Meta::FOREVER));
+                let meta = prefix.meta(id.into()).by_policy();
+                live::put(&machine, &prefix, meta.with_end(Meta::FOREVER));
             }
         }
         for prefix in prefixes(&tables.exempt) {
-            let meta = prefix.meta(live::EXEMPT.into()) | Meta::BY_POLICY;
-            live::put(&machine, &prefix, Meta::with_end(meta, Meta::FOREVER));
+            let meta = prefix.meta(live::EXEMPT.into()).by_policy();
+            live::put(&machine, &prefix, meta.with_end(Meta::FOREVER));
         }
         memory
     }
@@ -366,7 +366,7 @@ impl Machine for HostMachine<'_> {
 
 impl Calls for HostMachine<'_> {
     #[inline(always)]
-    fn walk(&self, key: &PacketKey) -> u64 {
+    fn walk(&self, key: &PacketKey) -> Entry {
         if key.is_v6 != 0 {
             classify::walk_v6(self, key)
         } else {
@@ -378,21 +378,21 @@ impl Calls for HostMachine<'_> {
         fragments::follow(self, packet, passes)
     }
 
-    fn limit(&self, key: &PacketKey, rule: u64) -> u64 {
+    fn limit(&self, key: &PacketKey, rule: Entry) -> Entry {
         if self.is_quiet {
-            limits::OVER
+            Entry::OVER
         } else {
             limits::charge(self, key, rule)
         }
     }
 
-    fn log(&self, key: &PacketKey, rule: u64, found: u64) {
+    fn log(&self, key: &PacketKey, rule: Entry, found: Entry) {
         if !self.is_quiet {
             log::record(self, key, rule, found);
         }
     }
 
-    fn pay(&self, bucket: u64, rule: u64) -> u64 {
+    fn pay(&self, bucket: Bucket, rule: Entry) -> Entry {
         limits::pay(self, bucket, rule)
     }
 
@@ -400,7 +400,7 @@ impl Calls for HostMachine<'_> {
         flows::locate(self, tuple)
     }
 
-    fn ban(&self, key: &PacketKey, rule: u64) {
+    fn ban(&self, key: &PacketKey, rule: Entry) {
         limits::ban(self, key, rule);
     }
 

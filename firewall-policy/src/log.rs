@@ -7,7 +7,7 @@
 
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
-use firewall_common::log::{BUSY, EVENTS, EventBits, FIELDS, HEAD, SLOT, at, stamp};
+use firewall_common::log::{BUSY, EVENTS, EventBits, FIELDS, HEAD, SLOT, at, stamp, unpair};
 use firewall_common::verdict::Action;
 
 /// What a rule said about a packet.
@@ -101,27 +101,27 @@ fn place(read: &impl Fn(u64) -> u64, number: u64) -> Place {
         };
     }
     let word = |offset: u64| read(slot + offset);
-    let found = word(at::FOUND);
-    let is_v6 = found & EventBits::V6 != 0;
-    let mut key = PacketKey::empty(if is_v6 { Family::V6 } else { Family::V4 });
+    let found = EventBits::from_word(word(at::FOUND));
+    let family = if found.is_v6() {
+        Family::V6
+    } else {
+        Family::V4
+    };
+    let mut key = PacketKey::empty(family);
     (key.src_hi, key.src_lo) = (word(at::SRC), word(at::SRC + 8));
     (key.dst_hi, key.dst_lo) = (word(at::DST), word(at::DST + 8));
     for (at, low, high) in FIELDS {
-        let pair = word(at);
-        key.fields[low as usize] = pair as u32;
-        key.fields[high as usize] = (pair >> 32) as u32;
+        (key.fields[low as usize], key.fields[high as usize]) = unpair(word(at));
     }
-    key.interface = (found >> EventBits::INTERFACE_SHIFT) as u32;
+    key.interface = found.interface();
     let event = Event {
         number,
         time: word(at::TIME),
         rule: word(at::RULE),
-        action: Action(found as u8),
-        audit: ((found >> EventBits::AUDIT_SHIFT) as u8)
-            .checked_sub(1)
-            .map(Action),
-        over: found & EventBits::OVER != 0,
-        passes: found & EventBits::PASSES != 0,
+        action: found.action(),
+        audit: found.audit(),
+        over: found.is_over(),
+        passes: found.passes(),
         key,
     };
     match read(slot + at::STAMP) == before {

@@ -116,7 +116,7 @@ fn lookups_agree_with_a_list_under_random_changes() {
                         0 => Meta::FOREVER,
                         _ => now + 1 + random.below(40),
                     };
-                    let added = live::put(&machine, &entry, Meta::with_end(meta, end));
+                    let added = live::put(&machine, &entry, meta.with_end(end));
                     let old = model.insert((id, entry), end);
                     let is_there = old.is_some_and(|end| end > now);
                     assert!(added != Added::NoRoom, "seed {seed} step {step}");
@@ -127,7 +127,7 @@ fn lookups_agree_with_a_list_under_random_changes() {
                 }
                 6..8 => {
                     let old = live::remove(&machine, &entry, meta);
-                    let is_there = old != 0 && !Meta::has_ended(old, now);
+                    let is_there = !old.is_free() && !old.has_ended(now);
                     let known = model.remove(&(id, entry)).is_some_and(|end| end > now);
                     assert_eq!(is_there, known, "seed {seed} step {step}");
                 }
@@ -165,7 +165,7 @@ fn a_colour_hides_what_has_the_other_one() {
     let machine = HostMachine::with_memory(&tables, &counted, &memory);
     let entry = Prefix::of(0xc000_0201 << 32, 0, 32, 0);
     let add = |colour: u64| {
-        let meta = Meta::with_end(entry.meta(live::owner(3, colour)), Meta::FOREVER);
+        let meta = entry.meta(live::owner(3, colour)).with_end(Meta::FOREVER);
         assert_eq!(live::put(&machine, &entry, meta), Added::New);
     };
     let found = || live::of_address(&machine, entry.hi, entry.lo, 0);
@@ -176,7 +176,7 @@ fn a_colour_hides_what_has_the_other_one() {
     add(0);
     assert_eq!(found(), 1 << 3);
     assert_eq!(
-        live::sweep(&machine, |meta| Meta::owner(meta) == live::owner(3, 1)),
+        live::sweep(&machine, |meta| meta.owner() == live::owner(3, 1)),
         1
     );
     assert_eq!(found(), 0);
@@ -209,7 +209,7 @@ fn no_bucket_overflows_before_its_time() {
         for number in 0..live::entries_of(live::FEWEST.into()) {
             // Neighbours, as in a scan of a network.
             let entry = Prefix::of((0x0a00_0000 + number) << 32, 0, 32, 0);
-            let meta = Meta::with_end(entry.meta(3), Meta::FOREVER);
+            let meta = entry.meta(3).with_end(Meta::FOREVER);
             assert_eq!(live::put(&machine, &entry, meta), Added::New, "{number}");
         }
     }
@@ -239,7 +239,7 @@ fn protected_sets_have_lengths_of_their_own() {
     (six.src_hi, six.src_lo) = (0x2001_0db8 << 32, 9);
     let put = |hi: u64, lo: u64, length: u64, is_v6: u64, id: u32| {
         let prefix = Prefix::of(hi, lo, length, is_v6);
-        let meta = Meta::with_end(prefix.meta(id.into()), Meta::FOREVER);
+        let meta = prefix.meta(id.into()).with_end(Meta::FOREVER);
         assert_eq!(live::put(&machine, &prefix, meta), Added::New);
     };
     put(0xc000_0200 << 32, 0, 24, 0, live::EXEMPT);
@@ -273,7 +273,7 @@ fn what_is_spared_is_exactly_the_prefixes_that_hold_an_address_of_the_host() {
     let spare = |hi: u64, lo: u64, lengths: [u64; 2], is_v6: u64| {
         for length in lengths {
             let prefix = Prefix::of(hi, lo, length, is_v6);
-            let meta = Meta::with_end(prefix.meta(live::SPARED.into()), Meta::FOREVER);
+            let meta = prefix.meta(live::SPARED.into()).with_end(Meta::FOREVER);
             assert_eq!(live::put(&machine, &prefix, meta), Added::New);
         }
     };

@@ -86,7 +86,7 @@ fn who_is_banned_stays_out_whatever_is_broken() {
         let machine = HostMachine::with_memory(&case.tables, &counted, &memory);
         let got = end(&case.tables, &memory, &row.frame);
         assert_eq!(got.0, Verdict::PASS, "{} {}", row.id, row.what);
-        let meta = Meta::with_end(prefix.meta(BANNED.into()), Meta::FOREVER);
+        let meta = prefix.meta(BANNED.into()).with_end(Meta::FOREVER);
         live::put(&machine, &prefix, meta);
         let got = end(&case.tables, &memory, &row.frame);
         let want = (Verdict::DROP, Reason::BANNED);

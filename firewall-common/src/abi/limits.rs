@@ -1,13 +1,9 @@
 //! What the tables say of rules that ask for more than a match: a rate limit, a time at which they
 //! end, a log. See [`crate::limits`] and [`crate::log`].
 
-/// Set in [`RuleEntry::action`](super::RuleEntry::action) if the rule has an entry here.
-pub const LIMITED: u32 = 1 << 8;
+use super::Entry;
 
-/// Where in [`RuleEntry::action`](super::RuleEntry::action) the number of the rule's [`LimitEntry`] stands.
-pub const LIMIT_INDEX_SHIFT: u32 = 9;
-
-/// How many such entries a policy can have.
+/// How many [`LimitEntry`]s the rules of a policy can have.
 pub const LIMITS: usize = 1024;
 
 /// How many of the rules that have such an entry and let it go on one packet can match: because of
@@ -37,20 +33,18 @@ pub struct LimitEntry {
     pub base: u32,
     /// Bytes of its buckets: by address, a power of two.
     pub size: u32,
-    /// Counter slot of what is over the limit.
-    pub over_slot: u32,
-    /// What becomes of that: [`crate::verdict::Action`] `OVER` or `NEXT` as a number, and this limit's
-    /// number from [`LIMIT_INDEX_SHIFT`] on.
-    pub over_action: u32,
+    /// What stands in the place of the rule's entry for a packet over the limit: a counter slot, the
+    /// action `OVER` or `NEXT`, and this limit's number.
+    pub over: Entry,
     /// One of [`limit_per`].
     pub per: u32,
-    /// Bits of [`limit_flag`].
-    pub flags: u32,
+    /// What else there is to say of it.
+    pub flags: LimitFlags,
     /// How long a source over the limit is banned, in ticks of
     /// [`crate::live::Meta::TICK_SHIFT`]; 0: not at all.
     pub ban: u32,
-    /// Length of the prefix that is banned with it: of IPv4, and 8 bits up of IPv6.
-    pub ban_lengths: u32,
+    /// Length of the prefix that is banned with it.
+    pub ban_lengths: BanLengths,
 }
 const _: () = assert!(size_of::<LimitEntry>() == LIMIT_ENTRY as usize);
 
@@ -69,19 +63,90 @@ pub mod limit_per {
     pub const DESTINATION: u32 = 3;
 }
 
-/// Bits of [`LimitEntry::flags`].
-pub mod limit_flag {
+/// Marks of a limit, and which log its rule has: from bit 16 on the number of the [`LogEntry`], plus 1.
+///
+/// [`LogEntry`]: super::LogEntry
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(transparent)]
+pub struct LimitFlags(u32);
+
+impl LimitFlags {
     /// Only packets that may open a connection count.
-    pub const NEW: u32 = 1;
-    /// There is no rate, only a time until which the rule matches.
-    pub const NO_RATE: u32 = 2;
+    pub const NEW: Self = Self(1);
+    /// There is no rate, only a time until which the rule matches, or a log.
+    pub const NO_RATE: Self = Self(2);
+    /// First bit of the log's number.
+    const LOG: u32 = 16;
+
+    /// These flags, and others.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// With the number of the rule's log, where there was none.
+    #[must_use]
+    pub const fn with_log(self, number: u32) -> Self {
+        Self(self.0 | (number + 1) << Self::LOG)
+    }
+
+    /// Whether one of the marks is set that are in `marks`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has(self, marks: Self) -> bool {
+        self.0 & marks.0 != 0
+    }
+
+    /// The number of the rule's log, if it has one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn log(self) -> Option<u32> {
+        match self.0 >> Self::LOG {
+            0 => None,
+            number => Some(number - 1),
+        }
+    }
+
+    /// From the tables.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_word(word: u32) -> Self {
+        Self(word)
+    }
 }
 
-/// Where in [`LimitEntry::flags`] the number, plus 1, of the entry stands that belongs to the rule's
-/// log: the rate of its events. That entry has the hash of the rule's name
-/// ([`crate::log::name_hash`]) in `v6_mask_hi`, bits of [`crate::log::EventBits`] in `v6_mask_lo`, and in
-/// `over_slot` the counter of what is not logged.
-pub const LIMIT_LOG_SHIFT: u32 = 16;
+/// How long the prefix is that a limit bans: of IPv4, and from bit 8 on of IPv6.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(transparent)]
+pub struct BanLengths(u32);
+
+impl BanLengths {
+    /// First bit of the length of IPv6.
+    const V6: u32 = 8;
+
+    /// Of IPv4, 0 to 32, and of IPv6, 0 to 128.
+    #[must_use]
+    pub const fn new(v4: u32, v6: u32) -> Self {
+        Self(v4 | v6 << Self::V6)
+    }
+
+    /// The length for one family.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(self, is_v6: bool) -> u32 {
+        let lengths = if is_v6 { self.0 >> Self::V6 } else { self.0 };
+        lengths & 0xff
+    }
+
+    /// From the tables.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_word(word: u32) -> Self {
+        Self(word)
+    }
+}
 
 /// Values of [`Config::has_limit`](super::Config::has_limit).
 pub mod has_limit {
@@ -91,4 +156,36 @@ pub mod has_limit {
     pub const YES: u32 = 1;
     /// Some limit is by interface.
     pub const BY_INTERFACE: u32 = 2;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_and_the_number_of_a_log_come_back() {
+        let (new, no_rate) = (LimitFlags::NEW, LimitFlags::NO_RATE);
+        for marks in [LimitFlags::default(), new, no_rate, new.and(no_rate)] {
+            assert_eq!(marks.log(), None);
+            for number in [0, 1, LIMITS as u32, 0xfffe] {
+                let flags = LimitFlags::from_word(marks.with_log(number).0);
+                assert_eq!(flags.log(), Some(number));
+                assert_eq!(flags.has(new), marks.has(new));
+                assert_eq!(flags.has(no_rate), marks.has(no_rate));
+            }
+        }
+        assert!(new.has(new) && !new.has(no_rate) && new.and(no_rate).has(new));
+        assert_eq!(no_rate.with_log(4), LimitFlags::from_word(5 << 16 | 2));
+    }
+
+    #[test]
+    fn lengths_of_both_families_come_back() {
+        for v4 in [0, 1, 24, 32] {
+            for v6 in [0, 1, 64, 127, 128] {
+                let lengths = BanLengths::from_word(BanLengths::new(v4, v6).0);
+                assert_eq!((lengths.of(false), lengths.of(true)), (v4, v6));
+            }
+        }
+        assert_eq!(BanLengths::new(24, 48), BanLengths::from_word(48 << 8 | 24));
+    }
 }

@@ -21,12 +21,11 @@ pub use handshake::{FORGED, GO_ON, WATCHES, build_handshake, guard};
 
 #[cfg(doc)]
 use crate::abi::Config;
-use crate::abi::{LIMIT_INDEX_SHIFT, answers, broadcast, station};
+use crate::abi::{Entry, answers, broadcast, station};
 use crate::calls::Calls;
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
 use crate::key::{Family, PacketKey};
-use crate::limits::WITHIN;
 use crate::machine::Machine;
 use crate::parse::{Packet, flag, fragment, proto};
 use crate::reason::Reason;
@@ -92,11 +91,9 @@ pub fn within<M: Calls>(machine: &M, key: &PacketKey) -> bool {
     if machine.constant(|c| &c.answers) == answers::UNLIMITED {
         return true;
     }
-    // A limit is told by the entry of its rule: these two have no rule.
     let of_source = u64::from(machine.constant(|c| &c.answers_limit));
-    let entry = |index: u64| index << (32 + LIMIT_INDEX_SHIFT);
-    machine.limit(key, entry(of_source)) == WITHIN
-        && machine.limit(key, entry(of_source + 1)) == WITHIN
+    let is_within = |limit: u64| machine.limit(key, Entry::of_limit(limit)) == Entry::WITHIN;
+    is_within(of_source) && is_within(of_source + 1)
 }
 
 #[inline(always)]

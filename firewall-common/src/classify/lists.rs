@@ -19,7 +19,7 @@
 
 use super::Family;
 use super::lanes::LANES;
-use crate::abi::{LIST_MAX, addr_form};
+use crate::abi::{Entry, LIST_MAX, addr_form};
 use crate::key::PacketKey;
 use crate::machine::{Machine, Step};
 
@@ -72,7 +72,7 @@ pub(super) struct Best {
     /// Its number, or [`NONE`].
     pub(super) rule: u64,
     /// Its entry.
-    pub(super) entry: u64,
+    pub(super) entry: Entry,
 }
 
 /// Looks for the first rule in the lists that accepts the packet.
@@ -85,7 +85,7 @@ pub(super) fn first<M: Machine, F: Family>(
 ) -> Best {
     let mut best = Best {
         rule: NONE,
-        entry: 0,
+        entry: Entry::NONE,
     };
     if machine.constant(|c| &F::of(c).src.lists) != 0 {
         best = scan::<M, F>(machine, lanes, &lists.src, F::dst(key), best);
@@ -138,7 +138,7 @@ struct Scan<'a, M, F> {
     end: u64,
     /// As in [`Best`].
     rule: u64,
-    entry: u64,
+    entry: Entry,
 }
 
 impl<M: Machine, F: Family> Scan<'_, M, F> {
@@ -167,9 +167,10 @@ impl<M: Machine, F: Family> Scan<'_, M, F> {
 impl<M: Machine, F: Family> Step for Scan<'_, M, F> {
     #[inline(always)]
     fn forget(&mut self) {
-        for number in [&mut self.at, &mut self.end, &mut self.rule, &mut self.entry] {
+        for number in [&mut self.at, &mut self.end, &mut self.rule] {
             *number = self.machine.forget(*number);
         }
+        self.entry = Entry::from_word(self.machine.forget(self.entry.word()));
     }
 
     #[inline(always)]
@@ -184,7 +185,7 @@ impl<M: Machine, F: Family> Step for Scan<'_, M, F> {
         let outside = F::outside(&self.machine, self.at, self.other);
         if outside == 0 && self.has_profile(word >> 32) != 0 {
             self.rule = rule;
-            self.entry = self.machine.table_u64(tail + 8);
+            self.entry = Entry::from_word(self.machine.table_u64(tail + 8));
             return false;
         }
         self.at = self.machine.forget(self.at + F::LIST_ENTRY);

@@ -27,22 +27,21 @@ mod walk;
 
 pub use lanes::{LANES, WALK_ORDER};
 
-use crate::abi::{self, Config, FamilyConfig};
+use crate::abi::{self, Config, Entry, FamilyConfig};
 use crate::calls::Calls;
 use crate::key::PacketKey;
 use crate::machine::Machine;
 use crate::verdict::Action;
 
-/// The rule that decided.
+/// The rule that decided: its [`Entry`], taken apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(C)]
 pub struct Hit {
-    /// Counter slot of the rule.
+    /// Counter slot of the rule, or of what is over its limit.
     pub slot: u32,
     /// What the rule does, or what becomes of what is over its limit.
     pub action: Action,
-    /// The rest of its entry: which limit it has.
-    pub limit: u32,
+    /// The number of its limit; 0 if it has none.
+    pub limit: u64,
 }
 
 /// The first rule with action pass or drop that matches `key`, if any. Counts every matching
@@ -51,24 +50,23 @@ pub struct Hit {
 #[inline(always)]
 pub fn classify<M: Calls>(machine: &M, key: &PacketKey) -> Option<Hit> {
     let found = machine.walk(key);
-    (found != 0).then_some(Hit {
-        slot: found as u32,
-        action: Action((found >> 32) as u8),
-        limit: (found >> 40) as u32 & 0x7f_ffff,
+    (!found.is_none()).then_some(Hit {
+        slot: found.slot(),
+        action: found.action(),
+        limit: found.limit(),
     })
 }
 
-/// The walk for an IPv4 packet: counter slot and action (32 bits up) of the rule that decided, with
-/// the top bit set; or 0. A plain number, so that it can be the result of a function call in the
-/// kernel program.
+/// The walk for an IPv4 packet: the entry of the rule that decided, or what its limit put in its place,
+/// with the mark of what is found; or [`Entry::NONE`].
 #[inline(always)]
-pub fn walk_v4<M: Calls>(machine: &M, key: &PacketKey) -> u64 {
+pub fn walk_v4<M: Calls>(machine: &M, key: &PacketKey) -> Entry {
     walk::first_match::<M, V4>(machine, key)
 }
 
 /// As [`walk_v4`], for an IPv6 packet.
 #[inline(always)]
-pub fn walk_v6<M: Calls>(machine: &M, key: &PacketKey) -> u64 {
+pub fn walk_v6<M: Calls>(machine: &M, key: &PacketKey) -> Entry {
     walk::first_match::<M, V6>(machine, key)
 }
 

@@ -3,24 +3,20 @@
 use super::Family;
 use super::lanes::{self, LANES};
 use super::lists::{self, Best, Lists, NONE};
-use crate::abi::{LIMITED, LIMITS_PASSED, has_limit};
+use crate::abi::{Entry, LIMITS_PASSED, has_limit};
 use crate::bits::{index, lowest, rank};
 use crate::calls::Calls;
 use crate::key::PacketKey;
-use crate::limits::WITHIN;
 use crate::machine::Step;
 use crate::verdict::Action;
 use core::marker::PhantomData;
 
-/// Set in [`Walk::found`] beside the rule's entry.
-const FOUND: u64 = 1 << 63;
-
-/// The rule of family `F` that decides about `key`: its entry and [`FOUND`], or 0. Counts the
-/// `next` rules before it.
+/// The rule of family `F` that decides about `key`: its entry, marked as found, or [`Entry::NONE`].
+/// Counts the `next` rules before it.
 #[inline(always)]
-pub(super) fn first_match<M: Calls, F: Family>(machine: &M, key: &PacketKey) -> u64 {
+pub(super) fn first_match<M: Calls, F: Family>(machine: &M, key: &PacketKey) -> Entry {
     if machine.constant(|c| &F::of(c).rules) == 0 {
-        return 0;
+        return Entry::NONE;
     }
     // Zeros that the compiler does not know: of known ones it would make a call of `memset`, which
     // goes byte by byte here.
@@ -37,7 +33,7 @@ pub(super) fn first_match<M: Calls, F: Family>(machine: &M, key: &PacketKey) -> 
     } else {
         Best {
             rule: NONE,
-            entry: 0,
+            entry: Entry::NONE,
         }
     };
     if all == 0 {
@@ -49,9 +45,9 @@ pub(super) fn first_match<M: Calls, F: Family>(machine: &M, key: &PacketKey) -> 
         if listed && rule > best.rule {
             return from_lists(best);
         }
-        let found = entry::<M, F>(machine, rule) | FOUND;
+        let found = entry::<M, F>(machine, rule).found();
         return if is_limited(machine, found) {
-            judged(machine, key, found) | FOUND
+            judged(machine, key, found).found()
         } else {
             found
         };
@@ -66,7 +62,7 @@ pub(super) fn first_match<M: Calls, F: Family>(machine: &M, key: &PacketKey) -> 
         first_leaf: zero,
         first_rule: zero,
         best: best.rule,
-        found: zero,
+        found: Entry::from_word(zero),
     };
     walk.start(levels, all);
     // Most packets are decided by the first round: only the others pay for the loop.
@@ -78,7 +74,7 @@ pub(super) fn first_match<M: Calls, F: Family>(machine: &M, key: &PacketKey) -> 
     } else {
         within_limits(key, &mut walk)
     };
-    if listed && found == 0 {
+    if listed && found.is_none() {
         return from_lists(best);
     }
     found
@@ -87,7 +83,7 @@ pub(super) fn first_match<M: Calls, F: Family>(machine: &M, key: &PacketKey) -> 
 /// Asks the rate limit of the rule that the walk has stopped at, and goes on with the walk if that
 /// says so. Here and not in a round of the walk: the kernel's stack has no room for one more call.
 #[inline(always)]
-fn within_limits<M: Calls, F: Family>(key: &PacketKey, walk: &mut Walk<'_, M, F>) -> u64 {
+fn within_limits<M: Calls, F: Family>(key: &PacketKey, walk: &mut Walk<'_, M, F>) -> Entry {
     let machine = walk.machine;
     let passed = machine.constant(|c| &c.limits_passed) as usize;
     for stop in 0..=LIMITS_PASSED {
@@ -95,28 +91,28 @@ fn within_limits<M: Calls, F: Family>(key: &PacketKey, walk: &mut Walk<'_, M, F>
             return walk.found;
         }
         let judged = judged(&machine, key, walk.found);
-        if machine.constant(|c| &c.has_next) == 0 || (judged >> 32) as u8 != Action::NEXT.0 {
-            return judged | FOUND;
+        if machine.constant(|c| &c.has_next) == 0 || judged.action().0 != Action::NEXT.0 {
+            return judged.found();
         }
         if stop == passed {
             break;
         }
-        machine.count_rule(judged as u32);
-        walk.found = 0;
+        machine.count_rule(judged.slot());
+        walk.found = Entry::NONE;
         if walk.rules_left | walk.leaves_left | walk.nodes_left == 0 {
-            return 0;
+            return Entry::NONE;
         }
         machine.repeat(machine.constant(|c| &F::of(c).rounds), walk);
     }
     // The compiler lets no policy get here.
-    u64::from(Action::DROP.0) << 32 | walk.found & 0xffff_ffff | FOUND
+    Entry::new(walk.found.slot(), Action::DROP).found()
 }
 
 /// The entry of a rule with a limit, or what stands in its place if the packet is over the limit.
 #[inline(always)]
-fn judged<M: Calls>(machine: &M, key: &PacketKey, entry: u64) -> u64 {
+fn judged<M: Calls>(machine: &M, key: &PacketKey, entry: Entry) -> Entry {
     let found = match machine.limit(key, entry) {
-        WITHIN => entry,
+        Entry::WITHIN => entry,
         over => over,
     };
     if machine.constant(|c| &c.logs) != 0 {
@@ -127,17 +123,17 @@ fn judged<M: Calls>(machine: &M, key: &PacketKey, entry: u64) -> u64 {
 
 /// Whether the rule with this entry has a rate limit.
 #[inline(always)]
-fn is_limited<M: Calls>(machine: &M, entry: u64) -> bool {
-    machine.constant(|c| &c.has_limit) != has_limit::NO && entry & u64::from(LIMITED) << 32 != 0
+fn is_limited<M: Calls>(machine: &M, entry: Entry) -> bool {
+    machine.constant(|c| &c.has_limit) != has_limit::NO && entry.is_limited()
 }
 
 /// What the walk returns if the rows have no rule before the one in the lists.
 #[inline(always)]
-const fn from_lists(best: Best) -> u64 {
+const fn from_lists(best: Best) -> Entry {
     if best.rule == NONE {
-        return 0;
+        return Entry::NONE;
     }
-    best.entry | FOUND
+    best.entry.found()
 }
 
 /// The number of the rule that is bit `bit` of the rows.
@@ -151,8 +147,9 @@ fn number<M: Calls, F: Family>(machine: &M, bit: u64) -> u64 {
 
 /// The entry of rule `rule` of the family.
 #[inline(always)]
-fn entry<M: Calls, F: Family>(machine: &M, rule: u64) -> u64 {
-    machine.table_u64(u64::from(machine.constant(|c| &F::of(c).entries)) + rule * 8)
+fn entry<M: Calls, F: Family>(machine: &M, rule: u64) -> Entry {
+    let entries = u64::from(machine.constant(|c| &F::of(c).entries));
+    Entry::from_word(machine.table_u64(entries + rule * 8))
 }
 
 /// The AND of `word` over all lanes.
@@ -195,8 +192,8 @@ struct Walk<'a, M, F> {
     first_rule: u64,
     /// The number of the first matching rule in the lists, or [`NONE`].
     best: u64,
-    /// The deciding rule's entry and [`FOUND`], or that of a rule with a limit; or 0.
-    found: u64,
+    /// The entry of the deciding rule, or of a rule with a limit, marked as found; or [`Entry::NONE`].
+    found: Entry,
 }
 
 impl<M: Calls, F: Family> Walk<'_, M, F> {
@@ -258,10 +255,10 @@ impl<M: Calls, F: Family> Step for Walk<'_, M, F> {
             &mut self.rules_left,
             &mut self.first_leaf,
             &mut self.first_rule,
-            &mut self.found,
         ] {
             *number = self.machine.forget(*number);
         }
+        self.found = Entry::from_word(self.machine.forget(self.found.word()));
     }
 
     #[inline(always)]
@@ -287,15 +284,14 @@ impl<M: Calls, F: Family> Step for Walk<'_, M, F> {
             let entry = entry::<M, F>(&self.machine, rule);
             if is_limited(&self.machine, entry) {
                 self.rules_left ^= bit;
-                self.found = entry | FOUND;
+                self.found = entry.found();
                 return false;
             }
-            if self.machine.constant(|c| &c.has_next) == 0 || (entry >> 32) as u8 != Action::NEXT.0
-            {
-                self.found = entry | FOUND;
+            if self.machine.constant(|c| &c.has_next) == 0 || entry.action().0 != Action::NEXT.0 {
+                self.found = entry.found();
                 return false;
             }
-            self.machine.count_rule(entry as u32);
+            self.machine.count_rule(entry.slot());
             self.rules_left ^= bit;
         }
         self.rules_left | self.leaves_left | self.nodes_left != 0

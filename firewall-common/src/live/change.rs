@@ -2,7 +2,7 @@
 
 use super::{
     BANNED, BANS, ENTRY, IDS, Meta, Place, Prefix, SPARED, WAYS, address, colour, entry, head,
-    is_protected, meta_at, now, owner, slots, tags,
+    is_protected, meta_of, now, owner, set_meta, slots, tags,
 };
 use crate::key::PacketKey;
 use crate::machine::{Machine, Step};
@@ -24,7 +24,7 @@ const NONE: u64 = u64::MAX;
 
 /// Adds a prefix to a set: `meta` is [`Prefix::meta`] with an end and an origin.
 #[inline(always)]
-pub fn put<M: Machine>(machine: &M, prefix: &Prefix, meta: u64) -> Added {
+pub fn put<M: Machine>(machine: &M, prefix: &Prefix, meta: Meta) -> Added {
     let place = prefix.place(machine);
     let found = find(machine, prefix, meta, &place);
     put_at(machine, prefix, meta, (&place, &found))
@@ -35,11 +35,11 @@ pub fn put<M: Machine>(machine: &M, prefix: &Prefix, meta: u64) -> Added {
 fn put_at<M: Machine>(
     machine: &M,
     prefix: &Prefix,
-    meta: u64,
+    meta: Meta,
     (place, found): (&Place, &Slots),
 ) -> Added {
     if found.same != NONE {
-        machine.write(Region::Live, meta_at(found.same), meta);
+        set_meta(machine, found.same, meta);
         change(machine);
         return Added::Again;
     }
@@ -52,43 +52,43 @@ fn put_at<M: Machine>(
         return Added::NoRoom;
     }
     // What has ended there gives way.
-    let old = machine.read(Region::Live, meta_at(slot));
-    if old != 0 {
-        machine.write(Region::Live, meta_at(slot), 0);
+    let old = meta_of(machine, slot);
+    if !old.is_free() {
+        set_meta(machine, slot, Meta::FREE);
         count(machine, old, false);
     }
     machine.write(Region::Live, entry(slot), prefix.hi);
     machine.write(Region::Live, entry(slot) + 8, prefix.lo);
-    machine.write(Region::Live, meta_at(slot), meta);
+    set_meta(machine, slot, meta);
     set_tag(machine, slot, place.tag);
     count(machine, meta, true);
     change(machine);
     Added::New
 }
 
-/// Removes a prefix from a set; `meta` is its [`Prefix::meta`]. What its entry said, or 0 if there
-/// was none.
-pub fn remove<M: Machine>(machine: &M, prefix: &Prefix, meta: u64) -> u64 {
+/// Removes a prefix from a set; `meta` is its [`Prefix::meta`]. What its entry said, or [`Meta::FREE`] if
+/// there was none.
+pub fn remove<M: Machine>(machine: &M, prefix: &Prefix, meta: Meta) -> Meta {
     let found = find(machine, prefix, meta, &prefix.place(machine));
     if found.same == NONE {
-        return 0;
+        return Meta::FREE;
     }
-    let old = machine.read(Region::Live, meta_at(found.same));
+    let old = meta_of(machine, found.same);
     free(machine, found.same);
     old
 }
 
 /// Removes every entry of which `goes` says so by its last word, and those that have ended. Gives
 /// how many entries there are left.
-pub fn sweep<M: Machine>(machine: &M, mut goes: impl FnMut(u64) -> bool) -> u64 {
+pub fn sweep<M: Machine>(machine: &M, mut goes: impl FnMut(Meta) -> bool) -> u64 {
     let now = now(machine);
     let mut left = 0;
     for slot in 0..slots(machine) {
-        let meta = machine.read(Region::Live, meta_at(slot));
-        if meta == 0 {
+        let meta = meta_of(machine, slot);
+        if meta.is_free() {
             continue;
         }
-        if Meta::has_ended(meta, now) || goes(meta) {
+        if meta.has_ended(now) || goes(meta) {
             free(machine, slot);
         } else {
             left += 1;
@@ -102,24 +102,24 @@ pub fn recount<M: Machine>(machine: &M) {
     let mut counts = [0u64; 33 + 129];
     let mut owners = [0u64; 64];
     for slot in 0..slots(machine) {
-        let meta = machine.read(Region::Live, meta_at(slot));
-        if meta == 0 {
+        let meta = meta_of(machine, slot);
+        if meta.is_free() {
             set_tag(machine, slot, 0);
             continue;
         }
         let prefix = Prefix {
             hi: machine.read(Region::Live, entry(slot)),
             lo: machine.read(Region::Live, entry(slot) + 8),
-            length: Meta::length(meta),
-            is_v6: Meta::is_v6(meta),
+            length: meta.length(),
+            is_v6: meta.is_v6(),
         };
         set_tag(machine, slot, prefix.place(machine).tag);
-        if is_protected(Meta::id(meta)) {
+        if is_protected(meta.id()) {
             note_protected(machine, meta);
         } else if let Some(count) = counts.get_mut(counter(meta) as usize) {
             *count += 1;
         }
-        owners[Meta::owner(meta) as usize] += 1;
+        owners[meta.owner() as usize] += 1;
     }
     for (number, &count) in owners.iter().enumerate() {
         machine.write(Region::Live, head::OWNERS + number as u64 * 8, count);
@@ -162,8 +162,8 @@ pub fn ban<M: Machine>(machine: &M, key: &PacketKey, length: u64, ticks: u64) {
     };
     let id = u64::from(BANNED);
     let owner = owner(id, colour(machine, id));
-    let meta = prefix.meta(owner) | Meta::BY_RULE;
-    let meta = Meta::with_end(meta, now(machine) + ticks);
+    let meta = prefix.meta(owner).by_rule();
+    let meta = meta.with_end(now(machine) + ticks);
     let banned = machine.read(Region::Live, head::OWNERS + owner * 8);
     let place = prefix.place(machine);
     let found = find(machine, &prefix, meta, &place);
@@ -179,8 +179,8 @@ const _: () = assert!(BANNED < IDS);
 
 /// Frees an entry.
 fn free<M: Machine>(machine: &M, slot: u64) {
-    let meta = machine.read(Region::Live, meta_at(slot));
-    machine.write(Region::Live, meta_at(slot), 0);
+    let meta = meta_of(machine, slot);
+    set_meta(machine, slot, Meta::FREE);
     set_tag(machine, slot, 0);
     count(machine, meta, false);
     change(machine);
@@ -203,8 +203,8 @@ fn set_tag<M: Machine>(machine: &M, slot: u64, tag: u64) {
 
 /// The number of an entry's length among [`head::COUNTS`].
 #[inline(always)]
-const fn counter(meta: u64) -> u64 {
-    Meta::length(meta) + Meta::is_v6(meta) * 33
+const fn counter(meta: Meta) -> u64 {
+    meta.length() + meta.is_v6() * 33
 }
 
 /// One more, or one less. (The table's counts are right: see [`recount`].)
@@ -219,11 +219,11 @@ const fn step(count: u64, is_in: bool) -> u64 {
 
 /// Counts an entry of this length in or out, and says so to readers if it is the first or the last.
 #[inline(always)]
-fn count<M: Machine>(machine: &M, meta: u64, is_in: bool) {
-    let of_owner = head::OWNERS + Meta::owner(meta) * 8;
+fn count<M: Machine>(machine: &M, meta: Meta, is_in: bool) {
+    let of_owner = head::OWNERS + meta.owner() * 8;
     let owned = machine.read(Region::Live, of_owner);
     machine.write(Region::Live, of_owner, step(owned, is_in));
-    if is_protected(Meta::id(meta)) {
+    if is_protected(meta.id()) {
         if is_in {
             note_protected(machine, meta);
         }
@@ -236,8 +236,8 @@ fn count<M: Machine>(machine: &M, meta: u64, is_in: bool) {
     if (before == 0) == (after == 0) {
         return;
     }
-    let length = Meta::length(meta);
-    let word = if Meta::is_v6(meta) == 0 {
+    let length = meta.length();
+    let word = if meta.is_v6() == 0 {
         head::V4
     } else {
         let used = machine.read(Region::Live, head::V6);
@@ -252,9 +252,9 @@ fn count<M: Machine>(machine: &M, meta: u64, is_in: bool) {
 
 /// Sets the bit of the length of an entry of a protected set.
 #[inline(always)]
-fn note_protected<M: Machine>(machine: &M, meta: u64) {
-    let length = Meta::length(meta);
-    let word = if Meta::is_v6(meta) == 0 {
+fn note_protected<M: Machine>(machine: &M, meta: Meta) {
+    let length = meta.length();
+    let word = if meta.is_v6() == 0 {
         head::PROTECTED_V4
     } else {
         head::PROTECTED_V6 + length / 64 * 8
@@ -277,12 +277,12 @@ struct Slots {
 }
 
 #[inline(always)]
-fn find<M: Machine>(machine: &M, prefix: &Prefix, meta: u64, place: &Place) -> Slots {
+fn find<M: Machine>(machine: &M, prefix: &Prefix, meta: Meta, place: &Place) -> Slots {
     let zero = machine.opaque(0);
     let mut search = SlotSearch {
         machine: *machine,
         prefix,
-        identity: meta & Meta::IDENTITY,
+        identity: meta.identity(),
         now: now(machine),
         first: place.first * WAYS,
         second: place.second * WAYS,
@@ -307,7 +307,7 @@ fn find<M: Machine>(machine: &M, prefix: &Prefix, meta: u64, place: &Place) -> S
 struct SlotSearch<'a, M> {
     machine: M,
     prefix: &'a Prefix,
-    identity: u64,
+    identity: Meta,
     now: u64,
     first: u64,
     second: u64,
@@ -321,9 +321,8 @@ struct SlotSearch<'a, M> {
 impl<M> SlotSearch<'_, M> {
     /// Whether an entry is of the same length and family as the prefix.
     #[inline(always)]
-    const fn has_length(&self, meta: u64) -> bool {
-        Meta::length(meta) == Meta::length(self.identity)
-            && Meta::is_v6(meta) == Meta::is_v6(self.identity)
+    const fn has_length(&self, meta: Meta) -> bool {
+        meta.length() == self.identity.length() && meta.is_v6() == self.identity.is_v6()
     }
 }
 
@@ -352,8 +351,8 @@ impl<M: Machine> Step for SlotSearch<'_, M> {
         // What a round has found out about one number would make a path of every combination.
         self.round = self.machine.forget(self.round + 1);
         let slot = way + if in_second { self.second } else { self.first };
-        let meta = self.machine.read(Region::Live, meta_at(slot));
-        if meta == 0 || Meta::has_ended(meta, self.now) {
+        let meta = meta_of(&self.machine, slot);
+        if meta.is_free() || meta.has_ended(self.now) {
             let (free, frees) = if in_second {
                 (&mut self.free[1], &mut self.frees[1])
             } else {
@@ -362,8 +361,8 @@ impl<M: Machine> Step for SlotSearch<'_, M> {
             *free = self.machine.forget(slot + 1);
             *frees = self.machine.forget(*frees + 1);
         }
-        let is_own = meta & Meta::IDENTITY == self.identity;
-        if (is_own || Meta::id(meta) == u64::from(SPARED) && self.has_length(meta))
+        let is_own = meta.identity() == self.identity;
+        if (is_own || meta.id() == u64::from(SPARED) && self.has_length(meta))
             && self.machine.read(Region::Live, entry(slot)) == self.prefix.hi
             && self.machine.read(Region::Live, entry(slot) + 8) == self.prefix.lo
         {

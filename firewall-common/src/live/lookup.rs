@@ -1,6 +1,6 @@
 //! Which sets an address is in.
 
-use super::{HEADER, Meta, Prefix, SETS, WAYS, address, entry, head, meta_at, now, owner, tags};
+use super::{HEADER, Meta, Prefix, SETS, WAYS, address, entry, head, meta_of, now, owner, tags};
 use crate::bits::{index, lowest};
 use crate::key::PacketKey;
 use crate::machine::{Machine, Step};
@@ -160,22 +160,21 @@ impl<M: Machine> Lookup<M> {
         let bucket = if word < 2 { self.first } else { self.second };
         let slot = bucket * WAYS + (word & 1) * 4 + lane;
         let read = |offset: u64| self.machine.read(Region::Live, offset);
-        let meta = read(meta_at(slot));
+        let meta = meta_of(&self.machine, slot);
         let prefix = Prefix::of(self.hi, self.lo, self.length, self.is_v6);
-        let identity = prefix.meta(Meta::owner(meta));
-        if (meta ^ identity) & Meta::IDENTITY != 0
+        if !meta.is_of(prefix.meta(meta.owner()))
             || read(entry(slot)) != prefix.hi
             || read(entry(slot) + 8) != prefix.lo
-            || read(meta_at(slot)) != meta
+            || meta_of(&self.machine, slot) != meta
         {
             return;
         }
-        let id = Meta::id(meta);
+        let id = meta.id();
         let colour = self.colours >> id & 1;
-        if Meta::owner(meta) != owner(id, colour) {
+        if meta.owner() != owner(id, colour) {
             return;
         }
-        if Meta::end(meta) != Meta::FOREVER && Meta::has_ended(meta, now(&self.machine)) {
+        if meta.end() != Meta::FOREVER && meta.has_ended(now(&self.machine)) {
             return;
         }
         self.found |= 1 << id;

@@ -188,11 +188,17 @@ impl Prefix {
         }
     }
 
-    /// The bits of [`Meta`] that say which prefix of which set it is, the address aside.
+    /// The last word of its entry in a set, which ends at the beginning of time and has been added by a
+    /// command.
     #[must_use]
     #[inline(always)]
-    pub const fn meta(&self, owner: u64) -> u64 {
-        self.length << Meta::LENGTH | owner << Meta::OWNER | self.is_v6 << Meta::V6 | Meta::USED
+    pub const fn meta(&self, owner: u64) -> Meta {
+        Meta(
+            self.length << Meta::LENGTH
+                | owner << Meta::OWNER
+                | self.is_v6 << Meta::V6
+                | Meta::USED,
+        )
     }
 }
 
@@ -207,19 +213,27 @@ struct Place {
     tag: u64,
 }
 
-/// The last word of an entry. 0: it is free. From the lowest bit: in use, by a rule, by the policy,
-/// IPv6; at bit 8 the set's number and, 5 bits up, its colour; at bit 16 the length; at bit 24 the
-/// time at which it ends, in ticks of [`Meta::TICK_SHIFT`], or [`Meta::FOREVER`].
-#[derive(Clone, Copy, Debug)]
-pub struct Meta;
+/// The last word of an entry.
+///
+/// | bits | |
+/// |---|---|
+/// | 0 | in use |
+/// | 1 | added by a rule |
+/// | 2 | the policy names it: nobody but the policy removes it |
+/// | 3 | IPv6 |
+/// | 8-12 | the set's number |
+/// | 13 | the set's colour |
+/// | 16-23 | the prefix's length |
+/// | 24-63 | the time at which it ends, in ticks of [`Meta::TICK_SHIFT`], or [`Meta::FOREVER`] |
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Meta(u64);
 
 impl Meta {
     /// Set in every entry.
-    pub const USED: u64 = 1;
-    /// A rule has added it.
-    pub const BY_RULE: u64 = 2;
-    /// The policy names it: nobody but the policy removes it.
-    pub const BY_POLICY: u64 = 4;
+    const USED: u64 = 1;
+    const BY_RULE: u64 = 2;
+    const BY_POLICY: u64 = 4;
     /// Bit that tells IPv6 from IPv4.
     const V6: u32 = 3;
     const OWNER: u32 = 8;
@@ -228,59 +242,120 @@ impl Meta {
     /// What tells entries of one address apart: [`Prefix::meta`].
     const IDENTITY: u64 = 0xff_ff00 | 1 << Self::V6 | Self::USED;
 
+    /// The entry is free.
+    pub const FREE: Self = Self(0);
+
     /// A tick is 2^20 nanoseconds, about a millisecond.
     pub const TICK_SHIFT: u32 = 20;
 
     /// The time of what never ends.
     pub const FOREVER: u64 = (1 << 40) - 1;
 
-    /// The set's number, and its colour 5 bits up.
+    /// Whether the entry is free.
     #[must_use]
     #[inline(always)]
-    pub const fn owner(meta: u64) -> u64 {
-        meta >> Self::OWNER & 0x3f
+    pub const fn is_free(self) -> bool {
+        self.0 == Self::FREE.0
+    }
+
+    /// Added by a rule.
+    #[must_use]
+    #[inline(always)]
+    pub const fn by_rule(self) -> Self {
+        Self(self.0 | Self::BY_RULE)
+    }
+
+    /// Whether a rule has added it.
+    #[must_use]
+    pub const fn is_by_rule(self) -> bool {
+        self.0 & Self::BY_RULE != 0
+    }
+
+    /// Named by the policy.
+    #[must_use]
+    pub const fn by_policy(self) -> Self {
+        Self(self.0 | Self::BY_POLICY)
+    }
+
+    /// Whether the policy names it: nobody but the policy removes it.
+    #[must_use]
+    pub const fn is_by_policy(self) -> bool {
+        self.0 & Self::BY_POLICY != 0
+    }
+
+    /// The set's number, and its colour 5 bits up: see [`owner`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn owner(self) -> u64 {
+        self.0 >> Self::OWNER & 0x3f
     }
 
     /// The set's number.
     #[must_use]
     #[inline(always)]
-    pub const fn id(meta: u64) -> u64 {
-        meta >> Self::OWNER & 0x1f
+    pub const fn id(self) -> u64 {
+        self.0 >> Self::OWNER & 0x1f
     }
 
     /// The prefix's length.
     #[must_use]
     #[inline(always)]
-    pub const fn length(meta: u64) -> u64 {
-        meta >> Self::LENGTH & 0xff
+    pub const fn length(self) -> u64 {
+        self.0 >> Self::LENGTH & 0xff
     }
 
     /// Whether it is one of IPv6.
     #[must_use]
     #[inline(always)]
-    pub const fn is_v6(meta: u64) -> u64 {
-        meta >> Self::V6 & 1
+    pub const fn is_v6(self) -> u64 {
+        self.0 >> Self::V6 & 1
     }
 
     /// When it ends, in ticks.
     #[must_use]
     #[inline(always)]
-    pub const fn end(meta: u64) -> u64 {
-        meta >> Self::END
+    pub const fn end(self) -> u64 {
+        self.0 >> Self::END
     }
 
     /// With another end.
     #[must_use]
     #[inline(always)]
-    pub const fn with_end(meta: u64, ticks: u64) -> u64 {
-        meta & ((1 << Self::END) - 1) | ticks << Self::END
+    pub const fn with_end(self, ticks: u64) -> Self {
+        Self(self.0 & ((1 << Self::END) - 1) | ticks << Self::END)
     }
 
     /// Whether it has ended, at `now` in ticks.
     #[must_use]
     #[inline(always)]
-    pub const fn has_ended(meta: u64, now: u64) -> bool {
-        Self::end(meta) != Self::FOREVER && Self::end(meta) <= now
+    pub const fn has_ended(self, now: u64) -> bool {
+        self.end() != Self::FOREVER && self.end() <= now
+    }
+
+    /// What tells it from the other entries of its address, and nothing else.
+    #[inline(always)]
+    const fn identity(self) -> Self {
+        Self(self.0 & Self::IDENTITY)
+    }
+
+    /// Whether both are of one set, colour, length and family.
+    #[inline(always)]
+    const fn is_of(self, other: Self) -> bool {
+        (self.0 ^ other.0) & Self::IDENTITY == 0
+    }
+
+    /// As the table has it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// Back from [`Meta::word`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
     }
 }
 
@@ -311,6 +386,18 @@ pub const fn meta_at(slot: u64) -> u64 {
     entry(slot) + 16
 }
 
+/// The last word of an entry, as it is now.
+#[inline(always)]
+fn meta_of<M: Machine>(machine: &M, slot: u64) -> Meta {
+    Meta(machine.read(Region::Live, meta_at(slot)))
+}
+
+/// Sets it.
+#[inline(always)]
+fn set_meta<M: Machine>(machine: &M, slot: u64, meta: Meta) {
+    machine.write(Region::Live, meta_at(slot), meta.0);
+}
+
 /// Byte offset of the tags of the first or last four entries of a bucket.
 #[inline(always)]
 fn tags<M: Machine>(machine: &M, bucket: u64, half: u64) -> u64 {
@@ -327,17 +414,17 @@ fn now<M: Machine>(machine: &M) -> u64 {
 /// An entry, read without the lock: the prefix and its last word, or `None` if the entry is free or
 /// somebody was about to change it.
 #[must_use]
-pub fn read<M: Machine>(machine: &M, slot: u64) -> Option<(Prefix, u64)> {
-    let meta = machine.read(Region::Live, meta_at(slot));
+pub fn read<M: Machine>(machine: &M, slot: u64) -> Option<(Prefix, Meta)> {
+    let meta = meta_of(machine, slot);
     let hi = machine.read(Region::Live, entry(slot));
     let lo = machine.read(Region::Live, entry(slot) + 8);
-    let same = machine.read(Region::Live, meta_at(slot)) == meta;
-    (meta != 0 && same).then_some((
+    let same = meta_of(machine, slot) == meta;
+    (!meta.is_free() && same).then_some((
         Prefix {
             hi,
             lo,
-            length: Meta::length(meta),
-            is_v6: Meta::is_v6(meta),
+            length: meta.length(),
+            is_v6: meta.is_v6(),
         },
         meta,
     ))
@@ -361,5 +448,57 @@ const fn address(key: &PacketKey, is_destination: bool) -> (u64, u64) {
         (hi, lo)
     } else {
         (lo << 32, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No part reaches into another one, at the ends of each.
+    #[test]
+    fn every_part_of_a_meta_comes_back() {
+        for (length, is_v6) in [(0, 0), (32, 0), (0, 1), (64, 1), (128, 1)] {
+            for id in [0, 1, 30, 31] {
+                for colour in [0, 1] {
+                    for end in [0, 1, Meta::FOREVER - 1, Meta::FOREVER] {
+                        let bare = Prefix::of(0, 0, length, is_v6).meta(owner(id, colour));
+                        let origins = [bare, bare.by_rule(), bare.by_policy()];
+                        for (origin, bare) in origins.into_iter().enumerate() {
+                            let before = bare.with_end(Meta::FOREVER ^ end);
+                            let meta = Meta::from_word(before.with_end(end).word());
+                            assert_eq!((meta.length(), meta.is_v6()), (length, is_v6));
+                            assert_eq!((meta.id(), meta.owner()), (id, owner(id, colour)));
+                            assert_eq!(meta.end(), end);
+                            assert_eq!(meta.is_by_rule(), origin == 1);
+                            assert_eq!(meta.is_by_policy(), origin == 2);
+                            assert!(!meta.is_free() && meta.is_of(bare) && meta.is_of(before));
+                        }
+                    }
+                }
+            }
+        }
+        assert!(Meta::FREE.is_free());
+    }
+
+    #[test]
+    fn what_is_another_entry_is_told_apart() {
+        let meta = Prefix::of(0, 0, 24, 0).meta(owner(3, 0));
+        for (length, is_v6, id, colour) in
+            [(25, 0, 3, 0), (24, 1, 3, 0), (24, 0, 4, 0), (24, 0, 3, 1)]
+        {
+            let other = Prefix::of(0, 0, length, is_v6).meta(owner(id, colour));
+            assert!(!meta.is_of(other), "{length} {is_v6} {id} {colour}");
+        }
+        assert!(!meta.is_of(Meta::FREE));
+    }
+
+    #[test]
+    fn an_end_has_come_when_its_tick_has() {
+        let meta = Prefix::of(0, 0, 32, 0).meta(0);
+        assert!(meta.with_end(7).has_ended(7) && !meta.with_end(8).has_ended(7));
+        let last = Meta::FOREVER - 1;
+        assert!(meta.with_end(last).has_ended(last) && !meta.with_end(last).has_ended(last - 1));
+        assert!(!meta.with_end(Meta::FOREVER).has_ended(u64::MAX));
     }
 }

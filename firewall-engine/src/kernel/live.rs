@@ -56,21 +56,21 @@ impl Origin {
         }
     }
 
-    const fn of(meta: u64) -> Self {
-        if meta & Meta::BY_POLICY != 0 {
+    const fn of(meta: Meta) -> Self {
+        if meta.is_by_policy() {
             Self::Policy
-        } else if meta & Meta::BY_RULE != 0 {
+        } else if meta.is_by_rule() {
             Self::Rule
         } else {
             Self::Command
         }
     }
 
-    const fn bits(self) -> u64 {
+    const fn note(self, meta: Meta) -> Meta {
         match self {
-            Self::Command => 0,
-            Self::Rule => Meta::BY_RULE,
-            Self::Policy => Meta::BY_POLICY,
+            Self::Command => meta,
+            Self::Rule => meta.by_rule(),
+            Self::Policy => meta.by_policy(),
         }
     }
 }
@@ -162,12 +162,12 @@ impl LiveTable {
         let now = now_ticks();
         let entry = |slot: u64| {
             let (prefix, meta) = live::read(&machine, slot)?;
-            let id = Meta::id(meta);
-            let is_present = Meta::owner(meta) == live::owner(id, live::colour(&machine, id));
-            if !is_present || Meta::has_ended(meta, now) {
+            let id = meta.id();
+            let is_present = meta.owner() == live::owner(id, live::colour(&machine, id));
+            if !is_present || meta.has_ended(now) {
                 return None;
             }
-            let left = match Meta::end(meta) {
+            let left = match meta.end() {
                 Meta::FOREVER => None,
                 end => Some(Duration::from_nanos((end - now) << Meta::TICK_SHIFT)),
             };
@@ -230,9 +230,8 @@ impl Writer<'_> {
         time: Option<Duration>,
         origin: Origin,
     ) -> Added {
-        let meta = prefix.meta(live::owner(id.into(), colour)) | origin.bits();
-        let meta = Meta::with_end(meta, end(time));
-        live::put(&self.table.machine(), prefix, meta)
+        let meta = origin.note(prefix.meta(live::owner(id.into(), colour)));
+        live::put(&self.table.machine(), prefix, meta.with_end(end(time)))
     }
 
     /// Removes a prefix from a set; whether it was there.
@@ -241,12 +240,12 @@ impl Writer<'_> {
         let machine = self.table.machine();
         let owner = live::owner(id.into(), live::colour(&machine, id.into()));
         let old = live::remove(&machine, prefix, prefix.meta(owner));
-        old != 0 && !Meta::has_ended(old, now_ticks())
+        !old.is_free() && !old.has_ended(now_ticks())
     }
 
     /// Removes what has ended, and the entries of every set for which `goes` says so.
     pub fn sweep(&self, goes: impl Fn(u32) -> bool) {
-        live::sweep(&self.table.machine(), |meta| goes(Meta::id(meta) as u32));
+        live::sweep(&self.table.machine(), |meta| goes(meta.id() as u32));
     }
 
     /// Puts other entries in the place of all that a set has: readers see the former ones or the
@@ -261,10 +260,10 @@ impl Writer<'_> {
         let old = live::colour(&machine, id.into());
         let (old_owner, new_owner) = (live::owner(id.into(), old), live::owner(id.into(), old ^ 1));
         // Of a process that died in here.
-        live::sweep(&machine, |meta| Meta::owner(meta) == new_owner);
+        live::sweep(&machine, |meta| meta.owner() == new_owner);
         for (prefix, time, origin) in entries {
             if self.add_coloured(id, old ^ 1, prefix, time, origin) == Added::NoRoom {
-                live::sweep(&machine, |meta| Meta::owner(meta) == new_owner);
+                live::sweep(&machine, |meta| meta.owner() == new_owner);
                 return false;
             }
         }
@@ -274,7 +273,7 @@ impl Writer<'_> {
         if let Err(error) = wait_for_running_programs() {
             tracing::warn!(%error, "cannot wait for running programs");
         }
-        live::sweep(&machine, |meta| Meta::owner(meta) == old_owner);
+        live::sweep(&machine, |meta| meta.owner() == old_owner);
         true
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{LimitError, MAX_TABLES, limit};
 use crate::tables::SizeLine;
-use firewall_common::abi::{RuleEntry, TABLES_SPARE};
+use firewall_common::abi::TABLES_SPARE;
 
 /// Bytes so far. Offset 0 is never used, so that it can mean "none".
 pub(super) struct Blob {
@@ -68,10 +68,9 @@ impl Blob {
         self.bytes(&value.to_ne_bytes());
     }
 
-    /// Appends what a rule leads to.
-    pub(super) fn rule(&mut self, entry: RuleEntry) {
-        self.u32(entry.slot);
-        self.u32(entry.action);
+    /// Appends a word or an entry that the kernel program reads as it stands.
+    pub(super) fn put<T: bytemuck::NoUninit>(&mut self, entry: T) {
+        self.bytes(bytemuck::bytes_of(&entry));
     }
 
     /// Appends a row reference or class: `u32` if `wide`, else `u16`.

@@ -13,8 +13,8 @@ use crate::limit::{Lengths, Limit, Per, Rate};
 use crate::rule::Policy;
 use crate::worst::{self, Kind};
 use firewall_common::abi::{
-    Config, LIMIT_INDEX_SHIFT, LIMIT_LOG_SHIFT, LIMITS, LIMITS_PASSED, LimitEntry, essential_bit,
-    has_limit, limit_flag, limit_per,
+    BanLengths, Config, Entry, LIMITS, LIMITS_PASSED, LimitEntry, LimitFlags, LogEntry,
+    essential_bit, has_limit, limit_per,
 };
 use firewall_common::answer::WATCHES;
 use firewall_common::key::Family;
@@ -147,10 +147,11 @@ pub(super) fn write(
     let unlogged_slots = &slots[policy.rules.len() + limits.len()..];
     let first_asked = (gated().count() + answers.len()) as u32;
     let first_log = first_asked + asked.len() as u32;
-    // Of each gated rule in turn the log's number, plus 1.
+    // Of each gated rule in turn the log's number.
     let mut logs = gated().scan(first_log, |next, rule| {
+        let number = *next;
         *next += u32::from(rule.log.is_some());
-        Some(if rule.log.is_some() { *next } else { 0 })
+        Some(rule.log.map(|_| number))
     });
     let of_rules = gated().map(|rule| {
         let until = rule
@@ -178,64 +179,39 @@ pub(super) fn write(
     let of_asked = asked
         .iter()
         .map(|limit| (limit.clone(), LINE, NOWHERE, u64::MAX));
-    let of_logs = policy.logs().zip(unlogged_slots);
-    let of_logs = of_logs.map(|(&rate, &slot)| (of_rate(rate), LINE, slot, u64::MAX));
-    let names = gated().filter(|rule| rule.log.is_some()).map(|rule| {
-        let audit = rule.audit.map_or(0, |action| u64::from(action.0) + 1);
-        (name_hash(&rule.name), audit << EventBits::AUDIT_SHIFT)
-    });
-    let mut names = names.chain([(name_hash(""), 0)]);
-    let mut layout = DefaultHasher::new();
-    let mut end = 0;
-    let entries = of_rules.chain(of_answers).chain(of_asked).chain(of_logs);
+    let mut buckets = Buckets::default();
+    let entries = of_rules.chain(of_answers).chain(of_asked);
     for (number, (limit, size, over_slot, until)) in entries.enumerate() {
-        let number = number as u32;
-        let mut entry = entry(&limit, number, end, size, over_slot);
-        entry.until = until;
-        if number >= first_log {
-            (entry.v6_mask_hi, entry.v6_mask_lo) = names.next().unwrap_or_default();
-            // Of the default, which has no other entry: its own log.
-            entry.flags |= (number + 1) << LIMIT_LOG_SHIFT;
-        } else {
-            entry.flags |= logs.next().unwrap_or_default() << LIMIT_LOG_SHIFT;
-        }
+        let over = over(&limit, over_slot).with_limit(number as u64);
+        let mut entry = LimitEntry {
+            until,
+            ..entry(&limit, over, buckets.add(over_slot, limit.per, size), size)
+        };
         if size == 0 {
-            entry.flags |= limit_flag::NO_RATE;
-        } else {
-            let Placement { per, masks } = placement(limit.per);
-            (over_slot, per, masks, entry.base, entry.size).hash(&mut layout);
+            entry.flags = entry.flags.and(LimitFlags::NO_RATE);
         }
-        end += size;
-        for word in [
-            entry.interval,
-            entry.tolerance,
-            entry.until,
-            entry.v4_mask,
-            entry.v6_mask_hi,
-            entry.v6_mask_lo,
-        ] {
-            blob.u64(word);
+        if let Some(log) = logs.next().flatten() {
+            entry.flags = entry.flags.with_log(log);
         }
-        for word in [
-            entry.base,
-            entry.size,
-            entry.over_slot,
-            entry.over_action,
-            entry.per,
-            entry.flags,
-            entry.ban,
-            entry.ban_lengths,
-        ] {
-            blob.u32(word);
-        }
+        blob.put(entry);
+    }
+    let names = gated().filter(|rule| rule.log.is_some()).map(|rule| {
+        let found = rule.audit.map_or(EventBits::default(), EventBits::audited);
+        (name_hash(&rule.name), found)
+    });
+    let names = names.chain([(name_hash(""), EventBits::default())]);
+    let of_logs = policy.logs().zip(unlogged_slots).zip(names);
+    for (number, ((&rate, &unlogged), says)) in (first_log..).zip(of_logs) {
+        let base = buckets.add(unlogged, Per::Rule, LINE);
+        blob.put(log_entry(rate, unlogged, says, base, number));
     }
     let entries = first_log as usize + policy.logs().count();
     blob.report("rate limits".into(), entries, start);
     // The times of the last cookies, in lines of their own.
     if protects {
-        (config.syn_protect, config.syn_seen) = (1, end);
-        (protects, end).hash(&mut layout);
-        end += WATCHES * 8;
+        (config.syn_protect, config.syn_seen) = (1, buckets.end);
+        (protects, buckets.end).hash(&mut buckets.layout);
+        buckets.end += WATCHES * 8;
     }
     config.answers = u32::from(rejects);
     config.answers_limit = gated().count() as u32;
@@ -245,9 +221,9 @@ pub(super) fn write(
     config.has_ban = u32::from(policy.bans().next().is_some());
     config.proof_size = config.has_ban * proof::SIZE;
     config.limits = start as u32;
-    if end > 0 {
-        config.buckets_size = end.next_power_of_two();
-        config.buckets_layout = layout.finish() as u32 | 1;
+    if buckets.end > 0 {
+        config.buckets_size = buckets.end.next_power_of_two();
+        config.buckets_layout = buckets.layout.finish() as u32 | 1;
     }
     config.expires = u32::from(gated().any(|rule| rule.enabled && rule.expires.is_some()));
     if policy.logs().next().is_some() {
@@ -268,50 +244,95 @@ pub(super) fn write(
     Ok(())
 }
 
-/// The rate of a log, for one bucket.
-const fn of_rate(rate: Rate) -> Limit {
-    Limit {
-        packets: rate.packets,
-        window: rate.window,
-        burst: rate.burst,
-        ..NO_RATE
+/// The buckets so far.
+#[derive(Default)]
+struct Buckets {
+    /// Byte offset of what follows them.
+    end: u32,
+    /// What they mean: see [`Config::buckets_layout`].
+    layout: DefaultHasher,
+}
+
+impl Buckets {
+    /// Adds those of a limit, in `size` bytes; where they begin.
+    fn add(&mut self, over_slot: u32, per: Per, size: u32) -> u32 {
+        let base = self.end;
+        if size != 0 {
+            let Placement { per, masks } = placement(per);
+            (over_slot, per, masks, base, size).hash(&mut self.layout);
+        }
+        self.end += size;
+        base
     }
 }
 
-fn entry(limit: &Limit, number: u32, base: u32, size: u32, over_slot: u32) -> LimitEntry {
-    let scaled = u128::from(limit.window) << FRACTION;
-    let packets = u128::from(limit.packets);
-    let time = |count: u64| {
-        let exact = (scaled * u128::from(count) + packets / 2) / packets;
-        u64::try_from(exact).unwrap_or(u64::MAX)
-    };
-    let over = match limit.over {
+/// What stands in the place of the rule's entry for a packet over the limit, but for the limit's number.
+fn over(limit: &Limit, slot: u32) -> Entry {
+    let action = match limit.over {
         Action::DROP => Action::OVER,
         action => action,
     };
+    Entry::new(slot, action)
+}
+
+/// How long `count` packets take, if `packets` come in `window`; to the nearest unit.
+fn time(packets: u64, window: u64, count: u64) -> u64 {
+    let (packets, scaled) = (u128::from(packets), u128::from(window) << FRACTION);
+    let exact = (scaled * u128::from(count) + packets / 2) / packets;
+    u64::try_from(exact).unwrap_or(u64::MAX)
+}
+
+fn entry(limit: &Limit, over: Entry, base: u32, size: u32) -> LimitEntry {
     let Placement {
         per,
         masks: (v4_mask, v6_mask_hi, v6_mask_lo),
     } = placement(limit.per);
     LimitEntry {
-        interval: time(1),
-        tolerance: time(limit.burst - 1),
+        interval: time(limit.packets, limit.window, 1),
+        tolerance: time(limit.packets, limit.window, limit.burst - 1),
         until: u64::MAX,
         v4_mask,
         v6_mask_hi,
         v6_mask_lo,
         base,
         size,
-        over_slot,
-        // With the limit's number, where a rule's entry has it.
-        over_action: u32::from(over.0) | number << LIMIT_INDEX_SHIFT,
+        over,
         per,
-        flags: if limit.new_only { limit_flag::NEW } else { 0 },
+        flags: match limit.new_only {
+            true => LimitFlags::NEW,
+            false => LimitFlags::default(),
+        },
         ban: limit.ban.map_or(0, ban_ticks),
         ban_lengths: match limit.per {
-            Per::Source(lengths) => lengths.v4 | lengths.v6 << 8,
-            _ => 0,
+            Per::Source(lengths) => BanLengths::new(lengths.v4, lengths.v6),
+            _ => BanLengths::default(),
         },
+    }
+}
+
+/// A log with one bucket at `base`; `number` is its own.
+fn log_entry(
+    rate: Rate,
+    unlogged: u32,
+    (name, found): (u64, EventBits),
+    base: u32,
+    number: u32,
+) -> LogEntry {
+    LogEntry {
+        interval: time(rate.packets, rate.window, 1),
+        tolerance: time(rate.packets, rate.window, rate.burst - 1),
+        until: u64::MAX,
+        unused: 0,
+        name,
+        found,
+        base,
+        size: LINE,
+        unlogged,
+        no_action: 0,
+        per: limit_per::RULE,
+        // Of the default, which has no other entry: its own log.
+        flags: LimitFlags::default().with_log(number),
+        no_ban: [0; 2],
     }
 }
 

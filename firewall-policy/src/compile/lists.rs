@@ -11,7 +11,7 @@ use super::encode::LaneRows;
 use super::hash::FastMap;
 use super::rows::RowId;
 use crate::range::RangeSet;
-use firewall_common::abi::{LIST_MAX, RuleEntry};
+use firewall_common::abi::{Entry as RuleEntry, LIST_MAX};
 use firewall_common::field::Field;
 use firewall_common::verdict::Action;
 use std::hash::Hash;
@@ -75,9 +75,9 @@ pub(super) fn divide<T: Address>(rules: &FamilyRules<'_, T>) -> Option<Listed<T>
     let mut profiles = Profiles::default();
     let mut rest = Vec::new();
     for rule in 0..count {
-        let decides = [Action::PASS, Action::DROP, Action::REJECT, Action::PROTECT]
-            .iter()
-            .any(|action| u32::from(action.0) == rules.entries[rule].action);
+        let entry = rules.entries[rule];
+        let decides = [Action::PASS, Action::DROP, Action::REJECT, Action::PROTECT];
+        let decides = decides.contains(&entry.action()) && !entry.is_limited();
         if !decides || !list(rules, rule, is_narrow, &mut sides, &mut profiles) {
             rest.push(rule as u32);
         }
@@ -230,7 +230,7 @@ impl<T: Address> Side<T> {
                     T::write_prefix(entry.prefix, blob);
                     blob.u32(entry.rule);
                     blob.u32(entry.profile);
-                    blob.rule(rules[entry.rule as usize]);
+                    blob.put(rules[entry.rule as usize]);
                 }
                 RowId(references.len() as u32 - 1)
             });

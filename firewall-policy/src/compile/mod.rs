@@ -28,8 +28,7 @@ use addr::Address;
 use blob::Blob;
 use encode::{Encoder, Layout, NODE};
 use firewall_common::abi::{
-    ABI_VERSION, AddrConfig, Config, FRAGMENT_MS, FamilyConfig, LIMIT_INDEX_SHIFT, LIMITED,
-    RuleEntry, essential_bit,
+    ABI_VERSION, AddrConfig, Config, Entry, FRAGMENT_MS, FamilyConfig, essential_bit,
 };
 use firewall_common::classify::LANES;
 use firewall_common::field::Field;
@@ -222,7 +221,7 @@ struct FamilyRules<'a, T> {
     src: Vec<&'a RangeSet<T>>,
     dst: Vec<&'a RangeSet<T>>,
     fields: [Vec<&'a RangeSet<u32>>; Field::COUNT],
-    entries: Vec<RuleEntry>,
+    entries: Vec<Entry>,
 }
 
 impl<'a, T: Number> FamilyRules<'a, T> {
@@ -247,9 +246,9 @@ impl<'a, T: Number> FamilyRules<'a, T> {
             } else {
                 rule.action
             };
-            let mut action = u32::from(action.0);
+            let mut entry = Entry::new(slot, action);
             if rule.is_gated() {
-                action |= LIMITED | limits << LIMIT_INDEX_SHIFT;
+                entry = entry.with_limit(limits).limited();
                 limits += 1;
             }
             let (src, dst) = (half(&matches.src), half(&matches.dst));
@@ -263,7 +262,7 @@ impl<'a, T: Number> FamilyRules<'a, T> {
             for (sets, set) in rules.fields.iter_mut().zip(&matches.fields) {
                 sets.push(set);
             }
-            rules.entries.push(RuleEntry { slot, action });
+            rules.entries.push(entry);
         }
         rules
     }
@@ -319,7 +318,7 @@ fn family<T: Address>(
 
     let levels = levels(in_rows.src.len());
     let entries = blob.align(64);
-    rules.entries.iter().for_each(|&entry| blob.rule(entry));
+    rules.entries.iter().for_each(|&entry| blob.put(entry));
     blob.report(format!("{name} rules"), count, entries);
     let mut config = FamilyConfig {
         rules: count as u32,
@@ -346,10 +345,7 @@ fn family<T: Address>(
     for lane in lanes {
         lane.write(blob, &mut encoder, name, &mut config.fields);
     }
-    let asks = rules
-        .entries
-        .iter()
-        .any(|entry| entry.action & LIMITED != 0);
+    let asks = rules.entries.iter().any(|entry| entry.is_limited());
     reads.finish(&mut config, encoder.fewest, asks, worst);
     Ok(config)
 }
@@ -365,7 +361,7 @@ fn write_order(name: &str, rest: &[u32], blob: &mut Blob) -> u32 {
 /// Writes a family's lookups of addresses, and adds up what they read.
 struct AddressLanes<'r> {
     name: &'r str,
-    entries: &'r [RuleEntry],
+    entries: &'r [Entry],
     encoder: Encoder<'r>,
     reads: worst::Reads,
 }

@@ -1,6 +1,6 @@
 //! Large sets and the limits: what random small policies do not reach.
 
-use firewall_common::abi::RuleEntry;
+use firewall_common::abi::Entry;
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::verdict::Action;
@@ -287,10 +287,7 @@ fn the_report_says_where_the_bytes_go() {
     assert_eq!(entries("ipv6 rules"), Some(2));
     assert_eq!(entries("ipv6 source address: low blocks"), Some(3));
     let rules = tables.report.iter().find(|line| line.what == "ipv6 rules");
-    assert_eq!(
-        rules.map(|line| line.bytes),
-        Some(2 * size_of::<RuleEntry>())
-    );
+    assert_eq!(rules.map(|line| line.bytes), Some(2 * size_of::<Entry>()));
     // Together nearly all of the tables, which are padded to a power of two.
     let bytes: usize = tables.report.iter().map(|line| line.bytes).sum();
     let all = tables.bytes.len();

@@ -3,9 +3,9 @@
 //! oracle in `tests/rate_limits.rs`.
 
 use super::large;
-use firewall_common::abi::limit_per;
-use firewall_common::abi::{LIMIT_ENTRY, LIMIT_INDEX_SHIFT, LimitEntry};
-use firewall_common::abi::{has_limit, limit_flag};
+use firewall_common::abi::{
+    BanLengths, Entry, LIMIT_ENTRY, LimitEntry, LimitFlags, has_limit, limit_per,
+};
 use firewall_common::classify::{Hit, classify};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
@@ -54,33 +54,10 @@ pub(super) fn compiled(policy: &Policy) -> Tables {
     compile(policy, &slots(policy)).expect("within the limits")
 }
 
-/// Entry `number` of the table of limits.
-pub(super) fn entry(tables: &Tables, number: u32) -> LimitEntry {
+/// Entry `number` of the table of limits: a [`LimitEntry`], or a `LogEntry`.
+pub(super) fn entry<T: bytemuck::AnyBitPattern>(tables: &Tables, number: u32) -> T {
     let start = (tables.config.limits + number * LIMIT_ENTRY) as usize;
-    let long = |at: usize| {
-        let bytes = &tables.bytes[start + at * 8..][..8];
-        u64::from_ne_bytes(bytes.try_into().expect("eight"))
-    };
-    let short = |at: usize| {
-        let bytes = &tables.bytes[start + 48 + at * 4..][..4];
-        u32::from_ne_bytes(bytes.try_into().expect("four"))
-    };
-    LimitEntry {
-        interval: long(0),
-        tolerance: long(1),
-        until: long(2),
-        v4_mask: long(3),
-        v6_mask_hi: long(4),
-        v6_mask_lo: long(5),
-        base: short(0),
-        size: short(1),
-        over_slot: short(2),
-        over_action: short(3),
-        per: short(4),
-        flags: short(5),
-        ban: short(6),
-        ban_lengths: short(7),
-    }
+    bytemuck::pod_read_unaligned(&tables.bytes[start..][..LIMIT_ENTRY as usize])
 }
 
 /// `count` packets at a rate, to the nearest unit.
@@ -89,8 +66,8 @@ pub(super) fn time(packets: u64, count: u64) -> u64 {
     exact.round() as u64
 }
 
-fn over(action: Action, number: u32) -> u32 {
-    u32::from(action.0) | number << LIMIT_INDEX_SHIFT
+fn over(slot: u32, action: Action, number: u64) -> Entry {
+    Entry::new(slot, action).with_limit(number)
 }
 
 #[test]
@@ -132,26 +109,24 @@ fn entries_say_what_the_rules_say() {
         v6_mask_lo: 0,
         base: 0,
         size: 64,
-        over_slot: slots[7],
-        over_action: over(Action::OVER, 0),
+        over: over(slots[7], Action::OVER, 0),
         per: limit_per::RULE,
-        flags: 0,
+        flags: LimitFlags::default(),
         ban: 0,
-        ban_lengths: 0,
+        ban_lengths: BanLengths::default(),
     };
-    assert_eq!(entry(&tables, 0), expected);
+    assert_eq!(entry::<LimitEntry>(&tables, 0), expected);
     let expected = LimitEntry {
         interval: time(7, 1),
         tolerance: time(7, 3),
         base: 64,
         size: 512,
-        over_slot: slots[8],
-        over_action: over(Action::OVER, 1),
+        over: over(slots[8], Action::OVER, 1),
         per: limit_per::INTERFACE,
-        flags: limit_flag::NEW,
+        flags: LimitFlags::NEW,
         ..expected
     };
-    assert_eq!(entry(&tables, 1), expected);
+    assert_eq!(entry::<LimitEntry>(&tables, 1), expected);
     let by_source = LimitEntry {
         interval: time(20, 1),
         tolerance: 0,
@@ -159,16 +134,15 @@ fn entries_say_what_the_rules_say() {
         v6_mask_hi: 0xffff_ffff_ffff_0000,
         base: 64 + 512,
         size: share,
-        over_slot: slots[9],
-        over_action: over(Action::OVER, 2),
+        over: over(slots[9], Action::OVER, 2),
         per: limit_per::SOURCE,
-        flags: 0,
+        flags: LimitFlags::default(),
         // Ticks of 2^20 ns.
         ban: ((600 * SECOND) >> 20) as u32,
-        ban_lengths: 24 | 48 << 8,
+        ban_lengths: BanLengths::new(24, 48),
         ..expected
     };
-    assert_eq!(entry(&tables, 2), by_source);
+    assert_eq!(entry::<LimitEntry>(&tables, 2), by_source);
     let expected = LimitEntry {
         interval: time(7, 1),
         tolerance: time(7, 5),
@@ -176,26 +150,26 @@ fn entries_say_what_the_rules_say() {
         v6_mask_hi: u64::MAX,
         v6_mask_lo: 0xffff_ffff_f000_0000,
         base: 64 + 512 + share,
-        over_slot: slots[10],
-        over_action: over(Action::NEXT, 3),
+        over: over(slots[10], Action::NEXT, 3),
         per: limit_per::DESTINATION,
         ban: 0,
-        ban_lengths: 0,
+        ban_lengths: BanLengths::default(),
         ..by_source
     };
-    assert_eq!(entry(&tables, 3), expected);
+    assert_eq!(entry::<LimitEntry>(&tables, 3), expected);
     // A time alone has no bucket.
-    let alone = entry(&tables, 4);
+    let alone: LimitEntry = entry(&tables, 4);
     assert_eq!((alone.until, alone.size), (1_005 * SECOND, 0));
     assert_eq!(
-        (alone.flags, alone.over_slot),
-        (limit_flag::NO_RATE, u32::MAX)
+        (alone.flags, alone.over.slot()),
+        (LimitFlags::NO_RATE, u32::MAX)
     );
-    let last = entry(&tables, 5);
+    let last: LimitEntry = entry(&tables, 5);
     assert_eq!((last.base, last.size), (64 + 512 + 2 * share, share));
-    assert_eq!((last.until, last.over_slot), (1_006 * SECOND, slots[11]));
+    assert_eq!((last.until, last.over.slot()), (1_006 * SECOND, slots[11]));
     assert_eq!((last.v4_mask, last.v6_mask_hi), (0xffff_ffff, u64::MAX));
-    assert_eq!((last.flags, last.ban_lengths), (0, 32 | 64 << 8));
+    assert_eq!(last.flags, LimitFlags::default());
+    assert_eq!(last.ban_lengths, BanLengths::new(32, 64));
 
     let config = &tables.config;
     assert_eq!(config.has_limit, has_limit::BY_INTERFACE);
@@ -255,11 +229,11 @@ fn answers_have_limits_of_their_own() {
         let tables = compiled(&policy);
         let config = &tables.config;
         assert_eq!((config.answers, config.answers_limit), (1, before));
-        let each = entry(&tables, before);
+        let each: LimitEntry = entry(&tables, before);
         assert_eq!(each.interval, time(100, 1));
         assert_eq!(each.tolerance, time(100, 49));
         assert_eq!((each.per, each.size), (limit_per::SOURCE, 64 << 10));
-        let all = entry(&tables, before + 1);
+        let all: LimitEntry = entry(&tables, before + 1);
         assert_eq!(all.interval, time(1_000, 1));
         assert_eq!(all.tolerance, time(1_000, 199));
         assert_eq!((all.base, all.size), (before * 64 + (64 << 10), 64));
@@ -339,9 +313,9 @@ fn a_limit_in_a_single_leaf() {
             }),
         )
     };
-    // The number of the limit, behind the mark that there is one.
-    assert_eq!(found[0], hit(slots[1], Action::PASS, 1 << 1 | 1));
-    assert_eq!(found[1], hit(slots[4], Action::OVER, 1 << 1));
+    // The rule's limit is the second one.
+    assert_eq!(found[0], hit(slots[1], Action::PASS, 1));
+    assert_eq!(found[1], hit(slots[4], Action::OVER, 1));
     assert_eq!(found[2], hit(slots[2], Action::DROP, 0));
     assert_eq!(found[3], (Vec::new(), None));
 }

@@ -2,7 +2,7 @@
 //! are compared with the oracle's and the kernel's in `tests/tests/kernel_log.rs`.
 
 use super::limits::{SECOND, about_port, compiled, entry, limit, limited, slots, time, to_port};
-use firewall_common::abi::{LIMIT_LOG_SHIFT, has_limit, limit_flag, limit_per};
+use firewall_common::abi::{LimitEntry, LimitFlags, LogEntry, has_limit, limit_per};
 use firewall_common::classify::classify;
 use firewall_common::log::{self, EventBits};
 use firewall_common::region::Region;
@@ -39,23 +39,25 @@ fn logs_have_entries_of_their_own() {
     assert_eq!((config.logs, config.log_size), (1, log::SIZE));
     assert_eq!(config.has_limit, has_limit::BY_INTERFACE);
     assert_eq!((config.answers_limit, config.default_log), (2, 7));
-    let of_log = |number: u32| entry(&tables, number).flags >> LIMIT_LOG_SHIFT;
+    let limit = |number: u32| entry::<LimitEntry>(&tables, number);
     // Two rules, two answers, three logs; that of the default is its own.
-    assert_eq!([0, 1, 2, 3, 6].map(of_log), [5, 6, 0, 0, 7]);
-    assert_eq!(entry(&tables, 0).flags & 0xffff, 0);
-    assert_eq!(entry(&tables, 1).flags & 0xffff, limit_flag::NO_RATE);
+    let of_log = |number: u32| limit(number).flags.log();
+    let numbers = [Some(4), Some(5), None, None, Some(6)];
+    assert_eq!([0, 1, 2, 3, 6].map(of_log), numbers);
+    assert_eq!(limit(0).flags, LimitFlags::default().with_log(4));
+    assert_eq!(limit(1).flags, LimitFlags::NO_RATE.with_log(5));
     let log = |number: u32| {
-        let entry = entry(&tables, number);
+        let entry: LogEntry = entry(&tables, number);
         assert_eq!((entry.per, entry.size), (limit_per::RULE, 64));
-        let rule = (entry.v6_mask_hi, entry.v6_mask_lo);
-        (entry.interval, entry.tolerance, entry.over_slot, rule)
+        let rule = (entry.name, entry.found);
+        (entry.interval, entry.tolerance, entry.unlogged, rule)
     };
     let named = |rule: usize| log::name_hash(&policy.rules[rule].name);
-    let audit = (u64::from(Action::DROP.0) + 1) << EventBits::AUDIT_SHIFT;
+    let (audit, none) = (EventBits::audited(Action::DROP), EventBits::default());
     // Counters: four rules, what is over the limit, what is not logged.
     assert_eq!(
         log(4),
-        (time(100, 1), time(100, 199), slots[5], (named(1), 0))
+        (time(100, 1), time(100, 199), slots[5], (named(1), none))
     );
     assert_eq!(
         log(5),
@@ -66,13 +68,10 @@ fn logs_have_entries_of_their_own() {
             (named(2), audit)
         )
     );
-    let default = (log::name_hash(""), 0);
+    let default = (log::name_hash(""), none);
     assert_eq!(log(6), (time(10, 1), time(10, 19), slots[7], default));
-    let bases = [4, 5, 6].map(|number| entry(&tables, number).base);
-    assert_eq!(
-        bases,
-        [0, 64, 128].map(|line| entry(&tables, 3).base + 64 + line)
-    );
+    let bases = [4, 5, 6].map(|number| limit(number).base);
+    assert_eq!(bases, [0, 64, 128].map(|line| limit(3).base + 64 + line));
     let line = tables.report.iter().find(|line| line.what == "rate limits");
     assert_eq!(line.map(|line| line.entries), Some(7));
     let error = compile(&policy, &slots[..7]).expect_err("a slot is missing");
@@ -95,10 +94,10 @@ fn a_log_of_the_default_alone() {
         (config.buckets_size, config.answers, config.expires),
         (64, 0, 0)
     );
-    let own = entry(&tables, 0);
-    assert_eq!(own.flags, 1 << LIMIT_LOG_SHIFT);
+    let own: LogEntry = entry(&tables, 0);
+    assert_eq!(own.flags, LimitFlags::default().with_log(0));
     assert_eq!(
-        (own.interval, own.over_slot),
+        (own.interval, own.unlogged),
         (time(10, 1), slots(&policy)[1])
     );
 }

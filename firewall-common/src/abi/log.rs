@@ -1,0 +1,216 @@
+//! What the tables say of a log, and the word in which an event says what became of its packet: see
+//! [`crate::log`].
+
+use super::limits::{LIMIT_ENTRY, LimitEntry};
+use crate::verdict::Action;
+use core::mem::offset_of;
+
+/// The log of a rule, or of the default, in the table of limits: the rate of its events, where a
+/// [`LimitEntry`] has its own, and what they say of the rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct LogEntry {
+    /// As [`LimitEntry::interval`].
+    pub interval: u64,
+    /// As [`LimitEntry::tolerance`].
+    pub tolerance: u64,
+    /// As [`LimitEntry::until`]: all ones.
+    pub until: u64,
+    /// 0.
+    pub unused: u64,
+    /// The hash of the rule's name ([`crate::log::name_hash`]).
+    pub name: u64,
+    /// What each of its events says: the action under `mode: audit`.
+    pub found: EventBits,
+    /// As [`LimitEntry::base`]: one bucket.
+    pub base: u32,
+    /// As [`LimitEntry::size`].
+    pub size: u32,
+    /// Counter slot of what is not logged.
+    pub unlogged: u32,
+    /// 0.
+    pub no_action: u32,
+    /// 0: [`super::limit_per::RULE`].
+    pub per: u32,
+    /// The log's own number.
+    pub flags: super::LimitFlags,
+    /// 0, 0.
+    pub no_ban: [u32; 2],
+}
+const _: () = assert!(
+    size_of::<LogEntry>() == LIMIT_ENTRY as usize
+        && offset_of!(LogEntry, interval) == offset_of!(LimitEntry, interval)
+        && offset_of!(LogEntry, tolerance) == offset_of!(LimitEntry, tolerance)
+        && offset_of!(LogEntry, until) == offset_of!(LimitEntry, until)
+        && offset_of!(LogEntry, base) == offset_of!(LimitEntry, base)
+        && offset_of!(LogEntry, per) == offset_of!(LimitEntry, per)
+        && offset_of!(LogEntry, flags) == offset_of!(LimitEntry, flags)
+);
+
+/// What became of the packet of an event.
+///
+/// | bits | |
+/// |---|---|
+/// | 0-7 | [`Action`] of the rule, or of what is over its limit |
+/// | 8-15 | under `mode: audit` of the rule: the action that it would have, plus 1 |
+/// | 16 | the packet is over the rule's limit |
+/// | 17 | `mode: audit` of the policy: the packet passes all the same |
+/// | 18 | IPv6 |
+/// | 32-63 | counter slot of the interface |
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(transparent)]
+pub struct EventBits(u64);
+
+impl EventBits {
+    /// First bit of the action under `mode: audit`.
+    const AUDIT: u32 = 8;
+    /// The packet is over the limit.
+    const OVER: u64 = 1 << 16;
+    /// The policy drops nothing.
+    const PASSES: u64 = 1 << 17;
+    /// The packet is IPv6.
+    const V6: u64 = 1 << 18;
+    /// First bit of the interface.
+    const INTERFACE: u32 = 32;
+
+    /// What the events of a rule under `mode: audit` say, which would have this action.
+    #[must_use]
+    #[inline(always)]
+    pub const fn audited(action: Action) -> Self {
+        Self((action.0 as u64 + 1) << Self::AUDIT)
+    }
+
+    /// With the action, which was none.
+    #[must_use]
+    #[inline(always)]
+    pub const fn with_action(self, action: Action) -> Self {
+        Self(action.0 as u64 | self.0)
+    }
+
+    /// Of a packet that is over the limit.
+    #[must_use]
+    #[inline(always)]
+    pub const fn over(self) -> Self {
+        Self(self.0 | Self::OVER)
+    }
+
+    /// Of a packet that passes all the same.
+    #[must_use]
+    #[inline(always)]
+    pub const fn passing(self) -> Self {
+        Self(self.0 | Self::PASSES)
+    }
+
+    /// Of an IPv6 packet.
+    #[must_use]
+    #[inline(always)]
+    pub const fn v6(self) -> Self {
+        Self(self.0 | Self::V6)
+    }
+
+    /// With the counter slot of the interface, which was none.
+    #[must_use]
+    #[inline(always)]
+    pub const fn with_interface(self, slot: u32) -> Self {
+        Self(self.0 | (slot as u64) << Self::INTERFACE)
+    }
+
+    /// The action of the rule, or of what is over its limit.
+    #[must_use]
+    pub const fn action(self) -> Action {
+        Action(self.0 as u8)
+    }
+
+    /// The action that the rule would have, under its `mode: audit`.
+    #[must_use]
+    pub const fn audit(self) -> Option<Action> {
+        match (self.0 >> Self::AUDIT) as u8 {
+            0 => None,
+            action => Some(Action(action - 1)),
+        }
+    }
+
+    /// Whether the packet is over the rule's limit.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        self.0 & Self::OVER != 0
+    }
+
+    /// Whether the packet passes all the same, because the policy is under `mode: audit`.
+    #[must_use]
+    pub const fn passes(self) -> bool {
+        self.0 & Self::PASSES != 0
+    }
+
+    /// Whether the packet is IPv6.
+    #[must_use]
+    pub const fn is_v6(self) -> bool {
+        self.0 & Self::V6 != 0
+    }
+
+    /// Counter slot of the interface.
+    #[must_use]
+    pub const fn interface(self) -> u32 {
+        (self.0 >> Self::INTERFACE) as u32
+    }
+
+    /// As the ring has it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// Back from [`EventBits::word`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every mark alone and with all others, at the ends of each number.
+    #[test]
+    fn every_part_comes_back() {
+        let audits = [None, Some(0), Some(5), Some(0x7f), Some(0xfe)];
+        for marks in 0..8 {
+            for audit in audits.map(|audit| audit.map(Action)) {
+                for action in [0, 5, 0xff].map(Action) {
+                    for slot in [0, 1, 63, u32::MAX] {
+                        let mut found = audit.map_or(EventBits::default(), EventBits::audited);
+                        found = found.with_action(action).with_interface(slot);
+                        if marks & 1 != 0 {
+                            found = found.over();
+                        }
+                        if marks & 2 != 0 {
+                            found = found.passing();
+                        }
+                        if marks & 4 != 0 {
+                            found = found.v6();
+                        }
+                        let found = EventBits::from_word(found.word());
+                        assert_eq!((found.action(), found.audit()), (action, audit));
+                        assert_eq!(found.interface(), slot);
+                        assert_eq!(found.is_over(), marks & 1 != 0);
+                        assert_eq!(found.passes(), marks & 2 != 0);
+                        assert_eq!(found.is_v6(), marks & 4 != 0);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_layout_is_that_of_the_ring() {
+        let found = EventBits::audited(Action::DROP).with_action(Action::NEXT);
+        assert_eq!(found.word(), 0x202);
+        let found = found.over().passing().v6().with_interface(7);
+        assert_eq!(found.word(), 7 << 32 | 7 << 16 | 0x202);
+    }
+}
