@@ -10,14 +10,16 @@ mod counters;
 mod entry;
 mod limits;
 mod log;
+mod lookup;
 mod stations;
 
 pub use counters::{
-    COUNTER_SIZE, Counter, PORTS_STRIDE, REASONS_STRIDE, port_offset, reason_offset,
+    COUNTER_SIZE, CountedPort, Counter, PORTS_STRIDE, REASONS_STRIDE, port_offset, reason_offset,
 };
 pub use entry::Entry;
 pub use limits::*;
 pub use log::{EventBits, LogEntry};
+pub use lookup::*;
 pub use stations::*;
 
 use crate::field::Field;
@@ -133,10 +135,6 @@ pub mod addr_form {
 /// How many nodes can stand above a leaf of a [`addr_form::BRANCH`] lookup.
 pub const BRANCH_LEVELS: u32 = 8;
 
-/// First of the six bits of an [`addr_form::BRANCH`] reference that hold its length: above them the
-/// mark of a low block, below them room for every multiple of 8 in the largest tables (256 MiB).
-pub const BRANCH_LENGTH: u32 = 25;
-
 /// How many levels an address tree can have.
 pub const TREE_LEVELS: usize = 8;
 
@@ -182,9 +180,6 @@ pub const LIST_ENTRY_V4: u32 = 24;
 /// Bytes of a list's entry for IPv6: upper half of the other address's prefix and mask, then the
 /// lower halves, as `u64`; the rest as for IPv4.
 pub const LIST_ENTRY_V6: u32 = 48;
-
-/// Set in the head of a low block that is about one prefix: see [`crate::classify`].
-pub const LOW_PREFIX: u32 = 1 << 31;
 
 /// One family's classifier.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

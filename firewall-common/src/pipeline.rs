@@ -4,7 +4,7 @@
 //!
 //! Invariant: every frame gets exactly one verdict and one reason.
 
-use crate::abi::{self, Entry, answers, has_limit, tunnels};
+use crate::abi::{self, CountedPort, Entry, answers, has_limit, tunnels};
 use crate::calls::{Calls, IngressCalls};
 use crate::classify::classify;
 use crate::essential;
@@ -22,9 +22,6 @@ use crate::{answer, asked};
 /// What a rule slot holds when no rule decided.
 pub const NO_RULE: u32 = u32::MAX;
 
-/// What a port holds when the packet has none.
-pub const NO_PORT: u32 = u32::MAX;
-
 /// What became of a frame, and what to count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
@@ -34,8 +31,8 @@ pub struct Outcome {
     pub reason: Reason,
     /// Counter slot of the rule that decided, or of what is over its limit, or [`NO_RULE`].
     pub rule: u32,
-    /// Destination port times two, plus one for UDP; or [`NO_PORT`].
-    pub port: u32,
+    /// Where the packet is counted among the ports.
+    pub port: CountedPort,
 }
 
 impl Outcome {
@@ -48,7 +45,7 @@ impl Outcome {
     }
 
     #[inline(always)]
-    const fn without_rule(verdict: Verdict, reason: Reason, port: u32) -> Self {
+    const fn without_rule(verdict: Verdict, reason: Reason, port: CountedPort) -> Self {
         Self {
             verdict,
             reason,
@@ -124,7 +121,7 @@ fn bad<M: Calls>(machine: &M, reason: Reason) -> Outcome {
     } else {
         Verdict::DROP
     };
-    Outcome::without_rule(verdict, reason, NO_PORT)
+    Outcome::without_rule(verdict, reason, CountedPort::NONE)
 }
 
 /// Whether rules policy_outcome the packet though it is malformed.
@@ -141,8 +138,10 @@ fn other<M: Calls, F: IngressCalls>(
     offset: u32,
 ) -> Outcome {
     match essential::check_other(machine, frame, ethertype, offset) {
-        Ok(true) => Outcome::without_rule(Verdict::PASS, Reason::ARP, NO_PORT),
-        Ok(false) => Outcome::without_rule(default_verdict(machine), Reason::NON_IP, NO_PORT),
+        Ok(true) => Outcome::without_rule(Verdict::PASS, Reason::ARP, CountedPort::NONE),
+        Ok(false) => {
+            Outcome::without_rule(default_verdict(machine), Reason::NON_IP, CountedPort::NONE)
+        }
         Err(reason) => bad(machine, reason),
     }
 }
@@ -190,7 +189,7 @@ fn ip<M: Calls, F: IngressCalls>(machine: &M, frame: &F, packet: &mut Packet) ->
     let outcome = if essential != NOT_ESSENTIAL {
         Outcome::without_rule(Verdict::PASS, Reason(essential as u8), counted_port(packet))
     } else if part == fragment::LATER {
-        Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, NO_PORT)
+        Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, CountedPort::NONE)
     } else {
         by_headers(machine, frame, packet)
     };
@@ -343,7 +342,7 @@ fn tunnelled<M: Calls, F: IngressCalls>(
             let part = |packet: &Packet| packet.key.field(Field::Fragment);
             let follows = follows_first(machine, packet);
             let mut inner = if follows && part(packet) == fragment::LATER {
-                Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, NO_PORT)
+                Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, CountedPort::NONE)
             } else {
                 by_rules(machine, packet)
             };
@@ -360,7 +359,7 @@ fn tunnelled<M: Calls, F: IngressCalls>(
         }
         // Nothing in a tunnel is essential.
         Parsed::Other { .. } => {
-            Outcome::without_rule(default_verdict(machine), Reason::NON_IP, NO_PORT)
+            Outcome::without_rule(default_verdict(machine), Reason::NON_IP, CountedPort::NONE)
         }
         Parsed::Bad(reason) => bad(machine, reason),
     }
@@ -403,7 +402,7 @@ fn by_rules<M: Calls>(machine: &M, packet: &Packet) -> Outcome {
     // `fragments: pass`: a policy that lets fragments through means their rest too: without the
     // first fragment, on which the rules did decide, the rest is of no use to anyone.
     if packet.key.field(Field::Fragment) == fragment::LATER {
-        return Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, NO_PORT);
+        return Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, CountedPort::NONE);
     }
     let verdict = default_verdict(machine);
     let log = machine.constant(|config| &config.default_log);
@@ -421,11 +420,11 @@ fn by_rules<M: Calls>(machine: &M, packet: &Packet) -> Outcome {
 
 /// Where the packet is counted among the ports.
 #[inline(always)]
-const fn counted_port(packet: &Packet) -> u32 {
+const fn counted_port(packet: &Packet) -> CountedPort {
     let port = packet.key.field(Field::DestinationPort);
     match packet.key.field(Field::Proto) {
-        proto::TCP if port != Field::DestinationPort.none() => port * 2,
-        proto::UDP if port != Field::DestinationPort.none() => port * 2 + 1,
-        _ => NO_PORT,
+        proto::TCP if port != Field::DestinationPort.none() => CountedPort::tcp(port),
+        proto::UDP if port != Field::DestinationPort.none() => CountedPort::udp(port),
+        _ => CountedPort::NONE,
     }
 }

@@ -3,9 +3,9 @@
 
 use crate::kernel::Kernel;
 use crate::maps;
-use firewall_common::abi::{PORTS_STRIDE, REASONS_STRIDE, port_offset, reason_offset};
+use firewall_common::abi::{CountedPort, PORTS_STRIDE, REASONS_STRIDE, port_offset, reason_offset};
 use firewall_common::machine::Machine as _;
-use firewall_common::pipeline::{NO_PORT, NO_RULE, Outcome};
+use firewall_common::pipeline::{NO_RULE, Outcome};
 
 #[inline(always)]
 pub(crate) fn count(kernel: &Kernel, interface_slot: u32, outcome: &Outcome) {
@@ -18,8 +18,8 @@ pub(crate) fn count(kernel: &Kernel, interface_slot: u32, outcome: &Outcome) {
     if outcome.rule != NO_RULE {
         kernel.count_rule(outcome.rule);
     }
-    if outcome.port != NO_PORT {
-        let (port, udp) = ((outcome.port >> 1) as u16, outcome.port & 1 != 0);
+    if outcome.port != CountedPort::NONE {
+        let (port, udp) = (outcome.port.port(), outcome.port.is_udp());
         kernel.count(
             maps::ports(),
             u64::from(PORTS_STRIDE),

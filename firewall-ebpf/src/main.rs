@@ -82,7 +82,7 @@ fn log(ctx: &XdpContext, bytes: u32, outcome: &Outcome) {
             outcome.verdict.0,
             outcome.reason.0,
             outcome.rule,
-            outcome.port,
+            outcome.port.word(),
             bytes
         );
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use firewall_common::abi::CountedPort;
 use firewall_common::reason::Reason;
 use firewall_common::verdict::Verdict;
 use firewall_policy::compile::compile;
@@ -169,7 +170,7 @@ fn tunnels_are_looked_into_on_request() {
     assert_eq!(tunnels.len(), 26);
     for row in &tunnels {
         let result = host::decide(&inner, &row.frame, 0);
-        let is_web = result.outcome.port == 80 * 2;
+        let is_web = result.outcome.port == CountedPort::tcp(80);
         let want = if is_web {
             (Verdict::PASS, Reason::RULE)
         } else {
@@ -177,7 +178,7 @@ fn tunnels_are_looked_into_on_request() {
         };
         assert_eq!(
             result.outcome.port,
-            if is_web { 160 } else { 44 },
+            CountedPort::tcp(if is_web { 80 } else { 22 }),
             "{}",
             row.what
         );
@@ -196,7 +197,8 @@ fn tunnels_are_looked_into_on_request() {
             row.what
         );
     }
-    let passed = |row: &&Row| host::decide(&inner, &row.frame, 0).outcome.port == 160;
+    let web = CountedPort::tcp(80);
+    let passed = |row: &&Row| host::decide(&inner, &row.frame, 0).outcome.port == web;
     assert_eq!(tunnels.iter().filter(passed).count(), 13);
 }
 

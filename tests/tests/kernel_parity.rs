@@ -4,9 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use firewall_common::abi::{Counter, InterfaceEntry, interface_hash};
+use firewall_common::abi::{CountedPort, Counter, InterfaceEntry, interface_hash};
 use firewall_common::field::Field;
-use firewall_common::pipeline::{NO_PORT, NO_RULE};
+use firewall_common::pipeline::NO_RULE;
 use firewall_common::reason::Reason;
 use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::compile;
@@ -61,8 +61,11 @@ fn expect(
     if outcome.rule != NO_RULE {
         add(ledger, ("rule", outcome.rule as usize, 0), bytes);
     }
-    if outcome.port != NO_PORT {
-        let (port, udp) = ((outcome.port / 2) as usize, (outcome.port % 2) as usize);
+    if outcome.port != CountedPort::NONE {
+        let (port, udp) = (
+            outcome.port.port().into(),
+            usize::from(outcome.port.is_udp()),
+        );
         add(ledger, ("port", port, udp * 2 + verdict), bytes);
     }
     answer

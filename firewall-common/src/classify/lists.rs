@@ -19,7 +19,7 @@
 
 use super::Family;
 use super::lanes::LANES;
-use crate::abi::{Entry, LIST_MAX, addr_form};
+use crate::abi::{Entry, LIST_MAX, ListHead, ListRule, addr_form};
 use crate::key::PacketKey;
 use crate::machine::{Machine, Step};
 
@@ -59,10 +59,10 @@ impl List {
     /// Until [`first`] knows the family, `end` is the number of entries.
     #[inline(always)]
     pub(super) fn enter<M: Machine>(&mut self, machine: &M, offset: u64) -> u64 {
-        let head = machine.table_u64(offset);
+        let head = ListHead::from_word(machine.table_u64(offset));
         self.at = offset + 8;
-        self.end = head >> 32;
-        head & 0xffff_ffff
+        self.end = head.entries();
+        head.row()
     }
 }
 
@@ -177,13 +177,13 @@ impl<M: Machine, F: Family> Step for Scan<'_, M, F> {
     fn step(&mut self) -> bool {
         // What follows the prefix.
         let tail = self.at + F::LIST_ENTRY - 16;
-        let word = self.machine.table_u64(tail);
-        let rule = word & 0xffff_ffff;
+        let listed = ListRule::from_word(self.machine.table_u64(tail));
+        let rule = listed.rule();
         if rule >= self.rule {
             return false;
         }
         let outside = F::outside(&self.machine, self.at, self.other);
-        if outside == 0 && self.has_profile(word >> 32) != 0 {
+        if outside == 0 && self.has_profile(listed.profile()) != 0 {
             self.rule = rule;
             self.entry = Entry::from_word(self.machine.table_u64(tail + 8));
             return false;

@@ -11,7 +11,7 @@ use super::encode::LaneRows;
 use super::hash::FastMap;
 use super::rows::RowId;
 use crate::range::RangeSet;
-use firewall_common::abi::{Entry as RuleEntry, LIST_MAX};
+use firewall_common::abi::{Entry as RuleEntry, LIST_MAX, ListHead, ListRule};
 use firewall_common::field::Field;
 use firewall_common::verdict::Action;
 use std::hash::Hash;
@@ -224,12 +224,11 @@ impl<T: Address> Side<T> {
                     blob.align(64);
                 }
                 references.push(((blob.len() - start) / 8) as u32);
-                blob.u32(rows.offset + rows.reference(key.0) * 8);
-                blob.u32(key.1.len() as u32);
+                let row = rows.offset + rows.reference(key.0) * 8;
+                blob.put(ListHead::new(row, key.1.len() as u32));
                 for entry in key.1 {
                     T::write_prefix(entry.prefix, blob);
-                    blob.u32(entry.rule);
-                    blob.u32(entry.profile);
+                    blob.put(ListRule::new(entry.rule, entry.profile));
                     blob.put(rules[entry.rule as usize]);
                 }
                 RowId(references.len() as u32 - 1)

@@ -7,7 +7,9 @@ use super::encode::RowSize;
 use crate::rule::{Policy, Rule};
 use crate::tables::{Passed, WorstPacket};
 use crate::worst::{self, Kind};
-use firewall_common::abi::{AddrConfig, FamilyConfig, LIMITS_PASSED, addr_form, field_mode};
+use firewall_common::abi::{
+    AddrConfig, BranchEntry, FamilyConfig, LIMITS_PASSED, RootEntry, addr_form, field_mode,
+};
 use firewall_common::key::Family;
 
 /// Words of a rule's entry in the table of limits, and of its log's.
@@ -76,11 +78,13 @@ impl Reads {
         self.addresses += match config.form {
             // The root, two probes, halvings of two to 2^(e + 1), the reference.
             addr_form::ROOT => {
-                let largest = root(1 << 16).map(|entry| entry >> 2 & 31).max();
+                let exponent = |word: u32| RootEntry::from_word(word).code().exponent();
+                let largest = root(1 << 16).map(exponent).max();
                 4 + largest.unwrap_or(0) as usize + 2
             }
             addr_form::BRANCH => {
-                let deepest = root(config.last as usize + 1).map(|entry| entry & 15).max();
+                let depth = |word: u32| BranchEntry::from_word(word).depth();
+                let deepest = root(config.last as usize + 1).map(depth).max();
                 4 + deepest.unwrap_or(0) as usize
             }
             _ => config.depth as usize + 1,

@@ -23,7 +23,7 @@
 //! last one copied.
 
 use super::below;
-use crate::abi::{AddrConfig, BRANCH_LENGTH, BRANCH_LEVELS, Config};
+use crate::abi::{AddrConfig, BRANCH_LEVELS, BranchEntry, BranchReference, Config};
 use crate::machine::Machine;
 
 /// The reference of the interval that holds `key`.
@@ -39,9 +39,8 @@ pub(super) fn search<M: Machine>(
     let last = u64::from(machine.constant(|c| &pick(c).last));
     let root = u64::from(machine.constant(|c| &pick(c).levels[0]));
     let index = (key.saturating_sub(base) >> (shift & 63)).min(last);
-    let entry = machine.table_u32(root + index * 4);
-    let mut line = u64::from(entry >> 4);
-    let mut depth = entry & 15;
+    let entry = BranchEntry::from_word(machine.table_u32(root + index * 4));
+    let (mut line, mut depth) = (entry.line(), entry.depth());
     for _ in 0..BRANCH_LEVELS {
         if depth == 0 {
             break;
@@ -64,11 +63,11 @@ pub(super) fn search<M: Machine>(
     let start = machine.table_u64(at + 16 + rank * 8);
     let found = u64::from(machine.table_u32(at + rank * 4));
     let ground = leaf[0] & 0xffff_ffff;
-    let length = found >> BRANCH_LENGTH & 63;
+    let length = BranchReference::from_word(found as u32).length();
     let beyond = key.wrapping_sub(start) >> length;
     let is_beyond = (beyond | beyond.wrapping_neg()) >> 63;
     let chosen = found ^ ((found ^ ground) & is_beyond.wrapping_neg());
-    chosen as u32 & !(63 << BRANCH_LENGTH)
+    BranchReference::from_word(chosen as u32).reference()
 }
 
 /// 1 if the interval that begins at `start` has begun at `key`.

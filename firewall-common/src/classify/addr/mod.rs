@@ -19,11 +19,8 @@ mod bucket;
 mod tree;
 
 use super::row_offset;
-use crate::abi::{AddrConfig, Config, addr_form};
+use crate::abi::{AddrConfig, Config, LOW_BLOCK, addr_form};
 use crate::machine::Machine;
-
-/// Marks a reference to a low block.
-const LOW_BLOCK: u32 = 1 << 31;
 
 /// Byte offset of the row of address (`key`, `low`). `long`: keys use all 64 bits.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! The root with B+-trees below it: [`firewall_common::classify`]'s form for many IPv6 intervals.
 
 use super::super::blob::Blob;
-use firewall_common::abi::{AddrConfig, BRANCH_LENGTH, addr_form};
+use firewall_common::abi::{AddrConfig, BranchEntry, BranchReference, addr_form};
 
 /// Keys of a leaf.
 const KEYS: usize = 5;
@@ -40,10 +40,10 @@ pub(super) fn write(
     config.last = window.last as u32;
 
     let start = blob.align(64);
-    let mut entries: Vec<u32> = Vec::with_capacity(window.last as usize + 1);
+    let mut entries: Vec<BranchEntry> = Vec::with_capacity(window.last as usize + 1);
     let mut bucket: Vec<(u64, u32)> = Vec::new();
     // The leaf for entries without a start inside, by the reference that holds all through them.
-    let mut whole: Option<(u32, u32)> = None;
+    let mut whole: Option<(u32, BranchEntry)> = None;
     let (mut next, mut before) = (0, 0);
     for index in 0..=window.last {
         bucket.clear();
@@ -74,7 +74,7 @@ pub(super) fn write(
     blob.report(format!("{what}: trees"), starts.len(), start);
     let start = blob.align(64);
     config.levels[0] = start as u32;
-    entries.iter().for_each(|&entry| blob.u32(entry));
+    entries.iter().for_each(|&entry| blob.put(entry));
     blob.report(format!("{what}: root"), entries.len(), start);
 }
 
@@ -92,7 +92,7 @@ fn halve(bucket: &mut Vec<(u64, u32)>) {
 }
 
 /// Writes the tree of one root entry and returns the entry. `ends`: `u64::MAX` belongs to it.
-fn tree(bucket: &[(u64, u32)], ends: bool, blob: &mut Blob) -> u32 {
+fn tree(bucket: &[(u64, u32)], ends: bool, blob: &mut Blob) -> BranchEntry {
     let copies = |lines: usize| match lines {
         _ if !ends => 0,
         1 => 0,
@@ -125,13 +125,13 @@ fn tree(bucket: &[(u64, u32)], ends: bool, blob: &mut Blob) -> u32 {
         lowest = lowest.chunks(CHILDREN).map(|keys| keys[0]).collect();
         depth += 1;
     }
-    (first_line as u32) << 4 | depth
+    BranchEntry::new(first_line as u32, depth)
 }
 
 /// A leaf for the first of `intervals`, and how many it holds.
 fn leaf(intervals: &[(u64, u32)]) -> ([u32; 16], usize) {
     let ground = intervals[0].1;
-    let mut references = [ground; 1 + KEYS];
+    let mut references = [BranchReference::new(ground, 0); 1 + KEYS];
     let mut keys = [u64::MAX; KEYS];
     let mut taken = 1;
     let mut used = 0;
@@ -149,14 +149,14 @@ fn leaf(intervals: &[(u64, u32)]) -> ([u32; 16], usize) {
             None => UNLIMITED,
         };
         keys[used] = start;
-        references[1 + used] = reference | length << BRANCH_LENGTH;
+        references[1 + used] = BranchReference::new(reference, length);
         used += 1;
         taken += 1 + usize::from(gap.is_some());
         end = if gap.is_some() { ground } else { reference };
     }
-    references[1 + used..].fill(end | UNLIMITED << BRANCH_LENGTH);
+    references[1 + used..].fill(BranchReference::new(end, UNLIMITED));
     let mut words = [0; 16];
-    words[..=KEYS].copy_from_slice(&references);
+    words[..=KEYS].copy_from_slice(bytemuck::cast_slice(&references));
     words[1 + KEYS..].copy_from_slice(bytemuck::cast_slice(&keys));
     (words, taken)
 }

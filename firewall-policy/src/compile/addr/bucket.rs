@@ -4,40 +4,29 @@ use super::super::blob::Blob;
 use super::super::encode::LaneRows;
 use super::super::hash::FastMap;
 use super::super::rows::RowId;
-use firewall_common::abi::{AddrConfig, LOW_PREFIX, addr_form};
-
-/// The smallest `(m, e)` with `(4 + m) << e >= n`, as `e << 2 | m`, and that size.
-fn size_code(n: usize) -> (u32, usize) {
-    let mut code = 0;
-    loop {
-        let size = (4 + (code & 3)) << (code >> 2);
-        if size >= n {
-            return (code as u32, size);
-        }
-        code += 1;
-    }
-}
+use firewall_common::abi::{AddrConfig, LowHead, RootEntry, SizeCode, addr_form};
 
 /// Writes a low block and returns its offset in units of 8 bytes. The first of `starts` is 0.
 pub(super) fn write_low(starts: &[(u64, u32)], blob: &mut Blob) -> u32 {
     let offset = blob.align(8);
     if let Some((ground, first, free, reference)) = only_prefix(starts) {
-        blob.u32(LOW_PREFIX | free);
+        blob.put(LowHead::of_prefix(free));
         blob.u32(ground);
         blob.u64(first);
         blob.u32(reference);
         return (offset / 8) as u32;
     }
-    let (code, size) = size_code(starts.len());
+    let code = SizeCode::for_count(starts.len());
     let last = starts[starts.len() - 1];
     let padded = || {
         starts
             .iter()
             .copied()
             .chain(std::iter::repeat(last))
-            .take(size)
+            .take(code.size() as usize)
     };
-    blob.u64(u64::from(code));
+    blob.put(LowHead::of_starts(code));
+    blob.u32(0);
     padded().for_each(|(start, _)| blob.u64(start));
     padded().for_each(|(_, reference)| blob.u32(reference));
     (offset / 8) as u32
@@ -70,8 +59,8 @@ pub(super) fn write_root(
 ) {
     let wide = config.wide != 0;
     config.form = addr_form::ROOT;
-    let mut entries: Vec<u32> = Vec::with_capacity(1 << 16);
-    let mut known: FastMap<Vec<(u16, u32)>, u32> = FastMap::default();
+    let mut entries: Vec<RootEntry> = Vec::with_capacity(1 << 16);
+    let mut known: FastMap<Vec<(u16, u32)>, RootEntry> = FastMap::default();
     let start = blob.align(64);
     let mut next = 0;
     let mut before = 0;
@@ -92,18 +81,18 @@ pub(super) fn write_root(
             Some(&entry) => entry,
             None => {
                 let offset = blob.align(8);
-                let (code, size) = size_code(bucket.len());
+                let code = SizeCode::for_count(bucket.len());
                 let last = bucket[bucket.len() - 1];
                 let padded = || {
                     bucket
                         .iter()
                         .copied()
                         .chain(std::iter::repeat(last))
-                        .take(size)
+                        .take(code.size() as usize)
                 };
                 padded().for_each(|(key, _)| blob.u16(key));
                 padded().for_each(|(_, reference)| blob.reference(reference, wide));
-                let entry = ((offset / 8) as u32).wrapping_mul(128) | code;
+                let entry = RootEntry::new(offset as u32, code);
                 known.insert(bucket, entry);
                 entry
             }
@@ -113,7 +102,7 @@ pub(super) fn write_root(
     blob.report(format!("{what}: buckets"), known.len(), start);
     let start = blob.align(64);
     config.levels[0] = start as u32;
-    entries.iter().for_each(|&entry| blob.u32(entry));
+    entries.iter().for_each(|&entry| blob.put(entry));
     blob.report(format!("{what}: root"), entries.len(), start);
 }
 

@@ -9,14 +9,11 @@ use super::blob::Blob;
 use super::encode::LaneRows;
 use super::rows::RowId;
 use crate::range::Number;
-use firewall_common::abi::{AddrConfig, LIST_ENTRY_V4, LIST_ENTRY_V6};
+use firewall_common::abi::{AddrConfig, LIST_ENTRY_V4, LIST_ENTRY_V6, LOW_BLOCK};
 use std::hash::Hash;
 
 /// Up to so many interval starts, addresses get a tree: it stays in the nearest cache.
 const SMALL_TREE: usize = 512;
-
-/// Marks a reference to a low block: see `classify::addr`.
-const LOW_BLOCK: u32 = 1 << 31;
 
 /// An address of one family, and the family's way to encode its intervals.
 pub(super) trait Address: Number + Hash + Into<u128> {
