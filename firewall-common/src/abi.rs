@@ -99,7 +99,7 @@ pub mod field_mode {
 
 /// Where the walk finds one small field's tables. Offsets are bytes from the start of `fw_tables`.
 ///
-/// Fields are taken in [`crate::classify::WALK_ORDER`]; a lane is a run of them. The last table of
+/// Fields are taken in [`Field::WALK_ORDER`]; a lane is a run of them. The last table of
 /// a lane (`classes` if the lane is one field, `join` otherwise) holds row references in place of
 /// class numbers: units of 8 bytes from `rows`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

@@ -1,7 +1,7 @@
 //! What the parser finds in a packet and the classifier looks up.
 
-use crate::field::Field;
 use crate::field::state_field::NEW;
+use crate::field::{Field, field_table};
 
 /// IP family of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -96,6 +96,23 @@ impl PacketKey {
         ((self.dst_hi as u128) << 64) | self.dst_lo as u128
     }
 }
+
+/// Writes the loop over the fields out: the kernel program has none.
+macro_rules! clear_unpredicted {
+    ($($(#[$doc:meta])* $field:ident $row:tt;)*) => {
+        impl PacketKey {
+            /// Makes what only an answer itself will say as if it were not there.
+            #[inline(always)]
+            pub(crate) const fn clear_unpredicted(&mut self) {
+                $(if !Field::$field.is_predicted() {
+                    self.fields[Field::$field as usize] = Field::$field.none();
+                })*
+            }
+        }
+    };
+}
+
+field_table!(clear_unpredicted);
 
 /// Which flow a packet belongs to, from the side of this host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,21 +4,17 @@
 use super::lists::Lists;
 use super::{Family, addr, row_offset};
 use crate::abi::{addr_form, field_mode};
-use crate::field::Field;
+use crate::field::{Field, field_table};
 use crate::key::PacketKey;
 use crate::machine::Machine;
 
 /// Lanes that a family has at most: source, destination, and four runs of small fields.
 pub const LANES: usize = 6;
 
-/// Writes the list of fields out once for the constant and once, unrolled, for the walk: the
-/// verifier has to know every index into the constants.
-macro_rules! walk_order {
-    ($($field:ident)*) => {
-        /// The order in which the walk takes the small fields. A lane is a run of neighbours: the
-        /// fields with few classes stand where they can join either port.
-        pub const WALK_ORDER: [Field; Field::COUNT] = [$(Field::$field),*];
-
+/// Writes the walk over the fields out, unrolled: the verifier has to know every index into the
+/// constants.
+macro_rules! walk {
+    ($($(#[$doc:meta])* $field:ident $row:tt;)*) => {
         impl Rows<'_> {
             #[inline(always)]
             fn add_fields<M: Machine, F: Family>(&mut self, machine: &M, key: &PacketKey) {
@@ -28,9 +24,7 @@ macro_rules! walk_order {
     };
 }
 
-walk_order! {
-    SourcePort Proto DestinationPort Icmp TcpFlags State SourceSets DestinationSets Zone Fragment Vlan Dscp Ttl Length
-}
+field_table!(walk);
 
 /// The rows found so far.
 struct Rows<'a> {

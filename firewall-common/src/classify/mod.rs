@@ -25,7 +25,7 @@ mod lanes;
 mod lists;
 mod walk;
 
-pub use lanes::{LANES, WALK_ORDER};
+pub use lanes::LANES;
 
 use crate::abi::{self, Config, Entry, FamilyConfig};
 use crate::calls::Calls;

@@ -73,10 +73,7 @@ pub fn reverse(key: &mut PacketKey) {
     (key.src_lo, key.dst_lo) = (key.dst_lo, key.src_lo);
     let (source, destination) = (Field::SourcePort as usize, Field::DestinationPort as usize);
     (key.fields[source], key.fields[destination]) = (key.fields[destination], key.fields[source]);
-    key.fields[Field::Vlan as usize] = Field::Vlan.none();
-    key.fields[Field::Dscp as usize] = Field::Dscp.none();
-    key.fields[Field::Ttl as usize] = Field::Ttl.none();
-    key.fields[Field::Length as usize] = Field::Length.none();
+    key.clear_unpredicted();
     key.fields[Field::Fragment as usize] = fragment::WHOLE;
 }
 

@@ -9,7 +9,6 @@ use super::sweep;
 use super::{FamilyRules, LimitError};
 use crate::range::RangeSet;
 use firewall_common::abi::{FieldConfig, field_mode};
-use firewall_common::classify::WALK_ORDER;
 use firewall_common::field::Field;
 
 /// What combining classes may cost. What it saves in ANDs it must not cost in cache misses.
@@ -84,12 +83,12 @@ pub(super) fn plan<T>(
     most: usize,
 ) -> Result<Vec<Lane>, LimitError> {
     let any = |field: Field| move |set: &&RangeSet<u32>| set.ranges() == [(0, field.none())];
-    let mut fields: Vec<Field> = WALK_ORDER
+    let mut fields: Vec<Field> = Field::WALK_ORDER
         .into_iter()
         .filter(|&field| !rules.fields[field as usize].iter().all(any(field)))
         .collect();
     if fields.is_empty() && needed {
-        fields.push(WALK_ORDER[0]);
+        fields.push(Field::WALK_ORDER[0]);
     }
     let classes: Vec<FieldClasses> = fields
         .into_iter()

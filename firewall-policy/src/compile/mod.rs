@@ -137,18 +137,12 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
 /// Whether a UDP packet that belongs to nothing may pass, if not by a limit, and it is known by what
 /// leaves whether its answer will: not where a rule looks at what only the answer itself says.
 fn lets_udp_in(policy: &Policy) -> bool {
-    const UNKNOWN: [Field; 6] = [
-        Field::Zone,
-        Field::Vlan,
-        Field::Dscp,
-        Field::Ttl,
-        Field::Length,
-        Field::Fragment,
-    ];
     let looks_further = |rule: &Rule| {
         rule.enabled
             && rule.matches.field(Field::Proto).contains(proto::UDP)
-            && UNKNOWN.iter().any(|&field| !rule.matches.is_any(field))
+            && Field::ALL
+                .into_iter()
+                .any(|field| !field.is_predicted() && !rule.matches.is_any(field))
     };
     if policy.rules.iter().any(looks_further) {
         return false;
