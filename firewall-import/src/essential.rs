@@ -7,6 +7,8 @@
 use super::flatten::Step;
 use super::join::verdict;
 use super::packets::{Dim, Family, NONE, Packets, state};
+use firewall_common::field::Field;
+use firewall_policy::fields::{self, Usual};
 use firewall_policy::range::RangeSet;
 use std::net::Ipv6Addr;
 
@@ -46,7 +48,20 @@ fn icmp(family: Family, kind: u128, hops: u128, of: u128) -> Packets {
         Family::V6 => (58, address("2001:db8::9"), address("2001:db8::1")),
     };
     let one = |value| RangeSet::of(value, value);
-    Packets::all(family)
+    let mut packet = Packets::all(family);
+    for row in fields::numbers() {
+        let dim = Dim::Number(row.field);
+        let value = match row.usual {
+            _ if row.field == Field::Ttl => hops,
+            _ if row.field == Field::Length => 100,
+            Usual::Is(value) | Usual::Near(value) if dim.real(family) == dim.full(family) => {
+                value.into()
+            }
+            _ => dim.last(family),
+        };
+        packet = packet.with(dim, one(value));
+    }
+    packet
         .with(Dim::Source, one(from))
         .with(Dim::Destination, one(to))
         .with(Dim::Proto, one(proto))
@@ -55,8 +70,5 @@ fn icmp(family: Family, kind: u128, hops: u128, of: u128) -> Packets {
         .with(Dim::Icmp, one(kind << 8))
         .with(Dim::Flags, one(256))
         .with(Dim::Interface, one(0))
-        .with(Dim::Dscp, one(0))
-        .with(Dim::Ttl, one(hops))
-        .with(Dim::Length, one(100))
         .with(Dim::State, one(of))
 }

@@ -4,6 +4,8 @@
 //! They have one dimension more than a policy's rules (connection state in the words of the other
 //! firewall), and a family each. Invariant: calculation is exact; a box is never empty.
 
+use firewall_common::field::Field;
+use firewall_policy::fields::{self, Header, NUMBER_FIELDS, NUMBERS, Place, Row};
 use firewall_policy::range::RangeSet;
 
 /// The address family of a box.
@@ -16,6 +18,14 @@ pub(super) enum Family {
 impl Family {
     pub(super) const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
+    /// Its own header.
+    pub(super) const fn header(self) -> Header {
+        match self {
+            Self::V4 => Header::Ipv4,
+            Self::V6 => Header::Ipv6,
+        }
+    }
+
     /// `IPv4` or `IPv6`.
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -25,8 +35,8 @@ impl Family {
     }
 }
 
-/// What rules look at. Ports, ICMP and flags have one value to spare for packets without them, as
-/// [`firewall_common::field::Field`] has.
+/// What rules look at. Ports, ICMP, flags, and numbers that not every packet of the family has, have
+/// one value to spare for packets without them, as [`Field`] has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Dim {
     Source,
@@ -39,42 +49,60 @@ pub(super) enum Dim {
     Flags,
     /// Number of an interface in [`super::interfaces::Interfaces`].
     Interface,
-    Dscp,
-    Ttl,
-    Length,
+    /// A number in a header: a field of [`fields::numbers`].
+    Number(Field),
     /// One of [`state`].
     State,
 }
 
 impl Dim {
-    pub(super) const ALL: [Self; 12] = [
-        Self::Source,
-        Self::Destination,
-        Self::Proto,
-        Self::DestinationPort,
-        Self::SourcePort,
-        Self::Icmp,
-        Self::Flags,
-        Self::Interface,
-        Self::Dscp,
-        Self::Ttl,
-        Self::Length,
-        Self::State,
-    ];
+    pub(super) const ALL: [Self; BEFORE_NUMBERS.len() + NUMBERS + 1] = {
+        let mut all = [Self::State; BEFORE_NUMBERS.len() + NUMBERS + 1];
+        let mut at = 0;
+        while at + 1 < all.len() {
+            all[at] = if at < BEFORE_NUMBERS.len() {
+                BEFORE_NUMBERS[at]
+            } else {
+                Self::Number(NUMBER_FIELDS[at - BEFORE_NUMBERS.len()])
+            };
+            at += 1;
+        }
+        all
+    };
+
+    /// Its place in [`Self::ALL`].
+    fn index(self) -> usize {
+        Self::ALL.iter().position(|&dim| dim == self).unwrap_or(0)
+    }
 
     /// Values run from 0 to this one.
-    pub(super) const fn last(self, family: Family) -> u128 {
+    pub(super) fn last(self, family: Family) -> u128 {
         match self {
             Self::Source | Self::Destination => match family {
                 Family::V4 => u32::MAX as u128,
                 Family::V6 => u128::MAX,
             },
             Self::DestinationPort | Self::SourcePort | Self::Icmp => NONE,
-            Self::Proto | Self::Ttl => 255,
+            Self::Proto => 255,
             Self::Flags => 256,
-            Self::Interface | Self::Length => 65_535,
-            Self::Dscp => 63,
+            Self::Interface => 65_535,
+            Self::Number(field) => match fields::of(field) {
+                row if row.is_in(family.header()) => row.range.1.into(),
+                _ => field.none().into(),
+            },
             Self::State => 4,
+        }
+    }
+
+    /// What packets that have it can have there.
+    pub(super) fn real(self, family: Family) -> Values {
+        match self {
+            Self::DestinationPort | Self::SourcePort => RangeSet::of(0, NONE - 1),
+            Self::Number(field) => {
+                let (first, last) = fields::of(field).range;
+                RangeSet::of(first.into(), last.into())
+            }
+            _ => self.full(family),
         }
     }
 
@@ -82,6 +110,35 @@ impl Dim {
     pub(super) fn full(self, family: Family) -> Values {
         RangeSet::of(0, self.last(family))
     }
+}
+
+/// Those before the numbers.
+const BEFORE_NUMBERS: [Dim; 8] = [
+    Dim::Source,
+    Dim::Destination,
+    Dim::Proto,
+    Dim::DestinationPort,
+    Dim::SourcePort,
+    Dim::Icmp,
+    Dim::Flags,
+    Dim::Interface,
+];
+
+/// What nft calls the headers.
+pub(super) const NFT_HEADERS: [(&str, Header); 3] = [
+    ("ip", Header::Ipv4),
+    ("ip6", Header::Ipv6),
+    ("tcp", Header::Tcp),
+];
+
+/// The number that nft calls so, and where it stands.
+pub(super) fn of_nft(header: &str, name: &str) -> Option<(&'static Row, &'static Place)> {
+    let (_, header) = NFT_HEADERS.iter().find(|(known, _)| *known == header)?;
+    fields::numbers().find_map(|row| {
+        let mut places = row.places.iter();
+        let place = places.find(|place| place.header == *header && place.nft == name)?;
+        Some((row, place))
+    })
 }
 
 /// Ports and ICMP: "the packet has none".
@@ -128,7 +185,7 @@ impl Packets {
     }
 
     pub(super) fn get(&self, dim: Dim) -> &Values {
-        &self.sets[dim as usize]
+        &self.sets[dim.index()]
     }
 
     /// Whether every value of the dimension is accepted.
@@ -151,7 +208,7 @@ impl Packets {
     /// This box with one dimension replaced. The caller sees to it that it is not empty.
     pub(super) fn with(&self, dim: Dim, values: Values) -> Self {
         let mut changed = self.clone();
-        changed.sets[dim as usize] = values;
+        changed.sets[dim.index()] = values;
         changed
     }
 

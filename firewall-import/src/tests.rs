@@ -165,3 +165,42 @@ fn a_chain_of_an_unknown_device_is_left_out() {
     assert_eq!(imported.left_out[0].effect, Effect::Differs);
     assert!(imported.yaml.contains("in: pass"), "{}", imported.yaml);
 }
+
+/// Of a new row of the table of fields, too.
+#[test]
+fn every_number_in_a_header_comes_over_from_nft() {
+    for row in firewall_policy::fields::numbers() {
+        for place in row.places {
+            let value = row.range.1 - 1;
+            let (protocol, _) = packets::NFT_HEADERS
+                .iter()
+                .find(|(_, header)| *header == place.header)
+                .expect("a header of nft");
+            for (op, written) in [
+                ("==", value.to_string()),
+                ("!=", format!("\"!{value}\"")),
+                ("<", format!("{}-{}", row.range.0, value - 1)),
+                (">", row.range.1.to_string()),
+            ] {
+                let text = format!(
+                    r#"{{"nftables": [{{"table": {{"family": "inet", "name": "f"}}}},
+                    {{"chain": {{"family": "inet", "table": "f", "name": "in", "type": "filter",
+                        "hook": "input", "prio": 0, "policy": "accept"}}}},
+                    {{"rule": {{"family": "inet", "table": "f", "chain": "in", "handle": 2, "expr": [
+                        {{"match": {{"op": "{op}", "left": {{"payload":
+                            {{"protocol": "{protocol}", "field": "{}"}}}}, "right": {}}}}},
+                        {{"drop": null}}]}}}}]}}"#,
+                    place.nft,
+                    value - place.less
+                );
+                let imported = nft(&text, &Options::default()).expect(&text);
+                let wanted = format!("{}: {written}", row.field.name());
+                assert!(
+                    imported.yaml.contains(&wanted),
+                    "{wanted}: {}",
+                    imported.yaml
+                );
+            }
+        }
+    }
+}

@@ -17,6 +17,7 @@ use super::packets::{Dim, Family, Packets, Values};
 use super::ruleset::Origin;
 use super::{states, values};
 use firewall_common::verdict::Action;
+use firewall_policy::fields;
 use firewall_policy::range::RangeSet;
 use firewall_policy::text::is_unsafe;
 use std::collections::BTreeSet;
@@ -218,12 +219,11 @@ impl Writer<'_> {
         {
             put("flags", Some(values::flags(set, clear)));
         }
-        put("dscp", values::numbers(part.get(Dim::Dscp), 0, 63, none));
-        put("ttl", values::numbers(part.get(Dim::Ttl), 0, 255, none));
-        put(
-            "length",
-            values::numbers(part.get(Dim::Length), 0, 65_535, none),
-        );
+        for row in fields::numbers() {
+            let ((first, last), values) = (row.range, part.get(Dim::Number(row.field)));
+            let text = values::numbers(values, first.into(), last.into(), none);
+            put(row.field.name(), text);
+        }
         put("zone", self.zone(part.get(Dim::Interface)));
         let of_family = [(1, Family::V4), (58, Family::V6)]
             .iter()

@@ -4,8 +4,9 @@
 //! The verdict is that of the host build ([`crate::host`]); the near misses are found by going
 //! through the rules, which only text and tests do. Does no I/O.
 
+use crate::fields::{self, icmp_words};
 use crate::host::{self, Memory};
-use crate::packet_text::{Kind, PacketText, flag_words, icmp_words};
+use crate::packet_text::{Kind, PacketText};
 use crate::range::RangeSet;
 use crate::rule::{Policy, Rule};
 use crate::tables::Tables;
@@ -13,9 +14,8 @@ use crate::vocabulary;
 use crate::well_known_ports;
 use firewall_common::abi::tunnels;
 use firewall_common::field::Field;
-use firewall_common::flows::state_field;
 use firewall_common::key::{Family, PacketKey};
-use firewall_common::parse::{Packet, Parsed, fragment, is_tunnel};
+use firewall_common::parse::{Packet, Parsed, is_tunnel};
 use firewall_common::pipeline::{self, NO_RULE, Outcome, look_up_sets};
 use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
@@ -280,28 +280,15 @@ fn found(policy: &Policy, key: &PacketKey, missed: Missed) -> String {
                 None => value.to_string(),
             }
         }
-        Field::TcpFlags => flag_words(value as u8),
         Field::Icmp => match text.kind {
             Kind::Icmp { kind, code } => {
                 format!("{} code {code}", icmp_words(text.dst.is_ipv6(), kind))
             }
             _ => value.to_string(),
         },
-        Field::State => match value {
-            state_field::ESTABLISHED => "established",
-            state_field::INVALID => "invalid",
-            _ => "new",
-        }
-        .into(),
         Field::SourceSets | Field::DestinationSets => return found_in(policy, key, field),
         Field::Zone if value == 0 => return "no zone".into(),
-        Field::Zone => policy.zones[value as usize].clone(),
-        Field::Fragment => match value {
-            fragment::FIRST => "first".into(),
-            fragment::LATER => "later".into(),
-            _ => "whole".into(),
-        },
-        Field::Vlan | Field::Dscp | Field::Ttl | Field::Length => value.to_string(),
+        _ => fields::of(field).show(value, &policy.zones),
     };
     format!("{name} is {value}")
 }

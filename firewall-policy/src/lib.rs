@@ -20,6 +20,7 @@ pub mod duration;
 pub mod entry;
 pub mod evasion;
 pub mod explain;
+pub mod fields;
 pub mod files;
 pub mod fmt;
 pub mod host;

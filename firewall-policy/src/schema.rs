@@ -5,6 +5,7 @@
 //! what a key means and what shape its value has. A test fails if a key is missing here. A schema
 //! sees shapes only: `firewall-ctl check` says the rest.
 
+use crate::fields::{self, Form, Row};
 use crate::rule::Mode;
 use crate::{validate, vocabulary};
 use serde_json::{Map, Value, json};
@@ -56,8 +57,14 @@ fn table(of: &str, known: &[&str]) -> Value {
     let properties: Map<String, Value> = known
         .iter()
         .map(|&key| {
-            let mut value = shape(of, key).unwrap_or_else(|| json!({}));
-            if let (Some(object), Some(words)) = (value.as_object_mut(), meaning(of, key)) {
+            let row = field(of, key);
+            let value = row.map_or_else(|| shape(of, key), |row| Some(shape_of_field(row)));
+            let words = row.map_or_else(
+                || meaning(of, key).map(Into::into),
+                |row| Some(sentence(row)),
+            );
+            let mut value = value.unwrap_or_else(|| json!({}));
+            if let (Some(object), Some(words)) = (value.as_object_mut(), words) {
                 object.insert("description".into(), json!(words));
             }
             (key.to_owned(), value)
@@ -92,7 +99,38 @@ fn required(of: &str) -> &'static [&'static str] {
     }
 }
 
-/// What a key means, in the words of docs/policy.md.
+/// The match field that a key of a rule is about.
+fn field(of: &str, key: &str) -> Option<&'static Row> {
+    fields::by_key(key).filter(|_| of == "a rule")
+}
+
+/// What a match field means, as a sentence without marks of Markdown.
+fn sentence(row: &Row) -> String {
+    let mut text = row.meaning.replace('`', "");
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text + "."
+}
+
+/// The shape of a match field's values.
+fn shape_of_field(row: &Row) -> Value {
+    let (first, last) = row.range;
+    match row.form {
+        Form::Numbers(names) => one_or_more(&number(first, last, names)),
+        Form::Ports => one_or_more(&number(first, last, &[])),
+        Form::Icmp => one_or_more(&json!({"$ref": "#/$defs/icmp"})),
+        Form::Flags => json!({"$ref": "#/$defs/flags"}),
+        Form::Words(words) => {
+            let words: Vec<&str> = words.iter().map(|&(word, _)| word).collect();
+            one_or_more(&json!({"enum": words}))
+        }
+        Form::Zones => one_or_more(&json!({"type": "string", "pattern": "^!?[a-z0-9-]{1,63}$"})),
+        Form::Addresses => one_or_more(&json!({"type": "string", "minLength": 1})),
+    }
+}
+
+/// What a key means, in the words of docs/policy.md; those of match fields stand in their rows.
 fn meaning(of: &str, key: &str) -> Option<&'static str> {
     Some(match (section(of), key) {
         ("the policy", "version") => "Version of the policy language: 1.",
@@ -160,25 +198,6 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("a rule", "action") => {
             "pass, drop, reject: drop and tell the sender, or next: count and continue with the next rule."
         }
-        ("a rule", "from") => "Source addresses: prefixes, ranges, @sets, or ! and one of them.",
-        ("a rule", "to") => "Destination addresses: prefixes, ranges, @sets, or ! and one of them.",
-        ("a rule", "proto") => "Protocol: tcp, udp, icmp, icmpv6, ... or its number.",
-        ("a rule", "port" | "to_port") => {
-            "Destination ports: numbers, ranges such as 8000-8010 or 1024-, service names, @sets."
-        }
-        ("a rule", "source_port") => "Source ports, as `port`.",
-        ("a rule", "icmp") => "ICMP types and codes; needs proto icmp or icmpv6.",
-        ("a rule", "flags") => {
-            "TCP flags that must be set and that must be clear; needs proto tcp."
-        }
-        ("a rule", "state") => {
-            "established: belongs to a connection of this host, or answers one of its packets; invalid: belongs to no connection and opens none (TCP without SYN, ICMP errors, echo replies); new: everything else."
-        }
-        ("a rule", "zone") => "The zone of the interface that the packet came in on.",
-        ("a rule", "vlan") => "Id of the outermost VLAN tag, 1 to 4095.",
-        ("a rule", "dscp") => "Differentiated services code point, 0 to 63, or a name such as ef.",
-        ("a rule", "ttl") => "IPv4 time to live or IPv6 hop limit, 0 to 255.",
-        ("a rule", "length") => "Bytes of the IP packet, 0 to 65535.",
         ("a rule", "enabled") => "false: the rule is listed and matches nothing.",
         ("a rule", "comment") => "Free text.",
         ("a rule", "owner") => "The person or team responsible for the rule: free text.",
@@ -221,7 +240,7 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
     })
 }
 
-/// The shape of a key's value.
+/// The shape of a key's value; that of match fields comes from their rows.
 #[expect(
     clippy::match_same_arms,
     reason = "a row for each key, in the order of the documents"
@@ -272,19 +291,7 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("a set", "max") => json!({"type": "integer", "minimum": 1, "maximum": 10_000_000}),
         ("a rule" | "a test", "name") => json!({"type": "string", "pattern": NAME}),
         ("a rule", "action") => json!({"enum": ["pass", "drop", "reject", "next"]}),
-        ("a rule", "from" | "to") | ("the policy", "exempt") => one_or_more(&text()),
-        ("a rule", "proto") => one_or_more(&number(0, 255, vocabulary::PROTOCOLS)),
-        ("a rule", "port" | "to_port" | "source_port") => one_or_more(&number(1, 65_535, &[])),
-        ("a rule", "icmp") => one_or_more(&reference("icmp")),
-        ("a rule", "flags") => reference(key),
-        ("a rule", "state") => one_or_more(&json!({"enum": ["established", "invalid", "new"]})),
-        ("a rule", "zone") => {
-            one_or_more(&json!({"type": "string", "pattern": "^!?[a-z0-9-]{1,63}$"}))
-        }
-        ("a rule", "vlan") => one_or_more(&number(1, 4_095, &[])),
-        ("a rule", "dscp") => one_or_more(&number(0, 63, vocabulary::DSCP)),
-        ("a rule", "ttl") => one_or_more(&number(0, 255, &[])),
-        ("a rule", "length") => one_or_more(&number(0, 65_535, &[])),
+        ("the policy", "exempt") => one_or_more(&text()),
         ("a rule", "limit") => reference("limit"),
         ("a rule", "over") => json!({"enum": ["drop", "reject", "next"]}),
         ("a rule", "syn_protect") => json!({"enum": ["auto", "off"]}),
@@ -338,12 +345,11 @@ mod tests {
     fn the_schema_knows_the_keys_that_the_reader_knows() {
         for keys in validate::key_tables() {
             for key in keys.known {
-                assert!(
-                    meaning(keys.of, key).is_some(),
-                    "{}: {key}: meaning",
-                    keys.of
-                );
-                assert!(shape(keys.of, key).is_some(), "{}: {key}: shape", keys.of);
+                // A key is a match field or something else, never both.
+                let of_field = field(keys.of, key).is_some();
+                let (meaning, shape) = (meaning(keys.of, key), shape(keys.of, key));
+                assert!(meaning.is_some() != of_field, "{}: {key}: meaning", keys.of);
+                assert!(shape.is_some() != of_field, "{}: {key}: shape", keys.of);
             }
             for key in required(keys.of) {
                 assert!(keys.known.contains(key), "{}: {key}", keys.of);

@@ -8,6 +8,7 @@
 use firewall_common::reason::{Governs, Reason};
 use firewall_policy::compile::compile;
 use firewall_policy::diag::{Diagnostics, codes::Code};
+use firewall_policy::fields::ROWS;
 use firewall_policy::policy_tests;
 use firewall_policy::source::{Files, read_policy};
 use std::path::{Path, PathBuf};
@@ -145,23 +146,50 @@ fn decided_by(reason: Reason) -> &'static str {
 /// Run with `FIREWALL_WRITE_DOCS=1` to write the table anew.
 #[test]
 fn the_table_of_reasons_is_current() {
-    const BEGIN: &str = "<!-- table of reasons: begin -->\n";
-    const END: &str = "<!-- table of reasons: end -->\n";
     let mut table = String::from("| reason | meaning | decided by |\n|---|---|---|\n");
     for &reason in Reason::ALL {
         let (name, text) = (reason.name(), reason.text());
         table.push_str(&format!("| `{name}` | {text} | {} |\n", decided_by(reason)));
     }
-    let path = root().join("docs/reasons.md");
-    let text = std::fs::read_to_string(&path).expect("docs/reasons.md is readable");
-    let (before, rest) = text.split_once(BEGIN).expect("the table's begin");
-    let (written, after) = rest.split_once(END).expect("the table's end");
+    let begin = "<!-- table of reasons: begin -->\n";
+    is_current(
+        "docs/reasons.md",
+        begin,
+        "<!-- table of reasons: end -->\n",
+        &table,
+    );
+}
+
+/// As [`the_table_of_reasons_is_current`]: the rows of the keys by which a rule matches.
+#[test]
+fn the_table_of_match_fields_is_current() {
+    let mut rows = String::new();
+    for row in ROWS.iter() {
+        if let Some(key) = row.keys.first() {
+            rows.push_str(&format!("| `{key}` | {} |\n", row.meaning));
+        }
+    }
+    is_current(
+        "docs/policy.md",
+        "and go on |\n",
+        "| `syn_protect` |",
+        &rows,
+    );
+}
+
+/// Compares what stands between two marks, the first of which and the next one behind it, with what
+/// must stand there; or writes that.
+fn is_current(name: &str, begin: &str, end: &str, table: &str) {
+    let path = root().join(name);
+    let text = std::fs::read_to_string(&path).expect("the file is readable");
+    let (before, rest) = text.split_once(begin).expect("the table's begin");
+    let (written, after) = rest.split_once(end).expect("the table's end");
     if std::env::var_os("FIREWALL_WRITE_DOCS").is_some() {
-        std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).expect("write");
+        std::fs::write(&path, format!("{before}{begin}{table}{end}{after}")).expect("write");
     } else {
         assert_eq!(
             written, table,
-            "docs/reasons.md is old: run this test with FIREWALL_WRITE_DOCS=1"
+            "{name} is old: run this test with FIREWALL_WRITE_DOCS=1"
         );
     }
 }

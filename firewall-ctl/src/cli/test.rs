@@ -21,6 +21,7 @@ use firewall_engine::engine::{Compiled, Engine};
 use firewall_common::pipeline::{NO_RULE, Outcome};
 use firewall_common::verdict::Action;
 use firewall_policy::explain::{Explained, explain, key_of};
+use firewall_policy::fields;
 use firewall_policy::host;
 use firewall_policy::packet_text::{self, Earlier, Ingress, zone_of};
 use firewall_policy::policy_tests::Expect;
@@ -34,11 +35,8 @@ const NEAR: usize = 3;
 const NEAR_VERBOSE: usize = 20;
 
 /// Show what a policy does with a packet, and why
-///
-/// The packet is text: protocol, SOURCE > DESTINATION with ports, then options: TCP flags (syn,
-/// ack, ...), an ICMP type, `ttl N`, `length N`, `vlan N`, `dscp N`, `fragment first|later`,
-/// `options`, `in zone ZONE`, `on INTERFACE`. A TCP packet without flags is a SYN.
 #[derive(Debug, clap::Args)]
+#[command(long_about = about())]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["packet", "hex", "pcap"])))]
 pub(super) struct Args {
     /// Packet, as one argument
@@ -62,6 +60,18 @@ pub(super) struct Args {
     /// Expected verdict; any other is a failure
     #[arg(long, value_name = "VERDICT")]
     expect: Option<Expected>,
+}
+
+/// What the verb does, and all that can be said of a packet.
+fn about() -> String {
+    let numbers = fields::numbers().map(|row| format!("`{} N`", row.word));
+    format!(
+        "Show what a policy does with a packet, and why\n\n\
+         The packet is text: protocol, SOURCE > DESTINATION with ports, then options: TCP flags \
+         (syn, ack, ...), an ICMP type, `vlan N`, {}, `fragment first|later`, `options`, \
+         `in zone ZONE`, `on INTERFACE`. A TCP packet without flags is a SYN.",
+        numbers.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// `--expect`.

@@ -12,6 +12,7 @@ use super::super::packets::{Dim, Family, Packets, Values, less_all, state};
 use super::super::ruleset::{Condition, NO_LOG, Verdict};
 use super::super::words::Word;
 use super::{narrow_interface, numbers};
+use firewall_common::field::Field;
 use firewall_policy::range::RangeSet;
 
 /// What the words say.
@@ -407,7 +408,7 @@ fn header(
             let value = cursor.value(name)?;
             let range =
                 numbers::span(value, ':', 65_535).ok_or_else(|| cursor.fault(value, "a length"))?;
-            asked.put(condition, Dim::Length, &range);
+            asked.put(condition, Dim::Number(Field::Length), &range);
         }
         "--ttl-eq" | "--hl-eq" | "--ttl-lt" | "--hl-lt" | "--ttl-gt" | "--hl-gt" => {
             let value = cursor.value(name)?;
@@ -421,12 +422,16 @@ fn header(
                     .map_or_else(RangeSet::empty, |last| RangeSet::of(0, last)),
                 _ => RangeSet::of(hops.saturating_add(1), 255),
             };
-            asked.put(condition, Dim::Ttl, &range);
+            asked.put(condition, Dim::Number(Field::Ttl), &range);
         }
         "--dscp" | "--dscp-class" => {
             let value = cursor.value(name)?;
             let code = numbers::dscp(value).ok_or_else(|| cursor.fault(value, "a code point"))?;
-            asked.put(condition, Dim::Dscp, &RangeSet::of(code, code));
+            asked.put(
+                condition,
+                Dim::Number(Field::Dscp),
+                &RangeSet::of(code, code),
+            );
         }
         _ => return Ok(false),
     }

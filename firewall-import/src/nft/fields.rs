@@ -4,7 +4,9 @@
 
 use super::super::iptables::numbers;
 use super::super::local;
-use super::super::packets::{Dim, Family, Values, state};
+use super::super::packets::{Dim, Family, Values, of_nft, state};
+use firewall_common::field::Field;
+use firewall_policy::fields::{self as policy, Place};
 use firewall_policy::range::RangeSet;
 use firewall_policy::vocabulary;
 use serde_json::Value;
@@ -27,10 +29,8 @@ pub(super) enum Left {
     State,
     /// IPv4, IPv6.
     Nfproto,
-    Dscp(Family),
-    Ttl(Family),
-    /// Bytes of the packet: all of it, IPv4's field, or IPv6's, which does not count the header.
-    Length(Option<Family>),
+    /// A number, and the header in which it stands; without, whichever the packet has.
+    Number(Field, Option<&'static Place>),
     /// What kind an address is to this host.
     AddressType(Dim),
     Concat(Vec<Left>),
@@ -48,7 +48,7 @@ pub(super) fn left(expression: &Value) -> Left {
             "l4proto" => Left::Proto,
             "nfproto" | "protocol" => Left::Nfproto,
             "iif" | "iifname" => Left::Interface,
-            "length" => Left::Length(None),
+            "length" => Left::Number(Field::Length, None),
             key @ ("oif" | "oifname") => Left::Unknown(format!(
                 "it is not known yet by which interface a packet leaves when it comes in ({key})"
             )),
@@ -121,14 +121,11 @@ fn header(payload: &Value) -> Left {
         ("icmpv6", "type") => Left::IcmpType(Family::V6),
         ("icmp", "code") => Left::IcmpCode(Family::V4),
         ("icmpv6", "code") => Left::IcmpCode(Family::V6),
-        ("ip", "dscp") => Left::Dscp(Family::V4),
-        ("ip6", "dscp") => Left::Dscp(Family::V6),
-        ("ip", "ttl") => Left::Ttl(Family::V4),
-        ("ip6", "hoplimit") => Left::Ttl(Family::V6),
-        ("ip", "length") => Left::Length(Some(Family::V4)),
-        ("ip6", "length") => Left::Length(Some(Family::V6)),
         ("", _) => unknown("raw bytes of a packet"),
-        _ => unknown(&format!("{protocol} {field}")),
+        _ => match of_nft(protocol, field) {
+            Some((row, place)) => Left::Number(row.field, Some(place)),
+            None => unknown(&format!("{protocol} {field}")),
+        },
     }
 }
 
@@ -258,12 +255,14 @@ pub(super) fn values(left: &Left, value: &Value) -> Option<(Dim, Values)> {
             (*dim, range(&service)?)
         }
         Left::Proto | Left::NextHeader => (Dim::Proto, range(&numbers::protocol)?),
-        Left::Dscp(_) => (Dim::Dscp, range(&numbers::dscp)?),
-        Left::Ttl(_) => (Dim::Ttl, range(&|_| None)?),
-        Left::Length(of) => {
-            let header = if *of == Some(Family::V6) { 40 } else { 0 };
-            let (first, last) = numbers(value, &|_| None)?;
-            (Dim::Length, RangeSet::of(first + header, last + header))
+        Left::Number(field, place) => {
+            let named = |word: &str| match field {
+                Field::Dscp => numbers::dscp(word),
+                _ => vocabulary::number(policy::of(*field).names(), word).map(u128::from),
+            };
+            let less = place.map_or(0, |place| u128::from(place.less));
+            let (first, last) = numbers(value, &named)?;
+            (Dim::Number(*field), RangeSet::of(first + less, last + less))
         }
         Left::IcmpType(family) => {
             let (first, last) = numbers(value, &|word| icmp_type(word, *family))?;

@@ -8,6 +8,7 @@ use super::super::local;
 use super::super::packets::{Dim, Family, Packets, Values};
 use super::super::ruleset::{Condition, NO_LOG, Verdict};
 use super::fields::{self, Left, left};
+use firewall_policy::fields::Header;
 use firewall_policy::range::RangeSet;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -159,11 +160,7 @@ impl Reader<'_> {
                     _ => RangeSet::of(first, dim.last(Family::V4)),
                 };
                 // Values of packets without the field are not larger than any.
-                let real = match dim {
-                    Dim::DestinationPort | Dim::SourcePort => RangeSet::of(0, 65_535),
-                    _ => RangeSet::full(),
-                };
-                condition.narrow(dim, &range.intersection(&real));
+                condition.narrow(dim, &range.intersection(&dim.real(Family::V4)));
                 Ok(())
             }
             other => Err(format!(
@@ -176,10 +173,12 @@ impl Reader<'_> {
     fn implied(&self, condition: &mut Condition, left: &Left) -> Result<(), Reason> {
         let one = |number| RangeSet::of(number, number);
         match left {
-            Left::Address(_, family) | Left::Dscp(family) | Left::Ttl(family) => {
-                condition.only(*family);
-            }
-            Left::Length(Some(family)) => condition.only(*family),
+            Left::Address(_, family) => condition.only(*family),
+            Left::Number(_, Some(place)) => match place.header {
+                Header::Ipv4 => condition.only(Family::V4),
+                Header::Ipv6 => condition.only(Family::V6),
+                Header::Tcp => condition.narrow(Dim::Proto, &one(6)),
+            },
             Left::NextHeader => {
                 condition.only(Family::V6);
                 condition.aside(

@@ -3,6 +3,7 @@
 
 use super::super::packets::{Dim, Family, NONE, Packets, Values};
 use super::super::values;
+use firewall_policy::fields;
 use firewall_policy::range::RangeSet;
 
 /// Protocols with ports.
@@ -53,6 +54,10 @@ pub(super) fn by_protocol(packets: &Packets) -> Vec<Packets> {
     let one = |proto| RangeSet::of(proto, proto);
     divide(&[Dim::Icmp], &one(icmp), &RangeSet::of(0, NONE - 1), NONE);
     divide(&[Dim::Flags], &one(6), &RangeSet::of(0, 255), 256);
+    for row in fields::numbers().filter(|row| row.is_of_tcp()) {
+        let dim = Dim::Number(row.field);
+        divide(&[dim], &one(6), &dim.real(family), dim.last(family));
+    }
     // Flags that are no single pair of masks.
     parts
         .into_iter()

@@ -3,7 +3,7 @@
 //! A field is left out where the box accepts all that packets of its kind can have there.
 
 use super::live;
-use crate::packet_text::{flag_words, icmp_words};
+use crate::fields::{Form, ROWS, icmp_words};
 use crate::range::RangeSet;
 use crate::space::{Address, Space, within};
 use crate::vocabulary;
@@ -11,25 +11,8 @@ use firewall_common::field::Field;
 use firewall_common::key::Family;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Values of [`Field::State`] in words.
-const STATE_WORDS: [&str; 4] = ["new", "established", "invalid", "none"];
-
 /// Values of a field that are named before the rest is counted.
 const SHOWN: usize = 4;
-
-/// Small fields in reading order, and the word in front of each.
-const FIELDS: [(Field, &str); 10] = [
-    (Field::DestinationPort, "port"),
-    (Field::SourcePort, "source port"),
-    (Field::TcpFlags, "flags"),
-    (Field::State, "state"),
-    (Field::Zone, "in zone"),
-    (Field::Vlan, "vlan"),
-    (Field::Dscp, "dscp"),
-    (Field::Ttl, "ttl"),
-    (Field::Length, "length"),
-    (Field::Fragment, "fragment"),
-];
 
 /// The box in words. `doors` are the packets that there are.
 pub(super) fn of<T: Address>(
@@ -68,24 +51,11 @@ pub(super) fn of<T: Address>(
             ));
         }
     };
-    put(Field::Icmp, "type", &|values| icmp(values, T::FAMILY));
-    for (field, word) in [(Field::SourceSets, "from"), (Field::DestinationSets, "to")] {
-        put(field, word, &|values| live::words(values, sets));
-    }
-    for (field, word) in FIELDS {
-        put(field, word, &|values| {
-            list(values, field.none(), &|value| match field {
-                Field::TcpFlags => flag_words(value as u8),
-                Field::Zone => match zones.get(value as usize) {
-                    Some(zone) if !zone.is_empty() => zone.clone(),
-                    _ => "(none)".into(),
-                },
-                Field::State => STATE_WORDS[value.min(2) as usize].into(),
-                Field::Fragment => {
-                    ["whole", "first", "later", "none"][value.min(3) as usize].into()
-                }
-                _ => value.to_string(),
-            })
+    for row in ROWS.iter().filter(|row| row.field != Field::Proto) {
+        put(row.field, row.word, &|values| match row.form {
+            Form::Icmp => icmp(values, T::FAMILY),
+            Form::Addresses => live::words(values, sets),
+            _ => list(values, row.field.none(), &|value| row.show(value, zones)),
         });
     }
     for (side, word) in [(0, "from"), (1, "to")] {

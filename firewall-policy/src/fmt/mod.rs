@@ -15,6 +15,7 @@ mod values;
 use crate::ast::{Key, Node, Value, yaml};
 use crate::bundle::{self, Part};
 use crate::diag::{Diagnostics, Severity, Sink};
+use crate::fields;
 use comments::{Comments, Unit};
 
 /// Longest line of an entry that is written on one line.
@@ -34,42 +35,25 @@ const SECTIONS: [&str; 10] = [
     "tests",
 ];
 
-/// Keys of entries in canonical order: what it is called, what it matches, what it does.
-const KEYS: [&str; 33] = [
-    "match",
-    "name",
-    "comment",
-    "owner",
-    "reason",
-    "enabled",
-    "expires",
-    "mode",
-    "zone",
-    "packet",
-    "type",
-    "state",
-    "proto",
-    "icmp",
-    "port",
-    "to_port",
-    "source_port",
-    "flags",
-    "from",
-    "to",
-    "vlan",
-    "dscp",
-    "ttl",
-    "length",
-    "limit",
-    "over",
-    "ban",
-    "log",
-    "action",
-    "expect",
-    "by",
-    "max",
-    "elements",
+/// Keys of entries in canonical order: what it is called, what it matches, what it does. The match
+/// fields stand in the order of their table, but for those that say where a packet comes from.
+const BEFORE_FIELDS: [&str; 12] = [
+    "match", "name", "comment", "owner", "reason", "enabled", "expires", "mode", "zone", "packet",
+    "type", "state",
 ];
+
+const BEHIND_FIELDS: [&str; 9] = [
+    "limit", "over", "ban", "log", "action", "expect", "by", "max", "elements",
+];
+
+/// The place of an entry's key in canonical order.
+fn rank_of_key(key: &str) -> usize {
+    let fields = &fields::KEYS;
+    let orders: [&[&str]; 3] = [&BEFORE_FIELDS, fields, &BEHIND_FIELDS];
+    let mut all = orders.into_iter().flatten();
+    all.position(|&known| known == key)
+        .unwrap_or(orders.map(<[_]>::len).iter().sum())
+}
 
 /// Writes a policy anew in canonical form, each of its files. The caller has read it, so that it is
 /// valid.
@@ -105,7 +89,7 @@ fn file(text: &str, root: &Node<'_>) -> String {
         .iter()
         .map(|(key, node)| {
             (
-                rank(&SECTIONS, &key.text),
+                rank_of_section(&key.text),
                 section(key, node, &mut comments),
             )
         })
@@ -125,11 +109,11 @@ fn file(text: &str, root: &Node<'_>) -> String {
     out
 }
 
-fn rank(order: &[&str], key: &str) -> usize {
-    order
+fn rank_of_section(key: &str) -> usize {
+    SECTIONS
         .iter()
         .position(|&known| known == key)
-        .unwrap_or(order.len())
+        .unwrap_or(SECTIONS.len())
 }
 
 /// One section, with its comments.
@@ -175,7 +159,7 @@ fn section(key: &Key<'_>, node: &Node<'_>, comments: &mut Comments<'_>) -> Strin
                 return unit.wrap(&line, 0);
             }
             let mut block = format!("{name}:");
-            for (key, value) in values::ordered(map, &KEYS) {
+            for (key, value) in values::ordered(map) {
                 block.push_str(&format!(
                     "\n  {}: {}",
                     values::scalar(&key.text, true),
@@ -257,7 +241,7 @@ fn entry(
         Some(key) => format!("{}:", values::scalar(key, true)),
         None => String::new(),
     };
-    for (number, (key, value)) in values::ordered(map, &KEYS).into_iter().enumerate() {
+    for (number, (key, value)) in values::ordered(map).into_iter().enumerate() {
         block.push_str(match (number, dash) {
             (0, "- ") => "- ",
             _ => "\n  ",

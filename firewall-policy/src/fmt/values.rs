@@ -12,7 +12,7 @@ pub(super) fn flow(node: &Node<'_>) -> String {
             format!("[{}]", items.join(", "))
         }
         Value::Map(map) => {
-            let pairs: Vec<String> = ordered(map, &super::KEYS)
+            let pairs: Vec<String> = ordered(map)
                 .into_iter()
                 .map(|(key, value)| format!("{}: {}", scalar(&key.text, true), flow(value)))
                 .collect();
@@ -22,12 +22,9 @@ pub(super) fn flow(node: &Node<'_>) -> String {
 }
 
 /// Pairs in canonical order; keys that have none come before the last ones, as they stand.
-pub(super) fn ordered<'m, 'a>(
-    map: &'m [(Key<'a>, Node<'a>)],
-    keys: &[&str],
-) -> Vec<(&'m Key<'a>, &'m Node<'a>)> {
+pub(super) fn ordered<'m, 'a>(map: &'m [(Key<'a>, Node<'a>)]) -> Vec<(&'m Key<'a>, &'m Node<'a>)> {
     let mut pairs: Vec<_> = map.iter().map(|(key, node)| (key, node)).collect();
-    pairs.sort_by_key(|(key, _)| super::rank(keys, &key.text));
+    pairs.sort_by_key(|(key, _)| super::rank_of_key(&key.text));
     pairs
 }
 

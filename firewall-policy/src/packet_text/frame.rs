@@ -2,6 +2,8 @@
 //! (RFC 791, 8200, 9293, 768, 9260, 792, 4443, 1071).
 
 use super::{Kind, PacketText};
+use crate::fields::{self, Header, Place, Usual};
+use firewall_common::field::Field;
 use firewall_common::parse::{ethertype, flag, fragment};
 use std::net::IpAddr;
 
@@ -44,9 +46,12 @@ impl PacketText {
 
     fn length(&self) -> usize {
         let shortest = self.shortest();
-        let length = self.length.map_or(shortest, usize::from).max(shortest);
+        let said = self.numbers.get(Field::Length);
+        let length = said
+            .map_or(shortest, |length| length as usize)
+            .max(shortest);
         // All fragments but the last carry a multiple of 8 bytes.
-        let pad = self.length.is_none() && self.fragment == fragment::FIRST;
+        let pad = said.is_none() && self.fragment == fragment::FIRST;
         if pad {
             let header = self.ip_header();
             header + (length - header).next_multiple_of(8)
@@ -69,7 +74,6 @@ impl PacketText {
     fn ip(&self, length: usize) -> Vec<u8> {
         let header = self.ip_header();
         let payload = self.transport(length - header);
-        let ttl = self.ttl.unwrap_or_else(|| self.usual_ttl());
         let fragment_word = match self.fragment {
             fragment::WHOLE => None,
             fragment::FIRST => Some((0, true)),
@@ -79,13 +83,12 @@ impl PacketText {
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let flags = fragment_word.map_or(0, |(at, more)| at | u16::from(more) << 13);
-                packet = vec![0x40 | (header / 4) as u8, self.dscp << 2];
-                packet.extend((length as u16).to_be_bytes());
-                packet.extend([0x12, 0x34]);
+                packet = vec![0x40 | (header / 4) as u8, 0, 0, 0, 0x12, 0x34];
                 packet.extend(flags.to_be_bytes());
-                packet.extend([ttl, self.proto(), 0, 0]);
+                packet.extend([0, self.proto(), 0, 0]);
                 packet.extend(src.octets());
                 packet.extend(dst.octets());
+                self.write_numbers(Header::Ipv4, &mut packet, length);
                 // No operation, which changes nothing but that there are options.
                 packet.resize(header, 1);
                 let sum = checksum(&[&packet]);
@@ -99,11 +102,10 @@ impl PacketText {
                 } else {
                     self.proto()
                 };
-                packet = vec![0x60 | self.dscp >> 2, self.dscp << 6, 0, 0];
-                packet.extend(((length - 40) as u16).to_be_bytes());
-                packet.extend([next, ttl]);
+                packet = vec![0x60, 0, 0, 0, 0, 0, next, 0];
                 packet.extend(octets(src));
                 packet.extend(octets(dst));
+                self.write_numbers(Header::Ipv6, &mut packet, length);
                 if self.alerts() {
                     packet.extend([self.proto(), 0, 5, 2, 0, 0, 1, 0]);
                 }
@@ -116,6 +118,21 @@ impl PacketText {
         }
         packet.extend(payload);
         packet
+    }
+
+    /// Writes the numbers of a header, in a packet of `length` bytes.
+    fn write_numbers(&self, header: Header, bytes: &mut [u8], length: usize) {
+        for row in fields::numbers() {
+            for place in row.places.iter().filter(|place| place.header == header) {
+                let value = match (self.numbers.get(row.field), row.field, row.usual) {
+                    (_, Field::Length, _) => length as u32,
+                    (Some(said), ..) => said,
+                    (None, Field::Ttl, _) => self.usual_ttl(),
+                    (None, _, Usual::Is(value) | Usual::Near(value)) => value,
+                };
+                write_bits(bytes, *place, value - place.less);
+            }
+        }
     }
 
     /// Whether it has a hop-by-hop header with a router alert, as all of listener discovery has (RFC
@@ -135,7 +152,7 @@ impl PacketText {
 
     /// What goes on the wire if nothing is said: neighbour discovery and listener discovery only
     /// count with the hop limits of RFC 4861 and RFC 2710.
-    fn usual_ttl(&self) -> u8 {
+    fn usual_ttl(&self) -> u32 {
         match self.kind {
             Kind::Icmp { kind, .. } if self.dst.is_ipv6() => match kind {
                 133..=137 => 255,
@@ -163,6 +180,7 @@ impl PacketText {
                 let ack = u32::from(flags) & flag::ACK != 0;
                 bytes.extend(u32::from(ack).to_be_bytes());
                 bytes.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+                self.write_numbers(Header::Tcp, &mut bytes, length);
                 sum_at = Some(16);
             }
             Kind::Udp {
@@ -233,6 +251,16 @@ impl PacketText {
             (Kind::Udp { .. }, [0, 0]) => [0xff, 0xff],
             _ => sum,
         }
+    }
+}
+
+/// Writes a number into its bits, which may be parts of bytes.
+fn write_bits(bytes: &mut [u8], place: Place, value: u32) {
+    for number in 0..place.bits {
+        let (at, bit) = (place.bit + number, place.bits - 1 - number);
+        let mask = 0x80 >> (at % 8);
+        let byte = &mut bytes[at as usize / 8];
+        *byte = *byte & !mask | if value >> bit & 1 != 0 { mask } else { 0 };
     }
 }
 

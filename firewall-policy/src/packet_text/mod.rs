@@ -17,10 +17,11 @@ mod read;
 mod zone;
 
 pub use before::Earlier;
-pub(crate) use print::{flag_words, icmp_words};
 pub use read::{TextError, parse, read};
 pub use zone::zone_of;
 
+use crate::fields::{self, Header, Row, Usual};
+use firewall_common::field::Field;
 use firewall_common::parse::{flag, fragment};
 use std::net::IpAddr;
 
@@ -36,14 +37,10 @@ pub struct PacketText {
     pub dst: IpAddr,
     /// Protocol and what belongs to it.
     pub kind: Kind,
-    /// IPv4 time to live or IPv6 hop limit; `None` for what such packets have.
-    pub ttl: Option<u8>,
-    /// Code point, 0 to 63.
-    pub dscp: u8,
+    /// What is said of the numbers in its headers.
+    pub numbers: Numbers,
     /// VLAN ids, outermost first.
     pub vlans: Vec<u16>,
-    /// Length of the IP packet in bytes; `None` for the shortest.
-    pub length: Option<u16>,
     /// A value of [`firewall_common::parse::fragment`].
     pub fragment: u32,
     /// Whether an IPv4 header carries options (four no-operations).
@@ -56,6 +53,27 @@ pub struct PacketText {
     pub to_sets: Vec<String>,
     /// Where it comes in.
     pub ingress: Ingress,
+}
+
+/// What is said of the numbers in a packet's headers ([`crate::fields::numbers`]). Of what nothing is
+/// said the packet has what such packets have: a `length` is the shortest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Numbers([Option<u32>; Field::COUNT]);
+
+impl Numbers {
+    /// What is said of a field.
+    #[must_use]
+    pub const fn get(&self, field: Field) -> Option<u32> {
+        self.0[field as usize]
+    }
+
+    /// Says it. What all packets have of which nothing is said is not worth a word.
+    const fn say(&mut self, row: &Row, value: u32) {
+        self.0[row.field as usize] = match row.usual {
+            Usual::Is(usual) if usual == value => None,
+            _ => Some(value),
+        };
+    }
 }
 
 /// Where a packet comes in.
@@ -108,6 +126,22 @@ pub enum Kind {
     Other(u8),
 }
 
+/// What can be said of a packet behind its addresses, whatever its protocol: the words with which it
+/// begins.
+pub fn words() -> impl Iterator<Item = &'static str> {
+    let others = [
+        "vlan",
+        "fragment",
+        "established",
+        "from",
+        "to",
+        "options",
+        "in",
+        "on",
+    ];
+    fields::numbers().map(|row| row.word).chain(others)
+}
+
 impl PacketText {
     /// A packet with nothing said of it but addresses and kind.
     #[must_use]
@@ -116,10 +150,8 @@ impl PacketText {
             src,
             dst,
             kind,
-            ttl: None,
-            dscp: 0,
+            numbers: Numbers::default(),
             vlans: Vec::new(),
-            length: None,
             fragment: fragment::WHOLE,
             options: false,
             established: false,
@@ -140,6 +172,15 @@ impl PacketText {
             Kind::Icmp { kind, .. } if v6 => matches!(kind, 1..=4 | 129),
             Kind::Icmp { kind, .. } => matches!(kind, 0 | 3 | 11 | 12),
             Kind::Arp | Kind::Sctp { .. } | Kind::Other(_) => false,
+        }
+    }
+
+    /// Whether the packet has a header of this kind. (A text about ARP may say what IPv4 has.)
+    const fn has(&self, header: Header) -> bool {
+        match header {
+            Header::Ipv4 => self.dst.is_ipv4(),
+            Header::Ipv6 => self.dst.is_ipv6(),
+            Header::Tcp => matches!(self.kind, Kind::Tcp { .. }),
         }
     }
 

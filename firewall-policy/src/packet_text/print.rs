@@ -1,6 +1,7 @@
 //! From [`PacketText`] back to text, and from what the parser found to [`PacketText`].
 
-use super::{Ingress, Kind, PacketText};
+use super::{Ingress, Kind, Numbers, PacketText};
+use crate::fields::{self, flag_words, icmp_words};
 use crate::vocabulary;
 use firewall_common::field::Field;
 use firewall_common::flows::state_field;
@@ -48,11 +49,15 @@ impl PacketText {
             _ => Kind::Other(proto),
         };
         let zone = value(Field::Zone).and_then(|zone| zones.get(zone as usize));
+        let mut numbers = Numbers::default();
+        for row in fields::numbers() {
+            if let Some(value) = value(row.field) {
+                numbers.say(row, value);
+            }
+        }
         Self {
-            ttl: value(Field::Ttl).map(|ttl| ttl as u8),
-            dscp: value(Field::Dscp).unwrap_or(0) as u8,
+            numbers,
             vlans: value(Field::Vlan).map(|id| id as u16).into_iter().collect(),
-            length: value(Field::Length).map(|length| length as u16),
             fragment: value(Field::Fragment).unwrap_or(fragment::WHOLE),
             established: value(Field::State) == Some(state_field::ESTABLISHED),
             ingress: match zone {
@@ -138,14 +143,10 @@ impl fmt::Display for PacketText {
         for vlan in &self.vlans {
             write!(f, " vlan {vlan}")?;
         }
-        if self.dscp != 0 {
-            write!(f, " dscp {}", self.dscp)?;
-        }
-        if let Some(ttl) = self.ttl {
-            write!(f, " ttl {ttl}")?;
-        }
-        if let Some(length) = self.length {
-            write!(f, " length {length}")?;
+        for row in fields::numbers() {
+            if let Some(value) = self.numbers.get(row.field) {
+                write!(f, " {} {value}", row.word)?;
+            }
         }
         match &self.ingress {
             Ingress::Anywhere => Ok(()),
@@ -161,30 +162,4 @@ fn endpoint(address: IpAddr, port: Option<u16>) -> String {
         (IpAddr::V4(v4), Some(port)) => format!("{v4}:{port}"),
         (IpAddr::V6(v6), Some(port)) => format!("[{v6}]:{port}"),
     }
-}
-
-/// TCP flags as `syn+ack`, or `none`.
-#[must_use]
-pub(crate) fn flag_words(flags: u8) -> String {
-    let set: Vec<&str> = vocabulary::FLAGS
-        .iter()
-        .filter(|&&(_, bit)| u32::from(flags) & bit != 0)
-        .map(|&(name, _)| name)
-        .collect();
-    if set.is_empty() {
-        "none".into()
-    } else {
-        set.join("+")
-    }
-}
-
-/// An ICMP type as a word, or as `type 42`.
-#[must_use]
-pub(crate) fn icmp_words(v6: bool, kind: u8) -> String {
-    let table = if v6 {
-        vocabulary::ICMPV6_TYPES
-    } else {
-        vocabulary::ICMP_TYPES
-    };
-    vocabulary::name(table, kind.into()).map_or(format!("type {kind}"), Into::into)
 }

@@ -4,8 +4,10 @@
 use super::{Ingress, Kind, PacketText, SOURCE_PORT};
 use crate::ast::Span;
 use crate::diag::{Diagnostics, Severity, Sink, codes, show, suggest};
+use crate::fields::{self, FRAGMENTS, Row};
 use crate::vocabulary;
 use crate::well_known_ports;
+use firewall_common::field::Field;
 use firewall_common::parse::fragment;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
@@ -79,17 +81,30 @@ pub fn parse(text: &str) -> Result<PacketText, TextError> {
              connection, and so is new",
         ));
     }
-    if let Some((length, at)) = extras.length {
-        let shortest = packet.shortest();
-        if usize::from(length) < shortest {
-            return Err(at.error(
-                format!("length {length} is shorter than the packet's headers"),
-                format!("`length` is that of the IP packet: {shortest} to 65535 here"),
-            ));
-        }
-        packet.length = Some(length);
+    for (row, value, at) in extras.numbers {
+        check(&packet, row, value, at)?;
+        packet.numbers.say(row, value);
     }
     Ok(packet)
+}
+
+/// Whether a packet can have this number in its headers.
+fn check(packet: &PacketText, row: &Row, value: u32, at: Word<'_>) -> Result<(), TextError> {
+    if !row.places.iter().any(|place| packet.has(place.header)) {
+        let word = row.word;
+        return Err(at.error(
+            format!("such a packet has no `{word}`"),
+            format!("leave `{word}` out"),
+        ));
+    }
+    let shortest = packet.shortest();
+    if row.field == Field::Length && (value as usize) < shortest {
+        return Err(at.error(
+            format!("length {value} is shorter than the packet's headers"),
+            format!("`length` is that of the IP packet: {shortest} to 65535 here"),
+        ));
+    }
+    Ok(())
 }
 
 /// A word and where it stands.
@@ -238,7 +253,7 @@ fn port(word: Word<'_>) -> Result<u16, TextError> {
 struct Extras<'t> {
     flags: Option<u8>,
     icmp: Option<(u8, u8, Word<'t>)>,
-    length: Option<(u16, Word<'t>)>,
+    numbers: Vec<(&'static Row, u32, Word<'t>)>,
     established: Option<Word<'t>>,
 }
 
@@ -251,36 +266,20 @@ impl<'t> Extras<'t> {
         let mut extras = Self::default();
         while let Some(word) = words.next() {
             match word.text {
-                "ttl" => {
-                    packet.ttl = Some(words.need("a number of hops")?.number("`ttl`", 255)? as u8);
-                }
-                "length" => {
-                    let word = words.need("a number of bytes")?;
-                    extras.length = Some((word.number("`length`", 65_535)? as u16, word));
-                }
                 "vlan" => {
                     let id = words.need("a VLAN id")?.number("`vlan`", 4_095)?;
                     packet.vlans.push(id as u16);
                 }
-                "dscp" => {
-                    let word = words.need("a code point")?;
-                    packet.dscp = match vocabulary::number(vocabulary::DSCP, word.text) {
-                        Some(number) => number as u8,
-                        None => word.number("`dscp`", 63)? as u8,
-                    };
-                }
                 "fragment" => {
                     let word = words.need("`first` or `later`")?;
-                    packet.fragment = match word.text {
-                        "first" => fragment::FIRST,
-                        "later" => fragment::LATER,
-                        other => {
-                            return Err(word.error(
-                                format!("unknown fragment `{}`", show(other)),
-                                "write `fragment first` or `fragment later`",
-                            ));
-                        }
-                    };
+                    let known = vocabulary::number(FRAGMENTS, word.text);
+                    let part = known.filter(|&part| part != fragment::WHOLE);
+                    packet.fragment = part.ok_or_else(|| {
+                        word.error(
+                            format!("unknown fragment `{}`", show(word.text)),
+                            "write `fragment first` or `fragment later`",
+                        )
+                    })?;
                 }
                 "established" => {
                     packet.established = true;
@@ -300,10 +299,24 @@ impl<'t> Extras<'t> {
                     packet.ingress = Ingress::Interface(words.need("an interface")?.text.into());
                 }
                 "type" | "code" => extras.icmp_part(word, words)?,
-                _ => extras.other(word, packet, proto)?,
+                _ => match fields::numbers().find(|row| row.word == word.text) {
+                    Some(row) => extras.number(row, words)?,
+                    None => extras.other(word, packet, proto)?,
+                },
             }
         }
         Ok(extras)
+    }
+
+    /// A number of a header, or its name.
+    fn number(&mut self, row: &'static Row, words: &mut Words<'t>) -> Result<(), TextError> {
+        let word = words.need(row.value)?;
+        let value = match vocabulary::number(row.names(), word.text) {
+            Some(number) => number,
+            None => word.number(&format!("`{}`", row.word), row.range.1)?,
+        };
+        self.numbers.push((row, value, word));
+        Ok(())
     }
 
     fn icmp_part(&mut self, word: Word<'t>, words: &mut Words<'t>) -> Result<(), TextError> {
@@ -373,20 +386,8 @@ fn set(words: &mut Words<'_>) -> Result<String, TextError> {
 
 /// An error for a word that means nothing here.
 fn unknown(word: Word<'_>, part: &str, table: &[(&'static str, u32)]) -> TextError {
-    const WORDS: [&str; 11] = [
-        "ttl",
-        "length",
-        "vlan",
-        "dscp",
-        "fragment",
-        "established",
-        "from",
-        "to",
-        "options",
-        "in",
-        "on",
-    ];
-    let known: Vec<&str> = table.iter().map(|&(name, _)| name).chain(WORDS).collect();
+    let flags_or_types = table.iter().map(|&(name, _)| name);
+    let known: Vec<&str> = flags_or_types.chain(super::words()).collect();
     word.error(
         format!("unknown word `{}`", show(part)),
         match suggest::nearest(part, known.iter().copied()) {

@@ -10,6 +10,7 @@
 
 pub(crate) mod reach;
 
+use crate::fields::{self, Usual};
 use crate::range::{Number, RangeSet};
 use crate::rule::{AddrSet, Match};
 use firewall_common::field::Field;
@@ -267,14 +268,10 @@ impl<T: Address> Space<T> {
     pub(crate) fn typical(&self) -> PacketKey {
         let mut key = PacketKey::empty(T::FAMILY);
         for field in Field::ALL {
-            let wish = match field {
-                Field::SourcePort => 40_000,
-                Field::Icmp if T::FAMILY == Family::V4 => 8 << 8,
-                Field::Icmp => 128 << 8,
-                Field::TcpFlags => 2,
-                Field::Vlan => field.none(),
-                Field::Ttl => 64,
-                _ => 0,
+            let wish = match (field, fields::of(field).usual) {
+                (Field::Icmp, _) if T::FAMILY == Family::V4 => 8 << 8,
+                (Field::Icmp, _) => 128 << 8,
+                (_, Usual::Is(value) | Usual::Near(value)) => value,
             };
             key.fields[field as usize] = nearest(self.field(field), wish);
         }

@@ -7,6 +7,7 @@
 //! any values in the fields that could be read, and without the others.
 
 use super::{Address, Space};
+use crate::fields::{self, ROWS, Row};
 use crate::range::RangeSet;
 use crate::rule::Policy;
 use firewall_common::abi::{PacketConfig, essential_bit, fragments, malformed, tunnels};
@@ -131,9 +132,17 @@ impl Doors {
                 Field::DestinationSets,
                 RangeSet::of(0, (1 << self.live) - 1),
             )
-            .with(Field::Dscp, RangeSet::of(0, 63))
-            .with(Field::Ttl, RangeSet::of(0, 255))
             .with(Field::Vlan, vlan.union(&one(Field::Vlan.none())));
+        for row in fields::numbers() {
+            any = any.with(
+                row.field,
+                if row.is_of_all(T::FAMILY) {
+                    RangeSet::of(row.range.0, row.range.1)
+                } else {
+                    one(row.field.none())
+                },
+            );
+        }
         if self.packet.malformed == malformed::RULES {
             return self.with_malformed(&any);
         }
@@ -215,14 +224,18 @@ impl Doors {
         };
         let unread = |field: Field| RangeSet::of(0, field.none());
         vec![
-            with_ports(proto::TCP).with(Field::TcpFlags, unread(Field::TcpFlags)),
+            of_tcp().fold(with_ports(proto::TCP), |space, row| {
+                space.with(row.field, unread(row.field))
+            }),
             with_ports(proto::UDP),
             with_ports(proto::SCTP),
             any.clone()
                 .with(Field::Proto, one(icmp))
                 .with(Field::Icmp, RangeSet::of(0, 65_535)),
-            [Field::Proto, Field::Ttl, Field::Dscp, Field::Length]
-                .into_iter()
+            fields::numbers()
+                .filter(|row| row.is_of_all(T::FAMILY))
+                .map(|row| row.field)
+                .chain([Field::Proto])
                 .fold(any.clone(), |space, field| space.with(field, unread(field))),
         ]
     }
@@ -247,8 +260,11 @@ impl Doors {
         };
         let used = || RangeSet::of(1, 65_535);
         let all = || RangeSet::of(0, 65_535);
+        let tcp = of_tcp().fold(with_header(proto::TCP, 20), |space, row| {
+            space.with(row.field, RangeSet::of(row.range.0, row.range.1))
+        });
         let mut boxes = vec![
-            ports(with_header(proto::TCP, 20), used(), used()).with(Field::TcpFlags, sane_flags()),
+            ports(tcp, used(), used()).with(Field::TcpFlags, sane_flags()),
             ports(with_header(proto::SCTP, 12), all(), all()),
         ];
         let udp = ports(with_header(proto::UDP, 8), all(), used());
@@ -373,16 +389,17 @@ fn one(value: u32) -> RangeSet<u32> {
 }
 
 fn no_transport<T: Address>(any: &Space<T>) -> Space<T> {
-    [
-        Field::SourcePort,
-        Field::DestinationPort,
-        Field::Icmp,
-        Field::TcpFlags,
-    ]
-    .into_iter()
-    .fold(any.clone(), |space, field| {
-        space.with(field, one(field.none()))
-    })
+    [Field::SourcePort, Field::DestinationPort, Field::Icmp]
+        .into_iter()
+        .chain(of_tcp().map(|row| row.field))
+        .fold(any.clone(), |space, field| {
+            space.with(field, one(field.none()))
+        })
+}
+
+/// What only TCP has.
+fn of_tcp() -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().filter(|row| row.is_of_tcp())
 }
 
 /// The flags that the parser lets through.

@@ -7,6 +7,7 @@ use super::set::{Content, Sets};
 use super::shape::{Cx, decimal, items, looks_numeric, scalar};
 use crate::ast::{Node, Span};
 use crate::diag::{codes, show, suggest};
+use crate::fields::Row;
 use crate::range::RangeSet;
 
 /// The values that a field may take, and their names.
@@ -18,6 +19,31 @@ pub(super) struct Domain<'d> {
     /// For help: `a port (443), a range (8000-8010)`.
     pub(super) example: &'static str,
     pub(super) names: Names<'d>,
+}
+
+impl<'d> Names<'d> {
+    /// Those of a table.
+    pub(super) const fn of(table: &'d [(&'static str, u32)]) -> Self {
+        if table.is_empty() {
+            Self::None
+        } else {
+            Self::Table(table)
+        }
+    }
+}
+
+impl<'d> Domain<'d> {
+    /// That of a match field, under one of its keys.
+    pub(super) const fn of(row: &'static Row, key: &'static str, names: Names<'d>) -> Self {
+        let (first, last) = row.range;
+        Self {
+            key,
+            first,
+            last,
+            example: row.example,
+            names,
+        }
+    }
 }
 
 /// Words that stand for numbers.

@@ -1,17 +1,16 @@
 //! `rules:`: from a table to a [`Rule`] with every field in its domain.
 
+mod matches;
 mod transport;
 
-use self::transport::{Protos, expand, icmp_field, ports};
-use super::number::{self, Domain, Names};
+use self::matches::matches;
 use super::set::Sets;
-use super::shape::{self, Cx, Keys, Table, boolean, items, text, word, wrong_kind};
-use super::{expires, flags, limit, log, proto, sides, summary, worst};
+use super::shape::{self, Cx, Keys, Table, boolean, text, word, wrong_kind};
+use super::{expires, limit, log, proto, summary, worst};
 use crate::ast::{Node, Span, Value};
 use crate::diag::{codes, show};
-use crate::range::RangeSet;
+use crate::fields;
 use crate::rule::{AddrSet, Match, Rule};
-use crate::vocabulary::DSCP;
 use firewall_common::field::Field;
 use firewall_common::flows::state_field;
 use firewall_common::verdict::Action;
@@ -19,106 +18,49 @@ use std::collections::HashMap;
 
 pub(super) const KEYS: Keys = Keys {
     of: "a rule",
-    known: &[
-        "name",
-        "action",
-        "from",
-        "to",
-        "proto",
-        "port",
-        "source_port",
-        "icmp",
-        "flags",
-        "state",
-        "zone",
-        "vlan",
-        "dscp",
-        "ttl",
-        "length",
-        "enabled",
-        "comment",
-        "owner",
-        "reason",
-        "expires",
-        "mode",
-        "to_port",
-        "limit",
-        "over",
-        "syn_protect",
-        "ban",
-        "log",
-    ],
+    known: &KNOWN,
     reserved: &["observe", "fragment", "fragments", "notify"],
 };
 
-/// One of [`STATES`], or a list of them.
-fn states(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<RangeSet<u32>> {
-    let mut ranges = Vec::new();
-    let mut sound = true;
-    for item in items(cx, node, "state")? {
-        match word(cx, item, "state", STATES, &[]) {
-            Some(state) => ranges.push((state, state)),
-            None => sound = false,
-        }
+/// What a rule needs, what it matches, and what else it can say.
+const KNOWN: [&str; NEEDED.len() + fields::KEYS.len() + MORE.len()] = {
+    let mut known = [""; NEEDED.len() + fields::KEYS.len() + MORE.len()];
+    let mut at = 0;
+    while at < known.len() {
+        let (behind_needed, of_fields) = (at.wrapping_sub(NEEDED.len()), fields::KEYS.len());
+        known[at] = if at < NEEDED.len() {
+            NEEDED[at]
+        } else if behind_needed < of_fields {
+            fields::KEYS[behind_needed]
+        } else {
+            MORE[behind_needed - of_fields]
+        };
+        at += 1;
     }
-    sound.then(|| RangeSet::from_ranges(ranges))
-}
+    known
+};
+
+const NEEDED: [&str; 2] = ["name", "action"];
+
+const MORE: [&str; 11] = [
+    "enabled",
+    "comment",
+    "owner",
+    "reason",
+    "expires",
+    "mode",
+    "limit",
+    "over",
+    "syn_protect",
+    "ban",
+    "log",
+];
 
 const ACTIONS: &[(&str, Action)] = &[
     ("pass", Action::PASS),
     ("drop", Action::DROP),
     ("reject", Action::REJECT),
     ("next", Action::NEXT),
-];
-
-pub(crate) const STATES: &[(&str, u32)] = &[
-    ("established", state_field::ESTABLISHED),
-    ("new", state_field::NEW),
-    ("invalid", state_field::INVALID),
-];
-
-/// Small fields that need nothing but their own value.
-const PLAIN: &[(Field, Domain<'static>)] = &[
-    (
-        Field::Vlan,
-        Domain {
-            key: "vlan",
-            first: 1,
-            last: 4_095,
-            example: "a VLAN id (10) or a range (10-19)",
-            names: Names::None,
-        },
-    ),
-    (
-        Field::Dscp,
-        Domain {
-            key: "dscp",
-            first: 0,
-            last: 63,
-            example: "a code point (46) or its name (ef)",
-            names: Names::Table(DSCP),
-        },
-    ),
-    (
-        Field::Ttl,
-        Domain {
-            key: "ttl",
-            first: 0,
-            last: 255,
-            example: "a number of hops (255) or a range (0-5)",
-            names: Names::None,
-        },
-    ),
-    (
-        Field::Length,
-        Domain {
-            key: "length",
-            first: 0,
-            last: 65_535,
-            example: "a number of bytes (1500) or a range (0-64)",
-            names: Names::None,
-        },
-    ),
 ];
 
 /// Reads the section. Rules with errors are left out; the errors have been reported.
@@ -296,127 +238,6 @@ fn name(
     }
     names.insert(text.to_string(), node.span);
     Some(text.to_string())
-}
-
-/// All match fields; `None` after an error in one of them.
-fn matches(
-    cx: &mut Cx<'_>,
-    table: &Table<'_, '_>,
-    sets: &mut Sets,
-    zones: &[String],
-) -> Option<Match> {
-    let mut found = Match::any();
-    let mut sound = true;
-    let mut put = |field: Field, values: Option<RangeSet<u32>>| match values {
-        Some(values) => found.fields[field as usize] = values,
-        None => sound = false,
-    };
-    // `Err` after an error in `proto`, so that fields which depend on it stay silent.
-    let protos = match table.get("proto") {
-        None => Ok(None),
-        Some(node) => number::read(cx, node, &proto::DOMAIN, sets)
-            .map(Some)
-            .ok_or(()),
-    };
-    match &protos {
-        Ok(Some(protos)) => put(Field::Proto, Some(protos.clone())),
-        Ok(None) => {}
-        Err(()) => put(Field::Proto, None),
-    }
-    let protos = protos.map(|protos| protos.map(|set| expand(&set)));
-    one_port(cx, table);
-    for (key, field) in [
-        ("port", Field::DestinationPort),
-        ("to_port", Field::DestinationPort),
-        ("source_port", Field::SourcePort),
-    ] {
-        if let Some((span, node)) = table.entry(key) {
-            put(field, ports(cx, key, span, node, &protos, sets));
-        }
-    }
-    if let Some((span, node)) = table.entry("icmp") {
-        put(Field::Icmp, icmp_field(cx, span, node, &protos, sets));
-    }
-    if let Some((span, node)) = table.entry("flags") {
-        put(Field::TcpFlags, tcp_flags(cx, span, node, &protos));
-    }
-    for (field, domain) in PLAIN {
-        if let Some(node) = table.get(domain.key) {
-            put(*field, number::read(cx, node, domain, sets));
-        }
-    }
-    if let Some(node) = table.get("state") {
-        put(Field::State, states(cx, node));
-    }
-    if let Some(node) = table.get("zone") {
-        put(Field::Zone, number::read(cx, node, &in_zones(zones), sets));
-    }
-    for (key, field) in [("from", Field::SourceSets), ("to", Field::DestinationSets)] {
-        let Some(node) = table.get(key) else {
-            continue;
-        };
-        let Some(side) = sides::read(cx, key, node, sets) else {
-            sound = false;
-            continue;
-        };
-        if let Some(sets) = side.sets {
-            found.fields[field as usize] = sets;
-        }
-        match field {
-            Field::SourceSets => found.src = side.addresses,
-            _ => found.dst = side.addresses,
-        }
-    }
-    sound.then_some(found)
-}
-
-/// The domain of `zone`.
-fn in_zones(zones: &[String]) -> Domain<'_> {
-    Domain {
-        key: "zone",
-        first: 0,
-        last: Field::Zone.none() - 1,
-        example: "the name of a zone in `interfaces`",
-        names: Names::Zones(zones),
-    }
-}
-
-/// Refuses a rule that names its destination ports twice.
-fn one_port(cx: &mut Cx<'_>, table: &Table<'_, '_>) {
-    if let (Some((first, _)), Some((second, _))) = (table.entry("port"), table.entry("to_port")) {
-        cx.sink
-            .error(
-                &codes::DUPLICATE_KEY,
-                second,
-                "`to_port` is another word for `port`",
-            )
-            .label("again here")
-            .also(first, "first here")
-            .help("keep one of them");
-    }
-}
-
-/// `flags`, of a rule that matches TCP alone.
-fn tcp_flags(
-    cx: &mut Cx<'_>,
-    span: Span,
-    node: &Node<'_>,
-    protos: &Protos,
-) -> Option<RangeSet<u32>> {
-    let values = flags::read(cx, node);
-    let tcp = protos
-        .as_ref()
-        .is_ok_and(|p| p.as_deref() != Some(&[proto::TCP][..]));
-    if tcp {
-        cx.sink
-            .error(
-                &codes::FLAGS_NEED_TCP,
-                span,
-                "`flags` are TCP flags, and this rule matches other protocols too",
-            )
-            .help("add `proto: tcp`");
-    }
-    values.filter(|_| !tcp)
 }
 
 /// Reports a rule that no packet can match. Rules over empty sets are not meant: a block list may

@@ -2,40 +2,36 @@
 
 use super::shape::Table;
 use crate::ast::{Node, Value};
+use crate::fields::{Form, ROWS};
 
 /// Elements of a list that are shown before the rest is counted.
 const SHOWN: usize = 4;
 
-/// Fields after the protocol, in reading order, and the word in front of each.
-const FIELDS: &[(&str, &str)] = &[
-    ("icmp", "type"),
-    ("port", "port"),
-    ("to_port", "port"),
-    ("source_port", "source port"),
-    ("from", "from"),
-    ("to", "to"),
-    ("state", "state"),
-    ("zone", "in zone"),
-    ("flags", "flags"),
-    ("vlan", "vlan"),
-    ("dscp", "dscp"),
-    ("ttl", "ttl"),
-    ("length", "length"),
-    ("limit", "limit"),
-    ("syn_protect", "syn_protect"),
-    ("ban", "ban"),
-    ("log", "log"),
-];
+/// What stands behind the match, which begins with itself as its word.
+const MORE: [&str; 4] = ["limit", "syn_protect", "ban", "log"];
 
 /// The line; `any` for a rule that matches everything.
 pub(super) fn line(table: &Table<'_, '_>) -> String {
     let mut words = Vec::new();
-    if let Some(node) = table.get("proto") {
-        words.push(list(node));
+    for row in &ROWS {
+        for node in row.keys.iter().filter_map(|key| table.get(key)) {
+            let values = match row.form {
+                Form::Icmp => icmp(node),
+                Form::Flags => flags(node),
+                _ => list(node),
+            };
+            // The protocol stands first and without a word.
+            let space = if row.word.is_empty() { "" } else { " " };
+            words.push(format!("{}{space}{values}", row.word));
+        }
     }
-    for &(key, word) in FIELDS {
+    for key in MORE {
         if let Some(node) = table.get(key) {
-            words.push(format!("{word} {}", value(key, node)));
+            let value = match key {
+                "limit" => super::limit::line(node),
+                _ => list(node),
+            };
+            words.push(format!("{key} {value}"));
         }
     }
     if words.is_empty() {
@@ -45,35 +41,33 @@ pub(super) fn line(table: &Table<'_, '_>) -> String {
     }
 }
 
-fn value(key: &str, node: &Node<'_>) -> String {
-    let part = |node: &Node<'_>, wanted: &str| match &node.value {
-        Value::Map(map) => map
-            .iter()
-            .find(|(k, _)| k.text == wanted)
-            .map(|(_, node)| list(node)),
-        _ => None,
+/// The list at a key of a mapping.
+fn part(node: &Node<'_>, wanted: &str) -> Option<String> {
+    let Value::Map(map) = &node.value else {
+        return None;
     };
-    match key {
-        "icmp" => node
-            .items()
-            .iter()
-            .map(|item| {
-                let kind = part(item, "type").unwrap_or_default();
-                match part(item, "code") {
-                    Some(code) => format!("{kind} code {code}"),
-                    None => kind,
-                }
-            })
-            .collect::<Vec<_>>()
-            .join(", "),
-        "flags" => {
-            let set = part(node, "set").map(|flags| flags.replace(',', "+"));
-            let clear = part(node, "clear").map(|flags| format!("!{}", flags.replace(',', "+!")));
-            set.into_iter().chain(clear).collect::<Vec<_>>().join("+")
+    map.iter()
+        .find(|(key, _)| key.text == wanted)
+        .map(|(_, node)| list(node))
+}
+
+/// `echo-request, destination-unreachable code 4`.
+fn icmp(node: &Node<'_>) -> String {
+    let items = node.items().iter().map(|item| {
+        let kind = part(item, "type").unwrap_or_default();
+        match part(item, "code") {
+            Some(code) => format!("{kind} code {code}"),
+            None => kind,
         }
-        "limit" => super::limit::line(node),
-        _ => list(node),
-    }
+    });
+    items.collect::<Vec<_>>().join(", ")
+}
+
+/// `syn+!ack`.
+fn flags(node: &Node<'_>) -> String {
+    let set = part(node, "set").map(|flags| flags.replace(',', "+"));
+    let clear = part(node, "clear").map(|flags| format!("!{}", flags.replace(',', "+!")));
+    set.into_iter().chain(clear).collect::<Vec<_>>().join("+")
 }
 
 fn list(node: &Node<'_>) -> String {

@@ -111,7 +111,7 @@ pub(super) const CRATES: &[Floors] = &[
                 "vocabulary",
                 "well_known_ports",
             ],
-            &["rule"],
+            &["fields", "rule"],
             &[
                 "bundle",
                 "classbench",

@@ -27,8 +27,8 @@ codes! { FIELDS:
          unassigned in the other. So `icmp` needs one of the two, and both need two rules."
         wrong "- {name: ping, icmp: {type: echo-request}, action: pass}\n"
         right "- {name: ping, proto: icmp, icmp: {type: echo-request}, action: pass}\n- {name: ping6, proto: icmpv6, icmp: {type: echo-request}, action: pass}\n";
-    FLAGS_NEED_TCP "FW0165" "flags without proto: tcp"
-        "Only TCP has these flags."
+    FIELD_NEEDS_TCP "FW0165" "a field of TCP without proto: tcp"
+        "Only TCP has `flags`."
         wrong "- {name: syn, flags: {set: [syn]}, action: drop}\n"
         right "- {name: syn, proto: tcp, flags: {set: [syn]}, action: drop}\n";
     FLAGS_CONTRADICT "FW0166" "a flag both set and clear"

@@ -1,4 +1,4 @@
-//! The keys of a rule that its protocol has to bear out: ports, and types of ICMP.
+//! The keys of a rule that its protocol has to bear out: ports, types of ICMP, what only TCP has.
 
 use super::super::number::{self, Domain, Names};
 use super::super::set::Sets;
@@ -6,6 +6,7 @@ use super::super::shape::Cx;
 use super::super::{icmp, proto};
 use crate::ast::{Node, Span};
 use crate::diag::codes;
+use crate::fields::Row;
 use crate::range::RangeSet;
 
 /// What is known of a rule's protocols: `Err` after an error, `Ok(None)` without `proto`.
@@ -21,9 +22,8 @@ pub(super) fn expand(set: &RangeSet<u32>) -> Vec<u8> {
 
 pub(super) fn ports(
     cx: &mut Cx<'_>,
-    key: &'static str,
-    span: Span,
-    node: &Node<'_>,
+    (row, key): (&'static Row, &'static str),
+    (span, node): (Span, &Node<'_>),
     protos: &Protos,
     sets: &mut Sets,
 ) -> Option<RangeSet<u32>> {
@@ -49,13 +49,8 @@ pub(super) fn ports(
             "write `proto: tcp`, `proto: udp`, `proto: sctp`, or a list of those: [tcp, udp]",
         );
     }
-    let domain = Domain {
-        key,
-        first: 1,
-        last: 65_535,
-        example: "a port (443), a range (8000-8010), a service name (https) or \"@set\"",
-        names: Names::Services(known.as_deref().filter(|_| all_have_ports)),
-    };
+    let of = known.as_deref().filter(|_| all_have_ports);
+    let domain = Domain::of(row, key, Names::Services(of));
     number::read(cx, node, &domain, sets).filter(|_| all_have_ports)
 }
 
@@ -84,4 +79,20 @@ pub(super) fn icmp_field(
         }
     };
     icmp::read(cx, node, v6, sets)
+}
+
+/// Whether the rule matches TCP alone, as `key` needs it; not known after an error in `proto`.
+pub(super) fn is_tcp(cx: &mut Cx<'_>, span: Span, key: &str, protos: &Protos) -> bool {
+    let Ok(protos) = protos else { return false };
+    let is_tcp = protos.as_deref() == Some(&[proto::TCP][..]);
+    if !is_tcp {
+        cx.sink
+            .error(
+                &codes::FIELD_NEEDS_TCP,
+                span,
+                format!("`{key}` needs `proto: tcp`, and this rule matches other protocols too"),
+            )
+            .help("add `proto: tcp`");
+    }
+    is_tcp
 }
