@@ -361,6 +361,9 @@ pub struct Config {
     /// 1 if frames may come in several buffers (multi-buffer XDP, for jumbo frames). The program is
     /// loaded with BPF_F_XDP_HAS_FRAGS then.
     pub frags: u32,
+    /// 1 if frames begin with the IP header and have no Ethernet header before it: the variant of the
+    /// program for such interfaces.
+    pub raw_ip: u32,
     /// Where the hash of a fragmented datagram starts: a secret of the generation.
     pub fragment_seed: u32,
     /// Milliseconds for which a fragmented datagram is remembered.
@@ -467,6 +470,7 @@ impl Config {
             log_size: 0,
             debug: 0,
             frags: 0,
+            raw_ip: 0,
             fragment_seed: 0,
             fragment_ms: 0,
             flows: 0,

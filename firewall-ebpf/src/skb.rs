@@ -50,6 +50,9 @@ impl SkbFrame {
         if present != 0 {
             return u64::from(tag & VLAN_ID);
         }
+        if constant(|c| &c.raw_ip) != 0 {
+            return NO_TAG;
+        }
         match self.header::<4>(TYPE_AT) {
             Some(header) if matches!(header.be16::<0>(), 0x8100 | 0x88a8) => {
                 u64::from(header.be16::<2>() & VLAN_ID)

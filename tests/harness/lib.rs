@@ -23,6 +23,7 @@ pub mod oracle;
 pub mod original;
 pub mod policies;
 pub mod random;
+pub mod raw;
 pub mod relay;
 pub mod relayed;
 pub mod routed;

@@ -17,6 +17,7 @@ mod kernel_parity;
 mod kernel_plan;
 mod kernel_policy_tests;
 mod kernel_random;
+mod kernel_raw;
 mod kernel_state;
 mod kernel_syn;
 mod kernel_verifier;

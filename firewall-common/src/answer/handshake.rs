@@ -15,6 +15,7 @@
 //! a flow, and one for which no socket listens, goes on as without protection.
 
 use super::build::{self, Answer, IP_WORDS};
+use super::has_link_header;
 use crate::calls::{Calls, IngressCalls};
 use crate::field::Field;
 use crate::flows::state_field::ESTABLISHED;
@@ -52,6 +53,9 @@ const WINDOW: u32 = 0xffff;
 /// What becomes of a packet that a rule with `syn_protect: auto` passes, if it does not go on.
 #[inline(always)]
 pub fn guard<M: Calls, F: IngressCalls>(machine: &M, frame: &F, packet: &Packet) -> Option<Reason> {
+    if !has_link_header(machine) {
+        return None;
+    }
     let key = &packet.key;
     if key.field(Field::Proto) != proto::TCP || key.field(Field::Fragment) != fragment::WHOLE {
         return None;

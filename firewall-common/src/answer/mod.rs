@@ -5,7 +5,8 @@
 //! TCP gets a reset (RFC 9293, 3.10.7.1), everything else an ICMP or ICMPv6 port unreachable. Nobody
 //! is answered whom RFC 1122 (3.2.2), RFC 1812 (4.3.2.7) and RFC 4443 (2.4 e) forbid to answer: a
 //! reset or an ICMP error, what came to a group, what does not come from one host, later fragments.
-//! Nor is a frame that was sent to another station, which a card in promiscuous mode hands on, nor one
+//! Nor is what came without a link header, by which an answer goes back,
+//! nor a frame that was sent to another station, which a card in promiscuous mode hands on, nor one
 //! that no host would take, because its checksum is wrong ([`is_intact`]).
 //!
 //! May not import anything of the host or the kernel. Invariant: in any time `t` there are at most
@@ -58,7 +59,8 @@ pub fn reject<M: Calls, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> Re
 #[inline(always)]
 pub fn may_be_answered<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Packet) -> bool {
     let key = &packet.key;
-    is_from_one_host_to_one(key)
+    has_link_header(machine)
+        && is_from_one_host_to_one(key)
         && is_sent_here(machine, frame)
         && !is_broadcast(machine, key)
         && match (key.field(Field::Proto), key.field(Field::Fragment)) {
@@ -71,6 +73,13 @@ pub fn may_be_answered<M: Machine, F: Frame>(machine: &M, frame: &F, packet: &Pa
             (proto::ICMP | proto::ICMPV6, _) => is_echo_request(key) && can_be_quoted(packet),
             _ => can_be_quoted(packet),
         }
+}
+
+/// Whether frames have a link header, in which an answer finds its way back. Without one Linux takes the
+/// answer's bytes for one and sends it nowhere.
+#[inline(always)]
+fn has_link_header<M: Machine>(machine: &M) -> bool {
+    machine.constant(|c| &c.raw_ip) == 0
 }
 
 /// Bytes of the packet that an ICMP error quotes.

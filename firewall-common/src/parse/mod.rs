@@ -1,8 +1,8 @@
 //! The packet parser: from a frame to a [`PacketKey`], or to the one reason why it is not one.
 //!
 //! ```text
-//! ethernet ─► ipv4 ─┬─► transport
-//!          └► ipv6 ─┘
+//! ethernet ─┬► ipv4 ─┬─► transport
+//! raw      ─┴► ipv6 ─┘
 //! ```
 //!
 //! The contract: a frame is parsed exactly, or it has a reason. Where the policy has malformed frames
@@ -17,6 +17,7 @@
 mod ethernet;
 mod ipv4;
 mod ipv6;
+mod raw;
 mod transport;
 mod tunnel;
 
@@ -152,7 +153,11 @@ fn parse_ip<M: Machine, F: Frame>(
     frame: &F,
     packet: &mut Packet,
 ) -> Result<Option<(u32, u32)>, Reason> {
-    let ethernet = ethernet::parse(machine, frame)?;
+    let ethernet = if machine.constant(|config| &config.raw_ip) == 0 {
+        ethernet::parse(machine, frame)?
+    } else {
+        raw::parse(frame)?
+    };
     packet.key.fields[Field::Vlan as usize] = ethernet.vlan;
     match ethernet.ethertype {
         ethertype::IPV4 => ipv4::parse(machine, frame, ethernet.payload, frame.len(), packet)?,
