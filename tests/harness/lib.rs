@@ -34,6 +34,7 @@ pub mod talk;
 pub mod tracked;
 pub mod transfers;
 pub mod trial;
+pub mod tun;
 pub mod verifier;
 
 /// The number in an environment variable by which a run is made longer or different (CONTRIBUTING

@@ -27,6 +27,7 @@ mod net_observe;
 mod net_open;
 mod net_path;
 mod net_quick;
+mod net_raw;
 mod net_reject;
 mod net_reload;
 mod net_router;

@@ -7,7 +7,11 @@
 use firewall_tests::ctl::Ctl;
 use firewall_tests::evasion::{End, POLICY_A, POLICY_B, Row, base4, base6, rows};
 use firewall_tests::frames::checksum;
+use firewall_tests::fuzz::Case;
 use firewall_tests::netns::{INTERFACE, Namespace, Pair};
+use firewall_tests::policies::parse;
+use firewall_tests::raw;
+use firewall_tests::tun::RawPair;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, TcpListener};
@@ -86,28 +90,64 @@ fn addressed(mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 /// A host that has the addresses to which the frames go, and listens there.
-fn protected() -> (Pair, [TcpListener; 2]) {
-    let pair = Pair::new().unwrap();
+fn protect(pair: &Pair, neighbours: bool) -> [TcpListener; 2] {
     for words in [
         "addr add 198.51.100.80/32 dev lo",
         "addr add 2001:db8::2/128 dev lo",
         "route add 192.0.2.1/32 dev wan0",
         "route add 2001:db8::1/128 dev wan0",
-        "neigh replace 192.0.2.1 lladdr 02:00:00:00:00:09 dev wan0 nud permanent",
-        "neigh replace 2001:db8::1 lladdr 02:00:00:00:00:09 dev wan0 nud permanent",
     ] {
         pair.inside.ip(words).unwrap();
     }
+    let them = ["192.0.2.1", "2001:db8::1"];
+    for them in them.iter().filter(|_| neighbours) {
+        let words = "lladdr 02:00:00:00:00:09 dev wan0 nud permanent";
+        let words = format!("neigh replace {them} {words}");
+        pair.inside.ip(&words).unwrap();
+    }
     // No word of its own on the cable, so that the counts are the frames' alone.
-    let listeners = pair.inside.run(|| {
+    pair.inside.run(|| {
         [22, 80].map(|port| TcpListener::bind(("::".parse::<IpAddr>().unwrap(), port)).unwrap())
-    });
-    (pair, listeners)
+    })
 }
 
-/// Sends every frame, and looks for what came of them.
+/// Sends every frame over a cable, and looks for what came of them.
 fn deliver(policy: &str, end: impl Fn(&Row) -> End) {
-    let (pair, _listeners) = protected();
+    let pair = Pair::new().unwrap();
+    let _listeners = protect(&pair, true);
+    let frames = rows().into_iter().map(|row| {
+        let (verdict, reason) = end(&row);
+        let end = (reason.name().to_owned(), verdict.name().to_owned());
+        (end, addressed(row.frame))
+    });
+    deliver_over(&pair, policy, frames.collect(), |frame| frame);
+}
+
+/// The same over a cable without link headers: what is no IP does not go over it.
+fn deliver_raw(policy: &str) {
+    let pair = RawPair::new().unwrap();
+    let _listeners = protect(&pair, false);
+    let case = Case::new("raw", parse(policy).unwrap()).unwrap();
+    let packets = rows().into_iter().filter_map(|row| {
+        let packet = raw::bare(&addressed(row.frame))?;
+        let version = packet.first().map(|first| first >> 4);
+        version.filter(|version| [4, 6].contains(version))?;
+        let want = raw::oracle(&case, &packet);
+        let verdict = if want.passes { "pass" } else { "drop" };
+        Some(((want.reason.to_owned(), verdict.to_owned()), packet))
+    });
+    let packets: Vec<_> = packets.collect();
+    assert!(packets.len() > 100);
+    deliver_over(&pair, policy, packets, |frame| raw::bare(&frame).unwrap());
+}
+
+/// Sends frames of which the ends are known. `carried` makes of an Ethernet frame what goes over the cable.
+fn deliver_over(
+    pair: &Pair,
+    policy: &str,
+    sent: Vec<((String, String), Vec<u8>)>,
+    carried: impl Fn(Vec<u8>) -> Vec<u8>,
+) {
     let mut ctl = Ctl::new(&pair.inside).unwrap();
     let text = format!("interfaces: [{{match: {INTERFACE}}}]\n{policy}");
     let path = ctl.policy(&text).unwrap();
@@ -116,11 +156,9 @@ fn deliver(policy: &str, end: impl Fn(&Row) -> End) {
     let mut want = counted(&ctl.snapshot().unwrap());
     let opened = statistic(&pair.inside, "PassiveOpens");
     let mut frames = Vec::new();
-    for row in rows() {
-        let (verdict, reason) = end(&row);
-        let key = (reason.name().to_owned(), verdict.name().to_owned());
-        *want.entry(key).or_default() += 1;
-        frames.push(addressed(row.frame));
+    for (end, frame) in sent {
+        *want.entry(end).or_default() += 1;
+        frames.push(frame);
     }
     pair.send(&frames).unwrap();
     std::thread::sleep(firewall_tests::patience(Duration::from_millis(300)));
@@ -135,7 +173,7 @@ fn deliver(policy: &str, end: impl Fn(&Row) -> End) {
     // Without the filter, port 22 answers: the frames are good enough to reach it.
     ctl.kill().unwrap();
     ctl.ok(&["unload", "--all"]).unwrap();
-    let sane = [base4(22), base6(22)].map(addressed);
+    let sane = [base4(22), base6(22)].map(|frame| carried(addressed(frame)));
     pair.send(&sane).unwrap();
     std::thread::sleep(firewall_tests::patience(Duration::from_millis(200)));
     assert!(connections(&pair.inside, 22) > 0, "the listener is deaf");
@@ -151,4 +189,16 @@ fn nothing_reaches_port_22_of_a_host_that_drops_by_default() {
 #[ignore = "needs root"]
 fn nothing_reaches_port_22_of_a_host_that_passes_by_default() {
     deliver(POLICY_B, |row| row.under_b);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn nothing_reaches_port_22_over_a_tunnel_of_a_host_that_drops_by_default() {
+    deliver_raw(POLICY_A);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn nothing_reaches_port_22_over_a_tunnel_of_a_host_that_passes_by_default() {
+    deliver_raw(POLICY_B);
 }

@@ -45,7 +45,11 @@ fn every_packet_meets_the_end_that_it_has_behind_a_header() {
             let Some(packet) = raw::bare(&row.frame) else {
                 continue;
             };
-            let want = if text == POLICY_A { row.under_a } else { row.under_b };
+            let want = if text == POLICY_A {
+                row.under_a
+            } else {
+                row.under_b
+            };
             // What a header said of the packet, which nobody says here.
             let said = [Reason::VLAN_DEPTH, Reason::BAD_VERSION];
             if said.contains(&want.1) || packet.is_empty() {
@@ -77,7 +81,9 @@ fn host_and_oracle_agree_on_kept_and_fuzzed_frames() {
     // What is no IP behind its header is bytes, too.
     let frames: Vec<Vec<u8>> = kept
         .chain(fuzzed)
-        .map(|frame| raw::bare(&frame).unwrap_or_else(|| frame.get(14..).unwrap_or(&frame).to_vec()))
+        .map(|frame| {
+            raw::bare(&frame).unwrap_or_else(|| frame.get(14..).unwrap_or(&frame).to_vec())
+        })
         .collect();
     assert_agreement(&frames);
 }

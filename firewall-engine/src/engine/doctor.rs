@@ -6,6 +6,7 @@ use super::carrier;
 use super::media::Tags;
 use super::resolve::Present;
 use super::{Engine, EngineError};
+use crate::kernel::program::Framing;
 use crate::kernel::{KernelError, ethtool, host, link};
 use firewall_policy::rule::Mode;
 use std::fs;
@@ -262,13 +263,17 @@ fn interface(
             format!("taken off before the filter (ethtool -K {name} rxvlan off)")
         }
     };
-    let found = format!("{mode}; driver {driver}; MTU {mtu}{buffers}; VLAN tags {tags}");
+    let tags = match carrier::framing((name, ifindex), present) {
+        Some(Framing::RawIp) => "no link header".to_owned(),
+        _ => format!("VLAN tags {tags}"),
+    };
+    let found = format!("{mode}; driver {driver}; MTU {mtu}{buffers}; {tags}");
     let what = format!("interface {name}");
     let mode = match filtered {
         Some(program) if !program.is_generic() => Mode::Native,
         _ => Mode::Auto,
     };
-    if let Some(obstacle) = carrier::obstacle((name, ifindex), mode, present)? {
+    if let Some(obstacle) = carrier::obstacle((name, ifindex), mode, present) {
         // Nobody needs to mend what nobody wants to filter.
         return Ok(match is_wanted {
             true => Check::bad(&what, found, obstacle.to_string()),

@@ -8,8 +8,8 @@
 
 use super::resolve::Target;
 use super::store::{PinnedLink, Survey};
-use crate::kernel::KernelError;
 use crate::kernel::link::unpin;
+use crate::kernel::{Hook, KernelError};
 
 /// Takes one off, and removes its pin.
 pub(super) fn remove(pinned: &PinnedLink) -> Result<(), KernelError> {
@@ -22,19 +22,18 @@ pub(super) fn remove(pinned: &PinnedLink) -> Result<(), KernelError> {
 /// Whether what leaves by each interface goes through the egress program of the generation in
 /// force, if that has one, and nothing else is attached.
 pub(super) fn is_complete(survey: &Survey, targets: &[Target]) -> bool {
-    let Some(egress) = survey.in_force().map(|generation| &generation.egress) else {
+    let Some(in_force) = survey.in_force() else {
         return false;
     };
-    match egress {
-        None => survey.egress.is_empty(),
-        Some(program) => {
-            survey.egress.len() == targets.len()
-                && targets.iter().all(|target| {
-                    link_on(survey, target.ifindex)
-                        .is_some_and(|pinned| pinned.link.facts().program_id == program.id())
-                })
-        }
+    if !in_force.has_egress() {
+        return survey.egress.is_empty();
     }
+    survey.egress.len() == targets.len()
+        && targets.iter().all(|target| {
+            let wanted = in_force.program_at(Hook::Egress, target.framing);
+            let runs = link_on(survey, target.ifindex).map(|it| it.link.facts().program_id);
+            wanted.is_some_and(|program| Some(program.id()) == runs)
+        })
 }
 
 /// The egress link of an interface.

@@ -3,6 +3,7 @@
 
 use super::EngineError;
 use super::resolve::Target;
+use crate::kernel::program::Framing;
 use crate::kernel::{KernelError, ethtool, link};
 use firewall_common::field::Field;
 use firewall_policy::rule::{Mode, Policy};
@@ -85,8 +86,16 @@ pub(super) fn check_answers(policy: &Policy, targets: &[Target]) -> Vec<String> 
         let driver = ethtool::driver(&it.name).ok();
         answers_on(&it.name, driver.as_deref())
     });
+    let raw = targets.iter().filter(|it| it.framing == Framing::RawIp);
+    let on_raw = raw.map(|it| {
+        format!(
+            "what `reject` and `syn_protect` answer is not sent by {}: its frames have no link header; \
+             what is rejected there is dropped",
+            it.name
+        )
+    });
     let cookies = policy.protects().then(without_cookies).flatten();
-    on_cables.chain(cookies).collect()
+    on_cables.chain(on_raw).chain(cookies).collect()
 }
 
 /// Where the kernel gives no SYN cookies, the program gets none from it.

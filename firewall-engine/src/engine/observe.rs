@@ -8,22 +8,31 @@ use super::resolve::Present;
 use super::store::PinnedLink;
 use super::types::{EngineError, Observed, ObservedLink};
 use super::{Engine, InterfaceRecord};
-use crate::kernel::program::{Program, Run};
-use crate::kernel::{KernelError, host};
+use crate::kernel::program::{Framing, Program, Run};
+use crate::kernel::{Hook, KernelError, host};
+
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
 
 /// The program that an interface carries, to be asked about frames.
 #[derive(Debug)]
 pub struct Carried {
     program: Program,
+    framing: Framing,
     ifindex: u32,
 }
 
 impl Carried {
-    /// What it says about a frame (BPF_PROG_TEST_RUN; at least 14 bytes). Counts like real traffic.
+    /// What it says about an Ethernet frame (BPF_PROG_TEST_RUN; at least 14 bytes), which loses its
+    /// header where frames have none. Counts like real traffic.
     ///
     /// # Errors
     /// What the system says.
     pub fn run(&self, frame: &[u8]) -> Result<Run, KernelError> {
+        let frame = match self.framing {
+            Framing::Ethernet => frame,
+            Framing::RawIp => frame.get(ETHERNET..).unwrap_or_default(),
+        };
         Run::of(&self.program, frame, Some(self.ifindex))
     }
 }
@@ -42,12 +51,12 @@ impl Engine {
         let Some(facts) = link.map(|pinned| pinned.link.facts()) else {
             return Ok(None);
         };
-        let programs = survey.generations.iter_mut().map(|it| it.program.take());
-        let program = programs
-            .flatten()
-            .find(|program| program.id() == facts.program_id);
-        Ok(program.map(|program| Carried {
+        let programs = survey.generations.iter_mut();
+        let mut programs = programs.flat_map(|it| it.programs.drain(..));
+        let found = programs.find(|(_, _, program)| program.id() == facts.program_id);
+        Ok(found.map(|(_, framing, program)| Carried {
             program,
+            framing,
             ifindex: facts.ifindex,
         }))
     }
@@ -93,7 +102,17 @@ impl Engine {
                 .iter()
                 .find(|i| i.ifindex == facts.ifindex);
             if is_here {
-                warnings.extend(cannot_carry(&name, facts.ifindex, recorded, &present)?);
+                warnings.extend(cannot_carry(&name, facts.ifindex, recorded, &present));
+                let runs = in_force.program(Hook::Xdp, facts.program_id);
+                let has = carrier::framing((&name, facts.ifindex), &present);
+                if let (Some((runs, _)), Some(has)) = (runs, has)
+                    && runs != has
+                {
+                    warnings.push(format!(
+                        "the frames of {name} begin with another header than when the policy was \
+                         applied; apply it again"
+                    ));
+                }
             }
             links.push(ObservedLink {
                 name,
@@ -170,10 +189,9 @@ fn cannot_carry(
     ifindex: u32,
     recorded: Option<&InterfaceRecord>,
     present: &Present,
-) -> Result<Option<String>, KernelError> {
-    let Some(recorded) = recorded else {
-        return Ok(None);
-    };
-    let obstacle = carrier::obstacle((name, ifindex), recorded.mode, present)?;
-    Ok(obstacle.map(|obstacle| format!("{obstacle}; `unload -i {name}` takes the filter off")))
+) -> Option<String> {
+    let obstacle = carrier::obstacle((name, ifindex), recorded?.mode, present)?;
+    Some(format!(
+        "{obstacle}; `unload -i {name}` takes the filter off"
+    ))
 }

@@ -2,6 +2,8 @@
 
 use super::EngineError;
 use crate::kernel::host;
+use crate::kernel::links::Link;
+use crate::kernel::program::Framing;
 use firewall_policy::diag::nearest;
 use firewall_policy::rule::{DEFAULT_ROUTE, Mode, Policy, glob as matches};
 use std::collections::BTreeSet;
@@ -14,6 +16,8 @@ pub(super) struct Target {
     pub(super) mode: Mode,
     /// Why it can be filtered in that mode alone, if that is so.
     pub(super) fallback: Option<String>,
+    /// What its frames begin with.
+    pub(super) framing: Framing,
     pub(super) zone: u32,
     pub(super) zone_name: String,
 }
@@ -22,16 +26,34 @@ pub(super) struct Target {
 #[derive(Debug)]
 pub(super) struct Present {
     interfaces: Vec<(String, u32)>,
+    links: Vec<Link>,
     default_route: BTreeSet<String>,
 }
 
 impl Present {
     /// Asks the kernel.
     pub(super) fn now() -> Result<Self, EngineError> {
+        let mut links = host::links()?;
+        links.sort_by_key(|link| link.ifindex);
+        let by_route = host::default_routes(&links)?;
+        let interfaces = links.iter().map(|link| (link.name.clone(), link.ifindex));
+        let interfaces: Vec<_> = interfaces.collect();
+        let has_route = interfaces.iter().filter(|it| by_route.contains(&it.1));
         Ok(Self {
-            interfaces: host::interfaces()?,
-            default_route: host::default_route_interfaces()?,
+            default_route: has_route.map(|(name, _)| name.clone()).collect(),
+            interfaces,
+            links,
         })
+    }
+
+    /// All of them, as the kernel describes them.
+    pub(super) fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// The interface with an index.
+    pub(super) fn link(&self, ifindex: u32) -> Option<&Link> {
+        self.links.iter().find(|link| link.ifindex == ifindex)
     }
 
     /// The name that an interface index has now.
@@ -104,6 +126,7 @@ impl Present {
             ifindex,
             mode: entry.map_or(Mode::Auto, |entry| entry.mode),
             fallback: None,
+            framing: Framing::Ethernet,
             zone,
             zone_name: policy.zones.get(zone as usize).cloned().unwrap_or_default(),
         }
@@ -187,6 +210,7 @@ mod tests {
         let names = [("lo", 1), ("eth0", 2), ("eth1", 3), ("wg0", 7)];
         Present {
             interfaces: names.map(|(name, index)| (name.to_owned(), index)).to_vec(),
+            links: Vec::new(),
             default_route: BTreeSet::from(["eth0".to_owned()]),
         }
     }

@@ -4,8 +4,9 @@
 //! ROOT/links/IFNAME                the link of each interface (`.` written as `:`)
 //! ROOT/egress/IFNAME               the egress link of each interface, if there is an egress program
 //!             IFNAME_IFINDEX/      before Linux 6.6, a folder that stands for the `clsact` filter
-//! ROOT/gen-N/prog                  the program of generation N
-//!            egress                its egress program, if the policy uses state or accepts solicited
+//! ROOT/gen-N/prog, prog_ip         the programs of generation N: for Ethernet frames, and for frames that
+//!                                  begin with the IP header, if there are such interfaces
+//!            egress, egress_ip     its egress programs, if the policy uses state or accepts solicited
 //!                                  traffic
 //!            record                fw_record: the JSON of `Record`
 //!            fw_tables, fw_interfaces                 of this generation alone
@@ -23,7 +24,7 @@ use super::Record;
 use crate::kernel::counters::CounterMaps;
 use crate::kernel::link::Link;
 use crate::kernel::maps::{self, BigMap};
-use crate::kernel::program::Program;
+use crate::kernel::program::{Framing, Program};
 use crate::kernel::{Hook, KernelError, host};
 use firewall_common::abi::ABI_VERSION;
 use firewall_common::region::Region;
@@ -32,10 +33,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Name of the program's pin.
-const PROGRAM: &str = "prog";
-/// Name of the egress program's pin.
-const EGRESS: &str = "egress";
+/// Name of a program's pin.
+const fn pin_name(hook: Hook, framing: Framing) -> &'static str {
+    match (hook, framing) {
+        (Hook::Xdp, Framing::Ethernet) => "prog",
+        (Hook::Xdp, Framing::RawIp) => "prog_ip",
+        (Hook::Egress, Framing::Ethernet) => "egress",
+        (Hook::Egress, Framing::RawIp) => "egress_ip",
+    }
+}
 /// Name of the record's pin.
 const RECORD: &str = "record";
 /// The record while it is being replaced.
@@ -52,19 +58,28 @@ pub(super) struct Store {
 pub(super) struct Generation {
     pub(super) number: u64,
     pub(super) folder: Folder,
-    /// `None` in a folder that was being made or removed when its owner died.
-    pub(super) program: Option<Program>,
-    /// If it has one.
-    pub(super) egress: Option<Program>,
+    /// None in a folder that was being made or removed when its owner died.
+    pub(super) programs: Vec<(Hook, Framing, Program)>,
 }
 
 impl Generation {
-    /// Its program for a hook.
-    pub(super) fn program_at(&self, hook: Hook) -> Option<&Program> {
-        match hook {
-            Hook::Xdp => self.program.as_ref(),
-            Hook::Egress => self.egress.as_ref(),
-        }
+    /// Its program for a hook, and for frames that begin so.
+    pub(super) fn program_at(&self, hook: Hook, framing: Framing) -> Option<&Program> {
+        let mut all = self.programs.iter();
+        let found = all.find(|(at, of, _)| (*at, *of) == (hook, framing));
+        found.map(|(_, _, program)| program)
+    }
+
+    /// The one with an id, and what frames it is for.
+    pub(super) fn program(&self, hook: Hook, id: u32) -> Option<(Framing, &Program)> {
+        let mut all = self.programs.iter();
+        let found = all.find(|(at, _, program)| *at == hook && program.id() == id);
+        found.map(|(_, framing, program)| (*framing, program))
+    }
+
+    /// Whether it takes note of what leaves.
+    pub(super) fn has_egress(&self) -> bool {
+        self.programs.iter().any(|(hook, ..)| *hook == Hook::Egress)
     }
 }
 
@@ -110,10 +125,10 @@ impl Survey {
     /// The generation in force.
     pub(super) fn in_force(&self) -> Option<&Generation> {
         self.generations.iter().rev().find(|generation| {
-            generation.program.as_ref().is_some_and(|program| {
-                self.links
-                    .iter()
-                    .any(|link| link.link.facts().program_id == program.id())
+            let mut links = self.links.iter();
+            links.any(|link| {
+                let id = link.link.facts().program_id;
+                generation.program(Hook::Xdp, id).is_some()
             })
         })
     }
@@ -126,10 +141,7 @@ impl Survey {
     /// The number of the generation whose program for a hook a link runs.
     pub(super) fn generation_at(&self, hook: Hook, link: &PinnedLink) -> Option<u64> {
         let id = link.link.facts().program_id;
-        let runs = |generation: &&Generation| {
-            let program = generation.program_at(hook);
-            program.is_some_and(|program| program.id() == id)
-        };
+        let runs = |generation: &&Generation| generation.program(hook, id).is_some();
         self.generations
             .iter()
             .find(runs)
@@ -203,16 +215,11 @@ impl Store {
                 continue;
             };
             let folder = self.folder(number);
-            let open = |name: &str| {
-                let pin = folder.path.join(name);
-                pin.exists().then(|| Program::open(&pin)).transpose()
-            };
-            let (program, egress) = (open(PROGRAM)?, open(EGRESS)?);
+            let programs = folder.programs()?;
             generations.push(Generation {
                 number,
                 folder,
-                program,
-                egress,
+                programs,
             });
         }
         generations.sort_by_key(|generation| generation.number);
@@ -301,14 +308,28 @@ impl Folder {
         map.pin(&self.path.join(map.name()))
     }
 
-    /// Pins the program.
-    pub(super) fn pin_program(&self, program: &Program) -> Result<(), KernelError> {
-        program.pin(&self.path.join(PROGRAM))
+    /// Pins a program.
+    pub(super) fn pin_program(
+        &self,
+        hook: Hook,
+        framing: Framing,
+        program: &Program,
+    ) -> Result<(), KernelError> {
+        program.pin(&self.path.join(pin_name(hook, framing)))
     }
 
-    /// Pins the egress program.
-    pub(super) fn pin_egress(&self, program: &Program) -> Result<(), KernelError> {
-        program.pin(&self.path.join(EGRESS))
+    /// Opens the programs that are pinned.
+    fn programs(&self) -> Result<Vec<(Hook, Framing, Program)>, KernelError> {
+        let mut programs = Vec::new();
+        for hook in [Hook::Xdp, Hook::Egress] {
+            for framing in Framing::ALL {
+                let pin = self.path.join(pin_name(hook, framing));
+                if pin.exists() {
+                    programs.push((hook, framing, Program::open(&pin)?));
+                }
+            }
+        }
+        Ok(programs)
     }
 
     /// Writes the record, in one step if there is one already.

@@ -3,13 +3,11 @@
 //!
 //! Everything about the network comes from the calling thread's namespace, never from
 //! `/sys/class/net` or `/proc/net`, which may show another one after `setns(2)`.
-#![expect(unsafe_code, reason = "if_nameindex(3)")]
 
 use super::KernelError;
 use super::netlink::links::{self, Link};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
-use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -224,79 +222,11 @@ pub(crate) fn network_namespace() -> Result<u64, KernelError> {
         .ino())
 }
 
-/// Names and indices of the interfaces there are, by index.
-pub(crate) fn interfaces() -> Result<Vec<(String, u32)>, KernelError> {
-    // SAFETY: no arguments; the answer is checked below.
-    let list = unsafe { libc::if_nameindex() };
-    if list.is_null() {
-        return Err(KernelError::call("list interfaces")(
-            io::Error::last_os_error(),
-        ));
-    }
-    let mut interfaces = Vec::new();
-    let mut entry = list;
-    // SAFETY: `if_nameindex` returns an array that ends with an entry of index 0 and null name.
-    while let (index, name) = unsafe { ((*entry).if_index, (*entry).if_name) }
-        && index != 0
-        && !name.is_null()
-    {
-        // SAFETY: a C string that lives until the list is freed.
-        let name = unsafe { CStr::from_ptr(name) };
-        interfaces.push((name.to_string_lossy().into_owned(), index));
-        // SAFETY: not yet at the terminating entry, so there is a next one.
-        entry = unsafe { entry.add(1) };
-    }
-    // SAFETY: the list that `if_nameindex` returned, freed once.
-    unsafe { libc::if_freenameindex(list) };
-    interfaces.sort_by_key(|&(_, index)| index);
-    Ok(interfaces)
-}
-
-/// Names of the interfaces that default routes of either family leave through.
-pub(crate) fn default_route_interfaces() -> Result<BTreeSet<String>, KernelError> {
-    let read = |path: &str| match fs::read_to_string(path) {
-        // A kernel without IPv6 has no such file.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        answer => answer.map_err(KernelError::call(format!("read {path}"))),
-    };
-    let v4 = read("/proc/thread-self/net/route")?;
-    let v6 = read("/proc/thread-self/net/ipv6_route")?;
-    Ok(default_routes_v4(&v4)
-        .chain(default_routes_v6(&v6))
-        .map(str::to_owned)
-        .collect())
-}
-
-/// Routing table flag: the route rejects (`unreachable`, `blackhole`).
-const RTF_REJECT: u32 = 0x0200;
-/// Routing table flag: the route is in use.
-const RTF_UP: u32 = 0x0001;
-
-fn is_usable(flags: &str) -> bool {
-    u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & (RTF_UP | RTF_REJECT) == RTF_UP)
-}
-
-/// Columns: interface, destination, gateway, flags, use count, ..., mask (column 7).
-fn default_routes_v4(table: &str) -> impl Iterator<Item = &str> {
-    table.lines().skip(1).filter_map(|line| {
-        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
-        let is_default = columns.get(1) == Some(&"00000000") && columns.get(7) == Some(&"00000000");
-        (is_default && is_usable(columns.get(3)?)).then(|| columns[0])
-    })
-}
-
-/// Columns: destination, its prefix length, source, its length, next hop, metric, references,
-/// use count, flags, interface.
-fn default_routes_v6(table: &str) -> impl Iterator<Item = &str> {
-    table.lines().filter_map(|line| {
-        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
-        let is_default = columns.get(1) == Some(&"00")
-            && columns
-                .first()
-                .is_some_and(|address| address.bytes().all(|b| b == b'0'));
-        let interface = *columns.get(9)?;
-        (is_default && interface != "lo" && is_usable(columns.get(8)?)).then_some(interface)
-    })
+/// Indices of the interfaces that a default route of either family leaves through, of every table that
+/// packets can be looked up in. `links` are all interfaces.
+pub(crate) fn default_routes(links: &[Link]) -> Result<BTreeSet<u32>, KernelError> {
+    super::netlink::routes::default_routes(links)
+        .map_err(KernelError::call("list the routes of this host"))
 }
 
 #[cfg(test)]
@@ -337,22 +267,5 @@ mod tests {
             .map(|address| address.to_string())
             .collect();
         assert_eq!(found, ["192.0.2.53", "fe80::1", "2001:db8::1"]);
-    }
-
-    #[test]
-    fn default_routes_of_both_families() {
-        let v4 = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\n\
-                  eth0\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
-                  eth1\t0001A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
-                  eth2\t00000000\t00000000\t0200\t0\t0\t0\t00000000\t0\t0\t0\n";
-        assert_eq!(default_routes_v4(v4).collect::<Vec<_>>(), ["eth0"]);
-        let zero = "0".repeat(32);
-        let hop = "fe80".to_owned() + &"0".repeat(28);
-        let v6 = format!(
-            "{zero} 00 {zero} 00 {hop} 00000400 00000001 00000000 00000003     eth3\n\
-             {zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo\n\
-             {hop} 40 {zero} 00 {zero} 00000100 00000001 00000000 00000001     eth4\n"
-        );
-        assert_eq!(default_routes_v6(&v6).collect::<Vec<_>>(), ["eth3"]);
     }
 }

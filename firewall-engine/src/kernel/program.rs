@@ -24,6 +24,29 @@ use std::path::{Path, PathBuf};
 /// Room for the verifier's log. The kernel keeps its end when it is longer.
 const LOG_SIZE: usize = 16 << 20;
 
+/// What frames begin with, on the interfaces that a program is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) enum Framing {
+    /// An Ethernet header.
+    #[default]
+    Ethernet,
+    /// The IP header.
+    RawIp,
+}
+
+impl Framing {
+    /// Each of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Ethernet, Self::RawIp];
+
+    /// The constants of the program for such frames.
+    pub(crate) fn of(self, config: &Config) -> Config {
+        Config {
+            raw_ip: u32::from(self == Self::RawIp),
+            ..*config
+        }
+    }
+}
+
 /// The maps that a program is bound to.
 #[derive(Debug)]
 pub(crate) struct ProgramMaps<'a> {

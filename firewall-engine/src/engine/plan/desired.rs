@@ -179,6 +179,7 @@ impl<'a> Draft<'a> {
         let targets = desired.targets.iter();
         Ok(Wanted {
             targets: targets.map(|it| (interface(it), it.mode)).collect(),
+            framings: desired.targets.iter().map(|it| it.framing).collect(),
             egress: self.config.flows | self.config.asked != 0,
             has_new_flows: match &self.former_flows {
                 Some(former) => former.id()? != self.regions.map(Region::Flows).id()?,

@@ -14,7 +14,7 @@ use crate::engine::types::{EngineError, Record};
 use crate::kernel::counters::{clear_interfaces, clear_rules};
 use crate::kernel::flows::Ends;
 use crate::kernel::link::{self, NewLink, unpin};
-use crate::kernel::program::Program;
+use crate::kernel::program::{Framing, Program};
 use crate::kernel::{Hook, KernelError, egress};
 use firewall_common::region::Region;
 use firewall_policy::host::lets_datagrams_in;
@@ -40,10 +40,9 @@ pub(super) struct Execution<'a> {
     draft: Draft<'a>,
     folder: Folder,
     sets: Option<Handover<'a>>,
-    ingress: Option<Program>,
-    egress: Option<Program>,
-    /// The egress program once more, while the former one runs.
-    beside: Option<Program>,
+    programs: Vec<(Hook, Framing, Program)>,
+    /// The egress programs once more, while the former ones run.
+    beside: Vec<(Framing, Program)>,
     journal: Journal,
     warnings: Vec<String>,
 }
@@ -65,9 +64,8 @@ impl<'a> Execution<'a> {
             folder: store.folder(draft.record.generation),
             draft,
             sets: None,
-            ingress: None,
-            egress: None,
-            beside: None,
+            programs: Vec::new(),
+            beside: Vec::new(),
             journal: Journal::default(),
             warnings,
         }
@@ -109,7 +107,7 @@ impl<'a> Execution<'a> {
                 .pinned()
                 .try_for_each(|map| self.folder.pin_map(map))?,
             Step::FillSets => self.fill_sets()?,
-            Step::Load(hook) => self.load(*hook)?,
+            Step::Load(hook, framing) => self.load(*hook, *framing)?,
             Step::WriteRecord => self.folder.write_record(&self.draft.record)?,
             Step::ClearCounters => self.clear_counters()?,
             Step::CarryCounters => carry_over(self.survey, &self.folder)?,
@@ -166,20 +164,33 @@ impl<'a> Execution<'a> {
         self.sets.insert(sets).prepare()
     }
 
-    fn load(&mut self, hook: Hook) -> Result<(), KernelError> {
+    fn load(&mut self, hook: Hook, framing: Framing) -> Result<(), KernelError> {
         let draft = &self.draft;
-        let program = Program::load(self.desired.object, hook, &draft.config, &draft.maps())?;
-        match hook {
-            Hook::Xdp => {
-                self.folder.pin_program(&program)?;
-                self.ingress = Some(program);
-            }
-            Hook::Egress => {
-                self.folder.pin_egress(&program)?;
-                self.egress = Some(program);
-            }
-        }
+        let config = framing.of(&draft.config);
+        let program = Program::load(self.desired.object, hook, &config, &draft.maps())?;
+        self.folder.pin_program(hook, framing, &program)?;
+        self.programs.push((hook, framing, program));
         Ok(())
+    }
+
+    /// What frames begin with on an interface.
+    fn framing_on(&self, ifindex: u32) -> Framing {
+        let mut targets = self.desired.targets.iter();
+        let target = targets.find(|target| target.ifindex == ifindex);
+        target.map_or(Framing::Ethernet, |target| target.framing)
+    }
+
+    /// The program for an interface, `name` in words.
+    fn program_for(
+        &self,
+        hook: Hook,
+        (name, ifindex): (&str, u32),
+    ) -> Result<&Program, KernelError> {
+        let wanted = (hook, self.framing_on(ifindex));
+        let mut all = self.programs.iter();
+        let found = all.find(|(at, of, _)| (*at, *of) == wanted);
+        let found = found.map(|(_, _, program)| program);
+        found.ok_or_else(|| unplanned(name))
     }
 
     fn clear_counters(&self) -> Result<(), KernelError> {
@@ -191,20 +202,17 @@ impl<'a> Execution<'a> {
     /// A program is attached to an interface once, so this is the new one loaded once more: it goes with
     /// the plan.
     fn run_beside(&mut self, interface: &Interface) -> Result<(), KernelError> {
-        if self.beside.is_none() {
+        let framing = self.framing_on(interface.index);
+        if !self.beside.iter().any(|(of, _)| *of == framing) {
             let draft = &self.draft;
-            let again = Program::load(
-                self.desired.object,
-                Hook::Egress,
-                &draft.config,
-                &draft.maps(),
-            )?;
-            self.beside = Some(again);
+            let config = framing.of(&draft.config);
+            let object = self.desired.object;
+            let again = Program::load(object, Hook::Egress, &config, &draft.maps())?;
+            self.beside.push((framing, again));
         }
-        let again = self
-            .beside
-            .as_ref()
-            .ok_or_else(|| unplanned(&interface.name))?;
+        let mut all = self.beside.iter();
+        let again = all.find(|(of, _)| *of == framing);
+        let (_, again) = again.ok_or_else(|| unplanned(&interface.name))?;
         let place = (interface.name.as_str(), interface.index);
         let link = egress::beside(again, place)?;
         self.journal.steps.push(Undo::LetGo(link));
@@ -248,8 +256,7 @@ impl<'a> Execution<'a> {
     fn attach(&mut self, interface: &Interface, mode: Mode, pin: &str) -> Result<(), KernelError> {
         make_folder(&self.store.links_folder())?;
         let path = self.store.link_path(pin);
-        let program = self.ingress.as_ref();
-        let program = program.ok_or_else(|| unplanned(&interface.name))?;
+        let program = self.program_for(Hook::Xdp, (&interface.name, interface.index))?;
         let NewLink {
             link,
             mode,
@@ -280,8 +287,7 @@ impl<'a> Execution<'a> {
     fn attach_egress(&mut self, interface: &Interface, pin: &str) -> Result<(), KernelError> {
         make_folder(&self.store.egress_folder())?;
         let path = self.store.egress_path(pin);
-        let program = self.egress.as_ref();
-        let program = program.ok_or_else(|| unplanned(&interface.name))?;
+        let program = self.program_for(Hook::Egress, (&interface.name, interface.index))?;
         // The filter of a kernel without links has its index in its name.
         let place = |name: &str| match name == interface.name {
             true => path.clone(),
@@ -299,18 +305,15 @@ impl<'a> Execution<'a> {
 
     fn switch(&mut self, hook: Hook, pin: &str) -> Result<(), KernelError> {
         let pinned = self.pinned(hook, pin)?;
-        let program = match hook {
-            Hook::Xdp => self.ingress.as_ref(),
-            Hook::Egress => self.egress.as_ref(),
-        };
-        let program = program.ok_or_else(|| unplanned(&pinned.name))?;
+        let facts = pinned.link.facts();
+        let program = self.program_for(hook, (&pinned.name, facts.ifindex))?;
         pinned.link.update(program, &pinned.name)?;
-        if let Some(generation) = self.survey.generation_at(hook, pinned) {
+        if self.survey.generation_at(hook, pinned).is_some() {
             self.journal.steps.push(Undo::SwitchBack {
                 hook,
                 interface: pinned.name.clone(),
                 pin: pinned.path.clone(),
-                generation,
+                program: facts.program_id,
             });
         }
         Ok(())

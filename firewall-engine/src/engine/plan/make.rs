@@ -6,13 +6,17 @@
 use super::observed::{Observed, Pinned};
 use super::{Interface, Plan, Step};
 use crate::kernel::Hook;
+use crate::kernel::program::Framing;
 use firewall_policy::rule::Mode;
+use std::collections::BTreeSet;
 
 /// What a plan must know of what is desired.
 #[derive(Debug)]
 pub(super) struct Wanted {
     /// The interfaces to filter, and how.
     pub(super) targets: Vec<(Interface, Mode)>,
+    /// What frames begin with on them: a program each.
+    pub(super) framings: BTreeSet<Framing>,
     /// Whether the policy looks at what leaves.
     pub(super) egress: bool,
     /// Whether its table of flows is another one than before.
@@ -55,14 +59,14 @@ pub(super) fn make(wanted: &Wanted, observed: &Observed) -> Plan {
 
 /// The steps that make a generation. Nothing that is enforced changes by them.
 fn stage(wanted: &Wanted) -> Vec<Step> {
-    let mut steps = vec![
-        Step::MakeFolder,
-        Step::PinMaps,
-        Step::FillSets,
-        Step::Load(Hook::Xdp),
-    ];
+    let mut steps = vec![Step::MakeFolder, Step::PinMaps, Step::FillSets];
+    let load = |hook: Hook| {
+        let framings = wanted.framings.iter();
+        framings.map(move |&framing| Step::Load(hook, framing))
+    };
+    steps.extend(load(Hook::Xdp));
     if wanted.egress {
-        steps.push(Step::Load(Hook::Egress));
+        steps.extend(load(Hook::Egress));
     }
     // Totals that a larger map takes over are there before the first packet counts in it, so that
     // nobody sees them go back. What is counted until the switch comes behind it.

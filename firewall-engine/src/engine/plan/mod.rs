@@ -29,6 +29,7 @@ use self::execute::Execution;
 use self::observed::Observed;
 use super::store::{Store, Survey};
 use super::types::EngineError;
+use crate::kernel::program::Framing;
 use crate::kernel::{Hook, KernelError};
 use firewall_policy::rule::Mode;
 use std::fmt;
@@ -53,7 +54,7 @@ pub(super) enum Step {
     /// Fill its bans and live sets.
     FillSets,
     /// Load a program, and pin it.
-    Load(Hook),
+    Load(Hook, Framing),
     /// Write its record.
     WriteRecord,
     /// Clear the counters of those that have not counted before.
@@ -103,7 +104,13 @@ impl fmt::Display for Step {
             Self::MakeFolder => write!(f, "make the generation's folder"),
             Self::PinMaps => write!(f, "pin its maps"),
             Self::FillSets => write!(f, "fill its bans and live sets"),
-            Self::Load(hook) => write!(f, "load its program ({hook})"),
+            Self::Load(hook, Framing::Ethernet) => write!(f, "load its program ({hook})"),
+            Self::Load(hook, Framing::RawIp) => {
+                write!(
+                    f,
+                    "load its program for frames without link header ({hook})"
+                )
+            }
             Self::WriteRecord => write!(f, "write its record"),
             Self::ClearCounters => write!(f, "clear new counters"),
             Self::CarryCounters => write!(f, "carry counters over"),

@@ -29,7 +29,8 @@ pub(super) enum Undo {
         hook: Hook,
         interface: String,
         pin: PathBuf,
-        generation: u64,
+        /// Id of the program that ran before.
+        program: u32,
     },
     /// What holds a program for as long as the change takes.
     LetGo(OwnedFd),
@@ -78,8 +79,8 @@ fn undo(step: Undo, survey: &Survey, sets: Option<&Handover<'_>>) -> Result<(), 
             hook,
             interface,
             pin,
-            generation,
-        } => switch_back(survey, hook, &pin, (&interface, generation)),
+            program,
+        } => switch_back(survey, hook, &pin, (&interface, program)),
     }
 }
 
@@ -87,12 +88,11 @@ fn switch_back(
     survey: &Survey,
     hook: Hook,
     pin: &Path,
-    (interface, number): (&str, u64),
+    (interface, id): (&str, u32),
 ) -> Result<(), KernelError> {
     let mut generations = survey.generations.iter();
-    let old = generations.find(|old| old.number == number);
-    let program = old.and_then(|old| old.program_at(hook));
-    let program =
-        program.ok_or_else(|| KernelError::State(format!("generation {number} is gone")))?;
+    let program = generations.find_map(|old| old.program(hook, id));
+    let (_, program) =
+        program.ok_or_else(|| KernelError::State(format!("program {id} is gone")))?;
     Link::open(pin)?.update(program, interface)
 }

@@ -11,6 +11,7 @@ use std::io;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
@@ -19,7 +20,14 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_VLAN_ID: u16 = 1;
+const IFLA_VRF_TABLE: u16 = 1;
+const IFLA_GRE_REMOTE: u16 = 7;
+const IFLA_TUN_TYPE: u16 = 3;
+/// The type of a device of tun whose frames have an Ethernet header (`IFF_TAP`).
+const TAP: u8 = 2;
 const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_GRO_MAX_SIZE: u16 = 58;
+const IFLA_GRO_IPV4_MAX_SIZE: u16 = 64;
 
 /// Bytes of `ifinfomsg`, with which a message about a link begins; device type and index lie behind
 /// family and padding.
@@ -46,6 +54,16 @@ pub(crate) struct Link {
     pub(crate) kind: String,
     /// The number of its VLAN, if it is one.
     pub(crate) vlan: Option<u16>,
+    /// Its name.
+    pub(crate) name: String,
+    /// The number of its routing table, if it is a VRF.
+    pub(crate) table: Option<u32>,
+    /// Whether it is a GRE tunnel to one host, and to no group.
+    pub(crate) has_remote: bool,
+    /// Whether it is a device of tun whose frames have an Ethernet header.
+    pub(crate) is_tap: bool,
+    /// The longest packet that is put together of received ones, in bytes; 0 if it does not say.
+    pub(crate) gro_max: u32,
 }
 
 /// All interfaces of this namespace.
@@ -102,24 +120,15 @@ impl Link {
                         .fold(0, |mac, &byte| mac << 8 | u64::from(byte));
                     link.mac = Some(mac);
                 }
+                IFLA_IFNAME => link.name = word(value),
                 IFLA_MTU => link.mtu = number(value).unwrap_or_default(),
+                IFLA_GRO_MAX_SIZE | IFLA_GRO_IPV4_MAX_SIZE => {
+                    link.gro_max = link.gro_max.max(number(value).unwrap_or_default());
+                }
                 IFLA_MASTER => link.master = number(value),
                 IFLA_LINK => link.lower = number(value),
                 IFLA_LINK_NETNSID => is_elsewhere = true,
-                IFLA_LINKINFO => {
-                    for (kind, value) in attributes(value) {
-                        match kind {
-                            IFLA_INFO_KIND => link.kind = word(value),
-                            // What is in it depends on the kind.
-                            IFLA_INFO_DATA if link.kind == "vlan" => {
-                                let id = find(value, IFLA_VLAN_ID).and_then(|id| id.first_chunk());
-                                link.vlan = id.map(|id| u16::from_ne_bytes(*id));
-                            }
-                            IFLA_INFO_SLAVE_KIND => link.master_kind = word(value),
-                            _ => {}
-                        }
-                    }
-                }
+                IFLA_LINKINFO => link.read_info(value),
                 _ => {}
             }
         }
@@ -127,6 +136,40 @@ impl Link {
             link.lower = None;
         }
         link
+    }
+
+    fn read_info(&mut self, bytes: &[u8]) {
+        for (kind, value) in attributes(bytes) {
+            match kind {
+                IFLA_INFO_KIND => self.kind = word(value),
+                IFLA_INFO_SLAVE_KIND => self.master_kind = word(value),
+                IFLA_INFO_DATA => self.read_data(value),
+                _ => {}
+            }
+        }
+    }
+
+    /// What is in it depends on the kind.
+    fn read_data(&mut self, data: &[u8]) {
+        match &*self.kind {
+            "vlan" => {
+                let id = find(data, IFLA_VLAN_ID).and_then(|id| id.first_chunk());
+                self.vlan = id.map(|id| u16::from_ne_bytes(*id));
+            }
+            "tun" => {
+                self.is_tap = find(data, IFLA_TUN_TYPE).is_some_and(|of| of.first() == Some(&TAP))
+            }
+            "vrf" => self.table = find(data, IFLA_VRF_TABLE).and_then(number),
+            "gre" | "ip6gre" => {
+                let remote = find(data, IFLA_GRE_REMOTE).unwrap_or_default();
+                let is_group = match remote.len() {
+                    4 => remote[0] >> 4 == 14,
+                    _ => remote.first() == Some(&0xff),
+                };
+                self.has_remote = !is_group && remote.iter().any(|&byte| byte != 0);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -169,6 +212,10 @@ mod tests {
         ];
         let mtu = mtu.to_ne_bytes();
         said.push((IFLA_MTU, &mtu));
+        let (gro, gro_v4) = (4_096u32.to_ne_bytes(), 65_536u32.to_ne_bytes());
+        said.push((IFLA_IFNAME, b"up0\0"));
+        said.push((IFLA_GRO_MAX_SIZE, &gro));
+        said.push((IFLA_GRO_IPV4_MAX_SIZE, &gro_v4));
         let mut wanted = Link {
             ifindex: 7,
             hardware: 1,
@@ -178,7 +225,9 @@ mod tests {
             master_kind: String::new(),
             lower: Some(8),
             kind: "macvlan".into(),
-            vlan: None,
+            name: "up0".into(),
+            gro_max: 65_536,
+            ..Link::default()
         };
         assert_eq!(read(1, &said), wanted);
         // An index of another namespace is no index here.
@@ -214,6 +263,34 @@ mod tests {
             let info = info(&[(IFLA_INFO_KIND, kind), (IFLA_INFO_DATA, &data)]);
             assert_eq!(read(1, &[(IFLA_LINKINFO, &info)]).vlan, vlan);
         }
+    }
+
+    #[test]
+    fn a_tunnel_says_whether_one_host_is_at_its_end_and_a_vrf_its_table() {
+        let with = |kind: &[u8], number: u16, value: &[u8]| {
+            let mut data = Vec::new();
+            attribute(&mut data, number, value);
+            let info = info(&[(IFLA_INFO_KIND, kind), (IFLA_INFO_DATA, &data)]);
+            read(778, &[(IFLA_LINKINFO, &info)])
+        };
+        let mut group = [0; 16];
+        (group[0], group[15]) = (0xff, 2);
+        for (kind, remote, has_remote) in [
+            (&b"gre\0"[..], &[192, 0, 2, 1][..], true),
+            (b"gre\0", &[0; 4], false),
+            (b"gre\0", &[239, 0, 0, 1], false),
+            (b"ip6gre\0", &[0x20; 16], true),
+            (b"ip6gre\0", &[0; 16], false),
+            (b"ip6gre\0", &group, false),
+        ] {
+            assert_eq!(with(kind, IFLA_GRE_REMOTE, remote).has_remote, has_remote);
+        }
+        assert!(with(b"tun\0", IFLA_TUN_TYPE, &[2]).is_tap);
+        assert!(!with(b"tun\0", IFLA_TUN_TYPE, &[1]).is_tap);
+        assert_eq!(
+            with(b"vrf\0", IFLA_VRF_TABLE, &[10, 0, 0, 0]).table,
+            Some(10)
+        );
     }
 
     #[test]

@@ -10,9 +10,37 @@ fn wanted(names: &[(&str, u32)], egress: bool) -> Wanted {
     };
     Wanted {
         targets: names.iter().map(|it| (interface(it), Mode::Auto)).collect(),
+        framings: BTreeSet::from([Framing::Ethernet]),
         egress,
         has_new_flows: false,
     }
+}
+
+#[test]
+fn each_kind_of_frame_has_a_program() {
+    let plan = |framings: &[Framing], egress: bool| {
+        let wanted = Wanted {
+            framings: framings.iter().copied().collect(),
+            ..wanted(&[("wg0", 2)], egress)
+        };
+        let plan = make(&wanted, &Observed::default());
+        let loads = plan.change.into_iter();
+        loads
+            .filter(|step| matches!(step, Step::Load(..)))
+            .collect::<Vec<_>>()
+    };
+    let raw = |hook: Hook| Step::Load(hook, Framing::RawIp);
+    let ethernet = |hook: Hook| Step::Load(hook, Framing::Ethernet);
+    assert_eq!(plan(&[Framing::RawIp], false), [raw(Hook::Xdp)]);
+    assert_eq!(
+        plan(&Framing::ALL, true),
+        [
+            ethernet(Hook::Xdp),
+            raw(Hook::Xdp),
+            ethernet(Hook::Egress),
+            raw(Hook::Egress)
+        ]
+    );
 }
 
 /// A link by the name of its pin, and the interface that carries it here.
