@@ -4,7 +4,7 @@ use firewall_api::failure::Failure;
 use firewall_api::report::{ApplyReport, PolicyReport};
 use firewall_api::request::ApplyRequest;
 use firewall_api::view::Snapshot;
-use firewall_engine::engine::{Applied, Engine, EngineError, Observed};
+use firewall_engine::engine::{Applied, Engine, EngineError, Followed, Observed};
 use firewall_engine::probe::Reading;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +28,8 @@ pub(super) enum What {
     },
     /// What is in force, once more: rules that expire go by a clock that has been set since.
     Again(Arc<Observed>),
+    /// Look after interfaces that have come, gone or changed.
+    Links,
 }
 
 /// One policy to apply.
@@ -53,6 +55,10 @@ pub(super) enum Message {
     Apply(Job),
     /// A policy was put in force, or was not.
     Done(Box<Done>),
+    /// Interfaces or default routes have changed.
+    Links,
+    /// Interfaces were looked after.
+    Followed(Box<Followed>, Box<Result<Option<Observed>, EngineError>>),
     /// Counters were read.
     Reading(Box<Result<Option<Reading>, EngineError>>),
     /// Stop.

@@ -1,6 +1,6 @@
 //! The daemon's options.
 
-use firewall_engine::engine::Request;
+use firewall_engine::engine::{Request, Scope};
 use firewall_engine::policy_file::PolicyFile;
 use firewall_policy::rule::Mode;
 use std::path::PathBuf;
@@ -34,6 +34,7 @@ impl Options {
             interfaces: self.interfaces.clone(),
             mode: self.mode,
             replace: false,
+            scope: Scope::Waiting,
         }
     }
 }

@@ -15,7 +15,7 @@ use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport
 use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest};
 use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
 use firewall_api::view::Snapshot;
-use firewall_engine::engine::{EngineError, Observed};
+use firewall_engine::engine::{EngineError, Followed, Observed};
 use firewall_engine::local::Local;
 use firewall_engine::probe::Reading;
 use firewall_engine::sampler::{Facts, Sampler};
@@ -156,6 +156,8 @@ pub(super) struct State {
     /// The generation that was to be applied again because the clock was set.
     renewed: Option<u64>,
     unreadable: Option<String>,
+    /// What was said last of interfaces that cannot be filtered.
+    unfollowed: Vec<String>,
     jobs: JobSender<Job>,
     refresh: Refresh,
     threads: [JoinHandle<()>; 2],
@@ -166,6 +168,12 @@ impl State {
     pub(super) fn new(options: &Arc<Options>, start: Start) -> Result<(Handle, Self), Failure> {
         let (sender, messages) = mpsc::channel(QUEUE);
         let (jobs, engine) = threads::apply(Arc::clone(options), start.engine, sender.downgrade())?;
+        threads::listen(sender.downgrade())?;
+        // What has come before anybody listened.
+        let _ = jobs.send(Job {
+            what: What::Links,
+            reply: None,
+        });
         let (refresh, sampler) = threads::sample(&options.root, sender.downgrade())?;
         let now = Instant::now();
         let state = Self {
@@ -180,6 +188,7 @@ impl State {
             last_error: start.last_error,
             renewed: None,
             unreadable: None,
+            unfollowed: Vec::new(),
             jobs,
             refresh,
             threads: [engine, sampler],
@@ -249,6 +258,12 @@ impl State {
                 }
             }
             Message::Done(done) => self.done(*done),
+            Message::Links => {
+                // Whoever has ended says so when he is asked to apply something.
+                let what = What::Links;
+                let _ = self.jobs.send(Job { what, reply: None });
+            }
+            Message::Followed(followed, observed) => self.followed(&followed, *observed),
             Message::Reading(reading) => self.reading(*reading),
             Message::End => {}
         }
@@ -292,6 +307,28 @@ impl State {
         };
         if let Some(reply) = done.reply {
             let _ = reply.send(answer);
+        }
+    }
+
+    /// Takes note of interfaces that have come or gone. What cannot be filtered stands in `status`.
+    fn followed(&mut self, followed: &Followed, observed: Result<Option<Observed>, EngineError>) {
+        let new: Vec<&String> = followed.failed.iter().collect();
+        for failure in new.into_iter().filter(|it| !self.unfollowed.contains(it)) {
+            warn!("{failure}");
+        }
+        self.unfollowed.clone_from(&followed.failed);
+        match observed {
+            Ok(observed) => self.observed = observed.map(Arc::new),
+            Err(error) => warn!("cannot read the active state: {error}"),
+        }
+        self.changed = Instant::now();
+        let _ = self.refresh.send(());
+        if followed.is_stale
+            && let Some(observed) = &self.observed
+        {
+            info!("an interface needs another program: reapplying the policy");
+            let what = What::Again(Arc::clone(observed));
+            self.take(Message::Apply(Job { what, reply: None }));
         }
     }
 

@@ -5,8 +5,9 @@
 use super::messages::{CHANGE, Done, Job, Message, What};
 use super::options::Options;
 use firewall_api::failure::{Exit, Failure};
-use firewall_engine::engine::{Applied, Engine, Observed, Record, Request};
+use firewall_engine::engine::{Applied, Engine, Observed, Record, Request, Scope};
 use firewall_engine::kernel::debug_log::KernelLog;
+use firewall_engine::kernel::watch::Watch;
 use firewall_engine::policy_file::PolicyFile;
 use firewall_engine::probe::Probe;
 use std::path::Path;
@@ -29,6 +30,12 @@ pub(super) fn apply(
     let (jobs, queue): (Sender<Job>, Receiver<Job>) = channel();
     let thread = spawn("engine", move || {
         for job in queue {
+            if matches!(job.what, What::Links) {
+                if !follow(&mut engine, &done) {
+                    break;
+                }
+                continue;
+            }
             let (verb, path) = match &job.what {
                 What::Sent(request) if request.change_of.is_some() => {
                     (CHANGE, request.path.clone())
@@ -36,6 +43,7 @@ pub(super) fn apply(
                 What::Sent(request) => ("apply", request.path.clone()),
                 What::File { .. } => ("reload", options.policy.clone()),
                 What::Again(observed) => ("renewal", observed.record.policy_path.clone()),
+                What::Links => continue,
             };
             let result = request(&options, job.what, &engine)
                 .and_then(|request| engine.apply(&request).map_err(|error| error.failure()));
@@ -57,6 +65,62 @@ pub(super) fn apply(
         }
     })?;
     Ok((jobs, thread))
+}
+
+/// Looks after interfaces that have come, gone or changed. False if nobody is there to be told.
+fn follow(engine: &mut Engine, told: &WeakSender<Message>) -> bool {
+    let followed = match engine.follow() {
+        Ok(followed) => followed,
+        Err(error) => {
+            warn!("interfaces cannot be looked after: {error}");
+            return true;
+        }
+    };
+    for name in &followed.attached {
+        info!(interface = name, "attached to an interface that has come");
+    }
+    for name in &followed.gone {
+        info!(interface = name, "an interface is gone");
+    }
+    if !followed.has_changed() && !followed.is_stale && followed.failed.is_empty() {
+        return true;
+    }
+    let message = Message::Followed(Box::new(followed), Box::new(engine.observe()));
+    let Some(told) = told.upgrade() else {
+        return false;
+    };
+    told.blocking_send(message).is_ok()
+}
+
+/// How long the thread that listens for changes waits before it looks whether it is still wanted.
+const LISTENING: Duration = Duration::from_secs(1);
+
+/// Starts the thread that listens for changes of interfaces and default routes. It ends a while after the
+/// state task, and holds nothing meanwhile.
+pub(super) fn listen(changes: WeakSender<Message>) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot listen for interfaces: {error}"),
+        )
+    };
+    let mut watch = Watch::open().map_err(failed)?;
+    spawn("links", move || {
+        loop {
+            let changed = watch.wait(LISTENING).unwrap_or_else(|error| {
+                warn!("cannot hear of interfaces: {error}");
+                thread::sleep(LISTENING);
+                true
+            });
+            let Some(state) = changes.upgrade() else {
+                break;
+            };
+            if changed && state.blocking_send(Message::Links).is_err() {
+                break;
+            }
+        }
+    })?;
+    Ok(())
 }
 
 /// What is to be put in force, if it loses no runtime rules that nobody wants to lose.
@@ -85,6 +149,7 @@ fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Fa
         }
         // It may have been changed since this was asked for.
         What::Again(observed) => return Ok(again(options, seen.as_ref().unwrap_or(&observed))),
+        What::Links => return Err(Failure::new(Exit::Failed, "links are not applied")),
     };
     if let Some(record) = record {
         record.keep_runtime_rules(&file.text, discard)?;
@@ -99,13 +164,10 @@ fn again(options: &Options, observed: &Observed) -> Request {
         policy_path: observed.record.policy_path.clone(),
         policy_text: observed.record.policy_text.clone(),
         base: observed.record.base.clone(),
-        interfaces: observed
-            .links
-            .iter()
-            .map(|link| link.name.clone())
-            .collect(),
+        interfaces: Vec::new(),
         mode: options.mode,
         replace: false,
+        scope: Scope::Again,
     }
 }
 

@@ -209,7 +209,9 @@ impl<'a> Ctl<'a> {
         self.daemon = Some(child);
         let deadline = Instant::now() + crate::patience(Duration::from_secs(30));
         loop {
-            if let Ok(status) = self.json(&["status"])
+            // What is degraded enforces, too.
+            let output = self.run(&["-o", "json", "status"])?;
+            if let Ok(status) = serde_json::from_slice::<Value>(&output.stdout)
                 && !status["daemon_pid"].is_null()
                 && !status["generation"].is_null()
             {

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use firewall_common::verdict::Verdict;
-use firewall_engine::engine::{Change, Engine, Guard, Request, prefix_of};
+use firewall_engine::engine::{Change, Engine, Guard, Request, Scope, prefix_of};
 use firewall_tests::frames::{self, Frame, Ipv4, Taste, ethernet, udp};
 use firewall_tests::netns::{Namespace, unique};
 use firewall_tests::number;
@@ -102,6 +102,7 @@ fn request(text: &str) -> Request {
         interfaces: Vec::new(),
         mode: None,
         replace: false,
+        scope: Scope::Present,
     }
 }
 

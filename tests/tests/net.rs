@@ -21,6 +21,7 @@ mod net_import;
 mod net_jumbo;
 mod net_lifecycle;
 mod net_limits;
+mod net_links;
 mod net_live;
 mod net_memory;
 mod net_observe;

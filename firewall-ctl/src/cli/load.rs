@@ -7,7 +7,7 @@ use crate::remote::Remote;
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::report::ApplyReport;
-use firewall_engine::engine::{Engine, Request};
+use firewall_engine::engine::{Engine, Request, Scope};
 use firewall_engine::policy_file::PolicyFile;
 use firewall_policy::rule::Mode;
 
@@ -102,6 +102,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         interfaces: args.interfaces.clone(),
         mode: args.mode.map(Mode::from),
         replace: args.replace,
+        scope: Scope::Present,
     };
     let applied = engine
         .apply(&request)

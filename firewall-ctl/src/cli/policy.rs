@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use firewall_api::failure::Failure;
-use firewall_engine::engine::{Compiled, Engine, Request};
+use firewall_engine::engine::{Compiled, Engine, Request, Scope};
 use firewall_engine::policy_file::{PolicyFile, folder_of};
 
 /// Reads and compiles a policy file.
@@ -19,6 +19,7 @@ pub(super) fn compile_text(file: PolicyFile, context: &Context) -> Result<Compil
         interfaces: Vec::new(),
         mode: None,
         replace: false,
+        scope: Scope::Present,
     };
     Engine::new(&context.root)
         .compile(&request)

@@ -102,7 +102,7 @@ pub(super) fn settle(targets: &mut [Target], present: &Present) -> Result<(), Ke
 /// Looks what the interface is, and judges.
 fn ask(name: &str, ifindex: u32, present: &Present) -> Result<Carries, KernelError> {
     let Some(device) = present.link(ifindex) else {
-        return Err(refusal(name, "it is gone"));
+        return Err(KernelError::gone(name));
     };
     let master = device.master.and_then(|master| present.name_of(master));
     let slaves = present.links().iter();

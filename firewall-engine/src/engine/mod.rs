@@ -13,6 +13,7 @@ mod doctor;
 mod egress;
 mod files;
 mod flows;
+mod follow;
 mod guard;
 mod handover;
 mod live;
@@ -21,6 +22,7 @@ mod media;
 mod observe;
 mod plan;
 mod resolve;
+mod selectors;
 mod slots;
 mod spared;
 mod stations;
@@ -29,6 +31,7 @@ mod trial;
 mod types;
 
 pub use doctor::Check;
+pub use follow::Followed;
 pub use guard::{Guard, Session, contains, prefix_of};
 pub use live::{BANNED_NAME, Change, Changed, Live, LiveView};
 pub use log::Log;
@@ -36,7 +39,7 @@ pub use observe::Carried;
 pub use trial::{Trial, TrialOutcome};
 pub use types::{
     Applied, Compiled, Counters, EngineError, InterfaceRecord, LiveRecord, Observed, ObservedLink,
-    Record, Request, RuleRecord,
+    Record, Request, RuleRecord, Scope, Selectors,
 };
 
 use crate::kernel::clock;
@@ -163,9 +166,10 @@ impl Engine {
         let source = files::read(request, &self.object)?;
         let present = Present::now()?;
         if !request.interfaces.is_empty() {
-            let named = &request.interfaces;
-            let (targets, _) = resolve_interfaces(&source.policy, named, &[], &present)?;
-            settle(targets, request, &present)?;
+            let selectors = Selectors::of(request, &source.policy, None, &present);
+            let (targets, _) =
+                resolve_interfaces(&selectors, (request.scope, true), &[], &present)?;
+            settle(targets, &present)?;
         }
         if self.object.is_empty() {
             return Err(KernelError::Stub.into());
@@ -202,13 +206,25 @@ impl Engine {
             require_namespace(record, &survey)?;
         }
         let filtered = survey.filtered();
-        let (targets, mut warnings) =
-            resolve_interfaces(&source.policy, &request.interfaces, &filtered, present)?;
-        let targets = settle(targets, request, present)?;
+        let before = known.map(|record| &record.selectors);
+        let selectors = Selectors::of(request, &source.policy, before, present);
+        let stays = !request.interfaces.is_empty() || request.scope == Scope::Again;
+        let (mut targets, mut warnings) =
+            resolve_interfaces(&selectors, (request.scope, stays), &filtered, present)?;
+        if request.scope == Scope::Again {
+            // What has come meanwhile and cannot be filtered is no reason to leave the others as they are.
+            targets.retain(|it| {
+                let place = (it.name.as_str(), it.ifindex);
+                let is_new = !filtered.contains(&it.ifindex);
+                !is_new || carrier::obstacle(place, it.mode, present).is_none()
+            });
+        }
+        let targets = settle(targets, present)?;
         let desired = Desired {
             request,
             source,
             targets: &targets,
+            selectors: &selectors,
             object: &self.object,
             frags: media::in_buffers(&targets)?,
             egress_by: self.egress_by,
@@ -218,7 +234,9 @@ impl Engine {
         warnings.extend(media::check_answers(&source.policy, &targets));
         let modes = plan::check_modes(&survey, &desired)?;
         let same = |known: &&Record| {
-            known.frags == desired.frags && is_in_force(known, &survey, source, &targets)
+            known.frags == desired.frags
+                && known.selectors == selectors
+                && is_in_force(known, &survey, source, &targets)
         };
         if let Some(record) = known.filter(same) {
             let record = record.clone();
@@ -338,6 +356,9 @@ impl Engine {
                 && let Ok(mut record) = in_force.folder.read_record()
             {
                 record.interfaces.retain(|i| !unloaded.contains(&i.name));
+                let selectors = &mut record.selectors;
+                selectors.named.retain(|word| !unloaded.contains(word));
+                selectors.taken_off.extend(unloaded.iter().cloned());
                 in_force.folder.write_record(&record)?;
             }
             return Ok(unloaded);
@@ -352,16 +373,8 @@ impl Engine {
     }
 }
 
-/// The targets in the mode in which they will be filtered: what the caller says, or the policy, and
-/// what the interface can carry.
-fn settle(
-    mut targets: Vec<Target>,
-    request: &Request,
-    present: &Present,
-) -> Result<Vec<Target>, KernelError> {
-    if let Some(mode) = request.mode {
-        targets.iter_mut().for_each(|target| target.mode = mode);
-    }
+/// The targets in the mode in which they will be filtered, by what the interface can carry.
+fn settle(mut targets: Vec<Target>, present: &Present) -> Result<Vec<Target>, KernelError> {
     carrier::settle(&mut targets, present)?;
     Ok(targets)
 }

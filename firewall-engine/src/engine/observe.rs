@@ -7,7 +7,7 @@ use super::carrier;
 use super::resolve::Present;
 use super::store::PinnedLink;
 use super::types::{EngineError, Observed, ObservedLink};
-use super::{Engine, InterfaceRecord};
+use super::{Engine, InterfaceRecord, Record};
 use crate::kernel::program::{Framing, Program, Run};
 use crate::kernel::{Hook, KernelError, host};
 
@@ -102,17 +102,10 @@ impl Engine {
                 .iter()
                 .find(|i| i.ifindex == facts.ifindex);
             if is_here {
-                warnings.extend(cannot_carry(&name, facts.ifindex, recorded, &present));
+                let place = (name.as_str(), facts.ifindex);
+                warnings.extend(cannot_carry(place, recorded, &present));
                 let runs = in_force.program(Hook::Xdp, facts.program_id);
-                let has = carrier::framing((&name, facts.ifindex), &present);
-                if let (Some((runs, _)), Some(has)) = (runs, has)
-                    && runs != has
-                {
-                    warnings.push(format!(
-                        "the frames of {name} begin with another header than when the policy was \
-                         applied; apply it again"
-                    ));
-                }
+                warnings.extend(misreads(place, runs.map(|(framing, _)| framing), &present));
             }
             links.push(ObservedLink {
                 name,
@@ -122,6 +115,9 @@ impl Engine {
             });
         }
         warnings.extend(without_link(&record.interfaces, &survey.links));
+        if is_here {
+            warnings.extend(unfiltered(&record, &links, &present));
+        }
         if record.clock_has_moved() {
             warnings.push(CLOCK_MOVED.to_owned());
         }
@@ -174,6 +170,32 @@ fn without_link<'a>(
         })
 }
 
+/// What the words mean by which interfaces were chosen, and the filter does not cover.
+fn unfiltered(record: &Record, links: &[ObservedLink], present: &Present) -> Vec<String> {
+    let selectors = &record.selectors;
+    let is_filtered = |ifindex: u32| links.iter().any(|link| link.ifindex == ifindex);
+    let known = |name: &str| record.interfaces.iter().any(|it| it.name == name);
+    let meant = selectors.meant(present).into_iter();
+    let open = meant.filter(|(target, _)| !is_filtered(target.ifindex));
+    let open = open.map(|(target, pattern)| {
+        let name = &target.name;
+        let place = (name.as_str(), target.ifindex);
+        let why = match carrier::obstacle(place, target.mode, present) {
+            Some(obstacle) => obstacle.to_string(),
+            None => "apply the policy again, or run the daemon, which follows".to_owned(),
+        };
+        format!("{name} matches `{pattern}` and is not filtered: {why}")
+    });
+    // Of what has been filtered is said that it is gone.
+    let missing = selectors.missing(present).into_iter();
+    let missing = missing.filter(|word| !known(word)).map(|word| {
+        format!(
+            "`{word}` is named, and no such interface is there: the daemon filters it when it comes"
+        )
+    });
+    open.chain(missing).collect()
+}
+
 /// What cannot be seen from here, and where it can.
 fn elsewhere(namespace: u64) -> String {
     format!(
@@ -185,8 +207,7 @@ fn elsewhere(namespace: u64) -> String {
 
 /// What to say of a filtered interface on which the filter does not see what it means to.
 fn cannot_carry(
-    name: &str,
-    ifindex: u32,
+    (name, ifindex): (&str, u32),
     recorded: Option<&InterfaceRecord>,
     present: &Present,
 ) -> Option<String> {
@@ -194,4 +215,16 @@ fn cannot_carry(
     Some(format!(
         "{obstacle}; `unload -i {name}` takes the filter off"
     ))
+}
+
+/// What to say of an interface that carries the program for other frames than it has.
+fn misreads(place: (&str, u32), runs: Option<Framing>, present: &Present) -> Option<String> {
+    let has = carrier::framing(place, present)?;
+    (runs? != has).then(|| {
+        format!(
+            "the frames of {} begin with another header than when the policy was applied; \
+             apply it again",
+            place.0
+        )
+    })
 }

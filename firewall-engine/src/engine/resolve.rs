@@ -1,11 +1,13 @@
 //! From interface patterns to interfaces of the calling thread's network namespace.
 
-use super::EngineError;
-use crate::kernel::host;
+use super::types::{EngineError, Scope, Selectors};
 use crate::kernel::links::Link;
 use crate::kernel::program::Framing;
+use crate::kernel::{KernelError, host};
+use firewall_common::abi::INTERFACES;
 use firewall_policy::diag::nearest;
-use firewall_policy::rule::{DEFAULT_ROUTE, Mode, Policy, glob as matches};
+use firewall_policy::rule::{DEFAULT_ROUTE, Mode, glob as matches};
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 /// An interface to filter.
@@ -25,9 +27,10 @@ pub(super) struct Target {
 /// The interfaces there are.
 #[derive(Debug)]
 pub(super) struct Present {
-    interfaces: Vec<(String, u32)>,
+    pub(super) interfaces: Vec<(String, u32)>,
     links: Vec<Link>,
-    default_route: BTreeSet<String>,
+    /// Asked for when it is needed: a router has many routes.
+    default_route: OnceCell<BTreeSet<String>>,
 }
 
 impl Present {
@@ -35,15 +38,32 @@ impl Present {
     pub(super) fn now() -> Result<Self, EngineError> {
         let mut links = host::links()?;
         links.sort_by_key(|link| link.ifindex);
-        let by_route = host::default_routes(&links)?;
         let interfaces = links.iter().map(|link| (link.name.clone(), link.ifindex));
-        let interfaces: Vec<_> = interfaces.collect();
-        let has_route = interfaces.iter().filter(|it| by_route.contains(&it.1));
         Ok(Self {
-            default_route: has_route.map(|(name, _)| name.clone()).collect(),
-            interfaces,
+            interfaces: interfaces.collect(),
             links,
+            default_route: OnceCell::new(),
         })
+    }
+
+    /// Names of the interfaces of default routes.
+    fn default_route(&self) -> Result<&BTreeSet<String>, KernelError> {
+        if let Some(known) = self.default_route.get() {
+            return Ok(known);
+        }
+        let by_route = host::default_routes(&self.links)?;
+        let has_route = self.interfaces.iter().filter(|it| by_route.contains(&it.1));
+        let names = has_route.map(|(name, _)| name.clone()).collect();
+        Ok(self.default_route.get_or_init(|| names))
+    }
+
+    /// Whether a pattern means an interface. By default routes nothing does if they cannot be read.
+    pub(super) fn means(&self, pattern: &str, name: &str) -> bool {
+        if pattern == DEFAULT_ROUTE {
+            return self.default_route().is_ok_and(|it| it.contains(name));
+        }
+        // Nobody means the loopback interface by `*`.
+        matches(pattern, name) && !(is_glob(pattern) && name == "lo")
     }
 
     /// All of them, as the kernel describes them.
@@ -64,13 +84,22 @@ impl Present {
             .map(|(name, _)| name.as_str())
     }
 
+    /// The index that an interface of a name has now.
+    pub(super) fn index_of(&self, name: &str) -> Option<u32> {
+        let mut interfaces = self.interfaces.iter();
+        interfaces
+            .find(|(it, _)| it == name)
+            .map(|(_, index)| *index)
+    }
+
     /// The interfaces of a pattern. A pattern without wildcards must match.
     pub(super) fn matching(&self, pattern: &str) -> Result<Vec<&(String, u32)>, EngineError> {
         if pattern == DEFAULT_ROUTE {
+            let by_route = self.default_route()?;
             let found: Vec<_> = self
                 .interfaces
                 .iter()
-                .filter(|(name, _)| self.default_route.contains(name))
+                .filter(|(name, _)| by_route.contains(name))
                 .collect();
             if found.is_empty() {
                 return Err(EngineError::Interface(format!(
@@ -81,14 +110,11 @@ impl Present {
             }
             return Ok(found);
         }
-        let is_glob = pattern.contains(['*', '?']);
-        let found: Vec<_> = self
-            .interfaces
-            .iter()
-            // Nobody means the loopback interface by `*`.
-            .filter(|(name, _)| matches(pattern, name) && !(is_glob && name == "lo"))
+        let interfaces = self.interfaces.iter();
+        let found: Vec<_> = interfaces
+            .filter(|(name, _)| self.means(pattern, name))
             .collect();
-        if found.is_empty() && !is_glob {
+        if found.is_empty() && !is_glob(pattern) {
             let names = self.interfaces.iter().map(|(name, _)| name.as_str());
             let guess = nearest(pattern, names)
                 .map_or(String::new(), |name| format!(" Did you mean {name}?"));
@@ -109,62 +135,69 @@ impl Present {
         names.join(", ")
     }
 
-    /// What the policy's first entry that matches an interface says about it.
-    fn describe(&self, policy: &Policy, name: &str, ifindex: u32) -> Target {
-        let entry = policy.interfaces.iter().find(|entry| {
-            entry.matches.iter().any(|pattern| {
-                if pattern == DEFAULT_ROUTE {
-                    self.default_route.contains(name)
-                } else {
-                    matches(pattern, name)
-                }
+    /// What the first entry of the policy that matches an interface says about it.
+    pub(super) fn describe(&self, selectors: &Selectors, name: &str, ifindex: u32) -> Target {
+        let entry = selectors.entries.iter().find(|entry| {
+            let mut patterns = entry.matches.iter();
+            patterns.any(|pattern| match pattern.as_str() {
+                DEFAULT_ROUTE => self.means(pattern, name),
+                pattern => matches(pattern, name),
             })
         });
         let zone = entry.map_or(0, |entry| entry.zone);
+        let zone_name = selectors.zones.get(zone as usize);
+        let mode = entry.map_or(Mode::Auto, |entry| entry.mode);
         Target {
             name: name.into(),
             ifindex,
-            mode: entry.map_or(Mode::Auto, |entry| entry.mode),
+            mode: selectors.mode.unwrap_or(mode),
             fallback: None,
             framing: Framing::Ethernet,
             zone,
-            zone_name: policy.zones.get(zone as usize).cloned().unwrap_or_default(),
+            zone_name: zone_name.cloned().unwrap_or_default(),
         }
     }
 }
 
+pub(super) fn is_glob(pattern: &str) -> bool {
+    pattern.contains(['*', '?'])
+}
+
 /// The interfaces to filter, by index, and what to warn about.
 ///
-/// `named` are the caller's patterns; `filtered` are the interfaces that are filtered already.
+/// `filtered` are the interfaces that are filtered already; `stays` says whether all of them stay so.
 pub(super) fn resolve(
-    policy: &Policy,
-    named: &[String],
+    selectors: &Selectors,
+    (scope, stays): (Scope, bool),
     filtered: &[u32],
     present: &Present,
 ) -> Result<(Vec<Target>, Vec<String>), EngineError> {
-    let mut warnings = Vec::new();
-    let patterns: Vec<&str> = if named.is_empty() {
-        policy
-            .interfaces
-            .iter()
-            .flat_map(|entry| &entry.matches)
-            .map(String::as_str)
-            .collect()
-    } else {
-        named.iter().map(String::as_str).collect()
-    };
-    let mut chosen = BTreeSet::new();
+    let patterns = selectors.patterns();
+    let (mut chosen, mut warnings) = (BTreeSet::new(), Vec::new());
+    let mut missing = None;
     for pattern in &patterns {
-        let found = present.matching(pattern)?;
-        if found.is_empty() {
-            warnings.push(format!("the pattern `{pattern}` matches no interface now"));
+        match present.matching(pattern) {
+            Ok(found) => {
+                if found.is_empty() {
+                    warnings.push(format!("the pattern `{pattern}` matches no interface now"));
+                }
+                let found = found.into_iter();
+                let stay_off = |name: &String| selectors.taken_off.contains(name);
+                chosen.extend(found.filter(|it| !stay_off(&it.0)).map(|it| it.1));
+            }
+            Err(error @ EngineError::Interface(_)) if scope != Scope::Present => {
+                warnings.push(format!("{error}. It is filtered as soon as it comes"));
+                missing.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
         }
-        chosen.extend(found.into_iter().map(|(_, index)| *index));
     }
-    if !named.is_empty() || patterns.is_empty() {
+    let names = |index: &u32| present.name_of(*index);
+    if stays || patterns.is_empty() {
         // One policy is in force at a time: interfaces that are filtered stay so, with this one.
         for &index in filtered {
             if chosen.insert(index)
+                && scope != Scope::Again
                 && !patterns.is_empty()
                 && let Some(name) = present.name_of(index)
             {
@@ -175,43 +208,55 @@ pub(super) fn resolve(
             }
         }
     } else {
-        for index in filtered.iter().filter(|index| !chosen.contains(index)) {
-            if let Some(name) = present.name_of(*index) {
-                warnings.push(format!(
-                    "{name} is no longer filtered: the policy does not name it"
-                ));
-            }
-        }
+        let dropped = filtered.iter().filter(|index| !chosen.contains(index));
+        warnings.extend(
+            dropped
+                .filter_map(names)
+                .map(|name| format!("{name} is no longer filtered: the policy does not name it")),
+        );
     }
     if chosen.is_empty() {
-        let reason = match patterns.as_slice() {
-            [] => "no interface is named: add `-i IF`, or `interfaces:` to the policy".to_owned(),
-            patterns => format!("no interface matches {}", patterns.join(", ")),
-        };
-        return Err(EngineError::Interface(format!(
-            "{reason}. There are: {}",
-            present.listing()
-        )));
+        return Err(missing.unwrap_or_else(|| nothing_chosen(&patterns, present)));
     }
-    let targets = chosen
-        .into_iter()
-        .filter_map(|index| Some(present.describe(policy, present.name_of(index)?, index)))
-        .collect();
-    Ok((targets, warnings))
+    if chosen.len() >= INTERFACES {
+        return Err(too_many(chosen.len(), &patterns));
+    }
+    let targets = chosen.into_iter().filter_map(|index| {
+        let name = present.name_of(index)?;
+        Some(present.describe(selectors, name, index))
+    });
+    Ok((targets.collect(), warnings))
+}
+
+fn nothing_chosen(patterns: &[&str], present: &Present) -> EngineError {
+    let reason = match patterns {
+        [] => "no interface is named: add `-i IF`, or `interfaces:` to the policy".to_owned(),
+        patterns => format!("no interface matches {}", patterns.join(", ")),
+    };
+    EngineError::Interface(format!("{reason}. There are: {}", present.listing()))
+}
+
+fn too_many(count: usize, patterns: &[&str]) -> EngineError {
+    EngineError::Interface(format!(
+        "{count} interfaces match {}, and one host can filter {}: name fewer",
+        patterns.join(", "),
+        INTERFACES - 1
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::types::Request;
     use firewall_common::verdict::Verdict;
-    use firewall_policy::rule::Interface;
+    use firewall_policy::rule::{Interface, Policy};
 
     fn present() -> Present {
         let names = [("lo", 1), ("eth0", 2), ("eth1", 3), ("wg0", 7)];
         Present {
             interfaces: names.map(|(name, index)| (name.to_owned(), index)).to_vec(),
             links: Vec::new(),
-            default_route: BTreeSet::from(["eth0".to_owned()]),
+            default_route: BTreeSet::from(["eth0".to_owned()]).into(),
         }
     }
 
@@ -242,10 +287,106 @@ mod tests {
         targets.iter().map(|target| target.name.as_str()).collect()
     }
 
+    /// What a request of this scope by these words comes to.
+    fn asked(
+        policy: &Policy,
+        named: &[&str],
+        scope: Scope,
+        filtered: &[u32],
+    ) -> Result<(Vec<Target>, Vec<String>), EngineError> {
+        let request = Request {
+            interfaces: named.iter().map(|&n| n.to_owned()).collect(),
+            scope,
+            ..Request::default()
+        };
+        let selectors = Selectors::of(&request, policy, None, &present());
+        let stays = !named.is_empty() || scope == Scope::Again;
+        resolve(&selectors, (scope, stays), filtered, &present())
+    }
+
     fn resolve_names(policy: &Policy, named: &[&str], filtered: &[u32]) -> Vec<String> {
-        let named: Vec<String> = named.iter().map(|&n| n.to_owned()).collect();
-        let (targets, _) = resolve(policy, &named, filtered, &present()).unwrap();
+        let (targets, _) = asked(policy, named, Scope::Present, filtered).unwrap();
         targets.into_iter().map(|target| target.name).collect()
+    }
+
+    #[test]
+    fn what_is_not_there_is_waited_for_where_something_is() {
+        let nothing = policy(&[]);
+        let (targets, warnings) = asked(&nothing, &["eth0", "eth7"], Scope::Waiting, &[]).unwrap();
+        assert_eq!(names(&targets), ["eth0"]);
+        assert_eq!(warnings.len(), 1);
+        assert!(
+            warnings[0].contains("there is no interface eth7"),
+            "{warnings:?}"
+        );
+        assert!(warnings[0].contains("as soon as it comes"), "{warnings:?}");
+        assert!(asked(&nothing, &["eth0", "eth7"], Scope::Present, &[]).is_err());
+        let alone = asked(&nothing, &["eth7"], Scope::Waiting, &[]).unwrap_err();
+        assert!(alone.to_string().starts_with("there is no interface eth7"));
+        // Of the policy's names, too.
+        let policy = policy(&[(&["eth1", "ppp0"], Mode::Auto, 0)]);
+        let (targets, _) = asked(&policy, &[], Scope::Waiting, &[]).unwrap();
+        assert_eq!(names(&targets), ["eth1"]);
+    }
+
+    #[test]
+    fn words_mean_what_comes_later() {
+        let policy = policy(&[
+            (&["default-route"], Mode::Native, 1),
+            (&["w*", "tun0"], Mode::Auto, 0),
+        ]);
+        let mut selectors = Selectors::of(&Request::default(), &policy, None, &present());
+        let meant = |selectors: &Selectors| -> Vec<(String, String)> {
+            let meant = selectors.meant(&present()).into_iter();
+            meant.map(|(target, by)| (target.name, by)).collect()
+        };
+        let pair = |name: &str, by: &str| (name.to_owned(), by.to_owned());
+        assert_eq!(
+            meant(&selectors),
+            [pair("eth0", "default-route"), pair("wg0", "w*")]
+        );
+        assert_eq!(selectors.missing(&present()), ["tun0"]);
+        selectors.taken_off = vec!["wg0".into(), "tun0".into()];
+        assert_eq!(meant(&selectors), [pair("eth0", "default-route")]);
+        assert!(selectors.missing(&present()).is_empty());
+        // What a caller names stands in place of the policy's words, with the policy's modes and zones.
+        let request = Request {
+            interfaces: vec!["eth*".into()],
+            ..Request::default()
+        };
+        let named = Selectors::of(&request, &policy, Some(&selectors), &present());
+        assert_eq!(meant(&named), [pair("eth0", "eth*"), pair("eth1", "eth*")]);
+        assert_eq!(named.meant(&present())[0].0.zone_name, "wan");
+        // Words of the command line add up, as far as they still mean something.
+        let more = Request {
+            interfaces: vec!["wg0".into()],
+            ..Request::default()
+        };
+        let known = Selectors {
+            named: vec!["eth*".into(), "gone0".into()],
+            ..Selectors::default()
+        };
+        let both = Selectors::of(&more, &policy, Some(&known), &present());
+        assert_eq!(both.named, ["eth*", "wg0"]);
+    }
+
+    #[test]
+    fn three_hundred_interfaces_are_too_many_and_their_pattern_is_named() {
+        let many = Present {
+            interfaces: (1..=300).map(|n| (format!("v{n}"), n)).collect(),
+            links: Vec::new(),
+            default_route: OnceCell::new(),
+        };
+        let request = Request {
+            interfaces: vec!["v*".into()],
+            ..Request::default()
+        };
+        let selectors = Selectors::of(&request, &policy(&[]), None, &many);
+        let error = resolve(&selectors, (Scope::Present, true), &[], &many).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "300 interfaces match v*, and one host can filter 63: name fewer"
+        );
     }
 
     #[test]
@@ -254,7 +395,7 @@ mod tests {
             (&["default-route"], Mode::Native, 1),
             (&["w*"], Mode::Auto, 0),
         ]);
-        let (targets, warnings) = resolve(&policy, &[], &[3], &present()).unwrap();
+        let (targets, warnings) = asked(&policy, &[], Scope::Present, &[3]).unwrap();
         assert_eq!(names(&targets), ["eth0", "wg0"]);
         assert_eq!(
             (targets[0].mode, targets[0].zone_name.as_str()),
@@ -283,9 +424,9 @@ mod tests {
     #[test]
     fn a_name_that_is_not_there_is_an_error_that_helps() {
         let error = |policy: &Policy, named: &[String]| {
-            resolve(policy, named, &[], &present())
-                .unwrap_err()
-                .to_string()
+            let named: Vec<&str> = named.iter().map(String::as_str).collect();
+            let error = asked(policy, &named, Scope::Present, &[]).unwrap_err();
+            error.to_string()
         };
         assert_eq!(
             error(&policy(&[]), &["ehT0".to_lowercase().replace("eh", "he")]),

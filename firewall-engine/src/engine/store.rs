@@ -376,6 +376,11 @@ impl Folder {
         answer.map_err(unreadable)
     }
 
+    /// Opens its table of interfaces.
+    pub(super) fn interfaces(&self) -> Result<BigMap, KernelError> {
+        BigMap::open(maps::INTERFACES, &self.path.join(maps::INTERFACES), None)
+    }
+
     /// Opens its reason counters.
     pub(super) fn reasons(&self) -> Result<BigMap, KernelError> {
         BigMap::open_reasons(&self.path.join(maps::REASONS))

@@ -11,7 +11,7 @@ use firewall_common::abi::Counter;
 use firewall_policy::compile::LimitError;
 use firewall_policy::diag::Diagnostics;
 use firewall_policy::policy_tests::PolicyTest;
-use firewall_policy::rule::{Mode, Policy, SetSize};
+use firewall_policy::rule::{Interface, Mode, Policy, SetSize};
 use firewall_policy::tables::Tables;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -88,8 +88,26 @@ pub struct Record {
     /// address which this host needs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ban_lengths: Vec<(u32, u32)>,
+    /// By which words they are chosen.
+    #[serde(default)]
+    pub selectors: Selectors,
     /// Filtered interfaces.
     pub interfaces: Vec<InterfaceRecord>,
+}
+
+/// By which words interfaces are chosen: whatever comes and matches them is filtered, too.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Selectors {
+    /// Names and patterns that a caller has named; none: those of the policy's entries.
+    pub named: Vec<String>,
+    /// The policy's entries, for mode and zone.
+    pub entries: Vec<Interface>,
+    /// Names of zones, by number.
+    pub zones: Vec<String>,
+    /// The mode that a caller has named.
+    pub mode: Option<Mode>,
+    /// Interfaces from which the filter was taken off since, by name: they stay so.
+    pub taken_off: Vec<String>,
 }
 
 /// One rule of a [`Record`].
@@ -222,7 +240,7 @@ pub struct Counters {
 }
 
 /// What to put in force.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// The policy file; `policy_text` is what it held.
     pub policy_path: String,
@@ -236,6 +254,20 @@ pub struct Request {
     pub mode: Option<Mode>,
     /// Take over from another XDP program (never by default).
     pub replace: bool,
+    /// What becomes of names that are not there.
+    pub scope: Scope,
+}
+
+/// Which interfaces a request is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Scope {
+    /// Those that are named, which must be there.
+    #[default]
+    Present,
+    /// Those that are named: what is not there is waited for, as long as something is.
+    Waiting,
+    /// Those that are filtered, and all that match the words by which they were chosen.
+    Again,
 }
 
 /// A policy that was read and compiled, attached to nothing.

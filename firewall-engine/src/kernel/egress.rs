@@ -52,6 +52,9 @@ pub(crate) fn attach(
             }
             // Linux before 6.6 does not know the attach type.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
+                return Err(KernelError::gone(interface));
+            }
             Err(error) => return Err(refused(error.to_string())),
         }
     }

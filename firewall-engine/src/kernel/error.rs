@@ -135,6 +135,14 @@ impl KernelError {
         move |error| Self::Call { what, error }
     }
 
+    /// An interface that is no longer there.
+    pub(crate) fn gone(interface: &str) -> Self {
+        Self::Carrier {
+            interface: interface.into(),
+            reason: "it is gone".into(),
+        }
+    }
+
     /// The exit code of a command that fails with this.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

@@ -346,12 +346,20 @@ pub(crate) fn mtu(interface: &str, ifindex: u32) -> Result<u32, KernelError> {
 
 /// What an interface is.
 pub(crate) fn device(interface: &str, ifindex: u32) -> Result<links::Link, KernelError> {
-    links::link(ifindex).map_err(KernelError::call(format!("ask what {interface} is")))
+    links::link(ifindex).map_err(asked(interface, "ask what it is"))
 }
 
 /// The programs that an interface carries.
 pub(crate) fn programs_on(interface: &str, ifindex: u32) -> Result<Vec<Attached>, KernelError> {
-    netlink::attached(ifindex).map_err(KernelError::call(format!(
-        "ask which XDP programs {interface} carries"
-    )))
+    netlink::attached(ifindex).map_err(asked(interface, "ask which XDP programs it carries"))
+}
+
+/// What a question about an interface fails with.
+fn asked(interface: &str, what: &str) -> impl FnOnce(io::Error) -> KernelError {
+    let interface = interface.to_owned();
+    let what = format!("{what} ({interface})");
+    move |error| match error.raw_os_error() {
+        Some(libc::ENODEV) => KernelError::gone(&interface),
+        _ => KernelError::call(what)(error),
+    }
 }

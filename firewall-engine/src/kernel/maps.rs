@@ -90,7 +90,7 @@ impl BigMap {
     pub(crate) fn constant(name: &'static str, bytes: &[u8]) -> Result<Self, KernelError> {
         let map = Self::create(name, bytes.len() as u64, BPF_F_RDONLY_PROG)?;
         // The kernel maps memory that programs may only read for nobody to write, hence one copy.
-        sys::map_set(map.fd(), bytes).map_err(KernelError::call(format!("fill map {name}")))?;
+        map.set(bytes)?;
         sys::map_freeze(map.fd()).map_err(KernelError::call(format!("freeze map {name}")))?;
         Ok(map)
     }
@@ -107,7 +107,30 @@ impl BigMap {
             bytemuck::cast_slice(&interfaces),
             bytemuck::cast_slice(&stations),
         ];
-        Ok((Self::constant(INTERFACES, &bytes.concat())?, left_out))
+        let bytes = bytes.concat();
+        // Not frozen: see `add_interface`.
+        let map = Self::create(INTERFACES, bytes.len() as u64, BPF_F_RDONLY_PROG)?;
+        map.set(&bytes)?;
+        Ok((map, left_out))
+    }
+
+    /// Adds an entry to the table of interfaces of programs that run.
+    pub(crate) fn add_interface(&self, entry: InterfaceEntry) -> Result<(), KernelError> {
+        let mut bytes = self.map()?.to_vec();
+        let size = size_of::<InterfaceEntry>();
+        let (table, _) = bytes.split_at_mut(INTERFACE_TABLE * size);
+        let place = place_of(entry.ifindex, |place| {
+            let found = &table[place * size..(place + 1) * size];
+            let found: InterfaceEntry = bytemuck::pod_read_unaligned(found);
+            found.ifindex == 0 || found.ifindex == entry.ifindex
+        })?;
+        table[place * size..(place + 1) * size].copy_from_slice(bytemuck::bytes_of(&entry));
+        // All words but one stay what they were, and none is ever seen by halves.
+        self.set(&bytes)
+    }
+
+    fn set(&self, bytes: &[u8]) -> Result<(), KernelError> {
+        sys::map_set(self.fd(), bytes).map_err(KernelError::call(format!("fill map {}", self.name)))
     }
 
     /// A region of memory that programs keep, all zero.
@@ -280,20 +303,22 @@ fn interface_table(
 ) -> Result<[InterfaceEntry; INTERFACE_TABLE], KernelError> {
     let mut table = [InterfaceEntry::default(); INTERFACE_TABLE];
     for entry in entries {
-        let start = interface_hash(entry.ifindex) as usize;
-        let free = (start..=start + INTERFACE_PROBES as usize)
-            .map(|place| place % INTERFACE_TABLE)
-            .find(|&place| table[place].ifindex == 0);
-        let Some(place) = free else {
-            return Err(KernelError::State(format!(
-                "interface index {} does not fit into the interface table: too many indices with \
-                 one hash. Filter fewer interfaces",
-                entry.ifindex
-            )));
-        };
+        let place = place_of(entry.ifindex, |place| table[place].ifindex == 0)?;
         table[place] = *entry;
     }
     Ok(table)
+}
+
+/// The place of an interface in the table, of those that are free.
+fn place_of(ifindex: u32, is_free: impl Fn(usize) -> bool) -> Result<usize, KernelError> {
+    let start = interface_hash(ifindex) as usize;
+    let mut places = (start..=start + INTERFACE_PROBES as usize).map(|at| at % INTERFACE_TABLE);
+    places.find(|&place| is_free(place)).ok_or_else(|| {
+        KernelError::State(format!(
+            "interface index {ifindex} does not fit into the interface table: too many indices with \
+             one hash. Filter fewer interfaces"
+        ))
+    })
 }
 
 /// Lays stations out as the program looks them up; and how many of them do not fit.

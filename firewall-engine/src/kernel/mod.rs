@@ -38,7 +38,7 @@ pub mod verify;
 
 pub use error::KernelError;
 
-pub use netlink::sockets;
 pub(crate) use netlink::{conntrack, links};
+pub use netlink::{sockets, watch};
 pub(crate) use object::BUILT_IN;
 pub(crate) use sys::{Hook, wait_for_running_programs};

@@ -42,6 +42,7 @@ fn record(generation: u64, rules: Vec<RuleRecord>) -> Record {
         audit: false,
         would_drop: Vec::new(),
         frags: false,
+        selectors: Selectors::default(),
         tracks: false,
         table_bytes: 4096,
         rules,

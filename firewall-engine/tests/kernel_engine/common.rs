@@ -1,7 +1,7 @@
 //! What the kernel tests of this crate share: a thread in a network namespace of its own, a veth
 //! pair in it, and a folder for pins that is removed whatever happens.
 
-use firewall_engine::engine::{Engine, Request};
+use firewall_engine::engine::{Engine, Request, Scope};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
 use std::net::UdpSocket;
@@ -188,5 +188,6 @@ pub(crate) fn request(policy_text: impl Into<String>) -> Request {
         interfaces: Vec::new(),
         mode: None,
         replace: false,
+        scope: Scope::Present,
     }
 }

@@ -105,6 +105,13 @@ const RUNS: &[Run] = &[
     )
     .with(&[("FIREWALL_CASES", "1_000_000")]),
     Run::new(
+        "links",
+        "net_links",
+        "200 random events of interfaces under a daemon, while a sender tries a closed port on all of \
+         them: nothing gets in, and nothing stays behind",
+    )
+    .with(&[("FIREWALL_CASES", "200")]),
+    Run::new(
         "forged",
         "net_forged",
         "1,000,000 forged packets to a host and a router whose tables are four fifths full and full: \

@@ -8,7 +8,7 @@ use super::record::draft_record;
 use crate::engine::files::{self, Source};
 use crate::engine::resolve::Target;
 use crate::engine::store::{PinnedLink, Survey};
-use crate::engine::types::{EngineError, Record, Request};
+use crate::engine::types::{EngineError, Record, Request, Selectors};
 use crate::kernel::KernelError;
 use crate::kernel::egress::By;
 use crate::kernel::link;
@@ -28,6 +28,8 @@ pub(in crate::engine) struct Desired<'a> {
     pub(in crate::engine) request: &'a Request,
     pub(in crate::engine) source: &'a Source,
     pub(in crate::engine) targets: &'a [Target],
+    /// The words by which they were chosen.
+    pub(in crate::engine) selectors: &'a Selectors,
     pub(in crate::engine) object: &'a [u8],
     /// Whether frames may come in several buffers.
     pub(in crate::engine) frags: bool,

@@ -75,6 +75,7 @@ pub(super) fn draft_record(
         stations: stations::of(&source.policy, &interfaces)?,
         uppers: stations::uppers(&source.policy, &interfaces)?,
         ban_lengths: spared::lengths(&source.policy),
+        selectors: desired.selectors.clone(),
         interfaces,
     })
 }

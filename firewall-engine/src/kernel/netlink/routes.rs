@@ -165,7 +165,7 @@ fn default_route(
         return;
     };
     let flags = number(&head[8..]).unwrap_or_default();
-    if head[1] != 0 || head[7] != UNICAST || flags & CLONED != 0 {
+    if !is_default(route) || head[7] != UNICAST || flags & CLONED != 0 {
         return;
     }
     let table = find(bytes, RTA_TABLE).and_then(number);
@@ -186,6 +186,11 @@ fn default_route(
             _ => {}
         }
     }
+}
+
+/// Whether the body of a message is about a route to everywhere.
+pub(super) fn is_default(route: &[u8]) -> bool {
+    route.get(1) == Some(&0)
 }
 
 /// The next hops of a route that has several, whole.
