@@ -1,7 +1,7 @@
 //! The sampler on made-up counters: rates, histories, and slots that change their rule.
 
 use super::*;
-use crate::engine::{InterfaceRecord, ObservedLink, RuleRecord};
+use crate::engine::{InterfaceRecord, ObservedLink, RuleRecord, Selectors};
 use crate::kernel::flows::Losses;
 use firewall_policy::rule::Mode;
 
