@@ -76,13 +76,15 @@ impl Exit {
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Ok => "done, or already so",
+            Self::Ok => "success, or nothing to do",
             Self::Failed => "failed",
-            Self::Usage => "wrong use of the command line",
+            Self::Usage => "usage error",
             Self::Config => "the policy or another input is not valid",
-            Self::Privilege => "a privilege is missing",
+            Self::Privilege => "insufficient privileges",
             Self::Unreachable => "the daemon does not answer",
-            Self::Unsupported => "the kernel or driver cannot do it, or the interface is taken",
+            Self::Unsupported => {
+                "the kernel or driver does not support it, or the interface is in use"
+            }
             Self::Refused => "refused for safety",
             Self::Changes => "there are differences",
         }

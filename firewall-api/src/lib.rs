@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-pub mod clock;
+pub use firewall_policy::clock;
 pub mod failure;
 pub mod firewall;
 pub mod flows;

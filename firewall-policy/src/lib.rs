@@ -13,6 +13,7 @@
 pub mod bundle;
 pub mod case;
 pub mod classbench;
+pub mod clock;
 pub mod compile;
 pub mod diag;
 pub mod diff;

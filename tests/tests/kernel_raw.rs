@@ -100,6 +100,7 @@ fn raw_connections_are_told_from_strangers_by_both_programs() {
                 flows.sends(&packet);
                 loaded.send(&raw::bare(&frame).unwrap(), 1).unwrap();
             }
+            Event::In(packet, _) if flows.is_unclear(&packet) => {}
             Event::In(packet, frame) => {
                 let belongs = flows.receives(&packet);
                 let frame = raw::bare(&frame).unwrap();

@@ -220,7 +220,8 @@ fn real_clients_get_through_a_flood() {
         assert!(flood.tried > 0, "{what}: {flood:?}");
     }
     assert!(protected.lives && protected.recovers, "{protected:?}");
-    assert!(protected.cookies > 1_000, "{protected:?}");
+    // As many as come while the queue of the socket is full: the kernel answers all the others itself.
+    assert!(protected.cookies > 100, "{protected:?}");
     assert!(protected.tried >= 100, "{protected:?}");
     assert!(
         protected.succeeded * 100 >= protected.tried * 99,

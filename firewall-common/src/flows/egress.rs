@@ -16,7 +16,7 @@
 //! Under a policy that does not look at state, but has essential traffic that must be asked for
 //! ([`crate::asked`]), only requests do anything.
 
-use super::table::{Start, find, insert};
+use super::table::{Located, Start, find, insert};
 use super::tcp::{Segment, goes_out};
 use super::{Tuple, echo, opening, request, socket, state};
 use crate::abi::essential_bit;
@@ -181,26 +181,13 @@ fn tcp<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u64 
     }
     let bits = own(frame) | state::KNOWS_OUT;
     if flags & flag::SYN != 0 {
-        // A SYN that nobody has answered gives way to the next one, a connection that has ended, too.
-        let goes_on = found
-            .is_some_and(|found| found.state & state::REPLIED != 0 && !state::is_over(found.state));
-        let asked = u64::from(asks) * state::ASKED;
-        match found {
-            Some(found) if goes_on => found.change(machine, 0, asked),
-            // The answer to the other side's SYN, which may come once more.
-            Some(found) => start(
-                machine,
-                &tuple,
-                bits | state::OPENING | asked | state::still_asked(found.state),
-                segment.word(),
-            ),
-            None => start(
-                machine,
-                &tuple,
-                bits | state::OPENING | asked,
-                segment.word(),
-            ),
-        }
+        opens(
+            machine,
+            &tuple,
+            segment.word(),
+            bits | u64::from(asks) * state::ASKED,
+            found,
+        );
     } else if let Some(found) = found {
         let resets = goes_out(machine, &segment, &found);
         // A SYN that waits is kept by SYNs alone.
@@ -215,4 +202,21 @@ fn tcp<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u64 
         start(machine, &tuple, bits | fin, segment.word());
     }
     DONE
+}
+
+/// A SYN that goes out makes a flow with these bits, or may meet the SYN of the other side of one that goes
+/// on. One that nobody has answered gives way to the next one, a connection that has ended, too.
+#[inline(always)]
+fn opens<M: Calls>(machine: &M, tuple: &Tuple, out: u64, bits: u64, found: Option<Located>) {
+    match found {
+        Some(found) if found.state & state::REPLIED != 0 && !state::is_over(found.state) => {
+            found.change(machine, 0, bits & state::ASKED);
+        }
+        // The answer to the other side's SYN, which may come once more.
+        Some(found) => {
+            let asked = state::still_asked(found.state);
+            start(machine, tuple, bits | state::OPENING | asked, out);
+        }
+        None => start(machine, tuple, bits | state::OPENING, out),
+    }
 }

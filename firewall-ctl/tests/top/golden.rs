@@ -285,11 +285,13 @@ fn columns_line_up_in_any_script() {
         let row = (3..size.1).find(|&y| line(y).contains("plain")).unwrap();
         for name in names {
             let drawn = cells(name);
-            let rest = |buffer: &Buffer| {
-                let cells = (40..size.0).map(|x| buffer[(x, row)].symbol().to_owned());
+            let rest = |buffer: &Buffer, y: u16| {
+                let cells = (40..size.0).map(|x| buffer[(x, y)].symbol().to_owned());
                 cells.collect::<Vec<_>>()
             };
-            assert_eq!(rest(&drawn), rest(&plain), "{name:?}");
+            // By its name the row may stand elsewhere.
+            let stands = (3..size.1).any(|y| rest(&drawn, y) == rest(&plain, row));
+            assert!(stands, "{name:?}");
         }
     }
     let text = |name| {

@@ -168,7 +168,7 @@ impl Engine {
         if !request.interfaces.is_empty() {
             let selectors = Selectors::of(request, &source.policy, None, &present);
             let (targets, _) =
-                resolve_interfaces(&selectors, (request.scope, true), &[], &present)?;
+                resolve_interfaces(&selectors, (request.scope, true), &[], &[], &present)?;
             settle(targets, &present)?;
         }
         if self.object.is_empty() {
@@ -209,8 +209,9 @@ impl Engine {
         let before = known.map(|record| &record.selectors);
         let selectors = Selectors::of(request, &source.policy, before, present);
         let stays = !request.interfaces.is_empty() || request.scope == Scope::Again;
+        let (scope, named) = ((request.scope, stays), &request.interfaces);
         let (mut targets, mut warnings) =
-            resolve_interfaces(&selectors, (request.scope, stays), &filtered, present)?;
+            resolve_interfaces(&selectors, scope, named, &filtered, present)?;
         if request.scope == Scope::Again {
             // What has come meanwhile and cannot be filtered is no reason to leave the others as they are.
             targets.retain(|it| {

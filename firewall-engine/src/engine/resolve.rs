@@ -115,7 +115,8 @@ impl Present {
             .filter(|(name, _)| self.means(pattern, name))
             .collect();
         if found.is_empty() && !is_glob(pattern) {
-            let names = self.interfaces.iter().map(|(name, _)| name.as_str());
+            let mut names: Vec<&str> = self.interfaces.iter().map(|it| it.0.as_str()).collect();
+            names.sort_unstable();
             let guess = nearest(pattern, names)
                 .map_or(String::new(), |name| format!(" Did you mean {name}?"));
             return Err(EngineError::Interface(format!(
@@ -165,10 +166,12 @@ pub(super) fn is_glob(pattern: &str) -> bool {
 
 /// The interfaces to filter, by index, and what to warn about.
 ///
-/// `filtered` are the interfaces that are filtered already; `stays` says whether all of them stay so.
+/// `filtered` are the interfaces that are filtered already; `stays` says whether all of them stay so, and
+/// `named` which ones the caller has named this time.
 pub(super) fn resolve(
     selectors: &Selectors,
     (scope, stays): (Scope, bool),
+    named: &[String],
     filtered: &[u32],
     present: &Present,
 ) -> Result<(Vec<Target>, Vec<String>), EngineError> {
@@ -196,10 +199,12 @@ pub(super) fn resolve(
     if stays || patterns.is_empty() {
         // One policy is in force at a time: interfaces that are filtered stay so, with this one.
         for &index in filtered {
-            if chosen.insert(index)
+            let is_more = chosen.insert(index) || !named.is_empty();
+            if is_more
                 && scope != Scope::Again
                 && !patterns.is_empty()
                 && let Some(name) = present.name_of(index)
+                && !named.iter().any(|word| present.means(word, name))
             {
                 warnings.push(format!(
                     "{name} was filtered before and gets this policy as well; `unload -i {name}` \
@@ -301,7 +306,7 @@ mod tests {
         };
         let selectors = Selectors::of(&request, policy, None, &present());
         let stays = !named.is_empty() || scope == Scope::Again;
-        resolve(&selectors, (scope, stays), filtered, &present())
+        resolve(&selectors, (scope, stays), &[], filtered, &present())
     }
 
     fn resolve_names(policy: &Policy, named: &[&str], filtered: &[u32]) -> Vec<String> {
@@ -382,7 +387,7 @@ mod tests {
             ..Request::default()
         };
         let selectors = Selectors::of(&request, &policy(&[]), None, &many);
-        let error = resolve(&selectors, (Scope::Present, true), &[], &many).unwrap_err();
+        let error = resolve(&selectors, (Scope::Present, true), &[], &[], &many).unwrap_err();
         assert_eq!(
             error.to_string(),
             "300 interfaces match v*, and one host can filter 63: name fewer"

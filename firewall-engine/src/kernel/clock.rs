@@ -1,7 +1,7 @@
 //! The clock of the programs: the monotonic one, which stands still while the machine sleeps, and is
 //! never set.
 
-use firewall_api::clock::unix_time;
+use firewall_policy::clock::unix_time;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 

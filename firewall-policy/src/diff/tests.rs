@@ -385,7 +385,7 @@ fn other_logs_are_named_and_change_no_packet() {
             ", log: 5/m",
             vec![
                 "log of rule `web`: 10/s -> none",
-                "log of the default: none -> 5/60s",
+                "log of the default: none -> 5/m",
             ],
         ),
         (

@@ -99,8 +99,8 @@ pub(super) const CRATES: &[Floors] = &[
     Floors {
         of: "firewall-policy",
         rows: &[
+            &["clock", "duration"],
             &[
-                "duration",
                 "files",
                 "limit",
                 "log",
@@ -150,7 +150,7 @@ pub(super) const CRATES: &[Floors] = &[
     Floors {
         of: "firewall-api",
         rows: &[
-            &["clock", "format", "network", "view", "width"],
+            &["format", "network", "view", "width"],
             &["failure"],
             &["flows", "report", "request", "sets"],
             &["firewall"],
