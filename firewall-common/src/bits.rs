@@ -1,6 +1,28 @@
 //! Bits of a word, without the instructions that BPF does not have: it counts neither zeros nor
 //! ones.
 
+/// Ways of a typed word in and out: tables, regions, and calls of the kernel program hold bare numbers.
+macro_rules! as_word {
+    ($($typed:ident: $word:ty),+) => {$(
+        impl $typed {
+            /// As a number, for tables, regions, and calls of the kernel program.
+            #[must_use]
+            #[inline(always)]
+            pub const fn word(self) -> $word {
+                self.0
+            }
+
+            /// Back from [`Self::word`].
+            #[must_use]
+            #[inline(always)]
+            pub const fn from_word(word: $word) -> Self {
+                Self(word)
+            }
+        }
+    )+};
+}
+pub(crate) use as_word;
+
 /// The lowest set bit, alone. (To be cleared by XOR: of `x & (x - 1)` the verifier keeps a shrinking
 /// bound, so that it never sees two rounds as equal.)
 #[inline(always)]

@@ -10,6 +10,7 @@
 //! the generation and a power of two, so an offset is masked and never compared.
 
 use crate::abi::{Config, FRAGMENTS_SIZE};
+use crate::bits::as_word;
 
 /// One region. Known when the code is compiled, wherever it is used: each one has an address of its
 /// own.
@@ -121,21 +122,9 @@ impl Bucket {
     pub const fn due(self) -> u64 {
         self.0
     }
-
-    /// As a number, for calls of the kernel program.
-    #[must_use]
-    #[inline(always)]
-    pub const fn word(self) -> u64 {
-        self.0
-    }
-
-    /// Back from [`Bucket::word`].
-    #[must_use]
-    #[inline(always)]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
 }
+
+as_word!(Bucket: u64);
 
 #[cfg(test)]
 mod tests {

@@ -79,7 +79,7 @@ impl Dim {
     pub(super) fn last(self, family: Family) -> u128 {
         match self {
             Self::Source | Self::Destination => match family {
-                Family::V4 => u32::MAX as u128,
+                Family::V4 => u128::from(u32::MAX),
                 Family::V6 => u128::MAX,
             },
             Self::DestinationPort | Self::SourcePort | Self::Icmp => NONE,

@@ -257,7 +257,6 @@ pub static ROWS: [Row; Field::COUNT] = [
             Place::of(Header::Ipv4, 8, 6, "dscp"),
             Place::of(Header::Ipv6, 4, 6, "dscp"),
         ],
-        ..NUMBER
     },
     Row {
         field: Field::Ttl,

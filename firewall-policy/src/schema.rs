@@ -140,7 +140,9 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("the policy", "interfaces") => {
             "Which interfaces the policy is for, how to attach, and their zones. Without it, interfaces are named on the command line."
         }
-        ("the policy", "default") => "The verdict for packets that no rule decides.",
+        ("the policy", "default") | ("`default`", "in") => {
+            "The verdict for packets that no rule decides."
+        }
         ("the policy", "packet") => "What to do with malformed and unusual packets.",
         ("the policy", "state") => "The size of the flow table.",
         ("the policy", "sets") => "Named lists of addresses and ports; rules name them as @name.",
@@ -156,7 +158,6 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
             "How to attach: `native` in the driver, `generic` in the network stack, `auto` the better of the two."
         }
         ("an interface", "zone") => "A name that rules can match: `zone: wan`.",
-        ("`default`", "in") => "The verdict for packets that no rule decides.",
         ("`default`", "essential") => {
             "Traffic that a host needs to stay on the network, passed under a default of drop. true, false, or each group by name."
         }

@@ -1,6 +1,7 @@
 //! What a match of a rule leads to, in one word: so it stands in the tables, and so it goes from the walk
 //! to the verdict.
 
+use crate::bits::as_word;
 use crate::verdict::Action;
 
 /// What a match of a rule leads to. In the tables entry number `i` of a family belongs to its rule `i`.
@@ -113,21 +114,9 @@ impl Entry {
     pub const fn is_none(self) -> bool {
         self.0 == Self::NONE.0
     }
-
-    /// As a number, for calls and loops of the kernel program.
-    #[must_use]
-    #[inline(always)]
-    pub const fn word(self) -> u64 {
-        self.0
-    }
-
-    /// Back from [`Entry::word`].
-    #[must_use]
-    #[inline(always)]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
 }
+
+as_word!(Entry: u64);
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 //! end, a log. See [`crate::limits`] and [`crate::log`].
 
 use super::Entry;
+use crate::bits::as_word;
 
 /// How many [`LimitEntry`]s the rules of a policy can have.
 pub const LIMITS: usize = 1024;
@@ -107,13 +108,6 @@ impl LimitFlags {
             number => Some(number - 1),
         }
     }
-
-    /// From the tables.
-    #[must_use]
-    #[inline(always)]
-    pub const fn from_word(word: u32) -> Self {
-        Self(word)
-    }
 }
 
 /// How long the prefix is that a limit bans: of IPv4, and from bit 8 on of IPv6.
@@ -139,13 +133,6 @@ impl BanLengths {
         let lengths = if is_v6 { self.0 >> Self::V6 } else { self.0 };
         lengths & 0xff
     }
-
-    /// From the tables.
-    #[must_use]
-    #[inline(always)]
-    pub const fn from_word(word: u32) -> Self {
-        Self(word)
-    }
 }
 
 /// Values of [`Config::has_limit`](super::Config::has_limit).
@@ -157,6 +144,8 @@ pub mod has_limit {
     /// Some limit is by interface.
     pub const BY_INTERFACE: u32 = 2;
 }
+
+as_word!(LimitFlags: u32, BanLengths: u32);
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 //! [`crate::log`].
 
 use super::limits::{LIMIT_ENTRY, LimitEntry};
+use crate::bits::as_word;
 use crate::verdict::Action;
 use core::mem::offset_of;
 
@@ -155,21 +156,9 @@ impl EventBits {
     pub const fn interface(self) -> u32 {
         (self.0 >> Self::INTERFACE) as u32
     }
-
-    /// As the ring has it.
-    #[must_use]
-    #[inline(always)]
-    pub const fn word(self) -> u64 {
-        self.0
-    }
-
-    /// Back from [`EventBits::word`].
-    #[must_use]
-    #[inline(always)]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
 }
+
+as_word!(EventBits: u64);
 
 #[cfg(test)]
 mod tests {

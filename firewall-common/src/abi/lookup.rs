@@ -51,7 +51,7 @@ impl RootEntry {
     /// The bucket at byte `offset`, a multiple of 8 below 256 MiB.
     #[must_use]
     pub const fn new(offset: u32, code: SizeCode) -> Self {
-        Self(offset / 8 << SizeCode::BITS | code.0)
+        Self((offset / 8) << SizeCode::BITS | code.0)
     }
 
     /// Byte offset of the bucket.

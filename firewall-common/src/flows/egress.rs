@@ -185,7 +185,7 @@ fn tcp<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -> u64 
             machine,
             &tuple,
             segment.word(),
-            bits | u64::from(asks) * state::ASKED,
+            bits | (u64::from(asks) * state::ASKED),
             found,
         );
     } else if let Some(found) = found {

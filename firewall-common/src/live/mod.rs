@@ -44,6 +44,7 @@ pub use lookup::{
     sets_of,
 };
 
+use crate::bits::as_word;
 use crate::key::PacketKey;
 use crate::machine::Machine;
 use crate::region::Region;
@@ -343,20 +344,6 @@ impl Meta {
     const fn is_of(self, other: Self) -> bool {
         (self.0 ^ other.0) & Self::IDENTITY == 0
     }
-
-    /// As the table has it.
-    #[must_use]
-    #[inline(always)]
-    pub const fn word(self) -> u64 {
-        self.0
-    }
-
-    /// Back from [`Meta::word`].
-    #[must_use]
-    #[inline(always)]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
 }
 
 /// A set's number with its colour, as entries have it.
@@ -450,6 +437,8 @@ const fn address(key: &PacketKey, is_destination: bool) -> (u64, u64) {
         (lo << 32, 0)
     }
 }
+
+as_word!(Meta: u64);
 
 #[cfg(test)]
 mod tests {

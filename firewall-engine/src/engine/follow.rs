@@ -7,14 +7,13 @@
 
 use super::resolve::{Present, Target};
 use super::slots;
-use super::store::{Generation, PinnedLink, Survey};
+use super::store::{Generation, PinnedLink, Survey, make_folder};
 use super::types::{EngineError, InterfaceRecord, Record};
 use super::{Engine, carrier, egress, media};
 use crate::kernel::counters::clear_interfaces;
 use crate::kernel::link::{self, Link, NewLink, unpin};
 use crate::kernel::{Hook, KernelError, host};
 use firewall_common::abi::{INTERFACES, InterfaceEntry};
-use std::fs;
 use std::path::PathBuf;
 
 /// What has come of looking after interfaces.
@@ -218,7 +217,7 @@ impl Newcomer<'_> {
             return Ok(None);
         };
         let store = &self.engine.store;
-        make_folder(store.egress_folder())?;
+        make_folder(&store.egress_folder())?;
         let place = |pin: &str| match pin == name {
             true => free(store.egress_path(name), *ifindex, &self.survey.egress),
             false => store.egress_path(pin),
@@ -233,7 +232,7 @@ impl Newcomer<'_> {
         let program = program
             .ok_or_else(|| KernelError::State(format!("no program is loaded for {name}")))?;
         let store = &self.engine.store;
-        make_folder(store.links_folder())?;
+        make_folder(&store.links_folder())?;
         let pin = free(store.link_path(name), *ifindex, &self.survey.links);
         let new = link::attach(program, name, *ifindex, self.target.mode)?;
         if let Err(error) = new.link.pin(&pin) {
@@ -259,11 +258,4 @@ fn free(path: PathBuf, ifindex: u32, links: &[PinnedLink]) -> PathBuf {
         }
         None => path,
     }
-}
-
-fn make_folder(folder: PathBuf) -> Result<(), KernelError> {
-    fs::create_dir_all(&folder).map_err(KernelError::call(format!(
-        "make folder {}",
-        folder.display()
-    )))
 }

@@ -410,3 +410,11 @@ impl Folder {
         CounterMaps::new(&self.reasons()?, &self.ports()?, &self.rules()?)
     }
 }
+
+/// Makes a folder of pins, with those above it.
+pub(super) fn make_folder(folder: &Path) -> Result<(), KernelError> {
+    fs::create_dir_all(folder).map_err(KernelError::call(format!(
+        "make folder {}",
+        folder.display()
+    )))
+}

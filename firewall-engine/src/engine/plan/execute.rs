@@ -9,7 +9,7 @@ use super::{Interface, Plan, Step};
 use crate::engine::carry::carry_over;
 use crate::engine::flows;
 use crate::engine::handover::Handover;
-use crate::engine::store::{Folder, PinnedLink, Store, Survey};
+use crate::engine::store::{Folder, PinnedLink, Store, Survey, make_folder};
 use crate::engine::types::{EngineError, Record};
 use crate::kernel::counters::{clear_interfaces, clear_rules};
 use crate::kernel::flows::Ends;
@@ -20,8 +20,6 @@ use firewall_common::region::Region;
 use firewall_policy::host::lets_datagrams_in;
 use firewall_policy::rule::Mode;
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 
 /// What is in force now.
 #[derive(Debug)]
@@ -332,13 +330,6 @@ impl<'a> Execution<'a> {
         let found = links.iter().find(|link| link.name == pin);
         found.ok_or_else(|| unplanned(pin))
     }
-}
-
-fn make_folder(folder: &Path) -> Result<(), KernelError> {
-    fs::create_dir_all(folder).map_err(KernelError::call(format!(
-        "make folder {}",
-        folder.display()
-    )))
 }
 
 /// A step that speaks of what is not there: a fault in the plan.

@@ -157,7 +157,7 @@ impl Link {
                 self.vlan = id.map(|id| u16::from_ne_bytes(*id));
             }
             "tun" => {
-                self.is_tap = find(data, IFLA_TUN_TYPE).is_some_and(|of| of.first() == Some(&TAP))
+                self.is_tap = find(data, IFLA_TUN_TYPE).is_some_and(|of| of.first() == Some(&TAP));
             }
             "vrf" => self.table = find(data, IFLA_VRF_TABLE).and_then(number),
             "gre" | "ip6gre" => {
