@@ -65,11 +65,10 @@ fn ends(stream: &mut TcpStream) {
 
 /// Connections from `client` to a server, whom the client knows as `to`.
 fn connect(client: &Namespace, listener: &TcpListener, to: SocketAddr) -> Vec<Ends> {
-    let streams: Vec<TcpStream> = client.run(|| {
-        let connect = |_| TcpStream::connect_timeout(&to, PATIENCE).unwrap();
-        (0..MANY).map(connect).collect()
-    });
-    let both = |client: TcpStream| {
+    // One after the other: of several the last segments of the handshakes can overtake each other, and the
+    // listener hands the connections out as those come.
+    let both = |_| {
+        let client = client.run(|| TcpStream::connect_timeout(&to, PATIENCE).unwrap());
         let (server, _) = listener.accept().unwrap();
         for stream in [&client, &server] {
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -79,7 +78,7 @@ fn connect(client: &Namespace, listener: &TcpListener, to: SocketAddr) -> Vec<En
         crosses(&mut both.server, &mut both.client);
         both
     };
-    streams.into_iter().map(both).collect()
+    (0..MANY).map(both).collect()
 }
 
 /// A datagram each way.
