@@ -10,7 +10,7 @@
 use super::blob::Blob;
 use super::{LimitError, limit};
 use crate::limit::{Lengths, Limit, Per, Rate};
-use crate::rule::Policy;
+use crate::rule::{Policy, Rule};
 use crate::worst::{self, Kind};
 use firewall_common::abi::{
     BanLengths, Config, Entry, LIMITS, LIMITS_PASSED, LimitEntry, LimitFlags, LogEntry,
@@ -106,142 +106,224 @@ pub(super) fn write(
     blob: &mut Blob,
     config: &mut Config,
 ) -> Result<(), LimitError> {
-    let limits: Vec<&Limit> = policy.limits().collect();
-    limit("the list of rate limits", limits.len(), LIMITS)?;
-    let passed = [Family::V4, Family::V6]
-        .map(|family| worst::passed(&policy.rules, family, Kind::Asked, 0).most);
-    let passed = passed[0].max(passed[1]);
-    limit(
-        "the list of rules with `limit`, `expires` or `log` that one packet can match and go on behind \
-         (`action: next`, `over: next`, `expires`)",
-        passed,
-        LIMITS_PASSED,
-    )?;
-    config.limits_passed = passed as u32;
-    let (rejects, protects) = (policy.rejects(), policy.protects());
-    let gated = || policy.rules.iter().filter(|rule| rule.is_gated());
-    limit(
-        "the list of rules with `limit`, `expires` or `log`",
-        gated().count(),
-        LIMITS,
-    )?;
-    let asked = match policy.essential & essential_bit::ASKED {
-        0 => &[],
-        _ => &ASKED[..],
-    };
-    let is_needed = rejects || protects || !asked.is_empty() || policy.default_log.is_some();
-    if gated().next().is_none() && !is_needed {
+    let list = List::new(policy);
+    config.limits_passed = list.check()?;
+    if list.is_empty() {
         return Ok(());
     }
-    let by_address = |per: Per| matches!(per, Per::Source(_) | Per::Destination(_));
-    let tables = limits.iter().filter(|limit| by_address(limit.per)).count();
-    let share = (BUCKETS / (tables as u32).next_power_of_two()).max(FEWEST);
-    let size = |limit: &Limit| match limit.per {
-        Per::Rule => LINE,
-        Per::Interface => INTERFACES,
-        Per::Source(_) | Per::Destination(_) => share,
-    };
     let start = blob.align(64);
-    let answers = if rejects { &ANSWERS[..] } else { &[] };
-    let mut over_slots = slots[policy.rules.len()..].iter().copied();
-    let unlogged_slots = &slots[policy.rules.len() + limits.len()..];
-    let first_asked = (gated().count() + answers.len()) as u32;
-    let first_log = first_asked + asked.len() as u32;
-    // Of each gated rule in turn the log's number.
-    let mut logs = gated().scan(first_log, |next, rule| {
-        let number = *next;
-        *next += u32::from(rule.log.is_some());
-        Some(rule.log.map(|_| number))
-    });
-    let of_rules = gated().map(|rule| {
-        let until = rule
-            .expires
-            .map_or(u64::MAX, |expiry| expiry.at.saturating_mul(SECOND));
-        match &rule.limit {
-            Some(limit) => (
-                Limit {
-                    // What only counts bans nobody.
-                    ban: limit.ban.filter(|_| !policy.audit && rule.audit.is_none()),
-                    ..limit.clone()
-                },
-                size(limit),
-                over_slots.next().unwrap_or(NOWHERE),
-                until,
-            ),
-            None => (NO_RATE, 0, NOWHERE, until),
-        }
-    });
-    // Answers have a table of their own, whatever share of the memory the rules have.
-    let of_answers = answers.iter().map(|limit| {
-        let size = if by_address(limit.per) { FEWEST } else { LINE };
-        (limit.clone(), size, NOWHERE, u64::MAX)
-    });
-    let of_asked = asked
-        .iter()
-        .map(|limit| (limit.clone(), LINE, NOWHERE, u64::MAX));
     let mut buckets = Buckets::default();
-    let entries = of_rules.chain(of_answers).chain(of_asked);
-    for (number, (limit, size, over_slot, until)) in entries.enumerate() {
-        let over = over(&limit, over_slot).with_limit(number as u64);
-        let mut entry = LimitEntry {
-            until,
-            ..entry(&limit, over, buckets.add(over_slot, limit.per, size), size)
-        };
-        if size == 0 {
-            entry.flags = entry.flags.and(LimitFlags::NO_RATE);
-        }
-        if let Some(log) = logs.next().flatten() {
-            entry.flags = entry.flags.with_log(log);
-        }
-        blob.put(entry);
-    }
-    let names = gated().filter(|rule| rule.log.is_some()).map(|rule| {
-        let found = rule.audit.map_or(EventBits::default(), EventBits::audited);
-        (name_hash(&rule.name), found)
-    });
-    let names = names.chain([(name_hash(""), EventBits::default())]);
-    let of_logs = policy.logs().zip(unlogged_slots).zip(names);
-    for (number, ((&rate, &unlogged), says)) in (first_log..).zip(of_logs) {
-        let base = buckets.add(unlogged, Per::Rule, LINE);
-        blob.put(log_entry(rate, unlogged, says, base, number));
-    }
-    let entries = first_log as usize + policy.logs().count();
-    blob.report("rate limits".into(), entries, start);
-    // The times of the last cookies, in lines of their own.
-    if protects {
-        (config.syn_protect, config.syn_seen) = (1, buckets.end);
-        (protects, buckets.end).hash(&mut buckets.layout);
-        buckets.end += WATCHES * 8;
-    }
-    config.answers = u32::from(rejects);
-    config.answers_limit = gated().count() as u32;
-    if !asked.is_empty() {
-        config.asked_limit = first_asked + 1;
-    }
-    config.has_ban = u32::from(policy.bans().next().is_some());
-    config.proof_size = config.has_ban * proof::SIZE;
+    let overs = &slots[policy.rules.len()..];
+    list.put_limits(overs, &mut buckets, blob);
+    list.put_logs(&overs[policy.limits().count()..], &mut buckets, blob);
+    blob.report("rate limits".into(), list.entries(), start);
     config.limits = start as u32;
+    list.watch_cookies(&mut buckets, config);
+    list.configure(config);
     if buckets.end > 0 {
         config.buckets_size = buckets.end.next_power_of_two();
         config.buckets_layout = buckets.layout.finish() as u32 | 1;
     }
-    config.expires = u32::from(gated().any(|rule| rule.enabled && rule.expires.is_some()));
-    if policy.logs().next().is_some() {
-        (config.logs, config.log_size) = (1, log::SIZE);
-    }
-    if policy.default_log.is_some() {
-        config.default_log = entries as u32;
-    }
-    // An event says which interface its packet came in on.
-    config.has_limit = if config.logs != 0 || limits.iter().any(|limit| limit.per == Per::Interface)
-    {
-        has_limit::BY_INTERFACE
-    } else if gated().next().is_none() {
-        has_limit::NO
-    } else {
-        has_limit::YES
-    };
     Ok(())
+}
+
+/// What has an entry, in the order of the entries: the rules with `limit`, `expires` or `log`, the
+/// answers of `reject`, essential traffic that has been asked for, and the logs.
+struct List<'a> {
+    policy: &'a Policy,
+    gated: Vec<&'a Rule>,
+    answers: &'static [Limit],
+    asked: &'static [Limit],
+}
+
+impl<'a> List<'a> {
+    fn new(policy: &'a Policy) -> Self {
+        let is_asked = policy.essential & essential_bit::ASKED != 0;
+        Self {
+            policy,
+            gated: policy.rules.iter().filter(|it| it.is_gated()).collect(),
+            answers: if policy.rejects() { &ANSWERS } else { &[] },
+            asked: if is_asked { &ASKED } else { &[] },
+        }
+    }
+
+    /// Refuses more than the program has room for; the most entries that one packet passes.
+    fn check(&self) -> Result<u32, LimitError> {
+        let limits = self.policy.limits().count();
+        limit("the list of rate limits", limits, LIMITS)?;
+        let most = |family| worst::passed(&self.policy.rules, family, Kind::Asked, 0).most;
+        let passed = most(Family::V4).max(most(Family::V6));
+        limit(
+            "the list of rules with `limit`, `expires` or `log` that one packet can match and go on behind \
+             (`action: next`, `over: next`, `expires`)",
+            passed,
+            LIMITS_PASSED,
+        )?;
+        limit(
+            "the list of rules with `limit`, `expires` or `log`",
+            self.gated.len(),
+            LIMITS,
+        )?;
+        Ok(passed as u32)
+    }
+
+    /// Whether nothing asks for an entry.
+    fn is_empty(&self) -> bool {
+        self.gated.is_empty()
+            && self.answers.is_empty()
+            && self.asked.is_empty()
+            && !self.policy.protects()
+            && self.policy.default_log.is_none()
+    }
+
+    fn first_asked(&self) -> u32 {
+        (self.gated.len() + self.answers.len()) as u32
+    }
+
+    fn first_log(&self) -> u32 {
+        self.first_asked() + self.asked.len() as u32
+    }
+
+    fn entries(&self) -> usize {
+        self.first_log() as usize + self.policy.logs().count()
+    }
+
+    /// Bytes of a limit's buckets: tables by address share [`BUCKETS`].
+    fn size(&self) -> impl Fn(&Limit) -> u32 + use<> {
+        let by_address = self.policy.limits().filter(|it| is_by_address(it.per));
+        let tables = (by_address.count() as u32).next_power_of_two();
+        let share = (BUCKETS / tables).max(FEWEST);
+        move |limit| match limit.per {
+            Per::Rule => LINE,
+            Per::Interface => INTERFACES,
+            Per::Source(_) | Per::Destination(_) => share,
+        }
+    }
+
+    /// `overs`: the counters of what is over each limit of a rule.
+    fn put_limits(&self, overs: &[u32], buckets: &mut Buckets, blob: &mut Blob) {
+        let mut overs = overs.iter().copied();
+        let size = self.size();
+        let of_rules = self.gated.iter().map(|rule| match &rule.limit {
+            Some(limit) => {
+                let over = overs.next().unwrap_or(NOWHERE);
+                (
+                    in_force(limit, rule, self.policy),
+                    size(limit),
+                    over,
+                    until(rule),
+                )
+            }
+            None => (NO_RATE, 0, NOWHERE, until(rule)),
+        });
+        // Answers have a table of their own, whatever share of the memory the rules have.
+        let of_answers = self.answers.iter().map(|limit| {
+            let size = if is_by_address(limit.per) {
+                FEWEST
+            } else {
+                LINE
+            };
+            (limit.clone(), size, NOWHERE, u64::MAX)
+        });
+        let asked = self.asked.iter();
+        let of_asked = asked.map(|limit| (limit.clone(), LINE, NOWHERE, u64::MAX));
+        let mut logs = self.log_numbers();
+        let entries = of_rules.chain(of_answers).chain(of_asked);
+        for (number, (limit, size, over_slot, until)) in entries.enumerate() {
+            let over = over(&limit, over_slot).with_limit(number as u64);
+            let mut entry = LimitEntry {
+                until,
+                ..entry(&limit, over, buckets.add(over_slot, limit.per, size), size)
+            };
+            if size == 0 {
+                entry.flags = entry.flags.and(LimitFlags::NO_RATE);
+            }
+            if let Some(log) = logs.next().flatten() {
+                entry.flags = entry.flags.with_log(log);
+            }
+            blob.put(entry);
+        }
+    }
+
+    /// Of each gated rule in turn the number of its log's entry.
+    fn log_numbers(&self) -> impl Iterator<Item = Option<u32>> {
+        self.gated.iter().scan(self.first_log(), |next, rule| {
+            let number = *next;
+            *next += u32::from(rule.log.is_some());
+            Some(rule.log.map(|_| number))
+        })
+    }
+
+    /// `unlogged`: the counters of what is not logged, of each log.
+    fn put_logs(&self, unlogged: &[u32], buckets: &mut Buckets, blob: &mut Blob) {
+        let logged = self.gated.iter().filter(|rule| rule.log.is_some());
+        let names = logged.map(|rule| {
+            let bits = rule.audit.map_or(EventBits::default(), EventBits::audited);
+            (name_hash(&rule.name), bits)
+        });
+        let names = names.chain([(name_hash(""), EventBits::default())]);
+        let logs = self.policy.logs().zip(unlogged).zip(names);
+        for (number, ((&rate, &unlogged), says)) in (self.first_log()..).zip(logs) {
+            let base = buckets.add(unlogged, Per::Rule, LINE);
+            blob.put(log_entry(rate, unlogged, says, base, number));
+        }
+    }
+
+    /// The times of the last cookies have lines of their own, behind all buckets.
+    fn watch_cookies(&self, buckets: &mut Buckets, config: &mut Config) {
+        let protects = self.policy.protects();
+        if protects {
+            (config.syn_protect, config.syn_seen) = (1, buckets.end);
+            (protects, buckets.end).hash(&mut buckets.layout);
+            buckets.end += WATCHES * 8;
+        }
+    }
+
+    fn configure(&self, config: &mut Config) {
+        let policy = self.policy;
+        config.answers = u32::from(policy.rejects());
+        config.answers_limit = self.gated.len() as u32;
+        if !self.asked.is_empty() {
+            config.asked_limit = self.first_asked() + 1;
+        }
+        config.has_ban = u32::from(policy.bans().next().is_some());
+        config.proof_size = config.has_ban * proof::SIZE;
+        let expires = |rule: &&Rule| rule.enabled && rule.expires.is_some();
+        config.expires = u32::from(self.gated.iter().any(expires));
+        if policy.logs().next().is_some() {
+            (config.logs, config.log_size) = (1, log::SIZE);
+        }
+        if policy.default_log.is_some() {
+            config.default_log = self.entries() as u32;
+        }
+        let by_interface = |limit: &Limit| limit.per == Per::Interface;
+        // An event says which interface its packet came in on.
+        config.has_limit = if config.logs != 0 || policy.limits().any(by_interface) {
+            has_limit::BY_INTERFACE
+        } else if self.gated.is_empty() {
+            has_limit::NO
+        } else {
+            has_limit::YES
+        };
+    }
+}
+
+fn is_by_address(per: Per) -> bool {
+    matches!(per, Per::Source(_) | Per::Destination(_))
+}
+
+/// The limit of a rule as it is in force: what only counts bans nobody.
+fn in_force(limit: &Limit, rule: &Rule, policy: &Policy) -> Limit {
+    Limit {
+        ban: limit.ban.filter(|_| !policy.audit && rule.audit.is_none()),
+        ..limit.clone()
+    }
+}
+
+/// Until when a rule is in force, in nanoseconds of the wall clock.
+fn until(rule: &Rule) -> u64 {
+    let expires = rule.expires.map(|expiry| expiry.at.saturating_mul(SECOND));
+    expires.unwrap_or(u64::MAX)
 }
 
 /// The buckets so far.
