@@ -89,8 +89,8 @@ struct Flood {
     succeeded: u64,
     /// SYNs a second that were sent; what the receiver does not keep up with is lost on the cable.
     rate: f64,
-    /// Packets a second, nearly all of them SYNs, that the program has judged.
-    judged: f64,
+    /// Packets, nearly all of them SYNs, that the program has judged; in all, and a second.
+    judged: (u64, f64),
     /// Whether the connection from before it lives.
     lives: bool,
     /// Whether a client gets through when it is over.
@@ -190,11 +190,12 @@ fn flood(protect: bool, kernel_cookies: &str) -> Flood {
     });
     let (lives, recovers) = (echoes(&mut stays), pair.outside.run(visit));
     let snapshot = ctl.snapshot().unwrap();
+    let judged = rule(&snapshot, "web").0;
     Flood {
         tried: tried.into_inner(),
         succeeded: succeeded.into_inner(),
         rate,
-        judged: rule(&snapshot, "web").0 as f64 / took,
+        judged: (judged, judged as f64 / took),
         lives,
         recovers,
         cookies: reason(&snapshot, "syn-cookie", "drop").0,
@@ -215,13 +216,17 @@ fn real_clients_get_through_a_flood() {
         println!(
             "{what}: {} of {} clients from {OUTSIDE_V4} got through; {:.0} SYNs/s sent, {:.0} \
              judged, {} in all answered by the program",
-            flood.succeeded, flood.tried, flood.rate, flood.judged, flood.cookies
+            flood.succeeded, flood.tried, flood.rate, flood.judged.1, flood.cookies
         );
         assert!(flood.tried > 0, "{what}: {flood:?}");
     }
     assert!(protected.lives && protected.recovers, "{protected:?}");
-    // As many as come while the queue of the socket is full: the kernel answers all the others itself.
-    assert!(protected.cookies > 100, "{protected:?}");
+    // All that come while the queue of the socket is full. It has room for 128 (the standard library's
+    // backlog), and a little of that in each second.
+    assert!(
+        protected.cookies * 10 >= protected.judged.0 * 9,
+        "{protected:?}"
+    );
     assert!(protected.tried >= 100, "{protected:?}");
     assert!(
         protected.succeeded * 100 >= protected.tried * 99,

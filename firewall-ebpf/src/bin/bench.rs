@@ -78,10 +78,10 @@ fn bench_headers(ctx: XdpContext) -> u32 {
     XDP_ABORTED
 }
 
-/// Puts the next header in, then sends the frame.
+/// Makes the frame what it was before it was sent and answered, puts the next header in, and sends it.
 #[xdp]
 fn bench_send(ctx: XdpContext) -> u32 {
-    match next_header(&ctx) {
+    match again(&ctx).and_then(|()| next_header(&ctx)) {
         Some(()) => XDP_TX,
         None => XDP_ABORTED,
     }

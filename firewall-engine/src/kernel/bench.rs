@@ -260,16 +260,7 @@ impl Bed {
     /// # Errors
     /// What the system says; the frame is too long.
     pub fn run_again(&mut self, frame: &[u8], repeat: u32) -> Result<(u32, f64), KernelError> {
-        let error = || bench_error("keep a frame");
-        let mut kept: Kept = [0; _];
-        kept[0] = frame.len() as u64;
-        bytemuck::cast_slice_mut(&mut kept[1..])
-            .get_mut(..frame.len())
-            .ok_or_else(|| error()(&"it is too long"))?
-            .copy_from_slice(frame);
-        let mut map: Array<&mut MapData, Kept> =
-            Array::try_from(self.map("FRAME")?).map_err(|e| error()(&e))?;
-        map.set(0, kept, 0).map_err(|e| error()(&e))?;
+        self.keep(frame)?;
         let program = xdp(&mut self.programs, "bench_again")?;
         let fd = program.fd().map_err(|e| bench_error("bench_again")(&e))?;
         let (value, nanoseconds) = sys::test_run(fd.as_fd(), frame, repeat, None, None)
@@ -284,6 +275,8 @@ impl Bed {
     /// What the system says.
     pub fn send(&mut self, ifindex: u32, macs: [u8; 12], repeat: u32) -> Result<(), KernelError> {
         let frame = self.frame(macs);
+        // The kernel takes the pages of frames that have come back, as whoever had them has left them.
+        self.keep(&frame)?;
         // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress.
         let context: [u32; 6] = [0, frame.len() as u32, 0, ifindex, 0, 0];
         xdp(&mut self.programs, "bench_send")?
@@ -296,6 +289,20 @@ impl Bed {
             })
             .map_err(|e| bench_error("send frames")(&e))?;
         Ok(())
+    }
+
+    /// Has the frame made again before each run of a program that changes it.
+    fn keep(&mut self, frame: &[u8]) -> Result<(), KernelError> {
+        let error = || bench_error("keep a frame");
+        let mut kept: Kept = [0; _];
+        kept[0] = frame.len() as u64;
+        bytemuck::cast_slice_mut(&mut kept[1..])
+            .get_mut(..frame.len())
+            .ok_or_else(|| error()(&"it is too long"))?
+            .copy_from_slice(frame);
+        let mut map: Array<&mut MapData, Kept> =
+            Array::try_from(self.map("FRAME")?).map_err(|e| error()(&e))?;
+        map.set(0, kept, 0).map_err(|e| error()(&e))
     }
 
     /// A frame that the headers go into.
