@@ -11,7 +11,7 @@ use firewall_tests::netns::{INSIDE_V4, INSIDE_V6, INTERFACE, OUTSIDE_V4, OUTSIDE
 use firewall_tests::snapshot::{reason, rule};
 use firewall_tests::{number, patience};
 use rustix::net::sockopt;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Child, Stdio};
@@ -161,11 +161,12 @@ stub-zone:
         );
         let file = ctl.folder().join("unbound.conf");
         std::fs::write(&file, text).unwrap();
-        // A socket for each question that waits: what is beyond the limit, unbound refuses by itself.
-        let files = Some(1 << 16);
+        // A socket for each question that waits: what is beyond the limit, unbound refuses by itself. Of
+        // the 16,384 that it may have, some 160 wait at once.
+        let maximum = getrlimit(Resource::Nofile).maximum;
         let limit = Rlimit {
-            current: files,
-            maximum: files,
+            current: maximum,
+            maximum,
         };
         setrlimit(Resource::Nofile, limit).unwrap();
         let log = std::fs::File::create(ctl.folder().join("unbound.log")).unwrap();
