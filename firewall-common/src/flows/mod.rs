@@ -232,9 +232,9 @@ pub mod timeout {
     pub const UDP_SETTLED: u64 = 120;
     /// Echo requests.
     pub const ICMP: u64 = 30;
-    /// Not TCP, answered, and nothing has been sent since: a question that is done with. (Linux: as
-    /// without an answer.)
-    pub const ANSWERED: u64 = 3;
+    /// Not TCP, answered, and nothing has been sent since. Mostly a question that is done with, so it
+    /// gives way first; but there are answers in several parts, the last one long after the first (SIP).
+    pub const ANSWERED: u64 = 30;
 }
 
 /// Ticks after which a flow with this identity and state is forgotten.

@@ -145,7 +145,7 @@ impl Ends {
 /// How full one half of the table is, and what did not fit.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct HalfUse {
-    /// Flows that have not expired.
+    /// Flows that have not expired, and do not give way to whoever needs their place.
     pub count: usize,
     /// How many there is room for.
     pub capacity: usize,
@@ -238,8 +238,8 @@ impl FlowTable {
         flows::capacity((self.words.words() * 8) as u32) as usize
     }
 
-    /// How full the halves are: that of TCP, and that of all else. A connection that has ended counts
-    /// not: whoever needs its place has it.
+    /// How full the halves are: that of TCP, and that of all else. Neither a connection that has ended
+    /// nor a question that has been answered counts: whoever needs its place has it.
     #[must_use]
     pub fn halves(&self) -> [HalfUse; 2] {
         let (now, half) = (now(), self.words.words() / 2);
@@ -292,7 +292,7 @@ impl FlowTable {
         flows
     }
 
-    /// How many flows have not expired.
+    /// How many flows need their places: see [`FlowTable::halves`].
     #[must_use]
     pub fn count(&self) -> usize {
         self.halves().iter().map(|half| half.count).sum()
@@ -331,14 +331,17 @@ impl FlowTable {
         }
     }
 
-    /// Whether a place holds a flow that has not expired.
+    /// Whether a place holds a flow that has not expired, and that gives way to no other one freely.
     fn is_needed(&self, set: usize, way: usize, now: u64) -> bool {
         let head = self.words.read(set + way);
         let line = set + (way + 1) * LINE_WORDS;
         let word = |at: u64| self.words.read(line + at as usize / 8);
         let (identity, bits) = (word(at::IDENTITY), word(at::STATE));
-        let has_ended = Tuple::proto_of(identity) == proto::TCP && state::is_over(bits);
-        head != 0 && !has_ended && !is_expired(identity, bits, seen(head), now)
+        let is_spare = match Tuple::proto_of(identity) {
+            proto::TCP => state::is_over(bits),
+            _ => bits & (state::REPLIED | state::SETTLED) == state::REPLIED,
+        };
+        head != 0 && !is_spare && !is_expired(identity, bits, seen(head), now)
     }
 
     /// One flow, if there is one, whole, and not expired.

@@ -152,7 +152,6 @@ impl Flow {
             Kind::Tcp if self.settled => 43_200,
             Kind::Tcp => 120,
             _ if self.settled => 120,
-            _ if self.answered => 3,
             _ => 30,
         }
     }
