@@ -146,6 +146,9 @@ pub struct InterfaceView {
     pub mode: Mode,
     /// Why generic mode was taken, where native was tried and failed.
     pub fallback: Option<String>,
+    /// What the filter does not see there, or sees twice: a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<String>,
     /// Id of the pinned BPF link.
     pub link_id: u32,
     /// Id of the attached program.

@@ -175,3 +175,107 @@ fn what_has_an_ethernet_header_is_filtered_as_before() {
     ctl.ok(&["doctor"]).unwrap();
     ctl.ok(&["unload", "--all"]).unwrap();
 }
+
+/// The limits of an interface, as `status` says them.
+fn limits(ctl: &Ctl<'_>, interface: &str) -> Vec<String> {
+    let status = ctl.ok(&["-o", "json", "status"]).unwrap();
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let mut all = status["interfaces"].as_array().unwrap().iter();
+    let found = all.find(|it| it["name"] == interface).unwrap();
+    let limits = found["limits"].as_array().into_iter().flatten();
+    limits.map(|it| it.as_str().unwrap().to_owned()).collect()
+}
+
+/// What the filter does not see although it reads every frame rightly is said, and no reason to call the
+/// firewall degraded.
+#[test]
+#[ignore = "needs root"]
+fn limits_are_said_by_load_status_and_doctor() {
+    let host = Namespace::new("limits").unwrap();
+    let ctl = Ctl::new(&host).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    let policy = policy.to_str().unwrap();
+    host.ip("link add br0 type bridge").unwrap();
+    host.ip("link add eth0 type veth peer name peer0").unwrap();
+    host.ip("link set eth0 master br0").unwrap();
+    let words = ["load", "-i", "br0", "-i", "eth0", "-f", policy];
+    let output = ctl.run(&words).unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let wanted = "what br0, a bridge, forwards between its ports";
+    assert!(said(&output).contains(wanted), "{}", said(&output));
+    let text = ctl.ok(&["status"]).unwrap();
+    assert!(text.contains(wanted) && text.contains("ACTIVE\n"), "{text}");
+    assert!(text.contains("Drift none"), "{text}");
+    assert_eq!(limits(&ctl, "br0").len(), 1);
+    assert!(limits(&ctl, "eth0").is_empty());
+    assert!(ctl.ok(&["doctor"]).unwrap().contains(wanted));
+}
+
+/// The kernel takes no program below one: what lies below is attached first, also if it has come later, and
+/// where it is too late for that, one says so before anything is done.
+#[test]
+#[ignore = "needs root"]
+fn what_lies_below_is_attached_first() {
+    let host = Namespace::new("below").unwrap();
+    let ctl = Ctl::new(&host).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    let policy = policy.to_str().unwrap();
+    host.ip("link add br0 type bridge").unwrap();
+    host.ip("link add eth0 type veth peer name peer0").unwrap();
+    host.ip("link add mac0 link eth0 type macvlan").unwrap();
+    host.ip("link set peer0 master br0").unwrap();
+    ctl.ok(&["load", "-i", "br0", "-i", "mac0", "-f", policy])
+        .unwrap();
+    for (below, above) in [("peer0", "br0"), ("eth0", "mac0")] {
+        let output = ctl.run(&["load", "-i", below, "-f", policy]).unwrap();
+        assert_eq!(output.status.code(), Some(UNSUPPORTED));
+        let advice = format!("unload -i {above}");
+        assert!(said(&output).contains(&advice), "{}", said(&output));
+        let output = ctl.run(&["doctor", "-i", below]).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        ctl.ok(&["unload", "-i", above]).unwrap();
+    }
+    let words = "load -i br0 -i mac0 -i eth0 -i peer0 -f";
+    let mut words: Vec<&str> = words.split(' ').collect();
+    words.push(policy);
+    ctl.ok(&words).unwrap();
+    ctl.ok(&words).unwrap();
+    ctl.ok(&["status"]).unwrap();
+}
+
+/// M8: what IPsec decrypts by a policy comes in by the interface of its ESP packet once more, which native
+/// mode does not see.
+#[test]
+#[ignore = "needs root"]
+fn generic_mode_says_that_it_sees_decrypted_packets() {
+    const SAID: &str = "IPsec decrypts packets here";
+    let host = Namespace::new("ipsec").unwrap();
+    let ctl = Ctl::new(&host).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    let policy = policy.to_str().unwrap();
+    host.ip("link add eth0 type veth peer name peer0").unwrap();
+    let load = |mode: &str| {
+        let words = ["load", "-i", "eth0", "-f", policy, "--mode", mode];
+        said(&ctl.run(&words).unwrap())
+    };
+    let template = "tmpl src 192.0.2.1 dst 192.0.2.2 proto esp mode tunnel";
+    let ends = "src 10.1.0.0/24 dst 10.2.0.0/24";
+    let change = |verb: &str, direction: &str, rest: &str| {
+        let words = format!("xfrm policy {verb} dir {direction} {ends} {rest}");
+        host.ip(&words).unwrap();
+    };
+    // What leaves is encrypted, what comes in passes as it is.
+    change("add", "out", template);
+    change("add", "in", "");
+    assert!(!load("generic").contains(SAID));
+    assert!(limits(&ctl, "eth0").is_empty());
+    change("delete", "in", "");
+    change("add", "in", template);
+    assert!(limits(&ctl, "eth0")[0].contains(SAID));
+    assert!(ctl.ok(&["doctor"]).unwrap().contains(SAID));
+    ctl.ok(&["unload", "--all"]).unwrap();
+    assert!(!load("native").contains(SAID));
+    assert!(limits(&ctl, "eth0").is_empty());
+    ctl.ok(&["unload", "--all"]).unwrap();
+    assert!(load("generic").contains(SAID));
+}

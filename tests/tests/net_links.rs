@@ -1,7 +1,7 @@
 //! Interfaces that come, go and change while a policy is in force, and the words by which they are chosen:
 //! `default-route` in all of its forms, patterns, names that are not there yet.
 //!
-//! `FIREWALL_CASES=N` says how many random events there are (20; `--long`: 200), `FIREWALL_SEED=N` picks
+//! `FIREWALL_CASES=N` says how many random events there are (10; `--long`: 200), `FIREWALL_SEED=N` picks
 //! other ones.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -15,6 +15,7 @@ use firewall_tests::{number, patience};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -229,8 +230,11 @@ fn the_daemon_follows_default_routes_and_names_that_come() {
         assert!(Instant::now() < deadline, "{}", ctl.log());
     }
     // And changes of the policy go on meanwhile.
-    ctl.ok(&["reload"]).unwrap();
+    ctl.ok(&["allow", "80/tcp"]).unwrap();
+    ctl.ok(&["deny", "from", "203.0.113.10"]).unwrap();
+    ctl.ok(&["reload", "--discard-runtime"]).unwrap();
     ctl.ok(&["ban", "203.0.113.9"]).unwrap();
+    assert_eq!(status(&ctl).0.len(), 2);
     cable(&outside, &inside, "ppp0");
     settles(&ctl, &[INTERFACE, "up0", "ppp0"], "it came back");
     // Taken off by hand, it stays off.
@@ -330,38 +334,148 @@ impl Drop for Monitor {
     }
 }
 
+/// Sends to everybody by all interfaces of a host, without end, until `ended`; how many frames.
+fn send_by_all(outside: &Namespace, ended: &AtomicBool, pause: Duration) -> u64 {
+    outside.run(|| {
+        let mut sent = 0;
+        let frames = vec![stranger(); 8];
+        while !ended.load(Ordering::Relaxed) {
+            for interface in pnet_datalink::interfaces() {
+                // It may be gone by now.
+                if interface.name != "lo" && put(&interface.name, &frames).is_ok() {
+                    sent += frames.len() as u64;
+                }
+            }
+            sleep(pause);
+        }
+        sent
+    })
+}
+
+/// Does something while somebody sends to all interfaces; how many frames were sent.
+fn while_sending(outside: &Namespace, pause: Duration, work: impl FnOnce()) -> u64 {
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| send_by_all(outside, &ended, pause));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        ended.store(true, Ordering::Relaxed);
+        let sent = sender.join().unwrap();
+        match outcome {
+            Ok(()) => sent,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// `ip` on a host, waiting for lines.
+struct Batch(Child);
+
+impl Batch {
+    fn on(host: &Namespace) -> Self {
+        let mut ip = host.command("ip");
+        ip.args(["-force", "-batch", "-"]);
+        Self(ip.stdin(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn say(&mut self, line: &str) {
+        let input = self.0.stdin.as_mut().unwrap();
+        writeln!(input, "{line}").unwrap();
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// Up from the first moment on, and the other end at once: what gets in until the daemon has attached is said. In full
+/// (`--long`) it is 200 of them, and 99 in 100 are filtered within 50 ms.
 #[test]
 #[ignore = "needs root"]
 fn a_new_interface_is_filtered_at_once() {
-    const CAME: usize = 40;
+    const ALIVE: usize = 16;
+    let count = number("FIREWALL_CASES", 40).unwrap() as usize;
     let (outside, inside) = hosts();
     let mut ctl = Ctl::new(&inside).unwrap();
     let file = ctl.policy(POLICY).unwrap();
     ctl.start_with(&file, &["-i", "new*"]).unwrap();
     let mut monitor = Monitor::of(&inside, &ctl);
-    for number in 0..CAME {
-        let name = format!("new{number}");
-        let far = outside.name();
-        inside
-            .ip(&format!(
-                "link add {name} up type veth peer name {name} netns {far}"
-            ))
-            .unwrap();
-        sleep(patience(Duration::from_millis(20)));
-    }
-    let deadline = Instant::now() + patience(SOON * 5);
-    while ctl.log().matches("attached to").count() < CAME && Instant::now() < deadline {
-        sleep(Duration::from_millis(50));
-    }
+    let far = outside.name();
+    let mut outer = Batch::on(&outside);
+    let sent = while_sending(&outside, Duration::from_millis(1), || {
+        for number in 0..count {
+            let words =
+                format!("link add new{number} up type veth peer name new{number} netns {far}");
+            inside.ip(&words).unwrap();
+            outer.say(&format!("link set new{number} up"));
+            if let Some(old) = number.checked_sub(ALIVE) {
+                inside.ip(&format!("link del new{old}")).unwrap();
+            }
+            sleep(patience(Duration::from_millis(20)));
+        }
+        let deadline = Instant::now() + patience(SOON * 5);
+        while ctl.log().matches("attached to").count() < count && Instant::now() < deadline {
+            sleep(Duration::from_millis(50));
+        }
+    });
     let delays = monitor.delays(&ctl.log());
     let mut sorted: Vec<f64> = delays.values().copied().collect();
     sorted.sort_by(f64::total_cmp);
-    assert_eq!(sorted.len(), CAME, "{delays:?}\n{}", ctl.log());
-    let (median, last) = (sorted[CAME / 2], sorted[CAME - 1]);
-    println!("attached after {median:.1} ms (median), {last:.1} ms at most");
-    // 50 ms is what it takes on a quiet machine, compiled with optimisation; this one may be neither.
-    let limit = patience(SOON).as_millis() as f64;
-    assert!(last <= limit, "{sorted:?}");
+    assert_eq!(sorted.len(), count, "{delays:?}\n{}", ctl.log());
+    let (median, most) = (sorted[count / 2], sorted[count - 1]);
+    let nearly_all = sorted[(count * 99).div_ceil(100) - 1];
+    let got_in = inside.counted("inet fwt strangers").unwrap();
+    println!(
+        "{count} filtered after {median:.1} ms (median), {nearly_all:.1} ms (99 in 100), {most:.1} ms \
+         at most; {got_in} packets of {sent} got in"
+    );
+    assert!(sent > 100, "{sent}");
+    // 50 ms is for a machine that does nothing else; the ordinary run has others beside it.
+    let limit = if count < 100 { SOON } else { SOON / 20 };
+    let limit = patience(limit).as_millis() as f64;
+    assert!(nearly_all <= limit, "{sorted:?}");
+    // Every frame of the last second found a filter.
+    let before = inside.counted("inet fwt strangers").unwrap();
+    while_sending(&outside, Duration::from_millis(1), || sleep(SOON / 4));
+    assert_eq!(inside.counted("inet fwt strangers").unwrap(), before);
+}
+
+/// Interfaces have new indices whenever they come: the table that the programs look them up in is not full
+/// some day.
+#[test]
+#[ignore = "needs root"]
+fn interfaces_come_and_go_without_end() {
+    const TOGETHER: usize = 25;
+    let host = Namespace::new("churn").unwrap();
+    let mut ctl = Ctl::new(&host).unwrap();
+    host.ip(&format!("link add {INTERFACE} type veth peer name far0"))
+        .unwrap();
+    let file = ctl.policy(POLICY).unwrap();
+    let pid = ctl.start_with(&file, &["-i", "churn*"]).unwrap();
+    let batch = |line: &dyn Fn(usize) -> String| {
+        let lines: Vec<String> = (0..TOGETHER).map(line).collect();
+        let file = ctl.folder().join("batch");
+        fs::write(&file, lines.join("\n")).unwrap();
+        host.say(&["ip", "-batch", file.to_str().unwrap()]).unwrap();
+    };
+    let (mut wanted, mut weights) = (vec![INTERFACE.to_owned()], Vec::new());
+    wanted.extend((0..TOGETHER).map(|number| format!("churn{number}")));
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    for round in 0..12 {
+        batch(&|number| format!("link add churn{number} type veth peer name other{number}"));
+        settles(&ctl, &wanted, &format!("round {round}"));
+        assert_eq!(pins(&ctl), wanted.len());
+        batch(&|number| format!("link del churn{number}"));
+        settles(&ctl, &[INTERFACE], &format!("round {round}"));
+        assert_eq!(pins(&ctl), 1);
+        weights.push(weight(pid));
+    }
+    println!("{weights:?}");
+    let (before, after) = (weights[5], weights[11]);
+    assert!(after.0.abs_diff(before.0) <= 2, "{weights:?}");
+    assert!(after.1 < before.1 + 4_096, "{weights:?}");
 }
 
 /// Interfaces of which random things become, and where each is.
@@ -460,7 +574,7 @@ fn pins(ctl: &Ctl<'_>) -> usize {
 #[test]
 #[ignore = "needs root"]
 fn random_events_open_nothing() {
-    let events = number("FIREWALL_CASES", 20).unwrap();
+    let events = number("FIREWALL_CASES", 10).unwrap();
     let (outside, inside) = hosts();
     let elsewhere = Namespace::new("else").unwrap();
     inside.ip("link add br0 type bridge").unwrap();
@@ -476,49 +590,27 @@ fn random_events_open_nothing() {
         links: BTreeMap::new(),
         next: 0,
     };
-    let ended = AtomicBool::new(false);
-    let mut sent = 0u64;
-    let mut first = None;
-    std::thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            outside.run(|| {
-                let mut sent = 0;
-                let frames = vec![stranger(); 8];
-                while !ended.load(Ordering::Relaxed) {
-                    for interface in pnet_datalink::interfaces() {
-                        // It may be gone by now.
-                        if interface.name != "lo" && put(&interface.name, &frames).is_ok() {
-                            sent += frames.len() as u64;
-                        }
-                    }
-                    sleep(Duration::from_millis(5));
-                }
-                sent
-            })
-        });
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for number in 0..events {
-                let what = field.event();
-                let links = field.links.keys().map(String::as_str);
-                let names: Vec<&str> = links.chain([INTERFACE]).collect();
-                settles(&ctl, &names, &format!("event {number}, {what}"));
-                assert_eq!(pins(&ctl), names.len(), "stale pins after {what}");
-                if number == events / 4 {
-                    first = Some(weight(pid));
-                }
+    let (mut first, mut slowest) = (None, (Duration::ZERO, String::new()));
+    let sent = while_sending(&outside, Duration::from_millis(5), || {
+        for number in 0..events {
+            let what = field.event();
+            let since = Instant::now();
+            let links = field.links.keys().map(String::as_str);
+            let names: Vec<&str> = links.chain([INTERFACE]).collect();
+            settles_within(&ctl, &names, &format!("event {number}, {what}"), SOON);
+            slowest = slowest.clone().max((since.elapsed(), what.clone()));
+            assert_eq!(pins(&ctl), names.len(), "stale pins after {what}");
+            if number == events / 4 {
+                first = Some(weight(pid));
             }
-        }));
-        ended.store(true, Ordering::Relaxed);
-        sent = sender.join().unwrap();
-        if let Err(panic) = outcome {
-            std::panic::resume_unwind(panic);
         }
     });
+    println!("right at last after {slowest:?}");
     let got_in = inside.counted("inet fwt strangers").unwrap();
     let (before, after) = (first.unwrap(), weight(pid));
     println!("{events} events, {sent} sent, {got_in} got in; {before:?}, then {after:?}");
     assert_eq!(got_in, 0, "of {sent} packets");
-    assert!(sent > 1_000, "{sent}");
+    assert!(sent > 100, "{sent}");
     assert!(
         after.0.abs_diff(before.0) <= 2,
         "{before:?}, then {after:?}"
@@ -534,6 +626,121 @@ fn counts_without_filter(ctl: &Ctl<'_>, outside: &Namespace, inside: &Namespace)
     outside.run(|| put(INTERFACE, &[stranger()])).unwrap();
     sleep(patience(Duration::from_millis(200)));
     assert!(inside.counted("inet fwt strangers").unwrap() > 0);
+}
+
+/// A pattern that matches nothing, and one that matches too much: said before anything is done. What a
+/// daemon can filter of too many, it does, and names the others.
+#[test]
+#[ignore = "needs root"]
+fn patterns_that_mean_nothing_or_too_much() {
+    const MOST: usize = 63;
+    let host = Namespace::new("many").unwrap();
+    let mut ctl = Ctl::new(&host).unwrap();
+    host.ip(&format!("link add {INTERFACE} type veth peer name far0"))
+        .unwrap();
+    let file = ctl.policy(POLICY).unwrap();
+    let load = |ctl: &Ctl<'_>, pattern: &str| {
+        let words = ["load", "-i", pattern, "-f", file.to_str().unwrap()];
+        let output = ctl.run(&words).unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (code, said) = load(&ctl, "many*");
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains("no interface matches many*. There are: lo, "),
+        "{said}"
+    );
+    assert!(!ctl.pins().exists());
+    let pid = ctl.start_with(&file, &["-i", "many*"]).unwrap();
+    let lines: Vec<String> = (0..35)
+        .map(|number| {
+            format!(
+                "link add many{number} type veth peer name many{}",
+                number + 100
+            )
+        })
+        .collect();
+    let batch = ctl.folder().join("batch");
+    fs::write(&batch, lines.join("\n")).unwrap();
+    host.say(&["ip", "-batch", batch.to_str().unwrap()])
+        .unwrap();
+    let deadline = Instant::now() + patience(SOON * 10);
+    let (names, warnings, code) = loop {
+        let found = status(&ctl);
+        if found.0.len() == MOST || Instant::now() > deadline {
+            break found;
+        }
+        sleep(Duration::from_millis(50));
+    };
+    assert_eq!((names.len(), code), (MOST, Some(1)), "{}", ctl.log());
+    let open = warnings.iter().filter(|it| it.contains("is not filtered"));
+    assert_eq!(open.count(), 71 - MOST, "{warnings:?}");
+    let said = "one host can filter 63 interfaces";
+    assert!(warnings.iter().any(|it| it.contains(said)), "{warnings:?}");
+    assert_eq!(pins(&ctl), MOST);
+    assert!(weight(pid).0 < 40);
+    ctl.kill().unwrap();
+    ctl.ok(&["unload", "--all"]).unwrap();
+    let (code, said) = load(&ctl, "many*");
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains("70 interfaces match many*, and one host can filter 63: name fewer"),
+        "{said}"
+    );
+    assert!(!ctl.pins().exists());
+}
+
+/// An interface vanishes while the daemon applies a policy to it and to another one: the other one is
+/// filtered all the time, and at last everything is right.
+#[test]
+#[ignore = "needs root"]
+fn an_interface_that_vanishes_during_apply_leaves_the_others() {
+    let host = Namespace::new("apply").unwrap();
+    let mut ctl = Ctl::new(&host).unwrap();
+    host.ip(&format!("link add {INTERFACE} type veth peer name far0"))
+        .unwrap();
+    let file = ctl.policy(POLICY).unwrap();
+    ctl.start_with(&file, &["-i", "e0"]).unwrap();
+    let mut failed = 0;
+    for round in 0..16u64 {
+        host.ip("link add e0 type veth peer name f0").unwrap();
+        settles(&ctl, &[INTERFACE, "e0"], "it came");
+        let rule = format!(
+            "{{name: r{round}, proto: tcp, port: {}, action: pass}}",
+            round + 1
+        );
+        let text = format!("version: 1\ndefault: {{in: drop}}\nrules:\n  - {rule}\n");
+        let other = ctl.folder().join("other.yaml");
+        fs::write(&other, text).unwrap();
+        let apply = ctl.command(&["apply", "-f", other.to_str().unwrap()]);
+        let apply = { apply }
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        sleep(Duration::from_millis(20 + round * 12));
+        host.ip("link del e0").unwrap();
+        let output = apply.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !output.status.success() {
+            assert!(said.contains("e0") && said.contains("gone"), "{said}");
+            assert!(said.contains("stays active"), "{said}");
+            failed += 1;
+        }
+        let deadline = Instant::now() + patience(SOON * 3);
+        loop {
+            let (names, _, _) = status(&ctl);
+            assert!(names.contains(INTERFACE), "{}", ctl.log());
+            if names.len() == 1 && pins(&ctl) == 1 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{names:?}\n{}", ctl.log());
+        }
+    }
+    println!("{failed} of 16 were refused");
 }
 
 /// An interface that vanishes while a policy is applied to it: a clear word, and nothing half done.

@@ -272,6 +272,7 @@ fn status(pass: Traffic, drop: Traffic, rules: usize) -> Status {
         ifindex,
         mode,
         fallback: fallback.map(str::to_owned),
+        limits: Vec::new(),
         link_id: 5 + ifindex,
         program_id: 119,
         zone: if ifindex == 2 {

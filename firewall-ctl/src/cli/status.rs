@@ -141,6 +141,7 @@ fn attention(report: &StatusReport) -> Vec<String> {
         let why = interface.fallback.as_ref()?;
         Some(format!("{}: generic mode: {why}", interface.name))
     });
+    let limits = status.interfaces.iter().flat_map(|it| &it.limits);
     let errors = status.last_error.iter().cloned();
     let audit = audits(report).then(|| {
         "AUDIT: the policy drops nothing, it counts what it would drop; to enforce it remove \
@@ -160,6 +161,7 @@ fn attention(report: &StatusReport) -> Vec<String> {
         .chain(status.warnings.iter().cloned())
         .chain(flows.cloned())
         .chain(fallbacks)
+        .chain(limits.cloned())
         .collect()
 }
 

@@ -34,6 +34,7 @@ fn interface(name: &str, mode: Mode, pass: Traffic, drop: Traffic) -> InterfaceV
         ifindex: 2,
         mode,
         fallback: (mode == Mode::Generic).then(|| "the driver has no native XDP".to_owned()),
+        limits: Vec::new(),
         link_id: 7,
         program_id: 41,
         zone: "wan".to_owned(),

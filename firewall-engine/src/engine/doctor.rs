@@ -2,12 +2,10 @@
 //!
 //! Read-only: changes nothing, loads nothing.
 
-use super::carrier;
-use super::media::Tags;
+use super::carrier::{self, Needs};
 use super::resolve::Present;
 use super::{Engine, EngineError};
-use crate::kernel::program::Framing;
-use crate::kernel::{KernelError, ethtool, host, link};
+use crate::kernel::{KernelError, host, link};
 use firewall_policy::rule::Mode;
 use std::fs;
 use std::io;
@@ -73,6 +71,8 @@ impl Engine {
         let here = host::network_namespace()?;
         let observed = self.observe().ok().flatten();
         let observed = observed.filter(|observed| observed.record.namespace == here);
+        let record = observed.as_ref().map(|observed| &observed.record);
+        let needs = record.map_or_else(Needs::default, Needs::on_record);
         let filtered: Vec<String> = observed
             .iter()
             .flat_map(|observed| &observed.links)
@@ -91,7 +91,12 @@ impl Engine {
                     .map(|link| link.program_id)
                     .collect();
                 let is_wanted = !named.is_empty() || !ours.is_empty();
-                checks.push(interface((name, *ifindex), (&ours, is_wanted), &present)?);
+                let ours = Ours {
+                    programs: &ours,
+                    is_wanted,
+                    needs,
+                };
+                checks.push(interface((name, *ifindex), &ours, &present)?);
             }
         }
         Ok(checks)
@@ -234,53 +239,48 @@ fn unpacks(names: &[String], is_on: impl Fn(&str, &str) -> bool) -> Vec<String> 
     found
 }
 
-/// Driver, mode, MTU, VLAN tags, programs of others, and whether it can carry the filter at all. `ours`
-/// are the ids of our programs on it; it is wanted if it is to be filtered, or is.
+/// What this firewall has to do with an interface.
+struct Ours<'a> {
+    /// Ids of its programs there.
+    programs: &'a [u32],
+    /// Whether it is to be filtered, or is.
+    is_wanted: bool,
+    /// What the policy in force needs of it.
+    needs: Needs,
+}
+
+/// Mode, driver, MTU, VLAN tags, limits, programs of others, and whether it can carry the filter at all.
 fn interface(
     (name, ifindex): (&str, u32),
-    (ours, is_wanted): (&[u32], bool),
+    ours: &Ours<'_>,
     present: &Present,
 ) -> Result<Check, EngineError> {
     let programs = link::programs_on(name, ifindex)?;
-    let filtered = programs.iter().find(|p| ours.contains(&p.program_id));
-    let mode = match filtered {
-        Some(program) if program.is_generic() => "filtered in generic mode",
-        Some(_) => "filtered in native mode",
-        None => "not filtered",
+    let is_ours = |id: u32| ours.programs.contains(&id);
+    let filtered = programs.iter().find(|it| is_ours(it.program_id));
+    let (mode, words) = match filtered {
+        Some(program) if program.is_generic() => (Mode::Generic, "filtered in generic mode"),
+        Some(_) => (Mode::Native, "filtered in native mode"),
+        None => (Mode::Auto, "not filtered"),
     };
-    // Some drivers have no name.
-    let driver = ethtool::driver(name).unwrap_or_else(|_| "none".into());
-    let mtu = link::mtu(name, ifindex)?;
-    let buffers = if link::in_buffers(name, ifindex)? {
-        " (frames in several buffers)"
-    } else {
-        ""
-    };
-    let tags = match Tags::of(name) {
-        Tags::Seen => "seen".to_owned(),
-        Tags::SeenIfSent => "seen, unless the other end offloads them".to_owned(),
-        Tags::TakenOff => {
-            format!("taken off before the filter (ethtool -K {name} rxvlan off)")
-        }
-    };
-    let tags = match carrier::framing((name, ifindex), present) {
-        Some(Framing::RawIp) => "no link header".to_owned(),
-        _ => format!("VLAN tags {tags}"),
-    };
-    let found = format!("{mode}; driver {driver}; MTU {mtu}{buffers}; {tags}");
     let what = format!("interface {name}");
-    let mode = match filtered {
-        Some(program) if !program.is_generic() => Mode::Native,
-        _ => Mode::Auto,
+    // Nobody needs to mend what nobody wants to filter.
+    let refused = |found: String, obstacle: &KernelError| match ours.is_wanted {
+        true => Check::bad(&what, found, obstacle.to_string()),
+        false => Check::good(&what, format!("{found}; {obstacle}")),
     };
-    if let Some(obstacle) = carrier::obstacle((name, ifindex), mode, present) {
-        // Nobody needs to mend what nobody wants to filter.
-        return Ok(match is_wanted {
-            true => Check::bad(&what, found, obstacle.to_string()),
-            false => Check::good(&what, format!("{found}; {obstacle}")),
-        });
+    let carries = match carrier::ask((name, ifindex), present) {
+        Ok(carries) => carries,
+        Err(obstacle) => return Ok(refused(words.to_owned(), &obstacle)),
+    };
+    let mut found = format!("{words}; {}", carries.found);
+    if let Some(obstacle) = carries.obstacle(mode, ours.needs) {
+        return Ok(refused(found, &obstacle));
     }
-    let foreign = programs.iter().find(|p| !ours.contains(&p.program_id));
+    for limit in carries.limits(mode, ours.needs) {
+        found = format!("{found}; {limit}");
+    }
+    let foreign = programs.iter().find(|it| !is_ours(it.program_id));
     Ok(match foreign {
         None => Check::good(&what, found),
         Some(program) => {

@@ -18,7 +18,6 @@ mod guard;
 mod handover;
 mod live;
 mod log;
-mod media;
 mod observe;
 mod plan;
 mod resolve;
@@ -47,7 +46,9 @@ use crate::kernel::counters::{CounterMaps, Sums};
 use crate::kernel::egress::By;
 use crate::kernel::flows::LossReader;
 use crate::kernel::{BUILT_IN, KernelError, host};
+use carrier::Needs;
 use firewall_common::region::Region;
+use firewall_policy::rule::Policy;
 use plan::{Desired, Done};
 use resolve::{Present, Target, resolve as resolve_interfaces};
 use std::borrow::Cow;
@@ -169,7 +170,7 @@ impl Engine {
             let selectors = Selectors::of(request, &source.policy, None, &present);
             let (targets, _) =
                 resolve_interfaces(&selectors, (request.scope, true), &[], &[], &present)?;
-            settle(targets, &present)?;
+            settle(targets, Needs::of(&source.policy), &present)?;
         }
         if self.object.is_empty() {
             return Err(KernelError::Stub.into());
@@ -212,27 +213,27 @@ impl Engine {
         let (scope, named) = ((request.scope, stays), &request.interfaces);
         let (mut targets, mut warnings) =
             resolve_interfaces(&selectors, scope, named, &filtered, present)?;
+        let needs = Needs::of(&source.policy);
         if request.scope == Scope::Again {
             // What has come meanwhile and cannot be filtered is no reason to leave the others as they are.
             targets.retain(|it| {
                 let place = (it.name.as_str(), it.ifindex);
                 let is_new = !filtered.contains(&it.ifindex);
-                !is_new || carrier::obstacle(place, it.mode, present).is_none()
+                !is_new || carrier::obstacle(place, (it.mode, needs), present).is_none()
             });
         }
-        let targets = settle(targets, present)?;
+        let targets = settle(targets, needs, present)?;
         let desired = Desired {
             request,
             source,
             targets: &targets,
             selectors: &selectors,
             object: &self.object,
-            frags: media::in_buffers(&targets)?,
+            frags: targets.iter().any(|target| target.in_buffers),
             egress_by: self.egress_by,
             record: record.as_ref(),
         };
-        warnings.extend(media::check_vlans(&source.policy, &targets)?);
-        warnings.extend(media::check_answers(&source.policy, &targets));
+        warnings.extend(without_cookies(&source.policy));
         let modes = plan::check_modes(&survey, &desired)?;
         let same = |known: &&Record| {
             known.frags == desired.frags
@@ -241,11 +242,13 @@ impl Engine {
         };
         if let Some(record) = known.filter(same) {
             let record = record.clone();
+            warnings.extend(carrier::limits(&record.interfaces, needs, present));
             return Ok((Done { record, warnings }, false));
         }
         trial::run_tests(&self.object, request, source)?;
         let mut done = plan::run(&self.store, &survey, &desired, &modes, self.fails_at)?;
         warnings.append(&mut done.warnings);
+        warnings.extend(carrier::limits(&done.record.interfaces, needs, present));
         done.warnings = warnings;
         Ok((done, true))
     }
@@ -375,9 +378,26 @@ impl Engine {
 }
 
 /// The targets in the mode in which they will be filtered, by what the interface can carry.
-fn settle(mut targets: Vec<Target>, present: &Present) -> Result<Vec<Target>, KernelError> {
-    carrier::settle(&mut targets, present)?;
+fn settle(
+    mut targets: Vec<Target>,
+    needs: Needs,
+    present: &Present,
+) -> Result<Vec<Target>, KernelError> {
+    carrier::settle(&mut targets, needs, present)?;
     Ok(targets)
+}
+
+/// Where the kernel gives no SYN cookies, the program gets none from it.
+fn without_cookies(policy: &Policy) -> Option<String> {
+    if !policy.protects() {
+        return None;
+    }
+    let setting = fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies").ok()?;
+    (setting.trim() == "0").then(|| {
+        "`syn_protect` does nothing while the kernel gives no SYN cookies; turn them on \
+         (sysctl -w net.ipv4.tcp_syncookies=1)"
+            .to_owned()
+    })
 }
 
 fn not_filtered(name: &str, filtered: &[String]) -> EngineError {

@@ -3,13 +3,14 @@
 //!
 //! Looks only. Invariant: an interface is reported as filtered only if it carries the program.
 
-use super::carrier;
-use super::resolve::Present;
+use super::carrier::{self, Needs};
+use super::resolve::{Present, no_room};
 use super::store::PinnedLink;
 use super::types::{EngineError, Observed, ObservedLink};
 use super::{Engine, InterfaceRecord, Record};
 use crate::kernel::program::{Framing, Program, Run};
 use crate::kernel::{Hook, KernelError, host};
+use firewall_common::abi::INTERFACES;
 
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
@@ -78,6 +79,7 @@ impl Engine {
         if !is_here {
             warnings.push(elsewhere(record.namespace));
         }
+        let needs = Needs::on_record(&record);
         let mut links = Vec::new();
         for pinned in &survey.links {
             let facts = pinned.link.facts();
@@ -101,17 +103,29 @@ impl Engine {
                 .interfaces
                 .iter()
                 .find(|i| i.ifindex == facts.ifindex);
-            if is_here {
+            let mut limits = Vec::new();
+            if is_here && let Some(recorded) = recorded {
                 let place = (name.as_str(), facts.ifindex);
-                warnings.extend(cannot_carry(place, recorded, &present));
                 let runs = in_force.program(Hook::Xdp, facts.program_id);
-                warnings.extend(misreads(place, runs.map(|(framing, _)| framing), &present));
+                let framing = runs.map(|(framing, _)| framing);
+                match carrier::ask(place, &present) {
+                    Ok(carries) => {
+                        let obstacle = carries.obstacle(recorded.mode, needs);
+                        warnings.extend(obstacle.map(|it| cannot_carry(&name, &it)));
+                        if framing.is_some_and(|framing| framing != carries.framing) {
+                            warnings.push(misreads(&name));
+                        }
+                        limits = carries.limits(recorded.mode, needs);
+                    }
+                    Err(obstacle) => warnings.push(cannot_carry(&name, &obstacle)),
+                }
             }
             links.push(ObservedLink {
                 name,
                 ifindex: facts.ifindex,
                 link_id: facts.id,
                 program_id: facts.program_id,
+                limits,
             });
         }
         warnings.extend(without_link(&record.interfaces, &survey.links));
@@ -180,8 +194,10 @@ fn unfiltered(record: &Record, links: &[ObservedLink], present: &Present) -> Vec
     let open = open.map(|(target, pattern)| {
         let name = &target.name;
         let place = (name.as_str(), target.ifindex);
-        let why = match carrier::obstacle(place, target.mode, present) {
+        let needs = Needs::on_record(record);
+        let why = match carrier::obstacle(place, (target.mode, needs), present) {
             Some(obstacle) => obstacle.to_string(),
+            None if links.len() >= INTERFACES - 1 => no_room(),
             None => "apply the policy again, or run the daemon, which follows".to_owned(),
         };
         format!("{name} matches `{pattern}` and is not filtered: {why}")
@@ -206,25 +222,14 @@ fn elsewhere(namespace: u64) -> String {
 }
 
 /// What to say of a filtered interface on which the filter does not see what it means to.
-fn cannot_carry(
-    (name, ifindex): (&str, u32),
-    recorded: Option<&InterfaceRecord>,
-    present: &Present,
-) -> Option<String> {
-    let obstacle = carrier::obstacle((name, ifindex), recorded?.mode, present)?;
-    Some(format!(
-        "{obstacle}; `unload -i {name}` takes the filter off"
-    ))
+fn cannot_carry(name: &str, obstacle: &KernelError) -> String {
+    format!("{obstacle}; `unload -i {name}` takes the filter off")
 }
 
 /// What to say of an interface that carries the program for other frames than it has.
-fn misreads(place: (&str, u32), runs: Option<Framing>, present: &Present) -> Option<String> {
-    let has = carrier::framing(place, present)?;
-    (runs? != has).then(|| {
-        format!(
-            "the frames of {} begin with another header than when the policy was applied; \
-             apply it again",
-            place.0
-        )
-    })
+fn misreads(name: &str) -> String {
+    format!(
+        "the frames of {name} begin with another header than when the policy was applied; apply it \
+         again"
+    )
 }

@@ -10,6 +10,9 @@ use firewall_policy::rule::{DEFAULT_ROUTE, Mode, glob as matches};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
+/// How many interfaces may lie one over the other in Linux (`MAX_NEST_DEV`).
+const HEIGHT: usize = 8;
+
 /// An interface to filter.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Target {
@@ -17,11 +20,39 @@ pub(super) struct Target {
     pub(super) ifindex: u32,
     pub(super) mode: Mode,
     /// Why it can be filtered in that mode alone, if that is so.
-    pub(super) fallback: Option<String>,
+    pub(super) only: Option<String>,
     /// What its frames begin with.
     pub(super) framing: Framing,
+    /// Whether its frames may come in several buffers.
+    pub(super) in_buffers: bool,
     pub(super) zone: u32,
     pub(super) zone_name: String,
+}
+
+impl Target {
+    /// Why it can be filtered in generic mode alone, if that is so.
+    pub(super) fn why_generic(&self) -> Option<String> {
+        self.only.clone().filter(|_| self.mode == Mode::Generic)
+    }
+
+    /// What a refusal to attach comes to where no other mode is left.
+    pub(super) fn explain(&self, error: KernelError) -> KernelError {
+        match (error, &self.only) {
+            (
+                KernelError::Attach {
+                    interface,
+                    mode,
+                    reason,
+                },
+                Some(only),
+            ) => KernelError::Attach {
+                interface,
+                mode,
+                reason: format!("{reason}. No other mode is possible: {only}"),
+            },
+            (error, _) => error,
+        }
+    }
 }
 
 /// The interfaces there are.
@@ -31,6 +62,8 @@ pub(super) struct Present {
     links: Vec<Link>,
     /// Asked for when it is needed: a router has many routes.
     default_route: OnceCell<BTreeSet<String>>,
+    /// Asked for when it is needed, too.
+    decrypts: OnceCell<bool>,
 }
 
 impl Present {
@@ -43,6 +76,7 @@ impl Present {
             interfaces: interfaces.collect(),
             links,
             default_route: OnceCell::new(),
+            decrypts: OnceCell::new(),
         })
     }
 
@@ -66,6 +100,11 @@ impl Present {
         matches(pattern, name) && !(is_glob(pattern) && name == "lo")
     }
 
+    /// Whether IPsec decrypts packets here by policies, so that they come in twice.
+    pub(super) fn decrypts(&self) -> bool {
+        *self.decrypts.get_or_init(host::decrypts)
+    }
+
     /// All of them, as the kernel describes them.
     pub(super) fn links(&self) -> &[Link] {
         &self.links
@@ -74,6 +113,22 @@ impl Present {
     /// The interface with an index.
     pub(super) fn link(&self, ifindex: u32) -> Option<&Link> {
         self.links.iter().find(|link| link.ifindex == ifindex)
+    }
+
+    /// Puts interfaces before those that lie over them: the kernel puts no program on one while one over it
+    /// carries one. The order stays otherwise.
+    pub(super) fn lower_first(&self, targets: &mut [Target]) {
+        targets.sort_by_cached_key(|target| self.height(target.ifindex, HEIGHT));
+    }
+
+    /// How many interfaces lie below one, one over the other.
+    fn height(&self, ifindex: u32, most: usize) -> usize {
+        let Some(link) = self.link(ifindex).filter(|_| most > 0) else {
+            return 0;
+        };
+        let below = self.links.iter().filter(|lower| link.is_over(lower));
+        let heights = below.map(|lower| 1 + self.height(lower.ifindex, most - 1));
+        heights.max().unwrap_or(0)
     }
 
     /// The name that an interface index has now.
@@ -152,8 +207,9 @@ impl Present {
             name: name.into(),
             ifindex,
             mode: selectors.mode.unwrap_or(mode),
-            fallback: None,
+            only: None,
             framing: Framing::Ethernet,
+            in_buffers: false,
             zone,
             zone_name: zone_name.cloned().unwrap_or_default(),
         }
@@ -230,7 +286,9 @@ pub(super) fn resolve(
         let name = present.name_of(index)?;
         Some(present.describe(selectors, name, index))
     });
-    Ok((targets.collect(), warnings))
+    let mut targets: Vec<Target> = targets.collect();
+    present.lower_first(&mut targets);
+    Ok((targets, warnings))
 }
 
 fn nothing_chosen(patterns: &[&str], present: &Present) -> EngineError {
@@ -239,6 +297,14 @@ fn nothing_chosen(patterns: &[&str], present: &Present) -> EngineError {
         patterns => format!("no interface matches {}", patterns.join(", ")),
     };
     EngineError::Interface(format!("{reason}. There are: {}", present.listing()))
+}
+
+/// Why one interface more is not filtered.
+pub(super) fn no_room() -> String {
+    format!(
+        "one host can filter {} interfaces, and that many are; `unload -i` one of them, or name fewer",
+        INTERFACES - 1
+    )
 }
 
 fn too_many(count: usize, patterns: &[&str]) -> EngineError {
@@ -262,6 +328,7 @@ mod tests {
             interfaces: names.map(|(name, index)| (name.to_owned(), index)).to_vec(),
             links: Vec::new(),
             default_route: BTreeSet::from(["eth0".to_owned()]).into(),
+            decrypts: false.into(),
         }
     }
 
@@ -381,6 +448,7 @@ mod tests {
             interfaces: (1..=300).map(|n| (format!("v{n}"), n)).collect(),
             links: Vec::new(),
             default_route: OnceCell::new(),
+            decrypts: OnceCell::new(),
         };
         let request = Request {
             interfaces: vec!["v*".into()],
@@ -446,6 +514,41 @@ mod tests {
             "no interface matches ens*. There are: lo, eth0, eth1, wg0"
         );
         assert!(error(&policy(&[]), &[]).starts_with("no interface is named: add `-i IF`"));
+    }
+
+    #[test]
+    fn what_lies_below_comes_first() {
+        let link = |ifindex: u32, master: Option<u32>, lower: Option<u32>, kind: &str| Link {
+            ifindex,
+            master,
+            lower,
+            kind: kind.into(),
+            name: format!("i{ifindex}"),
+            ..Link::default()
+        };
+        let links = vec![
+            link(2, None, None, "bridge"),
+            link(3, None, Some(2), "vlan"),
+            link(5, Some(2), Some(6), "veth"),
+            link(6, None, Some(5), "veth"),
+            link(7, None, Some(3), "macvlan"),
+        ];
+        let present = Present {
+            interfaces: links
+                .iter()
+                .map(|it| (it.name.clone(), it.ifindex))
+                .collect(),
+            links,
+            default_route: OnceCell::new(),
+            decrypts: OnceCell::new(),
+        };
+        let selectors = Selectors::default();
+        let all = present.interfaces.iter();
+        let mut targets: Vec<Target> = all
+            .map(|(name, index)| present.describe(&selectors, name, *index))
+            .collect();
+        present.lower_first(&mut targets);
+        assert_eq!(names(&targets), ["i5", "i6", "i2", "i3", "i7"]);
     }
 
     #[test]

@@ -69,6 +69,9 @@ pub struct Record {
     /// Whether it keeps track of connections. (Its table of flows can be there for less.)
     #[serde(default)]
     pub tracks: bool,
+    /// Whether rules match `vlan`, so that no driver may take tags off.
+    #[serde(default)]
+    pub matches_vlan: bool,
     /// Bytes of the classifier tables.
     pub table_bytes: u64,
     /// Rules in policy order.
@@ -222,6 +225,8 @@ pub struct ObservedLink {
     pub link_id: u32,
     /// BPF program id.
     pub program_id: u32,
+    /// What the filter does not see there, or sees twice: a sentence each.
+    pub limits: Vec<String>,
 }
 
 /// All counters at one moment, summed over CPUs.

@@ -164,6 +164,12 @@ pub(crate) fn links() -> Result<Vec<Link>, KernelError> {
     links::links().map_err(KernelError::call("list the interfaces of this host"))
 }
 
+/// Whether IPsec decrypts what comes in to this network namespace by policies that belong to no xfrm
+/// interface; false if this process may not know.
+pub(crate) fn decrypts() -> bool {
+    super::netlink::xfrm::decrypts().unwrap_or(false)
+}
+
 /// A lock on a folder of pins. Released when dropped, or when the process dies.
 #[derive(Debug)]
 pub(crate) struct Lock {

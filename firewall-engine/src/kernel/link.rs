@@ -5,7 +5,6 @@
 //! no packet, is hung into `clsact` where the kernel has no link for it ([`super::egress`]).
 
 use super::egress::Filter;
-use super::netlink::links;
 pub(crate) use super::netlink::xdp::Attached;
 use super::netlink::xdp::{self as netlink, XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
 use super::program::Program;
@@ -327,26 +326,6 @@ pub(crate) fn take_off(
         mode: program.mode,
         program: fd,
     })
-}
-
-/// The largest MTU whose frames fit into one buffer of any driver: 2 KiB, the least that drivers use,
-/// less Ethernet header and two VLAN tags.
-const ONE_BUFFER_MTU: u32 = 2048 - 14 - 8;
-
-/// Whether the frames of an interface may come in several buffers. Drivers that split them refuse a
-/// program that is not loaded for it.
-pub(crate) fn in_buffers(interface: &str, ifindex: u32) -> Result<bool, KernelError> {
-    Ok(mtu(interface, ifindex)? > ONE_BUFFER_MTU)
-}
-
-/// The longest IP packet, in bytes, that an interface takes.
-pub(crate) fn mtu(interface: &str, ifindex: u32) -> Result<u32, KernelError> {
-    Ok(device(interface, ifindex)?.mtu)
-}
-
-/// What an interface is.
-pub(crate) fn device(interface: &str, ifindex: u32) -> Result<links::Link, KernelError> {
-    links::link(ifindex).map_err(asked(interface, "ask what it is"))
 }
 
 /// The programs that an interface carries.

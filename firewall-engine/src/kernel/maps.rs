@@ -114,15 +114,20 @@ impl BigMap {
         Ok((map, left_out))
     }
 
-    /// Adds an entry to the table of interfaces of programs that run.
-    pub(crate) fn add_interface(&self, entry: InterfaceEntry) -> Result<(), KernelError> {
+    /// Adds an entry to the table of interfaces of programs that run. Entries of interfaces that are not
+    /// among the `filtered` ones make room. (None is ever taken out: the search for others goes over it.)
+    pub(crate) fn add_interface(
+        &self,
+        entry: InterfaceEntry,
+        filtered: &[u32],
+    ) -> Result<(), KernelError> {
         let mut bytes = self.map()?.to_vec();
         let size = size_of::<InterfaceEntry>();
         let (table, _) = bytes.split_at_mut(INTERFACE_TABLE * size);
         let place = place_of(entry.ifindex, |place| {
             let found = &table[place * size..(place + 1) * size];
             let found: InterfaceEntry = bytemuck::pod_read_unaligned(found);
-            found.ifindex == 0 || found.ifindex == entry.ifindex
+            found.ifindex == entry.ifindex || !filtered.contains(&found.ifindex)
         })?;
         table[place * size..(place + 1) * size].copy_from_slice(bytemuck::bytes_of(&entry));
         // All words but one stay what they were, and none is ever seen by halves.

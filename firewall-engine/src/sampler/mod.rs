@@ -246,6 +246,7 @@ impl Sampler {
                 ifindex: link.ifindex,
                 mode: known.mode,
                 fallback: known.fallback.clone(),
+                limits: link.limits.clone(),
                 link_id: link.link_id,
                 program_id: link.program_id,
                 zone: known.zone_name.clone(),

@@ -44,6 +44,7 @@ fn record(generation: u64, rules: Vec<RuleRecord>) -> Record {
         frags: false,
         selectors: Selectors::default(),
         tracks: false,
+        matches_vlan: false,
         table_bytes: 4096,
         rules,
         stations: None,
@@ -68,6 +69,7 @@ fn facts(record: Record) -> Facts {
         ifindex: 7,
         link_id: 3,
         program_id: 11,
+        limits: Vec::new(),
     };
     let observed = Observed {
         record,

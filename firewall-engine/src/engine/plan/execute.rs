@@ -5,15 +5,15 @@
 use super::desired::{Desired, Draft};
 use super::observed::Foreign;
 use super::undo::{Journal, Undo};
-use super::{Interface, Plan, Step};
+use super::{Interface, Plan, Step, attach};
 use crate::engine::carry::carry_over;
 use crate::engine::flows;
 use crate::engine::handover::Handover;
-use crate::engine::store::{Folder, PinnedLink, Store, Survey, make_folder};
+use crate::engine::store::{Folder, PinnedLink, Store, Survey};
 use crate::engine::types::{EngineError, Record};
 use crate::kernel::counters::{clear_interfaces, clear_rules};
 use crate::kernel::flows::Ends;
-use crate::kernel::link::{self, NewLink, unpin};
+use crate::kernel::link::{self, unpin};
 use crate::kernel::program::{Framing, Program};
 use crate::kernel::{Hook, KernelError, egress};
 use firewall_common::region::Region;
@@ -138,6 +138,8 @@ impl<'a> Execution<'a> {
             Step::Unpin { hook, pin } => unpin(&self.pinned(*hook, pin)?.path)?,
             Step::FinishSets => self.sets.as_ref().map_or(Ok(()), Handover::finish)?,
             Step::RemoveGeneration(number) => self.store.folder(*number).remove()?,
+            // All interfaces of a new generation are in its table from the start.
+            Step::Admit(interface) => return Err(unplanned(&interface.name).into()),
         }
         Ok(())
     }
@@ -252,17 +254,16 @@ impl<'a> Execution<'a> {
     }
 
     fn attach(&mut self, interface: &Interface, mode: Mode, pin: &str) -> Result<(), KernelError> {
-        make_folder(&self.store.links_folder())?;
-        let path = self.store.link_path(pin);
-        let program = self.program_for(Hook::Xdp, (&interface.name, interface.index))?;
-        let NewLink {
-            link,
-            mode,
-            fallback,
-        } = link::attach(program, &interface.name, interface.index, mode)?;
+        let place = (interface.name.as_str(), interface.index);
         let mut targets = self.desired.targets.iter();
-        let carrier = targets.find(|target| target.ifindex == interface.index);
-        let fallback = fallback.or_else(|| carrier?.fallback.clone());
+        let target = targets.find(|target| target.ifindex == interface.index);
+        let target = target.ok_or_else(|| unplanned(&interface.name))?;
+        let mut journal = std::mem::take(&mut self.journal);
+        let attached = self.program_for(Hook::Xdp, place).and_then(|program| {
+            attach::ingress((self.store, &mut journal), program, (target, mode), pin)
+        });
+        self.journal = journal;
+        let (mode, fallback) = attached?;
         if let Some(reason) = &fallback {
             self.warnings.push(format!(
                 "{} is filtered in generic mode: {reason}",
@@ -273,32 +274,18 @@ impl<'a> Execution<'a> {
         if let Some(entry) = entries.find(|entry| entry.ifindex == interface.index) {
             (entry.mode, entry.fallback) = (mode, fallback);
         }
-        let pinned = link.pin(&path);
-        self.journal.steps.push(Undo::Detach {
-            interface: interface.name.clone(),
-            link,
-            pin: path,
-        });
-        pinned
+        Ok(())
     }
 
     fn attach_egress(&mut self, interface: &Interface, pin: &str) -> Result<(), KernelError> {
-        make_folder(&self.store.egress_folder())?;
-        let path = self.store.egress_path(pin);
-        let program = self.program_for(Hook::Egress, (&interface.name, interface.index))?;
-        // The filter of a kernel without links has its index in its name.
-        let place = |name: &str| match name == interface.name {
-            true => path.clone(),
-            false => self.store.egress_path(name),
-        };
-        let to = (interface.name.as_str(), interface.index);
-        let (link, pin) = egress::attach(self.desired.egress_by, program, to, place)?;
-        self.journal.steps.push(Undo::Detach {
-            interface: interface.name.clone(),
-            link,
-            pin,
-        });
-        Ok(())
+        let place = (interface.name.as_str(), interface.index);
+        let to = (interface, self.desired.egress_by);
+        let mut journal = std::mem::take(&mut self.journal);
+        let attached = self
+            .program_for(Hook::Egress, place)
+            .and_then(|program| attach::outgoing((self.store, &mut journal), program, to, pin));
+        self.journal = journal;
+        attached
     }
 
     fn switch(&mut self, hook: Hook, pin: &str) -> Result<(), KernelError> {
@@ -333,13 +320,13 @@ impl<'a> Execution<'a> {
 }
 
 /// A step that speaks of what is not there: a fault in the plan.
-fn unplanned(what: &str) -> KernelError {
+pub(super) fn unplanned(what: &str) -> KernelError {
     KernelError::State(format!(
         "the plan has a step for {what} that comes too early"
     ))
 }
 
 /// The failure that a test asks for.
-fn injected(step: &Step) -> KernelError {
+pub(super) fn injected(step: &Step) -> KernelError {
     KernelError::State(format!("the step `{step}` fails, as the test asks"))
 }

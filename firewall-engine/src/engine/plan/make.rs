@@ -31,8 +31,9 @@ pub(super) fn make(wanted: &Wanted, observed: &Observed) -> Plan {
     // beside them. A filter in `clsact` takes no other one beside it.
     let is_late = |link: &Pinned| wanted.has_new_flows && !link.is_filter;
     let (late, early): (Vec<_>, Vec<_>) = observed.egress.iter().cloned().partition(is_late);
+    let targets = wanted.targets.as_slice();
     if wanted.egress {
-        attach(Hook::Egress, wanted, &observed.egress, &mut change);
+        attach(Hook::Egress, targets, &observed.egress, &mut change);
         change.extend(switches(Hook::Egress, wanted, &early));
         run_beside(wanted, &late, &mut change);
         change.push(Step::FillFlows);
@@ -41,7 +42,10 @@ pub(super) fn make(wanted: &Wanted, observed: &Observed) -> Plan {
         interface: foreign.interface.clone(),
         program: foreign.program.program_id,
     }));
-    attach(Hook::Xdp, wanted, &observed.links, &mut change);
+    if attach(Hook::Xdp, targets, &observed.links, &mut change) {
+        // Only now the modes are known. Readers between the two find the modes that were hoped for.
+        change.push(Step::NoteModes);
+    }
     change.extend(switches(Hook::Xdp, wanted, &observed.links));
     if wanted.egress {
         change.extend(switches(Hook::Egress, wanted, &late));
@@ -55,6 +59,47 @@ pub(super) fn make(wanted: &Wanted, observed: &Observed) -> Plan {
     let former = observed.generations.iter();
     tidy.extend(former.map(|&number| Step::RemoveGeneration(number)));
     Plan { change, tidy }
+}
+
+/// The steps by which one interface joins the generation in force, whose programs run on the others: what
+/// the programs look up of it is written first, and what leaves is bound before what comes in.
+pub(super) fn admit(target: &(Interface, Mode), egress: bool, observed: &Observed) -> Vec<Step> {
+    let (interface, _) = target;
+    let mut steps = vec![Step::Admit(interface.clone())];
+    let one = std::slice::from_ref(target);
+    if egress {
+        attach(Hook::Egress, one, &observed.egress, &mut steps);
+    }
+    attach(Hook::Xdp, one, &observed.links, &mut steps);
+    steps
+}
+
+/// The steps behind those that are `done`, which let go of links of interfaces that are gone. The last link
+/// stays: by it one knows what is in force.
+pub(super) fn let_go(done: &[Step], observed: &Observed) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let is_attached = |step: &Step| {
+        matches!(
+            step,
+            Step::Attach {
+                hook: Hook::Xdp,
+                ..
+            }
+        )
+    };
+    let is_any_left = observed.links.iter().any(|link| link.on.is_some());
+    if !is_any_left && !done.iter().any(is_attached) {
+        return steps;
+    }
+    for (hook, links) in [
+        (Hook::Xdp, &observed.links),
+        (Hook::Egress, &observed.egress),
+    ] {
+        let gone = links.iter().filter(|link| link.on.is_none());
+        let gone: Vec<Pinned> = gone.cloned().collect();
+        release(hook, done, &gone, &mut steps);
+    }
+    steps
 }
 
 /// The steps that make a generation. Nothing that is enforced changes by them.
@@ -79,10 +124,16 @@ fn link_on(links: &[Pinned], index: u32) -> Option<&Pinned> {
     links.iter().find(|link| link.on == Some(index))
 }
 
-/// Steps by which every target that has no link at a hook gets one, with the new program.
-fn attach(hook: Hook, wanted: &Wanted, links: &[Pinned], steps: &mut Vec<Step>) {
+/// Steps by which every target that has no link at a hook gets one, with the new program. Whether there
+/// are any.
+fn attach(
+    hook: Hook,
+    targets: &[(Interface, Mode)],
+    links: &[Pinned],
+    steps: &mut Vec<Step>,
+) -> bool {
     let mut is_new = false;
-    for (interface, mode) in &wanted.targets {
+    for (interface, mode) in targets {
         if link_on(links, interface.index).is_some() {
             continue;
         }
@@ -104,10 +155,7 @@ fn attach(hook: Hook, wanted: &Wanted, links: &[Pinned], steps: &mut Vec<Step>) 
             pin: if is_taken(&name) { with_index } else { name },
         });
     }
-    // Only now the modes are known. Readers between the two find the modes that were hoped for.
-    if is_new && hook == Hook::Xdp {
-        steps.push(Step::NoteModes);
-    }
+    is_new
 }
 
 /// Steps by which these links of targets run the new program.

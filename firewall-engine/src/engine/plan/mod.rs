@@ -6,6 +6,8 @@
 //! observed.rs  observed state: pins and links that a plan depends on              (reads only)
 //! make.rs      makes a plan from both                                             (pure)
 //! execute.rs   executes each step                                                 (writes)
+//! follow.rs    executes those of interfaces that come and go                      (writes)
+//! attach.rs    the steps of both that attach                                      (writes)
 //! undo.rs      undoes each step
 //! record.rs    the record of the new generation
 //! counters.rs  counters and memory that it takes over from the active one
@@ -13,9 +15,11 @@
 //!
 //! See [`super::store`] for what a crash leaves behind between any two steps.
 
+mod attach;
 mod counters;
 mod desired;
 mod execute;
+mod follow;
 mod make;
 mod observed;
 mod record;
@@ -23,6 +27,7 @@ mod undo;
 
 pub(super) use desired::{Desired, check_modes};
 pub(super) use execute::Done;
+pub(super) use follow::{Following, Newcomer};
 
 use self::desired::Draft;
 use self::execute::Execution;
@@ -79,6 +84,8 @@ pub(super) enum Step {
     },
     /// Make a link run the new program.
     Switch { hook: Hook, pin: String },
+    /// Write an interface into the table of the generation in force.
+    Admit(Interface),
     /// Write into the record in which modes the interfaces are filtered.
     NoteModes,
     /// Detach a link of an interface that is no longer wanted.
@@ -130,6 +137,7 @@ impl fmt::Display for Step {
                 hook, interface, ..
             } => write!(f, "attach to {} ({})", interface.name, hook),
             Self::Switch { hook, pin } => write!(f, "switch {pin} ({hook})"),
+            Self::Admit(interface) => write!(f, "let {} join", interface.name),
             Self::NoteModes => write!(f, "note the modes"),
             Self::Detach { hook, pin } => write!(f, "detach from {pin} ({hook})"),
             Self::Unpin { hook, pin } => write!(f, "remove the pin of {pin} ({hook})"),

@@ -59,11 +59,19 @@ impl Observed {
             }
         }
         Ok(Self {
+            foreign,
+            ..Self::of(survey)
+        })
+    }
+
+    /// Without programs of others.
+    pub(super) fn of(survey: &Survey) -> Self {
+        Self {
             generations: survey.generations.iter().map(|it| it.number).collect(),
             links: survey.links.iter().map(pinned).collect(),
             egress: survey.egress.iter().map(pinned).collect(),
-            foreign,
-        })
+            foreign: Vec::new(),
+        }
     }
 
     /// An error if someone else's program is where ours is to be.

@@ -2,6 +2,7 @@
 
 use super::counters::Counters;
 use super::desired::Desired;
+use crate::engine::carrier::Needs;
 use crate::engine::handover;
 use crate::engine::spared;
 use crate::engine::stations;
@@ -40,7 +41,7 @@ pub(super) fn draft_record(
             zone: target.zone,
             zone_name: target.zone_name.clone(),
             mode,
-            fallback: target.fallback.clone(),
+            fallback: target.why_generic(),
         });
     }
     let now = unix_time();
@@ -69,6 +70,7 @@ pub(super) fn draft_record(
         would_drop: would_drop(&source.policy),
         frags: desired.frags,
         tracks: source.policy.tracks_connections(),
+        matches_vlan: Needs::of(&source.policy).vlans(),
         table_bytes,
         rules: rule_records(&source.policy, &counters.rule_slots.slots),
         live: handover::assign(&source.policy, desired.known()),

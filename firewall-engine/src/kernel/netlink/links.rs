@@ -26,6 +26,9 @@ const IFLA_TUN_TYPE: u16 = 3;
 /// The type of a device of tun whose frames have an Ethernet header (`IFF_TAP`).
 const TAP: u8 = 2;
 const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_XDP: u16 = 43;
+/// In it: how a program is attached; 0 if none is.
+const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_GRO_MAX_SIZE: u16 = 58;
 const IFLA_GRO_IPV4_MAX_SIZE: u16 = 64;
 
@@ -62,6 +65,8 @@ pub(crate) struct Link {
     pub(crate) has_remote: bool,
     /// Whether it is a device of tun whose frames have an Ethernet header.
     pub(crate) is_tap: bool,
+    /// Whether it carries an XDP program.
+    pub(crate) has_program: bool,
     /// The longest packet that is put together of received ones, in bytes; 0 if it does not say.
     pub(crate) gro_max: u32,
 }
@@ -74,11 +79,6 @@ pub(crate) fn links() -> io::Result<Vec<Link>> {
         Some(Link::read(head, attributes))
     });
     Ok(links.collect())
-}
-
-/// An interface of this namespace.
-pub(crate) fn link(ifindex: u32) -> io::Result<Link> {
-    ask(ifindex, Link::read)
 }
 
 /// Asks about an interface of this namespace, and reads the answer: what it begins with, and the
@@ -129,6 +129,10 @@ impl Link {
                 IFLA_LINK => link.lower = number(value),
                 IFLA_LINK_NETNSID => is_elsewhere = true,
                 IFLA_LINKINFO => link.read_info(value),
+                IFLA_XDP => {
+                    let mode = find(value, IFLA_XDP_ATTACHED).and_then(<[u8]>::first);
+                    link.has_program = mode.is_some_and(|&mode| mode != 0);
+                }
                 _ => {}
             }
         }
@@ -147,6 +151,14 @@ impl Link {
                 _ => {}
             }
         }
+    }
+
+    /// Whether it lies over the interface with an index, for the kernel: a port's master, and what takes
+    /// frames from it. (The other end of a cable does not.)
+    pub(crate) fn is_over(&self, lower: &Self) -> bool {
+        const OVER: [&str; 6] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"];
+        lower.master == Some(self.ifindex)
+            || (self.lower == Some(lower.ifindex) && OVER.contains(&&*self.kind))
     }
 
     /// What is in it depends on the kind.
@@ -253,6 +265,16 @@ mod tests {
             assert_eq!(port.master, Some(9));
         }
         assert_eq!(read(1, &[]).master, None);
+    }
+
+    #[test]
+    fn a_link_says_whether_it_carries_a_program() {
+        for mode in 0..5u8 {
+            let of = info(&[(IFLA_XDP_ATTACHED, &[mode])]);
+            let said: [(u16, &[u8]); 1] = [(IFLA_XDP | NLA_F_NESTED, &of)];
+            assert_eq!(read(1, &said).has_program, mode != 0);
+        }
+        assert!(!read(1, &[]).has_program);
     }
 
     #[test]

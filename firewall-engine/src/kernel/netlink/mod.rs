@@ -1,5 +1,6 @@
 //! Netlink: one request, its answer, and attributes. The modules say what is asked: [`xdp`], [`clsact`],
-//! [`links`], [`routes`] and [`watch`] of rtnetlink, [`conntrack`] of the connection tracking, [`sockets`] of open sockets.
+//! [`links`], [`routes`] and [`watch`] of rtnetlink, [`conntrack`] of the connection tracking, [`sockets`] of open sockets,
+//! [`xfrm`] of IPsec.
 //!
 //! Message format: rtnetlink(7), netlink(7), sock_diag(7). May not import anything else of this crate. Invariant:
 //! each request has a socket of its own, so no answer can be another one's.
@@ -11,6 +12,7 @@ pub(crate) mod routes;
 pub mod sockets;
 pub mod watch;
 pub(crate) mod xdp;
+pub(crate) mod xfrm;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{

@@ -191,3 +191,64 @@ fn pins_of_renamed_and_of_dead_interfaces() {
     assert_eq!(words(&plan.tidy)[0], "detach from eth0 (xdp)");
     assert!(!words(&plan.tidy).contains(&"remove the pin of eth0 (xdp)".into()));
 }
+
+#[test]
+fn who_joins_is_written_down_before_it_is_attached() {
+    let new = |index: u32| {
+        let name = "eth1".into();
+        (Interface { name, index }, Mode::Auto)
+    };
+    let observed = Observed {
+        generations: vec![3],
+        links: vec![link("eth0", Some(2), true), link("eth1", None, false)],
+        egress: vec![link("eth0", Some(2), true)],
+        ..Observed::default()
+    };
+    let steps = admit(&new(5), true, &observed);
+    assert_eq!(
+        words(&steps),
+        [
+            "let eth1 join",
+            "attach to eth1 (egress)",
+            "remove the pin of eth1 (xdp)",
+            "attach to eth1 (xdp)",
+        ]
+    );
+    assert_eq!(words(&admit(&new(5), false, &observed)).len(), 3);
+    // The pin that has made room is not removed once more.
+    assert!(let_go(&steps, &observed).is_empty());
+    assert_eq!(
+        words(&let_go(&[], &observed)),
+        ["remove the pin of eth1 (xdp)"]
+    );
+}
+
+#[test]
+fn what_is_gone_is_let_go_of_while_something_is_filtered() {
+    let mut observed = Observed {
+        // One is gone, one is in another namespace.
+        links: vec![link("eth0", None, false), link("eth1", None, true)],
+        egress: vec![link("eth1", None, true)],
+        ..Observed::default()
+    };
+    assert!(let_go(&[], &observed).is_empty());
+    let joined = Step::Attach {
+        hook: Hook::Xdp,
+        interface: Interface {
+            name: "eth2".into(),
+            index: 9,
+        },
+        mode: Mode::Auto,
+        pin: "eth2".into(),
+    };
+    let all = [
+        "remove the pin of eth0 (xdp)",
+        "detach from eth1 (xdp)",
+        "remove the pin of eth1 (xdp)",
+        "detach from eth1 (egress)",
+        "remove the pin of eth1 (egress)",
+    ];
+    assert_eq!(words(&let_go(&[joined], &observed)), all);
+    observed.links.push(link("eth3", Some(4), true));
+    assert_eq!(words(&let_go(&[], &observed)), all);
+}
