@@ -301,3 +301,39 @@ fn a_hundred_thousand_bans_and_a_set_of_a_million() {
     assert_eq!(sets["sets"][0]["entries"], 100_001);
     assert_eq!(sets["sets"][1]["entries"], 1_000_002);
 }
+
+/// M10: nobody keeps `@self` up to date without the daemon (VRRP moves an address): `status` says so.
+#[test]
+#[ignore = "needs root"]
+fn without_the_daemon_status_says_that_self_is_stale() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let file = ctl.policy(OTHER).unwrap();
+    let words = ["load", "-f", file.to_str().unwrap()];
+    let is_stale = |ctl: &Ctl<'_>| {
+        let output = ctl.run(&["status"]).unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let says = text.contains("`@self` does not hold");
+        assert_eq!(says, !text.contains("Drift none"), "{text}");
+        assert_eq!(output.status.code(), Some(i32::from(says)), "{text}");
+        says
+    };
+    ctl.ok(&words).unwrap();
+    assert!(!is_stale(&ctl));
+    for (verb, address) in [("add", "192.0.2.200/32"), ("del", "192.0.2.200/32")] {
+        let words_of_ip = format!("addr {verb} {address} dev wan0");
+        pair.inside.ip(&words_of_ip).unwrap();
+        assert!(is_stale(&ctl), "{verb}");
+        ctl.ok(&words).unwrap();
+        assert!(!is_stale(&ctl), "{verb}");
+    }
+    // The daemon mends it by itself.
+    pair.inside.ip("addr add 192.0.2.201/32 dev wan0").unwrap();
+    assert!(is_stale(&ctl));
+    ctl.start(&file).unwrap();
+    let deadline = Instant::now() + firewall_tests::patience(Duration::from_secs(10));
+    while is_stale(&ctl) {
+        assert!(Instant::now() < deadline, "{}", ctl.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

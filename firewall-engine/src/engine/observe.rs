@@ -11,6 +11,7 @@ use super::{Engine, InterfaceRecord, Record};
 use crate::kernel::program::{Framing, Program, Run};
 use crate::kernel::{Hook, KernelError, host};
 use firewall_common::abi::INTERFACES;
+use firewall_policy::rule::SELF;
 
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
@@ -132,6 +133,9 @@ impl Engine {
         if is_here {
             warnings.extend(unfiltered(&record, &links, &present));
         }
+        if is_here && self.is_self_stale(&record) {
+            warnings.push(SELF_STALE.to_owned());
+        }
         if record.clock_has_moved() {
             warnings.push(CLOCK_MOVED.to_owned());
         }
@@ -141,7 +145,20 @@ impl Engine {
             warnings,
         }))
     }
+
+    /// Whether the policy on record uses `@self`, and that is out of date.
+    fn is_self_stale(&self, record: &Record) -> bool {
+        // Who may not look says nothing.
+        record.live.iter().any(|set| set.name == SELF)
+            && self
+                .live_view()
+                .is_ok_and(|view| view.is_self_current().is_ok_and(|is_current| !is_current))
+    }
 }
+
+/// What to say when this host has other addresses than those by which rules know it.
+const SELF_STALE: &str = "`@self` does not hold the addresses that this host has now: rules on it match \
+                          former ones; apply the policy again, or run the daemon, which keeps it up to date";
 
 /// What to say when the clock no longer is what rules expire by.
 const CLOCK_MOVED: &str = "the clock was set, or the machine slept, since the policy was applied: its \
