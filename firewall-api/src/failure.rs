@@ -5,6 +5,7 @@
 //!
 //! Invariant: the numbers of [`Exit`] are part of the interface and are never changed.
 
+use firewall_policy::checked::Invalid;
 use firewall_policy::diag::{Diagnostics, Findings};
 use firewall_policy::text::safe_lines;
 use serde::{Deserialize, Serialize};
@@ -183,6 +184,17 @@ impl Failure {
             rendered: Some(diagnostics.render(false).into_boxed_str()),
             findings: Some(Box::new(diagnostics.into())),
             ..Self::new(Exit::Config, message)
+        }
+    }
+
+    /// A policy that cannot be used.
+    #[must_use]
+    pub fn invalid(invalid: &Invalid) -> Self {
+        match invalid {
+            Invalid::Findings(findings) => Self::policy(findings),
+            Invalid::Limit(error) => {
+                Self::new(Exit::Config, format!("the policy is too large: {error}"))
+            }
         }
     }
 

@@ -2,12 +2,18 @@
 //! daemon's, reached over its socket. Requests and answers are data; callers need not know which of
 //! the two answers.
 
+use crate::events::{EventsReport, EventsRequest};
 use crate::failure::Failure;
 use crate::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
-use crate::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
-use crate::request::{ApplyRequest, ReloadRequest, SnapshotRequest};
+use crate::report::{
+    ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport, UnloadReport,
+};
+use crate::request::{ApplyRequest, LoadRequest, ReloadRequest, SnapshotRequest};
 use crate::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
+use crate::source::{FileKept, NamedFile, PolicySource};
+use crate::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
 use crate::view::Snapshot;
+use std::io::Read;
 
 /// A firewall, here or elsewhere.
 ///
@@ -48,7 +54,10 @@ pub trait Firewall: Send + Sync {
     /// Puts a policy in force and keeps it so: only a daemon does that.
     ///
     /// # Errors
-    /// See [`Firewall`]; exit code 5 without a daemon.
+    /// See [`Firewall`]; exit code 5 without a daemon; [`FILES_MISSING`] where files of the policy are
+    /// not there, and so for all calls that bring a policy.
+    ///
+    /// [`FILES_MISSING`]: crate::source::FILES_MISSING
     fn apply(&self, request: &ApplyRequest) -> Result<ApplyReport, Failure>;
 
     /// Has the daemon read its own policy file again and put it in force.
@@ -86,4 +95,55 @@ pub trait Firewall: Send + Sync {
     /// # Errors
     /// As [`Firewall::set`]; exit code 7 for what would cut off whoever asks.
     fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure>;
+
+    /// Packets that rules with `log` have matched.
+    ///
+    /// # Errors
+    /// See [`Firewall`]; exit code 1 if the policy logs nothing.
+    fn events(&self, request: &EventsRequest) -> Result<EventsReport, Failure>;
+
+    /// Problems of the machine that affect the filter.
+    ///
+    /// # Errors
+    /// See [`Firewall`]; exit code 3 for an interface that is not there.
+    fn doctor(&self, request: &DoctorRequest) -> Result<DoctorReport, Failure>;
+
+    /// Sends every packet of the evasion table through the program in the kernel, under a policy.
+    ///
+    /// # Errors
+    /// What loading the program can fail with; see [`Firewall::apply`].
+    fn selftest(&self, policy: &PolicySource) -> Result<Selftest, Failure>;
+
+    /// Has the kernel's verifier take a policy, and runs its tests there; attaches nothing.
+    ///
+    /// # Errors
+    /// As [`Firewall::selftest`]; exit code 7 for tests that fail in the kernel.
+    fn verify(&self, policy: &PolicySource) -> Result<Verified, Failure>;
+
+    /// Sends frames through the program in the kernel, under a policy; attaches nothing.
+    ///
+    /// # Errors
+    /// As [`Firewall::selftest`]; exit code 2 for frames that are none.
+    fn trace(&self, request: &TraceRequest) -> Result<Traced, Failure>;
+
+    /// Takes the bytes of a file that a policy names, for requests to come.
+    ///
+    /// # Errors
+    /// Exit code 3: other bytes than `file` says, or too many; exit code 5 without a daemon.
+    fn put_file(&self, file: &NamedFile, from: &mut dyn Read) -> Result<FileKept, Failure>;
+}
+
+/// This host's own firewall, where no daemon stands between.
+pub trait Host: Firewall {
+    /// Puts a policy in force; nobody keeps it so.
+    ///
+    /// # Errors
+    /// See [`Firewall`]; exit code 7 where runtime rules would be lost.
+    fn load(&self, request: &LoadRequest) -> Result<ApplyReport, Failure>;
+
+    /// Takes the filter off interfaces; `None`: off all.
+    ///
+    /// # Errors
+    /// See [`Firewall`]; exit code 3 for an interface that is not filtered.
+    fn unload(&self, interfaces: Option<&[String]>) -> Result<UnloadReport, Failure>;
 }

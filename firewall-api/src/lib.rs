@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub use firewall_policy::clock;
+pub mod events;
 pub mod failure;
 pub mod firewall;
 pub mod flows;
@@ -14,5 +15,7 @@ pub mod network;
 pub mod report;
 pub mod request;
 pub mod sets;
+pub mod source;
+pub mod trial;
 pub mod view;
 pub mod width;

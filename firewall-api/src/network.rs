@@ -55,12 +55,27 @@ impl Network {
             IpAddr::V4(address) => prefix_v4(address.into(), 32),
             IpAddr::V6(address) => prefix_v6(address.into(), 128),
         };
-        let holds = |prefix: &Prefix| {
-            prefix.is_v6 == address.is_v6
-                && Prefix::of(address.hi, address.lo, prefix.length, address.is_v6) == *prefix
-        };
-        self.prefixes.iter().any(holds)
+        self.prefixes
+            .iter()
+            .any(|prefix| contains(prefix, &address))
     }
+}
+
+/// An address as a prefix.
+#[must_use]
+pub fn prefix_of(address: IpAddr) -> Prefix {
+    match address.to_canonical() {
+        IpAddr::V4(address) => prefix_v4(address.into(), 32),
+        IpAddr::V6(address) => prefix_v6(address.into(), 128),
+    }
+}
+
+/// Whether a prefix contains another one, or is it.
+#[must_use]
+pub fn contains(outer: &Prefix, inner: &Prefix) -> bool {
+    outer.is_v6 == inner.is_v6
+        && outer.length <= inner.length
+        && Prefix::of(inner.hi, inner.lo, outer.length, inner.is_v6) == *outer
 }
 
 #[cfg(test)]

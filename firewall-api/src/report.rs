@@ -2,6 +2,7 @@
 //!
 //! One document for the API, for `-o json` and for the tables, so they cannot disagree.
 
+use crate::source::{NamedFile, PolicySource};
 use crate::view::{Count, GenerationView, RuleView, SCHEMA, Snapshot, Status, Traffic};
 use firewall_common::reason::{Governs, Reason};
 use firewall_common::verdict::Verdict;
@@ -308,6 +309,31 @@ pub struct PolicyReport {
     /// Folder against which files named in the policy are found.
     #[serde(default)]
     pub base: PathBuf,
+    /// The files that it names, as they were read.
+    #[serde(default)]
+    pub files: Vec<NamedFile>,
+}
+
+impl PolicyReport {
+    /// The policy as a request carries it, with the files as they were read.
+    #[must_use]
+    pub fn source(&self) -> PolicySource {
+        PolicySource {
+            path: self.policy.clone(),
+            text: self.text.clone(),
+            base: self.base.clone(),
+            files: self.files.clone(),
+        }
+    }
+}
+
+/// `unload -o json`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UnloadReport {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Interfaces that are no longer filtered.
+    pub unloaded: Vec<String>,
 }
 
 /// What applying a policy led to.

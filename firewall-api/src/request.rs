@@ -9,18 +9,30 @@
 //! GET  /v1/flows?port=N         FlowsRequest -> FlowsReport
 //! GET  /v1/sets                 SetsReport
 //! GET  /v1/sets/NAME            SetReport
+//! GET  /v1/events?last=N        EventsRequest -> EventsReport
+//! POST /v1/doctor               DoctorRequest -> DoctorReport
+//! PUT  /v1/files/SHA256         the bytes of a file -> FileKept
 //! POST /v1/apply                ApplyRequest -> ApplyReport
 //! POST /v1/reload               ReloadRequest -> ApplyReport
 //! POST /v1/flows/forget         FlowsRequest -> FlowsForgotten
 //! POST /v1/sets                 SetChange -> SetChanged
+//! POST /v1/selftest             PolicySource -> Selftest
+//! POST /v1/verify               PolicySource -> Verified
+//! POST /v1/trace                TraceRequest -> Traced
 //! anything that fails           ErrorReport
 //! ```
+//!
+//! A request that brings a policy names its files by their hashes. Where the bytes of one are not
+//! there, the answer is a failure with the code `files-missing`, whose diagnostics are the files: they
+//! are put, and the request is repeated. Paths in requests are labels: none of them is opened.
 //!
 //! The documents are the JSON that `-o json` prints, with a daemon or without. Fields are added,
 //! never renamed.
 
 use crate::failure::{Exit, Failure};
+use crate::source::{NamedFile, PolicySource};
 use firewall_policy::diag::Findings;
+use firewall_policy::rule::Mode;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -53,17 +65,20 @@ impl Default for SnapshotRequest {
     }
 }
 
-/// Body of `POST /v1/apply`. The client reads the policy, so that its own permissions decide what
-/// it can read; the daemon reads the set files that the policy names.
+/// Body of `POST /v1/apply`. The client reads the policy and the files that it names, so that its own
+/// permissions decide what it can read.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyRequest {
-    /// The file as the user named it.
+    /// The file as the user named it: a label.
     pub path: String,
     /// Its text.
     pub text: String,
-    /// Absolute folder for the set files.
+    /// The folder in which the client finds the files: a label.
     pub base: PathBuf,
+    /// The files that the text names.
+    #[serde(default)]
+    pub files: Vec<NamedFile>,
     /// Lose the runtime rules that are in force. Without it, a policy that has none is refused
     /// while there are any.
     #[serde(default)]
@@ -72,6 +87,36 @@ pub struct ApplyRequest {
     /// rules are those of the text.
     #[serde(default)]
     pub change_of: Option<u64>,
+}
+
+impl ApplyRequest {
+    /// A request for a policy.
+    #[must_use]
+    pub fn new(policy: PolicySource) -> Self {
+        Self {
+            path: policy.path,
+            text: policy.text,
+            base: policy.base,
+            files: policy.files,
+            discard_runtime: false,
+            change_of: None,
+        }
+    }
+}
+
+/// What `load` asks of this host's own firewall.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct LoadRequest {
+    /// The policy.
+    pub policy: PolicySource,
+    /// Interfaces to filter; none: those that the policy names.
+    pub interfaces: Vec<String>,
+    /// Attach mode; `None`: the policy's.
+    pub mode: Option<Mode>,
+    /// Replace another XDP program.
+    pub replace: bool,
+    /// Lose the runtime rules that are in force.
+    pub discard_runtime: bool,
 }
 
 /// Body of `POST /v1/reload`.

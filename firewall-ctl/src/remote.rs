@@ -5,20 +5,27 @@
 //! connection for each call. May not import `cli`, `tui`, the engine or
 //! the daemon.
 
+mod upload;
+
+use firewall_api::events::{EventsReport, EventsRequest};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
 use firewall_api::request::{ApplyRequest, ErrorReport, ReloadRequest, SnapshotRequest, no_daemon};
 use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
+use firewall_api::source::{FileKept, NamedFile, PolicySource, missing_in};
+use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
 use firewall_api::view::Snapshot;
+use firewall_system::set_files;
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -77,28 +84,47 @@ impl Remote {
         body: Bytes,
         deadline: Duration,
     ) -> Result<T, Failure> {
+        let body = Full::new(body).map_err(|never| match never {}).boxed();
         let exchange = exchange(&self.socket, method, path, body);
         let answer = self
             .runtime
             .block_on(async { tokio::time::timeout(deadline, exchange).await });
-        let Ok(answer) = answer else {
-            return Err(Failure::new(
-                Exit::Unreachable,
-                format!(
-                    "the daemon did not answer {path} within {} s",
-                    deadline.as_secs()
-                ),
-            )
-            .help("see its log; the filter stays active without the daemon"));
+        let answer = answer.map_err(|_| no_answer(path, deadline))?;
+        document(path, answer?)
+    }
+
+    /// As [`Remote::post`], for what brings a policy: sends those files of it that the daemon has not.
+    fn post_policy<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        (base, files): (&Path, &[NamedFile]),
+    ) -> Result<T, Failure> {
+        let failure = match self.post(path, body) {
+            Err(failure) if !files.is_empty() => failure,
+            answer => return answer,
         };
-        let (status, body) = answer?;
-        if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| foreign(path, &error));
+        let Some(missing) = missing_in(&failure) else {
+            return Err(failure);
+        };
+        for file in files.iter().filter(|file| missing.contains(file)) {
+            self.send_file(base, file)?;
         }
-        match serde_json::from_slice::<ErrorReport>(&body) {
-            Ok(report) => Err(report.into_failure()),
-            Err(error) => Err(foreign(path, &error)),
+        self.post(path, body)
+    }
+
+    /// Sends a file from this side's folder.
+    fn send_file(&self, base: &Path, file: &NamedFile) -> Result<FileKept, Failure> {
+        let failed = |what: &dyn std::fmt::Display| {
+            Failure::new(Exit::Config, format!("cannot send {}: {what}", file.path))
+                .help("it is needed as it was when the policy was read: repeat the command")
+        };
+        let mut opened = set_files::open(&base.join(&file.path)).map_err(|error| failed(&error))?;
+        let length = opened.metadata().map_err(|error| failed(&error))?.len();
+        if length != file.bytes {
+            return Err(failed(&"it has changed"));
         }
+        self.put_file(file, &mut opened)
     }
 }
 
@@ -124,7 +150,7 @@ impl Firewall for Remote {
     }
 
     fn apply(&self, request: &ApplyRequest) -> Result<ApplyReport, Failure> {
-        self.post("/v1/apply", request)
+        self.post_policy("/v1/apply", request, (&request.base, &request.files))
     }
 
     fn reload(&self, request: &ReloadRequest) -> Result<ApplyReport, Failure> {
@@ -152,9 +178,88 @@ impl Firewall for Remote {
     fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {
         self.post("/v1/sets", change)
     }
+
+    fn events(&self, request: &EventsRequest) -> Result<EventsReport, Failure> {
+        self.get(&format!("/v1/events?{}", events_query(request)))
+    }
+
+    fn doctor(&self, request: &DoctorRequest) -> Result<DoctorReport, Failure> {
+        self.post("/v1/doctor", request)
+    }
+
+    fn selftest(&self, policy: &PolicySource) -> Result<Selftest, Failure> {
+        self.post_policy("/v1/selftest", policy, (&policy.base, &policy.files))
+    }
+
+    fn verify(&self, policy: &PolicySource) -> Result<Verified, Failure> {
+        self.post_policy("/v1/verify", policy, (&policy.base, &policy.files))
+    }
+
+    fn trace(&self, request: &TraceRequest) -> Result<Traced, Failure> {
+        let policy = &request.policy;
+        self.post_policy("/v1/trace", request, (&policy.base, &policy.files))
+    }
+
+    fn put_file(&self, file: &NamedFile, from: &mut dyn Read) -> Result<FileKept, Failure> {
+        let path = format!("/v1/files/{}", path_segment(&file.sha256));
+        let (mut feed, pieces) = upload::pieces(file.bytes);
+        let exchange = exchange(&self.socket, Method::PUT, &path, pieces.boxed());
+        let answer = self.runtime.block_on(async {
+            let both = async { tokio::join!(exchange, feed.all_of(from)) };
+            tokio::time::timeout(APPLY_DEADLINE, both).await
+        });
+        let (answer, fed) = answer.map_err(|_| no_answer(&path, APPLY_DEADLINE))?;
+        fed.map_err(|error| {
+            Failure::new(Exit::Config, format!("cannot read {}: {error}", file.path))
+        })?;
+        document(&path, answer?)
+    }
 }
 
-/// A name as one segment of a path (RFC 3986).
+/// A request for events as the query of an address.
+fn events_query(request: &EventsRequest) -> String {
+    let pair =
+        |name: &str, value: Option<String>| Some(format!("{name}={}", path_segment(&value?)));
+    let pairs = [
+        pair("after", request.after.map(|after| after.to_string())),
+        pair("last", request.last.map(|last| last.to_string())),
+        pair("wait", request.wait.map(|wait| wait.to_string())),
+        pair("interface", request.interface.clone()),
+        pair("rule", request.rule.clone()),
+        pair("verdict", request.verdict.clone()),
+        pair("from", request.from.as_ref().map(ToString::to_string)),
+        pair("to", request.to.as_ref().map(ToString::to_string)),
+        pair("port", request.port.map(|port| port.to_string())),
+    ];
+    pairs.into_iter().flatten().collect::<Vec<_>>().join("&")
+}
+
+fn no_answer(path: &str, deadline: Duration) -> Failure {
+    Failure::new(
+        Exit::Unreachable,
+        format!(
+            "the daemon did not answer {path} within {} s",
+            deadline.as_secs()
+        ),
+    )
+    .help("see its log; the filter stays active without the daemon")
+}
+
+/// The document of an answer, or its failure.
+fn document<T: DeserializeOwned>(
+    path: &str,
+    (status, body): (StatusCode, Bytes),
+) -> Result<T, Failure> {
+    if status.is_success() {
+        return serde_json::from_slice(&body).map_err(|error| foreign(path, &error));
+    }
+    match serde_json::from_slice::<ErrorReport>(&body) {
+        Ok(report) => Err(report.into_failure()),
+        Err(error) => Err(foreign(path, &error)),
+    }
+}
+
+/// A name as one segment of a path, or a value of a query (RFC 3986).
 fn path_segment(name: &str) -> String {
     let mut segment = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -179,7 +284,7 @@ async fn exchange(
     socket: &Path,
     method: Method,
     path: &str,
-    body: Bytes,
+    body: BoxBody<Bytes, io::Error>,
 ) -> Result<(StatusCode, Bytes), Failure> {
     let lost = |error: &dyn std::fmt::Display| {
         Failure::new(
@@ -202,7 +307,7 @@ async fn exchange(
         .uri(path)
         .header(header::HOST, "firewall")
         .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(body))
+        .body(body)
         .map_err(|error| lost(&error))?;
     let driver = tokio::spawn(connection);
     let answer = sender

@@ -12,6 +12,7 @@ mod directories;
 mod tools;
 
 use std::io::Write;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -202,11 +203,19 @@ fn check_reads_the_standard_input() {
 }
 
 #[test]
+fn load_beside_a_daemon_is_exit_7() {
+    let folder = Folder::new("loadbeside");
+    folder.write("p.yaml", GOOD);
+    let _daemon = UnixListener::bind(folder.0.join("none.sock")).unwrap();
+    insta::assert_snapshot!(transcript(&folder.0, &["load", "-i", "lo", "-f", "p.yaml"]));
+}
+
+#[test]
 fn without_a_daemon_is_exit_5() {
     let folder = Folder::new("nodaemon");
     folder.write("good.yaml", GOOD);
     // A socket whose daemon died counts as no daemon.
-    drop(std::os::unix::net::UnixListener::bind(folder.0.join("dead.sock")).unwrap());
+    drop(UnixListener::bind(folder.0.join("dead.sock")).unwrap());
     let mut screens = String::new();
     for args in [
         &["apply", "-f", "good.yaml"][..],

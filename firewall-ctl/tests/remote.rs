@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use firewall_api::events::{EventCursor, EventsReport, EventsRequest};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{
@@ -15,15 +16,23 @@ use firewall_api::request::{ApplyRequest, BODY_LIMIT, ReloadRequest, SnapshotReq
 use firewall_api::sets::{
     NewEntry, Session, SetChange, SetChanged, SetEdit, SetReport, SetRequest, SetStep, SetsReport,
 };
-use firewall_api::view::Snapshot;
+use firewall_api::source::{FileKept, NamedFile, PolicySource};
+use firewall_api::trial::{
+    Before, CheckView, DoctorReport, DoctorRequest, FrameTrace, Member, Selftest, TraceRequest,
+    Traced, Verified,
+};
+use firewall_api::view::{SCHEMA, Snapshot, Status, Traffic};
 use firewall_ctl::remote::Remote;
 use firewall_daemon::server::serve;
-use firewall_engine::sampler::{Facts, Sampler};
 use firewall_policy::diag::Diagnostics;
 use firewall_policy::source::{NoFiles, read_policy};
+use firewall_system::file_store::FileStore;
+use firewall_system::hash;
+use std::io::Read;
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::net::UnixListener;
 
 /// What is wrong with a policy.
@@ -32,7 +41,29 @@ fn findings() -> Diagnostics {
     wrong.expect_err("the policy is wrong")
 }
 
-struct Constants;
+/// Answers with what it was asked, or with constants; keeps files as a daemon does.
+struct Constants {
+    store: FileStore,
+    /// Requests that brought a policy.
+    policies: AtomicU64,
+    /// Hashes and sizes of the files that came.
+    files: Mutex<Vec<(String, u64)>>,
+}
+
+impl Constants {
+    fn new(folder: &Path) -> Self {
+        Self {
+            store: FileStore::new(&folder.join("files")),
+            policies: AtomicU64::new(0),
+            files: Mutex::new(Vec::new()),
+        }
+    }
+
+    fn take(&self, files: &[NamedFile]) -> Result<(), Failure> {
+        self.policies.fetch_add(1, Ordering::SeqCst);
+        self.store.require(files)
+    }
+}
 
 impl Firewall for Constants {
     fn status(&self) -> Result<StatusReport, Failure> {
@@ -42,9 +73,27 @@ impl Firewall for Constants {
     }
 
     fn snapshot(&self, request: &SnapshotRequest) -> Result<Snapshot, Failure> {
-        let mut snapshot = Sampler::new().snapshot(&Facts::default(), 7.0, request.ports);
-        snapshot.interval = request.ports as f64;
-        Ok(snapshot)
+        Ok(Snapshot {
+            schema: SCHEMA.to_owned(),
+            time: 7.0,
+            interval: request.ports as f64,
+            status: Status {
+                version: String::new(),
+                daemon_pid: None,
+                daemon_uptime: None,
+                generation: None,
+                interfaces: Vec::new(),
+                last_error: None,
+                warnings: Vec::new(),
+            },
+            pass: Traffic::default(),
+            drop: Traffic::default(),
+            ports: Vec::new(),
+            other_ports: Default::default(),
+            rules: Vec::new(),
+            reasons: Vec::new(),
+            flows: None,
+        })
     }
 
     fn rules(&self) -> Result<RulesReport, Failure> {
@@ -64,6 +113,7 @@ impl Firewall for Constants {
     }
 
     fn apply(&self, request: &ApplyRequest) -> Result<ApplyReport, Failure> {
+        self.take(&request.files)?;
         if request.text.contains("broken") {
             return Err(Failure::policy(&findings()).outcome("nothing applied"));
         }
@@ -123,20 +173,88 @@ impl Firewall for Constants {
     fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {
         Ok(SetChanged::nothing(&format!("{change:?}")))
     }
+
+    /// What was asked for, in the place of the schema.
+    fn events(&self, request: &EventsRequest) -> Result<EventsReport, Failure> {
+        Ok(EventsReport {
+            schema: format!("{request:?}"),
+            events: Vec::new(),
+            cursor: EventCursor { ring: 1, next: 2 },
+            missed: 0,
+            unlogged: 0,
+        })
+    }
+
+    /// One check for each interface.
+    fn doctor(&self, request: &DoctorRequest) -> Result<DoctorReport, Failure> {
+        let check = |name: &String| CheckView {
+            what: name.clone(),
+            ok: true,
+            found: String::new(),
+            advice: None,
+        };
+        Ok(DoctorReport {
+            schema: String::new(),
+            checks: request.interfaces.iter().map(check).collect(),
+            selftest: None,
+        })
+    }
+
+    fn selftest(&self, policy: &PolicySource) -> Result<Selftest, Failure> {
+        self.take(&policy.files)?;
+        Ok(Selftest {
+            milliseconds: 0.0,
+            failed: policy.text.len(),
+            rows: Vec::new(),
+        })
+    }
+
+    fn verify(&self, policy: &PolicySource) -> Result<Verified, Failure> {
+        self.take(&policy.files)?;
+        Ok(Verified {
+            schema: String::new(),
+            instructions: policy.text.len() as u32,
+        })
+    }
+
+    /// What was asked for, as the only verdict.
+    fn trace(&self, request: &TraceRequest) -> Result<Traced, Failure> {
+        self.take(&request.policy.files)?;
+        Ok(Traced {
+            schema: String::new(),
+            frames: vec![FrameTrace {
+                verdict: format!("{request:?}"),
+                reason: None,
+                rule: None,
+                flow_full: false,
+            }],
+        })
+    }
+
+    fn put_file(&self, file: &NamedFile, from: &mut dyn Read) -> Result<FileKept, Failure> {
+        let put = self.store.put(&file.sha256, file.bytes, from);
+        if let Ok(kept) = &put {
+            let came = (kept.sha256.clone(), kept.bytes);
+            self.files.lock().unwrap().push(came);
+        }
+        put
+    }
 }
 
 /// A server in a thread of its own; ends with the process, its folder with the test.
 struct Server {
     folder: PathBuf,
+    behind: Arc<Constants>,
 }
 
 impl Server {
     fn start(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("fwt-client-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let server = Self { folder };
+        let behind = Arc::new(Constants::new(&folder));
+        let server = Self { folder, behind };
         let (ready, wait) = std::sync::mpsc::channel();
-        let socket = server.socket();
+        let (socket, behind) = (server.socket(), Arc::clone(&server.behind));
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -145,7 +263,7 @@ impl Server {
             runtime.block_on(async {
                 let listener = UnixListener::bind(socket).unwrap();
                 ready.send(()).unwrap();
-                serve(listener, Arc::new(Constants)).await;
+                serve(listener, behind).await;
             });
         });
         wait.recv().unwrap();
@@ -169,13 +287,11 @@ impl Drop for Server {
 }
 
 fn apply_request(text: String) -> ApplyRequest {
-    ApplyRequest {
-        discard_runtime: false,
-        change_of: None,
+    ApplyRequest::new(PolicySource {
         path: "web.yaml".to_owned(),
         text,
-        base: PathBuf::from("/"),
-    }
+        ..PolicySource::default()
+    })
 }
 
 #[test]
@@ -275,4 +391,108 @@ fn requests_arrive_as_they_are() {
         };
         assert!(client.change_set(&change).unwrap().set == format!("{change:?}"));
     }
+}
+
+#[test]
+fn questions_about_events_the_machine_and_frames_arrive_as_they_are() {
+    let server = Server::start("questions");
+    let client = server.firewall();
+    for request in [
+        EventsRequest::default(),
+        EventsRequest {
+            after: Some(EventCursor { ring: 7, next: 9 }),
+            last: Some(0),
+            wait: Some(0.25),
+            interface: Some("a b&c=d".to_owned()),
+            rule: Some("\u{e9}%2F?#".to_owned()),
+            verdict: Some("drop".to_owned()),
+            from: Some("2001:db8::/32".parse().unwrap()),
+            to: Some("192.0.2.7".parse().unwrap()),
+            port: Some(65_535),
+        },
+    ] {
+        let report = client.events(&request).unwrap();
+        assert_eq!(report.schema, format!("{request:?}"));
+        assert_eq!(report.cursor.next, 2);
+    }
+    let request = DoctorRequest {
+        interfaces: vec!["eth*".to_owned(), "a,b c".to_owned()],
+    };
+    let checks = client.doctor(&request).unwrap().checks;
+    let names: Vec<String> = checks.into_iter().map(|check| check.what).collect();
+    assert_eq!(names, request.interfaces);
+    let request = TraceRequest {
+        zone: 3,
+        earlier: Before {
+            sent: vec!["00ff".to_owned()],
+            members: vec![Member {
+                set: "blocked".to_owned(),
+                prefix: "192.0.2.0/24".to_owned(),
+            }],
+        },
+        frames: vec!["ab".repeat(1 << 19); 2 + (BODY_LIMIT >> 20)],
+        in_sequence: true,
+        ..TraceRequest::default()
+    };
+    let traced = client.trace(&request).unwrap();
+    assert!(traced.frames[0].verdict == format!("{request:?}"));
+}
+
+/// A policy that names one file of this folder.
+fn naming(folder: &Path, bytes: &[u8]) -> PolicySource {
+    std::fs::write(folder.join("list.txt"), bytes).unwrap();
+    PolicySource {
+        path: "web.yaml".to_owned(),
+        text: "x".to_owned(),
+        base: folder.to_owned(),
+        files: vec![NamedFile {
+            path: "list.txt".to_owned(),
+            sha256: hash::of(bytes),
+            bytes: bytes.len() as u64,
+        }],
+    }
+}
+
+#[test]
+fn files_are_sent_once_and_only_when_they_are_missing() {
+    let server = Server::start("files");
+    let client = server.firewall();
+    let came = || server.behind.files.lock().unwrap().clone();
+    let asked = || server.behind.policies.load(Ordering::SeqCst);
+    // More than one piece, and more than the socket takes at a time.
+    let bytes: Vec<u8> = (0..3 << 20).map(|i| (i % 251) as u8).collect();
+    let policy = naming(&server.folder, &bytes);
+    assert_eq!(client.verify(&policy).unwrap().instructions, 1);
+    assert_eq!(came(), [(hash::of(&bytes), 3 << 20)]);
+    assert_eq!(asked(), 2);
+    assert_eq!(client.selftest(&policy).unwrap().failed, 1);
+    client.apply(&ApplyRequest::new(policy.clone())).unwrap();
+    assert_eq!((came().len(), asked()), (1, 4), "sent once");
+    let other = naming(&server.folder, b"");
+    let request = TraceRequest {
+        policy: other,
+        ..TraceRequest::default()
+    };
+    client.trace(&request).unwrap();
+    assert_eq!(came()[1..], [(hash::of(b""), 0)]);
+}
+
+#[test]
+fn a_file_that_changes_meanwhile_is_not_passed_off_as_the_other() {
+    let server = Server::start("changing");
+    let client = server.firewall();
+    let policy = naming(&server.folder, b"192.0.2.1\n");
+    for (bytes, says) in [
+        (&b"192.0.2.10\n"[..], "it has changed"),
+        (b"192.0.2.2\n", "is not the file of 10 bytes"),
+    ] {
+        std::fs::write(server.folder.join("list.txt"), bytes).unwrap();
+        let failure = client.verify(&policy).unwrap_err();
+        assert_eq!(failure.exit_code, Exit::Config, "{failure}");
+        assert!(failure.message.contains(says), "{failure}");
+    }
+    std::fs::remove_file(server.folder.join("list.txt")).unwrap();
+    let failure = client.verify(&policy).unwrap_err();
+    assert_eq!(failure.exit_code, Exit::Config, "{failure}");
+    assert!(server.behind.files.lock().unwrap().is_empty());
 }

@@ -25,8 +25,8 @@ mod threads;
 
 use firewall_api::failure::{Exit, Failure};
 use firewall_engine::engine::{Engine, Observed};
-use firewall_engine::policy_file::PolicyFile;
 use firewall_policy::bundle;
+use firewall_system::policy_file::PolicyFile;
 use messages::Start;
 pub use options::Options;
 use socket::Socket;

@@ -1,8 +1,11 @@
 //! The daemon's options.
 
+use firewall_api::source::NamedFile;
 use firewall_engine::engine::{Request, Scope};
-use firewall_engine::policy_file::PolicyFile;
 use firewall_policy::rule::Mode;
+use firewall_system::file_store::FileStore;
+use firewall_system::policy_file::PolicyFile;
+use firewall_system::set_files::Kept;
 use std::path::PathBuf;
 
 /// What the daemon was started with.
@@ -26,15 +29,30 @@ pub struct Options {
 
 impl Options {
     /// A request to put a policy in force as the daemon does it.
+    /// Files that it names are copied to where a later change of it finds them.
     pub(super) fn request(&self, file: PolicyFile) -> Request {
         Request {
             policy_path: file.name,
             policy_text: file.text,
             base: file.base,
+            kept: Some(self.kept(None)),
             interfaces: self.interfaces.clone(),
             mode: self.mode,
             replace: false,
             scope: Scope::Waiting,
+        }
+    }
+
+    /// Where files of policies are kept, by their hashes.
+    pub(super) fn store(&self) -> FileStore {
+        FileStore::new(&self.state.join("files"))
+    }
+
+    /// Where a policy's files come from: the store, if a request has named them.
+    pub(super) fn kept(&self, named: Option<Vec<NamedFile>>) -> Kept {
+        Kept {
+            store: self.store(),
+            named,
         }
     }
 }

@@ -6,13 +6,16 @@
 //! Invariants: a slow or silent peer takes one of [`CONNECTIONS`] places for a bounded time and delays
 //! no other; the body of a change is read only after its sender is authorised; every answer is JSON.
 
+mod upload;
+
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use firewall_api::events::EventsRequest;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::FlowsRequest;
@@ -20,6 +23,8 @@ use firewall_api::request::{
     ApplyRequest, BODY_LIMIT, ErrorReport, ReloadRequest, SET_LIMIT, SnapshotRequest,
 };
 use firewall_api::sets::{SetChange, SetRequest};
+use firewall_api::source::{FILE_LIMIT, FILES_MISSING, PolicySource};
+use firewall_api::trial::{DoctorRequest, FRAMES_LIMIT, TraceRequest};
 use hyper::body::Body as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -38,6 +43,12 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long a connection may live, request, work and answer together.
 const DEADLINE: Duration = Duration::from_secs(130);
+
+/// Largest request with frames, in bytes: these in hexadecimal digits, and a policy.
+const TRACE_LIMIT: usize = 2 * FRAMES_LIMIT + BODY_LIMIT;
+
+/// Largest request of `doctor`, in bytes: names of interfaces.
+const DOCTOR_LIMIT: usize = 64 << 10;
 
 /// The firewall that is asked. Its calls may take a while: each runs on a thread of its own.
 pub type Backend = Arc<dyn Firewall>;
@@ -62,7 +73,7 @@ impl Peer {
 
     /// Whether the peer may change anything: root, or who runs the daemon.
     fn may_change(self) -> bool {
-        let own = firewall_engine::host::user();
+        let own = firewall_system::host::user();
         self.uid.is_some_and(|uid| uid == 0 || uid == own)
     }
 }
@@ -111,6 +122,13 @@ fn router(backend: Backend) -> Router {
             "/v1/sets",
             post(change_set).layer(DefaultBodyLimit::max(SET_LIMIT)),
         )
+        .route("/v1/selftest", post(selftest))
+        .route("/v1/verify", post(verify))
+        .route(
+            "/v1/trace",
+            post(trace).layer(DefaultBodyLimit::max(TRACE_LIMIT)),
+        )
+        .route("/v1/files/{sha256}", put(upload::put_file))
         .route_layer(middleware::from_fn(guard));
     Router::new()
         .route("/v1/status", get(status))
@@ -121,6 +139,11 @@ fn router(backend: Backend) -> Router {
         .route("/v1/flows", get(flows))
         .route("/v1/sets", get(sets))
         .route("/v1/sets/{name}", get(set))
+        .route("/v1/events", get(events))
+        .route(
+            "/v1/doctor",
+            post(doctor).layer(DefaultBodyLimit::max(DOCTOR_LIMIT)),
+        )
         .merge(changes)
         .fallback(async |request: Request| {
             let what = format!("no such resource: {}", request.uri().path());
@@ -155,6 +178,8 @@ async fn guard(Extension(peer): Extension<Peer>, request: Request, next: Next) -
     }
     let limit = match request.uri().path() {
         "/v1/sets" => SET_LIMIT,
+        "/v1/trace" => TRACE_LIMIT,
+        path if path.starts_with("/v1/files/") => FILE_LIMIT as usize,
         _ => BODY_LIMIT,
     };
     if request.body().size_hint().lower() > limit as u64 {
@@ -218,6 +243,59 @@ async fn set(
     }
 }
 
+async fn events(
+    State(backend): State<Backend>,
+    query: Result<Query<EventsRequest>, QueryRejection>,
+) -> Response {
+    match query {
+        Ok(Query(request)) => ask(backend, move |firewall| firewall.events(&request)).await,
+        Err(rejection) => wrong_query(&rejection),
+    }
+}
+
+async fn doctor(
+    State(backend): State<Backend>,
+    body: Result<Json<DoctorRequest>, JsonRejection>,
+) -> Response {
+    match body {
+        Ok(Json(request)) => ask(backend, move |firewall| firewall.doctor(&request)).await,
+        Err(rejection) => rejected(&rejection),
+    }
+}
+
+async fn selftest(
+    State(backend): State<Backend>,
+    Extension(peer): Extension<Peer>,
+    body: Result<Json<PolicySource>, JsonRejection>,
+) -> Response {
+    change(backend, peer, "self-test", body, |firewall, policy| {
+        firewall.selftest(&policy)
+    })
+    .await
+}
+
+async fn verify(
+    State(backend): State<Backend>,
+    Extension(peer): Extension<Peer>,
+    body: Result<Json<PolicySource>, JsonRejection>,
+) -> Response {
+    change(backend, peer, "verify", body, |firewall, policy| {
+        firewall.verify(&policy)
+    })
+    .await
+}
+
+async fn trace(
+    State(backend): State<Backend>,
+    Extension(peer): Extension<Peer>,
+    body: Result<Json<TraceRequest>, JsonRejection>,
+) -> Response {
+    change(backend, peer, "trace frames", body, |firewall, request| {
+        firewall.trace(&request)
+    })
+    .await
+}
+
 async fn apply(
     State(backend): State<Backend>,
     Extension(peer): Extension<Peer>,
@@ -262,7 +340,7 @@ async fn change_set(
     .await
 }
 
-/// Does what a peer asks for that changes something, and says so in the log.
+/// Does what a peer asks for that changes something or loads a program, and says so in the log.
 async fn change<R, T>(
     backend: Backend,
     peer: Peer,
@@ -295,6 +373,18 @@ trait Subject {
 impl Subject for ApplyRequest {
     fn subject(&self) -> &str {
         &self.path
+    }
+}
+
+impl Subject for PolicySource {
+    fn subject(&self) -> &str {
+        &self.path
+    }
+}
+
+impl Subject for TraceRequest {
+    fn subject(&self) -> &str {
+        &self.policy.path
     }
 }
 
@@ -337,6 +427,7 @@ fn rejected(rejection: &JsonRejection) -> Response {
 fn answer<T: Serialize>(result: Result<T, Failure>) -> Response {
     match result {
         Ok(document) => Json(document).into_response(),
+        Err(failure) if &*failure.code == FILES_MISSING => error(StatusCode::CONFLICT, failure),
         Err(failure) => error(http_status(failure.exit_code), failure),
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: a socket that some process listens on is never removed or replaced.
 
 use firewall_api::failure::{Exit, Failure};
-use firewall_engine::host::privately;
+use firewall_system::host::privately;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};

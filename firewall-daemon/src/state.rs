@@ -7,6 +7,7 @@ use super::messages::{CHANGE, Done, Job, Message, Start, What};
 use super::options::Options;
 use super::threads::{self, Refresh};
 use firewall_api::clock::unix_time;
+use firewall_api::events::{EventsReport, EventsRequest};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
@@ -14,11 +15,15 @@ use firewall_api::format::clock;
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
 use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest};
 use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
+use firewall_api::source::{FileKept, NamedFile, PolicySource};
+use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
 use firewall_api::view::Snapshot;
 use firewall_engine::engine::{EngineError, Followed, Observed};
 use firewall_engine::local::Local;
 use firewall_engine::probe::Reading;
 use firewall_engine::sampler::{Facts, Sampler};
+use firewall_system::file_store::FileStore;
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::mpsc::Sender as JobSender;
 use std::thread::JoinHandle;
@@ -33,8 +38,11 @@ const QUEUE: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct Handle {
     messages: mpsc::Sender<Message>,
-    /// What lies in memory that processes share with the kernel needs no task.
+    /// What lies in memory that processes share with the kernel needs no task, nor do questions to
+    /// programs that are attached to nothing.
     local: Arc<Local>,
+    /// Files of the policies that requests bring.
+    store: FileStore,
 }
 
 impl Handle {
@@ -98,6 +106,8 @@ impl Firewall for Handle {
     }
 
     fn apply(&self, request: &ApplyRequest) -> Result<ApplyReport, Failure> {
+        // What is sent later is no failed change.
+        self.store.require(&request.files)?;
         self.ask(|reply| {
             Message::Apply(Job {
                 what: What::Sent(request.clone()),
@@ -135,6 +145,30 @@ impl Firewall for Handle {
 
     fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {
         self.local.change_set(change)
+    }
+
+    fn events(&self, request: &EventsRequest) -> Result<EventsReport, Failure> {
+        self.local.events(request)
+    }
+
+    fn doctor(&self, request: &DoctorRequest) -> Result<DoctorReport, Failure> {
+        self.local.doctor(request)
+    }
+
+    fn selftest(&self, policy: &PolicySource) -> Result<Selftest, Failure> {
+        self.local.selftest(policy)
+    }
+
+    fn verify(&self, policy: &PolicySource) -> Result<Verified, Failure> {
+        self.local.verify(policy)
+    }
+
+    fn trace(&self, request: &TraceRequest) -> Result<Traced, Failure> {
+        self.local.trace(request)
+    }
+
+    fn put_file(&self, file: &NamedFile, from: &mut dyn Read) -> Result<FileKept, Failure> {
+        self.local.put_file(file, from)
     }
 }
 
@@ -193,9 +227,11 @@ impl State {
             refresh,
             threads: [engine, sampler],
         };
+        let local = Local::new(&options.root, &options.socket);
         let handle = Handle {
             messages: sender,
-            local: Arc::new(Local::new(&options.root, &options.socket)),
+            local: Arc::new(local.of_requests(options.store())),
+            store: options.store(),
         };
         Ok((handle, state))
     }

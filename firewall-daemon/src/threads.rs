@@ -5,11 +5,12 @@
 use super::messages::{CHANGE, Done, Job, Message, What};
 use super::options::Options;
 use firewall_api::failure::{Exit, Failure};
-use firewall_engine::engine::{Applied, Engine, Observed, Record, Request, Scope};
+use firewall_api::request::ApplyRequest;
+use firewall_engine::engine::{Applied, Engine, Record, Request, Scope};
 use firewall_engine::kernel::debug_log::KernelLog;
 use firewall_engine::kernel::watch::Watch;
-use firewall_engine::policy_file::PolicyFile;
 use firewall_engine::probe::Probe;
+use firewall_system::policy_file::PolicyFile;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -50,11 +51,15 @@ pub(super) fn apply(
             if let Ok(applied) = &result {
                 log_applied(&path, applied);
             }
+            let observed = engine.observe();
+            if let Ok(Some(observed)) = &observed {
+                options.store().prune(&observed.record.files);
+            }
             let message = Message::Done(Box::new(Done {
                 verb,
                 path,
                 result,
-                observed: engine.observe(),
+                observed,
                 at: Instant::now(),
                 reply: job.reply,
             }));
@@ -128,8 +133,11 @@ fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Fa
     // What cannot be read is not kept either: applying decides.
     let seen = engine.observe().ok().flatten();
     let record = seen.as_ref().map(|seen| &seen.record);
-    let (file, discard) = match what {
-        What::File { discard_runtime } => (PolicyFile::read(&options.policy)?, discard_runtime),
+    let (wanted, discard) = match what {
+        What::File { discard_runtime } => {
+            let file = PolicyFile::read(&options.policy)?;
+            (options.request(file), discard_runtime)
+        }
         What::Sent(sent) => {
             let in_force = record.map(|record| record.generation);
             if sent.change_of.is_some() && sent.change_of != in_force {
@@ -138,32 +146,56 @@ fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Fa
                         .help("check the active policy, then repeat the command"),
                 );
             }
-            let base = record
-                .filter(|record| sent.change_of.is_some() && !record.base.as_os_str().is_empty());
-            let file = PolicyFile {
-                base: base.map_or(sent.base, |record| record.base.clone()),
-                name: sent.path,
-                text: sent.text,
-            };
-            (file, sent.discard_runtime || sent.change_of.is_some())
+            let discard = sent.discard_runtime || sent.change_of.is_some();
+            (of_sent(options, sent, record)?, discard)
         }
         // It may have been changed since this was asked for.
-        What::Again(observed) => return Ok(again(options, seen.as_ref().unwrap_or(&observed))),
+        What::Again(observed) => {
+            return Ok(again(options, &seen.as_ref().unwrap_or(&observed).record));
+        }
         What::Links => return Err(Failure::new(Exit::Failed, "links are not applied")),
     };
     if let Some(record) = record {
-        record.keep_runtime_rules(&file.text, discard)?;
+        record.keep_runtime_rules(&wanted.policy_text, discard)?;
     }
-    Ok(options.request(file))
+    Ok(wanted)
 }
 
-/// The policy in force, as it is, on the interfaces that it is on. The mode is the one that the daemon
-/// was started with, as for all that it applies: what the policy says may be another one.
-fn again(options: &Options, observed: &Observed) -> Request {
+/// The policy of a request, whose files are in the store. A change of the policy in force keeps what
+/// that says of its place.
+fn of_sent(
+    options: &Options,
+    sent: ApplyRequest,
+    record: Option<&Record>,
+) -> Result<Request, Failure> {
+    let changed = record.filter(|_| sent.change_of.is_some());
+    let base = changed.map(|record| &record.base);
+    let base = base.filter(|base| !base.as_os_str().is_empty()).cloned();
+    let file = PolicyFile {
+        base: base.unwrap_or(sent.base),
+        name: sent.path,
+        text: sent.text,
+    };
+    options.store().require(&sent.files)?;
+    Ok(Request {
+        kept: Some(options.kept(Some(sent.files))),
+        ..options.request(file)
+    })
+}
+
+/// The policy in force, as it is, on the interfaces that it is on, with its files as they were read.
+/// The mode is the one that the daemon was started with, as for all that it applies: what the policy
+/// says may be another one.
+fn again(options: &Options, record: &Record) -> Request {
+    let has_copies = || !record.files.is_empty() && options.store().require(&record.files).is_ok();
+    let is_kept = record.sent || has_copies();
+    // Where copies are gone, a policy that was read here is read here again.
+    let named = is_kept.then(|| record.files.clone());
     Request {
-        policy_path: observed.record.policy_path.clone(),
-        policy_text: observed.record.policy_text.clone(),
-        base: observed.record.base.clone(),
+        policy_path: record.policy_path.clone(),
+        policy_text: record.policy_text.clone(),
+        base: record.base.clone(),
+        kept: Some(options.kept(named)),
         interfaces: Vec::new(),
         mode: options.mode,
         replace: false,

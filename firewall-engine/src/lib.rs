@@ -10,10 +10,8 @@
 
 pub mod engine;
 mod failure;
-pub mod host;
 pub mod kernel;
 pub mod local;
-pub mod policy_file;
 pub mod probe;
 mod report;
 pub mod sampler;

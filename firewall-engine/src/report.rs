@@ -17,6 +17,7 @@ impl Observed {
             text: record.policy_text.clone(),
             fingerprint: record.fingerprint.clone(),
             base: record.base.clone(),
+            files: record.files.clone(),
         }
     }
 }

@@ -12,6 +12,7 @@
 
 pub mod bundle;
 pub mod case;
+pub mod checked;
 pub mod classbench;
 pub mod clock;
 pub mod compile;

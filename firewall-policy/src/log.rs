@@ -58,6 +58,21 @@ impl Reader {
         }
     }
 
+    /// Starts with the event of this number, or the oldest one there is.
+    #[must_use]
+    pub fn at(number: u64) -> Self {
+        Self {
+            next: number,
+            missed: 0,
+        }
+    }
+
+    /// The number of the event that is read next.
+    #[must_use]
+    pub fn place(&self) -> u64 {
+        self.next
+    }
+
     /// How many events were overwritten before they were read.
     #[must_use]
     pub fn missed(&self) -> u64 {

@@ -9,6 +9,7 @@ mod net_carrier;
 mod net_clock;
 mod net_directories;
 mod net_doctor;
+mod net_door;
 mod net_essential;
 mod net_evasion;
 mod net_forged;

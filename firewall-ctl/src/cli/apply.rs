@@ -5,7 +5,8 @@ use super::help::after;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::report::ApplyReport;
 use firewall_api::request::ApplyRequest;
-use firewall_engine::policy_file::PolicyFile;
+use firewall_system::compiled;
+use firewall_system::policy_file::PolicyFile;
 
 /// Apply a policy through the running daemon, atomically
 #[derive(Debug, clap::Args)]
@@ -39,14 +40,12 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let file =
-        PolicyFile::read(&args.file).map_err(|failure| failure.outcome("nothing applied"))?;
+    let policy = PolicyFile::read(&args.file)
+        .and_then(compiled::source)
+        .map_err(|failure| failure.outcome("nothing applied"))?;
     let request = ApplyRequest {
-        path: file.name,
-        text: file.text,
-        base: file.base,
         discard_runtime: args.discard_runtime,
-        change_of: None,
+        ..ApplyRequest::new(policy)
     };
     show(&context.firewall()?.apply(&request)?, context)
 }

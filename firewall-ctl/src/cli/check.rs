@@ -2,18 +2,17 @@
 
 use super::context::Context;
 use super::help::after;
-use super::policy;
+use super::policy::{self, Compiled};
 use super::table::Table;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{bytes, duration};
 use firewall_api::view::SCHEMA;
-use firewall_engine::engine::{Compiled, Engine};
-use firewall_engine::policy_file::PolicyFile;
 use firewall_policy::diag::Diagnostics;
 use firewall_policy::limit::Per;
 use firewall_policy::lint::lint;
 use firewall_policy::rule::{Policy, Rule, SetSize};
 use firewall_policy::tables::WorstPacket;
+use firewall_system::policy_file::PolicyFile;
 use serde::Serialize;
 
 /// Validate policies, offline and without root
@@ -45,6 +44,7 @@ pub(super) fn help() -> String {
             Exit::Usage,
             Exit::Config,
             Exit::Privilege,
+            Exit::Unreachable,
             Exit::Unsupported,
             Exit::Refused,
         ],
@@ -83,16 +83,13 @@ struct Checked {
 fn check(name: &str, args: &Args, context: &Context) -> Result<Checked, Failure> {
     let file = PolicyFile::read(name)?;
     let (shown, text) = (file.name.clone(), file.text.clone());
-    let compiled = policy::compile_text(file, context)?;
+    let compiled = policy::compile_text(file)?;
     let lint = args
         .lint
         .then(|| lint(&shown, &text, &compiled.policy, &compiled.tables).findings);
     let verified = if args.kernel {
-        let engine = Engine::new(&context.root);
-        let verified = engine
-            .verify(&shown, &text, &compiled)
-            .map_err(|error| error.failure())?;
-        Some(verified)
+        let verified = context.firewall()?.verify(&compiled.source)?;
+        Some(verified.instructions)
     } else {
         None
     };

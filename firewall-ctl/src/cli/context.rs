@@ -3,13 +3,12 @@
 //! [`Globals`] is what was typed; [`Context`] is what it means here.
 
 use super::output::Format;
-use crate::remote::Remote;
+use crate::door;
 use clap::ValueEnum;
 use firewall_api::failure::Failure;
-use firewall_api::firewall::Firewall;
+use firewall_api::firewall::{Firewall, Host};
 use firewall_api::format::Numbers;
-use firewall_api::request::{ErrorReport, no_daemon};
-use firewall_engine::local::Local;
+use firewall_api::request::ErrorReport;
 use firewall_policy::diag::Diagnostics;
 use firewall_policy::text::{safe_lines, safe_screen};
 use std::io::{IsTerminal, Write};
@@ -73,7 +72,7 @@ pub(super) struct Globals {
     /// Directory of pinned BPF objects
     #[arg(
         long, global = true, hide_short_help = true, value_name = "PATH", env = "FIREWALL_ROOT",
-        hide_env_values = true, default_value = firewall_engine::engine::DEFAULT_ROOT
+        hide_env_values = true, default_value = door::DEFAULT_ROOT
     )]
     root: PathBuf,
 }
@@ -144,18 +143,25 @@ impl Context {
 
     /// The firewall: the daemon's if one listens, else this host's own.
     pub(super) fn firewall(&self) -> Result<Box<dyn Firewall>, Failure> {
-        Ok(match Remote::connect(&self.socket)? {
-            Some(remote) => Box::new(remote),
-            None => Box::new(Local::new(&self.root, &self.socket)),
-        })
+        door::firewall(&self.root, &self.socket)
+    }
+
+    /// As [`Context::firewall`], and this host's own where the daemon's may not be asked.
+    pub(super) fn nearest(&self) -> Box<dyn Firewall> {
+        door::nearest(&self.root, &self.socket)
+    }
+
+    /// This host's own firewall, whether a daemon runs or not.
+    pub(super) fn host(&self) -> Box<dyn Host> {
+        door::host(&self.root, &self.socket)
     }
 
     /// The daemon's firewall.
     ///
     /// # Errors
     /// Exit code 5 when no daemon listens.
-    pub(super) fn daemon(&self) -> Result<Remote, Failure> {
-        Remote::connect(&self.socket)?.ok_or_else(|| no_daemon(&self.socket))
+    pub(super) fn daemon(&self) -> Result<Box<dyn Firewall>, Failure> {
+        door::daemon(&self.socket)
     }
 
     /// Writes text for people, or a document, to the standard output. Of text only our own styles

@@ -57,7 +57,7 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    if args.file == firewall_engine::policy_file::STDIN {
+    if args.file == firewall_system::policy_file::STDIN {
         return Err(Failure::new(
             Exit::Usage,
             "a daemon rereads its policy: name a file",

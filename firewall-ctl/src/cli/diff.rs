@@ -45,12 +45,9 @@ pub(super) fn help() -> String {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let (old, new) = match args.files.as_slice() {
-        [old, new] => (
-            policy::compile(old, context)?,
-            policy::compile(new, context)?,
-        ),
+        [old, new] => (policy::compile(old)?, policy::compile(new)?),
         [new, ..] => {
-            let new = policy::compile(new, context)?;
+            let new = policy::compile(new)?;
             (
                 policy::compile_in_force(context, "name both: firewall-ctl diff OLD NEW")?.0,
                 new,

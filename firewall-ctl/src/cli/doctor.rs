@@ -6,13 +6,9 @@ use super::help::after;
 use super::policy;
 use super::table::Table;
 use firewall_api::failure::{Exit, Failure};
-use firewall_api::view::SCHEMA;
+use firewall_api::trial::{DoctorReport, DoctorRequest};
 use firewall_api::width::{left, width};
-use firewall_engine::engine::{Compiled, Engine};
-use firewall_policy::evasion;
 use firewall_policy::text::safe;
-use serde::Serialize;
-use std::time::Instant;
 
 /// Check this machine for problems that affect the filter, and suggest fixes
 ///
@@ -52,113 +48,24 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let engine = Engine::new(&context.root);
-    let failed = |error: firewall_engine::engine::EngineError| error.failure();
-    let checks = engine
-        .health(&args.interface)
-        .map_err(failed)?
-        .into_iter()
-        .map(|check| CheckLine {
-            what: check.what,
-            ok: check.ok,
-            found: check.found,
-            advice: check.advice,
-        })
-        .collect();
+    let firewall = context.nearest();
+    let request = DoctorRequest {
+        interfaces: args.interface.clone(),
+    };
+    let mut report = firewall.doctor(&request)?;
     let compiled = match (args.selftest, &args.file) {
         (false, _) => None,
-        (true, Some(name)) => Some(policy::compile(name, context)?),
+        (true, Some(name)) => Some(policy::compile(name)?),
         (true, None) => Some(policy::compile_in_force(context, "name a policy: -f FILE")?.0),
     };
-    let selftest = compiled.map(|compiled| selftest(&engine, &compiled));
-    let report = DoctorReport {
-        schema: SCHEMA,
-        checks,
-        selftest: selftest.transpose().map_err(failed)?,
-    };
+    let selftest = compiled.map(|compiled| firewall.selftest(&compiled.source));
+    report.selftest = selftest.transpose()?;
     if context.format.is_text() {
         context.print(&text(&report, context.color))?;
     } else {
         context.print(&context.format.document(&report, false)?)?;
     }
     Ok(exit(&report))
-}
-
-/// Runs the evasion table in every zone that an interface of the policy can have.
-fn selftest(
-    engine: &Engine,
-    compiled: &Compiled,
-) -> Result<Selftest, firewall_engine::engine::EngineError> {
-    let started = Instant::now();
-    let policy = &compiled.policy;
-    let mut zones: Vec<u32> = policy.interfaces.iter().map(|entry| entry.zone).collect();
-    zones.sort_unstable();
-    zones.dedup();
-    if zones.is_empty() {
-        zones.push(0);
-    }
-    let table = evasion::rows();
-    let mut trial = engine.trial(compiled);
-    let mut rows = Vec::new();
-    for zone in zones {
-        for row in &table {
-            let (verdict, reason) = trial.end(&row.frame, zone)?;
-            let (want, why) = row.meaning.end(policy, zone);
-            rows.push(RowLine {
-                row: row.id,
-                frame: row.what.clone(),
-                zone: policy.zones[zone as usize].clone(),
-                expected: want.name(),
-                expected_reason: why.name(),
-                got: verdict.name(),
-                reason: reason.name(),
-                ok: verdict == want && (reason == why || (reason.is_reject() && why.is_reject())),
-            });
-        }
-    }
-    Ok(Selftest {
-        milliseconds: started.elapsed().as_secs_f64() * 1000.0,
-        failed: rows.iter().filter(|row| !row.ok).count(),
-        rows,
-    })
-}
-
-/// `doctor -o json`.
-#[derive(Serialize)]
-pub(super) struct DoctorReport {
-    pub(super) schema: &'static str,
-    pub(super) checks: Vec<CheckLine>,
-    pub(super) selftest: Option<Selftest>,
-}
-
-/// One thing about the machine.
-#[derive(Serialize)]
-pub(super) struct CheckLine {
-    pub(super) what: String,
-    pub(super) ok: bool,
-    pub(super) found: String,
-    pub(super) advice: Option<String>,
-}
-
-/// `doctor --selftest`.
-#[derive(Serialize)]
-pub(super) struct Selftest {
-    pub(super) milliseconds: f64,
-    pub(super) failed: usize,
-    pub(super) rows: Vec<RowLine>,
-}
-
-/// What became of one packet.
-#[derive(Serialize)]
-pub(super) struct RowLine {
-    pub(super) row: &'static str,
-    pub(super) frame: String,
-    pub(super) zone: String,
-    pub(super) expected: &'static str,
-    pub(super) expected_reason: &'static str,
-    pub(super) got: &'static str,
-    pub(super) reason: &'static str,
-    pub(super) ok: bool,
 }
 
 /// Failed if anything is in the way of the filter, or gets past it.
@@ -200,11 +107,11 @@ pub(super) fn text(report: &DoctorReport, color: bool) -> String {
     let mut table = Table::new(&columns);
     for row in &test.rows {
         let mut cells = vec![
-            row.row.to_owned(),
+            row.row.clone(),
             row.frame.clone(),
-            row.expected.to_owned(),
-            row.got.to_owned(),
-            row.reason.to_owned(),
+            row.expected.clone(),
+            row.got.clone(),
+            row.reason.clone(),
             match row.ok {
                 true => "ok".to_owned(),
                 false => format!("FAIL: not {}", row.expected_reason),

@@ -4,9 +4,9 @@ use super::context::Context;
 use super::help::after;
 use super::policy;
 use firewall_api::failure::{Exit, Failure};
-use firewall_engine::policy_file::{PolicyFile, STDIN};
 use firewall_policy::bundle::parts;
 use firewall_policy::fmt::canonical;
+use firewall_system::policy_file::{PolicyFile, STDIN};
 use std::path::Path;
 
 /// Format a policy; comments are kept
@@ -60,14 +60,14 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         )
         .help("name the directory that they come from, or omit --write"));
     }
-    let before = policy::compile_text(file.clone(), context)?;
+    let before = policy::compile_text(file.clone())?;
     let written = canonical(&name, &text).map_err(|findings| Failure::policy(&findings))?;
     // Nobody's policy is replaced by another one, whatever was wrong here.
     let again = PolicyFile {
         text: written.clone(),
         ..file
     };
-    if policy::compile_text(again, context)?.tables.bytes != before.tables.bytes {
+    if policy::compile_text(again)?.tables.bytes != before.tables.bytes {
         return Err(Failure::new(
             Exit::Failed,
             format!("{name}: formatting would change the meaning"),

@@ -6,8 +6,8 @@ use super::policy;
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::view::SCHEMA;
-use firewall_engine::policy_file::{PolicyFile, STDIN};
 use firewall_import::{self as import, Effect, ImportError, Imported, LeftOut, Options};
+use firewall_system::policy_file::{PolicyFile, STDIN};
 use serde::Serialize;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -115,14 +115,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     };
     let imported = imported.map_err(|error| failure(&error))?;
     // What is handed out is a policy, whatever was wrong here.
-    policy::compile_text(
-        PolicyFile {
-            name: "imported policy".into(),
-            text: imported.yaml.clone(),
-            base: PathBuf::from("/"),
-        },
-        context,
-    )?;
+    policy::compile_text(PolicyFile {
+        name: "imported policy".into(),
+        text: imported.yaml.clone(),
+        base: PathBuf::from("/"),
+    })?;
     if let Some(out) = &args.out {
         write(out, &imported.yaml)?;
     }

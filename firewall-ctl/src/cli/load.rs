@@ -3,13 +3,14 @@
 use super::apply::show;
 use super::context::Context;
 use super::help::after;
-use crate::remote::Remote;
+use crate::door;
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
-use firewall_api::report::ApplyReport;
-use firewall_engine::engine::{Engine, Request, Scope};
-use firewall_engine::policy_file::PolicyFile;
+use firewall_api::firewall::Host;
+use firewall_api::request::LoadRequest;
 use firewall_policy::rule::Mode;
+use firewall_system::compiled;
+use firewall_system::policy_file::PolicyFile;
 
 /// Load a policy without a daemon; it stays active until `unload` or a reboot
 #[derive(Debug, clap::Args)]
@@ -72,54 +73,44 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let file = PolicyFile::read(&args.file).map_err(|failure| nothing_loaded(failure, context))?;
-    if Remote::connect(&context.socket)?.is_some() {
-        return Err(Failure::new(
-            Exit::Refused,
-            format!(
-                "a daemon listens on {} and owns the filter",
-                context.socket.display()
-            ),
-        )
-        .help(format!(
-            "apply it there: firewall-ctl apply -f {}",
+    let host = context.host();
+    let policy = PolicyFile::read(&args.file)
+        .and_then(compiled::source)
+        .map_err(|failure| nothing_loaded(failure, &*host))?;
+    door::without_daemon(&context.socket).map_err(|failure| {
+        let help = format!(
+            "apply it there: firewall-ctl apply -f {}; or stop the daemon first",
             args.file
-        ))
-        .outcome("nothing loaded"));
-    }
-    let mut engine = Engine::new(&context.root);
-    if let Ok(Some(observed)) = engine.observe() {
-        observed
-            .record
-            .keep_runtime_rules(&file.text, args.discard_runtime)
-            .map_err(|failure| nothing_loaded(failure, context))?;
-    }
-    let name = file.name.clone();
-    let request = Request {
-        policy_path: file.name,
-        policy_text: file.text,
-        base: file.base,
+        );
+        failure.help(help).outcome("nothing loaded")
+    })?;
+    let request = LoadRequest {
+        policy,
         interfaces: args.interfaces.clone(),
         mode: args.mode.map(Mode::from),
         replace: args.replace,
-        scope: Scope::Present,
+        discard_runtime: args.discard_runtime,
     };
-    let applied = engine
-        .apply(&request)
-        .map_err(|error| nothing_loaded(error.failure(), context))?;
-    show(&ApplyReport::new(&name, applied), context)
+    let report = host
+        .load(&request)
+        .map_err(|failure| nothing_loaded(failure, &*host))?;
+    show(&report, context)
 }
 
 /// Adds what holds now: nothing was loaded, and what was in force stays so.
-fn nothing_loaded(failure: Failure, context: &Context) -> Failure {
-    let outcome = match Engine::new(&context.root).observe() {
-        Ok(Some(observed)) => format!(
+fn nothing_loaded(failure: Failure, host: &dyn Host) -> Failure {
+    let outcome = match host.policy() {
+        Ok(policy) => format!(
             "nothing loaded; generation {} stays active",
-            observed.record.generation
+            policy.generation
         ),
-        Ok(None) if failure.exit_code != Exit::Privilege => "nothing loaded".to_owned(),
+        Err(none)
+            if none.exit_code == Exit::Unreachable && failure.exit_code != Exit::Privilege =>
+        {
+            "nothing loaded".to_owned()
+        }
         // Who may not look cannot tell whether something is in force.
-        _ => "nothing changed".to_owned(),
+        Err(_) => "nothing changed".to_owned(),
     };
     failure.outcome(outcome)
 }

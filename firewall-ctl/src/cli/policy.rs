@@ -2,28 +2,48 @@
 
 use super::context::Context;
 use firewall_api::failure::Failure;
-use firewall_engine::engine::{Compiled, Engine, Request, Scope};
-use firewall_engine::policy_file::{PolicyFile, folder_of};
+use firewall_api::report::PolicyReport;
+use firewall_api::source::PolicySource;
+use firewall_policy::diag::Diagnostics;
+use firewall_policy::policy_tests::PolicyTest;
+use firewall_policy::rule::{Policy, SetSize};
+use firewall_policy::tables::Tables;
+use firewall_system::compiled;
+use firewall_system::policy_file::{PolicyFile, folder_of};
+
+/// A policy that was read and compiled, all of whose tests hold.
+#[derive(Clone)]
+pub(super) struct Compiled {
+    /// The policy.
+    pub(super) policy: Policy,
+    /// Its tables; rule `i` counts in slot `i`.
+    pub(super) tables: Tables,
+    /// Its tests.
+    pub(super) tests: Vec<PolicyTest>,
+    /// Warnings about it.
+    pub(super) warnings: Diagnostics,
+    /// How large its sets are.
+    pub(super) sets: Vec<SetSize>,
+    /// What a request carries.
+    pub(super) source: PolicySource,
+}
 
 /// Reads and compiles a policy file.
-pub(super) fn compile(name: &str, context: &Context) -> Result<Compiled, Failure> {
-    compile_text(PolicyFile::read(name)?, context)
+pub(super) fn compile(name: &str) -> Result<Compiled, Failure> {
+    compile_text(PolicyFile::read(name)?)
 }
 
 /// Compiles a policy that has been read.
-pub(super) fn compile_text(file: PolicyFile, context: &Context) -> Result<Compiled, Failure> {
-    let request = Request {
-        policy_path: file.name,
-        policy_text: file.text,
-        base: file.base,
-        interfaces: Vec::new(),
-        mode: None,
-        replace: false,
-        scope: Scope::Present,
-    };
-    Engine::new(&context.root)
-        .compile(&request)
-        .map_err(|error| error.failure())
+pub(super) fn compile_text(file: PolicyFile) -> Result<Compiled, Failure> {
+    let (checked, source) = compiled::compile(file)?;
+    Ok(Compiled {
+        policy: checked.policy,
+        tables: checked.tables,
+        tests: checked.tests,
+        warnings: checked.warnings,
+        sets: checked.sets,
+        source,
+    })
 }
 
 /// The policy in force, compiled again, and its generation. The files that it names are read as
@@ -37,20 +57,28 @@ pub(super) fn compile_in_force(
         .firewall()
         .and_then(|firewall| firewall.policy())
         .map_err(|failure| failure.help(instead))?;
-    let file = PolicyFile {
-        base: folder_of(&report.policy, &report.text),
-        name: report.policy,
-        text: report.text,
-    };
-    let compiled = compile_text(file, context).map_err(|failure| {
+    let compiled = compile_text(file_of(&report, &report.text)).map_err(|failure| {
         failure.help(format!("the files that it names have changed; {instead}"))
     })?;
-    if !report.fingerprint.is_empty() && compiled.fingerprint != report.fingerprint {
+    let has_changed = |file| !compiled.source.files.contains(file);
+    if let Some(changed) = report.files.iter().find(|file| has_changed(file)) {
         context.warn(&[format!(
-            "a file that the policy names has changed since generation {} was applied, or this \
-             program has; the answer is for what is there now",
-            report.generation
+            "{} has changed since generation {} was applied; the answer is for what is there now",
+            changed.path, report.generation
         )]);
     }
     Ok((compiled, report.generation))
+}
+
+/// The policy in force, with perhaps another text, as its file.
+pub(super) fn file_of(report: &PolicyReport, text: &str) -> PolicyFile {
+    let base = match report.base.as_os_str().is_empty() {
+        true => folder_of(&report.policy, text),
+        false => report.base.clone(),
+    };
+    PolicyFile {
+        name: report.policy.clone(),
+        text: text.to_owned(),
+        base,
+    }
 }

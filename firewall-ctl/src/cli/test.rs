@@ -10,21 +10,23 @@ use firewall_policy::text::safe;
 use super::context::Context;
 use super::help::after;
 use super::output::Format;
-use super::policy;
+use super::policy::{self, Compiled};
 
 use crate::capture::{Capture, CaptureError};
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
+use firewall_api::firewall::Firewall;
+use firewall_api::trial::{Before, FRAMES_LIMIT, Member, TraceRequest, digits};
 use firewall_api::view::SCHEMA;
-use firewall_engine::engine::{Compiled, Engine};
 
 use firewall_common::pipeline::{NO_RULE, Outcome};
-use firewall_common::verdict::Action;
+use firewall_common::verdict::{Action, Verdict};
 use firewall_policy::explain::{Explained, explain, key_of};
 use firewall_policy::fields;
 use firewall_policy::host;
 use firewall_policy::packet_text::{self, Earlier, Ingress, zone_of};
 use firewall_policy::policy_tests::Expect;
+use firewall_policy::prefixes;
 use firewall_policy::rule::Rule;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -122,7 +124,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     };
     let hex = args.hex.as_deref().map(frame_of_hex).transpose()?;
     let compiled = match &args.file {
-        Some(name) => policy::compile(name, context)?,
+        Some(name) => policy::compile(name)?,
         None => policy::compile_in_force(context, "name a policy: -f FILE")?.0,
     };
     let given = match &args.zone {
@@ -138,9 +140,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let compiled = Compiled { tables, ..compiled };
     let zone = zone_of(&compiled.policy, ingress)
         .map_err(|message| Failure::new(Exit::Config, message))?;
-    let engine = Engine::new(&context.root);
+    // Offline, unless the kernel is asked.
+    let firewall = args.live.then(|| context.firewall()).transpose()?;
     let case = Case {
-        engine: &engine,
+        firewall: firewall.as_deref(),
         compiled: &compiled,
         zone,
         args,
@@ -203,7 +206,8 @@ fn frame_of_hex(text: &str) -> Result<Vec<u8>, Failure> {
 
 /// What all kinds of input have in common.
 struct Case<'a> {
-    engine: &'a Engine,
+    /// Who is asked about the program in the kernel, with `--live`.
+    firewall: Option<&'a dyn Firewall>,
     compiled: &'a Compiled,
     zone: u32,
     args: &'a Args,
@@ -215,8 +219,37 @@ impl Case<'_> {
         &self.compiled.policy.rules[index]
     }
 
-    fn engine_failure(&self, error: &firewall_engine::engine::EngineError) -> Failure {
-        error.failure()
+    /// What the program in the kernel does with a frame by itself.
+    fn live(
+        &self,
+        firewall: &dyn Firewall,
+        earlier: &Earlier,
+        frame: &[u8],
+    ) -> Result<Live, Failure> {
+        let live = &self.compiled.policy.live;
+        let members = earlier.members.iter().map(|(set, prefix)| Member {
+            set: live[*set].name.to_string(),
+            prefix: prefixes::text(prefix),
+        });
+        let request = TraceRequest {
+            policy: self.compiled.source.clone(),
+            zone: self.zone,
+            earlier: Before {
+                sent: earlier.sent.iter().map(|frame| digits(frame)).collect(),
+                members: members.collect(),
+            },
+            frames: vec![digits(frame)],
+            in_sequence: false,
+        };
+        let traced = firewall.trace(&request)?;
+        let one = traced.frames.into_iter().next();
+        let one = one.ok_or_else(|| Failure::new(Exit::Failed, "no answer about the frame"))?;
+        Ok(Live {
+            verdict: one.verdict,
+            reason: one.reason.unwrap_or_default(),
+            rule: one.rule,
+            flow_full: one.flow_full,
+        })
     }
 
     /// `earlier` has been before the frame comes.
@@ -230,21 +263,10 @@ impl Case<'_> {
         let tables = &self.compiled.tables;
         let memory = host::memory_of(tables, earlier);
         let found = explain(policy, tables, &memory, frame, self.zone, near);
-        let live = if self.args.live {
-            let outcome = self
-                .engine
-                .trial(self.compiled)
-                .trace(earlier, frame, self.zone)
-                .map_err(|error| self.engine_failure(&error))?;
-            Some(Live {
-                verdict: outcome.verdict.name(),
-                reason: outcome.reason.name(),
-                rule: outcome.rule.map(|rule| self.rule(rule).name.clone()),
-                flow_full: outcome.flow_full,
-            })
-        } else {
-            None
-        };
+        let live = self
+            .firewall
+            .map(|firewall| self.live(firewall, earlier, frame));
+        let live = live.transpose()?;
         let answer = if found.outcome.is_answered() {
             key_of(tables, frame, self.zone)
                 .zip(host::answer(tables, frame))
@@ -261,7 +283,7 @@ impl Case<'_> {
                 .print(&self.context.format.document(&report, false)?)?;
         }
         if let Some(live) = &report.live
-            && (live.verdict, live.reason) != (report.verdict, report.reason)
+            && (&*live.verdict, &*live.reason) != (report.verdict, report.reason)
         {
             return Err(differs());
         }
@@ -314,6 +336,27 @@ impl Case<'_> {
         }
     }
 
+    /// How many frames of a capture the program in the kernel gives another verdict.
+    fn differing(&self, firewall: &dyn Firewall, asked: Asked) -> Result<u64, Failure> {
+        let request = TraceRequest {
+            policy: self.compiled.source.clone(),
+            zone: self.zone,
+            frames: asked.frames,
+            in_sequence: true,
+            ..TraceRequest::default()
+        };
+        let traced = firewall.trace(&request)?;
+        if traced.frames.len() != asked.verdicts.len() {
+            return Err(Failure::new(
+                Exit::Failed,
+                "no answer about some of the frames",
+            ));
+        }
+        let pairs = traced.frames.iter().zip(&asked.verdicts);
+        let differs = pairs.filter(|(live, verdict)| live.verdict != verdict.name());
+        Ok(differs.count() as u64)
+    }
+
     fn capture(&self, name: &str) -> Result<Exit, Failure> {
         let failed = |error: CaptureError| {
             Failure::new(Exit::Config, format!("{name}: {error}"))
@@ -326,20 +369,17 @@ impl Case<'_> {
         // came besides, a capture does not say.
         let mut compiled = self.compiled.clone();
         compiled.tables = compiled.tables.without_limits();
-        let mut trial = self.args.live.then(|| self.engine.trial(&compiled));
+        let mut asked = self.firewall.map(|_| Asked::default());
         let mut rows: BTreeMap<(u32, u8, u8), Row> = BTreeMap::new();
-        let (mut frames, mut cut, mut differing, mut unexpected) = (0, 0, 0, 0);
+        let (mut frames, mut cut, mut unexpected) = (0, 0, 0);
         while let Some(captured) = capture.next_frame().map_err(failed)? {
             frames += 1;
             cut += u64::from(captured.cut);
             let tables = &compiled.tables;
             let outcome =
                 host::decide_after(tables, &fragments, &captured.frame, self.zone).outcome;
-            if let Some(trial) = &mut trial {
-                let verdict = trial
-                    .verdict(&captured.frame, self.zone)
-                    .map_err(|error| self.engine_failure(&error))?;
-                differing += u64::from(verdict != outcome.verdict);
+            if let Some(asked) = &mut asked {
+                asked.add(name, &captured.frame, outcome.verdict)?;
             }
             let expected = self.args.expect;
             unexpected += u64::from(expected.is_some_and(|expected| !expected.holds(&outcome)));
@@ -359,12 +399,16 @@ impl Case<'_> {
             row.packets += 1;
             row.bytes += captured.frame.len() as u64;
         }
+        let differing = match (self.firewall, asked) {
+            (Some(firewall), Some(asked)) => Some(self.differing(firewall, asked)?),
+            _ => None,
+        };
         let report = CaptureReport {
             schema: SCHEMA,
             file: name.to_owned(),
             frames,
             cut,
-            differing: trial.is_some().then_some(differing),
+            differing,
             rows: rows.into_values().collect(),
         };
         if self.context.format.is_text() {
@@ -373,7 +417,7 @@ impl Case<'_> {
             self.context
                 .print(&self.context.format.document(&report, false)?)?;
         }
-        if differing > 0 {
+        if differing.is_some_and(|differing| differing > 0) {
             return Err(differs());
         }
         Ok(if unexpected > 0 {
@@ -381,6 +425,32 @@ impl Case<'_> {
         } else {
             Exit::Ok
         })
+    }
+}
+
+/// Frames of a capture about which the program in the kernel is asked, and what the host build says.
+#[derive(Default)]
+struct Asked {
+    frames: Vec<String>,
+    verdicts: Vec<Verdict>,
+    bytes: usize,
+}
+
+impl Asked {
+    fn add(&mut self, name: &str, frame: &[u8], verdict: Verdict) -> Result<(), Failure> {
+        self.bytes += frame.len();
+        if self.bytes > FRAMES_LIMIT {
+            let what = format!(
+                "{name}: more than {} MiB of frames; the program in the kernel takes no more at a \
+                 time",
+                FRAMES_LIMIT >> 20
+            );
+            return Err(Failure::new(Exit::Config, what)
+                .help("cut the capture with editcap -c 100000 IN OUT, or leave --live out"));
+        }
+        self.frames.push(digits(frame));
+        self.verdicts.push(verdict);
+        Ok(())
     }
 }
 

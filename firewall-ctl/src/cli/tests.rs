@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser};
 use firewall_api::failure::Exit;
 use firewall_api::format::Numbers;
 use firewall_api::report::{ReasonsReport, RulesReport, State, StatusReport};
+use firewall_api::trial::{CheckView, DoctorReport, Selftest, SelftestRow};
 use firewall_api::view::{
     Count, GenerationView, InterfaceView, OtherPorts, PortView, Rate, ReasonView, RuleView, SCHEMA,
     Snapshot, Status, Traffic,
@@ -416,25 +417,26 @@ fn global_options_stand_before_and_after_the_verb() {
     }
 }
 
-fn doctor_report() -> doctor::DoctorReport {
-    let check = |what: &str, found: &str, advice: Option<&str>| doctor::CheckLine {
+fn doctor_report() -> DoctorReport {
+    let check = |what: &str, found: &str, advice: Option<&str>| CheckView {
         what: what.into(),
         ok: advice.is_none(),
         found: found.into(),
         advice: advice.map(str::to_owned),
     };
-    let row = |row, frame: &str, expected, got, reason, why| doctor::RowLine {
-        row,
-        frame: frame.into(),
-        zone: String::new(),
-        expected,
-        expected_reason: why,
-        got,
-        reason,
-        ok: (expected, why) == (got, reason),
-    };
-    doctor::DoctorReport {
-        schema: SCHEMA,
+    let row =
+        |row: &str, frame: &str, expected: &str, got: &str, reason: &str, why: &str| SelftestRow {
+            row: row.into(),
+            frame: frame.into(),
+            zone: String::new(),
+            expected: expected.into(),
+            expected_reason: why.into(),
+            got: got.into(),
+            reason: reason.into(),
+            ok: (expected, why) == (got, reason),
+        };
+    DoctorReport {
+        schema: SCHEMA.into(),
         checks: vec![
             check("kernel", "6.12.38-amd64", None),
             check(
@@ -443,7 +445,7 @@ fn doctor_report() -> doctor::DoctorReport {
                 Some("sysctl -w net.core.bpf_jit_enable=1"),
             ),
         ],
-        selftest: Some(doctor::Selftest {
+        selftest: Some(Selftest {
             milliseconds: 41.3,
             failed: 1,
             rows: vec![

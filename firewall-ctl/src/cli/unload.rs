@@ -2,11 +2,8 @@
 
 use super::context::Context;
 use super::help::after;
-use crate::remote::Remote;
+use crate::door;
 use firewall_api::failure::{Exit, Failure};
-use firewall_api::view::SCHEMA;
-use firewall_engine::engine::Engine;
-use serde::Serialize;
 
 /// Detach the filter from interfaces; with the last one, remove all maps and pins
 #[derive(Debug, clap::Args)]
@@ -37,36 +34,23 @@ pub(super) fn help() -> String {
     )
 }
 
-#[derive(Serialize)]
-struct UnloadReport {
-    schema: &'static str,
-    unloaded: Vec<String>,
-}
-
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let mut engine = Engine::new(&context.root);
     let wanted = (!args.all).then_some(args.interfaces.as_slice());
-    let unloaded = engine.unload(wanted).map_err(|error| error.failure())?;
     // A switch to turn everything off works whether a daemon runs or not.
-    if matches!(Remote::connect(&context.socket), Ok(Some(_))) {
+    let report = context.host().unload(wanted)?;
+    if door::has_daemon(&context.socket) {
         context.warn(&[
             "a daemon is running: its next apply, reload or restart attaches the filter again"
                 .to_owned(),
         ]);
     }
     if context.format.is_text() {
-        context.say(&match unloaded.as_slice() {
+        context.say(&match report.unloaded.as_slice() {
             [] => "nothing was loaded".to_owned(),
             names => format!("no longer filtered: {}", names.join(", ")),
         })?;
     } else {
-        context.print(&context.format.document(
-            &UnloadReport {
-                schema: SCHEMA,
-                unloaded,
-            },
-            false,
-        )?)?;
+        context.print(&context.format.document(&report, false)?)?;
     }
     Ok(Exit::Ok)
 }

@@ -11,7 +11,7 @@
 //!
 //! Invariant: giving back is idempotent, and the hook is in place before the first mode changes.
 
-use firewall_engine::host;
+use firewall_system::host;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;

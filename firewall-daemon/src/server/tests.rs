@@ -2,11 +2,14 @@
 //! what, and peers that do not behave.
 
 use super::*;
+use firewall_api::events::EventsReport;
 use firewall_api::flows::{FlowsForgotten, FlowsReport};
 use firewall_api::report::{
     Applied, ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport,
 };
 use firewall_api::sets::{SetChanged, SetReport, SetsReport};
+use firewall_api::source::{FileKept, NamedFile, files_missing};
+use firewall_api::trial::{DoctorReport, Selftest, Traced, Verified};
 use firewall_api::view::Snapshot;
 use firewall_engine::sampler::{Facts, Sampler};
 use std::io::{Read, Write};
@@ -81,6 +84,38 @@ impl Firewall for Constants {
     fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {
         Err(Failure::new(Exit::Refused, change.set.clone()))
     }
+
+    fn events(&self, request: &EventsRequest) -> Result<EventsReport, Failure> {
+        Err(Failure::new(Exit::Failed, format!("{:?}", request.last)))
+    }
+
+    fn doctor(&self, request: &DoctorRequest) -> Result<DoctorReport, Failure> {
+        Err(Failure::new(Exit::Config, request.interfaces.join(" ")))
+    }
+
+    fn selftest(&self, policy: &PolicySource) -> Result<Selftest, Failure> {
+        let files: Vec<&NamedFile> = policy.files.iter().collect();
+        Err(files_missing(&files))
+    }
+
+    fn verify(&self, policy: &PolicySource) -> Result<Verified, Failure> {
+        Err(Failure::new(Exit::Config, policy.text.clone()))
+    }
+
+    fn trace(&self, request: &TraceRequest) -> Result<Traced, Failure> {
+        Err(Failure::new(Exit::Usage, request.frames.join(" ")))
+    }
+
+    fn put_file(&self, file: &NamedFile, from: &mut dyn Read) -> Result<FileKept, Failure> {
+        let mut text = String::new();
+        let read = from.read_to_string(&mut text);
+        read.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        Ok(FileKept {
+            schema: text,
+            sha256: file.sha256.clone(),
+            bytes: file.bytes,
+        })
+    }
 }
 
 /// A server in a thread of its own; ends with the process, its folder with the test.
@@ -141,6 +176,9 @@ fn every_refusal_is_json() {
         )
     };
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let put = |length: usize, text: &str| {
+        body(length, text).replace("POST /v1/apply", "PUT /v1/files/00")
+    };
     for (request, status) in [
         (get("/v1/nothing"), "404"),
         (get("/v1/apply"), "405"),
@@ -153,6 +191,20 @@ fn every_refusal_is_json() {
         (body(2, "{\""), "400"),
         (body(12, "{\"path\":\"x\"}"), "422"),
         (body(BODY_LIMIT + 1, ""), "413"),
+        (get("/v1/events?last=few"), "400"),
+        (get("/v1/events?after=7"), "400"),
+        (get("/v1/verify"), "405"),
+        (put(FILE_LIMIT as usize + 1, ""), "413"),
+        (put(0, "").replace("Content-Length", "X-Length"), "411"),
+        (
+            body(8, "{\"x\": 1}").replace("/v1/apply", "/v1/doctor"),
+            "422",
+        ),
+        (
+            body(DOCTOR_LIMIT + 1, &"x".repeat(DOCTOR_LIMIT + 1))
+                .replace("/v1/apply", "/v1/doctor"),
+            "413",
+        ),
     ] {
         let answer = raw(&socket, &request);
         assert!(
@@ -164,6 +216,38 @@ fn every_refusal_is_json() {
         assert_eq!(report.error.exit_code, Exit::Usage);
         assert!(!report.error.message.is_empty());
     }
+}
+
+#[test]
+fn files_come_whole_or_not_at_all_and_missing_ones_are_named() {
+    let server = Server::start("files");
+    let socket = server.socket();
+    let head = "PUT /v1/files/abc HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n";
+    let answer = raw(&socket, &format!("{head}192.0.2.1\n"));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains(r#""schema":"192.0.2.1\n""#), "{answer}");
+    assert!(answer.contains(r#""sha256":"abc","bytes":10"#), "{answer}");
+    // A peer that leaves half-way gets no file kept.
+    let mut stream = PlainStream::connect(&socket).unwrap();
+    stream.write_all(format!("{head}192.").as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(!answer.starts_with("HTTP/1.1 200 "), "{answer}");
+
+    let policy = r#"{"path":"x","text":"","files":[{"path":"a","sha256":"00","bytes":1}]}"#;
+    let request = format!(
+        "POST /v1/selftest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{policy}",
+        policy.len()
+    );
+    let answer = raw(&socket, &request);
+    assert!(answer.starts_with("HTTP/1.1 409 "), "{answer}");
+    assert!(answer.contains(r#""code":"files-missing""#), "{answer}");
+    assert!(
+        answer.contains(r#""diagnostics":[{"bytes":1,"path":"a","sha256":"00"}]"#),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -190,7 +274,7 @@ fn a_failure_and_a_break_are_answers() {
 
 #[test]
 fn only_root_and_the_daemons_user_may_change_anything() {
-    let own = firewall_engine::host::user();
+    let own = firewall_system::host::user();
     let peer = |uid| Peer { uid, pid: None };
     assert!(peer(Some(0)).may_change());
     assert!(peer(Some(own)).may_change());
@@ -204,7 +288,7 @@ async fn a_stranger_may_look_and_not_change() {
     use axum::http::Request;
     use hyper::service::Service as _;
     let stranger = Peer {
-        uid: Some(firewall_engine::host::user() + 1000),
+        uid: Some(firewall_system::host::user() + 1000),
         pid: None,
     };
     let app = router(Arc::new(Constants)).layer(Extension(stranger));
@@ -220,8 +304,18 @@ async fn a_stranger_may_look_and_not_change() {
         service.call(request)
     };
     assert_eq!(call("GET", "/v1/status").await.unwrap().status(), 200);
-    for path in ["/v1/apply", "/v1/reload", "/v1/flows/forget", "/v1/sets"] {
-        let answer = call("POST", path).await.unwrap();
+    for path in [
+        "POST /v1/apply",
+        "POST /v1/reload",
+        "POST /v1/flows/forget",
+        "POST /v1/sets",
+        "POST /v1/selftest",
+        "POST /v1/verify",
+        "POST /v1/trace",
+        "PUT /v1/files/00",
+    ] {
+        let (method, path) = path.split_once(' ').unwrap();
+        let answer = call(method, path).await.unwrap();
         assert_eq!(answer.status(), 403);
         let body = axum::body::to_bytes(answer.into_body(), 1 << 16)
             .await

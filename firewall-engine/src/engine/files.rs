@@ -1,20 +1,17 @@
-//! From the text of a policy to a [`Policy`]: reads the files that it names, and keeps a
-//! fingerprint of all that was read.
+//! From the text of a policy to a [`Policy`], with a fingerprint of all that was read: the text and the
+//! files that it names.
 
 use super::{EngineError, Request};
-use firewall_api::clock::unix_time;
+use firewall_api::source::NamedFile;
 use firewall_policy::policy_tests::{self, PolicyTest};
 use firewall_policy::rule::{Policy, SetSize};
-use firewall_policy::source::{self, Files};
+use firewall_policy::source;
 use firewall_policy::{compile, diag::Diagnostics, tables::Tables};
+use firewall_system::hash;
+use firewall_system::set_files::{FilesRead, SetFiles};
 use sha2::{Digest, Sha256};
-use std::cell::RefCell;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
 
-/// A policy as it was read from the disk.
+/// A policy as it was read.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) policy: Policy,
@@ -26,14 +23,13 @@ pub(super) struct Source {
     pub(super) sha256: String,
     /// SHA-256 of the policy text, the files that it names, and the kernel program.
     pub(super) fingerprint: String,
+    /// The files that it names.
+    pub(super) files: Vec<NamedFile>,
 }
 
 /// Reads the policy of a request. `object` is the kernel program that would enforce it.
 pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineError> {
-    let files = Disk {
-        base: request.base.clone(),
-        read: RefCell::new(Sha256::new()),
-    };
+    let files = SetFiles::new(&request.base, request.kept.as_ref());
     let source::Read {
         policy,
         tests,
@@ -42,18 +38,19 @@ pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineErr
     } = source::read_policy(&request.policy_path, &request.policy_text, &files)
         .map(|read| policy_tests::in_time(&request.policy_path, &request.policy_text, read))
         .map_err(EngineError::Policy)?;
-    let sha256 = hex(&Sha256::digest(&request.policy_text));
+    let FilesRead { digest, files, .. } = files.finish();
     let fingerprint = Sha256::new()
         .chain_update(Sha256::digest(&request.policy_text))
-        .chain_update(files.read.into_inner().finalize())
+        .chain_update(digest)
         .chain_update(Sha256::digest(object));
     Ok(Source {
         policy,
         warnings,
         tests,
         sets,
-        sha256,
-        fingerprint: hex(&fingerprint.finalize()),
+        sha256: hash::of(&request.policy_text),
+        fingerprint: hash::text(&fingerprint.finalize()),
+        files,
     })
 }
 
@@ -75,61 +72,4 @@ pub(super) fn test(request: &Request, source: &Source, tables: &Tables) -> Resul
         tables,
         &failing,
     )))
-}
-
-/// The files of a policy's folder.
-struct Disk {
-    base: PathBuf,
-    /// Digest of every file read, in the order of reading.
-    read: RefCell<Sha256>,
-}
-
-impl Files for Disk {
-    fn open(&self, path: &str) -> io::Result<Box<dyn Read + '_>> {
-        // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
-        let file = File::options()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(self.base.join(path))?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("not a regular file"));
-        }
-        // Digests have one length, so a name and its text cannot run into each other.
-        self.read.borrow_mut().update(Sha256::digest(path));
-        Ok(Box::new(Digested {
-            file,
-            digest: Sha256::new(),
-            all: &self.read,
-        }))
-    }
-
-    fn now(&self) -> u64 {
-        unix_time().as_secs()
-    }
-}
-
-/// A file whose digest goes to `all` when it has been read.
-struct Digested<'d> {
-    file: File,
-    digest: Sha256,
-    all: &'d RefCell<Sha256>,
-}
-
-impl Read for Digested<'_> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(to)?;
-        self.digest.update(&to[..count]);
-        Ok(count)
-    }
-}
-
-impl Drop for Digested<'_> {
-    fn drop(&mut self) {
-        let digest = std::mem::take(&mut self.digest).finalize();
-        self.all.borrow_mut().update(digest);
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -5,10 +5,10 @@
 //! console or in a timer, there is nothing to judge.
 
 use super::types::{EngineError, LiveRecord};
+pub use firewall_api::network::{contains, prefix_of};
 pub use firewall_api::sets::Session;
 use firewall_common::live::{BANNED, Prefix};
-use firewall_policy::prefixes::{prefix_v4, prefix_v6, text};
-use std::net::IpAddr;
+use firewall_policy::prefixes::text;
 
 /// The shortest prefixes that may be banned without a word: of IPv4 and of IPv6.
 const SHORTEST: [u64; 2] = [8, 16];
@@ -83,23 +83,6 @@ impl Guard {
             }
         }
     }
-}
-
-/// An address as a prefix.
-#[must_use]
-pub fn prefix_of(address: IpAddr) -> Prefix {
-    match address.to_canonical() {
-        IpAddr::V4(address) => prefix_v4(address.into(), 32),
-        IpAddr::V6(address) => prefix_v6(address.into(), 128),
-    }
-}
-
-/// Whether a prefix contains another one, or is it.
-#[must_use]
-pub fn contains(outer: &Prefix, inner: &Prefix) -> bool {
-    outer.is_v6 == inner.is_v6
-        && outer.length <= inner.length
-        && Prefix::of(inner.hi, inner.lo, outer.length, inner.is_v6) == *outer
 }
 
 #[cfg(test)]

@@ -131,6 +131,7 @@ impl Engine {
             tests: source.tests,
             warnings: source.warnings,
             fingerprint: source.fingerprint,
+            files: source.files,
             sets: source.sets,
         })
     }
@@ -237,6 +238,7 @@ impl Engine {
         let modes = plan::check_modes(&survey, &desired)?;
         let same = |known: &&Record| {
             known.frags == desired.frags
+                && known.files == source.files
                 && known.selectors == selectors
                 && is_in_force(known, &survey, source, &targets)
         };

@@ -7,12 +7,14 @@
 use crate::kernel::KernelError;
 use crate::kernel::clock;
 use crate::kernel::flows::Losses;
+use firewall_api::source::NamedFile;
 use firewall_common::abi::Counter;
 use firewall_policy::compile::LimitError;
 use firewall_policy::diag::Diagnostics;
 use firewall_policy::policy_tests::PolicyTest;
 use firewall_policy::rule::{Interface, Mode, Policy, SetSize};
 use firewall_policy::tables::Tables;
+use firewall_system::set_files::Kept;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,6 +50,13 @@ pub struct Record {
     /// Folder against which files named in the policy are found.
     #[serde(default)]
     pub base: PathBuf,
+    /// The files that the policy names, as they were read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<NamedFile>,
+    /// Whether the policy came with a request: `base` and the paths of files are labels then, and
+    /// nothing opens them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sent: bool,
     /// If some rule expires: nanoseconds that the program's clock, the monotonic one, is behind the
     /// time since the Unix epoch, as it was when the generation was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -253,6 +262,8 @@ pub struct Request {
     pub policy_text: String,
     /// Folder against which files named in the policy are found.
     pub base: PathBuf,
+    /// Where they are kept, or come from in the place of that folder.
+    pub kept: Option<Kept>,
     /// Interfaces named by the caller (`-i`); empty: those that the policy names.
     pub interfaces: Vec<String>,
     /// Attach mode given by the caller; `None`: the policy's.
@@ -288,6 +299,8 @@ pub struct Compiled {
     pub warnings: Diagnostics,
     /// As [`Record::fingerprint`].
     pub fingerprint: String,
+    /// The files that it names.
+    pub files: Vec<NamedFile>,
     /// How large its sets are.
     pub sets: Vec<SetSize>,
 }

@@ -23,10 +23,10 @@ impl EventRing {
         })
     }
 
-    /// Whether both are the same memory.
+    /// Which ring it is: a change of the policy can bring another one.
     #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        self.id == other.id
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     /// A reader that starts with the `last` events that are there.

@@ -3,20 +3,28 @@
 //!
 //! Invariant: keeps no policy active, and no state but the readings behind its rates.
 
+mod events;
 mod flows;
+mod host;
 mod sets;
+mod trials;
 
 use crate::engine::{Engine, EngineError, Observed};
 use crate::probe::Probe;
 use crate::sampler::{Facts, Sampler};
 use firewall_api::clock::unix_time;
+use firewall_api::events::{EventsReport, EventsRequest};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
 use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest, no_daemon};
 use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
+use firewall_api::source::{FileKept, NamedFile, PolicySource};
+use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
 use firewall_api::view::Snapshot;
+use firewall_system::file_store::FileStore;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -31,6 +39,9 @@ pub struct Local {
     root: PathBuf,
     /// Where a daemon would listen.
     socket: PathBuf,
+    /// Where the files of policies are that come with requests. `None`: whoever asks is this process,
+    /// and reads files from its own folders.
+    store: Option<FileStore>,
     readings: Mutex<Readings>,
 }
 
@@ -54,6 +65,7 @@ impl Local {
         Self {
             root: root.to_owned(),
             socket: socket.to_owned(),
+            store: None,
             readings: Mutex::new(Readings {
                 probe: Probe::new(root),
                 sampler: Sampler::new(),
@@ -61,6 +73,16 @@ impl Local {
                 seen: false,
                 begun: false,
             }),
+        }
+    }
+
+    /// As [`Local::new`], for requests of others: files that they name come from `store`, and no path in
+    /// a request is opened.
+    #[must_use]
+    pub fn of_requests(self, store: FileStore) -> Self {
+        Self {
+            store: Some(store),
+            ..self
         }
     }
 
@@ -178,6 +200,33 @@ impl Firewall for Local {
     fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {
         self.edit_set(change)
     }
+
+    fn events(&self, request: &EventsRequest) -> Result<EventsReport, Failure> {
+        self.list_events(request)
+    }
+
+    fn doctor(&self, request: &DoctorRequest) -> Result<DoctorReport, Failure> {
+        self.examine(request)
+    }
+
+    fn selftest(&self, policy: &PolicySource) -> Result<Selftest, Failure> {
+        self.run_selftest(policy)
+    }
+
+    fn verify(&self, policy: &PolicySource) -> Result<Verified, Failure> {
+        self.run_verifier(policy)
+    }
+
+    fn trace(&self, request: &TraceRequest) -> Result<Traced, Failure> {
+        self.run_frames(request)
+    }
+
+    fn put_file(&self, file: &NamedFile, from: &mut dyn Read) -> Result<FileKept, Failure> {
+        match &self.store {
+            Some(store) => store.put(&file.sha256, file.bytes, from),
+            None => Err(no_daemon(&self.socket)),
+        }
+    }
 }
 
 /// An error as whoever asks reads it.
@@ -214,6 +263,9 @@ mod tests {
             local.reasons().err(),
             local.policy().err(),
             local.reload(&ReloadRequest::default()).err(),
+            local
+                .apply(&ApplyRequest::new(PolicySource::default()))
+                .err(),
         ];
         for failure in &failures {
             let exit = failure.as_ref().map(|failure| failure.exit_code);

@@ -32,6 +32,8 @@ fn record(generation: u64, rules: Vec<RuleRecord>) -> Record {
         policy_path: "web.yaml".to_owned(),
         policy_text: String::new(),
         base: "/".into(),
+        files: Vec::new(),
+        sent: false,
         clock: None,
         sha256: "00".to_owned(),
         fingerprint: String::new(),

@@ -128,6 +128,7 @@ pub(super) const CRATES: &[Floors] = &[
             &["explain", "lint", "validate"],
             &["entry", "schema", "source"],
             &["policy_tests"],
+            &["checked"],
         ],
         uncut: &[],
     },
@@ -152,8 +153,19 @@ pub(super) const CRATES: &[Floors] = &[
         rows: &[
             &["format", "network", "view", "width"],
             &["failure"],
-            &["flows", "report", "request", "sets"],
+            &["events", "flows", "sets", "source"],
+            &["report", "request", "trial"],
             &["firewall"],
+        ],
+        uncut: &[],
+    },
+    Floors {
+        of: "firewall-system",
+        rows: &[
+            &["hash", "host"],
+            &["file_store", "policy_file"],
+            &["set_files"],
+            &["compiled"],
         ],
         uncut: &[],
     },
@@ -161,7 +173,7 @@ pub(super) const CRATES: &[Floors] = &[
         of: "firewall-engine",
         rows: &[
             &["kernel"],
-            &["engine", "host", "policy_file"],
+            &["engine"],
             &["failure", "report"],
             &["probe", "sampler"],
             &["local"],
@@ -179,7 +191,12 @@ pub(super) const CRATES: &[Floors] = &[
     },
     Floors {
         of: "firewall-ctl",
-        rows: &[&["capture", "remote", "tui"], &["cli"], &["main"]],
+        rows: &[
+            &["capture", "remote", "tui"],
+            &["door"],
+            &["cli"],
+            &["main"],
+        ],
         uncut: &[],
     },
 ];

@@ -104,6 +104,18 @@ const BORDERS: &[Border] = &[
         reason: "firewall-api is documents: no kernel, no input or output, nothing above it",
     },
     Border {
+        below: "firewall-system/",
+        except: &[],
+        words: &[
+            "firewall_engine",
+            "firewall_daemon",
+            "firewall_ctl",
+            "aya",
+            "tokio",
+        ],
+        reason: "firewall-system asks the operating system, and knows nothing above it",
+    },
+    Border {
         below: "firewall-engine/",
         except: &[],
         words: &["firewall_daemon", "firewall_ctl", "tokio"],
@@ -132,7 +144,6 @@ const BORDERS: &[Border] = &[
             "crate::engine",
             "crate::probe",
             "crate::sampler",
-            "crate::policy_file",
             "firewall_api",
         ],
         reason: "the kernel layer knows nothing above it",
@@ -140,7 +151,7 @@ const BORDERS: &[Border] = &[
     Border {
         below: "firewall-engine/src/engine/",
         except: &[],
-        words: &["crate::probe", "crate::sampler", "crate::policy_file"],
+        words: &["crate::probe", "crate::sampler"],
         reason: "the engine is below what reads with it",
     },
     Border {
@@ -158,26 +169,26 @@ const BORDERS: &[Border] = &[
         reason: "only firewall-engine makes system calls",
     },
     Border {
+        below: "firewall-ctl/",
+        except: &["firewall-ctl/src/door.rs"],
+        words: &["firewall_engine"],
+        reason: "only door.rs says which firewall a verb gets; ask it through `trait Firewall`",
+    },
+    Border {
         below: "firewall-ctl/src/tui/",
-        // It asks for what only the operating system knows of a terminal.
-        except: &["firewall-ctl/src/tui/terminal.rs"],
+        except: &[],
         words: &[
-            "firewall_engine",
             "firewall_daemon",
+            "crate::door",
             "crate::remote",
             "crate::cli",
         ],
         reason: "the terminal interface reads snapshots only",
     },
     Border {
-        below: "firewall-ctl/src/remote.rs",
+        below: "firewall-ctl/src/remote",
         except: &[],
-        words: &[
-            "firewall_engine",
-            "firewall_daemon",
-            "crate::cli",
-            "crate::tui",
-        ],
+        words: &["firewall_daemon", "crate::door", "crate::cli", "crate::tui"],
         reason: "the remote firewall is documents and HTTP",
     },
     Border {
@@ -224,6 +235,7 @@ const SAFE: &[&str] = &[
     "firewall-policy/src/lib.rs",
     "firewall-import/src/lib.rs",
     "firewall-api/src/lib.rs",
+    "firewall-system/src/lib.rs",
     "firewall-daemon/src/lib.rs",
     "firewall-ctl/src/lib.rs",
     "firewall-ctl/src/main.rs",
@@ -241,6 +253,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<Findings> {
         "firewall-policy",
         "firewall-import",
         "firewall-api",
+        "firewall-system",
         "firewall-engine",
         "firewall-daemon",
         "firewall-ctl",
@@ -453,6 +466,25 @@ mod tests {
                 "{file}"
             );
         }
+    }
+
+    #[test]
+    fn only_the_door_names_the_engine() {
+        let import = "use firewall_engine::local::Local;\n";
+        assert!(offences("firewall-ctl/src/door.rs", import).is_empty());
+        for file in [
+            "src/cli/load.rs",
+            "src/tui/terminal.rs",
+            "src/remote.rs",
+            "tests/cli.rs",
+        ] {
+            let found = offences(&format!("firewall-ctl/{file}"), import);
+            assert_eq!(found.len(), 1, "{file}: {found:?}");
+            assert!(found[0].contains("trait Firewall"), "{found:?}");
+        }
+        // A path in the code is as good as an import.
+        let call = "let it = firewall_engine::engine::Engine::new(root);\n";
+        assert_eq!(offences("firewall-ctl/src/cli/top.rs", call).len(), 1);
     }
 
     #[test]

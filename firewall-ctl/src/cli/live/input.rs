@@ -58,7 +58,7 @@ pub(super) fn read(name: &str) -> Result<String, Failure> {
         Failure::new(exit, format!("{name}: {error}"))
     };
     let mut bytes = Vec::new();
-    if name == firewall_engine::policy_file::STDIN {
+    if name == firewall_system::policy_file::STDIN {
         std::io::stdin()
             .take(MOST + 1)
             .read_to_end(&mut bytes)

@@ -1,17 +1,15 @@
 //! Whether a change would lock out the person who makes it: the connection that SSH says this
 //! command came over, opened anew, before and after. May not change anything.
 
-use super::super::context::Context;
-use super::super::policy;
+use super::super::policy::{self, Compiled};
 use super::super::ssh::{Connection, Unclear};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
+use firewall_api::network::{contains, prefix_of};
 use firewall_api::report::PolicyReport;
 use firewall_api::sets::SetRequest;
 use firewall_common::live::Prefix;
 use firewall_common::verdict::Verdict;
-use firewall_engine::engine::{Compiled, contains, prefix_of};
-use firewall_engine::policy_file::{PolicyFile, folder_of};
 use firewall_policy::explain::explain;
 use firewall_policy::host::memory_of;
 use firewall_policy::packet_text::{self, zone_of};
@@ -26,7 +24,6 @@ pub(super) fn check(
     before: &PolicyReport,
     text: &str,
     firewall: &dyn Firewall,
-    context: &Context,
 ) -> Result<(), Failure> {
     let connection = match Connection::own() {
         Ok(None) => return Ok(()),
@@ -34,18 +31,7 @@ pub(super) fn check(
         Err(Unclear) => return Err(unclear("SSH_CONNECTION cannot be read")),
     };
     let packet = connection.opening();
-    let compile = |text: &str| {
-        let base = match before.base.as_os_str().is_empty() {
-            true => folder_of(&before.policy, text),
-            false => before.base.clone(),
-        };
-        let file = PolicyFile {
-            name: before.policy.clone(),
-            base,
-            text: text.to_owned(),
-        };
-        policy::compile_text(file, context)
-    };
+    let compile = |text: &str| policy::compile_text(policy::file_of(before, text));
     let old = compile(&before.text).map_err(|failure| unclear(&failure.message))?;
     // The same files, and one rule more: what is wrong is wrong with that.
     let new = compile(text)?;

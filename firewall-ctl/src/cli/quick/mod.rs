@@ -14,13 +14,11 @@ pub(super) use words::Does;
 
 use super::context::Context;
 use super::help::after;
-use crate::remote::Remote;
 use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
-use firewall_api::firewall::Firewall as _;
+use firewall_api::firewall::Firewall;
 use firewall_api::report::{ApplyReport, PolicyReport};
 use firewall_api::request::ApplyRequest;
-use firewall_engine::policy_file::folder_of;
 use firewall_policy::bundle::{self, RUNTIME};
 use words::Wish;
 
@@ -97,7 +95,7 @@ pub(super) fn run(does: Does, args: &Args, context: &Context) -> Result<Exit, Fa
     let rules = client.rules()?.rules;
     let zone = match &wish.on {
         None => None,
-        Some(interface) => zone_of(interface, &client)?,
+        Some(interface) => zone_of(interface, &*client)?,
     };
     let name = wish.name(does, &|name| rules.iter().any(|rule| rule.name == name));
     let rule = wish.rule(does, &name, zone.as_deref(), unix_time().as_secs())?;
@@ -105,7 +103,7 @@ pub(super) fn run(does: Does, args: &Args, context: &Context) -> Result<Exit, Fa
     let mut lines = rule_lines(runtime);
     lines.insert(0, format!("  - {rule}"));
     let text = bundle::with_runtime(Some(&file_of(&lines)), &policy.text);
-    let applied = change(&client, &policy, text, args.i_know, context)?;
+    let applied = change(&*client, &policy, text, args.i_know)?;
     report(
         &format!(
             "{name}: added before all other rules (generation {})\n  {rule}\n\
@@ -150,7 +148,7 @@ pub(super) fn delete(args: &DeleteArgs, context: &Context) -> Result<Exit, Failu
     let left = file_of(&lines);
     let left = (!lines.is_empty()).then_some(left.as_str());
     let text = bundle::with_runtime(left, &policy.text);
-    let applied = change(&client, &policy, text, args.i_know, context)?;
+    let applied = change(&*client, &policy, text, args.i_know)?;
     report(
         &format!(
             "{}: deleted (generation {})\n  {}",
@@ -165,21 +163,18 @@ pub(super) fn delete(args: &DeleteArgs, context: &Context) -> Result<Exit, Failu
 
 /// Puts a changed text of the policy in force.
 fn change(
-    client: &Remote,
+    client: &dyn Firewall,
     policy: &PolicyReport,
     text: String,
     i_know: bool,
-    context: &Context,
 ) -> Result<ApplyReport, Failure> {
     if !i_know {
-        guard::check(policy, &text, client, context)?;
+        guard::check(policy, &text, client)?;
     }
     client.apply(&ApplyRequest {
-        path: policy.policy.clone(),
-        base: folder_of(&policy.policy, &policy.text),
         text,
-        discard_runtime: false,
         change_of: Some(policy.generation),
+        ..ApplyRequest::new(policy.source())
     })
 }
 
@@ -206,7 +201,7 @@ fn file_of(lines: &[String]) -> String {
 }
 
 /// The zone by which rules can tell an interface from others; `None` if there are no others.
-fn zone_of(interface: &str, client: &Remote) -> Result<Option<String>, Failure> {
+fn zone_of(interface: &str, client: &dyn Firewall) -> Result<Option<String>, Failure> {
     let all = client.status()?.status.interfaces;
     let names = |list: Vec<&str>| list.join(", ");
     let Some(view) = all.iter().find(|view| view.name == interface) else {

@@ -7,12 +7,11 @@ use super::super::help::after;
 use super::super::policy::compile_text;
 use super::{change, report, rule_lines};
 use firewall_api::failure::{Exit, Failure};
-use firewall_api::firewall::Firewall as _;
 use firewall_api::report::PolicyReport;
-use firewall_engine::policy_file::PolicyFile;
 use firewall_policy::bundle::{self, Part};
 use firewall_policy::fmt::canonical;
 use firewall_policy::rule::{Place, Policy};
+use firewall_system::policy_file::PolicyFile;
 use std::path::Path;
 
 /// Write rules added by allow, deny and limit into the policy
@@ -60,7 +59,7 @@ pub(in super::super) fn run(_args: &Args, context: &Context) -> Result<Exit, Fai
             text: text.to_owned(),
             ..file.clone()
         };
-        compile_text(file, context)
+        compile_text(file)
     };
     if placeless(compile(&text)?.policy) != placeless(compile(&policy.text)?.policy) {
         return Err(Failure::new(
@@ -75,7 +74,7 @@ pub(in super::super) fn run(_args: &Args, context: &Context) -> Result<Exit, Fai
         path => Path::new(&policy.policy).join(path).display().to_string(),
     };
     replace(&target, &written)?;
-    let applied = change(&client, &policy, text, true, context)
+    let applied = change(&*client, &policy, text, true)
         .map_err(|failure| failure.outcome(format!("{target} is written")))?;
     let what = match rules.len() {
         1 => "1 runtime rule".to_owned(),

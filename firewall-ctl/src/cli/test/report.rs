@@ -81,10 +81,11 @@ pub(super) struct Near {
     pub(super) found: String,
 }
 
+/// What the program in the kernel did.
 #[derive(Serialize)]
 pub(super) struct Live {
-    pub(super) verdict: &'static str,
-    pub(super) reason: &'static str,
+    pub(super) verdict: String,
+    pub(super) reason: String,
     pub(super) rule: Option<String>,
     /// Whether the flow that makes the packet `established` found no room in the table.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

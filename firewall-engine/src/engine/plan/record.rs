@@ -56,6 +56,11 @@ pub(super) fn draft_record(
         policy_path: request.policy_path.clone(),
         policy_text: request.policy_text.clone(),
         base: request.base.clone(),
+        files: source.files.clone(),
+        sent: request
+            .kept
+            .as_ref()
+            .is_some_and(|kept| kept.named.is_some()),
         clock: expires.then(clock::offset),
         sha256: source.sha256.clone(),
         fingerprint: source.fingerprint.clone(),

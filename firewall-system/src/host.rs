@@ -1,5 +1,5 @@
-//! What the daemon and `top` ask of the operating system beside the firewall, as safe functions: no
-//! crate above this one makes system calls.
+//! What the daemon and `top` ask of the operating system about users, terminals and this process, as
+//! safe functions.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;

@@ -7,6 +7,7 @@
 
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{Numbers, bytes};
+use firewall_api::source::{NamedFile, PolicySource};
 use firewall_policy::bundle::{self, ENDING, FOLDER, MAIN, MAX_FILES, Part};
 use firewall_policy::text::safe;
 use std::fs::File;
@@ -70,6 +71,18 @@ impl PolicyFile {
             text,
             base,
         })
+    }
+}
+
+impl PolicyFile {
+    /// What a request carries, with the files that the text names.
+    pub(crate) fn source(self, files: Vec<NamedFile>) -> PolicySource {
+        PolicySource {
+            path: self.name,
+            text: self.text,
+            base: self.base,
+            files,
+        }
     }
 }
 

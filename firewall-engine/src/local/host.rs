@@ -1,0 +1,61 @@
+//! What is asked of this host's own firewall alone: loading and unloading without a daemon, and whether
+//! the machine can filter.
+
+use super::{Local, failure};
+use crate::engine::{Request, Scope};
+use firewall_api::failure::Failure;
+use firewall_api::firewall::Host;
+use firewall_api::report::{ApplyReport, UnloadReport};
+use firewall_api::request::LoadRequest;
+use firewall_api::trial::{CheckView, DoctorReport, DoctorRequest};
+use firewall_api::view::SCHEMA;
+
+impl Host for Local {
+    fn load(&self, request: &LoadRequest) -> Result<ApplyReport, Failure> {
+        let mut engine = self.engine();
+        let LoadRequest { policy, .. } = request;
+        if let Ok(Some(observed)) = engine.observe() {
+            observed
+                .record
+                .keep_runtime_rules(&policy.text, request.discard_runtime)?;
+        }
+        let wanted = Request {
+            policy_path: policy.path.clone(),
+            policy_text: policy.text.clone(),
+            base: policy.base.clone(),
+            kept: None,
+            interfaces: request.interfaces.clone(),
+            mode: request.mode,
+            replace: request.replace,
+            scope: Scope::Present,
+        };
+        let applied = engine.apply(&wanted).map_err(|error| failure(&error))?;
+        Ok(ApplyReport::new(&policy.path, applied))
+    }
+
+    fn unload(&self, interfaces: Option<&[String]>) -> Result<UnloadReport, Failure> {
+        let unloaded = self.engine().unload(interfaces);
+        Ok(UnloadReport {
+            schema: SCHEMA.to_owned(),
+            unloaded: unloaded.map_err(|error| failure(&error))?,
+        })
+    }
+}
+
+impl Local {
+    pub(super) fn examine(&self, request: &DoctorRequest) -> Result<DoctorReport, Failure> {
+        let checks = self.engine().health(&request.interfaces);
+        let checks = checks.map_err(|error| failure(&error))?.into_iter();
+        let view = checks.map(|check| CheckView {
+            what: check.what,
+            ok: check.ok,
+            found: check.found,
+            advice: check.advice,
+        });
+        Ok(DoctorReport {
+            schema: SCHEMA.to_owned(),
+            checks: view.collect(),
+            selftest: None,
+        })
+    }
+}

@@ -1,0 +1,14 @@
+//! What user space asks of the operating system besides filtering: the files of a policy, who asks,
+//! terminals. No crate above this one but the engine makes system calls.
+//!
+//! May import `firewall_api` and `firewall_policy`. Knows no kernel program, no daemon and no command
+//! line.
+
+#![forbid(unsafe_code)]
+
+pub mod compiled;
+pub mod file_store;
+pub mod hash;
+pub mod host;
+pub mod policy_file;
+pub mod set_files;
