@@ -28,12 +28,12 @@ sets:
   office: {type: cidr, file: office.txt}
   guests: {type: cidr, live: true, max: 100}
 rules:
-  - {name: office, from: office, proto: tcp, port: 22, action: pass}
-  - {name: guests, from: guests, action: pass}
+  - {name: office, from: '@office', proto: tcp, port: 22, action: pass}
+  - {name: guests, from: '@guests', action: pass}
   - {name: tftp, proto: udp, port: 69, action: drop, log: 10/s}
   - {name: known, state: established, action: pass}
 tests:
-  - {packet: 'tcp 198.51.100.7:4000 > 192.0.2.80:22 syn in zone wan', expect: pass}
+  - {name: office-in, packet: 'tcp 198.51.100.7:4000 > 192.0.2.80:22 syn in zone wan', expect: pass}
 ";
 
 /// A packet that it passes.
@@ -80,13 +80,14 @@ fn local(pair: &Pair, ctl: &Ctl<'_>, words: &[&str]) -> Output {
 
 /// A document without what is another one a moment later, and without what only a daemon knows.
 fn lasting(document: &Value) -> Value {
-    const VOLATILE: [&str; 7] = [
+    const VOLATILE: [&str; 8] = [
         "time",
         "interval",
         "rate",
         "milliseconds",
         "daemon_pid",
         "daemon_uptime",
+        "history",
         "idle",
     ];
     match document {
@@ -230,7 +231,8 @@ fn every_verb_says_the_same_with_and_without_a_daemon() {
             std::thread::sleep(Duration::from_millis(500));
         }
         assert_eq!(format!("{there:#}"), format!("{here:#}"), "{words:?}");
-        assert!(there.is_object() || there.is_array(), "{words:?}: {there}");
+        let is_document = there.is_object() || there.to_string().contains("firewall/v1");
+        assert!(is_document, "{words:?}: {there}");
     }
 }
 
@@ -308,7 +310,7 @@ fn requests_open_no_path_that_they_name() {
     let naming = |path: &Path| {
         format!(
             "version: 1\ninterfaces: [{{match: {INTERFACE}}}]\ndefault: {{in: drop}}\n\
-             sets:\n  s: {{type: cidr, file: {}}}\nrules:\n  - {{name: s, from: s, action: pass}}\n",
+             sets:\n  s: {{type: cidr, file: {}}}\nrules:\n  - {{name: s, from: '@s', action: pass}}\n",
             path.display()
         )
     };
@@ -375,6 +377,21 @@ fn long_list(entries: u32) -> String {
     list
 }
 
+/// A policy with a set file, and a rule for a port.
+fn with_list(ctl: &Ctl<'_>, port: u16) -> String {
+    let path = ctl.folder().join("sent.yaml");
+    let text = format!(
+        "version: 1\ndefault: {{in: drop}}\nsets:\n  s: {{type: cidr, file: list.txt}}\nrules:\n  \
+         - {{name: s, from: '@s', proto: tcp, port: {port}, action: pass}}\n"
+    );
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn apply_list(ctl: &Ctl<'_>, port: u16) {
+    ctl.ok(&["apply", "-f", &with_list(ctl, port)]).unwrap();
+}
+
 #[test]
 #[ignore = "needs root"]
 fn files_are_sent_when_they_are_missing_and_never_twice() {
@@ -385,27 +402,13 @@ fn files_are_sent_when_they_are_missing_and_never_twice() {
     let list = ctl.folder().join("list.txt");
     fs::write(&list, long_list(60_000)).unwrap();
     assert!(fs::metadata(&list).unwrap().len() > 1 << 20);
-    let policy = |port: u16| {
-        let path = ctl.folder().join("sent.yaml");
-        let text = format!(
-            "version: 1\ndefault: {{in: drop}}\nsets:\n  s: {{type: cidr, file: list.txt}}\nrules:\n  \
-             - {{name: s, from: s, proto: tcp, port: {port}, action: pass}}\n"
-        );
-        fs::write(&path, text).unwrap();
-        path
-    };
-    let apply = |port: u16| {
-        let path = policy(port);
-        ctl.ok(&["apply", "-f", path.to_str().unwrap()]).unwrap();
-    };
-    apply(80);
+    apply_list(&ctl, 80);
     assert_eq!(sent(&ctl), 1);
     // Another text with the same file; questions about it; a rule more; the same once more.
-    apply(81);
-    let path = policy(82);
-    let path = path.to_str().unwrap();
-    ctl.ok(&["check", "--kernel", path]).unwrap();
-    ctl.ok(&["doctor", "--selftest", "-f", path]).unwrap();
+    apply_list(&ctl, 81);
+    let path = with_list(&ctl, 82);
+    ctl.ok(&["check", "--kernel", &path]).unwrap();
+    ctl.ok(&["doctor", "--selftest", "-f", &path]).unwrap();
     ctl.ok(&["allow", "443/tcp"]).unwrap();
     ctl.ok(&["delete", "allow-443-tcp"]).unwrap();
     assert_eq!(sent(&ctl), 1, "{}", ctl.log());
@@ -414,7 +417,7 @@ fn files_are_sent_when_they_are_missing_and_never_twice() {
     let live = ctl.json(&["test", "--live", packet]).unwrap();
     assert_eq!(live["live"]["verdict"], "pass", "{live:#}");
     fs::write(&list, long_list(60_001)).unwrap();
-    apply(83);
+    apply_list(&ctl, 83);
     assert_eq!(sent(&ctl), 2);
 
     // What is in force needs nobody's files any more: not for a change, nor to be applied again.
@@ -425,9 +428,9 @@ fn files_are_sent_when_they_are_missing_and_never_twice() {
     ctl.kill().unwrap();
     fs::write(&list, long_list(60_001)).unwrap();
     ctl.start(&base).unwrap();
-    let path = policy(84);
-    let apply = ["apply", "-f", path.to_str().unwrap(), "--discard-runtime"];
-    ctl.ok(&apply).unwrap();
+    let path = with_list(&ctl, 84);
+    ctl.ok(&["apply", "-f", &path, "--discard-runtime"])
+        .unwrap();
     assert_eq!(sent(&ctl), 0, "{}", ctl.log());
 }
 
@@ -443,7 +446,7 @@ fn a_policy_that_was_sent_is_applied_again_without_its_files() {
     fs::write(folder.join("list.txt"), "198.51.100.0/24\n").unwrap();
     // The addresses of this host decide who is answered: another one has the policy applied again.
     let text = "version: 1\ndefault: {in: drop}\nsets:\n  s: {type: cidr, file: list.txt}\nrules:\n  \
-                - {name: s, from: s, proto: tcp, port: 80, action: pass}\n  \
+                - {name: s, from: '@s', proto: tcp, port: 80, action: pass}\n  \
                 - {name: no, proto: tcp, port: 81, action: reject}\n";
     let path = folder.join("firewall.yaml");
     fs::write(&path, text).unwrap();
