@@ -57,10 +57,16 @@ impl EventsRequest {
             view.interface.as_deref().unwrap_or_default(),
         ) && is(&self.rule, &view.rule)
             && is(&self.verdict, &view.verdict)
-            && self.from.as_ref().is_none_or(|net| net.contains(view.from))
-            && self.to.as_ref().is_none_or(|net| net.contains(view.to))
+            && is_in(self.from.as_ref(), &view.from)
+            && is_in(self.to.as_ref(), &view.to)
             && self.port.is_none_or(has_port)
     }
+}
+
+/// Whether an address is in a network, where one is asked for. A MAC address is in none.
+fn is_in(wanted: Option<&Network>, found: &str) -> bool {
+    let address = found.parse::<IpAddr>();
+    wanted.is_none_or(|net| address.is_ok_and(|address| net.contains(address)))
 }
 
 /// A place in the ring of events.
@@ -141,16 +147,19 @@ pub struct EventView {
     /// Where the packet came in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
-    /// Its source.
-    pub from: IpAddr,
+    /// Its source: an address of IP; of a frame that is not IP its MAC address.
+    pub from: String,
     /// The source's port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_port: Option<u16>,
-    /// Its destination.
-    pub to: IpAddr,
+    /// Its destination, likewise.
+    pub to: String,
     /// The destination's port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// Of a frame that is not IP: its type, as rules name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ethertype: Option<String>,
     /// The packet as `test` reads it.
     pub packet: String,
     /// How many events there were before it.

@@ -8,6 +8,7 @@
 
 mod counters;
 mod entry;
+mod frames;
 mod limits;
 mod log;
 mod lookup;
@@ -17,6 +18,7 @@ pub use counters::{
     COUNTER_SIZE, CountedPort, Counter, PORTS_STRIDE, REASONS_STRIDE, port_offset, reason_offset,
 };
 pub use entry::Entry;
+pub use frames::*;
 pub use limits::*;
 pub use log::{EventBits, LogEntry};
 pub use lookup::*;
@@ -25,7 +27,7 @@ pub use stations::*;
 use crate::field::Field;
 
 /// Version of the map layouts. A daemon reuses pinned maps of the same version only.
-pub const ABI_VERSION: u32 = 11;
+pub const ABI_VERSION: u32 = 12;
 
 /// How many interfaces one host can filter. Slot 0 belongs to interfaces that are not listed.
 pub const INTERFACES: usize = 64;
@@ -237,8 +239,12 @@ pub mod essential_bit {
     pub const ICMP_ERROR: u32 = 8;
     /// DHCP and DHCPv6 client.
     pub const DHCP: u32 = 16;
+    /// What keeps the link itself up: 802.1X, Slow Protocols, LLDP, spanning tree.
+    pub const LINK: u32 = 32;
+    /// IGMP.
+    pub const IGMP: u32 = 64;
     /// All of them.
-    pub const ALL: u32 = 31;
+    pub const ALL: u32 = 127;
     /// What strangers send as easily as those who have been asked.
     pub const ASKED: u32 = ICMP_ERROR | DHCP;
 }
@@ -394,6 +400,15 @@ pub struct Config {
     pub live_source: u32,
     /// 1 if some rule looks at those of the destination.
     pub live_destination: u32,
+    /// How many [`FrameRow`]s there are: the rules about frames that are not IP.
+    pub frames: u32,
+    /// Byte offset of the first of them.
+    pub frame_rows: u32,
+    /// If some rule looks at source MAC addresses: how many halvings lead to one among those that the
+    /// policy names, plus 1 ([`crate::link::mac_number`]).
+    pub macs: u32,
+    /// Byte offset of the addresses, in order, up to a power of two of them.
+    pub mac_table: u32,
     /// The parser's knobs.
     pub packet: PacketConfig,
     /// IPv4 classifier.
@@ -485,6 +500,10 @@ impl Config {
             live_ids: [0; LIVE_SETS],
             live_source: 0,
             live_destination: 0,
+            frames: 0,
+            frame_rows: 0,
+            macs: 0,
+            mac_table: 0,
             packet: PacketConfig {
                 malformed: 0,
                 fragments: 0,

@@ -71,6 +71,21 @@ pub trait IngressCalls: FrameCalls {
     /// [`crate::parse::parse_inner`].
     fn parse_inner<M: Calls>(&self, machine: &M, packet: &mut Packet) -> Parsed;
 
+    /// [`crate::link::mac_of`]. Not asked under a policy that names no MAC address.
+    fn mac<M: Calls>(&self, machine: &M) -> u32;
+
+    /// [`crate::essential::is_of_link`].
+    fn is_of_link<M: Calls>(&self, machine: &M, ethertype: u32, offset: u32) -> bool;
+
+    /// [`crate::link::judge`], of the EtherType and the offset that the parser has found.
+    fn judge<M: Calls>(
+        &self,
+        machine: &M,
+        packet: &mut Packet,
+        ethertype: u32,
+        offset: u32,
+    ) -> Entry;
+
     /// [`crate::flows::state_of`].
     fn state<M: Calls>(&self, machine: &M, packet: &Packet) -> u32;
 

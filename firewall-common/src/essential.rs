@@ -22,6 +22,15 @@ const ICMP_PARAMETER_PROBLEM: u32 = 12;
 const ICMP_ECHO: u32 = 8;
 const ICMPV6_ECHO: u32 = 128;
 const IGMP_QUERY: u32 = 0x11;
+const IGMP2_REPORT: u32 = 0x16;
+const IGMP2_LEAVE: u32 = 0x17;
+const IGMP3_REPORT: u32 = 0x22;
+/// The first four bytes of the group addresses that no bridge forwards, and how many there are.
+const LINK_GROUP: u32 = 0x0180_c200;
+const LINK_GROUPS: u32 = 0x10;
+/// Both service access points of spanning tree, and the control byte (IEEE 802.2).
+const SPANNING_TREE: u32 = 0x4242;
+const UNNUMBERED: u32 = 0x03;
 /// A router alert in an IPv6 option, with its length, and the value that says "multicast listener
 /// discovery" (RFC 2711).
 const ROUTER_ALERT_V6: u32 = 0x0502_0000;
@@ -51,9 +60,9 @@ fn is_on<M: Machine>(machine: &M, bit: u32) -> bool {
     machine.constant(|config| &config.essential) & bit != 0
 }
 
-/// Whether a frame that is not IP is essential: a whole ARP packet for IPv4 over Ethernet.
+/// Whether a frame that is not IP is a whole ARP packet for IPv4 over Ethernet, where that is essential.
 #[inline(always)]
-pub fn check_other<M: Machine, F: Frame>(
+pub fn check_arp<M: Machine, F: Frame>(
     machine: &M,
     frame: &F,
     ether: u32,
@@ -67,6 +76,39 @@ pub fn check_other<M: Machine, F: Frame>(
         .ok_or(Reason::TRUNCATED)?;
     // Hardware Ethernet (1), protocol IPv4, address lengths 6 and 4.
     Ok(header.be32::<0>() == 0x0001_0800 && header.be16::<4>() == 0x0604)
+}
+
+/// Whether a frame without VLAN is one of those without which a port is closed, a bond falls apart or a
+/// neighbour is not seen: EAPOL (IEEE 802.1X-2020, 11), Slow Protocols (IEEE 802.3, annex 57A), LLDP
+/// (IEEE 802.1AB, 7.1) and spanning tree (IEEE 802.1D-2004, 7.12.3). Sent to a group address that no bridge
+/// forwards (IEEE 802.1Q, 8.6.3), so from the other end of the cable; EAPOL to this station, too.
+#[inline(always)]
+pub fn is_of_link<M: Machine, F: Frame>(machine: &M, frame: &F, ether: u32, offset: u32) -> bool {
+    if !is_on(machine, essential_bit::LINK) {
+        return false;
+    }
+    let Some(to) = frame.header::<6>(0) else {
+        return false;
+    };
+    let is_to_link = to.be32::<0>() == LINK_GROUP && to.be16::<4>() < LINK_GROUPS;
+    let Some(header) = frame.header::<4>(offset) else {
+        return false;
+    };
+    match ether {
+        ethertype::EAPOL => {
+            // Version, type, length of what follows.
+            let is_whole = offset + 4 + header.be16::<2>() <= frame.len();
+            let is_to_one = to.u8::<0>() & 1 == 0;
+            is_whole && (is_to_link || is_to_one)
+        }
+        ethertype::SLOW => is_to_link && matches!(header.u8::<0>(), 1..=10),
+        // The first part is the name of the sender.
+        ethertype::LLDP => is_to_link && header.be16::<0>() >> 9 == 1,
+        length if length < ethertype::FIRST => {
+            is_to_link && header.be16::<0>() == SPANNING_TREE && header.u8::<2>() == UNNUMBERED
+        }
+        _ => false,
+    }
 }
 
 /// Whether an IP packet is essential, and which group it belongs to; or why it may not pass at
@@ -85,9 +127,7 @@ pub fn check_ip<M: Machine, F: Frame>(
             proto::ICMP if is_on(machine, essential_bit::ICMP_ERROR) => {
                 Ok(icmp_error(frame, packet))
             }
-            proto::IGMP if is_on(machine, essential_bit::MULTICAST) => {
-                Ok(group_query(frame, packet))
-            }
+            proto::IGMP if is_on(machine, essential_bit::IGMP) => Ok(igmp(frame, packet)),
             _ => Ok(None),
         },
         Family::V6 if is_from_nowhere(key) => Err(Reason::BOGON),
@@ -129,9 +169,9 @@ fn dhcp_v6(key: &PacketKey) -> Option<Reason> {
     (key.field(Field::DestinationPort) == 546 && is_link_local(key.dst_hi)).then_some(Reason::DHCP)
 }
 
-/// A router of this link asks which groups there are (RFC 2236, RFC 3376).
+/// A router of this link asks which groups there are, or a host says so (RFC 2236, RFC 3376).
 #[inline(always)]
-fn group_query<F: Frame>(frame: &F, packet: &Packet) -> Option<Reason> {
+fn igmp<F: Frame>(frame: &F, packet: &Packet) -> Option<Reason> {
     let key = &packet.key;
     if key.field(Field::Ttl) != 1
         || !packet.has_router_alert()
@@ -142,7 +182,7 @@ fn group_query<F: Frame>(frame: &F, packet: &Packet) -> Option<Reason> {
         return None;
     }
     let kind = frame.header::<8>(packet.l4)?.u8::<0>();
-    (kind == IGMP_QUERY).then_some(Reason::MULTICAST)
+    matches!(kind, IGMP_QUERY | IGMP2_REPORT | IGMP2_LEAVE | IGMP3_REPORT).then_some(Reason::IGMP)
 }
 
 /// An ICMP error that quotes a packet from the address that the error is sent to. Of ICMP nothing but

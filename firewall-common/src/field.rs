@@ -39,6 +39,8 @@ macro_rules! field_table {
             Fragment(10, "fragment", 3, seen);
             /// VLAN id of the outermost tag, 0 to 4,095. VID 0 (priority tag) counts as untagged.
             Vlan(6, "vlan", 4_096, seen);
+            /// The number that the policy has given to the source MAC address, 0 to 1,023.
+            Mac(14, "mac", 1_024, seen);
             /// Differentiated services code point, 0 to 63.
             Dscp(7, "dscp", 64, seen);
             /// IPv4 time to live or IPv6 hop limit, 0 to 255.

@@ -13,6 +13,9 @@ pub enum Family {
     V6 = 6,
 }
 
+/// In the place of [`PacketKey::is_v6`], for limits and logs: a frame that is not IP.
+pub const FRAME: u16 = 2;
+
 /// One parsed packet: addresses as numbers in host byte order, small fields as [`Field`] values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
@@ -28,10 +31,11 @@ pub struct PacketKey {
     /// Small fields by [`Field`] index.
     pub fields: [u32; Field::COUNT],
     /// 1 for IPv6, 0 for IPv4. (A number, so that the struct has no invalid bit pattern.)
-    pub is_v6: u32,
+    /// [`FRAME`] for what limits and logs are told of a frame that is not IP.
+    pub is_v6: u16,
     /// Counter slot of the interface that the packet came in on, where a rate limit looks at it;
     /// otherwise 0.
-    pub interface: u32,
+    pub interface: u16,
 }
 
 impl PacketKey {
@@ -52,7 +56,7 @@ impl PacketKey {
             fields[Field::DestinationSets as usize] = 0;
             fields
         };
-        let is_v6 = matches!(family, Family::V6) as u32;
+        let is_v6 = matches!(family, Family::V6) as u16;
         Self {
             src_hi: 0,
             src_lo: 0,

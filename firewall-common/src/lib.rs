@@ -23,6 +23,7 @@ pub mod fragments;
 pub mod frame;
 pub mod key;
 pub mod limits;
+pub mod link;
 pub mod live;
 pub mod log;
 pub mod machine;

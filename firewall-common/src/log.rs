@@ -20,7 +20,7 @@
 pub use crate::abi::EventBits;
 use crate::abi::{Entry, LogEntry};
 use crate::field::Field;
-use crate::key::PacketKey;
+use crate::key::{FRAME, PacketKey};
 use crate::limits::{self, At};
 use crate::machine::Machine;
 use crate::region::Region;
@@ -49,7 +49,8 @@ pub mod at {
     pub const STAMP: u64 = 0;
     /// Nanoseconds of the monotonic clock.
     pub const TIME: u64 = 8;
-    /// Upper and lower half of the source address, as [`crate::key::PacketKey`] has it.
+    /// Upper and lower half of the source address, as [`crate::key::PacketKey`] has it; of a frame that
+    /// is not IP, its MAC address in the lower one.
     pub const SRC: u64 = 16;
     /// Of the destination address.
     pub const DST: u64 = 32;
@@ -57,7 +58,7 @@ pub mod at {
     pub const RULE: u64 = 48;
     /// [`super::EventBits`]: what became of the packet.
     pub const FOUND: u64 = 56;
-    /// Source port; from bit 32 on destination port.
+    /// Source port; from bit 32 on destination port, or the EtherType of a frame that is not IP.
     pub const PORTS: u64 = 64;
     /// Protocol number; from bit 32 on ICMP type and code.
     pub const PROTO: u64 = 72;
@@ -154,10 +155,13 @@ fn write<M: Machine>(
     if machine.constant(|c| &c.audit) != 0 {
         what = what.passing();
     }
-    if key.is_v6 != 0 {
-        what = what.v6();
-    }
-    put(at::FOUND, what.with_interface(key.interface).word());
+    what = match key.is_v6 {
+        0 => what,
+        FRAME => what.frame(),
+        _ => what.v6(),
+    };
+    let interface = u32::from(key.interface);
+    put(at::FOUND, what.with_interface(interface).word());
     for (at, low, high) in FIELDS {
         put(at, pair(key.field(low), key.field(high)));
     }

@@ -4,7 +4,7 @@
 //!
 //! Invariant: every frame gets exactly one verdict and one reason.
 
-use crate::abi::{self, CountedPort, Entry, answers, has_limit, tunnels};
+use crate::abi::{self, CountedPort, Entry, answers, essential_bit, has_limit, tunnels};
 use crate::calls::{Calls, IngressCalls};
 use crate::classify::classify;
 use crate::essential;
@@ -78,7 +78,10 @@ fn policy_outcome<M: Calls, F: IngressCalls>(machine: &M, frame: &F, zone: u32) 
         Parsed::Ip => {
             packet.key.fields[Field::Zone as usize] = zone;
             if machine.constant(|config| &config.has_limit) == has_limit::BY_INTERFACE {
-                packet.key.interface = frame.interface();
+                packet.key.interface = frame.interface() as u16;
+            }
+            if machine.constant(|config| &config.macs) != 0 {
+                packet.key.fields[Field::Mac as usize] = frame.mac(machine);
             }
             let mut outcome = ip(machine, frame, &mut packet);
             // In this order: a comparison costs every packet less than a constant. What passes all
@@ -95,7 +98,10 @@ fn policy_outcome<M: Calls, F: IngressCalls>(machine: &M, frame: &F, zone: u32) 
             }
             outcome
         }
-        Parsed::Other { ethertype, offset } => other(machine, frame, ethertype, offset),
+        Parsed::Other { ethertype, offset } => {
+            packet.key.fields[Field::Zone as usize] = zone;
+            other(machine, frame, &mut packet, ethertype, offset)
+        }
         Parsed::Bad(reason) => bad(machine, reason),
     }
 }
@@ -130,19 +136,53 @@ fn is_malformed<M: Calls>(machine: &M, packet: &Packet) -> bool {
     rules_judge_malformed(machine) && packet.anomaly as u8 != 0
 }
 
+/// The outcome for a frame that is not IP.
 #[inline(always)]
 fn other<M: Calls, F: IngressCalls>(
     machine: &M,
     frame: &F,
+    packet: &mut Packet,
     ethertype: u32,
     offset: u32,
 ) -> Outcome {
-    match essential::check_other(machine, frame, ethertype, offset) {
-        Ok(true) => Outcome::without_rule(Verdict::PASS, Reason::ARP, CountedPort::NONE),
-        Ok(false) => {
-            Outcome::without_rule(default_verdict(machine), Reason::NON_IP, CountedPort::NONE)
-        }
-        Err(reason) => bad(machine, reason),
+    match essential::check_arp(machine, frame, ethertype, offset) {
+        Ok(true) => return Outcome::without_rule(Verdict::PASS, Reason::ARP, CountedPort::NONE),
+        Ok(false) => {}
+        Err(reason) => return bad(machine, reason),
+    }
+    // What keeps a link up has no tag that names a VLAN.
+    if machine.constant(|config| &config.essential) & essential_bit::LINK != 0
+        && packet.key.field(Field::Vlan) == Field::Vlan.none()
+        && frame.is_of_link(machine, ethertype, offset)
+    {
+        return Outcome::without_rule(Verdict::PASS, Reason::LINK, CountedPort::NONE);
+    }
+    let log = machine.constant(|config| &config.default_log);
+    if machine.constant(|config| &config.frames) | log == 0 {
+        return Outcome::without_rule(default_verdict(machine), Reason::NON_IP, CountedPort::NONE);
+    }
+    if machine.constant(|config| &config.has_limit) == has_limit::BY_INTERFACE {
+        packet.key.interface = frame.interface() as u16;
+    }
+    let found = frame.judge(machine, packet, ethertype, offset);
+    if found.is_none() {
+        log_default(machine, &packet.key);
+        return Outcome::without_rule(default_verdict(machine), Reason::NON_IP, CountedPort::NONE);
+    }
+    let action = found.action().0;
+    Outcome {
+        verdict: if action == Action::PASS.0 {
+            Verdict::PASS
+        } else {
+            Verdict::DROP
+        },
+        reason: if action == Action::OVER.0 {
+            Reason::LIMIT
+        } else {
+            Reason::RULE
+        },
+        rule: found.slot(),
+        port: CountedPort::NONE,
     }
 }
 
@@ -332,7 +372,7 @@ fn tunnelled<M: Calls, F: IngressCalls>(
     match frame.parse_inner(machine, packet) {
         Parsed::Ip => {
             if machine.constant(|config| &config.has_limit) == has_limit::BY_INTERFACE {
-                packet.key.interface = frame.interface();
+                packet.key.interface = frame.interface() as u16;
             }
             if look_up_sets(machine, &mut packet.key) {
                 let port = counted_port(packet);
@@ -404,18 +444,25 @@ fn by_rules<M: Calls>(machine: &M, packet: &Packet) -> Outcome {
     if packet.key.field(Field::Fragment) == fragment::LATER {
         return Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, CountedPort::NONE);
     }
+    log_default(machine, &packet.key);
     let verdict = default_verdict(machine);
-    let log = machine.constant(|config| &config.default_log);
-    if log != 0 {
-        let action = if verdict.0 == Verdict::PASS.0 {
-            Action::PASS
-        } else {
-            Action::DROP
-        };
-        let entry = Entry::new(0, action).with_limit(u64::from(log - 1));
-        machine.log(&packet.key, entry, entry);
-    }
     Outcome::without_rule(verdict, Reason::NO_MATCH, port)
+}
+
+/// Logs a packet that no rule decides about, if the policy wants that.
+#[inline(always)]
+fn log_default<M: Calls>(machine: &M, key: &PacketKey) {
+    let log = machine.constant(|config| &config.default_log);
+    if log == 0 {
+        return;
+    }
+    let action = if default_verdict(machine).0 == Verdict::PASS.0 {
+        Action::PASS
+    } else {
+        Action::DROP
+    };
+    let entry = Entry::new(0, action).with_limit(u64::from(log - 1));
+    machine.log(key, entry, entry);
 }
 
 /// Where the packet is counted among the ports.

@@ -8,7 +8,7 @@ use crate::packet::{Packet, Parsed};
 use crate::parse::{parse, parse_inner};
 use crate::reason::Reason;
 use crate::region::Bucket;
-use crate::{answer, classify, flows, fragments, limits, live, log, proof};
+use crate::{answer, classify, essential, flows, fragments, limits, link, live, log, proof};
 
 /// A place that calls every step as it is.
 pub trait Plain: Machine {}
@@ -106,6 +106,28 @@ impl IngressCalls for &[u8] {
     #[inline(always)]
     fn parse_inner<M: Calls>(&self, machine: &M, packet: &mut Packet) -> Parsed {
         parse_inner(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn mac<M: Calls>(&self, machine: &M) -> u32 {
+        link::mac_of(machine, self)
+    }
+
+    #[inline(always)]
+    fn is_of_link<M: Calls>(&self, machine: &M, ethertype: u32, offset: u32) -> bool {
+        essential::is_of_link(machine, self, ethertype, offset)
+    }
+
+    #[inline(always)]
+    fn judge<M: Calls>(
+        &self,
+        machine: &M,
+        packet: &mut Packet,
+        ethertype: u32,
+        offset: u32,
+    ) -> Entry {
+        let ethertype = link::kind(self, ethertype, offset);
+        link::judge(machine, self, packet, ethertype)
     }
 
     #[inline(always)]

@@ -73,7 +73,7 @@ macro_rules! reasons {
 reasons! {
     0  RULE            "rule"             Rules     "A rule with action pass or drop matched.";
     1  NO_MATCH        "no-match"         Rules     "No rule matched: the policy's default decided.";
-    2  NON_IP          "non-ip"           Rules     "The frame is neither IPv4 nor IPv6 nor essential: the policy's default decided.";
+    2  NON_IP          "non-ip"           Rules     "The frame is neither IPv4 nor IPv6 nor essential, and no rule with `ethertype` matched: the policy's default decided.";
     3  ARP             "arp"              Essential "ARP for IPv4 over Ethernet.";
     4  NEIGHBOUR       "neighbour"        Essential "IPv6 neighbour discovery or router advertisement with hop limit 255.";
     5  MULTICAST       "multicast-listener" Essential "IPv6 multicast listener discovery.";
@@ -110,6 +110,8 @@ reasons! {
     36 SYN_FORGED      "syn-forged"       Rules     "A rule with syn_protect passed an acknowledgement to a port under a SYN flood; it belongs to no connection and carries no valid cookie.";
     37 BANNED          "banned"           Rules     "The source address is banned: by a command, or by a rule's `limit`.";
     38 FRAG_HIDDEN     "frag-hidden"      Nothing   "An IPv6 fragment header behind anything but one hop-by-hop header. Linux with connection tracking parses the rest differently from RFC 8200: another protocol, another port.";
+    39 LINK            "link"             Essential "A frame of the link itself: 802.1X, Slow Protocols (LACP), LLDP or spanning tree.";
+    40 IGMP            "igmp"             Essential "IPv4 multicast group membership (IGMP) of this link: TTL 1 and router alert.";
 }
 
 impl Reason {

@@ -3,8 +3,10 @@
 //! Those of frames that go out are beside [`crate::skb::SkbFrame`].
 
 use crate::frame::{BufferFrame, fw_parse, fw_parse_inner, fw_quote, fw_state};
+use crate::link::{fw_frame, fw_mac, fw_of_link};
 use crate::sockets::{fw_is_forwarded, fw_socket};
 use crate::{answer, listener};
+use firewall_common::abi::Entry;
 use firewall_common::answer::within;
 use firewall_common::calls::{Calls, FrameCalls, IngressCalls};
 use firewall_common::key::Tuple;
@@ -32,6 +34,27 @@ impl<const WHOLE: bool, const SELDOM: bool> IngressCalls for BufferFrame<WHOLE, 
     #[inline(always)]
     fn parse_inner<M: Calls>(&self, _machine: &M, packet: &mut Packet) -> Parsed {
         Parsed::from_word(fw_parse_inner(self.ctx, packet))
+    }
+
+    #[inline(always)]
+    fn mac<M: Calls>(&self, _machine: &M) -> u32 {
+        fw_mac(self.ctx) as u32
+    }
+
+    #[inline(always)]
+    fn is_of_link<M: Calls>(&self, _machine: &M, ethertype: u32, offset: u32) -> bool {
+        fw_of_link(self.ctx, ethertype, offset) != 0
+    }
+
+    #[inline(always)]
+    fn judge<M: Calls>(
+        &self,
+        _machine: &M,
+        packet: &mut Packet,
+        ethertype: u32,
+        offset: u32,
+    ) -> Entry {
+        Entry::from_word(fw_frame(self.ctx, packet, ethertype, offset))
     }
 
     #[inline(always)]

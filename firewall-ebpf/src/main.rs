@@ -12,6 +12,7 @@ mod answer;
 mod calls;
 mod frame;
 mod kernel;
+mod link;
 mod listener;
 mod maps;
 mod skb;

@@ -19,6 +19,7 @@ pub(super) struct Groups {
     pub(super) neighbour: bool,
     pub(super) multicast: bool,
     pub(super) icmp_error: bool,
+    pub(super) igmp: bool,
 }
 
 /// Tries the packets of each group.
@@ -36,7 +37,17 @@ pub(super) fn groups(steps: &[Step], families: &[Family]) -> Groups {
         multicast: all(&[130, 131, 132, 143].map(|kind| v6(kind, 1, state::UNTRACKED))),
         icmp_error: all(&[v4(3), v4(11), v4(12)])
             && all(&[1, 2, 3, 4].map(|kind| v6(kind, 64, state::RELATED))),
+        igmp: all(&[v4(0)
+            .with(Dim::Destination, one(0xe000_0001))
+            .with(Dim::Proto, one(2))
+            .with(Dim::Number(Field::Ttl), one(1))
+            .with(Dim::Icmp, one(NONE))
+            .with(Dim::State, one(state::NEW))]),
     }
+}
+
+fn one(value: u128) -> RangeSet<u128> {
+    RangeSet::of(value, value)
 }
 
 /// One ICMP packet as a box of single values.
@@ -47,7 +58,6 @@ fn icmp(family: Family, kind: u128, hops: u128, of: u128) -> Packets {
         Family::V6 if kind > 127 => (58, address("fe80::1"), address("ff02::1")),
         Family::V6 => (58, address("2001:db8::9"), address("2001:db8::1")),
     };
-    let one = |value| RangeSet::of(value, value);
     let mut packet = Packets::all(family);
     for row in fields::numbers() {
         let dim = Dim::Number(row.field);

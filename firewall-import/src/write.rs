@@ -330,6 +330,7 @@ impl Writer<'_> {
                 ("neighbour: false", groups.neighbour),
                 ("multicast: false", groups.multicast),
                 ("icmp_error: false", groups.icmp_error),
+                ("igmp: false", groups.igmp),
             ]
             .into_iter()
             .filter(|&(_, on)| !on)

@@ -8,13 +8,14 @@ use crate::fields::{self, icmp_words};
 use crate::host::{self, Memory};
 use crate::packet_text::{Kind, PacketText};
 use crate::range::RangeSet;
-use crate::rule::{Policy, Rule};
+use crate::rule::{FrameKey, Mac, Policy, Rule};
 use crate::tables::Tables;
 use crate::vocabulary;
 use crate::well_known_ports;
 use firewall_common::abi::tunnels;
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
+use firewall_common::link;
 use firewall_common::parse::{Packet, Parsed, is_tunnel};
 use firewall_common::pipeline::{self, NO_RULE, Outcome, look_up_sets};
 use firewall_common::reason::Reason;
@@ -74,15 +75,20 @@ pub fn explain(
         near: Vec::new(),
         hidden: None,
     };
+    if let Some((key, text)) = frame_of(policy, tables, frame, zone) {
+        explained.packet = Some(text);
+        of_frame(policy, &key, most, &mut explained);
+        return explained;
+    }
     let Some(outer) = parsed(tables, memory, frame, zone).map(|packet| packet.key) else {
         return explained;
     };
     // Of a tunnel that passed by its outer headers, the packet inside was judged last.
     let Some(key) = judged_key(policy, tables, memory, frame, outer) else {
-        explained.packet = Some(PacketText::of_key(&outer, &policy.zones));
+        explained.packet = Some(PacketText::of_packet(&outer, policy));
         return explained;
     };
-    explained.packet = Some(PacketText::of_key(&key, &policy.zones));
+    explained.packet = Some(PacketText::of_packet(&key, policy));
     // Later fragments that no rule decides about have a reason of their own.
     if !matches!(
         outcome.reason,
@@ -113,6 +119,93 @@ pub fn explain(
     explained
 }
 
+/// What rules look at in a frame that is not IP, and the frame as text; `None` for any other frame.
+fn frame_of(
+    policy: &Policy,
+    tables: &Tables,
+    frame: &[u8],
+    zone: u32,
+) -> Option<(FrameKey, PacketText)> {
+    let counted = RefCell::new(Vec::new());
+    let machine = host::HostMachine::new(tables, &counted);
+    let mut packet = Packet::EMPTY;
+    let found = firewall_common::parse::parse(&machine, &frame, &mut packet);
+    let Parsed::Other { ethertype, offset } = found else {
+        return None;
+    };
+    let key = FrameKey {
+        ethertype: link::kind(&frame, ethertype, offset),
+        vlan: packet.key.field(Field::Vlan),
+        zone,
+        mac: link::mac_of(&machine, &frame),
+    };
+    let addresses = frame.first_chunk::<12>()?;
+    let mac = |at: usize| {
+        let bytes = addresses[at..at + 6].iter();
+        Mac(bytes.fold(0, |mac, &byte| mac << 8 | u64::from(byte)))
+    };
+    let text = PacketText::of_frame(&key, (mac(6), mac(0)), &policy.zones);
+    Some((key, text))
+}
+
+/// What there is to say of a frame that is not IP: rules that failed on one field only, and the one
+/// behind the deciding rule that would decide otherwise.
+fn of_frame(policy: &Policy, key: &FrameKey, most: usize, explained: &mut Explained) {
+    if !matches!(explained.outcome.reason, Reason::RULE | Reason::NON_IP) {
+        return;
+    }
+    let end = explained.rule.unwrap_or(policy.rules.len());
+    let missed = |(index, rule): (usize, &Rule)| {
+        let ethertypes = rule.matches.ethertypes.as_ref().filter(|_| rule.enabled)?;
+        let mut missed = FrameKey::FIELDS
+            .into_iter()
+            .filter(|&field| !rule.matches.field(field).contains(key.field(field)));
+        let (field, found) = match (ethertypes.contains(key.ethertype), missed.next()) {
+            (false, None) => {
+                let found = vocabulary::ethertype(key.ethertype);
+                ("ethertype", format!("ethertype is {found}"))
+            }
+            (true, Some(field)) => (field.name(), found_value(policy, field, key.field(field))),
+            _ => return None,
+        };
+        missed.next().is_none().then_some(NearMiss {
+            rule: index,
+            field,
+            found,
+        })
+    };
+    let rules = || policy.rules.iter().enumerate();
+    explained.near = rules().take(end).filter_map(missed).collect();
+    let verdict = explained.outcome.verdict;
+    explained
+        .near
+        .sort_by_key(|near| leads_to(policy.rules[near.rule].action).is_none_or(|v| v == verdict));
+    explained.near.truncate(most);
+    explained.hidden = rules()
+        .skip(end.saturating_add(1))
+        .find(|(_, other)| {
+            let decided = explained.rule.map(|rule| policy.rules[rule].action);
+            other.action != Action::NEXT
+                && decided.is_some_and(|action| action != other.action)
+                && crate::oracle::matches_frame(other, key)
+        })
+        .map(|(index, _)| index);
+}
+
+/// The value of a field that frames have which are not IP, in words.
+fn found_value(policy: &Policy, field: Field, value: u32) -> String {
+    let name = field.name();
+    match field {
+        _ if value == field.none() && field != Field::Mac => format!("no {name}"),
+        Field::Zone if value == 0 => "no zone".into(),
+        Field::Mac => match policy.macs.get(value as usize) {
+            Some(mac) => format!("mac is {mac}"),
+            None => "mac is another one".into(),
+        },
+        _ => format!("{name} is {}", fields::of(field).show(value, &policy.zones)),
+    }
+}
+
 /// What the classifier looks up, if the frame is an IP packet and the program remembers nothing.
 #[must_use]
 pub fn key_of(tables: &Tables, frame: &[u8], zone: u32) -> Option<PacketKey> {
@@ -128,6 +221,7 @@ fn parsed(tables: &Tables, memory: &Memory, frame: &[u8], zone: u32) -> Option<P
         Parsed::Ip if packet.anomaly() != Reason::RULE => None,
         Parsed::Ip => {
             packet.key.fields[Field::Zone as usize] = zone;
+            packet.key.fields[Field::Mac as usize] = link::mac_of(&machine, &frame);
             if tables.config.flows != 0 {
                 packet.key.fields[Field::State as usize] =
                     pipeline::state(&machine, &frame, &packet);
@@ -259,7 +353,7 @@ fn found_in(policy: &Policy, key: &PacketKey, field: Field) -> String {
 
 /// What the packet has in a field, in words.
 fn found(policy: &Policy, key: &PacketKey, missed: Missed) -> String {
-    let text = PacketText::of_key(key, &policy.zones);
+    let text = PacketText::of_packet(key, policy);
     let field = match missed {
         Missed::From => return format!("from is {}", text.src),
         Missed::To => return format!("to is {}", text.dst),
@@ -267,6 +361,9 @@ fn found(policy: &Policy, key: &PacketKey, missed: Missed) -> String {
     };
     let value = key.field(field);
     let name = field.name();
+    if field == Field::Mac {
+        return found_value(policy, field, value);
+    }
     if value == field.none() {
         return format!("no {name}");
     }

@@ -52,6 +52,8 @@ pub enum Form {
     Words(Table),
     /// Names of zones.
     Zones,
+    /// MAC addresses, one or more.
+    Macs,
     /// Addresses and sets of addresses, of which the live ones are in the small field.
     Addresses,
 }
@@ -244,6 +246,19 @@ pub static ROWS: [Row; Field::COUNT] = [
         ..NUMBER
     },
     Row {
+        field: Field::Mac,
+        keys: &["mac"],
+        meaning: "source MAC address, or a list of them: `02:00:00:00:00:01`; that of the last station on \
+                  the way, which for other networks is the router",
+        value: "a MAC address",
+        example: "a MAC address (02:00:00:00:00:01)",
+        form: Form::Macs,
+        range: (0, 1_023),
+        usual: Usual::Near(Field::Mac.none()),
+        word: "mac",
+        ..NUMBER
+    },
+    Row {
         field: Field::Dscp,
         keys: &["dscp"],
         meaning: "differentiated services code point, 0 to 63, or a name such as `ef`",
@@ -290,6 +305,10 @@ pub static ROWS: [Row; Field::COUNT] = [
     },
     Row {
         field: Field::Fragment,
+        keys: &["fragment"],
+        meaning: "which part of a datagram it is: `whole`, `first` (with ports), `later` (without), or a \
+                  list; `packet: {fragments}` decides first, and later ones come to the rules under `pass` \
+                  alone",
         form: Form::Words(FRAGMENTS),
         range: (0, 2),
         word: "fragment",

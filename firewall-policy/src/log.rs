@@ -27,6 +27,9 @@ pub struct Event {
     pub over: bool,
     /// Whether the policy is in audit mode: then the packet passed, whatever the action.
     pub passes: bool,
+    /// Whether it is about a frame that is not IP. Then the lower halves of the addresses are MAC
+    /// addresses, and the destination port is what stands for the EtherType.
+    pub is_frame: bool,
     /// Addresses, the interface's counter slot, and those fields that [`FIELDS`] names.
     pub key: PacketKey,
 }
@@ -128,7 +131,7 @@ fn place(read: &impl Fn(u64) -> u64, number: u64) -> Place {
     for (at, low, high) in FIELDS {
         (key.fields[low as usize], key.fields[high as usize]) = unpair(word(at));
     }
-    key.interface = found.interface();
+    key.interface = found.interface() as u16;
     let event = Event {
         number,
         time: word(at::TIME),
@@ -137,6 +140,7 @@ fn place(read: &impl Fn(u64) -> u64, number: u64) -> Place {
         audit: found.audit(),
         over: found.is_over(),
         passes: found.passes(),
+        is_frame: found.is_frame(),
         key,
     };
     match read(slot + at::STAMP) == before {

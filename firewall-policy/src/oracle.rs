@@ -3,7 +3,7 @@
 //! May not import `compile`, `host` or `firewall_common::classify`.
 
 use crate::limit::{Lengths, Limit, Per};
-use crate::rule::{Policy, Rule};
+use crate::rule::{FrameKey, Policy, Rule};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::verdict::Action;
@@ -33,6 +33,37 @@ pub fn evaluate(policy: &Policy, key: &PacketKey) -> OracleResult {
         result.counted.push(index);
     }
     result
+}
+
+/// As [`evaluate`], for a frame that is not IP.
+#[must_use]
+pub fn evaluate_frame(policy: &Policy, frame: &FrameKey) -> OracleResult {
+    let mut result = OracleResult::default();
+    for (index, rule) in policy.rules.iter().enumerate() {
+        if !matches_frame(rule, frame) {
+            continue;
+        }
+        if rule.action != Action::NEXT {
+            result.decided = Some(index);
+            break;
+        }
+        result.counted.push(index);
+    }
+    result
+}
+
+/// Whether a rule is enabled, about frames that are not IP, and accepts this one.
+#[must_use]
+pub fn matches_frame(rule: &Rule, frame: &FrameKey) -> bool {
+    let matches = &rule.matches;
+    let Some(ethertypes) = &matches.ethertypes else {
+        return false;
+    };
+    rule.enabled
+        && ethertypes.contains(frame.ethertype)
+        && matches.field(Field::Vlan).contains(frame.vlan)
+        && matches.field(Field::Zone).contains(frame.zone)
+        && matches.field(Field::Mac).contains(frame.mac)
 }
 
 /// What rate limits have left. [`evaluate`] sees every packet as within them; [`evaluate_at`] counts.

@@ -40,6 +40,76 @@ pub struct Policy {
     pub live: Vec<LiveSet>,
     /// Addresses that no ban holds, whoever makes it.
     pub exempt: AddrSet,
+    /// The source MAC addresses that rules name; the index is the number in [`Field::Mac`].
+    pub macs: Vec<Mac>,
+}
+
+/// A MAC address: the 48 bits as a number, the first byte uppermost.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Mac(pub u64);
+
+impl Mac {
+    /// Six bytes in hexadecimal, with `:` or `-` between them.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mark = if text.contains(':') { ':' } else { '-' };
+        let bytes: Vec<&str> = text.split(mark).collect();
+        let is_byte = |part: &&str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
+        if bytes.len() != 6 || !bytes.iter().all(is_byte) {
+            return None;
+        }
+        u64::from_str_radix(&bytes.concat(), 16).ok().map(Self)
+    }
+
+    /// As it stands in a frame.
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 6] {
+        let [_, _, bytes @ ..] = self.0.to_be_bytes();
+        bytes
+    }
+
+    /// Whether it names a group of stations, and so is no sender's.
+    #[must_use]
+    pub const fn is_group(self) -> bool {
+        self.0 >> 40 & 1 != 0
+    }
+}
+
+impl std::fmt::Display for Mac {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b, c, d, e, g] = self.bytes();
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// What rules look at in a frame that is not IP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FrameKey {
+    /// Its EtherType, or the destination service access point of an LLC frame
+    /// ([`firewall_common::link::kind`]).
+    pub ethertype: u32,
+    /// As [`Field::Vlan`].
+    pub vlan: u32,
+    /// As [`Field::Zone`].
+    pub zone: u32,
+    /// As [`Field::Mac`].
+    pub mac: u32,
+}
+
+impl FrameKey {
+    /// The fields that rules about such frames can name beside the EtherType.
+    pub const FIELDS: [Field; 3] = [Field::Vlan, Field::Zone, Field::Mac];
+
+    /// The value of one of [`FrameKey::FIELDS`]; of any other field: not there.
+    #[must_use]
+    pub const fn field(&self, field: Field) -> u32 {
+        match field {
+            Field::Vlan => self.vlan,
+            Field::Zone => self.zone,
+            Field::Mac => self.mac,
+            other => other.none(),
+        }
+    }
 }
 
 /// Seconds for which an entry stays in a live set at most, if it does not stay for good: 365 days.
@@ -192,6 +262,31 @@ pub struct Rule {
     pub syn_protect: bool,
 }
 
+/// The rules about frames that are not IP as rules about IPv4 packets, with the EtherType in the place of
+/// the destination port, and the others disabled: for what calculates with sets of packets. `None` if
+/// there are no such rules.
+#[must_use]
+pub fn frame_rules(rules: &[Rule]) -> Option<Vec<Rule>> {
+    rules.iter().find(|rule| rule.matches.is_of_frames())?;
+    let as_packets = |rule: &Rule| {
+        let mut as_packet = rule.clone();
+        match &rule.matches.ethertypes {
+            Some(ethertypes) => {
+                let side = || AddrSet {
+                    v4: RangeSet::full(),
+                    v6: RangeSet::empty(),
+                };
+                (as_packet.matches.src, as_packet.matches.dst) = (side(), side());
+                as_packet.matches.ethertypes = None;
+                as_packet.matches.fields[Field::DestinationPort as usize] = ethertypes.clone();
+            }
+            None => as_packet.enabled = false,
+        }
+        as_packet
+    };
+    Some(rules.iter().map(as_packets).collect())
+}
+
 /// When a rule stops matching.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Expiry {
@@ -258,6 +353,7 @@ impl Policy {
             rules,
             live: Vec::new(),
             exempt: AddrSet::none(),
+            macs: Vec::new(),
         }
     }
 
@@ -420,6 +516,9 @@ pub struct Match {
     pub dst: AddrSet,
     /// Small fields by [`Field`] index, each within `0..=field.none()`.
     pub fields: [RangeSet<u32>; Field::COUNT],
+    /// Of a rule about frames that are not IP: their EtherTypes, 0 to 65,535. Such a rule matches no IP
+    /// packet, so no address is in its sets, and of the fields it names [`FrameKey::FIELDS`] alone.
+    pub ethertypes: Option<RangeSet<u32>>,
 }
 
 impl Match {
@@ -430,8 +529,23 @@ impl Match {
             src: AddrSet::any(),
             dst: AddrSet::any(),
             fields: Field::ALL.map(|field| RangeSet::of(0, field.none())),
+            ethertypes: None,
         });
         ANY.clone()
+    }
+
+    /// Makes it one of frames that are not IP.
+    #[must_use]
+    pub fn of_frames(mut self, ethertypes: RangeSet<u32>) -> Self {
+        (self.src, self.dst) = (AddrSet::none(), AddrSet::none());
+        self.ethertypes = Some(ethertypes);
+        self
+    }
+
+    /// Whether it is one of frames that are not IP.
+    #[must_use]
+    pub const fn is_of_frames(&self) -> bool {
+        self.ethertypes.is_some()
     }
 
     /// One small field's accepted values.

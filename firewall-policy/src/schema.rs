@@ -126,6 +126,10 @@ fn shape_of_field(row: &Row) -> Value {
             one_or_more(&json!({"enum": words}))
         }
         Form::Zones => one_or_more(&json!({"type": "string", "pattern": "^!?[a-z0-9-]{1,63}$"})),
+        Form::Macs => one_or_more(&json!({
+            "type": "string",
+            "pattern": "^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$",
+        })),
         Form::Addresses => one_or_more(&json!({"type": "string", "minLength": 1})),
     }
 }
@@ -172,6 +176,10 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("`essential`", "dhcp") => {
             "Answers of a DHCP or DHCPv6 server to a request sent on this interface."
         }
+        ("`essential`", "link") => {
+            "Frames that keep the link up: 802.1X, Slow Protocols (LACP), LLDP, spanning tree."
+        }
+        ("`essential`", "igmp") => "IPv4 group membership (IGMP) with TTL 1 and router alert.",
         ("`packet`", "malformed") => {
             "Frames that violate a protocol: drop all; rules: bans apply, then rules that use only parsed fields, then the default."
         }
@@ -198,6 +206,9 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("a rule", "name") => "1 to 63 of a-z, 0-9 and -; unique. Counters and listings go by it.",
         ("a rule", "action") => {
             "pass, drop, reject: drop and tell the sender, or next: count and continue with the next rule."
+        }
+        ("a rule", "ethertype") => {
+            "Frames that are not IP, by EtherType: a word (eapol, slow, lldp, stp, ptp, pppoe-session), a number (0x88cc), or any. Such a rule may also name zone, vlan and mac."
         }
         ("a rule", "enabled") => "false: the rule is listed and matches nothing.",
         ("a rule", "comment") => "Free text.",
@@ -293,6 +304,10 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("a rule" | "a test", "name") => json!({"type": "string", "pattern": NAME}),
         ("a rule", "action") => json!({"enum": ["pass", "drop", "reject", "next"]}),
         ("the policy", "exempt") => one_or_more(&text()),
+        ("a rule", "ethertype") => one_or_more(&json!({"anyOf": [
+            {"type": "string", "pattern": "^!?[0-9A-Za-z-]+$"},
+            {"type": "integer", "minimum": 0, "maximum": 65_535},
+        ]})),
         ("a rule", "limit") => reference("limit"),
         ("a rule", "over") => json!({"enum": ["drop", "reject", "next"]}),
         ("a rule", "syn_protect") => json!({"enum": ["auto", "off"]}),

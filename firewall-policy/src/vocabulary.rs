@@ -136,3 +136,57 @@ pub const DSCP: Table = &[
     ("cs6", 48),
     ("cs7", 56),
 ];
+
+/// Types of frames that are not IP: EtherTypes, and below 256 the destination service access points of
+/// LLC frames (IEEE 802.2): `ethertype`.
+pub const ETHERTYPES: Table = &[
+    ("eapol", 0x888e),
+    ("slow", 0x8809),
+    ("lacp", 0x8809),
+    ("lldp", 0x88cc),
+    ("stp", 0x42),
+    ("ptp", 0x88f7),
+    ("pppoe-discovery", 0x8863),
+    ("pppoe-session", 0x8864),
+    ("batman", 0x4305),
+    ("arp", 0x0806),
+    ("rarp", 0x8035),
+    ("wol", 0x0842),
+    ("mpls", 0x8847),
+    ("mpls-multicast", 0x8848),
+    ("macsec", 0x88e5),
+    ("preauth", 0x88c7),
+    ("cfm", 0x8902),
+    ("mvrp", 0x88f5),
+    ("mmrp", 0x88f6),
+    ("pause", 0x8808),
+    ("profinet", 0x8892),
+    ("ethercat", 0x88a4),
+    ("powerlink", 0x88ab),
+    ("mrp", 0x88e3),
+    ("homeplug-av", 0x88e1),
+    ("aoe", 0x88a2),
+    ("fcoe", 0x8906),
+    ("fip", 0x8914),
+    ("roce", 0x8915),
+    ("hsr", 0x892f),
+    ("trill", 0x22f3),
+    ("nsh", 0x894f),
+    ("ipx", 0x8137),
+    ("appletalk", 0x809b),
+    ("aarp", 0x80f3),
+    ("loopback", 0x9000),
+    ("isis", 0xfe),
+    ("snap", 0xaa),
+    ("netbeui", 0xf0),
+];
+
+/// A frame's type as rules and packets write it: a word, or a number in hexadecimal.
+#[must_use]
+pub fn ethertype(number: u32) -> String {
+    match name(ETHERTYPES, number) {
+        Some(word) => word.to_owned(),
+        None if number < 0x100 => format!("0x{number:02x}"),
+        None => format!("0x{number:04x}"),
+    }
+}

@@ -187,7 +187,12 @@ rules:
 fn what_is_not_supported_yet_is_refused_with_a_way_round() {
     let rules: &[&str] = &[
         "observe: {http: true}",
-        "fragment: first",
+        "fragments: first",
+        "ipsec: true",
+        "payload: {at: 28, bytes: ff}",
+        "options: [router-alert]",
+        "limit: {rate: 1/s, open: 50, per: source}",
+        "limit: {rate: 1/s, bytes: 1M/s}",
         "notify: [ops]",
         "syn_protect: on",
     ];

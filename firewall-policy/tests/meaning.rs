@@ -129,6 +129,8 @@ fn a_field_that_is_named_never_accepts_its_absence() {
         ("dscp: 0-63", Field::Dscp),
         ("ttl: \"0-\"", Field::Ttl),
         ("length: \"!1500\"", Field::Length),
+        ("fragment: [whole, first, later]", Field::Fragment),
+        ("mac: 02:00:00:00:00:01", Field::Mac),
         ("proto: \"!tcp\"", Field::Proto),
     ];
     for (fields, field) in all {

@@ -82,7 +82,8 @@ fn ends(meaning: &Meaning) -> [End; 2] {
     }
     let (key, group) = match &meaning.kind {
         Kind::Anomaly(reason, _) => return [drop(*reason); 2],
-        Kind::NonIp => return [drop(Reason::NON_IP), pass(Reason::NON_IP)],
+        Kind::NonIp(_) => return [drop(Reason::NON_IP), pass(Reason::NON_IP)],
+        Kind::Link(_) => return [pass(Reason::LINK), pass(Reason::NON_IP)],
         Kind::Arp => return [pass(Reason::ARP), pass(Reason::NON_IP)],
         Kind::Packet { key, essential, .. } => (key, *essential),
     };

@@ -26,6 +26,13 @@ const FIELDS: &[(&str, &str)] = &[
     ("flags", "proto: tcp, flags: {set: [syn], clear: [ack]}"),
     ("zone", "zone: lan"),
     ("vlan", "vlan: 10"),
+    ("mac", "mac: 02:00:00:00:00:01"),
+    ("fragment", "fragment: [first, later]"),
+    ("ethertype", "ethertype: lldp"),
+    (
+        "ethertype, limit and log",
+        "ethertype: 0x8800-0x88ff, vlan: 10, over: next, limit: {rate: 10/s, per: interface}, log: 5/s",
+    ),
     ("dscp", "dscp: ef"),
     ("ttl", "ttl: 0-4"),
     ("length", "length: 1400-65535"),
@@ -48,7 +55,8 @@ const FIELDS: &[(&str, &str)] = &[
 ];
 
 /// Every match field in one rule, so that no lane can be left out.
-const ALL: &str = "vlan: 10, dscp: ef, ttl: 1-64, length: 60-1500, zone: lan";
+const ALL: &str =
+    "mac: 02:00:00:00:00:05, vlan: 10, dscp: ef, ttl: 1-64, length: 60-1500, zone: lan";
 
 /// The row that uses all there is.
 pub const EVERYTHING: &str = "everything at once";

@@ -4,6 +4,7 @@
 use crate::frames::{Frame, Ipv4, checksum, ethernet, ipv6, tagged, tcp, udp};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
+use firewall_policy::rule::Mac;
 
 /// Longest IP packet: a test run takes frames of up to a page, less the program's headroom.
 const LONGEST: usize = 3_000;
@@ -18,6 +19,26 @@ const SCTP: u32 = 132;
 
 /// Fragment offset of later fragments, in units of 8 bytes.
 const LATER: u16 = 185;
+
+/// The station that [`stations`] have by a number.
+const fn station(number: u32) -> [u8; 6] {
+    let [_, _, high, low] = number.to_be_bytes();
+    // Far from in order.
+    [2, 0, 0, 1, low, high]
+}
+
+/// The MAC addresses of a policy, which is full of them, whose numbers frames have here. Not in order:
+/// their numbers are those of the policy's rules, in the tables they stand by value.
+#[must_use]
+pub fn stations() -> Vec<Mac> {
+    let numbers = 0..Field::Mac.none();
+    let mac = |number| {
+        station(number)
+            .iter()
+            .fold(0, |mac, &byte| mac << 8 | u64::from(byte))
+    };
+    numbers.map(|number| Mac(mac(number))).collect()
+}
 
 /// The frame of a packet with key `wish`, as far as there is one, and the key that it really has.
 /// `None` if no packet comes from or goes to such addresses. The zone is not in the frame: it is
@@ -96,6 +117,11 @@ pub fn frame(wish: &PacketKey) -> Option<(Frame, PacketKey)> {
     } else {
         tagged(&frame, &[(0x8100, vlan as u16)])
     };
+    let mut frame = frame;
+    let mac = key.field(Field::Mac);
+    if mac != Field::Mac.none() {
+        frame[6..12].copy_from_slice(&station(mac));
+    }
     Some((frame, key))
 }
 

@@ -36,6 +36,8 @@ pub fn tables(mut tables: Tables) -> Tables {
 pub fn case(case: &Case) -> anyhow::Result<Case> {
     let mut raw = Case::new(format!("{} (raw IP)", case.name), case.policy.clone())?;
     raw.tables = tables(raw.tables);
+    // Nor is there a MAC address.
+    raw.policy.macs.clear();
     Ok(raw)
 }
 

@@ -37,6 +37,7 @@ fn random_policies() -> Result<()> {
         let mut policy = policy(seed, size, style);
         // Essential traffic does not get as far as the rules.
         policy.essential = 0;
+        policy.macs = keyed::stations();
         policies += 1;
         // Some random policies need more lanes than there are.
         let Ok(tables) = Trial::compile(&policy) else {

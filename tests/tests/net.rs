@@ -7,6 +7,7 @@ mod net_bad_input;
 mod net_bans;
 mod net_carrier;
 mod net_clock;
+mod net_daemons;
 mod net_directories;
 mod net_doctor;
 mod net_door;

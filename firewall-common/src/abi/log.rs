@@ -58,6 +58,7 @@ const _: () = assert!(
 /// | 16 | the packet is over the rule's limit |
 /// | 17 | `mode: audit` of the policy: the packet passes all the same |
 /// | 18 | IPv6 |
+/// | 19 | a frame that is not IP: MAC addresses stand in the place of the others, its EtherType in that of the destination port |
 /// | 32-63 | counter slot of the interface |
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
@@ -73,6 +74,8 @@ impl EventBits {
     const PASSES: u64 = 1 << 17;
     /// The packet is IPv6.
     const V6: u64 = 1 << 18;
+    /// The frame is not IP.
+    const FRAME: u64 = 1 << 19;
     /// First bit of the interface.
     const INTERFACE: u32 = 32;
 
@@ -111,6 +114,13 @@ impl EventBits {
         Self(self.0 | Self::V6)
     }
 
+    /// Of a frame that is not IP.
+    #[must_use]
+    #[inline(always)]
+    pub const fn frame(self) -> Self {
+        Self(self.0 | Self::FRAME)
+    }
+
     /// With the counter slot of the interface, which was none.
     #[must_use]
     #[inline(always)]
@@ -131,6 +141,12 @@ impl EventBits {
             0 => None,
             action => Some(Action(action - 1)),
         }
+    }
+
+    /// Whether the frame is not IP.
+    #[must_use]
+    pub const fn is_frame(self) -> bool {
+        self.0 & Self::FRAME != 0
     }
 
     /// Whether the packet is over the rule's limit.

@@ -26,6 +26,7 @@ mod lists;
 mod walk;
 
 pub use lanes::LANES;
+pub(crate) use walk::judged;
 
 use crate::abi::{self, Config, Entry, FamilyConfig};
 use crate::calls::Calls;

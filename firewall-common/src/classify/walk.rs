@@ -110,7 +110,7 @@ fn within_limits<M: Calls, F: Family>(key: &PacketKey, walk: &mut Walk<'_, M, F>
 
 /// The entry of a rule with a limit, or what stands in its place if the packet is over the limit.
 #[inline(always)]
-fn judged<M: Calls>(machine: &M, key: &PacketKey, entry: Entry) -> Entry {
+pub(crate) fn judged<M: Calls>(machine: &M, key: &PacketKey, entry: Entry) -> Entry {
     let found = match machine.limit(key, entry) {
         Entry::WITHIN => entry,
         over => over,

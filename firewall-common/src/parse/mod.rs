@@ -46,6 +46,14 @@ pub mod fragment {
 
 /// EtherTypes that the parser knows.
 pub mod ethertype {
+    /// The first number that is an EtherType; below it stands the length of an LLC frame (IEEE 802.3).
+    pub const FIRST: u32 = 0x600;
+    /// Slow Protocols: LACP, marker, OAM (IEEE 802.3, annex 57A).
+    pub const SLOW: u32 = 0x8809;
+    /// 802.1X.
+    pub const EAPOL: u32 = 0x888e;
+    /// LLDP (IEEE 802.1AB).
+    pub const LLDP: u32 = 0x88cc;
     /// An Ethernet frame, in GRE (RFC 7637).
     pub const ETHERNET: u32 = 0x6558;
     /// IPv4.

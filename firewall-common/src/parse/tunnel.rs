@@ -93,6 +93,7 @@ fn parse_content<M: Machine, F: Frame>(
         ..
     } = content;
     let zone = packet.key.field(Field::Zone);
+    let mac = packet.key.field(Field::Mac);
     let mut vlan = packet.key.field(Field::Vlan);
     // In the same place, because the kernel's stack has no room for two.
     *packet = Packet::EMPTY;
@@ -103,6 +104,9 @@ fn parse_content<M: Machine, F: Frame>(
     }
     packet.key.fields[Field::Zone as usize] = zone;
     packet.key.fields[Field::Vlan as usize] = vlan;
+    if machine.constant(|config| &config.macs) != 0 {
+        packet.key.fields[Field::Mac as usize] = mac;
+    }
     match ethertype {
         ethertype::IPV4 if start + 20 > limit => return Err(Reason::TRUNCATED),
         ethertype::IPV4 => ipv4::parse(machine, frame, start, limit, packet)?,

@@ -351,6 +351,7 @@ mod tests {
             flows: None,
             rules: Vec::new(),
             live: Vec::new(),
+            macs: Vec::new(),
             exempt: firewall_policy::rule::AddrSet::none(),
         }
     }

@@ -16,7 +16,7 @@ use firewall_common::log::{EVENTS, name_hash};
 use firewall_common::verdict::Action;
 use firewall_policy::log::{Event, Reader};
 use firewall_policy::packet_text::{Ingress, PacketText};
-use firewall_policy::time;
+use firewall_policy::{time, vocabulary};
 use std::collections::VecDeque;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -111,15 +111,22 @@ fn view(event: &Event, clock_offset: u64, log: &Log) -> EventView {
         None if event.rule == name_hash("") => DEFAULT,
         None => "?",
     };
-    let interface = log.interfaces.get(&event.key.interface).cloned();
+    let interface = log.interfaces.get(&event.key.interface.into()).cloned();
     let packet = PacketText {
         ingress: match &interface {
             Some(name) => Ingress::Interface(name.clone()),
             None => Ingress::Anywhere,
         },
-        ..PacketText::of_key(&event.key, &[])
+        ..PacketText::of_event(event)
     };
-    let port = |field: Field| event.field(field).map(|port| port as u16);
+    let (from, to) = packet.ends();
+    let port = |field: Field| {
+        let port = event.field(field).filter(|_| !event.is_frame);
+        port.map(|port| port as u16)
+    };
+    let ethertype = event
+        .field(Field::DestinationPort)
+        .filter(|_| event.is_frame);
     let verdict = match event.audit.unwrap_or(event.action) {
         Action::OVER => Action::DROP.name(),
         action => action.name(),
@@ -133,10 +140,11 @@ fn view(event: &Event, clock_offset: u64, log: &Log) -> EventView {
         over: event.over,
         rule: rule.to_owned(),
         interface,
-        from: packet.src,
+        from,
         source_port: port(Field::SourcePort),
-        to: packet.dst,
+        to,
         port: port(Field::DestinationPort),
+        ethertype: ethertype.map(vocabulary::ethertype),
         packet: packet.to_string(),
         number: event.number,
     }

@@ -10,7 +10,7 @@
 use super::blob::Blob;
 use super::{LimitError, limit};
 use crate::limit::{Lengths, Limit, Per, Rate};
-use crate::rule::{Policy, Rule};
+use crate::rule::{Policy, Rule, frame_rules};
 use crate::worst::{self, Kind};
 use firewall_common::abi::{
     BanLengths, Config, Entry, LIMITS, LIMITS_PASSED, LimitEntry, LimitFlags, LogEntry,
@@ -152,7 +152,10 @@ impl<'a> List<'a> {
         let limits = self.policy.limits().count();
         limit("the list of rate limits", limits, LIMITS)?;
         let most = |family| worst::passed(&self.policy.rules, family, Kind::Asked, 0).most;
-        let passed = most(Family::V4).max(most(Family::V6));
+        let of_frames = frame_rules(&self.policy.rules).map_or(0, |rules| {
+            worst::passed(&rules, Family::V4, Kind::Asked, 0).most
+        });
+        let passed = most(Family::V4).max(most(Family::V6)).max(of_frames);
         limit(
             "the list of rules with `limit`, `expires` or `log` that one packet can match and go on behind \
              (`action: next`, `over: next`, `expires`)",

@@ -13,6 +13,7 @@ mod addr;
 mod blob;
 mod encode;
 mod fields;
+mod frames;
 mod hash;
 mod limits;
 mod lists;
@@ -70,26 +71,28 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         slots.len(),
     )?;
     let mut blob = Blob::new();
+    let entries = entries(policy, slots);
     let mut worst = [Family::V4, Family::V6].map(|family| worst::rules(policy, family));
     let v4 = family(
         "ipv4",
-        &FamilyRules::collect(policy, slots, |set| &set.v4),
+        &FamilyRules::collect(policy, &entries, |set| &set.v4),
         &mut blob,
         &mut worst[0],
     )?;
     let v6 = family(
         "ipv6",
-        &FamilyRules::collect(policy, slots, |set| &set.v6),
+        &FamilyRules::collect(policy, &entries, |set| &set.v6),
         &mut blob,
         &mut worst[1],
     )?;
     let mut limits = Config::default();
     limits::write(policy, slots, &mut blob, &mut limits)?;
+    frames::write(policy, &entries, &mut blob, &mut limits)?;
     let (bytes, report) = blob.finish()?;
     let has_next = policy
         .rules
         .iter()
-        .any(|rule| rule.enabled && !rule.always_decides());
+        .any(|rule| rule.enabled && !rule.matches.is_of_frames() && !rule.always_decides());
     let looks_at = |field| {
         let mut rules = policy.rules.iter();
         u32::from(rules.any(|rule| rule.enabled && !rule.matches.is_any(field)))
@@ -139,6 +142,7 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
 fn lets_udp_in(policy: &Policy) -> bool {
     let looks_further = |rule: &Rule| {
         rule.enabled
+            && !rule.matches.is_of_frames()
             && rule.matches.field(Field::Proto).contains(proto::UDP)
             && Field::ALL
                 .into_iter()
@@ -149,6 +153,7 @@ fn lets_udp_in(policy: &Policy) -> bool {
     }
     let lets_in = |rule: &Rule| {
         rule.enabled
+            && !rule.matches.is_of_frames()
             && rule.action == Action::PASS
             && rule.limit.is_none()
             && rule.matches.field(Field::Proto).contains(proto::UDP)
@@ -210,6 +215,27 @@ fn limit(what: &str, needed: usize, limit: usize) -> Result<(), LimitError> {
     })
 }
 
+/// What the match of each rule leads to.
+fn entries(policy: &Policy, slots: &[u32]) -> Vec<Entry> {
+    let mut limits = 0;
+    let rules = policy.rules.iter().zip(slots);
+    rules
+        .map(|(rule, &slot)| {
+            let action = if rule.syn_protect && !policy.audit {
+                Action::PROTECT
+            } else {
+                rule.action
+            };
+            let mut entry = Entry::new(slot, action);
+            if rule.is_gated() {
+                entry = entry.with_limit(limits).limited();
+                limits += 1;
+            }
+            entry
+        })
+        .collect()
+}
+
 /// The rules that can match one family's packets, field by field, in policy order.
 struct FamilyRules<'a, T> {
     src: Vec<&'a RangeSet<T>>,
@@ -221,7 +247,7 @@ struct FamilyRules<'a, T> {
 impl<'a, T: Number> FamilyRules<'a, T> {
     fn collect(
         policy: &'a Policy,
-        slots: &[u32],
+        entries: &[Entry],
         half: impl Fn(&'a AddrSet) -> &'a RangeSet<T>,
     ) -> Self {
         let mut rules = Self {
@@ -230,21 +256,10 @@ impl<'a, T: Number> FamilyRules<'a, T> {
             fields: Default::default(),
             entries: Vec::new(),
         };
-        let mut limits = 0;
-        for (rule, &slot) in policy.rules.iter().zip(slots) {
+        for (rule, &entry) in policy.rules.iter().zip(entries) {
             let Rule {
                 enabled, matches, ..
             } = rule;
-            let action = if rule.syn_protect && !policy.audit {
-                Action::PROTECT
-            } else {
-                rule.action
-            };
-            let mut entry = Entry::new(slot, action);
-            if rule.is_gated() {
-                entry = entry.with_limit(limits).limited();
-                limits += 1;
-            }
             let (src, dst) = (half(&matches.src), half(&matches.dst));
             let never =
                 src.is_empty() || dst.is_empty() || matches.fields.iter().any(RangeSet::is_empty);

@@ -11,6 +11,7 @@
 //! headers and of the inner ones alike. May not import `oracle` nor `host`: tests hold it
 //! against them.
 
+mod link;
 mod live;
 mod regions;
 mod words;
@@ -18,7 +19,7 @@ mod words;
 use crate::limit::Rate;
 use crate::packet_text::PacketText;
 use crate::range::RangeSet;
-use crate::rule::{Policy, Rule};
+use crate::rule::{FrameKey, Mac, Policy, Rule};
 use crate::space::reach::{Carried, Doors};
 use crate::space::{Space, random};
 use crate::time;
@@ -64,6 +65,8 @@ pub struct Region {
     pub example: PacketText,
     v4: Vec<Space<u32>>,
     v6: Vec<Space<u128>>,
+    /// Frames that are not IP: see [`crate::rule::frame_rules`].
+    frames: Vec<Space<u32>>,
 }
 
 impl Difference {
@@ -75,12 +78,13 @@ impl Difference {
 }
 
 impl Region {
-    /// Packets of the region, drawn at random from `seed`. Zones count as in
-    /// [`Difference::zones`].
+    /// Packets of the region, drawn at random from `seed`; none of a region of frames that are not IP.
+    /// Zones count as in [`Difference::zones`].
     #[must_use]
     pub fn draw(&self, count: usize, seed: u64) -> Vec<PacketKey> {
         let mut random = random(seed);
         let (four, six) = (self.v4.len(), self.v6.len());
+        let count = if four + six == 0 { 0 } else { count };
         (0..count)
             .map(|_| {
                 let at = (random() % (four + six) as u128) as usize;
@@ -92,7 +96,20 @@ impl Region {
             .collect()
     }
 
-    /// Whether a packet is in the region.
+    /// Whether the region is of frames that are not IP.
+    #[must_use]
+    pub fn is_of_frames(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
+    /// Whether a frame that is not IP is in the region.
+    #[must_use]
+    pub fn contains_frame(&self, frame: &FrameKey) -> bool {
+        let key = link::as_packet(frame);
+        self.frames.iter().any(|space| space.contains(&key))
+    }
+
+    /// Whether an IP packet is in the region.
     #[must_use]
     pub fn contains(&self, key: &PacketKey) -> bool {
         match key.family() {
@@ -105,16 +122,14 @@ impl Region {
 /// What becomes different when `new` takes the place of `old`.
 #[must_use]
 pub fn diff(old: &Policy, new: &Policy) -> Difference {
-    let Some((aligned_old, aligned_new)) = live::aligned(old, new) else {
-        return Difference {
-            settings: settings(old, new),
-            complete: false,
-            ..Difference::default()
-        };
-    };
-    let mut difference = of_aligned(&aligned_old, &aligned_new);
-    difference.settings = settings(old, new);
-    difference
+    let found = link::aligned(old, new).and_then(|(old, new)| {
+        let (old, new) = live::aligned(&old, &new)?;
+        Some(of_aligned(&old, &new))
+    });
+    Difference {
+        settings: settings(old, new),
+        ..found.unwrap_or_default()
+    }
 }
 
 /// As [`diff`], of policies with the same live sets in the same order; without settings.
@@ -131,8 +146,8 @@ fn of_aligned(old: &Policy, new: &Policy) -> Difference {
         zones,
         ..Difference::default()
     };
-    let v4 = family::<u32>(old, new, &doors, &mut difference);
-    let v6 = family::<u128>(old, new, &doors, &mut difference);
+    let v4 = family::<u32>(old, new, &doors.boxes(), &mut difference);
+    let v6 = family::<u128>(old, new, &doors.boxes(), &mut difference);
     let mut regions: Vec<Region> = Vec::new();
     for found in v4 {
         let key = found.parts[0].typical();
@@ -140,9 +155,10 @@ fn of_aligned(old: &Policy, new: &Policy) -> Difference {
             was: found.was,
             becomes: found.becomes,
             packets: found.words,
-            example: PacketText::of_key(&key, &difference.zones),
+            example: example(&key, &difference, &new.macs),
             v4: found.parts,
             v6: Vec::new(),
+            frames: Vec::new(),
         });
     }
     for found in v6 {
@@ -161,9 +177,10 @@ fn of_aligned(old: &Policy, new: &Policy) -> Difference {
             was: found.was,
             becomes: found.becomes,
             packets: found.words,
-            example: PacketText::of_key(&key, &difference.zones),
+            example: example(&key, &difference, &new.macs),
             v4: Vec::new(),
             v6: found.parts,
+            frames: Vec::new(),
         });
     }
     for region in &mut regions {
@@ -176,16 +193,25 @@ fn of_aligned(old: &Policy, new: &Policy) -> Difference {
             region.packets = format!("{family} {}", region.packets);
         }
     }
+    regions.extend(link::regions(old, new, &doors, &mut difference));
     let end = |rule: Option<usize>| rule.unwrap_or(usize::MAX);
     regions.sort_by_key(|region| (end(region.becomes.rule), end(region.was.rule)));
     difference.regions = regions;
     difference
 }
 
+/// A packet as text, with zones and MAC addresses by their common numbers.
+fn example(key: &PacketKey, difference: &Difference, macs: &[Mac]) -> PacketText {
+    PacketText {
+        mac: macs.get(key.field(Field::Mac) as usize).copied(),
+        ..PacketText::of_key(key, &difference.zones)
+    }
+}
+
 fn family<T: Carried + std::hash::Hash>(
     old: &Policy,
     new: &Policy,
-    doors: &Doors,
+    doors: &[Space<T>],
     difference: &mut Difference,
 ) -> Vec<ChangedBox<T>> {
     let zones = &difference.zones;
@@ -202,12 +228,11 @@ fn family<T: Carried + std::hash::Hash>(
         default: policy.default_verdict,
     };
     let sets: Vec<String> = old.live.iter().map(|set| set.name.clone()).collect();
-    let doors = doors.boxes::<T>();
-    let (found, complete) = regions::find(&side(old), &side(new), &doors);
+    let (found, complete) = regions::find(&side(old), &side(new), doors);
     difference.complete &= complete;
     let mut found = regions::merge(found);
     for region in &mut found {
-        region.words = words::of(&region.space, &doors, zones, &sets);
+        region.words = words::of(&region.space, doors, zones, (&sets, &new.macs));
         region.parts = doors
             .iter()
             .filter_map(|door| region.space.and(door))
@@ -259,6 +284,8 @@ fn settings(old: &Policy, new: &Policy) -> Vec<String> {
         ("multicast", essential_bit::MULTICAST),
         ("icmp_error", essential_bit::ICMP_ERROR),
         ("dhcp", essential_bit::DHCP),
+        ("link", essential_bit::LINK),
+        ("igmp", essential_bit::IGMP),
     ] {
         let on = |policy: &Policy| (policy.essential & bit != 0).to_string();
         line(&format!("essential.{name}"), on(old), on(new));

@@ -5,6 +5,7 @@
 use super::live;
 use crate::fields::{Form, ROWS, icmp_words};
 use crate::range::RangeSet;
+use crate::rule::Mac;
 use crate::space::{Address, Space, within};
 use crate::vocabulary;
 use firewall_common::field::Field;
@@ -19,7 +20,7 @@ pub(super) fn of<T: Address>(
     space: &Space<T>,
     doors: &[Space<T>],
     zones: &[String],
-    sets: &[String],
+    (sets, macs): (&[String], &[Mac]),
 ) -> String {
     let near: Vec<&Space<T>> = doors.iter().filter(|door| door.meets(space)).collect();
     let union = |doors: &[&Space<T>], field: Field| {
@@ -55,6 +56,7 @@ pub(super) fn of<T: Address>(
         put(row.field, row.word, &|values| match row.form {
             Form::Icmp => icmp(values, T::FAMILY),
             Form::Addresses => live::words(values, sets),
+            Form::Macs => mac_words(values, macs),
             _ => list(values, row.field.none(), &|value| row.show(value, zones)),
         });
     }
@@ -71,6 +73,19 @@ pub(super) fn of<T: Address>(
     } else {
         parts.join(" ")
     }
+}
+
+/// MAC addresses by their numbers; those that no policy names are others.
+pub(super) fn mac_words(values: &RangeSet<u32>, macs: &[Mac]) -> String {
+    let named = (0..).zip(macs);
+    let mut items: Vec<String> = named
+        .filter(|(number, _)| values.contains(*number))
+        .map(|(_, mac)| mac.to_string())
+        .collect();
+    if values.contains(Field::Mac.none()) {
+        items.push("others".into());
+    }
+    shown(items)
 }
 
 /// Protocols by name and number.
@@ -104,7 +119,7 @@ fn icmp(values: &RangeSet<u32>, family: Family) -> String {
 }
 
 /// Values of a small field; `none` stands for packets without the field.
-fn list(values: &RangeSet<u32>, none: u32, name: &dyn Fn(u32) -> String) -> String {
+pub(super) fn list(values: &RangeSet<u32>, none: u32, name: &dyn Fn(u32) -> String) -> String {
     let mut items: Vec<String> = Vec::new();
     for &(first, last) in values.ranges() {
         let end = if last == none { last - 1 } else { last };

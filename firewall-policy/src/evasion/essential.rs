@@ -177,12 +177,12 @@ fn groups(table: &mut Table) {
         (
             "IGMP query",
             packet(2, 1, &ALERT, all, &query),
-            igmp.essential(Reason::MULTICAST),
+            igmp.essential(Reason::IGMP),
         ),
         (
             "IGMP query, alert behind no operations",
             packet(2, 1, &[1, 1, 1, 1, 148, 4, 0, 0], all, &query),
-            igmp.essential(Reason::MULTICAST),
+            igmp.essential(Reason::IGMP),
         ),
         (
             "IGMP query without alert",
@@ -202,6 +202,21 @@ fn groups(table: &mut Table) {
         (
             "IGMP report",
             packet(2, 1, &ALERT, all, &[0x16, 0, 0, 0, 224, 0, 0, 5]),
+            igmp.essential(Reason::IGMP),
+        ),
+        (
+            "IGMP report of version 3",
+            packet(2, 1, &ALERT, [224, 0, 0, 22], &[0x22, 0, 0, 0, 0, 0, 0, 0]),
+            igmp.to4([224, 0, 0, 22]).essential(Reason::IGMP),
+        ),
+        (
+            "IGMP leave",
+            packet(2, 1, &ALERT, [224, 0, 0, 2], &[0x17, 0, 0, 0, 239, 1, 2, 3]),
+            igmp.to4([224, 0, 0, 2]).essential(Reason::IGMP),
+        ),
+        (
+            "IGMP of DVMRP",
+            packet(2, 1, &ALERT, all, &[0x13, 0, 0, 0, 0, 0, 0, 0]),
             igmp,
         ),
         (

@@ -5,7 +5,7 @@
 
 use super::{DST4, SRC4, SYN, address6};
 use crate::oracle;
-use crate::rule::Policy;
+use crate::rule::{FrameKey, Mac, Policy};
 use firewall_common::abi::{essential_bit, fragments, malformed, tunnels};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
@@ -34,10 +34,12 @@ pub struct Meaning {
 pub enum Kind {
     /// Something that no sane host sends, and what can be read of it all the same, if its addresses can.
     Anomaly(Reason, Option<PacketKey>),
-    /// Neither IP nor ARP.
-    NonIp,
+    /// Not IP: its EtherType, or what stands for it ([`crate::rule::FrameKey`]).
+    NonIp(u32),
     /// ARP for IPv4 over Ethernet.
     Arp,
+    /// As [`Kind::NonIp`], of what keeps the link up.
+    Link(u32),
     /// An IP packet.
     Packet {
         /// Its addresses and fields.
@@ -59,8 +61,16 @@ pub enum Inner {
 }
 
 impl Meaning {
-    /// Neither IP nor ARP.
-    pub(super) const NON_IP: Self = Self::of(Kind::NonIp);
+    /// Not IP, of an EtherType.
+    pub(super) const fn non_ip(ethertype: u32) -> Self {
+        Self::of(Kind::NonIp(ethertype))
+    }
+
+    /// What keeps the link up, of an EtherType.
+    pub(super) const fn link(ethertype: u32) -> Self {
+        Self::of(Kind::Link(ethertype))
+    }
+
     /// ARP.
     pub(super) const ARP: Self = Self::of(Kind::Arp);
 
@@ -275,7 +285,11 @@ impl Meaning {
                 (Verdict::DROP, Reason::IP_OPTIONS)
             }
             Kind::Arp if policy.essential & essential_bit::ARP != 0 => (Verdict::PASS, Reason::ARP),
-            Kind::Arp | Kind::NonIp => (policy.default_verdict, Reason::NON_IP),
+            Kind::Link(_) if policy.essential & essential_bit::LINK != 0 => {
+                (Verdict::PASS, Reason::LINK)
+            }
+            Kind::Arp => not_ip(policy, zone, ARP),
+            Kind::NonIp(ethertype) | Kind::Link(ethertype) => not_ip(policy, zone, *ethertype),
             Kind::Packet {
                 key,
                 essential,
@@ -295,6 +309,34 @@ impl Meaning {
                 }
             }
         }
+    }
+}
+
+/// The station that sends every frame here.
+const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// ARP's EtherType (RFC 826).
+const ARP: u32 = 0x0806;
+
+/// The number that a policy has for the station that sends all frames here.
+fn sender(policy: &Policy) -> u32 {
+    let known = |mac: &Mac| mac.bytes() == SENDER;
+    let number = policy.macs.iter().position(known);
+    number.map_or(Field::Mac.none(), |number| number as u32)
+}
+
+/// The end of an untagged frame that is not IP and not essential.
+fn not_ip(policy: &Policy, zone: u32, ethertype: u32) -> End {
+    let frame = FrameKey {
+        ethertype,
+        vlan: Field::Vlan.none(),
+        zone,
+        mac: sender(policy),
+    };
+    match oracle::evaluate_frame(policy, &frame).decided {
+        None => (policy.default_verdict, Reason::NON_IP),
+        Some(rule) if policy.rules[rule].action == Action::PASS => (Verdict::PASS, Reason::RULE),
+        Some(_) => (Verdict::DROP, Reason::RULE),
     }
 }
 
@@ -348,6 +390,7 @@ fn packet(policy: &Policy, zone: u32, key: &PacketKey, essential: Option<Reason>
 fn by_rules(policy: &Policy, zone: u32, key: &PacketKey) -> Option<End> {
     let mut key = *key;
     key.fields[Field::Zone as usize] = zone;
+    key.fields[Field::Mac as usize] = sender(policy);
     let rule = oracle::evaluate(policy, &key).decided?;
     Some(match policy.rules[rule].action {
         Action::PASS => (Verdict::PASS, Reason::RULE),
@@ -364,6 +407,7 @@ const fn bit(group: Reason) -> u32 {
         Reason::MULTICAST => essential_bit::MULTICAST,
         Reason::ICMP_ERROR => essential_bit::ICMP_ERROR,
         Reason::DHCP => essential_bit::DHCP,
+        Reason::IGMP => essential_bit::IGMP,
         _ => 0,
     }
 }

@@ -37,9 +37,20 @@ const SECTIONS: [&str; 10] = [
 
 /// Keys of entries in canonical order: what it is called, what it matches, what it does. The match
 /// fields stand in the order of their table, but for those that say where a packet comes from.
-const BEFORE_FIELDS: [&str; 12] = [
-    "match", "name", "comment", "owner", "reason", "enabled", "expires", "mode", "zone", "packet",
-    "type", "state",
+const BEFORE_FIELDS: [&str; 13] = [
+    "match",
+    "name",
+    "comment",
+    "owner",
+    "reason",
+    "enabled",
+    "expires",
+    "mode",
+    "zone",
+    "packet",
+    "type",
+    "state",
+    "ethertype",
 ];
 
 const BEHIND_FIELDS: [&str; 9] = [

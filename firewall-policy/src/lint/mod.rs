@@ -12,9 +12,10 @@ pub use cover::Standing;
 
 use crate::ast::Span;
 use crate::bundle::Lines;
+use crate::compile::compile;
 use crate::diag::{Diagnostics, Severity, Sink, codes};
 use crate::range::RangeSet;
-use crate::rule::{Policy, Rule};
+use crate::rule::{Policy, Rule, frame_rules};
 use crate::space::Space;
 use crate::space::reach::{Carried, Doors};
 use crate::tables::Tables;
@@ -51,12 +52,13 @@ pub fn lint_within(name: &str, text: &str, policy: &Policy, tables: &Tables, bud
     let doors = Doors::of(policy);
     let v4 = Boxes::<u32>::new(policy, tables, doors.boxes(), budget);
     let v6 = Boxes::<u128>::new(policy, tables, doors.boxes(), budget);
-    let standings: Vec<Standing> = (0..policy.rules.len())
+    let mut standings: Vec<Standing> = (0..policy.rules.len())
         .map(|rule| match v4.standing(rule) {
             reached @ Standing::Reached(_) => reached,
             standing => standing.or(v6.standing(rule)),
         })
         .collect();
+    of_frames(policy, &doors, budget, &mut standings);
     let mut sink = Sink::new(name, text);
     let mut report = Warnings {
         lines: Lines::of(name, text),
@@ -86,6 +88,27 @@ pub fn lint_within(name: &str, text: &str, policy: &Policy, tables: &Tables, bud
     Lint {
         findings: sink.finish(Severity::Warning),
         standings,
+    }
+}
+
+/// How the rules stand that are about frames which are not IP, each in its place.
+fn of_frames(policy: &Policy, doors: &Doors, budget: u32, standings: &mut [Standing]) {
+    let Some(rules) = frame_rules(&policy.rules) else {
+        return;
+    };
+    let as_packets = Policy {
+        rules,
+        ..policy.clone()
+    };
+    let slots: Vec<u32> = (0..as_packets.counters().len() as u32).collect();
+    let Ok(tables) = compile(&as_packets, &slots) else {
+        return;
+    };
+    let boxes = Boxes::<u32>::new(&as_packets, &tables, doors.frames(), budget);
+    for (number, rule) in policy.rules.iter().enumerate() {
+        if rule.matches.is_of_frames() {
+            standings[number] = boxes.standing(number);
+        }
     }
 }
 

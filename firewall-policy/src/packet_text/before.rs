@@ -100,7 +100,9 @@ impl PacketText {
                 source: SOURCE_PORT,
                 destination: QUOTED_PORT,
             }),
-            Kind::Arp | Kind::Sctp { .. } | Kind::Other(_) => return Vec::new(),
+            Kind::Arp | Kind::Frame { .. } | Kind::Sctp { .. } | Kind::Other(_) => {
+                return Vec::new();
+            }
         };
         vec![packet.frame()]
     }

@@ -1,31 +1,44 @@
 //! From [`PacketText`] to the bytes of an Ethernet frame, with all lengths and checksums right
 //! (RFC 791, 8200, 9293, 768, 9260, 792, 4443, 1071).
 
-use super::{Kind, PacketText};
+use super::{Kind, PacketText, link};
 use crate::fields::{self, Header, Place, Usual};
+use crate::rule::Mac;
 use firewall_common::field::Field;
 use firewall_common::parse::{ethertype, flag, fragment};
 use std::net::IpAddr;
 
-/// Locally administered addresses of receiver and sender.
-const MACS: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
-
 /// Offset of the later fragments that are made, in units of 8 bytes: behind 1,480 bytes.
 const LATER_OFFSET: u16 = 185;
+
+const IGMP: u8 = 2;
+const RSVP: u8 = 46;
+const OSPF: u8 = 89;
+const PIM: u8 = 103;
+const VRRP: u8 = 112;
 
 impl PacketText {
     /// The frame, Ethernet header included, frame check sequence not.
     #[must_use]
     pub fn frame(&self) -> Vec<u8> {
-        let mut frame = MACS.to_vec();
+        let from = self.mac.unwrap_or(link::SENDER);
+        let to = match self.kind {
+            Kind::Frame { to, .. } => to,
+            _ => link::STATION,
+        };
+        let mut frame = [to.bytes(), from.bytes()].concat();
         for vlan in &self.vlans {
             frame.extend(0x8100u16.to_be_bytes());
             frame.extend(vlan.to_be_bytes());
         }
+        if let Kind::Frame { ethertype, .. } = self.kind {
+            frame.extend(link::content(ethertype, from, frame.len()));
+            return frame;
+        }
         let (kind, packet) = match (self.kind, self.src, self.dst) {
             (Kind::Arp, IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let mut arp = vec![0, 1, 8, 0, 6, 4, 0, 1];
-                arp.extend(&MACS[6..]);
+                arp.extend(from.bytes());
                 arp.extend(src.octets());
                 arp.extend([0; 6]);
                 arp.extend(dst.octets());
@@ -47,9 +60,8 @@ impl PacketText {
     fn length(&self) -> usize {
         let shortest = self.shortest();
         let said = self.numbers.get(Field::Length);
-        let length = said
-            .map_or(shortest, |length| length as usize)
-            .max(shortest);
+        let usual = shortest + self.usual_body().len();
+        let length = said.map_or(usual, |length| length as usize).max(shortest);
         // All fragments but the last carry a multiple of 8 bytes.
         let pad = said.is_none() && self.fragment == fragment::FIRST;
         if pad {
@@ -63,7 +75,7 @@ impl PacketText {
     /// Bytes in front of the transport header.
     fn ip_header(&self) -> usize {
         match self.dst {
-            IpAddr::V4(_) => 20 + 4 * usize::from(self.options),
+            IpAddr::V4(_) => 20 + 4 * (usize::from(self.options) + usize::from(self.alerts())),
             IpAddr::V6(_) => {
                 40 + 8 * usize::from(self.fragment != fragment::WHOLE || self.alerts())
             }
@@ -89,6 +101,9 @@ impl PacketText {
                 packet.extend(src.octets());
                 packet.extend(dst.octets());
                 self.write_numbers(Header::Ipv4, &mut packet, length);
+                if self.alerts() {
+                    packet.extend([148, 4, 0, 0]);
+                }
                 // No operation, which changes nothing but that there are options.
                 packet.resize(header, 1);
                 let sum = checksum(&[&packet]);
@@ -135,32 +150,69 @@ impl PacketText {
         }
     }
 
-    /// Whether it has a hop-by-hop header with a router alert, as all of listener discovery has (RFC
-    /// 2710, RFC 3810).
+    /// Whether routers are asked to look at it, as all of IGMP (from version 2 on) and listener discovery
+    /// asks, and RSVP on its way (RFC 2236, RFC 3376, RFC 2710, RFC 3810, RFC 2205): by an option, or by a
+    /// hop-by-hop header.
     fn alerts(&self) -> bool {
         let is_whole = self.fragment == fragment::WHOLE;
         is_whole
-            && self.dst.is_ipv6()
-            && matches!(
-                self.kind,
-                Kind::Icmp {
-                    kind: 130..=132 | 143,
-                    ..
-                }
-            )
+            && match (self.kind, self.dst) {
+                (Kind::Other(IGMP | RSVP), IpAddr::V4(_)) => true,
+                (Kind::Icmp { kind, .. }, IpAddr::V6(_)) => matches!(kind, 130..=132 | 143),
+                _ => false,
+            }
     }
 
-    /// What goes on the wire if nothing is said: neighbour discovery and listener discovery only
-    /// count with the hop limits of RFC 4861 and RFC 2710.
+    /// What goes on the wire if nothing is said: what does not count with another number of hops has the
+    /// one that its standard wants.
     fn usual_ttl(&self) -> u32 {
         match self.kind {
+            // RFC 4861; RFC 2710 and RFC 3810.
             Kind::Icmp { kind, .. } if self.dst.is_ipv6() => match kind {
                 133..=137 => 255,
                 130..=132 | 143 => 1,
                 _ => 64,
             },
+            // RFC 2236; RFC 2328 A.1 and RFC 7761 4.9, which stay on the link; RFC 9568 5.1.
+            Kind::Other(IGMP | OSPF | PIM) => 1,
+            Kind::Other(VRRP) => 255,
+            // RFC 6762 11; RFC 5881 5.
+            Kind::Udp {
+                destination: 5353 | 3784,
+                ..
+            } => 255,
             _ => 64,
         }
+    }
+
+    /// What follows the transport header if nothing is said of the length.
+    fn usual_body(&self) -> Vec<u8> {
+        match self.kind {
+            Kind::Udp {
+                source: 68,
+                destination: 67,
+            } if self.dst.is_ipv4() => dhcp(1, self.mac.unwrap_or(link::SENDER)),
+            Kind::Udp {
+                source: 67,
+                destination: 68,
+            } if self.dst.is_ipv4() => dhcp(2, link::STATION),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What IGMP says to this group: a query to all hosts, a report of version 3, a leave to all routers,
+    /// or a report of version 2 to the group itself.
+    fn igmp(&self) -> Vec<u8> {
+        let group = octets(self.dst);
+        let mut message = match group[..] {
+            [224, 0, 0, 22] => vec![0x22, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 239, 1, 2, 3],
+            [224, 0, 0, 2] => vec![0x17, 0, 0, 0, 239, 1, 2, 3],
+            [224, 0, 0, 1] => vec![0x11, 100, 0, 0, 0, 0, 0, 0],
+            _ => [&[0x16, 0, 0, 0], &group[..]].concat(),
+        };
+        let sum = checksum(&[&message]);
+        message[2..4].copy_from_slice(&sum);
+        message
     }
 
     /// The transport header and its data, `length` bytes or as few as there can be.
@@ -204,9 +256,16 @@ impl PacketText {
                 bytes.extend(self.icmp_body(kind));
                 sum_at = Some(2);
             }
+            Kind::Other(IGMP) if self.dst.is_ipv4() && self.fragment == fragment::WHOLE => {
+                bytes = self.igmp();
+            }
             // At least one unit of eight bytes, which a fragment must have.
             Kind::Other(_) => bytes = vec![0; 8],
-            Kind::Arp => bytes = Vec::new(),
+            Kind::Arp | Kind::Frame { .. } => bytes = Vec::new(),
+        }
+        let body = self.usual_body();
+        if bytes.len() + body.len() <= length {
+            bytes.extend(body);
         }
         if bytes.len() < length {
             bytes.resize(length, 0);
@@ -262,6 +321,20 @@ fn write_bits(bytes: &mut [u8], place: Place, value: u32) {
         let byte = &mut bytes[at as usize / 8];
         *byte = *byte & !mask | if value >> bit & 1 != 0 { mask } else { 0 };
     }
+}
+
+/// A DHCP message: a client looks for servers, or a server offers an address (RFC 2131, RFC 2132).
+fn dhcp(operation: u8, client: Mac) -> Vec<u8> {
+    // Ethernet, addresses of 6 bytes; a number for both.
+    let mut message = vec![operation, 1, 6, 0, 0x12, 0x34, 0x56, 0x78];
+    message.resize(28, 0);
+    message.extend(client.bytes());
+    message.resize(236, 0);
+    // The mark of DHCP; the kind of message; the end.
+    message.extend([99, 130, 83, 99, 53, 1, operation, 255]);
+    // The least that BOOTP has.
+    message.resize(300, 0);
+    message
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {

@@ -12,6 +12,7 @@
 
 mod before;
 mod frame;
+mod link;
 mod print;
 mod read;
 mod zone;
@@ -21,6 +22,7 @@ pub use read::{TextError, parse, read};
 pub use zone::zone_of;
 
 use crate::fields::{self, Header, Row, Usual};
+use crate::rule::Mac;
 use firewall_common::field::Field;
 use firewall_common::parse::{flag, fragment};
 use std::net::IpAddr;
@@ -37,6 +39,8 @@ pub struct PacketText {
     pub dst: IpAddr,
     /// Protocol and what belongs to it.
     pub kind: Kind,
+    /// The source MAC address, if it is said.
+    pub mac: Option<Mac>,
     /// What is said of the numbers in its headers.
     pub numbers: Numbers,
     /// VLAN ids, outermost first.
@@ -92,6 +96,13 @@ pub enum Ingress {
 pub enum Kind {
     /// An ARP request; not an IP packet.
     Arp,
+    /// Another frame that is not IP. Its `src` and `dst` mean nothing.
+    Frame {
+        /// As [`crate::rule::FrameKey::ethertype`].
+        ethertype: u32,
+        /// Where it is sent to.
+        to: Mac,
+    },
     /// TCP.
     Tcp {
         /// Source port.
@@ -136,6 +147,7 @@ pub fn words() -> impl Iterator<Item = &'static str> {
         "from",
         "to",
         "options",
+        "mac",
         "in",
         "on",
     ];
@@ -150,6 +162,7 @@ impl PacketText {
             src,
             dst,
             kind,
+            mac: None,
             numbers: Numbers::default(),
             vlans: Vec::new(),
             fragment: fragment::WHOLE,
@@ -171,24 +184,25 @@ impl PacketText {
             Kind::Udp { .. } => true,
             Kind::Icmp { kind, .. } if v6 => matches!(kind, 1..=4 | 129),
             Kind::Icmp { kind, .. } => matches!(kind, 0 | 3 | 11 | 12),
-            Kind::Arp | Kind::Sctp { .. } | Kind::Other(_) => false,
+            Kind::Arp | Kind::Frame { .. } | Kind::Sctp { .. } | Kind::Other(_) => false,
         }
     }
 
     /// Whether the packet has a header of this kind. (A text about ARP may say what IPv4 has.)
     const fn has(&self, header: Header) -> bool {
         match header {
+            _ if matches!(self.kind, Kind::Frame { .. }) => false,
             Header::Ipv4 => self.dst.is_ipv4(),
             Header::Ipv6 => self.dst.is_ipv6(),
             Header::Tcp => matches!(self.kind, Kind::Tcp { .. }),
         }
     }
 
-    /// The IP protocol number; 0 for ARP.
+    /// The IP protocol number; 0 for frames that are not IP.
     #[must_use]
     pub fn proto(&self) -> u8 {
         match self.kind {
-            Kind::Arp => 0,
+            Kind::Arp | Kind::Frame { .. } => 0,
             Kind::Tcp { .. } => 6,
             Kind::Udp { .. } => 17,
             Kind::Sctp { .. } => 132,

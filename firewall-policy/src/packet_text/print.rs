@@ -1,7 +1,8 @@
 //! From [`PacketText`] back to text, and from what the parser found to [`PacketText`].
 
-use super::{Ingress, Kind, Numbers, PacketText};
+use super::{Ingress, Kind, Numbers, PacketText, link};
 use crate::fields::{self, flag_words, icmp_words};
+use crate::rule::Policy;
 use crate::vocabulary;
 use firewall_common::field::Field;
 use firewall_common::flows::state_field;
@@ -70,8 +71,21 @@ impl PacketText {
 }
 
 impl PacketText {
+    /// As [`PacketText::of_key`], with the MAC address by its number in a policy.
+    #[must_use]
+    pub fn of_packet(key: &PacketKey, policy: &Policy) -> Self {
+        Self {
+            mac: policy.macs.get(key.field(Field::Mac) as usize).copied(),
+            ..Self::of_key(key, &policy.zones)
+        }
+    }
+
     /// Protocol, addresses, ports, and what stands in the transport header.
     fn write_ends(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Kind::Frame { ethertype, to } = self.kind {
+            let from = self.mac.unwrap_or(link::SENDER);
+            return write!(f, "{} {from} > {to}", link::words(ethertype));
+        }
         let proto = self.proto();
         match (
             self.kind,
@@ -147,6 +161,12 @@ impl fmt::Display for PacketText {
             if let Some(value) = self.numbers.get(row.field) {
                 write!(f, " {} {value}", row.word)?;
             }
+        }
+        if let Some(mac) = self
+            .mac
+            .filter(|_| !matches!(self.kind, Kind::Frame { .. }))
+        {
+            write!(f, " mac {mac}")?;
         }
         match &self.ingress {
             Ingress::Anywhere => Ok(()),

@@ -5,15 +5,20 @@ use super::{Ingress, Kind, PacketText, SOURCE_PORT};
 use crate::ast::Span;
 use crate::diag::{Diagnostics, Severity, Sink, codes, show, suggest};
 use crate::fields::{self, FRAGMENTS, Row};
+use crate::rule::Mac;
 use crate::vocabulary;
 use crate::well_known_ports;
 use firewall_common::field::Field;
+use firewall_common::link::LLC_CUT;
 use firewall_common::parse::fragment;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 
 /// The form that help shows.
 const EXAMPLE: &str = "write `tcp 203.0.113.9:5000 > 198.51.100.80:22 syn`";
+
+/// The same for frames that are not IP.
+const FRAME_EXAMPLE: &str = "write `lldp 02:00:00:00:00:01 > 01:80:c2:00:00:0e`";
 
 /// SYN: what a `tcp` without flags is taken for, a new connection.
 const SYN: u8 = 2;
@@ -50,6 +55,9 @@ pub fn read(text: &str) -> Result<PacketText, Diagnostics> {
 /// The first thing that is wrong, and where.
 pub fn parse(text: &str) -> Result<PacketText, TextError> {
     let mut words = Words::of(text);
+    if let Some(ethertype) = frame_type(&mut words)? {
+        return frame(&mut words, ethertype);
+    }
     let (proto, proto_at) = protocol(&mut words)?;
     let (src, src_port) = endpoint(words.need("the source address")?)?;
     let arrow = words.need("`>` and the destination")?;
@@ -166,6 +174,100 @@ impl<'t> Words<'t> {
     }
 }
 
+/// The type of a frame that is not IP, if the text is about one. (ARP has addresses of IP behind it.)
+fn frame_type(words: &mut Words<'_>) -> Result<Option<u32>, TextError> {
+    let start = words.at;
+    let Some(word) = words.next() else {
+        return Ok(None);
+    };
+    if word.text == "ethertype" {
+        let word = words.need("an EtherType")?;
+        let known = vocabulary::number(vocabulary::ETHERTYPES, word.text);
+        let hex = word.text.strip_prefix("0x");
+        let read = |digits: &str| u32::from_str_radix(digits, 16).ok();
+        let number = known.or_else(|| hex.map_or_else(|| word.text.parse().ok(), read));
+        let is_type = |number: &u32| {
+            *number <= LLC_CUT || (0x600..=0xffff).contains(number) && !has_headers(*number)
+        };
+        return match number.filter(is_type) {
+            Some(number) => Ok(Some(number)),
+            None => Err(word.error(
+                format!("`{}` is not the type of a frame that is not IP", show(word.text)),
+                "write a word such as lldp, or a number: 0x88cc; IP packets begin with their protocol",
+            )),
+        };
+    }
+    let found = vocabulary::number(vocabulary::ETHERTYPES, word.text);
+    if found.is_none() || word.text == "arp" {
+        words.at = start;
+        return Ok(None);
+    }
+    Ok(found)
+}
+
+/// Types of which the parser reads on: IP, and VLAN tags.
+const fn has_headers(ethertype: u32) -> bool {
+    matches!(ethertype, 0x0800 | 0x86dd | 0x8100 | 0x88a8 | 0x9100)
+}
+
+/// A frame that is not IP, behind its type: both MAC addresses or none, VLANs, and where it comes in.
+fn frame(words: &mut Words<'_>, ethertype: u32) -> Result<PacketText, TextError> {
+    let mut packet = PacketText::frame_of(ethertype);
+    let start = words.at;
+    let first = words.next();
+    match first.and_then(|word| Mac::parse(word.text)) {
+        None => words.at = start,
+        Some(from) => {
+            let arrow = words.need("`>` and the destination")?;
+            if !matches!(arrow.text, ">" | "->" | "to") {
+                return Err(arrow.error("`>` stands between source and destination", FRAME_EXAMPLE));
+            }
+            let word = words.need("the destination MAC address")?;
+            let to = mac(word)?;
+            packet.mac = Some(from);
+            packet.kind = Kind::Frame { ethertype, to };
+        }
+    }
+    while let Some(word) = words.next() {
+        match word.text {
+            "vlan" => {
+                let id = words.need("a VLAN id")?.number("`vlan`", 4_095)?;
+                packet.vlans.push(id as u16);
+            }
+            "mac" => packet.mac = Some(mac(words.need("a MAC address")?)?),
+            "in" | "zone" | "on" => packet.ingress = ingress(word, words)?,
+            _ => {
+                return Err(word.error(
+                    format!("unknown word `{}`", show(word.text)),
+                    "known of a frame that is not IP: vlan, mac, in, on",
+                ));
+            }
+        }
+    }
+    Ok(packet)
+}
+
+/// Where a packet comes in, behind `word`.
+fn ingress(word: Word<'_>, words: &mut Words<'_>) -> Result<Ingress, TextError> {
+    if word.text == "on" {
+        return Ok(Ingress::Interface(words.need("an interface")?.text.into()));
+    }
+    let mut name = words.need("a zone")?;
+    if word.text == "in" && name.text == "zone" {
+        name = words.need("a zone")?;
+    }
+    Ok(Ingress::Zone(name.text.into()))
+}
+
+fn mac(word: Word<'_>) -> Result<Mac, TextError> {
+    Mac::parse(word.text).ok_or_else(|| {
+        word.error(
+            format!("`{}` is not a MAC address", show(word.text)),
+            "write six bytes: 02:00:00:00:00:01",
+        )
+    })
+}
+
 /// The protocol's number, `None` for ARP.
 fn protocol<'t>(words: &mut Words<'t>) -> Result<(Option<u8>, Word<'t>), TextError> {
     let word = words.need("a protocol")?;
@@ -183,7 +285,8 @@ fn protocol<'t>(words: &mut Words<'t>) -> Result<(Option<u8>, Word<'t>), TextErr
         .iter()
         .map(|&(name, _)| name)
         .collect();
-    known.extend(["arp", "proto"]);
+    known.extend(["arp", "proto", "ethertype"]);
+    known.extend(vocabulary::ETHERTYPES.iter().map(|&(name, _)| name));
     let help = match suggest::nearest(word.text, known) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("{EXAMPLE}; other protocols: `proto 47`"),
@@ -288,16 +391,8 @@ impl<'t> Extras<'t> {
                 "from" => packet.from_sets.push(set(words)?),
                 "to" => packet.to_sets.push(set(words)?),
                 "options" if packet.dst.is_ipv4() => packet.options = true,
-                "in" | "zone" => {
-                    let mut name = words.need("a zone")?;
-                    if word.text == "in" && name.text == "zone" {
-                        name = words.need("a zone")?;
-                    }
-                    packet.ingress = Ingress::Zone(name.text.into());
-                }
-                "on" => {
-                    packet.ingress = Ingress::Interface(words.need("an interface")?.text.into());
-                }
+                "in" | "zone" | "on" => packet.ingress = ingress(word, words)?,
+                "mac" => packet.mac = Some(mac(words.need("a MAC address")?)?),
                 "type" | "code" => extras.icmp_part(word, words)?,
                 _ => match fields::numbers().find(|row| row.word == word.text) {
                     Some(row) => extras.number(row, words)?,
@@ -397,6 +492,19 @@ fn unknown(word: Word<'_>, part: &str, table: &[(&'static str, u32)]) -> TextErr
     )
 }
 
+/// The source port of which nothing is said: of protocols whose clients or neighbours have one of their
+/// own, that (RFC 2131, RFC 8415, RFC 6762).
+const fn usual_source(proto: u8, destination: u16) -> u16 {
+    match (proto, destination) {
+        (17, 67) => 68,
+        (17, 68) => 67,
+        (17, 546) => 547,
+        (17, 547) => 546,
+        (17, 5353) => 5353,
+        _ => SOURCE_PORT,
+    }
+}
+
 /// A packet of a protocol that has ports.
 fn with_ports(
     proto: u8,
@@ -410,8 +518,9 @@ fn with_ports(
             "write it behind a colon: 198.51.100.80:22, [2001:db8::1]:22",
         ));
     };
-    let source = ports.0.map_or(Ok(SOURCE_PORT), port)?;
     let destination = port(destination)?;
+    let usual = usual_source(proto, destination);
+    let source = ports.0.map_or(Ok(usual), port)?;
     Ok(match proto {
         6 => Kind::Tcp {
             source,

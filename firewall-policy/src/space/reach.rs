@@ -78,6 +78,8 @@ pub(crate) struct Doors {
     flows: bool,
     /// How many live sets there are.
     live: u32,
+    /// How many MAC addresses the policy names.
+    macs: u32,
 }
 
 impl Doors {
@@ -90,6 +92,7 @@ impl Doors {
             inner: looks_inside(policy),
             flows: policy.tracks_connections(),
             live: policy.live.len() as u32,
+            macs: policy.macs.len() as u32,
         }
     }
 
@@ -110,6 +113,7 @@ impl Doors {
             inner: looks_inside(a) || looks_inside(b),
             flows: a.tracks_connections() || b.tracks_connections(),
             live: a.live.len().max(b.live.len()) as u32,
+            macs: a.macs.len().max(b.macs.len()) as u32,
         }
     }
 
@@ -118,21 +122,17 @@ impl Doors {
         let (sources, nowhere) = T::sources();
         let mut any = Space::<T>::everything();
         any.addresses = [Rc::new(sources), Rc::new(T::destinations())];
-        let vlan = if self.packet.vlan_depth == 0 {
-            RangeSet::empty()
-        } else {
-            RangeSet::of(1, 4_095)
-        };
         any = any
             .with(Field::Proto, RangeSet::of(0, 255))
             .with(Field::State, one(state_field::NEW))
-            .with(Field::Zone, RangeSet::of(0, self.zones.saturating_sub(1)))
+            .with(Field::Zone, self.of_link(Field::Zone))
+            .with(Field::Vlan, self.of_link(Field::Vlan))
+            .with(Field::Mac, self.of_link(Field::Mac))
             .with(Field::SourceSets, RangeSet::of(0, (1 << self.live) - 1))
             .with(
                 Field::DestinationSets,
                 RangeSet::of(0, (1 << self.live) - 1),
-            )
-            .with(Field::Vlan, vlan.union(&one(Field::Vlan.none())));
+            );
         for row in fields::numbers() {
             any = any.with(
                 row.field,
@@ -160,6 +160,34 @@ impl Doors {
             boxes.push(later);
         }
         boxes
+    }
+
+    /// The values of a field that every frame has, be it IP or not.
+    fn of_link(&self, field: Field) -> RangeSet<u32> {
+        let without = one(field.none());
+        match field {
+            Field::Zone => RangeSet::of(0, self.zones.saturating_sub(1)),
+            Field::Vlan if self.packet.vlan_depth == 0 => without,
+            Field::Vlan => RangeSet::of(1, 4_095).union(&without),
+            Field::Mac if self.macs == 0 => without,
+            _ => RangeSet::of(0, self.macs - 1).union(&without),
+        }
+    }
+
+    /// The frames that are not IP and that no parser reads on, in the form of
+    /// [`frame_rules`](crate::rule::frame_rules). Of what is essential some are always left.
+    pub(crate) fn frames(&self) -> Vec<Space<u32>> {
+        let headers = [0x0800, 0x86dd, 0x8100, 0x88a8, 0x9100].map(|number| (number, number));
+        let never = headers.into_iter().chain([(0x101, 0x5ff)]).collect();
+        let types = RangeSet::from_ranges(never).complement();
+        let mut any = Space::<u32>::everything().with(
+            Field::DestinationPort,
+            types.intersection(&RangeSet::of(0, 0xffff)),
+        );
+        for field in [Field::Zone, Field::Vlan, Field::Mac] {
+            any = any.with(field, self.of_link(field));
+        }
+        vec![any]
     }
 
     /// The boxes of a box, by what its packets can belong to.

@@ -235,7 +235,7 @@ fn address_help(text: &str) -> String {
         return "an IPv4 address has four parts: 10.0.0.0/8, not 10/8".into();
     }
     if text.split(':').count() == 6 && text.split(':').all(|part| part.len() == 2) {
-        return "this is a hardware address; rules match IP addresses".into();
+        return "this is a MAC address: write it as `mac`".into();
     }
     if text.contains([',', ' ']) {
         return "several values are a list: [10.0.0.0/8, 192.0.2.1]".into();
@@ -250,7 +250,7 @@ fn address_help(text: &str) -> String {
 }
 
 /// Source addresses that no packet from the public internet may carry (RFC 6890 and the IANA
-/// special-purpose registries). Left out, because hosts need them: link-local fe80::/10 and `::`
+/// special-purpose registries), 6to4 of such IPv4 addresses among them (RFC 3964). Left out, because hosts need them: link-local fe80::/10 and `::`
 /// (neighbour discovery), and NAT64's 64:ff9b::/96.
 pub(super) fn bogons() -> AddrSet {
     const LIST: &[&str] = &[
@@ -272,6 +272,20 @@ pub(super) fn bogons() -> AddrSet {
         "::/96",
         "64:ff9b:1::/48",
         "100::/64",
+        // 6to4: 2002 and the IPv4 address.
+        "2002::/24",
+        "2002:a00::/24",
+        "2002:6440::/26",
+        "2002:7f00::/24",
+        "2002:a9fe::/32",
+        "2002:ac10::/28",
+        "2002:c000::/40",
+        "2002:c000:200::/40",
+        "2002:c0a8::/32",
+        "2002:c612::/31",
+        "2002:c633:6400::/40",
+        "2002:cb00:7100::/40",
+        "2002:e000::/19",
         "2001:2::/48",
         "2001:10::/28",
         "2001:db8::/32",

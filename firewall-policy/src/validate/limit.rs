@@ -11,7 +11,7 @@ use firewall_common::verdict::Action;
 pub(super) const KEYS: Keys = Keys {
     of: "`limit`",
     known: &["rate", "new", "burst", "per"],
-    reserved: &[],
+    reserved: &["open", "bytes"],
 };
 
 /// What may become of packets over a limit.

@@ -138,8 +138,10 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<ReadPolicy> {
     sets.warn_unused(cx);
     state::warn_unused(cx, &table, &rules);
     let default = default?;
+    packet::warn_of_lost(cx, &default, &rules);
     warn_of_extremes(cx, &table, drops, &rules, audit);
     let sizes = sets.sizes();
+    let macs = std::mem::take(&mut sets.macs);
     let live = sets.into_live();
     let policy = Policy {
         audit: audit?,
@@ -153,6 +155,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<ReadPolicy> {
         rules,
         live,
         exempt: exempt?,
+        macs,
     };
     let tests = match table.get("tests") {
         Some(node) => tests_section::read(cx, node, &policy),

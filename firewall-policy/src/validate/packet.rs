@@ -2,11 +2,14 @@
 
 use super::log;
 use super::shape::{Cx, Keys, Table, boolean, integer, word};
-use crate::ast::{Node, Value};
+use crate::ast::{Node, Span, Value};
 use crate::diag::codes;
 use crate::limit::Rate;
+use crate::rule::Rule;
 use firewall_common::abi::{PacketConfig, essential_bit, fragments, malformed, tunnels};
-use firewall_common::verdict::Verdict;
+use firewall_common::field::Field;
+use firewall_common::parse::{ethertype, proto};
+use firewall_common::verdict::{Action, Verdict};
 
 const VERDICTS: &[(&str, Verdict)] = &[("pass", Verdict::PASS), ("drop", Verdict::DROP)];
 
@@ -22,11 +25,21 @@ const ESSENTIAL: &[(&str, u32)] = &[
     ("multicast", essential_bit::MULTICAST),
     ("icmp_error", essential_bit::ICMP_ERROR),
     ("dhcp", essential_bit::DHCP),
+    ("link", essential_bit::LINK),
+    ("igmp", essential_bit::IGMP),
 ];
 
 pub(super) const ESSENTIAL_KEYS: Keys = Keys {
     of: "`essential`",
-    known: &["arp", "neighbour", "multicast", "icmp_error", "dhcp"],
+    known: &[
+        "arp",
+        "neighbour",
+        "multicast",
+        "icmp_error",
+        "dhcp",
+        "link",
+        "igmp",
+    ],
     reserved: &[],
 };
 
@@ -50,6 +63,8 @@ pub(super) struct Default {
     /// Bits of [`essential_bit`].
     pub(super) essential: u32,
     pub(super) log: Option<Rate>,
+    /// Where it says something of the essential group.
+    named: Option<Span>,
 }
 
 /// Reads `default: drop` or `default: {in: drop, essential: ..., log: 5/s}`.
@@ -67,6 +82,7 @@ pub(super) fn default(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Default> {
             verdict,
             essential: of_verdict(verdict),
             log: None,
+            named: None,
         });
     }
     let table = Table::read(cx, node, &DEFAULT)?;
@@ -84,32 +100,63 @@ pub(super) fn default(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Default> {
     };
     let log = log::read(cx, &table);
     let (verdict, essential, log) = (verdict?, essential?, log.ok()?);
-    let vital = essential_bit::ARP | essential_bit::NEIGHBOUR;
-    if verdict == Verdict::DROP
-        && essential & vital != vital
-        && let Some((key, _)) = table.entry("essential")
-    {
-        let lost = if essential & vital == 0 {
-            "ARP and neighbour discovery"
-        } else if essential & essential_bit::ARP == 0 {
-            "ARP"
-        } else {
-            "neighbour discovery"
-        };
-        cx.sink
-            .warning(
-                &codes::ESSENTIAL_OFF,
-                key,
-                format!("{lost} will be dropped"),
-            )
-            .help("no rule can pass it, and the host loses its neighbours within a minute");
-    }
     Some(Default {
         verdict,
         essential,
         log,
+        named: table.entry("essential").map(|(span, _)| span),
     })
 }
+
+/// Warns of what finds neighbours, where it is not essential under a default of drop and no rule passes
+/// it.
+pub(super) fn warn_of_lost(cx: &mut Cx<'_>, default: &Default, rules: &[Rule]) {
+    let Some(span) = default.named.filter(|_| default.verdict == Verdict::DROP) else {
+        return;
+    };
+    let passes = |what: &dyn Fn(&Rule) -> bool| {
+        let mut passing = rules
+            .iter()
+            .filter(|r| r.enabled && r.action == Action::PASS);
+        passing.any(what)
+    };
+    let arp = |rule: &Rule| {
+        let types = rule.matches.ethertypes.as_ref();
+        types.is_some_and(|types| types.contains(ethertype::ARP))
+    };
+    let neighbour = |rule: &Rule| {
+        let (proto, icmp) = (
+            rule.matches.field(Field::Proto),
+            rule.matches.field(Field::Icmp),
+        );
+        let asks_and_answers = [135 << 8, 136 << 8].map(|message| icmp.contains(message));
+        !rule.matches.src.v6.is_empty()
+            && proto.contains(proto::ICMPV6)
+            && asks_and_answers == [true; 2]
+    };
+    let is_lost = |bit: u32, passes: bool| default.essential & bit == 0 && !passes;
+    let arp = is_lost(essential_bit::ARP, passes(&arp));
+    let neighbour = is_lost(essential_bit::NEIGHBOUR, passes(&neighbour));
+    let (lost, help) = match (arp, neighbour) {
+        (false, false) => return,
+        (true, false) => ("ARP", HELP_ARP.to_owned()),
+        (false, true) => ("neighbour discovery", HELP_NEIGHBOUR.to_owned()),
+        (true, true) => (
+            "ARP and neighbour discovery",
+            format!("{HELP_ARP}; {HELP_NEIGHBOUR}"),
+        ),
+    };
+    cx.sink
+        .warning(&codes::ESSENTIAL_OFF, span, format!("{lost} will be dropped"))
+        .help(format!(
+            "the host loses its neighbours within a minute. Leave it on, or pass it by a rule: {help}"
+        ));
+}
+
+const HELP_ARP: &str = "`{name: arp, ethertype: arp, action: pass}`";
+
+const HELP_NEIGHBOUR: &str = "`{name: nd, proto: icmpv6, icmp: {type: [router-advertisement, \
+                              neighbour-solicitation, neighbour-advertisement]}, action: pass}`";
 
 fn essential(cx: &mut Cx<'_>, node: &Node<'_>, start: u32) -> Option<u32> {
     let table = Table::read(cx, node, &ESSENTIAL_KEYS)?;

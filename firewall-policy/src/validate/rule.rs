@@ -1,5 +1,6 @@
 //! `rules:`: from a table to a [`Rule`] with every field in its domain.
 
+mod link;
 mod matches;
 mod transport;
 
@@ -13,13 +14,21 @@ use crate::fields;
 use crate::rule::{AddrSet, Match, Rule};
 use firewall_common::field::Field;
 use firewall_common::flows::state_field;
+use firewall_common::parse::fragment;
 use firewall_common::verdict::Action;
 use std::collections::HashMap;
 
 pub(super) const KEYS: Keys = Keys {
     of: "a rule",
     known: &KNOWN,
-    reserved: &["observe", "fragment", "fragments", "notify"],
+    reserved: &[
+        "observe",
+        "fragments",
+        "notify",
+        "ipsec",
+        "payload",
+        "options",
+    ],
 };
 
 /// What a rule needs, what it matches, and what else it can say.
@@ -42,7 +51,8 @@ const KNOWN: [&str; NEEDED.len() + fields::KEYS.len() + MORE.len()] = {
 
 const NEEDED: [&str; 2] = ["name", "action"];
 
-const MORE: [&str; 11] = [
+const MORE: [&str; 12] = [
+    link::ETHERTYPE,
     "enabled",
     "comment",
     "owner",
@@ -125,7 +135,11 @@ fn read(
     if syn_protect {
         can_protect(cx, &table, &matches, action)?;
     }
-    let (action, audit, mut limit) = (action?, audit?, limit.ok()?);
+    let limit = limit.ok()?;
+    if matches.is_of_frames() && !link::can_do(cx, &table, action, limit.as_ref()) {
+        return None;
+    }
+    let (action, audit, mut limit) = (action?, audit?, limit);
     if limit.as_ref().is_some_and(|limit| limit.ban.is_some()) {
         can_ban(cx, &table, &matches)?;
     }
@@ -240,6 +254,60 @@ fn name(
     Some(text.to_string())
 }
 
+/// Why no packet can match a rule about later fragments that asks for what only the first one has.
+fn is_of_no_fragment(found: &Match) -> Option<(&'static str, &'static str, &'static str)> {
+    let is_later = found.field(Field::Fragment).ranges() == [(fragment::LATER, fragment::LATER)];
+    let of_transport = [
+        Field::SourcePort,
+        Field::DestinationPort,
+        Field::Icmp,
+        Field::TcpFlags,
+    ];
+    let asks = of_transport.into_iter().any(|field| !found.is_any(field));
+    (is_later && asks).then_some((
+        "fragment",
+        "later fragments have neither ports nor flags nor ICMP types",
+        "match them by addresses and `proto`, or write `fragment: first`",
+    ))
+}
+
+/// Why no packet can match a rule that asks for a state which its protocols never have; warns where that
+/// is true of some of them.
+fn never_has_state(
+    cx: &mut Cx<'_>,
+    table: &Table<'_, '_>,
+    found: &Match,
+) -> Option<(&'static str, &'static str, &'static str)> {
+    const TRACKED: [u32; 4] = [1, 6, 17, 58];
+    const HELP: &str = "only TCP, UDP, ICMP and ICMPv6 have connections here: leave `state` out, and name \
+                        the other end by `from`";
+    if found.field(Field::State).contains(state_field::NEW) || found.is_any(Field::Proto) {
+        return None;
+    }
+    let protos = found.field(Field::Proto);
+    if !TRACKED.iter().any(|&proto| protos.contains(proto)) {
+        return Some(("state", "packets of its protocol are always `new`", HELP));
+    }
+    // Of `!udp` and ranges nobody means each.
+    let named = |&&(first, last): &&(u32, u32)| first == last && !TRACKED.contains(&first);
+    let names: Vec<&str> = protos
+        .ranges()
+        .iter()
+        .filter(named)
+        .map(|&(proto, _)| proto::name(proto as u8))
+        .collect();
+    if let (false, Some((span, _))) = (names.is_empty(), table.entry("state")) {
+        cx.sink
+            .warning(
+                &codes::STATELESS_PROTO,
+                span,
+                format!("packets of {} never have this state", names.join(", ")),
+            )
+            .help("they are always `new`: write a rule of their own, without `state`");
+    }
+    None
+}
+
 /// Reports a rule that no packet can match. Rules over empty sets are not meant: a block list may
 /// be empty for now, which is a warning of its own.
 fn can_match(cx: &mut Cx<'_>, table: &Table<'_, '_>, found: &Match) {
@@ -275,6 +343,9 @@ fn can_match(cx: &mut Cx<'_>, table: &Table<'_, '_>, found: &Match) {
     } else {
         None
     };
+    let problem = problem
+        .or_else(|| is_of_no_fragment(found))
+        .or_else(|| never_has_state(cx, table, found));
     if let Some((key, why, help)) = problem {
         let span = table.entry(key).map_or(table.span(), |(span, _)| span);
         cx.sink

@@ -8,7 +8,7 @@ use crate::ast::{Key, Node, Span, Value};
 use crate::diag::{codes, show, suggest};
 use crate::duration::parse_one_unit;
 use crate::range::RangeSet;
-use crate::rule::{AddrSet, BANNED, LONGEST_STAY, LiveSet, SELF, SetSize};
+use crate::rule::{AddrSet, BANNED, LONGEST_STAY, LiveSet, Mac, SELF, SetSize};
 use firewall_common::live::SETS;
 
 /// What a set holds.
@@ -38,6 +38,8 @@ pub(super) struct Sets {
     bogons: Option<Content>,
     live: Vec<LiveSet>,
     host: Option<Content>,
+    /// The MAC addresses that rules name, in the order in which they do.
+    pub(super) macs: Vec<Mac>,
 }
 
 #[derive(Clone, Copy, PartialEq)]

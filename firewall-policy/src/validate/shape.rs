@@ -182,7 +182,29 @@ fn instead(what: &str) -> &'static str {
         "on" => {
             "use `auto`, and set net.ipv4.tcp_syncookies to 2: then every SYN is answered with a cookie"
         }
-        "fragment" | "fragments" => "use `packet: {fragments: drop}`, `pass` or `follow-first`",
+        "fragments" => {
+            "write `fragment: first` or `fragment: later` here; `packet: {fragments: drop}`, `pass` or \
+             `follow-first` is for all of them"
+        }
+        "options" => {
+            "use `packet: {ip_options: drop}` or `pass`; IGMP and RSVP with a router alert pass both"
+        }
+        "open" => {
+            "limit how fast connections come, `limit: {new: 50/m, per: source}`; how many are open, the \
+             server itself or `ct count` of nft behind this filter can limit"
+        }
+        "bytes" => {
+            "limit packets, `rate: 1000/s`, or with `length` those of a size; for bytes shape the \
+             interface by `tc`"
+        }
+        "ipsec" => {
+            "XDP sees neither IPsec's policy nor whether a packet was decrypted: filter the xfrm \
+             interface, or pass what is encrypted by `proto: esp`"
+        }
+        "payload" => {
+            "rules see headers: match by `port` and `length`, cap by `limit`, and look into the content \
+             where it is read, or by `@th` of nft behind this filter"
+        }
         "include" => "put everything into one file",
         _ => "remove it; it is never silently ignored",
     }

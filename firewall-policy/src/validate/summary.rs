@@ -7,12 +7,18 @@ use crate::fields::{Form, ROWS};
 /// Elements of a list that are shown before the rest is counted.
 const SHOWN: usize = 4;
 
+/// Stands first: a rule that has it is about frames that are not IP.
+const ETHERTYPE: &str = "ethertype";
+
 /// What stands behind the match, which begins with itself as its word.
 const MORE: [&str; 4] = ["limit", "syn_protect", "ban", "log"];
 
 /// The line; `any` for a rule that matches everything.
 pub(super) fn line(table: &Table<'_, '_>) -> String {
     let mut words = Vec::new();
+    if let Some(node) = table.get(ETHERTYPE) {
+        words.push(format!("{ETHERTYPE} {}", list(node)));
+    }
     for row in &ROWS {
         for node in row.keys.iter().filter_map(|key| table.get(key)) {
             let values = match row.form {

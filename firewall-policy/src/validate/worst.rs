@@ -3,18 +3,23 @@
 use super::shape::Cx;
 use crate::ast::Span;
 use crate::diag::codes;
-use crate::rule::Rule;
+use crate::rule::{Rule, frame_rules};
 use crate::worst::{self, Kind};
 use firewall_common::key::Family;
 
 /// Reports it if one packet can match too many rules that let it go on. `spans` are the places of
 /// the rules.
 pub(super) fn check(cx: &mut Cx<'_>, rules: &[Rule], spans: &[Span]) {
+    let frames = frame_rules(rules);
     for kind in Kind::ALL {
         let most = kind.most();
+        let of_frames = frames
+            .as_ref()
+            .map(|rules| worst::passed(rules, Family::V4, kind, most));
         let found = [Family::V4, Family::V6]
             .map(|family| worst::passed(rules, family, kind, most))
             .into_iter()
+            .chain(of_frames)
             .max_by_key(|found| found.most)
             .filter(|found| found.most > most);
         let Some(found) = found else { continue };

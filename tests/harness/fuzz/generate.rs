@@ -48,9 +48,10 @@ impl Generator {
 
     /// The next frame.
     pub fn frame(&mut self) -> Frame {
-        let mut frame = match self.random.below(4) {
-            0 => frames::random(&mut self.random, &self.taste),
-            1 => self.layers(),
+        let mut frame = match self.random.below(9) {
+            0 => self.link(),
+            1 | 2 => frames::random(&mut self.random, &self.taste),
+            3 | 4 => self.layers(),
             _ => {
                 let index = self.random.below(self.bases.len() as u64) as usize;
                 self.bases[index].clone()
@@ -59,8 +60,49 @@ impl Generator {
         for _ in 0..self.random.below(4) {
             self.mutate(&mut frame);
         }
+        if self.random.one_in(4) && frame.len() >= 12 {
+            frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, self.random.pick(&[0, 4, 5, 6, 7, 8])]);
+        }
         // Less the kernel does not take; more belongs to jumbo frames.
         frame.resize(frame.len().clamp(14, 1500), 0);
+        frame
+    }
+
+    /// A frame that is not IP: what keeps a link up, or nearly.
+    fn link(&mut self) -> Frame {
+        let (ethertype, payload): (u16, Vec<u8>) = match self.random.below(6) {
+            0 => {
+                let length = self.random.pick(&[0, 0, 4, 5]);
+                (0x888e, vec![2, 1, 0, length, 0, 0, 0, 0])
+            }
+            1 => (0x8809, vec![self.random.pick(&[0, 1, 3, 10, 11]), 1, 1, 20]),
+            2 => (0x88cc, vec![self.random.pick(&[2, 3, 4]), 7, 4, 0, 0]),
+            3 => {
+                let control = self.random.pick(&[3, 3, 0]);
+                (
+                    4,
+                    vec![0x42, self.random.pick(&[0x42, 0x42, 0x43]), control, 0],
+                )
+            }
+            4 => (
+                self.random.below(0x600) as u16,
+                vec![self.random.byte(), 1, 3, 0],
+            ),
+            _ => (
+                self.random.pick(&[0x88f7, 0x8863, 0x8806, 0x0600, 0xffff]),
+                vec![0; 40],
+            ),
+        };
+        let mut frame = frames::ethernet(ethertype, &payload);
+        match self.random.below(8) {
+            0 => frame[..6].fill(255),
+            1 => frame[..6].copy_from_slice(&[1, 0x80, 0xc2, 0, 0, 0x10]),
+            2 => {}
+            _ => frame[..6].copy_from_slice(&[1, 0x80, 0xc2, 0, 0, self.random.byte() % 16]),
+        }
+        if self.random.one_in(4) {
+            frame = frames::tagged(&frame, &[(0x8100, self.random.pick(&[0, 100, 0xe000]))]);
+        }
         frame
     }
 

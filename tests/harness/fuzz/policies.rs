@@ -4,8 +4,6 @@ use super::Case;
 use crate::evasion::{POLICY_A, POLICY_B};
 use crate::policies::parse;
 use anyhow::Result;
-use firewall_common::field::Field;
-use firewall_policy::range::RangeSet;
 
 /// Rules that look at every field, so that a field read wrongly changes what decides.
 const FIELDS: &str = "\
@@ -14,14 +12,26 @@ rules:
   - {name: tag, vlan: 100, dscp: 0, action: drop}
   - {name: low, ttl: 0-63, proto: tcp, action: next}
   - {name: near, from: [192.0.2.0/24, 2001:db8::/64], to: [198.51.100.80, '2001:db8::2'], length: 0-99, action: next}
-  - {name: first, action: next}
-  - {name: later, from: 192.0.2.0/24, action: drop}
+  - {name: first, fragment: first, action: next}
+  - {name: later, fragment: later, from: 192.0.2.0/24, action: drop}
   - {name: echo, proto: icmp, icmp: {type: echo-request}, action: pass}
   - {name: solicit, proto: icmpv6, icmp: {type: neighbour-solicitation}, action: next}
   - {name: back, proto: [tcp, udp, sctp], source_port: [53, 443, 40000], port: 1024-65535, action: pass}
   - {name: syn, proto: tcp, flags: {set: [syn], clear: [ack]}, port: 80, action: pass}
   - {name: acks, proto: tcp, flags: {set: [ack]}, action: pass}
   - {name: tunnel, proto: [gre, 4, 41], action: drop}
+";
+
+/// Rules about frames that are not IP, and about stations.
+const LINK: &str = "\
+rules:
+  - {name: seen, ethertype: any, action: next}
+  - {name: tagged, ethertype: '!lldp', vlan: 100, action: drop}
+  - {name: named, ethertype: [0x8800-0x88ff, stp], mac: [02:00:00:00:00:05, 02:00:00:00:00:01], action: pass}
+  - {name: station, mac: 02:00:00:00:00:05, proto: tcp, action: next}
+  - {name: stations, mac: [02:00:00:00:00:07, 02:00:00:00:00:05], action: drop}
+  - {name: llc, ethertype: 0x00-0xff, action: pass}
+  - {name: one, mac: 02:00:00:00:00:01, proto: udp, action: drop}
 ";
 
 /// A and B of the packet contract; then everything that `packet:` and `essential:` can say, over
@@ -66,17 +76,15 @@ pub fn policies() -> Result<Vec<Case>> {
         if packet.contains("tunnels: inner") {
             text = text.replace("[gre, 4, 41], action: drop", "[gre, 4, 41], action: pass");
         }
-        let mut policy = parse(&text)?;
-        // The language cannot say it, and the tables can.
-        for rule in &mut policy.rules {
-            let part = match rule.name.as_str() {
-                "first" => 1,
-                "later" => 2,
-                _ => continue,
-            };
-            rule.matches.fields[Field::Fragment as usize] = RangeSet::of(part, part);
-        }
-        cases.push(Case::new(format!("{default} {packet}"), policy)?);
+        cases.push(Case::new(format!("{default} {packet}"), parse(&text)?)?);
+    }
+    for (default, packet) in [
+        ("{in: drop}", "{tunnels: inner, fragments: pass}"),
+        ("{in: pass}", "{malformed: rules}"),
+        ("{in: drop, essential: false}", "{vlan_depth: 8}"),
+    ] {
+        let text = format!("version: 1\ndefault: {default}\npacket: {packet}\n{LINK}");
+        cases.push(Case::new(format!("link {default}"), parse(&text)?)?);
     }
     // Nothing is dropped, for whatever reason; and a rule that only counts, before one that drops.
     for knobs in [
@@ -91,7 +99,15 @@ pub fn policies() -> Result<Vec<Case>> {
         );
         cases.push(Case::new(format!("audit {knobs}"), parse(&text)?)?);
     }
-    for off in ["arp", "neighbour", "multicast", "icmp_error", "dhcp"] {
+    for off in [
+        "arp",
+        "neighbour",
+        "multicast",
+        "icmp_error",
+        "dhcp",
+        "link",
+        "igmp",
+    ] {
         let text = format!(
             "version: 1\ndefault: {{in: drop, essential: {{{off}: false}}}}\n\
              packet: {{fragments: pass}}\nrules: []\n"

@@ -50,10 +50,14 @@ impl Asked {
 
 /// The reason for which a frame that is not IP passes, if it is essential.
 pub(super) fn other(
+    frame: &[u8],
     ethertype: u16,
     payload: &[u8],
     knobs: &Knobs,
 ) -> Result<Option<&'static str>, Anomaly> {
+    if knobs.link && keeps_the_link(frame, ethertype, payload, knobs) {
+        return Ok(Some("link"));
+    }
     if ethertype != 0x0806 || !knobs.arp {
         return Ok(None);
     }
@@ -63,6 +67,30 @@ pub(super) fn other(
     // Ethernet addresses of 6 bytes, IPv4 addresses of 4.
     let is_ours = be16(payload, 0) == 1 && be16(payload, 2) == 0x0800 && payload[4..6] == [6, 4];
     Ok(is_ours.then_some("arp"))
+}
+
+/// What the two ends of a cable say to each other, untagged or with a priority alone: port access
+/// (IEEE 802.1X), link aggregation and other Slow Protocols (IEEE 802.3 annex 57A), LLDP (IEEE 802.1AB),
+/// spanning tree (IEEE 802.1D). Each to one of the sixteen groups that bridges keep to themselves
+/// (IEEE 802.1Q, table 8-1); port access to a single station as well.
+fn keeps_the_link(frame: &[u8], ethertype: u16, payload: &[u8], knobs: &Knobs) -> bool {
+    let is_in_a_vlan = !matches!(super::link::untag(frame, knobs), Ok((None, ..)));
+    if is_in_a_vlan || payload.len() < 4 {
+        return false;
+    }
+    let kept = matches!(frame[..6], [1, 0x80, 0xc2, 0, 0, 0..=15]);
+    let to_a_station = frame[0] % 2 == 0;
+    match ethertype {
+        // Protocol version, packet type, body length (11.3).
+        0x888e => (kept || to_a_station) && payload.len() >= 4 + usize::from(be16(payload, 2)),
+        // Subtypes 1 to 10 (57A.4.3).
+        0x8809 => kept && (1..=10).contains(&payload[0]),
+        // A chassis identifier, type 1 of seven bits, comes first (8.5.2).
+        0x88cc => kept && payload[0] / 2 == 1,
+        // Both service access points 42h, an unnumbered information frame (IEEE 802.2).
+        ..1536 => kept && payload[..3] == [0x42, 0x42, 3],
+        _ => false,
+    }
 }
 
 /// The reason for which a packet passes, if it is essential.
@@ -89,15 +117,18 @@ fn v4(packet: &Packet, knobs: &Knobs, asked: &Asked) -> Option<&'static str> {
     if is_dhcp && knobs.dhcp && asked.dhcp[0] {
         return Some("dhcp");
     }
-    // IGMP (RFC 2236, RFC 3376): a query that comes from this link.
-    if let (2, [0x11, ..], IpAddr::V4(to)) = (packet.proto, &packet.payload[..], packet.destination)
+    // IGMP (RFC 2236, RFC 3376): what is said on this link, of version 2 and 3. Of version 1 nothing has the
+    // router alert (RFC 1112).
+    if let (2, &[kind, ..], IpAddr::V4(to)) =
+        (packet.proto, &packet.payload[..], packet.destination)
     {
         let is_exact = to.is_multicast()
             && packet.ttl == 1
             && packet.alert
             && packet.part == Part::Whole
-            && packet.payload.len() >= 8;
-        return (is_exact && knobs.multicast).then_some("multicast-listener");
+            && packet.payload.len() >= 8
+            && [0x11, 0x16, 0x17, 0x22].contains(&kind);
+        return (is_exact && knobs.igmp).then_some("igmp");
     }
     let (kind, _) = packet.icmp?;
     if ![3, 11, 12].contains(&kind) || packet.part != Part::Whole || !knobs.icmp_error {

@@ -30,6 +30,7 @@ pub(super) fn of(policy: &Policy, packet: &Packet, zone: u32) -> PacketKey {
         put(Field::Proto, packet.proto.into());
     }
     put(Field::Zone, zone);
+    put(Field::Mac, station(policy, packet.station));
     put(Field::SourceSets, sets(policy, packet.source));
     put(Field::DestinationSets, sets(policy, packet.destination));
     let part = match packet.part {
@@ -53,6 +54,12 @@ pub(super) fn of(policy: &Policy, packet: &Packet, zone: u32) -> PacketKey {
         put(Field::Icmp, u32::from(kind) << 8 | u32::from(code));
     }
     key
+}
+
+/// The number that the policy has for a station; one past all that it can have for others.
+pub(super) fn station(policy: &Policy, mac: Option<[u8; 6]>) -> u32 {
+    let known = |mac: [u8; 6]| policy.macs.iter().position(|known| known.bytes() == mac);
+    mac.and_then(known).map_or(1_024, |number| number as u32)
 }
 
 /// The live sets that hold an address, a bit for each. Of what is in them only what the policy puts

@@ -30,3 +30,19 @@ pub(super) fn untag<'a>(
         at += 4;
     }
 }
+
+/// The station that has sent the frame.
+pub(super) fn sender(frame: &[u8]) -> Option<[u8; 6]> {
+    frame.get(6..12)?.try_into().ok()
+}
+
+/// By what a frame that is not IP is told apart: its EtherType; below 1536, which are lengths (IEEE 802.3
+/// 3.2.6), the destination service access point that an LLC frame begins with (IEEE 802.2), or 256
+/// without one.
+pub(super) fn protocol(kind: u16, payload: &[u8]) -> u32 {
+    match (kind, payload.first()) {
+        (1536.., _) => kind.into(),
+        (_, Some(&point)) => point.into(),
+        (_, None) => 256,
+    }
+}

@@ -24,8 +24,8 @@ pub use essential::Asked;
 pub use fragments::Seen;
 
 use firewall_common::field::Field;
-use firewall_policy::oracle::evaluate;
-use firewall_policy::rule::Policy;
+use firewall_policy::oracle::{evaluate, evaluate_frame};
+use firewall_policy::rule::{FrameKey, Policy};
 use std::net::IpAddr;
 
 /// What must become of a frame.
@@ -76,6 +76,8 @@ struct Knobs {
     multicast: bool,
     icmp_error: bool,
     dhcp: bool,
+    link: bool,
+    igmp: bool,
     /// Some rule looks at state, so what is sent is remembered.
     remembers: bool,
     /// And some lets UDP in that nobody has asked for: what answers it is not.
@@ -100,6 +102,8 @@ impl Knobs {
             multicast: essential(2),
             icmp_error: essential(3),
             dhcp: essential(4),
+            link: essential(5),
+            igmp: essential(6),
             remembers: policy.tracks_connections(),
             serves: serves(policy),
         }
@@ -113,7 +117,12 @@ fn serves(policy: &Policy) -> bool {
         && policy.rules.iter().any(|rule| {
             let takes = |field, value| rule.matches.field(field).contains(value);
             let is_open = takes(Field::Proto, 17) && takes(Field::State, 0);
-            rule.enabled && rule.action.name() == "pass" && rule.limit.is_none() && is_open
+            let is_of_ip = rule.matches.ethertypes.is_none();
+            is_of_ip
+                && rule.enabled
+                && rule.action.name() == "pass"
+                && rule.limit.is_none()
+                && is_open
         })
 }
 
@@ -145,6 +154,8 @@ enum Read {
 /// An IP packet: one that is in order, or what can be read of one that is not.
 #[derive(Clone, Debug)]
 struct Packet {
+    /// Who has sent the frame, on this link.
+    station: Option<[u8; 6]>,
     /// VLAN id, unless the frame is untagged or has priority tags only.
     vlan: Option<u16>,
     source: IpAddr,
@@ -178,6 +189,7 @@ impl Packet {
     /// Between two hosts, and nothing else known.
     const fn between(source: IpAddr, destination: IpAddr) -> Self {
         Self {
+            station: None,
             vlan: None,
             source,
             destination,
@@ -258,10 +270,10 @@ fn as_written(policy: &Policy, seen: &mut Seen, frame: &[u8], zone: u32) -> Judg
     let packet = match parse(frame, &knobs) {
         Err(anomaly) => return without_rule(anomaly_passes(anomaly, &knobs), anomaly),
         Ok(Content::Other(ethertype, payload)) => {
-            return match essential::other(ethertype, &payload, &knobs) {
+            return match essential::other(frame, ethertype, &payload, &knobs) {
                 Err(anomaly) => without_rule(anomaly_passes(anomaly, &knobs), anomaly),
                 Ok(Some(reason)) => without_rule(true, reason),
-                Ok(None) => without_rule(!knobs.drops_by_default, "non-ip"),
+                Ok(None) => by_link(policy, &knobs, frame, zone),
             };
         }
         Ok(Content::Ip(packet)) => packet,
@@ -307,6 +319,34 @@ fn as_written(policy: &Policy, seen: &mut Seen, frame: &[u8], zone: u32) -> Judg
     judgement
 }
 
+/// By the rules about frames that are not IP.
+fn by_link(policy: &Policy, knobs: &Knobs, frame: &[u8], zone: u32) -> Judgement {
+    let Ok((vlan, kind, payload)) = link::untag(frame, knobs) else {
+        return Judgement::without_rule(false, "internal");
+    };
+    let station = key::station(policy, link::sender(frame));
+    let seen = FrameKey {
+        ethertype: link::protocol(kind, payload),
+        vlan: vlan.map_or(4_096, u32::from),
+        zone,
+        mac: station,
+    };
+    let rules = evaluate_frame(policy, &seen);
+    match rules.decided {
+        Some(rule) => Judgement {
+            passes: policy.rules[rule].action.name() == "pass",
+            reason: "rule",
+            rule: Some(rule),
+            counted: rules.counted,
+            answer: None,
+        },
+        None => Judgement {
+            counted: rules.counted,
+            ..Judgement::without_rule(!knobs.drops_by_default, "non-ip")
+        },
+    }
+}
+
 /// By the outer headers, and where the policy looks into tunnels, by the inner ones, too.
 fn by_headers(
     policy: &Policy,
@@ -325,7 +365,10 @@ fn by_headers(
         Ok(None) => return outer,
         Err(anomaly) => Judgement::without_rule(anomaly_passes(anomaly, knobs), anomaly),
         Ok(Some(Content::Other(..))) => Judgement::without_rule(!knobs.drops_by_default, "non-ip"),
-        Ok(Some(Content::Ip(inner))) => in_a_tunnel(policy, knobs, seen, &inner, zone),
+        Ok(Some(Content::Ip(inner))) => {
+            let station = packet.station;
+            in_a_tunnel(policy, knobs, seen, &Packet { station, ..inner }, zone)
+        }
     };
     // Who is in the tunnel is not who has sent the frame.
     let reason = match inside.reason {
@@ -393,6 +436,7 @@ fn parse(frame: &[u8], knobs: &Knobs) -> Result<Content, Anomaly> {
         other => return Ok(Content::Other(other, payload.to_vec())),
     };
     packet.vlan = vlan;
+    packet.station = link::sender(frame);
     with_transport(packet, knobs)
 }
 

@@ -257,6 +257,12 @@ fn survey(workspace: &Workspace, need: Need) -> Result<Vec<Item>> {
             ("ipset", "ipset"),
             ("iptables-restore", "iptables"),
             ("nft", "nftables"),
+            // And daemons that must stay online.
+            ("dhclient", "isc-dhcp-client"),
+            ("dnsmasq", "dnsmasq-base"),
+            ("hostapd", "hostapd"),
+            ("keepalived", "keepalived"),
+            ("wpa_supplicant", "wpasupplicant"),
         ] {
             items.push(program(name, package));
         }

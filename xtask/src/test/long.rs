@@ -86,6 +86,12 @@ const RUNS: &[Run] = &[
     .with(&[("FIREWALL_SECONDS", "60")])
     .by(&[("unbound", "unbound")]),
     Run::new(
+        "daemons",
+        "net_daemons",
+        "802.1X, group membership and VRRP stay online for a minute under a default of drop",
+    )
+    .with(&[("FIREWALL_SECONDS", "60")]),
+    Run::new(
         "frames",
         "kernel_frames",
         "10,000,000 frames under every policy of the fuzzer: program, host build and oracle agree",

@@ -39,9 +39,21 @@ codes! { FIELDS:
         "Elements with `!` are removed from the others of the same list, and nothing is left."
         wrong "- {name: lan, from: [10.1.0.0/16, \"!10.0.0.0/8\"], action: pass}\n"
         right "- {name: lan, from: [10.0.0.0/8, \"!10.1.0.0/16\"], action: pass}\n";
+    ETHERTYPE "FW0168" "an `ethertype` that no rule can match so"
+        "`ethertype` is for frames that are not IP, which have neither addresses of IP nor ports: beside \
+         it a rule names `zone`, `vlan` and `mac`. Its values are EtherTypes from 0x600 on, and below \
+         0x100 the service access points of LLC frames. IP and VLAN tags have keys of their own."
+        wrong "- {name: lldp, ethertype: lldp, from: 192.0.2.0/24, action: drop}\n"
+        right "- {name: lldp, ethertype: lldp, mac: 02:00:00:00:00:01, action: drop}\n";
+    MAC "FW0169" "not the MAC address of a sender"
+        "A MAC address is six bytes in hexadecimal, with `:` or `-` between them. `mac` is the source of \
+         a frame, which is one station and never a group. A policy can name 1,024 addresses."
+        wrong "- {name: printer, mac: 02:00:00:00:01, action: pass}\n"
+        right "- {name: printer, mac: 02:00:00:00:00:01, action: pass}\n";
     NEVER_MATCHES "FW0170" "a rule that no packet can match"
         "The fields of the rule exclude each other: `from` and `to` of different address families, \
-         or ICMPv6 with IPv4 addresses."
+         ICMPv6 with IPv4 addresses, or `state: established` with a protocol that has no connections \
+         here, such as SCTP, ESP or GRE."
         wrong "- {name: a, from: 10.0.0.0/8, to: \"2001:db8::/32\", action: pass}\n"
         right "- {name: a, from: 10.0.0.0/8, to: 192.0.2.0/24, action: pass}\n";
     RATE "FW0171" "not a rate, or not a burst"

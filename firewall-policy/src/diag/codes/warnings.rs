@@ -18,8 +18,9 @@ codes! { WARNINGS:
         wrong "default: {in: drop}\nrules: []\n"
         right "default: {in: drop}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n";
     ESSENTIAL_OFF "FW0204" "address resolution will be dropped"
-        "ARP and neighbour discovery are not IP traffic that rules can pass. Without them the host \
-         loses its neighbours, and every connection with them, within a minute."
+        "Neither the essential group nor a rule passes ARP or neighbour discovery. Without them the host \
+         loses its neighbours, and every connection with them, within a minute. Rules can pass both: ARP \
+         by `ethertype: arp`, neighbour discovery by its types of ICMPv6."
         wrong "default: {in: drop, essential: false}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n"
         right "default: {in: drop, essential: {dhcp: false}}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n";
     AUDIT "FW0205" "a policy in audit mode"
@@ -45,4 +46,10 @@ codes! { WARNINGS:
          no table. Usually the rule was removed or disabled."
         wrong "default: {in: drop}\nstate: {flows: 1000000}\nrules: [{name: ssh, proto: tcp, port: ssh, action: pass}]\n"
         right "default: {in: drop}\nstate: {flows: 1000000}\nrules: [{name: replies, state: established, action: pass}, {name: ssh, proto: tcp, port: ssh, action: pass}]\n";
+    STATELESS_PROTO "FW0209" "a state that some of the protocols never have"
+        "Connections are tracked for TCP, UDP, ICMP and ICMPv6. A packet of any other protocol (SCTP, ESP, \
+         GRE, ...) is `new`, whatever went before, so the rule never matches it. Pass such a protocol by \
+         the addresses of its other end."
+        wrong "- {name: replies, proto: [tcp, sctp], state: established, action: pass}\n"
+        right "- {name: replies, proto: tcp, state: established, action: pass}\n- {name: sctp, proto: sctp, from: 192.0.2.1, action: pass}\n";
 }

@@ -4,6 +4,7 @@ use super::super::number::{self, Domain, Names};
 use super::super::set::Sets;
 use super::super::shape::{Cx, Table, items, word};
 use super::super::{flags, sides};
+use super::link;
 use super::transport::{self, Protos, expand, icmp_field, ports};
 use crate::ast::{Node, Span};
 use crate::diag::codes;
@@ -37,6 +38,10 @@ pub(super) fn matches(
                 }
             };
         }
+    }
+    let ethertypes = link::ethertypes(cx, table).ok()?;
+    if let Some(ethertypes) = ethertypes {
+        found = found.of_frames(ethertypes);
     }
     sound.then_some(found)
 }
@@ -83,6 +88,7 @@ fn values(
         Form::Icmp => icmp_field(cx, span, node, protos, sets),
         Form::Flags => flags::read(cx, node),
         Form::Words(table) => words(cx, node, key, table),
+        Form::Macs => link::macs(cx, node, sets),
         Form::Addresses => None,
     };
     let fits = !row.is_of_tcp() || transport::is_tcp(cx, span, key, protos);
