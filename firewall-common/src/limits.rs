@@ -86,13 +86,10 @@ pub fn ban<M: Calls>(machine: &M, key: &PacketKey, rule: Entry) {
 /// ban would hold an address that this host needs, [`live::ban`] sees.
 #[inline(always)]
 pub fn may_ban<M: Calls>(machine: &M, key: &PacketKey) -> bool {
-    let proven = match key.field(Field::Proto) {
-        // A segment can be established by a handshake that nobody has finished.
-        proto::TCP => machine.is_proven(key),
-        proto::UDP => key.field(Field::State) == crate::flows::state_field::ESTABLISHED,
-        // An ICMP error comes from any router, and says what it quotes.
-        _ => false,
-    };
+    // A segment can be established by a handshake that nobody has finished. Of everything else nobody has
+    // to hear this host's answers: a made-up datagram to an open port is answered, and the next one
+    // belongs to a conversation.
+    let proven = key.field(Field::Proto) == proto::TCP && machine.is_proven(key);
     proven && !is_link_local(key) && machine.protection_of(key) & 1 << live::EXEMPT == 0
 }
 

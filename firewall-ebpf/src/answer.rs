@@ -40,7 +40,10 @@ pub(crate) extern "C" fn fw_may_answer(ctx: *mut xdp_md, packet: *const Packet) 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn fw_intact(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
-    if constant(|c| &c.answers) == answers::NO && constant(|c| &c.flows) == 0 {
+    if constant(|c| &c.answers) == answers::NO
+        && constant(|c| &c.flows) == 0
+        && constant(|c| &c.syn_protect) == 0
+    {
         return 0;
     }
     let frame = XdpFrame::new(&XdpContext::new(ctx));

@@ -29,7 +29,7 @@ rules:
   - {name: friends, from: \"@friends\", action: pass}
   - {name: web, proto: tcp, port: 443, zone: wan, action: pass}
   - {name: dns, proto: udp, port: 53, action: pass}
-  - {name: knocks, proto: udp, port: 7, action: pass, state: established, limit: {rate: 1000000/s, per: source}, ban: 10m}
+  - {name: knocks, proto: tcp, port: 7, action: pass, state: established, limit: {rate: 1000000/s, per: source}, ban: 10m}
 ";
 
 /// What is to be: other interfaces, verdicts, sets, exemptions.

@@ -15,7 +15,7 @@
 //! a flow, and one for which no socket listens, goes on as without protection.
 
 use super::build::{self, Answer, IP_WORDS};
-use super::has_link_header;
+use super::{has_link_header, is_broadcast, is_from_one_host_to_one};
 use crate::calls::{Calls, IngressCalls};
 use crate::field::Field;
 use crate::flows::state_field::ESTABLISHED;
@@ -62,8 +62,15 @@ pub fn guard<M: Calls, F: IngressCalls>(machine: &M, frame: &F, packet: &Packet)
     }
     let flags = key.field(Field::TcpFlags) & (flag::SYN | flag::ACK | flag::RST);
     if flags == flag::SYN {
+        // What the host would drop unseen gets no answer either.
+        if !is_from_one_host_to_one(key) || is_broadcast(machine, key) {
+            return None;
+        }
         let cookie = frame.ask_listener(machine, packet);
         if cookie == GO_ON || cookie == FORGED {
+            return None;
+        }
+        if !frame.is_intact(machine, packet) {
             return None;
         }
         note(machine, key);

@@ -152,9 +152,9 @@ fn ban_line(rule: &Rule, policy: &Policy) -> Option<String> {
         false => ", nor addresses in `exempt`",
     };
     Some(format!(
-        "the rule `{name}` can ban for {}: a source (/{} of IPv4, /{} of IPv6) over its limit that an \
-         established connection has shown to be there; never an address of this host, its gateways, \
-         its resolvers, fe80::/10{exempt}",
+        "the rule `{name}` can ban for {}: a source (/{} of IPv4, /{} of IPv6) whose TCP packets are over \
+         its limit, if it has completed a TCP connection within the last hour; never an address of this \
+         host, its gateways, its resolvers, fe80::/10{exempt}",
         duration(time as f64),
         lengths.v4,
         lengths.v6

@@ -189,7 +189,11 @@ fn can_ban(cx: &mut Cx<'_>, table: &Table<'_, '_>, found: &Match) -> Option<()> 
         let values = found.field(field).ranges();
         values.iter().all(|&range| range == (value, value))
     };
-    if only(Field::Proto, u32::from(proto::TCP)) || only(Field::State, state_field::ESTABLISHED) {
+    let tcp = u32::from(proto::TCP);
+    let protos = found.field(Field::Proto);
+    if only(Field::Proto, tcp)
+        || only(Field::State, state_field::ESTABLISHED) && protos.contains(tcp)
+    {
         return Some(());
     }
     let span = table.entry("ban").map_or(table.span(), |(span, _)| span);
@@ -199,10 +203,7 @@ fn can_ban(cx: &mut Cx<'_>, table: &Table<'_, '_>, found: &Match) -> Option<()> 
             span,
             "`ban` for packets whose source can be forged",
         )
-        .help(
-            "remove `ban`: the `limit` drops the excess; or restrict the rule to `proto: tcp` or \
-             `state: established`",
-        );
+        .help("remove `ban`: the `limit` drops the excess; or restrict the rule to `proto: tcp`");
     None
 }
 

@@ -91,10 +91,10 @@ codes! { FIELDS:
         wrong "- {name: party, proto: udp, port: 5000, expires: 30d, action: pass}\n"
         right "- {name: party, proto: udp, port: 5000, expires: 2999-01-31T18:00:00+01:00, action: pass}\n";
     FORGED_BAN "FW0177" "a `ban` that a forged source could trigger"
-        "The source of a UDP or ICMP packet can be forged, so anybody could get another address \
-         banned: a resolver, a customer. So `ban` is for TCP, where only sources with an \
-         established connection count, or for `state: established`. A `limit` alone drops the \
-         excess and bans nobody."
+        "The source of a UDP or ICMP packet can be forged, also of an established conversation, so \
+         anybody could get another address banned: a resolver, a customer. So only TCP packets ban, \
+         of sources that have an established connection. A `limit` alone drops the excess and bans \
+         nobody."
         wrong "- {name: dns, proto: udp, port: 53, limit: {rate: 50/s, per: source}, ban: 10m, action: pass}\n"
         right "- {name: dns, proto: udp, port: 53, limit: {rate: 50/s, per: source}, action: pass}\n";
     WORST_PACKET "FW0179" "too many non-terminal rules for one packet"
