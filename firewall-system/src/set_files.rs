@@ -194,3 +194,89 @@ impl Drop for Digested<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::privately;
+    use std::fs;
+    use std::path::PathBuf;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let name = format!("fwt-files-{}-{name}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            privately(|| fs::create_dir_all(&path)).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stops_early_leaves_the_hash_of_the_whole_file() {
+        let folder = Folder::new("early");
+        let text = "192.0.2.1\n".repeat(20_000);
+        fs::write(folder.0.join("list.txt"), &text).unwrap();
+        let kept = Kept {
+            store: FileStore::new(&folder.0.join("store")),
+            named: None,
+        };
+        let files = SetFiles::new(&folder.0, Some(&kept));
+        let mut some = [0; 5];
+        for _ in 0..2 {
+            let mut file = files.open("list.txt").unwrap();
+            file.read_exact(&mut some).unwrap();
+        }
+        assert!(files.open("nothere.txt").is_err());
+        assert!(files.open(".").is_err(), "a folder");
+        let read = files.finish();
+        assert_eq!(read.unread, ["nothere.txt", "."]);
+        let whole = NamedFile {
+            path: "list.txt".to_owned(),
+            sha256: hash::of(&text),
+            bytes: text.len() as u64,
+        };
+        assert_eq!(read.files, [whole]);
+        // A copy is kept, by which a request is answered, whatever the path.
+        fs::remove_file(folder.0.join("list.txt")).unwrap();
+        let sent = Kept {
+            named: Some(read.files),
+            ..kept
+        };
+        let files = SetFiles::new(&folder.0, Some(&sent));
+        let mut again = String::new();
+        let mut file = files.open("list.txt").unwrap();
+        file.read_to_string(&mut again).unwrap();
+        drop(file);
+        assert!(again == text);
+        assert_eq!(files.finish().digest.len(), 32);
+    }
+
+    #[test]
+    fn a_request_opens_nothing_that_it_did_not_bring() {
+        let folder = Folder::new("paths");
+        let secret = folder.0.join("secret");
+        fs::write(&secret, "192.0.2.1\n").unwrap();
+        let sent = Kept {
+            store: FileStore::new(&folder.0.join("store")),
+            named: Some(vec![NamedFile {
+                path: "brought".to_owned(),
+                sha256: "../secret".to_owned(),
+                bytes: 10,
+            }]),
+        };
+        let files = SetFiles::new(&folder.0, Some(&sent));
+        let absolute = secret.display().to_string();
+        for path in ["secret", "brought", &absolute] {
+            assert!(files.open(path).is_err(), "{path}");
+        }
+        assert!(files.finish().files.is_empty());
+    }
+}
