@@ -486,7 +486,7 @@ fn wrong_bytes_names_and_sizes_are_refused_and_leave_nothing() {
     assert_eq!(put("..%2F..%2F..%2Fetc%2Fcron.d%2Fx", b"right"), 400);
     assert_eq!(put(&hash.to_uppercase(), b"right"), 400);
     let kept = ctl.folder().join("state/files");
-    let names = || fs::read_dir(&kept).map_or(0, |entries| entries.count());
+    let names = || fs::read_dir(&kept).map_or(0, Iterator::count);
     assert_eq!(names(), 0);
     let mut stream = UnixStream::connect(&socket).unwrap();
     let head =
