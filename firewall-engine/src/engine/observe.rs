@@ -130,20 +130,32 @@ impl Engine {
             });
         }
         warnings.extend(without_link(&record.interfaces, &survey.links));
-        if is_here {
-            warnings.extend(unfiltered(&record, &links, &present));
-        }
-        if is_here && self.is_self_stale(&record) {
-            warnings.push(SELF_STALE.to_owned());
-        }
-        if record.clock_has_moved() {
-            warnings.push(CLOCK_MOVED.to_owned());
-        }
+        warnings.extend(self.outdated(&record, &links, is_here.then_some(&present)));
         Ok(Some(Observed {
             record,
             links,
             warnings,
         }))
+    }
+
+    /// What has changed since the record was made; of the interfaces only where they are present.
+    fn outdated(
+        &self,
+        record: &Record,
+        links: &[ObservedLink],
+        here: Option<&Present>,
+    ) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(present) = here {
+            warnings.extend(unfiltered(record, links, present));
+            if self.is_self_stale(record) {
+                warnings.push(SELF_STALE.to_owned());
+            }
+        }
+        if record.clock_has_moved() {
+            warnings.push(CLOCK_MOVED.to_owned());
+        }
+        warnings
     }
 
     /// Whether the policy on record uses `@self`, and that is out of date.
