@@ -1,7 +1,7 @@
 //! Frames that are not IP, and MAC addresses, as global functions: proved once, and with nothing in them
 //! under a policy that does not look at the link layer.
 
-use crate::frame::FirstBuffer;
+use crate::frame::XdpFrame;
 use crate::kernel::Kernel;
 use crate::maps::constant;
 use aya_ebpf::bindings::xdp_md;
@@ -19,7 +19,7 @@ pub(crate) extern "C" fn fw_mac(ctx: *mut xdp_md) -> u64 {
     if constant(|c| &c.macs) == 0 {
         return u64::from(Field::Mac.none());
     }
-    let frame = FirstBuffer::new(&XdpContext::new(ctx));
+    let frame = XdpFrame::new(&XdpContext::new(ctx));
     link::mac_of(&Kernel::uncounted(0), &frame).into()
 }
 
@@ -31,7 +31,7 @@ pub(crate) extern "C" fn fw_of_link(ctx: *mut xdp_md, ethertype: u32, offset: u3
     if constant(|c| &c.essential) & essential_bit::LINK == 0 {
         return 0;
     }
-    let frame = FirstBuffer::new(&XdpContext::new(ctx));
+    let frame = XdpFrame::new(&XdpContext::new(ctx));
     essential::is_of_link(&Kernel::uncounted(0), &frame, ethertype, offset).into()
 }
 
@@ -47,7 +47,7 @@ pub(crate) extern "C" fn fw_frame(
     if constant(|c| &c.frames) | constant(|c| &c.default_log) == 0 {
         return Entry::NONE.word();
     }
-    let frame = FirstBuffer::new(&XdpContext::new(ctx));
+    let frame = XdpFrame::new(&XdpContext::new(ctx));
     // SAFETY: the verifier lets only writable memory of this type through, or null.
     match unsafe { packet.as_mut() } {
         Some(packet) => {

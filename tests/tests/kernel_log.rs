@@ -83,6 +83,7 @@ fn oracle_host_and_kernel_write_the_same_events() {
         let style = Style::random(&mut random, size);
         let mut policy = policy(seed, size, style);
         policy.essential = 0;
+        policy.macs = keyed::stations();
         policy.default_log = (random.below(2) == 0).then_some(ALL);
         let mut passed = 16;
         for rule in &mut policy.rules {

@@ -36,6 +36,13 @@ impl Daemon {
         Ok(Self(child))
     }
 
+    /// Lets it end in order, with the processes that it has started.
+    fn stop(mut self) {
+        let pid = self.0.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        until("its end", || self.has_ended());
+    }
+
     fn has_ended(&mut self) -> bool {
         self.0.try_wait().is_ok_and(|status| status.is_some())
     }
@@ -297,15 +304,14 @@ fn a_virtual_address_moves_and_comes_back() {
         assert!(has(&pair.outside) && !first.has_ended() && !second.has_ended());
         std::thread::sleep(Duration::from_millis(100));
     }
-    drop(first);
-    pair.outside
-        .ip(&format!("addr flush dev {INTERFACE} to 192.0.2.200"))
-        .unwrap();
+    first.stop();
     until("the second takes over", || has(&pair.inside));
-    let _first = start(&pair.outside, "first", 150);
+    let first = start(&pair.outside, "first", 150);
     until("the first has it back", || {
         has(&pair.outside) && !has(&pair.inside)
     });
+    first.stop();
+    second.stop();
 }
 
 /// M5: a group that the host is in stays at the switch, which asks every second who is left; without

@@ -158,7 +158,7 @@ pub(crate) fn unknown(module: &str) -> String {
         "recent" => "sources are not remembered; write a `limit` with `per: source` by hand",
         "string" | "bpf" | "u32" => "packet contents are not matched",
         "owner" | "cgroup" => "the receiving process is not known on arrival",
-        "mac" => "a policy does not match Ethernet addresses",
+        "mac" => "write it by hand: `mac: 02:00:00:00:00:01` in the rule",
         "mark" | "connmark" => "packets have no marks on arrival",
         "pkttype" => "the packet type is not matched",
         "physdev" => "bridge ports are not distinguished",

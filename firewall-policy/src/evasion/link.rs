@@ -102,7 +102,8 @@ fn link(table: &mut Table) {
         "802.1X request cut short",
         station,
         eapol,
-        &request[..8],
+        // So much that no padding makes it whole.
+        &[2, 0, 0xff, 0xff, 1, 1, 0, 5],
         0x888e,
         false,
     );
