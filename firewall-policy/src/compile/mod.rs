@@ -89,10 +89,6 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
     limits::write(policy, slots, &mut blob, &mut limits)?;
     frames::write(policy, &entries, &mut blob, &mut limits)?;
     let (bytes, report) = blob.finish()?;
-    let has_next = policy
-        .rules
-        .iter()
-        .any(|rule| rule.enabled && !rule.matches.is_of_frames() && !rule.always_decides());
     let looks_at = |field| {
         let mut rules = policy.rules.iter();
         u32::from(rules.any(|rule| rule.enabled && !rule.matches.is_any(field)))
@@ -115,7 +111,7 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         default_verdict: u32::from(policy.default_verdict.0),
         audit: u32::from(policy.audit),
         essential: policy.essential,
-        has_next: u32::from(has_next),
+        has_next: u32::from(goes_on(policy)),
         packet: policy.packet,
         fragment_ms: FRAGMENT_MS,
         live_size: live_size(policy)?,
@@ -135,6 +131,13 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
         report,
         worst,
     })
+}
+
+/// Whether some IP packet can go on behind a rule that it matches.
+fn goes_on(policy: &Policy) -> bool {
+    let is_of_ip = |rule: &&Rule| rule.enabled && !rule.matches.is_of_frames();
+    let mut rules = policy.rules.iter().filter(is_of_ip);
+    rules.any(|rule| !rule.always_decides())
 }
 
 /// Whether a UDP packet that belongs to nothing may pass, if not by a limit, and it is known by what

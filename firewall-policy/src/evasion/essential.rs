@@ -162,16 +162,21 @@ pub(super) fn essentials(table: &mut Table) {
     );
 }
 
+const ALERT: [u8; 4] = [148, 4, 0, 0];
+const ALL_HOSTS: [u8; 4] = [224, 0, 0, 1];
+const QUERY: [u8; 8] = [0x11, 100, 0xee, 0x9b, 0, 0, 0, 0];
+
+/// A packet with options.
+fn with_options(proto: u8, ttl: u8, options: &[u8], to: [u8; 4], message: &[u8]) -> Frame {
+    let mut header = Ipv4::new(SRC4, to, proto);
+    (header.ttl, header.options) = (ttl, options.to_vec());
+    ethernet(0x0800, &header.packet(message))
+}
+
 /// IGMP and RSVP carry the router alert option wherever they go: they pass a policy that drops options.
 fn groups(table: &mut Table) {
-    const ALERT: [u8; 4] = [148, 4, 0, 0];
-    let packet = |proto, ttl, options: &[u8], to, message: &[u8]| {
-        let mut header = Ipv4::new(SRC4, to, proto);
-        (header.ttl, header.options) = (ttl, options.to_vec());
-        ethernet(0x0800, &header.packet(message))
-    };
-    let all = [224, 0, 0, 1];
-    let query = [0x11, 100, 0xee, 0x9b, 0, 0, 0, 0];
+    let packet = with_options;
+    let (all, query) = (ALL_HOSTS, QUERY);
     let igmp = Meaning::v4(2).to4(all).ttl(1);
     let rows = [
         (
@@ -219,6 +224,19 @@ fn groups(table: &mut Table) {
             packet(2, 1, &ALERT, all, &[0x13, 0, 0, 0, 0, 0, 0, 0]),
             igmp,
         ),
+    ];
+    for (what, frame, meaning) in rows {
+        table.add("E38", what, frame, meaning);
+    }
+    alerts(table);
+}
+
+/// Router alerts that are not those of IGMP, and what else asks for one.
+fn alerts(table: &mut Table) {
+    let packet = with_options;
+    let (all, query) = (ALL_HOSTS, QUERY);
+    let igmp = Meaning::v4(2).to4(all).ttl(1);
+    let rows = [
         (
             "IGMP query with a time stamp",
             packet(2, 1, &[148, 4, 0, 0, 68, 4, 5, 0], all, &query),

@@ -72,85 +72,83 @@ pub(super) fn other(table: &mut Table) {
     link(table);
 }
 
-/// What the ends of a cable say to each other, and forgeries of it.
+/// A group address of the link.
+const fn group(last: u8) -> [u8; 6] {
+    [1, 0x80, 0xc2, 0, 0, last]
+}
+
+/// The station that is filtered.
+const STATION: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const START: [u8; 4] = [2, 1, 0, 0];
+
+/// A frame to `to`.
+fn sent(
+    table: &mut Table,
+    what: &str,
+    to: [u8; 6],
+    (ethertype, payload): (u16, &[u8]),
+    is: Meaning,
+) {
+    let mut frame = ethernet(ethertype, payload);
+    frame[..6].copy_from_slice(&to);
+    table.add("E37", what.to_owned(), frame, is);
+}
+
+fn lacp(subtype: u8) -> Vec<u8> {
+    joined(&[&[subtype, 1, 1, 20], &[0; 106]])
+}
+
+/// What the ends of a cable say to each other.
 fn link(table: &mut Table) {
-    let to = |last: u8| [1, 0x80, 0xc2, 0, 0, last];
-    let mut add = |what: &str, to: [u8; 6], ethertype: u16, payload: &[u8], kind, exact| {
-        let mut frame = ethernet(ethertype, payload);
-        frame[..6].copy_from_slice(&to);
-        let meaning = if exact {
-            Meaning::link(kind)
-        } else {
-            Meaning::non_ip(kind)
-        };
-        table.add("E37", what.to_owned(), frame, meaning);
-    };
-    let start = [2, 1, 0, 0];
-    let eapol = 0x888e;
-    add("802.1X start", to(3), eapol, &start, 0x888e, true);
+    let eapol = Meaning::link(0x888e);
+    sent(table, "802.1X start", group(3), (0x888e, &START), eapol);
     let request = [2, 0, 0, 5, 1, 1, 0, 5, 1, 0, 0];
-    let station = [2, 0, 0, 0, 0, 2];
-    add(
-        "802.1X request to this host",
-        station,
-        eapol,
-        &request,
-        0x888e,
-        true,
-    );
-    add(
-        "802.1X request cut short",
-        station,
-        eapol,
-        // So much that no padding makes it whole.
-        &[2, 0, 0xff, 0xff, 1, 1, 0, 5],
-        0x888e,
-        false,
-    );
-    add("802.1X to all", [255; 6], eapol, &start, 0x888e, false);
-    let lacp = joined(&[&[1, 1, 1, 20], &[0; 106]]);
-    add("LACP", to(2), 0x8809, &lacp, 0x8809, true);
-    add("LACP to one host", station, 0x8809, &lacp, 0x8809, false);
-    let unknown = joined(&[&[11], &lacp[1..]]);
-    add(
-        "Slow Protocols, subtype 11",
-        to(2),
-        0x8809,
-        &unknown,
-        0x8809,
-        false,
-    );
+    let what = "802.1X request to this host";
+    sent(table, what, STATION, (0x888e, &request), eapol);
+    let slow = Meaning::link(0x8809);
+    sent(table, "LACP", group(2), (0x8809, &lacp(1)), slow);
     let lldp = [2, 7, 4, 2, 0, 0, 0, 0, 1, 4, 2, 7, 1, 6, 2, 0, 120, 0, 0];
-    for group in [0, 3, 14] {
-        add("LLDP", to(group), 0x88cc, &lldp, 0x88cc, true);
+    for last in [0, 3, 14] {
+        let is = Meaning::link(0x88cc);
+        sent(table, "LLDP", group(last), (0x88cc, &lldp), is);
     }
-    add(
-        "LLDP to a group that bridges forward",
-        to(0x21),
-        0x88cc,
-        &lldp,
-        0x88cc,
-        false,
-    );
-    let unnamed = [4, 2, 7, 1, 0, 0];
-    add(
-        "LLDP without its sender",
-        to(14),
-        0x88cc,
-        &unnamed,
-        0x88cc,
-        false,
-    );
     let bpdu = joined(&[&[0x42, 0x42, 3], &[0; 35]]);
-    add("spanning tree", to(0), 38, &bpdu, 0x42, true);
-    add("spanning tree to one host", station, 38, &bpdu, 0x42, false);
-    let numbered = joined(&[&[0x42, 0x42, 0, 0], &[0; 35]]);
-    add(
-        "LLC of spanning tree, numbered",
-        to(0),
-        39,
-        &numbered,
-        0x42,
-        false,
+    let is = Meaning::link(0x42);
+    sent(table, "spanning tree", group(0), (38, &bpdu), is);
+    forged(table, &lldp, &bpdu);
+}
+
+/// The same, as it does not come from the other end of a cable.
+fn forged(table: &mut Table, lldp: &[u8], bpdu: &[u8]) {
+    let eapol = Meaning::non_ip(0x888e);
+    // So much that no padding makes it whole.
+    let cut = [2, 0, 0xff, 0xff, 1, 1, 0, 5];
+    sent(
+        table,
+        "802.1X request cut short",
+        STATION,
+        (0x888e, &cut),
+        eapol,
     );
+    sent(table, "802.1X to all", [255; 6], (0x888e, &START), eapol);
+    let slow = Meaning::non_ip(0x8809);
+    sent(table, "LACP to one host", STATION, (0x8809, &lacp(1)), slow);
+    let what = "Slow Protocols, subtype 11";
+    sent(table, what, group(2), (0x8809, &lacp(11)), slow);
+    let is = Meaning::non_ip(0x88cc);
+    let what = "LLDP to a group that bridges forward";
+    sent(table, what, group(0x21), (0x88cc, lldp), is);
+    let unnamed = [4, 2, 7, 1, 0, 0];
+    sent(
+        table,
+        "LLDP without its sender",
+        group(14),
+        (0x88cc, &unnamed),
+        is,
+    );
+    let is = Meaning::non_ip(0x42);
+    sent(table, "spanning tree to one host", STATION, (38, bpdu), is);
+    let numbered = joined(&[&[0x42, 0x42, 0, 0], &[0; 35]]);
+    let what = "LLC of spanning tree, numbered";
+    sent(table, what, group(0), (39, &numbered), is);
 }

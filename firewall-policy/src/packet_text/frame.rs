@@ -175,9 +175,9 @@ impl PacketText {
             },
             // RFC 2236; RFC 2328 A.1 and RFC 7761 4.9, which stay on the link; RFC 9568 5.1.
             Kind::Other(IGMP | OSPF | PIM) => 1,
-            Kind::Other(VRRP) => 255,
             // RFC 6762 11; RFC 5881 5.
-            Kind::Udp {
+            Kind::Other(VRRP)
+            | Kind::Udp {
                 destination: 5353 | 3784,
                 ..
             } => 255,
