@@ -654,7 +654,7 @@ fn patterns_that_mean_nothing_or_too_much() {
         "{said}"
     );
     assert!(!ctl.pins().exists());
-    let pid = ctl.start_with(&file, &["-i", "many*"]).unwrap();
+    ctl.start_with(&file, &["-i", "many*"]).unwrap();
     let lines: Vec<String> = (0..35)
         .map(|number| {
             format!(
@@ -681,7 +681,6 @@ fn patterns_that_mean_nothing_or_too_much() {
     let said = "one host can filter 63 interfaces";
     assert!(warnings.iter().any(|it| it.contains(said)), "{warnings:?}");
     assert_eq!(pins(&ctl), MOST);
-    assert!(weight(pid).0 < 40);
     ctl.kill().unwrap();
     ctl.ok(&["unload", "--all"]).unwrap();
     let (code, said) = load(&ctl, "many*");
@@ -704,7 +703,6 @@ fn an_interface_that_vanishes_during_apply_leaves_the_others() {
         .unwrap();
     let file = ctl.policy(POLICY).unwrap();
     ctl.start_with(&file, &["-i", "e0"]).unwrap();
-    let mut failed = 0;
     for round in 0..16u64 {
         host.ip("link add e0 type veth peer name f0").unwrap();
         settles(&ctl, &[INTERFACE, "e0"], "it came");
@@ -725,11 +723,8 @@ fn an_interface_that_vanishes_during_apply_leaves_the_others() {
         host.ip("link del e0").unwrap();
         let output = apply.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if !output.status.success() {
-            assert!(said.contains("e0") && said.contains("gone"), "{said}");
-            assert!(said.contains("stays active"), "{said}");
-            failed += 1;
-        }
+        // Waiting for what is not there is what a daemon does.
+        assert!(output.status.success(), "{said}");
         let deadline = Instant::now() + patience(SOON * 3);
         loop {
             let (names, _, _) = status(&ctl);
@@ -740,7 +735,6 @@ fn an_interface_that_vanishes_during_apply_leaves_the_others() {
             assert!(Instant::now() < deadline, "{names:?}\n{}", ctl.log());
         }
     }
-    println!("{failed} of 16 were refused");
 }
 
 /// An interface that vanishes while a policy is applied to it: a clear word, and nothing half done.

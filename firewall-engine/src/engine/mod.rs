@@ -60,6 +60,9 @@ use store::{PinnedLink, Store, Survey};
 /// Where the pins are, unless the caller says otherwise.
 pub const DEFAULT_ROOT: &str = "/sys/fs/bpf/firewall";
 
+/// How often a change is tried while interfaces go.
+const ATTEMPTS: usize = 3;
+
 /// Applies policies under one folder of pins, and reads what the kernel counts.
 #[derive(Debug)]
 pub struct Engine {
@@ -180,7 +183,18 @@ impl Engine {
         host::require_bpffs(self.root())?;
 
         let _lock = host::lock(self.root())?;
-        let answer = self.apply_locked(request, &source, &present);
+        let mut answer = self.apply_locked(request, &source, &present);
+        for _ in 1..ATTEMPTS {
+            match &answer {
+                // Whoever waits for what is not there waits for what has gone meanwhile, too.
+                Err(EngineError::Kernel(error))
+                    if error.is_gone() && request.scope != Scope::Present =>
+                {
+                    answer = self.apply_locked(request, &source, &Present::now()?);
+                }
+                _ => break,
+            }
+        }
         self.store.remove_if_empty();
         let (done, changed) = answer?;
         Ok(Applied {
@@ -241,6 +255,7 @@ impl Engine {
                 && known.files == source.files
                 && known.selectors == selectors
                 && is_in_force(known, &survey, source, &targets)
+                && !self.is_self_stale(known)
         };
         if let Some(record) = known.filter(same) {
             let record = record.clone();

@@ -159,7 +159,7 @@ impl Engine {
     }
 
     /// Whether the policy on record uses `@self`, and that is out of date.
-    fn is_self_stale(&self, record: &Record) -> bool {
+    pub(super) fn is_self_stale(&self, record: &Record) -> bool {
         // Who may not look says nothing.
         record.live.iter().any(|set| set.name == SELF)
             && self

@@ -128,6 +128,9 @@ pub enum KernelError {
     },
 }
 
+/// What is in the way on an interface that is no longer there.
+const GONE: &str = "it is gone";
+
 impl KernelError {
     /// A failed system call.
     pub(crate) fn call(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
@@ -139,8 +142,13 @@ impl KernelError {
     pub(crate) fn gone(interface: &str) -> Self {
         Self::Carrier {
             interface: interface.into(),
-            reason: "it is gone".into(),
+            reason: GONE.into(),
         }
+    }
+
+    /// Whether an interface has gone meanwhile.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Carrier { reason, .. } if reason == GONE)
     }
 
     /// The exit code of a command that fails with this.

@@ -126,9 +126,10 @@ impl Link {
             Held::Link(fd) => sys::link_update(fd.as_fd(), program.fd()),
             Held::Filter(filter) => filter.update(program),
         };
-        updated.map_err(KernelError::call(format!(
-            "switch {interface} to the new program"
-        )))
+        updated.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOLINK | libc::ENODEV) => KernelError::gone(interface),
+            _ => KernelError::call(format!("switch {interface} to the new program"))(error),
+        })
     }
 
     /// Pins it at `path`.
@@ -192,6 +193,9 @@ pub(crate) fn attach(
         {
             return foreign_program(interface, ifindex, foreign);
         }
+        if error.raw_os_error() == Some(libc::ENODEV) {
+            return KernelError::gone(interface);
+        }
         KernelError::Attach {
             interface: interface.into(),
             mode,
@@ -242,7 +246,6 @@ fn explain(error: &io::Error) -> String {
              too large, LRO is on, or it belongs to a bond (dmesg may say more)"
         }
         Some(libc::ENOSPC | libc::ENOMEM) => "its driver has too few queues or too little memory",
-        Some(libc::ENODEV) => "the interface is gone",
         Some(libc::EEXIST) => "a program is attached in the other mode already",
         _ => return error.to_string(),
     };
