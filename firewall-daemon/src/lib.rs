@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod keeper;
+mod manager;
 mod messages;
 mod options;
 pub mod server;
@@ -27,6 +28,7 @@ use firewall_api::failure::{Exit, Failure};
 use firewall_engine::engine::{Engine, Observed};
 use firewall_policy::bundle;
 use firewall_system::policy_file::PolicyFile;
+use manager::Manager;
 use messages::Start;
 pub use options::Options;
 use socket::Socket;
@@ -68,6 +70,9 @@ async fn live(options: Options) -> Result<(), Failure> {
     let (keeper, kept) = keeper::start(&options)?;
     let server = tokio::spawn(server::serve(listener, Arc::new(handle.clone())));
     info!(socket = %options.socket.display(), "listening");
+    let manager = Arc::new(Manager::of_environment());
+    let attended = Arc::clone(&manager).attend(Arc::new(handle.clone()));
+    let attended = tokio::spawn(attended);
 
     loop {
         tokio::select! {
@@ -76,6 +81,8 @@ async fn live(options: Options) -> Result<(), Failure> {
             _ = interrupt.recv() => break info!("SIGINT"),
         }
     }
+    manager.ending();
+    attended.abort();
     server.abort();
     drop(socket);
     handle.end().await;

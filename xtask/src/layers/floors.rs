@@ -184,7 +184,7 @@ pub(super) const CRATES: &[Floors] = &[
     Floors {
         of: "firewall-daemon",
         rows: &[
-            &["messages", "options", "server", "socket"],
+            &["manager", "messages", "options", "server", "socket"],
             &["keeper", "threads"],
             &["state"],
         ],
