@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -174,6 +175,39 @@ pub(crate) fn decrypts() -> bool {
 #[derive(Debug)]
 pub(crate) struct Lock {
     _folder: File,
+}
+
+impl Drop for Lock {
+    /// Before others may change something: pins that root has made belong to the folder's owner, who is
+    /// the daemon's user where there is one. Otherwise the daemon could not open them.
+    fn drop(&mut self) {
+        let folder = PathBuf::from(format!("/proc/self/fd/{}", self._folder.as_raw_fd()));
+        if let Ok(owner) = self._folder.metadata()
+            && owner.uid() != 0
+            && rustix::process::geteuid().is_root()
+            && let Err(error) = hand_over(&folder, (owner.uid(), owner.gid()))
+        {
+            tracing::warn!(
+                "pins cannot be handed over to user id {}, who owns their folder: {error}",
+                owner.uid()
+            );
+        }
+    }
+}
+
+/// Gives an owner all that lies below a folder.
+fn hand_over(folder: &Path, owner: (u32, u32)) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let facts = entry.metadata()?;
+        if (facts.uid(), facts.gid()) != owner {
+            lchown(entry.path(), Some(owner.0), Some(owner.1))?;
+        }
+        if facts.is_dir() {
+            hand_over(&entry.path(), owner)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the folder if it is missing and locks it, so that two writers do not interleave. The lock
