@@ -148,6 +148,14 @@ fn without_hashes(name: &str) -> String {
     result
 }
 
+/// Cargo's own folder, which holds the sources of dependencies.
+pub(crate) fn cargo_home() -> PathBuf {
+    std::env::var_os("CARGO_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+        PathBuf::from,
+    )
+}
+
 /// Compiler flags of the object: BTF needs debug information, which names source files; the
 /// prefixes of this machine are taken out of those names.
 fn rustflags(workspace: &Workspace, tools: &Toolchain) -> Vec<String> {
@@ -166,10 +174,7 @@ fn rustflags(workspace: &Workspace, tools: &Toolchain) -> Vec<String> {
         "--cfg=bpf_target_arch=\"{}\"",
         std::env::consts::ARCH
     ));
-    let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
-        PathBuf::from,
-    );
+    let cargo_home = cargo_home();
     let prefixes = [
         (cargo_home.as_path(), "/cargo"),
         (tools.compiler.sysroot(), "/rust"),

@@ -18,6 +18,7 @@ mod docs;
 mod fuzz;
 mod layers;
 mod lint;
+mod package;
 mod process;
 mod run;
 mod setup;
@@ -54,6 +55,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Run the kernel tests on other kernels, in virtual machines
     Vm(vm::Args),
+    /// Build the Debian package; with `--check` and `--life`, try it
+    Package(package::Args),
     /// Format all crates
     Fmt,
     /// What every crate and module imports, against the order of its floors
@@ -84,6 +87,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Bench(args) => bench::command(&workspace, &args),
         Command::Fuzz(args) => fuzz::command(&workspace, &args),
         Command::Vm(args) => vm::command(&workspace, &args),
+        Command::Package(args) => package::command(&workspace, &args),
         Command::Fmt => lint::format(&workspace),
         Command::Layers(args) => layers::command(&workspace, &args),
         Command::Lint => lint::command(&workspace),

@@ -64,6 +64,7 @@ pub(super) const CRATES: &[Floors] = &[
             &["process", "workspace"],
             &["commits", "layers", "setup"],
             &["build", "lint"],
+            &["package"],
             &["bench", "demo", "run", "test", "verify"],
             &["fuzz", "vm"],
         ],

@@ -162,6 +162,32 @@ pub(crate) fn offer(wanted: &[(&str, &str)]) {
     }
 }
 
+/// cargo-deb at the one version that packages are made by, so that they are equal everywhere. Where there
+/// is none it is installed for this project alone (some minutes).
+pub(crate) fn cargo_deb(workspace: &Workspace) -> Result<PathBuf> {
+    const VERSION: &str = "3.8.0";
+    let own = workspace.tools().join("bin/cargo-deb");
+    let is_right = |path: &PathBuf| {
+        let version = process::ask(Command::new(path).args(["deb", "--version"]));
+        version.is_some_and(|text| text.split_whitespace().any(|word| word == VERSION))
+    };
+    let mut found = [Some(own.clone()), process::find("cargo-deb")]
+        .into_iter()
+        .flatten();
+    if let Some(path) = found.find(is_right) {
+        return Ok(path);
+    }
+    let mut cargo = process::host_cargo();
+    cargo
+        .args(["install", "cargo-deb", "--version", VERSION, "--locked"])
+        .arg("--root")
+        .arg(workspace.tools())
+        .env("CARGO_TARGET_DIR", workspace.target.join("tools-build"))
+        .env_remove("RUSTFLAGS");
+    process::run(&mut cargo)?;
+    Ok(own)
+}
+
 /// Remedies what is missing, one round after the other: a package may be what the next needs.
 fn install(workspace: &Workspace, need: Need) -> Result<()> {
     const ROUNDS: usize = 4;

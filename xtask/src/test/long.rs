@@ -5,6 +5,7 @@
 //! exists.
 
 use super as test;
+use crate::package;
 use crate::setup;
 use crate::workspace::Workspace;
 use anyhow::{Result, bail};
@@ -142,18 +143,37 @@ const RUNS: &[Run] = &[
     .with(&[("FIREWALL_CASES", "500")]),
 ];
 
+/// The one that runs no test program: `cargo xtask package --check --life`.
+const PACKAGE: &str = "package";
+
 /// Runs all, or the one with that name; exit code 1 if one failed.
 pub(super) fn command(workspace: &Workspace, name: &str) -> Result<ExitCode> {
     let chosen: Vec<&Run> = RUNS
         .iter()
         .filter(|run| name.is_empty() || run.name == name)
         .collect();
-    if chosen.is_empty() {
-        let names: Vec<&str> = RUNS.iter().map(|run| run.name).collect();
+    let with_package = name.is_empty() || name == PACKAGE;
+    if chosen.is_empty() && !with_package {
+        let names = RUNS.iter().map(|run| run.name).chain([PACKAGE]);
+        let names: Vec<&str> = names.collect();
         bail!("no long run `{name}`; there are {}", names.join(", "));
     }
-    let built = test::build_privileged(workspace)?;
     let mut results = Vec::new();
+    if with_package {
+        println!("{PACKAGE}: what Debian users install, from installation to purge");
+        let start = Instant::now();
+        let steps = package::try_out(workspace)?;
+        let tally = test::Tally {
+            passed: steps.passed,
+            failed: steps.failed,
+            ignored: 0,
+        };
+        results.push((PACKAGE, tally, start.elapsed()));
+    }
+    if chosen.is_empty() {
+        return Ok(report(&results));
+    }
+    let built = test::build_privileged(workspace)?;
     for run in chosen {
         setup::offer(run.programs);
         println!("{}: {}", run.name, run.shows);
