@@ -361,3 +361,24 @@ fn rules_that_let_a_packet_go_on_are_named_with_what_to_do() {
     ];
     insta::assert_snapshot!(found.join("----\n"));
 }
+
+/// A list of nothing but exclusions means everything else. If nothing else is left, the rule matches
+/// nothing, and nobody means that.
+#[test]
+fn sources_that_exclude_everything_are_an_error() {
+    let rule = |from: &str| {
+        let rules = format!("- {{name: a, from: {from}, action: pass}}\n");
+        let text = format!("version: 1\ndefault: {{in: drop}}\nrules:\n{rules}");
+        let list = findings(&text).list.into_iter();
+        list.map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    for nothing in [
+        "[\"!0.0.0.0/0\", \"!::/0\"]",
+        "[\"!0.0.0.0/1\", \"!128.0.0.0/1\", \"!::/0\"]",
+        "[10.0.0.0/8, \"!10.0.0.0/8\"]",
+    ] {
+        assert_eq!(rule(nothing), ["FW0167"], "{nothing}");
+    }
+    // One family is left.
+    assert!(rule("[\"!0.0.0.0/0\"]").is_empty());
+}

@@ -145,7 +145,13 @@ fn left(
     let addresses = match (positive, negative) {
         (false, false) if sets.is_some() => AddrSet::any(),
         (_, false) => taken,
-        (false, true) => away.complement(),
+        (false, true) => {
+            let left = away.complement();
+            if left == AddrSet::none() {
+                return None;
+            }
+            left
+        }
         (true, true) => {
             let rest = away.complement();
             let left = AddrSet {
