@@ -11,6 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// Puts a program into exactly the capabilities that the documents ask for: in runs that are about that
+/// (`cargo xtask test --capabilities`).
+const THREE: [&str; 4] = [
+    "setpriv",
+    "--bounding-set=-all,+bpf,+net_admin,+perfmon",
+    "--inh-caps=-all,+bpf,+net_admin,+perfmon",
+    "--ambient-caps=-all,+bpf,+net_admin,+perfmon",
+];
+
 /// One user's `firewall-ctl` on one host.
 #[derive(Debug)]
 pub struct Ctl<'a> {
@@ -61,6 +70,20 @@ impl<'a> Ctl<'a> {
         &self.folder
     }
 
+    /// The folder in which the daemon keeps what outlives the pins.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// Removes the pins by other means than `unload`: as the machine's next start does.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn forget_pins(&self) -> Result<()> {
+        Ok(fs::remove_dir_all(&self.pins)?)
+    }
+
     /// Writes a policy file, and gives its path.
     ///
     /// # Errors
@@ -78,6 +101,11 @@ impl<'a> Ctl<'a> {
 
     /// `program` with `arguments`, started by the words of `wrapper`.
     fn command_under(&self, wrapper: &[&str], program: &Path, arguments: &[&str]) -> Command {
+        let three = std::env::var_os("FIREWALL_CAPABILITIES").map(|_| THREE);
+        let wrapper = match wrapper {
+            [] => three.as_ref().map_or(wrapper, |three| &three[..]),
+            _ => wrapper,
+        };
         let mut command = match wrapper {
             [] => self.host.command(program),
             [first, rest @ ..] => {
@@ -92,6 +120,7 @@ impl<'a> Ctl<'a> {
             .arg(self.folder.join("control.sock"));
         command
             .args(arguments)
+            .env("FIREWALL_STATE", self.folder.join("var"))
             .envs(self.variables.iter().cloned())
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
@@ -200,7 +229,7 @@ impl<'a> Ctl<'a> {
         let child = self
             .command(&["daemon", "-i", crate::netns::INTERFACE, "-f", path])
             .arg("--state")
-            .arg(self.folder.join("state"))
+            .arg(self.state())
             .args(more)
             .stdout(Stdio::null())
             .stderr(log)

@@ -2,7 +2,9 @@
 //! pair in it, and a folder for pins that is removed whatever happens.
 
 use firewall_engine::engine::{Engine, Request, Scope};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, LinkNameSpaceType, move_into_link_name_space, set_capabilities,
+};
 use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
@@ -17,12 +19,28 @@ pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     let outcome = thread::spawn(|| {
         let namespace = new_namespace();
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        give_up_capabilities();
         test();
     })
     .join();
     if let Err(panic) = outcome {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Leaves this thread the three capabilities that the documents ask for, if the run is about that
+/// (`cargo xtask test --capabilities`). Programs that it starts as root have theirs.
+fn give_up_capabilities() {
+    if std::env::var_os("FIREWALL_CAPABILITIES").is_none() {
+        return;
+    }
+    let three = CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
+    let sets = CapabilitySets {
+        effective: three,
+        permitted: three,
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, sets).unwrap();
 }
 
 /// A new network namespace, held by the returned file alone.

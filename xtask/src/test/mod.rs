@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every test of the workspace, first those that need no privilege, then, as
-//! root, those that load programs into the kernel: side by side, each in namespaces of its own.
+//! root, those that load programs into the kernel: side by side, each in namespaces of its own. With
+//! `--capabilities`, the latter with three capabilities alone.
 //!
 //! Test targets named `kernel`, `net`, `kernel_*` and `net_*` need root; all others must not. Tests
 //! of the first kind carry `#[ignore]`, so that a plain `cargo test` leaves them out; here they run,
@@ -31,6 +32,10 @@ pub(crate) struct Args {
     /// The long runs alone, in full: all of them one after the other, or the one with this name
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["rootless", "filter"])]
     long: Option<String>,
+    /// The tests that need root once more, with exactly the capabilities that the documents ask for:
+    /// CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON
+    #[arg(long, conflicts_with_all = ["rootless", "long"])]
+    capabilities: bool,
     /// Only tests whose name contains this
     filter: Option<String>,
 }
@@ -67,6 +72,9 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         // Without the kernel, what needs it is left out, and that is said.
         total.ignored = 0;
         println!("left out, because they need root: {}", list(&kernel));
+    } else if args.capabilities {
+        let built = build_privileged(workspace)?;
+        total = run_kernel(workspace, &built.programs, args)?;
     } else {
         // Set-up and the kernel program keep one processor busy.
         let ahead = programs::Ahead::start(workspace)?;
@@ -202,7 +210,11 @@ fn run_kernel(workspace: &Workspace, programs: &[Program], args: &Args) -> Resul
         let tests = program.tests()?.into_iter().filter(is_wanted);
         jobs.extend(tests.map(|test| Job { program, test }));
     }
-    Ok(pool::run(jobs, &environment(workspace)))
+    let mut environment = environment(workspace);
+    if args.capabilities {
+        environment.push((namespace::CAPABILITIES.to_owned(), "1".into()));
+    }
+    Ok(pool::run(jobs, &environment))
 }
 
 /// What tests that need root are told.

@@ -35,6 +35,37 @@ done
 exit $code
 "#;
 
+/// Says that what is tested has [`THREE`] alone. Test programs that need more for themselves, to make
+/// namespaces, give it up in the thread that tests, or start `firewall-ctl` so.
+pub(crate) const CAPABILITIES: &str = "FIREWALL_CAPABILITIES";
+
+/// Puts a command into exactly the capabilities that the documents ask for.
+const THREE: [&str; 4] = [
+    "setpriv",
+    "--bounding-set=-all,+bpf,+net_admin,+perfmon",
+    "--inh-caps=-all,+bpf,+net_admin,+perfmon",
+    "--ambient-caps=-all,+bpf,+net_admin,+perfmon",
+];
+
+/// Modules of the program `kernel` whose tests make network namespaces.
+const MAKE_NAMESPACES: [&str; 4] = [
+    "kernel_plan",
+    "kernel_policy_tests",
+    "kernel_state",
+    "kernel_syn",
+];
+
+/// Whether tests run with three capabilities as whole processes.
+fn is_restricted(program: &Program, environment: &[(String, OsString)], words: &[&str]) -> bool {
+    let makes = |word: &&str| {
+        let mut modules = MAKE_NAMESPACES.iter();
+        modules.any(|module| word.split("::").next() == Some(module))
+    };
+    environment.iter().any(|(name, _)| name == CAPABILITIES)
+        && program.target == "kernel"
+        && !words.iter().any(makes)
+}
+
 /// Variables that the user sets for tests, which sudo would drop.
 const HANDED_ON: [&str; 4] = ["FIREWALL_", "INSTA_", "PROPTEST_", "RUST_"];
 
@@ -45,7 +76,8 @@ pub(crate) fn command(
     words: &[&str],
     limit: Option<Duration>,
 ) -> Command {
-    let own = [("TMPDIR".to_owned(), OsString::from("/run/tmp"))];
+    let own = [("TMPDIR", "/run/tmp"), ("FIREWALL_STATE", "/run/state")];
+    let own = own.map(|(name, value)| (name.to_owned(), OsString::from(value)));
     let variables = environment.iter().chain(&own);
     let mut command;
     if process::is_root() {
@@ -74,6 +106,11 @@ pub(crate) fn command(
         .args(["--mount-proc", "--propagation", "private"])
         .args(["sh", "-c", SCRIPT, "sh"])
         .arg(limit.map_or(0, |limit| limit.as_secs()).to_string())
+        .args(
+            THREE
+                .iter()
+                .filter(|_| is_restricted(program, environment, words)),
+        )
         .arg(&program.file)
         .args(["--include-ignored", "--test-threads=1", "--exact"])
         .args(words)
