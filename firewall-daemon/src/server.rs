@@ -3,14 +3,17 @@
 //! Knows HTTP, JSON and peers. What the calls do is behind [`Firewall`]; may not import `state`,
 //! nor the engine.
 //!
-//! Invariants: a slow or silent peer takes one of [`CONNECTIONS`] places for a bounded time and delays
-//! no other; the body of a change is read only after its sender is authorised; every answer is JSON.
+//! Invariants: a slow or silent peer takes a place of its own user's ([`super::places`]) for a bounded
+//! time and delays no other; the body of a change is read only after its sender is authorised; every answer is JSON.
 
 mod upload;
 
+use super::places::{Places, working};
+use super::shared::{Reader, Shared};
+use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -32,11 +35,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tracing::{debug, warn};
-
-/// Connections served at one time; more wait in the socket's queue.
-pub const CONNECTIONS: usize = 64;
 
 /// How long a peer may take to send its request's head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
@@ -49,6 +48,10 @@ const TRACE_LIMIT: usize = 2 * FRAMES_LIMIT + BODY_LIMIT;
 
 /// Largest request of `doctor`, in bytes: names of interfaces.
 const DOCTOR_LIMIT: usize = 64 << 10;
+/// Ports from which on a snapshot is a large answer, of which one is in memory at a time.
+const LARGE: usize = 2_000;
+/// All ports that there are, of TCP and UDP.
+const ALL_PORTS: usize = 2 << 16;
 
 /// The firewall that is asked. Its calls may take a while: each runs on a thread of its own.
 pub type Backend = Arc<dyn Firewall>;
@@ -81,12 +84,8 @@ impl Peer {
 /// Serves until the future is dropped.
 pub async fn serve(listener: UnixListener, backend: Backend) {
     let app = router(backend);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(firewall_system::host::user());
     loop {
-        // The semaphore is never closed.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -96,21 +95,42 @@ pub async fn serve(listener: UnixListener, backend: Backend) {
                 continue;
             }
         };
-        let app = app.clone().layer(Extension(Peer::of(&stream)));
+        let peer = Peer::of(&stream);
+        let Some(place) = places.take(peer.uid) else {
+            tokio::spawn(refuse(stream));
+            continue;
+        };
+        let app = app.clone().layer(Extension(peer));
         tokio::spawn(async move {
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_DEADLINE)
                 .keep_alive(false)
                 .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-            match tokio::time::timeout(DEADLINE, connection).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!("a connection ended early: {error}"),
+            match tokio::time::timeout(DEADLINE, place.serve(connection)).await {
+                Ok(Some(Ok(()))) => {}
+                Ok(Some(Err(error))) => debug!("a connection ended early: {error}"),
+                Ok(None) => debug!("a silent connection was cut: its user has too many"),
                 Err(_) => warn!("a connection was cut after {} s", DEADLINE.as_secs()),
             }
-            drop(place);
         });
     }
+}
+
+/// Tells a peer that its user has too many connections.
+async fn refuse(stream: UnixStream) {
+    let what = "your user has too many connections to the daemon at one time";
+    let failure =
+        Failure::new(Exit::Unreachable, what).help("wait for those to end, and try again");
+    let body = serde_json::to_string(&ErrorReport::new(failure)).unwrap_or_default();
+    let text = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: \
+         {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    // A peer that does not listen misses nothing.
+    let _ = tokio::time::timeout(HEAD_DEADLINE, stream.writable()).await;
+    let _ = stream.try_write(text.as_bytes());
 }
 
 fn router(backend: Backend) -> Router {
@@ -161,6 +181,7 @@ fn router(backend: Backend) -> Router {
             )
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(Extension(Shared::new()))
         .with_state(backend)
 }
 
@@ -198,11 +219,42 @@ async fn status(State(backend): State<Backend>) -> Response {
 
 async fn snapshot(
     State(backend): State<Backend>,
+    Extension(shared): Extension<Shared>,
     query: Result<Query<SnapshotRequest>, QueryRejection>,
 ) -> Response {
     match query {
+        Ok(Query(request)) if request.ports > LARGE => {
+            large_snapshot(backend, &shared, request).await
+        }
         Ok(Query(request)) => ask(backend, move |firewall| firewall.snapshot(&request)).await,
         Err(rejection) => wrong_query(&rejection),
+    }
+}
+
+/// A snapshot that is shared by all who ask for as many ports at the same time.
+async fn large_snapshot(backend: Backend, shared: &Shared, request: SnapshotRequest) -> Response {
+    let ports = request.ports.min(ALL_PORTS);
+    let request = SnapshotRequest { ports, ..request };
+    let make = async {
+        let made = tokio::task::spawn_blocking(move || {
+            let snapshot = backend.snapshot(&request)?;
+            serde_json::to_vec(&snapshot)
+                .map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+        });
+        let broken = |error| Failure::new(Exit::Failed, format!("the request broke off: {error}"));
+        made.await.map_err(broken)?
+    };
+    match working(shared.answer(ports, make)).await {
+        Ok(Some(answer)) => {
+            let json = [(header::CONTENT_TYPE, "application/json")];
+            (json, Body::new(Reader::of(answer))).into_response()
+        }
+        Ok(None) => {
+            let what = "others are reading a large answer, and are slow";
+            let failure = Failure::new(Exit::Unreachable, what).help("try again in a while");
+            error(StatusCode::SERVICE_UNAVAILABLE, failure)
+        }
+        Err(failure) => answer::<()>(Err(failure)),
     }
 }
 
@@ -403,7 +455,7 @@ async fn ask<T: Serialize + Send + 'static>(
     backend: Backend,
     call: impl FnOnce(&dyn Firewall) -> Result<T, Failure> + Send + 'static,
 ) -> Response {
-    match tokio::task::spawn_blocking(move || call(&*backend)).await {
+    match working(tokio::task::spawn_blocking(move || call(&*backend))).await {
         Ok(result) => answer(result),
         Err(broken) => {
             let what = format!("the request broke off: {broken}");

@@ -345,7 +345,7 @@ fn silent_peers_hold_up_nobody() {
     let server = Server::start("silent");
     let socket = server.socket();
     // One less than all places: connected, half a request sent, then silence.
-    let silent: Vec<PlainStream> = (0..CONNECTIONS - 1)
+    let silent: Vec<PlainStream> = (0..crate::places::CONNECTIONS - 1)
         .map(|_| {
             let mut stream = PlainStream::connect(&socket).unwrap();
             stream.write_all(b"GET /v1/sta").unwrap();

@@ -185,7 +185,8 @@ pub(super) const CRATES: &[Floors] = &[
     Floors {
         of: "firewall-daemon",
         rows: &[
-            &["manager", "messages", "options", "server", "socket"],
+            &["manager", "messages", "options", "places", "shared", "socket"],
+            &["server"],
             &["keeper", "threads"],
             &["state"],
         ],
