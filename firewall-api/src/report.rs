@@ -299,6 +299,9 @@ pub struct PolicyReport {
     pub generation: u64,
     /// The file as it was named.
     pub policy: String,
+    /// SHA-256 of `text` and of every file that it names, hex.
+    #[serde(default)]
+    pub content_sha256: String,
     /// SHA-256 of `text`, hex.
     pub sha256: String,
     /// The policy text.

@@ -114,7 +114,8 @@ pub enum SetEdit {
 pub enum SetStep {
     /// Add an entry.
     Add(NewEntry),
-    /// Remove an address or prefix, as it was added.
+    /// Remove an address or prefix, as it was added; or all addresses of a range, whatever entries hold
+    /// them.
     Remove(String),
 }
 
@@ -154,6 +155,9 @@ pub struct SetChanged {
     /// [`SetChanged::NAMED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<HeldEntry>,
+    /// Things to tell the user, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl SetChanged {
@@ -173,6 +177,7 @@ impl SetChanged {
             seconds: 0.0,
             exempt: Vec::new(),
             held: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 }

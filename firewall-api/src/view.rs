@@ -108,6 +108,20 @@ pub struct Status {
     pub last_error: Option<String>,
     /// Things that want attention, one sentence each.
     pub warnings: Vec<String>,
+    /// Where the policy's files no longer say what is in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Drift>,
+}
+
+/// A file that says something else than what is in force.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Drift {
+    /// Which, in a sentence.
+    pub what: String,
+    /// Since when, in seconds of the Unix epoch, where that is known.
+    pub since: Option<f64>,
+    /// What a reload or restart would do.
+    pub restart: String,
 }
 
 /// The generation that enforces.
@@ -117,7 +131,11 @@ pub struct GenerationView {
     pub number: u64,
     /// Policy file as it was named.
     pub policy: String,
-    /// SHA-256 of the policy text, hex.
+    /// SHA-256 of the policy text and of every file that it names, hex: two policies have the same one
+    /// only if they say the same.
+    #[serde(default)]
+    pub content_sha256: String,
+    /// SHA-256 of the policy text alone, hex.
     pub sha256: String,
     /// Seconds since the Unix epoch when it was applied.
     pub applied: f64,

@@ -85,6 +85,7 @@ impl Firewall for Constants {
                 interfaces: Vec::new(),
                 last_error: None,
                 warnings: Vec::new(),
+                drift: Vec::new(),
             },
             pass: Traffic::default(),
             drop: Traffic::default(),

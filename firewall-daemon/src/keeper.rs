@@ -1,26 +1,22 @@
 //! The thread that maintains bans and live sets: updates `@self` and the addresses that rules never
 //! ban, removes expired entries, and keeps a copy on disk for the next boot.
 //!
-//! The kernel's table is authoritative. It outlives the daemon, so the copy is read only if no policy
-//! was active before. A new copy is written beside the old one and renamed over it: after a power
-//! failure there is always one complete copy.
+//! The kernel's table is authoritative, and outlives the daemon. The copy is read where a policy is put in
+//! force and there was no table before ([`firewall_engine::engine::Engine::apply`]).
 
+use super::messages::Message;
 use super::options::Options;
 use firewall_api::failure::{Exit, Failure};
-use firewall_common::live::Prefix;
-use firewall_engine::engine::{BANNED_NAME, Change, Engine, Guard, LiveRecord, LiveView, Session};
-use firewall_engine::kernel::live::Origin;
-use firewall_policy::entry::parse;
-use firewall_policy::prefixes::text;
-use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use firewall_engine::engine::{Engine, LiveView};
+use std::ffi::OsString;
+use std::fs::{self, DirEntry};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::WeakSender;
 use tracing::{info, warn};
 
 /// How often the host's addresses are looked at.
@@ -35,151 +31,54 @@ const SAVE: Duration = Duration::from_secs(5);
 /// How often what has ended is removed. It ends by itself; this makes room.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// Name of the copy, and of the one that is being written.
-const COPY: &str = "live";
-const NEW_COPY: &str = "live.new";
-
-/// First line of a copy.
-const HEADING: &str = "# firewall-ctl: bans and live sets, version 1";
-
-/// Starts the thread. It saves once more and ends when the sender is dropped.
+/// Starts the thread, which tells the state task what is wrong with the copy. It saves once more and
+/// ends when the sender is dropped.
 pub(super) fn start(
     options: &Arc<Options>,
+    state: WeakSender<Message>,
 ) -> Result<(Sender<()>, thread::JoinHandle<()>), Failure> {
     let (end, ended) = channel();
     let options = Arc::clone(options);
     let thread = thread::Builder::new()
         .name("keeper".to_owned())
-        .spawn(move || Keeper::new(&options).run(&ended))
+        .spawn(move || Keeper::new(&options, state).run(&ended))
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot start a thread: {error}")))?;
     Ok((end, thread))
 }
 
-/// Fills bans and live sets with what the copy says, for a start after which nothing was in force.
-/// What cannot be read is no reason not to start.
-pub(super) fn restore(options: &Options, engine: &Engine) {
-    let path = options.state.join(COPY);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-        Err(error) => {
-            return warn!(
-                "bans and live sets start empty: {}: {error}",
-                path.display()
-            );
-        }
-    };
-    match put_back(engine, &text) {
-        Ok(0) => {}
-        Ok(count) => info!("{count} bans and entries of live sets are back"),
-        Err(error) => warn!(
-            "bans and live sets start empty: {}: {error}",
-            path.display()
-        ),
-    }
-}
-
-fn put_back(engine: &Engine, text: &str) -> Result<u64, String> {
-    let live = engine.live().map_err(|error| error.to_string())?;
-    let now = SystemTime::now();
-    let mut changes: HashMap<&str, Vec<Change>> = HashMap::new();
-    for (number, line) in text.lines().enumerate() {
-        if line.starts_with('#') {
-            continue;
-        }
-        let entry = Line::read(line, now);
-        let entry = entry.ok_or_else(|| format!("line {} cannot be read", number + 1))?;
-        if let Some(change) = entry.change {
-            changes.entry(entry.set).or_default().push(change);
-        }
-    }
-    let mut count = 0;
-    for (name, changes) in changes {
-        let Some(set) = live.view().set(name) else {
-            warn!("the policy no longer has the live set `{name}`: its entries are discarded");
-            continue;
-        };
-        // One entry that would do harm keeps the others out of nothing.
-        let guard = Guard::of(Session::None);
-        let changes = changes.into_iter().filter(|change| {
-            let refusal = match change {
-                Change::Add(prefix, _) if name == BANNED_NAME => guard.refusal(prefix),
-                _ => None,
-            };
-            if let Some(refusal) = &refusal {
-                warn!("{name}: discarded: {refusal}");
-            }
-            refusal.is_none()
-        });
-        match live.change(&set, &changes.collect::<Vec<_>>(), &guard) {
-            Ok(changed) => count += changed.added,
-            Err(error) => warn!("{name}: {error}"),
-        }
-    }
-    Ok(count)
-}
-
-/// A line of the copy: `SET PREFIX END`, the end in milliseconds of the Unix epoch or `-`.
-#[derive(Debug, PartialEq)]
-struct Line<'a> {
-    set: &'a str,
-    /// `None`: it has ended.
-    change: Option<Change>,
-}
-
-impl<'a> Line<'a> {
-    fn read(line: &'a str, now: SystemTime) -> Option<Self> {
-        let words: Vec<&str> = line.split(' ').collect();
-        let [set, prefix, end] = words[..] else {
-            return None;
-        };
-        let prefixes = parse(prefix).ok()?;
-        let [prefix] = prefixes[..] else {
-            return None;
-        };
-        let time = match end {
-            "-" => None,
-            end => {
-                let end = UNIX_EPOCH.checked_add(Duration::from_millis(end.parse().ok()?))?;
-                Some(end.duration_since(now).unwrap_or_default())
-            }
-        };
-        let has_ended = time.is_some_and(|time| time.is_zero());
-        let change = (!has_ended).then_some(Change::Add(prefix, time));
-        Some(Self { set, change })
-    }
-
-    fn write(set: &str, prefix: &Prefix, left: Option<Duration>, now: SystemTime) -> String {
-        let end = left.and_then(|left| {
-            let since = now.duration_since(UNIX_EPOCH).ok()?;
-            Some((since + left).as_millis().to_string())
-        });
-        let end = end.unwrap_or_else(|| "-".to_owned());
-        format!("{set} {} {end}", text(prefix))
-    }
-}
-
 struct Keeper {
     engine: Engine,
-    folder: PathBuf,
     root: PathBuf,
+    state: WeakSender<Message>,
     /// The table, and the generations that there were when it was opened.
-    view: Option<(Vec<String>, LiveView)>,
-    /// What was saved last: the table's count of changes.
+    view: Option<(Vec<Generation>, LiveView)>,
+    /// What was saved last: the table's count of changes. Of another table, another count.
     saved: Option<u64>,
+    /// What waits in the copy.
+    waiting: Vec<String>,
     /// The last thing that went wrong: said once.
     complaint: Option<String>,
+    /// Why the copy could not be written the last time.
+    unsaved: Option<String>,
+    /// What the state task was told last.
+    told: Vec<String>,
 }
 
+/// A folder of a generation: its name, and a number that no other one has had.
+type Generation = (OsString, u64);
+
 impl Keeper {
-    fn new(options: &Options) -> Self {
+    fn new(options: &Options, state: WeakSender<Message>) -> Self {
         Self {
-            engine: Engine::new(&options.root),
-            folder: options.state.clone(),
+            engine: options.engine(),
             root: options.root.clone(),
+            state,
             view: None,
             saved: None,
+            waiting: Vec::new(),
             complaint: None,
+            unsaved: None,
+            told: Vec::new(),
         }
     }
 
@@ -195,7 +94,12 @@ impl Keeper {
                 spare = now + SPARE;
             }
             if ends || now >= save {
-                result = result.and_then(|()| self.save());
+                let unsaved = self.save().err();
+                let new = unsaved.as_ref().filter(|_| self.unsaved != unsaved);
+                if let Some(why) = new {
+                    warn!("bans and live sets: {why}");
+                }
+                self.unsaved = unsaved;
                 save = now + SAVE;
             }
             if now >= sweep {
@@ -218,19 +122,33 @@ impl Keeper {
             warn!("bans and live sets: {complaint}");
         }
         self.complaint = complaint;
+        let complaint = self.complaint.iter().chain(&self.unsaved);
+        let complaint = complaint.map(|it| format!("bans and live sets: {it}"));
+        let told: Vec<String> = complaint.chain(self.waiting.iter().cloned()).collect();
+        if told != self.told
+            && let Some(state) = self.state.upgrade()
+            && state.blocking_send(Message::Kept(told.clone())).is_ok()
+        {
+            self.told = told;
+        }
     }
 
     /// The table of what is in force; `None` if nothing is.
     fn view(&mut self) -> Option<&LiveView> {
-        let mut generations: Vec<String> = fs::read_dir(&self.root)
+        let generation = |entry: DirEntry| {
+            let inode = entry.metadata().ok()?.ino();
+            Some((entry.file_name(), inode))
+        };
+        let mut generations: Vec<Generation> = fs::read_dir(&self.root)
             .ok()?
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| name.starts_with("gen-"))
+            .filter_map(|entry| generation(entry.ok()?))
+            .filter(|(name, _)| name.to_string_lossy().starts_with("gen-"))
             .collect();
         generations.sort_unstable();
         let known = self.view.as_ref().map(|(known, _)| known);
         if known != Some(&generations) {
             self.view = self.engine.live_view().ok().map(|view| (generations, view));
+            self.saved = None;
         }
         self.view.as_ref().map(|(_, view)| view)
     }
@@ -272,7 +190,6 @@ impl Keeper {
 
     fn save(&mut self) -> Result<(), String> {
         let saved = self.saved;
-        let folder = self.folder.clone();
         let Some(view) = self.view() else {
             return Ok(());
         };
@@ -280,81 +197,20 @@ impl Keeper {
         if saved == Some(changes) {
             return Ok(());
         }
-        let names: HashMap<u32, &str> = view
-            .sets()
-            .iter()
-            .map(|LiveRecord { id, name, .. }| (*id, name.as_str()))
-            .chain([(firewall_common::live::BANNED, BANNED_NAME)])
-            .collect();
-        let now = SystemTime::now();
-        let mut lines = vec![HEADING.to_owned()];
-        for entry in view.all_entries() {
-            if let Some(name) = names.get(&entry.id)
-                && entry.origin != Origin::Policy
-            {
-                lines.push(Line::write(name, &entry.prefix, entry.left, now));
+        let waits = saved.is_none() && view.has_placeable();
+        let kept = match waits {
+            true => {
+                let live = self.engine.live().map_err(|error| error.to_string())?;
+                live.keep_and_place()?
             }
+            false => view.keep()?,
+        };
+        if kept.added > 0 {
+            let added = kept.added;
+            info!("{added} entries of live sets are back that the policy did not have before");
         }
-        // Nothing was ever in them: no folder for nothing.
-        if lines.len() > 1 || folder.join(COPY).exists() {
-            write(&folder, &lines)
-                .map_err(|error| format!("cannot keep a copy in {}: {error}", folder.display()))?;
-        }
+        self.waiting = kept.waiting;
         self.saved = Some(changes);
         Ok(())
-    }
-}
-
-/// Writes a whole copy and puts it in the place of the former one.
-fn write(folder: &Path, lines: &[String]) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
-    let new = folder.join(NEW_COPY);
-    let file = File::create(&new)?;
-    let mut writer = BufWriter::new(&file);
-    for line in lines {
-        writeln!(writer, "{line}")?;
-    }
-    writer.flush()?;
-    drop(writer);
-    file.sync_all()?;
-    fs::rename(&new, folder.join(COPY))?;
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_says_what_it_was_written_from() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_000);
-        for entry in ["192.0.2.1", "192.0.2.0/24", "2001:db8::/32", "2001:db8::1"] {
-            let prefix = parse(entry).expect("a prefix")[0];
-            let line = Line::write("banned", &prefix, None, now);
-            assert_eq!(line, format!("banned {entry} -"));
-            let read = Line::read(&line, now).expect("a line");
-            assert_eq!(read.change, Some(Change::Add(prefix, None)));
-            let minute = Some(Duration::from_secs(60));
-            let line = Line::write("banned", &prefix, minute, now);
-            let later = now + Duration::from_secs(20);
-            let read = Line::read(&line, later).expect("a line");
-            let left = Some(Duration::from_secs(40));
-            assert_eq!(read.change, Some(Change::Add(prefix, left)));
-            let read = Line::read(&line, now + Duration::from_secs(60)).expect("a line");
-            assert_eq!(read.change, None, "it has ended");
-        }
-        for wrong in [
-            "",
-            "banned",
-            "banned 192.0.2.1",
-            "banned x -",
-            "a 192.0.2.1 x",
-            "a b c d",
-        ] {
-            assert_eq!(Line::read(wrong, now), None, "{wrong}");
-        }
     }
 }

@@ -27,7 +27,7 @@ mod state;
 mod threads;
 
 use firewall_api::failure::{Exit, Failure};
-use firewall_engine::engine::{Engine, Observed};
+use firewall_engine::engine::{Engine, Hold, Observed};
 use firewall_policy::bundle;
 use firewall_system::policy_file::PolicyFile;
 use manager::Manager;
@@ -69,7 +69,7 @@ async fn live(options: Options) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("startup failed: {error}")))??;
     let (handle, state) = State::new(&options, start)?;
     let state = tokio::spawn(state.run());
-    let (keeper, kept) = keeper::start(&options)?;
+    let (keeper, kept) = keeper::start(&options, handle.told())?;
     let server = tokio::spawn(server::serve(listener, Arc::new(handle.clone())));
     info!(socket = %options.socket.display(), "listening");
     let manager = Arc::new(Manager::of_environment());
@@ -119,7 +119,8 @@ async fn ended(state: tokio::task::JoinHandle<Option<Arc<Observed>>>) -> Option<
 /// Adopts what is in force and applies the policy file. A policy that cannot be applied is no
 /// reason to end while another one protects the host.
 fn start(options: &Options) -> Result<Start, Failure> {
-    let mut engine = Engine::new(&options.root);
+    let mut engine = options.engine();
+    let hold = hold(options, &engine)?;
     let before = match engine.observe() {
         Ok(observed) => observed,
         Err(error) => {
@@ -139,7 +140,7 @@ fn start(options: &Options) -> Result<Start, Failure> {
             "adopted"
         );
     }
-    let applied = PolicyFile::read(&options.policy).and_then(|mut file| {
+    let applied = PolicyFile::read_in_time(&options.policy).and_then(|mut file| {
         // Runtime rules end with their generation or by a command, not by the daemon's restart.
         if let Some(observed) = &before
             && let (Some(rules), _) = bundle::runtime(&observed.record.policy_text)
@@ -151,9 +152,6 @@ fn start(options: &Options) -> Result<Start, Failure> {
     });
     let last_error = match applied {
         Ok(applied) => {
-            if before.is_none() {
-                keeper::restore(options, &engine);
-            }
             threads::log_applied(&options.policy, &applied);
             None
         }
@@ -179,7 +177,24 @@ fn start(options: &Options) -> Result<Start, Failure> {
         .map(Arc::new);
     Ok(Start {
         engine,
+        hold,
         observed,
         last_error,
+    })
+}
+
+/// Keeps other daemons away from the pins. What is wrong with the policy is said first: it needs no
+/// privilege to find out.
+fn hold(options: &Options, engine: &Engine) -> Result<Hold, Failure> {
+    let held = engine.hold().map_err(|error| error.failure());
+    held.or_else(|failure| {
+        if failure.exit_code == Exit::Refused {
+            return Err(failure.outcome("this daemon has changed nothing"));
+        }
+        let request = options.request(PolicyFile::read_in_time(&options.policy)?);
+        let compiled = engine.compile(&request).map_err(|error| error.failure());
+        compiled
+            .and(Err(failure))
+            .map_err(|failure| failure.outcome("nothing loaded"))
     })
 }

@@ -3,8 +3,8 @@
 use firewall_api::failure::Failure;
 use firewall_api::report::{ApplyReport, PolicyReport};
 use firewall_api::request::ApplyRequest;
-use firewall_api::view::Snapshot;
-use firewall_engine::engine::{Applied, Engine, EngineError, Followed, Observed};
+use firewall_api::view::{Drift, Snapshot};
+use firewall_engine::engine::{Applied, Engine, EngineError, Followed, Hold, Observed};
 use firewall_engine::probe::Reading;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,8 +28,10 @@ pub(super) enum What {
     },
     /// What is in force, once more: rules that expire go by a clock that has been set since.
     Again(Arc<Observed>),
-    /// Look after interfaces that have come, gone or changed.
+    /// Look after interfaces that have come, gone or changed, and after what somebody has taken off.
     Links,
+    /// What was in force, once more: its links are gone, by other means than `unload`.
+    Revive(Arc<Observed>),
 }
 
 /// One policy to apply.
@@ -59,6 +61,10 @@ pub(super) enum Message {
     Links,
     /// Interfaces were looked after.
     Followed(Box<Followed>, Box<Result<Option<Observed>, EngineError>>),
+    /// Where files no longer say what is in force.
+    Drift(Vec<Drift>),
+    /// What is wrong with the copy of bans and live sets.
+    Kept(Vec<String>),
     /// Counters were read.
     Reading(Box<Result<Option<Reading>, EngineError>>),
     /// Stop.
@@ -79,6 +85,8 @@ pub(super) struct Done {
 /// What the daemon begins with.
 pub(super) struct Start {
     pub(super) engine: Engine,
+    /// Keeps other daemons away.
+    pub(super) hold: Hold,
     pub(super) observed: Option<Arc<Observed>>,
     pub(super) last_error: Option<String>,
 }

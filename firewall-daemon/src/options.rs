@@ -1,7 +1,7 @@
 //! The daemon's options.
 
 use firewall_api::source::NamedFile;
-use firewall_engine::engine::{Request, Scope};
+use firewall_engine::engine::{Engine, Request, Scope};
 use firewall_policy::rule::Mode;
 use firewall_system::file_store::FileStore;
 use firewall_system::policy_file::PolicyFile;
@@ -28,6 +28,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// An engine for the pins and the state of this daemon.
+    pub(super) fn engine(&self) -> Engine {
+        Engine::new(&self.root).keeping_in(self.state.clone())
+    }
+
     /// A request to put a policy in force as the daemon does it.
     /// Files that it names are copied to where a later change of it finds them.
     pub(super) fn request(&self, file: PolicyFile) -> Request {

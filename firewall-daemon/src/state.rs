@@ -17,8 +17,8 @@ use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest};
 use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
 use firewall_api::source::{FileKept, NamedFile, PolicySource};
 use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
-use firewall_api::view::Snapshot;
-use firewall_engine::engine::{EngineError, Followed, Observed};
+use firewall_api::view::{Drift, Snapshot};
+use firewall_engine::engine::{EngineError, Followed, Hold, Observed};
 use firewall_engine::local::Local;
 use firewall_engine::probe::Reading;
 use firewall_engine::sampler::{Facts, Sampler};
@@ -46,6 +46,11 @@ pub(super) struct Handle {
 }
 
 impl Handle {
+    /// Where the keeper tells what is wrong with the copy.
+    pub(super) fn told(&self) -> mpsc::WeakSender<Message> {
+        self.messages.downgrade()
+    }
+
     /// Reloads the policy file; the outcome goes to the log and to `status`.
     pub(super) fn reload_in_background(&self) {
         let job = Job {
@@ -192,9 +197,16 @@ pub(super) struct State {
     unreadable: Option<String>,
     /// What was said last of interfaces that cannot be filtered.
     unfollowed: Vec<String>,
+    /// What is wrong with the copy of bans and live sets.
+    kept: Vec<String>,
+    /// Where files no longer say what is in force.
+    drift: Vec<Drift>,
+    /// What was last said of what somebody has changed.
+    wounds: Vec<String>,
     jobs: JobSender<Job>,
     refresh: Refresh,
     threads: [JoinHandle<()>; 2],
+    hold: Hold,
 }
 
 impl State {
@@ -203,6 +215,7 @@ impl State {
         let (sender, messages) = mpsc::channel(QUEUE);
         let (jobs, engine) = threads::apply(Arc::clone(options), start.engine, sender.downgrade())?;
         threads::listen(sender.downgrade())?;
+        threads::compare(options, sender.downgrade())?;
         // What has come before anybody listened.
         let _ = jobs.send(Job {
             what: What::Links,
@@ -223,9 +236,13 @@ impl State {
             renewed: None,
             unreadable: None,
             unfollowed: Vec::new(),
+            kept: Vec::new(),
+            drift: Vec::new(),
+            wounds: Vec::new(),
             jobs,
             refresh,
             threads: [engine, sampler],
+            hold: start.hold,
         };
         let local = Local::new(&options.root, &options.socket);
         let handle = Handle {
@@ -250,6 +267,7 @@ impl State {
             jobs,
             refresh,
             threads,
+            hold,
             ..
         } = self;
         // The threads see closed channels and end.
@@ -265,6 +283,8 @@ impl State {
         if let Err(error) = joined.await {
             error!("cannot wait for the threads: {error}");
         }
+        // Letting go waits for the lock on the store.
+        let _ = tokio::task::spawn_blocking(move || drop(hold)).await;
         observed
     }
 
@@ -294,12 +314,10 @@ impl State {
                 }
             }
             Message::Done(done) => self.done(*done),
-            Message::Links => {
-                // Whoever has ended says so when he is asked to apply something.
-                let what = What::Links;
-                let _ = self.jobs.send(Job { what, reply: None });
-            }
+            Message::Links => self.look_after(),
             Message::Followed(followed, observed) => self.followed(&followed, *observed),
+            Message::Drift(drift) => self.drift = drift,
+            Message::Kept(kept) => self.kept = kept,
             Message::Reading(reading) => self.reading(*reading),
             Message::End => {}
         }
@@ -376,15 +394,18 @@ impl State {
                     self.sampler
                         .push(reading.counters, &reading.observed.record);
                     self.renew(&reading.observed);
+                    self.mend(&reading.observed);
                     self.observed = Some(reading.observed);
                     self.sampled = Some(reading.read);
                 }
             }
             Ok(None) => {
                 self.unreadable = None;
-                if self.observed.take().is_some() {
+                if let Some(observed) = self.observed.take() {
                     warn!("another program removed the filter");
                     self.sampler.clear();
+                    let what = What::Revive(observed);
+                    let _ = self.jobs.send(Job { what, reply: None });
                 }
             }
             Err(error) => {
@@ -393,6 +414,8 @@ impl State {
                     warn!("{what}");
                 }
                 self.unreadable = Some(what);
+                // Perhaps somebody has removed pins: another generation brings its own.
+                self.look_after();
             }
         }
         if self.sampled.is_some() || self.unreadable.is_some() || self.observed.is_none() {
@@ -431,12 +454,34 @@ impl State {
         }));
     }
 
+    /// Has put back what somebody has taken off, and says so once.
+    fn mend(&mut self, observed: &Arc<Observed>) {
+        if observed.is_whole {
+            self.wounds.clear();
+            return;
+        }
+        let new = observed.warnings.iter();
+        for wound in new.filter(|it| !self.wounds.contains(it)) {
+            warn!("{wound}");
+        }
+        self.wounds.clone_from(&observed.warnings);
+        self.look_after();
+    }
+
+    /// Has the engine look after interfaces and links.
+    fn look_after(&self) {
+        // Whoever has ended says so when he is asked to apply something.
+        let what = What::Links;
+        let _ = self.jobs.send(Job { what, reply: None });
+    }
+
     fn snapshot(&self, ports: usize) -> Snapshot {
         let facts = Facts {
             daemon: Some((std::process::id(), self.started.elapsed().as_secs_f64())),
             observed: self.observed.clone(),
             last_error: self.last_error.clone(),
-            warnings: self.unreadable.iter().cloned().collect(),
+            drift: self.drift.clone(),
+            warnings: self.unreadable.iter().chain(&self.kept).cloned().collect(),
         };
         let age = self.sampled.map_or(0.0, |at| at.elapsed().as_secs_f64());
         self.sampler

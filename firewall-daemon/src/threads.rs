@@ -6,7 +6,8 @@ use super::messages::{CHANGE, Done, Job, Message, What};
 use super::options::Options;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::request::ApplyRequest;
-use firewall_engine::engine::{Applied, Engine, Record, Request, Scope};
+use firewall_engine::drift::DriftWatch;
+use firewall_engine::engine::{Applied, Engine, Observed, Record, Request, Scope};
 use firewall_engine::kernel::debug_log::KernelLog;
 use firewall_engine::kernel::watch::Watch;
 use firewall_engine::probe::Probe;
@@ -37,6 +38,12 @@ pub(super) fn apply(
                 }
                 continue;
             }
+            if let What::Revive(observed) = &job.what {
+                if !revive(&options, &mut engine, observed, &done) {
+                    break;
+                }
+                continue;
+            }
             let (verb, path) = match &job.what {
                 What::Sent(request) if request.change_of.is_some() => {
                     (CHANGE, request.path.clone())
@@ -44,7 +51,7 @@ pub(super) fn apply(
                 What::Sent(request) => ("apply", request.path.clone()),
                 What::File { .. } => ("reload", options.policy.clone()),
                 What::Again(observed) => ("renewal", observed.record.policy_path.clone()),
-                What::Links => continue,
+                What::Links | What::Revive(_) => continue,
             };
             let result = request(&options, job.what, &engine)
                 .and_then(|request| engine.apply(&request).map_err(|error| error.failure()));
@@ -84,6 +91,9 @@ fn follow(engine: &mut Engine, told: &WeakSender<Message>) -> bool {
     for name in &followed.attached {
         info!(interface = name, "attached to an interface that has come");
     }
+    for what in &followed.mended {
+        info!("put back {what}");
+    }
     for name in &followed.gone {
         info!(interface = name, "an interface is gone");
     }
@@ -91,6 +101,39 @@ fn follow(engine: &mut Engine, told: &WeakSender<Message>) -> bool {
         return true;
     }
     let message = Message::Followed(Box::new(followed), Box::new(engine.observe()));
+    let Some(told) = told.upgrade() else {
+        return false;
+    };
+    told.blocking_send(message).is_ok()
+}
+
+/// Puts back a filter whose links are gone. False if nobody is there to be told.
+fn revive(
+    options: &Options,
+    engine: &mut Engine,
+    observed: &Observed,
+    told: &WeakSender<Message>,
+) -> bool {
+    let record = &observed.record;
+    let request = again(options, &observed.record);
+    let result = engine.revive(&request, record.generation, &record.selectors);
+    let result = match result {
+        Ok(None) => return true,
+        Ok(Some(applied)) => {
+            info!("put back the filter, which was taken off by other means than `unload`");
+            log_applied(&record.policy_path, &applied);
+            Ok(applied)
+        }
+        Err(error) => Err(error.failure()),
+    };
+    let message = Message::Done(Box::new(Done {
+        verb: "renewal",
+        path: record.policy_path.clone(),
+        result,
+        observed: engine.observe(),
+        at: Instant::now(),
+        reply: None,
+    }));
     let Some(told) = told.upgrade() else {
         return false;
     };
@@ -128,6 +171,41 @@ pub(super) fn listen(changes: WeakSender<Message>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Starts the thread that compares the policy's files with what is in force. It ends a while after the
+/// state task; a file system that hangs holds up nothing else.
+pub(super) fn compare(options: &Arc<Options>, told: WeakSender<Message>) -> Result<(), Failure> {
+    let mut watch = DriftWatch::new(options.engine(), Some(options.policy.clone()));
+    let engine = options.engine();
+    spawn("drift", move || {
+        let (mut before, mut said) = (None::<Arc<Observed>>, Vec::new());
+        loop {
+            let observed = match &before {
+                Some(before) => engine.observe_again(before),
+                None => engine.observe().map(|observed| observed.map(Arc::new)),
+            };
+            // What cannot be read is told by who reads the counters.
+            before = observed.ok().flatten();
+            let drift = before.as_ref().map(|observed| watch.look(observed));
+            let drift = drift.unwrap_or_default();
+            let Some(state) = told.upgrade() else {
+                break;
+            };
+            if drift != said {
+                for new in drift.iter().filter(|it| !said.contains(*it)) {
+                    warn!("{}; {}", new.what, new.restart);
+                }
+                if state.blocking_send(Message::Drift(drift.clone())).is_err() {
+                    break;
+                }
+                said = drift;
+            }
+            drop(state);
+            thread::sleep(INTERVAL);
+        }
+    })?;
+    Ok(())
+}
+
 /// What is to be put in force, if it loses no runtime rules that nobody wants to lose.
 fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Failure> {
     // What cannot be read is not kept either: applying decides.
@@ -135,7 +213,7 @@ fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Fa
     let record = seen.as_ref().map(|seen| &seen.record);
     let (wanted, discard) = match what {
         What::File { discard_runtime } => {
-            let file = PolicyFile::read(&options.policy)?;
+            let file = PolicyFile::read_in_time(&options.policy)?;
             (options.request(file), discard_runtime)
         }
         What::Sent(sent) => {
@@ -153,7 +231,9 @@ fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Fa
         What::Again(observed) => {
             return Ok(again(options, &seen.as_ref().unwrap_or(&observed).record));
         }
-        What::Links => return Err(Failure::new(Exit::Failed, "links are not applied")),
+        What::Links | What::Revive(_) => {
+            return Err(Failure::new(Exit::Failed, "this is no policy to apply"));
+        }
     };
     if let Some(record) = record {
         record.keep_runtime_rules(&wanted.policy_text, discard)?;

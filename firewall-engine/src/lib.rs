@@ -8,6 +8,7 @@
 //! Imports go from left to right only. The documents that others read are `firewall_api`'s; they
 //! are filled here.
 
+pub mod drift;
 pub mod engine;
 mod failure;
 pub mod kernel;

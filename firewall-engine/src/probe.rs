@@ -9,8 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Observing may take this share of the time: one in fifty.
+/// Reading what is in force may take this share of the time: one in fifty.
 const SHARE: u32 = 50;
+
+/// How old a look may be: whoever takes the filter off is noticed within a second.
+const AGE: Duration = Duration::from_millis(900);
 
 /// How often a look is repeated when the generation changes under it.
 const RACES: u32 = 5;
@@ -56,8 +59,9 @@ impl Probe {
 
     /// Reads now; `None` when nothing is loaded.
     ///
-    /// What is in force is looked up anew when the last look is older than its cost allows (a
-    /// record of 100,000 rules takes a while to read), or after [`Probe::refresh`].
+    /// What is in force is looked up anew when the last look is a second old, or older than its cost
+    /// allows, or after [`Probe::refresh`]. (The record, which takes a while to read with 100,000 rules,
+    /// is read again only if it was written again.)
     ///
     /// # Errors
     /// Pins that cannot be read or understood.
@@ -81,26 +85,40 @@ impl Probe {
     fn look(&mut self) -> Result<(), EngineError> {
         let begin = Instant::now();
         let mut before = self.open.take();
+        let former = before.as_ref().map(|open| Arc::clone(&open.observed));
         for _ in 0..RACES {
             let looked = Instant::now();
-            let Some(observed) = self.engine.observe()? else {
+            let observed = match &before {
+                Some(open) => self.engine.observe_again(&open.observed)?,
+                None => self.engine.observe()?.map(Arc::new),
+            };
+            let Some(observed) = observed else {
                 return Ok(());
             };
             let reader = match before.take() {
-                Some(open) if open.reader.generation() == observed.record.generation => open.reader,
+                Some(open) if open.reader.is_of(&observed) => open.reader,
                 _ => self.engine.reader()?,
             };
             // Unequal: somebody applied a policy between the two calls.
-            if reader.generation() == observed.record.generation {
+            if reader.is_of(&observed) {
                 self.open = Some(Open {
-                    observed: Arc::new(observed),
+                    observed,
                     looked,
                     reader,
                 });
                 break;
             }
         }
-        self.stale = Instant::now() + (begin.elapsed() * SHARE).min(Duration::from_secs(30));
+        let is_same = |open: &Open| {
+            former
+                .as_ref()
+                .is_some_and(|it| Arc::ptr_eq(it, &open.observed))
+        };
+        let cost = match self.open.as_ref().is_some_and(is_same) {
+            true => AGE,
+            false => (begin.elapsed() * SHARE).min(Duration::from_secs(30)),
+        };
+        self.stale = Instant::now() + cost.max(AGE);
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ impl Observed {
             schema: SCHEMA.to_owned(),
             generation: record.generation,
             policy: record.policy_path.clone(),
+            content_sha256: record.content_sha256.clone(),
             sha256: record.sha256.clone(),
             text: record.policy_text.clone(),
             fingerprint: record.fingerprint.clone(),

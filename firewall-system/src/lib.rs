@@ -12,3 +12,4 @@ pub mod hash;
 pub mod host;
 pub mod policy_file;
 pub mod set_files;
+pub mod whole_file;

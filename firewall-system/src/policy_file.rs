@@ -12,10 +12,17 @@ use firewall_policy::bundle::{self, ENDING, FOLDER, MAIN, MAX_FILES, Part};
 use firewall_policy::text::safe;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 /// Largest policy, all files together, in bytes. 100,000 rules take some 12 MB.
 pub const LIMIT: u64 = 16 << 20;
+
+/// How long a daemon waits for a policy.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Name on the command line and in messages for the standard input.
 pub const STDIN: &str = "-";
@@ -48,8 +55,34 @@ impl PolicyFile {
                 base: here(),
             });
         }
+        Self::read_opened(name, File::open(name))
+    }
+
+    /// As [`PolicyFile::read`], where nobody can be waited for, as in a daemon: regular files and
+    /// directories alone, and no longer than [`PATIENCE`].
+    ///
+    /// # Errors
+    /// As [`PolicyFile::read`]; a pipe, a device; a file system that does not answer.
+    pub fn read_in_time(name: &str) -> Result<Self, Failure> {
+        let (done, answer) = channel();
+        let wanted = name.to_owned();
+        // One that hangs for ever goes on hanging, and nobody waits for it.
+        let started = thread::Builder::new().spawn(move || {
+            let opened = open_regular(Path::new(&wanted));
+            let _ = done.send(Self::read_opened(&wanted, opened));
+        });
+        started.map_err(|error| unreadable(name, &error))?;
+        answer.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let seconds = PATIENCE.as_secs();
+            Err(invalid(format!("{name} was not read within {seconds} s"))
+                .help("its file system does not answer: put the policy on a local one"))
+        })
+    }
+
+    fn read_opened(name: &str, opened: io::Result<File>) -> Result<Self, Failure> {
+        let here = || std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let path = Path::new(name);
-        let file = File::open(path).map_err(|error| unreadable(name, &error))?;
+        let file = opened.map_err(|error| unreadable(name, &error))?;
         let metadata = file.metadata().map_err(|error| unreadable(name, &error))?;
         if metadata.is_dir() {
             let base = here().join(path);
@@ -83,6 +116,19 @@ impl PolicyFile {
             base: self.base,
             files,
         }
+    }
+}
+
+/// Opens a regular file or a directory. A pipe is not waited for, nor is a device.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    let kind = file.metadata()?.file_type();
+    match kind.is_file() || kind.is_dir() {
+        true => Ok(file),
+        false => Err(io::Error::other("not a regular file")),
     }
 }
 
@@ -123,7 +169,7 @@ fn read_directory(directory: &Path) -> Result<String, Failure> {
                 )),
             );
         }
-        let opened = File::open(&file).map_err(|error| failed(&error))?;
+        let opened = open_regular(&file).map_err(|error| failed(&error))?;
         let text = read_text(&shown, opened, None)?;
         let text = match path == MAIN {
             true => filled(&shown, text)?,

@@ -7,6 +7,8 @@ mod net_bad_input;
 mod net_bans;
 mod net_carrier;
 mod net_clock;
+mod net_control;
+mod net_copy;
 mod net_daemons;
 mod net_directories;
 mod net_doctor;

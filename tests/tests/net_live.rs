@@ -150,8 +150,14 @@ fn bans_and_sets_are_enforced_from_the_command_on() {
         std::thread::sleep(Duration::from_millis(100));
     }
     ctl.kill().unwrap();
-    ctl.ok(&["unload", "--all"]).unwrap();
-    assert!(wire.passes(V4) && wire.passes(V6), "nothing is filtered");
+    ctl.forget_pins().unwrap();
+    let start = Instant::now();
+    while !(wire.passes(V4) && wire.passes(V6)) {
+        assert!(
+            start.elapsed() < firewall_tests::patience(Duration::from_secs(5)),
+            "nothing is filtered"
+        );
+    }
     ctl.start(&policy).unwrap();
     assert!(!wire.passes(V4), "the ban is back");
     ctl.ok(&["unban", "192.0.2.0/24"]).unwrap();

@@ -290,6 +290,7 @@ fn status(pass: Traffic, drop: Traffic, rules: usize) -> Status {
         generation: Some(GenerationView {
             number: 42,
             policy: "rules/web-server.yaml".to_owned(),
+            content_sha256: "1".repeat(64),
             sha256: "0".repeat(64),
             applied: EPOCH - 7200.0,
             rules: rules.saturating_sub(1),
@@ -309,6 +310,7 @@ fn status(pass: Traffic, drop: Traffic, rules: usize) -> Status {
             ),
         ],
         last_error: None,
+        drift: Vec::new(),
         warnings: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@ use super::help::after;
 use super::load::AttachMode;
 use firewall_api::failure::{Exit, Failure};
 use firewall_daemon::Options;
+use firewall_engine::engine::state_of;
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
@@ -22,9 +23,9 @@ pub(super) struct Args {
         default_value = "/etc/firewall/firewall.yaml"
     )]
     file: String,
-    /// Directory that keeps bans and live sets across reboots
-    #[arg(long, value_name = "FOLDER", default_value = "/var/lib/firewall")]
-    state: PathBuf,
+    /// Directory that keeps bans and live sets across reboots [default: /var/lib/firewall]
+    #[arg(long, value_name = "FOLDER")]
+    state: Option<PathBuf>,
     /// Attach mode [default: the policy's]
     #[arg(long, value_name = "MODE")]
     mode: Option<AttachMode>,
@@ -70,7 +71,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         mode: args.mode.map(Into::into),
         socket: context.socket.clone(),
         root: context.root.clone(),
-        state: args.state.clone(),
+        state: args
+            .state
+            .clone()
+            .unwrap_or_else(|| state_of(&context.root)),
         color: context.color_errors,
     })?;
     Ok(Exit::Ok)

@@ -7,6 +7,7 @@ use firewall_api::failure::{Exit, Failure};
 use firewall_policy::bundle::parts;
 use firewall_policy::fmt::canonical;
 use firewall_system::policy_file::{PolicyFile, STDIN};
+use firewall_system::whole_file;
 use std::path::Path;
 
 /// Format a policy; comments are kept
@@ -99,7 +100,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     })
 }
 
-/// Replaces a file whole: by a new one beside it that takes its name and its permissions.
+/// Replaces a file as a whole: by a new one that takes its name, its permissions and its owner.
 pub(super) fn replace(path: &str, text: &str) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
         let exit = match error.kind() {
@@ -109,14 +110,5 @@ pub(super) fn replace(path: &str, text: &str) -> Result<(), Failure> {
         Failure::new(exit, format!("cannot write {path}: {error}"))
     };
     let path = std::fs::canonicalize(path).map_err(failed)?;
-    let mut beside = path.clone().into_os_string();
-    beside.push(format!(".{}.new", std::process::id()));
-    let permissions = std::fs::metadata(&path).map_err(failed)?.permissions();
-    let written = std::fs::write(&beside, text)
-        .and_then(|()| std::fs::set_permissions(&beside, permissions))
-        .and_then(|()| std::fs::rename(&beside, &path));
-    written.map_err(|error| {
-        let _ = std::fs::remove_file(&beside);
-        failed(error)
-    })
+    whole_file::replace(&path, text.as_bytes(), 0o644).map_err(failed)
 }

@@ -77,8 +77,16 @@ pub(super) fn screen(report: &StatusReport, numbers: Numbers, color: bool) -> St
     text.push_str(&format!("  enforcement: {state}\n"));
 
     if let Some(generation) = &status.generation {
-        let hash: String = generation.sha256.chars().take(12).collect();
-        text.push_str(&format!("Policy {}  sha256 {hash}\n", generation.policy));
+        // A daemon of before tells the hash of the text alone.
+        let hash = match generation.content_sha256.as_str() {
+            "" => ("sha256", &generation.sha256),
+            _ => ("content sha256", &generation.content_sha256),
+        };
+        let short: String = hash.1.chars().take(12).collect();
+        text.push_str(&format!(
+            "Policy {}  {} {short}\n",
+            generation.policy, hash.0
+        ));
         text.push_str(&interfaces(report, &generation.default, numbers));
         text.push_str(&format!(
             "Rules {}  Tables {}  Passed {}  Dropped {}  {}\n",
@@ -143,6 +151,17 @@ fn attention(report: &StatusReport) -> Vec<String> {
     });
     let limits = status.interfaces.iter().flat_map(|it| &it.limits);
     let errors = status.last_error.iter().cloned();
+    let drift = status.drift.iter().map(|drift| {
+        let since = drift
+            .since
+            .map(|since| format!(" ({})", ago(report.time - since)));
+        format!(
+            "{}{}; {}",
+            drift.what,
+            since.unwrap_or_default(),
+            drift.restart
+        )
+    });
     let audit = audits(report).then(|| {
         "AUDIT: the policy drops nothing, it counts what it would drop; to enforce it remove \
          `mode: audit`"
@@ -158,6 +177,7 @@ fn attention(report: &StatusReport) -> Vec<String> {
         .into_iter()
         .chain(errors)
         .chain(runtime)
+        .chain(drift)
         .chain(status.warnings.iter().cloned())
         .chain(flows.cloned())
         .chain(fallbacks)
@@ -234,7 +254,7 @@ fn top_drops(report: &StatusReport, numbers: Numbers) -> String {
 
 fn last_line(report: &StatusReport) -> String {
     let status = &report.status;
-    let drift = match status.warnings.len() {
+    let drift = match status.warnings.len() + status.drift.len() {
         0 => "Drift none".to_owned(),
         n => format!("Drift {n}"),
     };

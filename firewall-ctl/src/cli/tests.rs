@@ -98,6 +98,8 @@ fn snapshot() -> Snapshot {
             generation: Some(GenerationView {
                 number: 42,
                 policy: "/etc/firewall/web.yaml".to_owned(),
+                content_sha256: "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752"
+                    .to_owned(),
                 sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
                     .to_owned(),
                 applied: 1_800_000_000.0,
@@ -122,6 +124,7 @@ fn snapshot() -> Snapshot {
                 ),
             ],
             last_error: None,
+            drift: Vec::new(),
             warnings: Vec::new(),
         },
         pass: traffic(8_231_113, 190_400.0),

@@ -4,7 +4,7 @@
 
 use super::carrier::{self, Needs};
 use super::resolve::Present;
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, Observed};
 use crate::kernel::{KernelError, host, link};
 use firewall_policy::rule::Mode;
 use std::fs;
@@ -69,7 +69,9 @@ impl Engine {
         // Without privilege nobody knows what is filtered; that is said above. Interfaces of another
         // namespace are not looked at: an index here is another interface's.
         let here = host::network_namespace()?;
-        let observed = self.observe().ok().flatten();
+        let observed = self.observe();
+        checks.extend(in_force(&observed));
+        let observed = observed.ok().flatten();
         let observed = observed.filter(|observed| observed.record.namespace == here);
         let record = observed.as_ref().map(|observed| &observed.record);
         let needs = record.map_or_else(Needs::default, Needs::on_record);
@@ -112,6 +114,24 @@ impl Engine {
                 Check::bad(WHAT, error.to_string(), advice)
             }
         }
+    }
+}
+
+/// What is wrong with what is in force.
+fn in_force(observed: &Result<Option<Observed>, EngineError>) -> Vec<Check> {
+    const WHAT: &str = "in force";
+    const ADVICE: &str = "apply the policy again (firewall-ctl reload), or run the daemon";
+    match observed {
+        Ok(None) => Vec::new(),
+        Ok(Some(observed)) => {
+            let wounds = observed.warnings.iter().filter(|_| !observed.is_whole);
+            wounds
+                .map(|wound| Check::bad(WHAT, wound, ADVICE))
+                .collect()
+        }
+        // Who may not look is told above.
+        Err(error) if error.exit_code() == 4 => Vec::new(),
+        Err(error) => vec![Check::bad(WHAT, error.to_string(), "firewall-ctl status")],
     }
 }
 

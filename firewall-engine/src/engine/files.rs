@@ -23,6 +23,8 @@ pub(super) struct Source {
     pub(super) sha256: String,
     /// SHA-256 of the policy text, the files that it names, and the kernel program.
     pub(super) fingerprint: String,
+    /// SHA-256 of the policy text and the files that it names: equal where they say the same.
+    pub(super) content_sha256: String,
     /// The files that it names.
     pub(super) files: Vec<NamedFile>,
 }
@@ -39,10 +41,11 @@ pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineErr
         .map(|read| policy_tests::in_time(&request.policy_path, &request.policy_text, read))
         .map_err(EngineError::Policy)?;
     let FilesRead { digest, files, .. } = files.finish();
-    let fingerprint = Sha256::new()
+    let content = Sha256::new()
         .chain_update(Sha256::digest(&request.policy_text))
-        .chain_update(digest)
-        .chain_update(Sha256::digest(object));
+        .chain_update(digest);
+    let content_sha256 = hash::text(&content.clone().finalize());
+    let fingerprint = content.chain_update(Sha256::digest(object));
     Ok(Source {
         policy,
         warnings,
@@ -50,6 +53,7 @@ pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineErr
         sets,
         sha256: hash::of(&request.policy_text),
         fingerprint: hash::text(&fingerprint.finalize()),
+        content_sha256,
         files,
     })
 }

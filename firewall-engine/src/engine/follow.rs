@@ -11,7 +11,7 @@ use super::plan::{Following, Newcomer};
 use super::resolve::{Present, Target, no_room};
 use super::slots;
 use super::store::{Generation, Survey};
-use super::types::{EngineError, InterfaceRecord, Record};
+use super::types::{EngineError, InterfaceRecord, Record, Selectors};
 use super::{Engine, carrier};
 use crate::kernel::{Hook, host};
 use firewall_common::abi::INTERFACES;
@@ -23,6 +23,8 @@ pub struct Followed {
     pub attached: Vec<String>,
     /// Names of those that are gone, or have gone to another namespace.
     pub gone: Vec<String>,
+    /// What somebody has taken off and is back, a sentence each.
+    pub mended: Vec<String>,
     /// What could not be done, a sentence each.
     pub failed: Vec<String>,
     /// Whether the policy must be applied once more: to interfaces for which no program is loaded.
@@ -33,7 +35,7 @@ impl Followed {
     /// Whether there is something to tell.
     #[must_use]
     pub fn has_changed(&self) -> bool {
-        !self.attached.is_empty() || !self.gone.is_empty()
+        !self.attached.is_empty() || !self.gone.is_empty() || !self.mended.is_empty()
     }
 }
 
@@ -64,12 +66,33 @@ impl Engine {
         }
         let present = Present::now()?;
         let before = record.clone();
-        let mut followed = Followed::default();
+        let mut followed = Followed {
+            is_stale: !in_force.folder.missing(&record).is_empty(),
+            ..Followed::default()
+        };
         let by = (&self.store, self.egress_by);
         let mut following = Following::new(by, &survey, in_force, self.fails_at);
+        for target in unnoted(&survey, in_force, &present) {
+            match following.note(&target) {
+                Ok(()) => followed.mended.push(format!(
+                    "the egress program of {}, which somebody took off",
+                    target.name
+                )),
+                Err(error) => followed.failed.push(error.to_string()),
+            }
+        }
         for target in newcomers((&survey, in_force), &record, &present, &mut followed) {
+            let mut before = before.interfaces.iter();
+            let is_lost = before.any(|it| it.ifindex == target.ifindex);
             match join(&target, &mut following, &survey, &mut record) {
-                Ok(()) => followed.attached.push(target.name),
+                Ok(()) => {
+                    if is_lost {
+                        let what =
+                            format!("the filter of {}, which somebody took off", target.name);
+                        followed.mended.push(what);
+                    }
+                    followed.attached.push(target.name);
+                }
                 Err(error) => followed.failed.push(error.to_string()),
             }
         }
@@ -97,7 +120,7 @@ fn newcomers(
 ) -> Vec<Target> {
     let needs = carrier::Needs::on_record(record);
     let mut newcomers = Vec::new();
-    for (target, _) in record.selectors.meant(present) {
+    for target in wanted(record, present) {
         if survey.link_on(target.ifindex).is_some() {
             continue;
         }
@@ -116,6 +139,40 @@ fn newcomers(
     }
     present.lower_first(&mut newcomers);
     newcomers
+}
+
+/// The interfaces that are to be filtered: what the words mean, and what has been filtered under whatever
+/// words.
+fn wanted(record: &Record, present: &Present) -> Vec<Target> {
+    let selectors = &record.selectors;
+    let meant = selectors.meant(present).into_iter();
+    let mut wanted: Vec<Target> = meant.map(|(target, _)| target).collect();
+    for known in &record.interfaces {
+        let name = present.name_of(known.ifindex);
+        let is_new = !wanted.iter().any(|it| it.ifindex == known.ifindex);
+        if let Some(name) = name.filter(|name| is_new && *name == known.name) {
+            wanted.push(present.describe(selectors, name, known.ifindex));
+        }
+    }
+    wanted
+}
+
+/// The filtered interfaces by which something leaves that nobody notes, although rules look at it.
+fn unnoted(survey: &Survey, in_force: &Generation, present: &Present) -> Vec<Target> {
+    let mut unnoted = Vec::new();
+    let links = survey.links.iter().filter(|pinned| pinned.is_alive());
+    for pinned in links.filter(|_| in_force.has_egress()) {
+        let facts = pinned.link.facts();
+        let is_noted = survey.egress.iter().any(|it| it.is_on(facts.ifindex));
+        let Some(name) = present.name_of(facts.ifindex).filter(|_| !is_noted) else {
+            continue;
+        };
+        let runs = in_force.program(Hook::Xdp, facts.program_id);
+        let mut target = present.describe(&Selectors::default(), name, facts.ifindex);
+        target.framing = runs.map_or(target.framing, |(framing, _)| framing);
+        unnoted.push(target);
+    }
+    unnoted
 }
 
 /// Has one interface filtered, and notes that in the record.

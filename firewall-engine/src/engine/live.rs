@@ -4,6 +4,7 @@
 //! generation changes meanwhile.
 
 use super::Engine;
+use super::copy::{self, Placed};
 use super::guard::{self, Guard, Session};
 use super::handover::{own_prefixes, sync};
 use super::spared;
@@ -16,6 +17,7 @@ use firewall_common::live::{Added, BANNED, BANS, EXEMPT, Prefix, SPARED, is_prot
 use firewall_common::region::Region;
 use firewall_policy::rule::SELF;
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Name of the set of bans in commands.
@@ -25,6 +27,8 @@ pub const BANNED_NAME: &str = firewall_api::sets::BANNED;
 #[derive(Debug)]
 pub struct Live {
     view: LiveView,
+    /// Whether a daemon runs, which keeps the copy.
+    has_keeper: bool,
     _lock: Lock,
 }
 
@@ -35,6 +39,8 @@ pub struct LiveView {
     sets: Vec<LiveRecord>,
     /// Prefix lengths that rules ban by.
     ban_lengths: Vec<spared::Lengths>,
+    /// Where the copy is.
+    state: PathBuf,
 }
 
 impl Engine {
@@ -54,6 +60,7 @@ impl Engine {
         }
         Ok(Live {
             view: view?,
+            has_keeper: self.store.is_held(),
             _lock: lock,
         })
     }
@@ -66,7 +73,7 @@ impl Engine {
         self.open_live(LiveTable::of_region)
     }
 
-    fn open_live(
+    pub(super) fn open_live(
         &self,
         open: impl Fn(&BigMap) -> Result<LiveTable, KernelError>,
     ) -> Result<LiveView, EngineError> {
@@ -81,6 +88,10 @@ impl Engine {
             table: open(&map)?,
             sets: record.live,
             ban_lengths: record.ban_lengths,
+            state: match record.state.as_os_str().is_empty() {
+                true => self.store.state().to_owned(),
+                false => record.state,
+            },
         })
     }
 }
@@ -205,6 +216,71 @@ impl LiveView {
         let present: HashSet<Prefix> = present.map(|entry| entry.prefix).collect();
         Ok(present == wanted)
     }
+
+    /// Changes a set: needs the lock on the store. All changes or, if there is no room for some, none of those that add.
+    ///
+    /// # Errors
+    /// What the guard refuses; a set that would have more entries than its `max`; a table without
+    /// room.
+    pub(super) fn change(
+        &self,
+        set: &LiveRecord,
+        changes: &[Change],
+        guard: &Guard,
+    ) -> Result<Changed, EngineError> {
+        guard.check(
+            set,
+            changes.iter().filter_map(|change| match change {
+                Change::Add(prefix, _) => Some(prefix),
+                Change::Remove(_) => None,
+            }),
+        )?;
+        let table = &self.table;
+        let answer = table.change(|writer| {
+            if table.count(set.id) + changes.len() as u64 > set.max {
+                // Perhaps some have ended.
+                writer.sweep(|_| false);
+            }
+            apply(table, writer, set, changes)
+        })?;
+        answer.map_err(Into::into)
+    }
+
+    /// Brings `@self` up to date, if the policy has it: needs the lock on the store. Whether that changed something.
+    ///
+    /// # Errors
+    /// What the system says; a table without room.
+    pub(super) fn refresh_self(&self) -> Result<bool, EngineError> {
+        let Some(set) = self.sets.iter().find(|set| set.name == SELF) else {
+            return Ok(false);
+        };
+        let wanted = own_prefixes()?;
+        let table = &self.table;
+        let before = table.changes();
+        table.change(|writer| sync(table, writer, set.id, &wanted))??;
+        Ok(table.changes() != before)
+    }
+
+    /// Writes the copy for the machine's next start. What waits in it.
+    ///
+    /// # Errors
+    /// What the system says, in a sentence.
+    pub fn keep(&self) -> Result<Placed, String> {
+        self.keep_with(false)
+    }
+
+    fn keep_with(&self, may_place: bool) -> Result<Placed, String> {
+        copy::keep(self, &self.state, may_place).map_err(|error| {
+            let folder = self.state.display();
+            format!("cannot keep a copy in {folder}: {error}")
+        })
+    }
+
+    /// Whether entries wait in the copy for a set that there is now.
+    #[must_use]
+    pub fn has_placeable(&self) -> bool {
+        copy::has_placeable(self, &self.state)
+    }
 }
 
 /// What to do with one prefix.
@@ -236,7 +312,7 @@ impl Live {
         &self.view
     }
 
-    /// Changes a set. All changes or, if there is no room for some, none of those that add.
+    /// As [`LiveView::change`], under the lock that this holds.
     ///
     /// # Errors
     /// What the guard refuses; a set that would have more entries than its `max`; a table without
@@ -247,22 +323,26 @@ impl Live {
         changes: &[Change],
         guard: &Guard,
     ) -> Result<Changed, EngineError> {
-        guard.check(
-            set,
-            changes.iter().filter_map(|change| match change {
-                Change::Add(prefix, _) => Some(prefix),
-                Change::Remove(_) => None,
-            }),
-        )?;
-        let table = &self.view.table;
-        let answer = table.change(|writer| {
-            if table.count(set.id) + changes.len() as u64 > set.max {
-                // Perhaps some have ended.
-                writer.sweep(|_| false);
-            }
-            apply(table, writer, set, changes)
-        })?;
-        answer.map_err(Into::into)
+        self.view.change(set, changes, guard)
+    }
+
+    /// Writes the copy for the machine's next start, unless a daemon does.
+    ///
+    /// # Errors
+    /// What the system says, in a sentence.
+    pub fn keep(&self) -> Result<(), String> {
+        match self.has_keeper {
+            true => Ok(()),
+            false => self.view.keep_with(true).map(drop),
+        }
+    }
+
+    /// As [`LiveView::keep`], and puts in force what had waited.
+    ///
+    /// # Errors
+    /// As [`LiveView::keep`].
+    pub fn keep_and_place(&self) -> Result<Placed, String> {
+        self.view.keep_with(true)
     }
 
     /// Puts other entries in the place of all that commands and rules have added to a set; what the
@@ -328,14 +408,7 @@ impl Live {
     /// # Errors
     /// What the system says; a table without room.
     pub fn refresh_self(&self) -> Result<bool, EngineError> {
-        let Some(set) = self.view.sets.iter().find(|set| set.name == SELF) else {
-            return Ok(false);
-        };
-        let wanted = own_prefixes()?;
-        let table = &self.view.table;
-        let before = table.changes();
-        table.change(|writer| sync(table, writer, set.id, &wanted))??;
-        Ok(table.changes() != before)
+        self.view.refresh_self()
     }
 
     /// Brings the addresses that rules do not ban up to date. Whether that changed something.

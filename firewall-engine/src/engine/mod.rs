@@ -9,6 +9,7 @@
 
 mod carrier;
 mod carry;
+mod copy;
 mod doctor;
 mod egress;
 mod files;
@@ -16,6 +17,8 @@ mod flows;
 mod follow;
 mod guard;
 mod handover;
+mod hold;
+mod ledger;
 mod live;
 mod log;
 mod observe;
@@ -28,27 +31,32 @@ mod stations;
 mod store;
 mod trial;
 mod types;
+mod unload;
 
+pub use copy::Placed;
 pub use doctor::Check;
 pub use follow::Followed;
 pub use guard::{Guard, Session, contains, prefix_of};
+pub use hold::Hold;
+pub use ledger::{DEFAULT_STATE, STATE_VARIABLE, state_of};
 pub use live::{BANNED_NAME, Change, Changed, Live, LiveView};
 pub use log::Log;
 pub use observe::Carried;
 pub use trial::{Trial, TrialOutcome};
 pub use types::{
-    Applied, Compiled, Counters, EngineError, InterfaceRecord, LiveRecord, Observed, ObservedLink,
-    Record, Request, RuleRecord, Scope, Selectors,
+    Applied, Compiled, Counters, EngineError, Identity, InterfaceRecord, LiveRecord, Observed,
+    ObservedLink, Record, Request, RuleRecord, Scope, Selectors,
 };
 
 use crate::kernel::clock;
 use crate::kernel::counters::{CounterMaps, Sums};
 use crate::kernel::egress::By;
 use crate::kernel::flows::LossReader;
-use crate::kernel::{BUILT_IN, KernelError, host};
+use crate::kernel::live::LiveTable;
+use crate::kernel::{BUILT_IN, Hook, KernelError, host};
 use carrier::Needs;
 use firewall_common::region::Region;
-use firewall_policy::rule::Policy;
+use firewall_policy::rule::{Mode, Policy};
 use plan::{Desired, Done};
 use resolve::{Present, Target, resolve as resolve_interfaces};
 use std::borrow::Cow;
@@ -139,6 +147,15 @@ impl Engine {
         })
     }
 
+    /// The files that a policy names, each as the policy does, with the SHA-256 of its bytes.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the policy.
+    pub fn files_of(&self, request: &Request) -> Result<Vec<(String, String)>, EngineError> {
+        let files = files::read(request, &self.object)?.files.into_iter();
+        Ok(files.map(|file| (file.path, file.sha256)).collect())
+    }
+
     /// A candidate of a compiled policy, to be asked in the kernel without being attached.
     #[must_use]
     pub fn trial<'a>(&'a self, compiled: &'a Compiled) -> Trial<'a> {
@@ -183,14 +200,14 @@ impl Engine {
         host::require_bpffs(self.root())?;
 
         let _lock = host::lock(self.root())?;
-        let mut answer = self.apply_locked(request, &source, &present);
+        let mut answer = self.apply_locked(request, &source, &present, None);
         for _ in 1..ATTEMPTS {
             match &answer {
                 // Whoever waits for what is not there waits for what has gone meanwhile, too.
                 Err(EngineError::Kernel(error))
                     if error.is_gone() && request.scope != Scope::Present =>
                 {
-                    answer = self.apply_locked(request, &source, &Present::now()?);
+                    answer = self.apply_locked(request, &source, &Present::now()?, None);
                 }
                 _ => break,
             }
@@ -211,6 +228,7 @@ impl Engine {
         request: &Request,
         source: &files::Source,
         present: &Present,
+        former: Option<&Selectors>,
     ) -> Result<(Done, bool), EngineError> {
         let mut survey = self.store.survey()?;
         remove_unused(&mut survey)?;
@@ -222,7 +240,7 @@ impl Engine {
             require_namespace(record, &survey)?;
         }
         let filtered = survey.filtered();
-        let before = known.map(|record| &record.selectors);
+        let before = known.map(|record| &record.selectors).or(former);
         let selectors = Selectors::of(request, &source.policy, before, present);
         let stays = !request.interfaces.is_empty() || request.scope == Scope::Again;
         let (scope, named) = ((request.scope, stays), &request.interfaces);
@@ -238,10 +256,12 @@ impl Engine {
             });
         }
         let targets = settle(targets, needs, present)?;
-        let desired = Desired {
+        let mut desired = Desired {
             request,
             source,
             targets: &targets,
+            number: 0,
+            state: self.store.state(),
             selectors: &selectors,
             object: &self.object,
             frags: targets.iter().any(|target| target.in_buffers),
@@ -258,16 +278,86 @@ impl Engine {
                 && !self.is_self_stale(known)
         };
         if let Some(record) = known.filter(same) {
-            let record = record.clone();
+            let record = self.adopt(record, &survey, &mut warnings)?;
             warnings.extend(carrier::limits(&record.interfaces, needs, present));
             return Ok((Done { record, warnings }, false));
         }
         trial::run_tests(&self.object, request, source)?;
-        let mut done = plan::run(&self.store, &survey, &desired, &modes, self.fails_at)?;
-        warnings.append(&mut done.warnings);
-        warnings.extend(carrier::limits(&done.record.interfaces, needs, present));
-        done.warnings = warnings;
+        desired.number = self.store.next_number(&survey, &mut warnings);
+        let mut done = self.change(&survey, &desired, &modes, warnings)?;
+        let limits = carrier::limits(&done.record.interfaces, needs, present);
+        done.warnings.extend(limits);
         Ok((done, true))
+    }
+
+    /// Makes what is desired the generation in force.
+    fn change(
+        &self,
+        survey: &Survey,
+        desired: &Desired<'_>,
+        modes: &[Option<Mode>],
+        mut warnings: Vec<String>,
+    ) -> Result<Done, EngineError> {
+        let known = desired.record.and_then(|record| record.as_ref().ok());
+        // A table that nothing is handed on to begins with the copy of the one before.
+        let has_bans = survey.in_force().is_some_and(|in_force| {
+            known.is_some() && in_force.folder.region(Region::Live).is_some()
+        });
+        let mut done = plan::run(&self.store, survey, desired, modes, self.fails_at)?;
+        warnings.append(&mut done.warnings);
+        done.warnings = warnings;
+        self.store.note_in_force(&mut done.warnings);
+        let is_kept_here = known.is_some_and(|known| known.state == self.store.state());
+        if !has_bans || !is_kept_here {
+            self.restore(has_bans, &mut done.warnings);
+        }
+        Ok(done)
+    }
+
+    /// Goes on with what is in force, as if it had been applied here: `@self` is brought up to date,
+    /// and its copy is kept where this engine keeps it.
+    fn adopt(
+        &self,
+        record: &Record,
+        survey: &Survey,
+        warnings: &mut Vec<String>,
+    ) -> Result<Record, EngineError> {
+        let mut record = record.clone();
+        if record.state != self.store.state() {
+            record.state = self.store.state().to_owned();
+            if let Some(in_force) = survey.in_force() {
+                in_force.folder.write_record(&record)?;
+            }
+            self.restore(true, warnings);
+        }
+        let view = self.open_live(LiveTable::of_region)?;
+        if !view.is_self_current()? {
+            view.refresh_self()?;
+        }
+        self.store.note_in_force(warnings);
+        Ok(record)
+    }
+
+    /// Fills bans and live sets with what their copy says. Needs the lock on the store.
+    fn restore(&self, only_former: bool, warnings: &mut Vec<String>) {
+        let restored = self
+            .open_live(LiveTable::of_region)
+            .map_err(|error| error.to_string())
+            .and_then(|view| {
+                copy::restore(&view, self.store.state(), only_former)
+                    .map_err(|error| format!("{}: {error}", self.store.state().display()))
+            });
+        match restored {
+            Ok((placed, refusals)) => {
+                if placed.added > 0 {
+                    let added = placed.added;
+                    tracing::info!("{added} bans and entries of live sets are back");
+                }
+                warnings.extend(refusals);
+                warnings.extend(placed.waiting);
+            }
+            Err(error) => warnings.push(format!("bans and live sets start empty: {error}")),
+        }
     }
 
     /// All counters now. For sampling, keep a [`CounterReader`].
@@ -291,6 +381,7 @@ impl Engine {
         let flows = flows.filter(|_| record.tracks);
         Ok(CounterReader {
             generation: in_force.number,
+            programs: in_force.ids(Hook::Xdp),
             maps: in_force.folder.counters()?,
             losses: flows.map(|map| LossReader::of(&map)).transpose()?,
         })
@@ -301,96 +392,6 @@ impl Engine {
             "no policy is loaded (nothing is enforced from {})",
             self.root().display()
         ))
-    }
-
-    /// Takes the filter off the named interfaces (`None`: off all of them), and with the last one
-    /// removes every map, pin and folder. Returns the names of the interfaces it was taken off.
-    ///
-    /// # Errors
-    /// A name that is not filtered, or the system's refusal.
-    pub fn unload(&mut self, interfaces: Option<&[String]>) -> Result<Vec<String>, EngineError> {
-        if !self.root().exists() {
-            // No permission to look is another matter than nothing to see.
-            if let Err(error) = self.store.survey() {
-                host::require_privilege()?;
-                return Err(error.into());
-            }
-            return match interfaces {
-                Some([name, ..]) => Err(not_filtered(name, &[])),
-                _ => Ok(Vec::new()),
-            };
-        }
-        host::require_privilege()?;
-        let _lock = host::lock(self.root())?;
-        let answer = self.unload_locked(interfaces);
-        self.store.remove_if_empty();
-        answer
-    }
-
-    fn unload_locked(&self, interfaces: Option<&[String]>) -> Result<Vec<String>, EngineError> {
-        let survey = self.store.survey()?;
-        // A filter in `clsact` is found by the index of its interface: here it is another one's.
-        if survey.egress.iter().any(|pinned| pinned.link.is_filter())
-            && let Some(in_force) = survey.in_force()
-            && let Ok(record) = in_force.folder.read_record()
-        {
-            require_namespace(&record, &survey)?;
-        }
-        let present = Present::now()?;
-        let name_of = |pinned: &PinnedLink| {
-            let ifindex = pinned.link.facts().ifindex;
-            let name = present.name_of(ifindex).filter(|_| pinned.is_alive());
-            name.unwrap_or(&pinned.name).to_owned()
-        };
-        let filtered: Vec<String> = survey.links.iter().map(&name_of).collect();
-        if let Some(missing) = interfaces
-            .into_iter()
-            .flatten()
-            .find(|n| !filtered.contains(n))
-        {
-            return Err(not_filtered(missing, &filtered));
-        }
-        let (go, stay): (Vec<&PinnedLink>, Vec<&PinnedLink>) = survey
-            .links
-            .iter()
-            .partition(|pinned| interfaces.is_none_or(|names| names.contains(&name_of(pinned))));
-
-        let mut unloaded = Vec::new();
-        // First what decides by flows, then what takes note of them.
-        for pinned in &go {
-            pinned.link.detach(&pinned.name)?;
-            fs::remove_file(&pinned.path).map_err(KernelError::call(format!(
-                "remove {}",
-                pinned.path.display()
-            )))?;
-            unloaded.push(name_of(pinned));
-        }
-        let stays = |pinned: &PinnedLink| {
-            let on = |link: &&PinnedLink| link.link.facts().ifindex == pinned.link.facts().ifindex;
-            pinned.is_attached() && stay.iter().any(on)
-        };
-        for pinned in survey.egress.iter().filter(|pinned| !stays(pinned)) {
-            egress::remove(pinned)?;
-        }
-        if stay.iter().any(|pinned| pinned.is_attached()) {
-            if let Some(in_force) = survey.in_force()
-                && let Ok(mut record) = in_force.folder.read_record()
-            {
-                record.interfaces.retain(|i| !unloaded.contains(&i.name));
-                let selectors = &mut record.selectors;
-                selectors.named.retain(|word| !unloaded.contains(word));
-                selectors.taken_off.extend(unloaded.iter().cloned());
-                in_force.folder.write_record(&record)?;
-            }
-            return Ok(unloaded);
-        }
-        for pinned in stay {
-            let _ = fs::remove_file(&pinned.path);
-        }
-        for generation in &survey.generations {
-            generation.folder.remove()?;
-        }
-        Ok(unloaded)
     }
 }
 
@@ -468,6 +469,7 @@ fn is_in_force(
         && !record.stations_have_changed()
         && !record.uppers_have_changed()
         && survey.generations.len() == 1
+        && survey.generations[0].folder.missing(record).is_empty()
         && survey.links.len() == targets.len()
         && survey
             .links
@@ -484,6 +486,7 @@ fn is_in_force(
 #[derive(Debug)]
 pub struct CounterReader {
     generation: u64,
+    programs: Vec<u32>,
     maps: CounterMaps,
     losses: Option<LossReader>,
 }
@@ -493,6 +496,12 @@ impl CounterReader {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Whether they are those of what was observed. A number alone does not say so.
+    #[must_use]
+    pub fn is_of(&self, observed: &Observed) -> bool {
+        self.generation == observed.record.generation && self.programs == observed.identity.programs
     }
 
     /// All counters now.

@@ -5,13 +5,14 @@
 
 use super::carrier::{self, Needs};
 use super::resolve::{Present, no_room};
-use super::store::PinnedLink;
-use super::types::{EngineError, Observed, ObservedLink};
+use super::store::{Generation, PinnedLink, Survey};
+use super::types::{EngineError, Identity, Observed, ObservedLink};
 use super::{Engine, InterfaceRecord, Record};
 use crate::kernel::program::{Framing, Program, Run};
-use crate::kernel::{Hook, KernelError, host};
+use crate::kernel::{Hook, KernelError, host, link};
 use firewall_common::abi::INTERFACES;
 use firewall_policy::rule::SELF;
+use std::sync::Arc;
 
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
@@ -66,96 +67,135 @@ impl Engine {
     /// What the kernel runs now; `None` when nothing is loaded.
     ///
     /// # Errors
-    /// Pins that cannot be read or understood.
+    /// Pins that cannot be read or understood, or that are hidden.
     pub fn observe(&self) -> Result<Option<Observed>, EngineError> {
         let survey = self.store.survey()?;
         let Some(in_force) = survey.in_force() else {
+            self.refuse_hidden()?;
             return Ok(None);
         };
         let record = in_force.folder.read_record()?;
-        let present = Present::now()?;
-        // From another namespace nobody can tell what the interfaces there carry.
-        let is_here = record.namespace == host::network_namespace()?;
-        let mut warnings = Vec::new();
-        if !is_here {
-            warnings.push(elsewhere(record.namespace));
-        }
-        let needs = Needs::on_record(&record);
-        let mut links = Vec::new();
-        for pinned in &survey.links {
-            let facts = pinned.link.facts();
-            if let Some(why) = lost(pinned, is_here) {
-                warnings.push(why);
-                continue;
-            }
-            let name = present
-                .name_of(facts.ifindex)
-                .filter(|_| is_here)
-                .unwrap_or(&pinned.name)
-                .to_owned();
-            if survey.generation_of(pinned) != Some(in_force.number) {
-                warnings.push(format!(
-                    "{name} does not run generation {}: a change was interrupted; apply the \
-                     policy again",
-                    in_force.number
-                ));
-            }
-            let recorded = record
-                .interfaces
-                .iter()
-                .find(|i| i.ifindex == facts.ifindex);
-            let mut limits = Vec::new();
-            if is_here && let Some(recorded) = recorded {
-                let place = (name.as_str(), facts.ifindex);
-                let runs = in_force.program(Hook::Xdp, facts.program_id);
-                let framing = runs.map(|(framing, _)| framing);
-                match carrier::ask(place, &present) {
-                    Ok(carries) => {
-                        let obstacle = carries.obstacle(recorded.mode, needs);
-                        warnings.extend(obstacle.map(|it| cannot_carry(&name, &it)));
-                        if framing.is_some_and(|framing| framing != carries.framing) {
-                            warnings.push(misreads(&name));
-                        }
-                        limits = carries.limits(recorded.mode, needs);
-                    }
-                    Err(obstacle) => warnings.push(cannot_carry(&name, &obstacle)),
-                }
-            }
-            links.push(ObservedLink {
-                name,
-                ifindex: facts.ifindex,
-                link_id: facts.id,
-                program_id: facts.program_id,
-                limits,
-            });
-        }
-        warnings.extend(without_link(&record.interfaces, &survey.links));
-        warnings.extend(self.outdated(&record, &links, is_here.then_some(&present)));
-        Ok(Some(Observed {
-            record,
-            links,
-            warnings,
-        }))
+        let seen = self.see(&survey, in_force, &record)?;
+        Ok(Some(seen.with(record)))
     }
 
-    /// What has changed since the record was made; of the interfaces only where they are present.
-    fn outdated(
+    /// As [`Engine::observe`]. Where nothing has changed since `before`, that is the answer: a long
+    /// record is not read again.
+    ///
+    /// # Errors
+    /// As [`Engine::observe`].
+    pub fn observe_again(
         &self,
+        before: &Arc<Observed>,
+    ) -> Result<Option<Arc<Observed>>, EngineError> {
+        let survey = self.store.survey()?;
+        let Some(in_force) = survey.in_force() else {
+            self.refuse_hidden()?;
+            return Ok(None);
+        };
+        if identity(in_force) != before.identity {
+            return Ok(self.observe()?.map(Arc::new));
+        }
+        let seen = self.see(&survey, in_force, &before.record)?;
+        if seen.is(before) {
+            return Ok(Some(Arc::clone(before)));
+        }
+        Ok(Some(Arc::new(seen.with(before.record.clone()))))
+    }
+
+    /// What is to be said of the generation in force.
+    fn see(
+        &self,
+        survey: &Survey,
+        in_force: &Generation,
         record: &Record,
-        links: &[ObservedLink],
-        here: Option<&Present>,
-    ) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if let Some(present) = here {
-            warnings.extend(unfiltered(record, links, present));
-            if self.is_self_stale(record) {
-                warnings.push(SELF_STALE.to_owned());
-            }
+    ) -> Result<Seen, EngineError> {
+        let present = Present::now()?;
+        let mut seen = Seen {
+            identity: identity(in_force),
+            ..Seen::default()
+        };
+        // From another namespace nobody can tell what the interfaces there carry.
+        let is_here = record.namespace == host::network_namespace()?;
+        if !is_here {
+            seen.warnings.push(elsewhere(record.namespace));
+        }
+        let known = Known {
+            survey,
+            in_force,
+            record,
+            present: &present,
+            is_here,
+        };
+        for pinned in &survey.links {
+            seen.see_link(pinned, &known);
+        }
+        let warnings = &mut seen.warnings;
+        let without = without_link(&record.interfaces, &survey.links);
+        let before = warnings.len();
+        warnings.extend(without);
+        seen.is_wounded |= is_here && warnings.len() > before;
+        if is_here {
+            warnings.extend(unfiltered(record, &seen.links, &present));
+        }
+        let missing = in_force.folder.missing(record);
+        if !missing.is_empty() {
+            seen.is_wounded = true;
+            warnings.push(format!(
+                "pins of generation {} were removed ({}): the filter goes on, and nobody can read or \
+                 change what lies there; apply the policy again",
+                in_force.number,
+                missing.join(", ")
+            ));
+        } else if is_here && self.is_self_stale(record) {
+            warnings.push(SELF_STALE.to_owned());
         }
         if record.clock_has_moved() {
             warnings.push(CLOCK_MOVED.to_owned());
         }
-        warnings
+        Ok(seen)
+    }
+
+    /// Names of the interfaces that carry what is in force by the ledger, each with the program's id.
+    /// Asked of the interfaces: pins are no part of it.
+    pub(super) fn hidden(&self) -> Result<Vec<String>, EngineError> {
+        let ledger = self.store.ledger()?;
+        let ours = ledger.programs();
+        if ours.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut names = Vec::new();
+        for (name, ifindex) in &Present::now()?.interfaces {
+            // One that has gone meanwhile carries nothing.
+            let carried = link::programs_on(name, *ifindex).unwrap_or_default();
+            let found = carried.iter().find(|it| ours.contains(&it.program_id));
+            names.extend(found.map(|it| format!("{name} (program {})", it.program_id)));
+        }
+        Ok(names)
+    }
+
+    /// An error if interfaces carry a filter of ours whose pins cannot be seen.
+    pub(super) fn refuse_hidden(&self) -> Result<(), EngineError> {
+        let hidden = self.hidden()?;
+        if hidden.is_empty() {
+            return Ok(());
+        }
+        let (root, names) = (self.root(), hidden.join(", "));
+        let parent = root.parent().unwrap_or(root).display();
+        let how = match host::require_bpffs(root) {
+            Ok(()) => format!(
+                "another file system may hide them: `findmnt {parent}` lists what is mounted there, and \
+                 `umount {parent}` takes off the topmost"
+            ),
+            Err(_) => format!(
+                "no BPF file system is at {parent}: `mount -t bpf bpf {parent}`, or `umount {parent}`"
+            ),
+        };
+        Err(KernelError::State(format!(
+            "the filter is on, and its pins under {} cannot be seen: {names}; {how}",
+            root.display()
+        ))
+        .into())
     }
 
     /// Whether the policy on record uses `@self`, and that is out of date.
@@ -168,6 +208,112 @@ impl Engine {
     }
 }
 
+/// What a look has found, beside the record.
+#[derive(Debug, Default)]
+struct Seen {
+    links: Vec<ObservedLink>,
+    warnings: Vec<String>,
+    /// Whether something is missing that can be put back.
+    is_wounded: bool,
+    identity: Identity,
+}
+
+/// What a look knows.
+struct Known<'a> {
+    survey: &'a Survey,
+    in_force: &'a Generation,
+    record: &'a Record,
+    present: &'a Present,
+    is_here: bool,
+}
+
+impl Seen {
+    /// Looks at a link of what comes in.
+    fn see_link(&mut self, pinned: &PinnedLink, known: &Known<'_>) {
+        let Known {
+            survey,
+            in_force,
+            record,
+            present,
+            is_here,
+        } = *known;
+        let warnings = &mut self.warnings;
+        let facts = pinned.link.facts();
+        if let Some(why) = lost(pinned, record, is_here, present) {
+            self.is_wounded |= why.can_be_put_back;
+            warnings.push(why.text);
+            return;
+        }
+        let name = present
+            .name_of(facts.ifindex)
+            .filter(|_| is_here)
+            .unwrap_or(&pinned.name)
+            .to_owned();
+        if survey.generation_of(pinned) != Some(in_force.number) {
+            warnings.push(format!(
+                "{name} does not run generation {}: a change was interrupted; apply the policy again",
+                in_force.number
+            ));
+        }
+        let mut limits = Vec::new();
+        if is_here {
+            let mut recorded = record.interfaces.iter();
+            let recorded = recorded.find(|i| i.ifindex == facts.ifindex);
+            let place = (name.as_str(), facts.ifindex);
+            if let Some(recorded) = recorded {
+                let runs = in_force.program(Hook::Xdp, facts.program_id);
+                let framing = runs.map(|(framing, _)| framing);
+                let needs = Needs::on_record(record);
+                match carrier::ask(place, present) {
+                    Ok(carries) => {
+                        let obstacle = carries.obstacle(recorded.mode, needs);
+                        warnings.extend(obstacle.map(|it| cannot_carry(&name, &it)));
+                        if framing.is_some_and(|framing| framing != carries.framing) {
+                            warnings.push(misreads(&name));
+                        }
+                        limits = carries.limits(recorded.mode, needs);
+                    }
+                    Err(obstacle) => warnings.push(cannot_carry(&name, &obstacle)),
+                }
+            }
+            if let Some(why) = unnoted(place, survey, in_force) {
+                self.is_wounded = true;
+                warnings.push(why);
+            }
+        }
+        self.links.push(ObservedLink {
+            name,
+            ifindex: facts.ifindex,
+            link_id: facts.id,
+            program_id: facts.program_id,
+            limits,
+        });
+    }
+
+    fn is(&self, before: &Observed) -> bool {
+        self.links == before.links
+            && self.warnings == before.warnings
+            && self.is_wounded != before.is_whole
+    }
+
+    fn with(self, record: Record) -> Observed {
+        Observed {
+            record,
+            links: self.links,
+            warnings: self.warnings,
+            is_whole: !self.is_wounded,
+            identity: self.identity,
+        }
+    }
+}
+
+fn identity(of: &Generation) -> Identity {
+    Identity {
+        programs: of.ids(Hook::Xdp),
+        record: of.folder.record_stamp(),
+    }
+}
+
 /// What to say when this host has other addresses than those by which rules know it.
 const SELF_STALE: &str = "`@self` does not hold the addresses that this host has now: rules on it match \
                           former ones; apply the policy again, or run the daemon, which keeps it up to date";
@@ -177,17 +323,54 @@ const CLOCK_MOVED: &str = "the clock was set, or the machine slept, since the po
                            rules expire by the clock as it was then; apply the policy again";
 
 /// Why a pinned link filters nothing.
-fn lost(pinned: &PinnedLink, is_here: bool) -> Option<String> {
+struct Lost {
+    text: String,
+    can_be_put_back: bool,
+}
+
+fn lost(pinned: &PinnedLink, record: &Record, is_here: bool, present: &Present) -> Option<Lost> {
     let name = &pinned.name;
     if !pinned.is_attached() {
-        return Some(format!(
-            "{name} is gone, and its filter with it; apply the policy again when it is back"
-        ));
+        // The interface that it was made for may be there, under another name.
+        let mut recorded = record.interfaces.iter();
+        let recorded = recorded.find(|it| it.name == *name);
+        let there = recorded.and_then(|it| present.name_of(it.ifindex));
+        return Some(match there.filter(|_| is_here) {
+            Some(name) => Lost {
+                text: format!(
+                    "{name} is not filtered: somebody has detached its link; apply the policy again, or \
+                     run the daemon, which puts it back"
+                ),
+                can_be_put_back: true,
+            },
+            None => Lost {
+                text: format!(
+                    "{name} is gone, and its filter with it; apply the policy again when it is back"
+                ),
+                can_be_put_back: false,
+            },
+        });
     }
-    (is_here && !pinned.is_alive()).then(|| {
-        format!(
+    (is_here && !pinned.is_alive()).then(|| Lost {
+        text: format!(
             "{name} is not filtered: the interface has moved to another network namespace; apply \
              the policy again"
+        ),
+        can_be_put_back: false,
+    })
+}
+
+/// What to say of a filtered interface where nothing notes what leaves, although rules look at it.
+fn unnoted((name, ifindex): (&str, u32), survey: &Survey, in_force: &Generation) -> Option<String> {
+    if !in_force.has_egress() {
+        return None;
+    }
+    let mut links = survey.egress.iter();
+    let is_noted = links.any(|pinned| pinned.is_on(ifindex));
+    (!is_noted).then(|| {
+        format!(
+            "nothing notes what leaves by {name}, so replies to it are dropped: somebody has removed \
+             the egress program; apply the policy again, or run the daemon, which puts it back"
         )
     })
 }

@@ -1,6 +1,7 @@
 //! The folder of pins: generations, their records, the links.
 //!
 //! ```text
+//! ROOT/daemon/                     locked by the daemon for as long as it runs
 //! ROOT/links/IFNAME                the link of each interface (`.` written as `:`)
 //! ROOT/egress/IFNAME               the egress link of each interface, if there is an egress program
 //!             IFNAME_IFINDEX/      before Linux 6.6, a folder that stands for the `clsact` filter
@@ -21,6 +22,7 @@
 //! the next change removes it.
 
 use super::Record;
+use super::ledger::state_of;
 use crate::kernel::counters::CounterMaps;
 use crate::kernel::link::Link;
 use crate::kernel::maps::{self, BigMap};
@@ -31,6 +33,7 @@ use firewall_common::region::Region;
 use serde::Deserialize;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Name of a program's pin.
@@ -47,10 +50,14 @@ const RECORD: &str = "record";
 /// The record while it is being replaced.
 const NEW_RECORD: &str = "record_new";
 
-/// The folder of pins.
+/// In the folder of pins, what the daemon keeps locked.
+pub(super) const DAEMON: &str = "daemon";
+
+/// The folder of pins, and that of what outlives them.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     root: PathBuf,
+    state: PathBuf,
 }
 
 /// A generation that is pinned.
@@ -77,6 +84,12 @@ impl Generation {
         found.map(|(_, framing, program)| (*framing, program))
     }
 
+    /// Ids of its programs for a hook, as their pins have them.
+    pub(super) fn ids(&self, hook: Hook) -> Vec<u32> {
+        let of_hook = self.programs.iter().filter(|(at, ..)| *at == hook);
+        of_hook.map(|(_, _, program)| program.id()).collect()
+    }
+
     /// Whether it takes note of what leaves.
     pub(super) fn has_egress(&self) -> bool {
         self.programs.iter().any(|(hook, ..)| *hook == Hook::Egress)
@@ -95,6 +108,16 @@ pub(super) struct PinnedLink {
 }
 
 impl PinnedLink {
+    fn open(path: PathBuf, name: &str) -> Result<Self, KernelError> {
+        let link = Link::open(&path)?;
+        Ok(Self {
+            is_carried: link.is_carried()?,
+            name: name.replace(':', "."),
+            path,
+            link,
+        })
+    }
+
     /// Whether the interface that it was made for is still there, in this network namespace.
     pub(super) fn is_alive(&self) -> bool {
         self.is_carried
@@ -112,7 +135,7 @@ impl PinnedLink {
 }
 
 /// Everything that is pinned.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Survey {
     /// Oldest first.
     pub(super) generations: Vec<Generation>,
@@ -159,17 +182,27 @@ impl Survey {
         self.links.iter().find(|link| link.is_on(ifindex))
     }
 
-    /// The number for the next generation.
-    pub(super) fn next_number(&self) -> u64 {
-        self.generations
-            .last()
-            .map_or(1, |generation| generation.number + 1)
+    /// The number of the newest generation that is pinned; 0 if none is.
+    pub(super) fn newest(&self) -> u64 {
+        let newest = self.generations.last();
+        newest.map_or(0, |generation| generation.number)
     }
 }
 
 impl Store {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root }
+        let state = state_of(&root);
+        Self { root, state }
+    }
+
+    /// The same pins, with another folder of state.
+    pub(super) fn with_state(self, state: PathBuf) -> Self {
+        Self { state, ..self }
+    }
+
+    /// The folder of what outlives the pins.
+    pub(super) fn state(&self) -> &Path {
+        &self.state
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -206,8 +239,29 @@ impl Store {
 
     /// Looks at everything that is pinned; nothing at all if the folder is not there.
     pub(super) fn survey(&self) -> Result<Survey, KernelError> {
-        let mut generations = Vec::new();
-        for name in names_in(&self.root)? {
+        self.survey_past(Err)
+    }
+
+    /// As [`Store::survey`], past what cannot be read: that is left out, and handed back.
+    pub(super) fn survey_readable(&self) -> (Survey, Vec<KernelError>) {
+        let mut unreadable = Vec::new();
+        let survey = self.survey_past(|error| {
+            unreadable.push(error);
+            Ok(())
+        });
+        let survey = survey.unwrap_or_else(|error| {
+            unreadable.push(error);
+            Survey::default()
+        });
+        (survey, unreadable)
+    }
+
+    fn survey_past(
+        &self,
+        mut past: impl FnMut(KernelError) -> Result<(), KernelError>,
+    ) -> Result<Survey, KernelError> {
+        let mut survey = Survey::default();
+        for name in names_in(&self.root).or_else(|error| past(error).map(|()| Vec::new()))? {
             let Some(number) = name
                 .strip_prefix("gen-")
                 .and_then(|number| number.parse().ok())
@@ -215,42 +269,47 @@ impl Store {
                 continue;
             };
             let folder = self.folder(number);
-            let programs = folder.programs()?;
-            generations.push(Generation {
+            let programs = folder
+                .programs()
+                .or_else(|error| past(error).map(|()| Vec::new()))?;
+            survey.generations.push(Generation {
                 number,
                 folder,
                 programs,
             });
         }
+        let generations = &mut survey.generations;
         generations.sort_by_key(|generation| generation.number);
-        Ok(Survey {
-            generations,
-            links: links_in(&self.links_folder())?,
-            egress: links_in(&self.egress_folder())?,
-        })
+        survey.links = links_in(&self.links_folder(), &mut past)?;
+        survey.egress = links_in(&self.egress_folder(), &mut past)?;
+        Ok(survey)
     }
 
-    /// Removes the root folder if nothing is left in it.
+    /// Removes the root folder if nothing is left in it and it was made here.
     pub(super) fn remove_if_empty(&self) {
         let _ = fs::remove_dir(self.links_folder());
         let _ = fs::remove_dir(self.egress_folder());
-        let _ = fs::remove_dir(&self.root);
+        let daemon = self.root.join(DAEMON);
+        if let Ok(Some(_unused)) = host::hold(&daemon) {
+            let _ = fs::remove_dir(&daemon);
+        }
+        if host::is_made_here(&self.root) {
+            let _ = fs::remove_dir(&self.root);
+        }
     }
 }
 
-/// The links in a folder, by name.
-fn links_in(folder: &Path) -> Result<Vec<PinnedLink>, KernelError> {
+/// The links in a folder, by name. `past` says what becomes of one that cannot be read.
+fn links_in(
+    folder: &Path,
+    past: &mut impl FnMut(KernelError) -> Result<(), KernelError>,
+) -> Result<Vec<PinnedLink>, KernelError> {
     let mut links = Vec::new();
-    for name in names_in(folder)? {
-        let path = folder.join(&name);
-        let link = Link::open(&path)?;
-        let is_carried = link.is_carried()?;
-        links.push(PinnedLink {
-            is_carried,
-            name: name.replace(':', "."),
-            path,
-            link,
-        });
+    for name in names_in(folder).or_else(|error| past(error).map(|()| Vec::new()))? {
+        match PinnedLink::open(folder.join(&name), &name) {
+            Ok(pinned) => links.push(pinned),
+            Err(error) => past(error)?,
+        }
     }
     links.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(links)
@@ -374,6 +433,28 @@ impl Folder {
             )));
         }
         answer.map_err(unreadable)
+    }
+
+    /// Another number after each time that the record was written.
+    pub(super) fn record_stamp(&self) -> u64 {
+        let pin = fs::metadata(self.path.join(RECORD));
+        pin.map_or(0, |pin| pin.ino())
+    }
+
+    /// The pins of maps that it should have and has not.
+    pub(super) fn missing(&self, record: &Record) -> Vec<&'static str> {
+        let own = [
+            maps::TABLES,
+            maps::INTERFACES,
+            maps::REASONS,
+            maps::PORTS,
+            maps::RULES,
+            Region::Live.name(),
+        ];
+        let flows = record.tracks.then_some(Region::Flows.name());
+        let mut all: Vec<&str> = own.into_iter().chain(flows).collect();
+        all.retain(|name| !self.path.join(name).exists());
+        all
     }
 
     /// Opens its table of interfaces.

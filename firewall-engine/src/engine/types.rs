@@ -16,7 +16,7 @@ use firewall_policy::rule::{Interface, Mode, Policy, SetSize};
 use firewall_policy::tables::Tables;
 use firewall_system::set_files::Kept;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use firewall_api::report::{Applied, InterfaceRecord};
@@ -38,6 +38,9 @@ pub struct Record {
     pub policy_text: String,
     /// SHA-256 of `policy_text`, hex.
     pub sha256: String,
+    /// SHA-256 of the policy text and of every file that it names: one hash for one meaning. Hex.
+    #[serde(default)]
+    pub content_sha256: String,
     /// SHA-256 of all that decides what this generation does: the policy, every file that it names
     /// and the kernel program. Hex.
     #[serde(default)]
@@ -103,8 +106,15 @@ pub struct Record {
     /// By which words they are chosen.
     #[serde(default)]
     pub selectors: Selectors,
+    /// Folder of what outlives the machine's next start, such as the copy of bans.
+    #[serde(default, skip_serializing_if = "is_nowhere")]
+    pub state: PathBuf,
     /// Filtered interfaces.
     pub interfaces: Vec<InterfaceRecord>,
+}
+
+fn is_nowhere(folder: &Path) -> bool {
+    folder.as_os_str().is_empty()
 }
 
 /// By which words interfaces are chosen: whatever comes and matches them is filtered, too.
@@ -221,6 +231,20 @@ pub struct Observed {
     pub links: Vec<ObservedLink>,
     /// Differences between record and kernel, one sentence each.
     pub warnings: Vec<String>,
+    /// Whether everything is there that the generation needs. What is not, the daemon puts back.
+    pub is_whole: bool,
+    /// What tells this generation, and this version of its record, from all others since the machine
+    /// has started.
+    pub identity: Identity,
+}
+
+/// Which generation it is, by more than a number.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Identity {
+    /// Ids of its XDP programs.
+    pub programs: Vec<u32>,
+    /// Another one after each time that its record was written.
+    pub record: u64,
 }
 
 /// A live, pinned link.

@@ -210,13 +210,55 @@ fn hand_over(folder: &Path, owner: (u32, u32)) -> io::Result<()> {
     Ok(())
 }
 
+/// Identity of the machine's present start; empty if the kernel does not say.
+pub(crate) fn boot() -> String {
+    const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+    let text = fs::read_to_string(BOOT).unwrap_or_default();
+    text.trim().to_owned()
+}
+
+/// The mode of a folder of pins that was made here. The sticky bit says so: whoever takes the last pin
+/// away removes such a folder, and leaves one alone that an administrator has made.
+const MADE_HERE: u32 = 0o1700;
+
+/// Whether a folder of pins was made by [`lock`].
+pub(crate) fn is_made_here(root: &Path) -> bool {
+    fs::symlink_metadata(root).is_ok_and(|it| it.mode() & 0o1000 != 0)
+}
+
+/// Locks a folder for as long as the answer lives; `None` if somebody else has it locked.
+pub(crate) fn hold(folder: &Path) -> io::Result<Option<Lock>> {
+    let open = File::open(folder)?;
+    match flock(&open, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Lock { _folder: open })),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The process that has a folder locked, as far as the kernel tells.
+pub(crate) fn holder(folder: &Path) -> Option<u32> {
+    let inode = fs::metadata(folder).ok()?.ino().to_string();
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        // `1: FLOCK  ADVISORY  WRITE 1234 00:1f:5678 0 EOF`
+        let (_, rest) = line.split_once("FLOCK")?;
+        let words: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let [_, _, pid, file, ..] = words[..] else {
+            return None;
+        };
+        let is_it = file.rsplit(':').next() == Some(inode.as_str());
+        is_it.then(|| pid.parse().ok())?
+    })
+}
+
 /// Makes the folder if it is missing and locks it, so that two writers do not interleave. The lock
 /// is an `flock(2)` on the folder itself, hence there is no file to leave behind.
 pub(crate) fn lock(root: &Path) -> Result<Lock, KernelError> {
     let call = |what: &str| KernelError::call(format!("{what} {}", root.display()));
     let start = Instant::now();
     loop {
-        match DirBuilder::new().mode(0o700).create(root) {
+        match DirBuilder::new().mode(MADE_HERE).create(root) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(call("make folder")(error));
             }

@@ -7,8 +7,10 @@ mod events;
 mod flows;
 mod host;
 mod sets;
+mod take;
 mod trials;
 
+use crate::drift::DriftWatch;
 use crate::engine::{Engine, EngineError, Observed};
 use crate::probe::Probe;
 use crate::sampler::{Facts, Sampler};
@@ -107,6 +109,14 @@ impl Local {
         Ok(readings)
     }
 
+    /// Adds where the policy's files no longer say what is in force.
+    fn add_drift(&self, report: &mut StatusReport) {
+        let readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(observed) = &readings.observed {
+            report.status.drift = DriftWatch::new(self.engine(), None).look(observed);
+        }
+    }
+
     /// As [`Local::read`], where something is in force, or was when it was first looked at.
     fn read_loaded(&self, over: Option<Duration>) -> Result<MutexGuard<'_, Readings>, Failure> {
         let readings = self.read(over)?;
@@ -149,6 +159,7 @@ impl Firewall for Local {
         let snapshot = self.read(Some(STATUS))?.snapshot(0);
         let mut report = StatusReport::of(&snapshot);
         self.add_flows(&mut report);
+        self.add_drift(&mut report);
         Ok(report)
     }
 

@@ -1,5 +1,6 @@
 //! Live sets and bans.
 
+use super::take::exactly;
 use super::{Local, failure};
 use crate::engine::{
     BANNED_NAME, Change, Changed, Guard, Live, LiveRecord, LiveView, contains, prefix_of,
@@ -42,16 +43,19 @@ fn entry_view(entry: &Entry) -> EntryView {
     }
 }
 
+/// The prefixes that a text stands for.
+fn prefixes(of: &str) -> Result<Vec<Prefix>, Failure> {
+    parse(of).map_err(|(message, help)| Failure::new(Exit::Usage, message).help(help))
+}
+
 /// The one prefix that a text stands for.
 fn prefix(of: &str) -> Result<Prefix, Failure> {
-    let wrong = |message: String, help: String| Failure::new(Exit::Usage, message).help(help);
-    let prefixes = parse(of).map_err(|(message, help)| wrong(message, help))?;
-    match prefixes[..] {
+    match prefixes(of)?[..] {
         [prefix] => Ok(prefix),
-        _ => Err(wrong(
-            format!("`{of}` is more than one prefix"),
-            "name the prefixes of a range each".to_owned(),
-        )),
+        _ => Err(
+            Failure::new(Exit::Usage, format!("`{of}` is more than one prefix"))
+                .help("name the prefixes of a range each"),
+        ),
     }
 }
 
@@ -61,14 +65,43 @@ fn new_entry(entry: &NewEntry, set: &LiveRecord) -> Result<(Prefix, Option<Durat
     Ok((prefix(&entry.prefix)?, seconds.map(Duration::from_secs)))
 }
 
-fn change_of(step: &SetStep, set: &LiveRecord) -> Result<Change, Failure> {
-    Ok(match step {
-        SetStep::Add(entry) => {
-            let (prefix, time) = new_entry(entry, set)?;
-            Change::Add(prefix, time)
+/// The changes of some steps. One that removes a range takes it out of what the set holds now.
+fn changes_of(
+    steps: &[SetStep],
+    set: &LiveRecord,
+    entries: &[Entry],
+    guard: &Guard,
+) -> Result<Vec<Change>, Failure> {
+    let mut changes = Vec::with_capacity(steps.len());
+    for step in steps {
+        match step {
+            SetStep::Add(entry) => {
+                let (prefix, time) = new_entry(entry, set)?;
+                let refusal = guard.refusal(&prefix).filter(|_| set.id == BANNED);
+                if let Some(refusal) = refusal {
+                    return Err(failure(&refusal));
+                }
+                changes.push(Change::Add(prefix, time));
+            }
+            SetStep::Remove(removed) => match prefixes(removed)?[..] {
+                [prefix] => changes.push(Change::Remove(prefix)),
+                ref range => changes.extend(exactly(entries, range).map_err(|why| {
+                    Failure::new(
+                        Exit::Refused,
+                        format!("{removed} cannot be taken out: {why}"),
+                    )
+                    .help("take it out of the policy, and apply that")
+                    .outcome("nothing was changed")
+                })?),
+            },
         }
-        SetStep::Remove(removed) => Change::Remove(prefix(removed)?),
-    })
+    }
+    Ok(changes)
+}
+
+/// Whether a step is about more than one prefix.
+fn is_range(step: &SetStep) -> bool {
+    matches!(step, SetStep::Remove(removed) if removed.contains('-'))
 }
 
 /// Prefixes by their length, to find the widest one that holds another.
@@ -183,6 +216,11 @@ impl Local {
         report.renewed = changed.renewed;
         report.removed = changed.removed;
         report.missing = changed.missing;
+        if let Err(why) = live.keep() {
+            report.warnings.push(format!(
+                "{why}: what has changed is in force, and ends with the machine's next start"
+            ));
+        }
         report.seconds = start.elapsed().as_secs_f64();
         Ok(report)
     }
@@ -198,9 +236,13 @@ fn edit(
     let failed = |error| failure(&error);
     match what {
         SetEdit::Steps(steps) => {
-            let changes = steps.iter().map(|step| change_of(step, set));
-            let changes: Vec<Change> = changes.collect::<Result<_, _>>()?;
-            let changed = live.change(set, &changes, guard).map_err(failed)?;
+            let entries = match steps.iter().any(is_range) {
+                true => live.view().entries(set),
+                false => Vec::new(),
+            };
+            let changes = changes_of(steps, set, &entries, guard)?;
+            // What was asked for has been checked; the rest of a ban that is cut is no new ban.
+            let changed = live.change(set, &changes, &Guard::off()).map_err(failed)?;
             if set.id == BANNED {
                 say_of_bans(live.view(), &changes, report);
             }
@@ -221,6 +263,7 @@ fn edit(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Session;
     use crate::kernel::live::Origin;
 
     fn one(of: &str) -> Prefix {
@@ -289,8 +332,10 @@ mod tests {
         let stays = |seconds, timeout| {
             let prefix = "192.0.2.1".to_owned();
             let added = SetStep::Add(NewEntry { prefix, seconds });
-            match change_of(&added, &set(timeout)) {
-                Ok(Change::Add(_, time)) => time.map(|time| time.as_secs()),
+            let guard = Guard::of(Session::None);
+            let changes = changes_of(&[added], &set(timeout), &[], &guard);
+            match changes.as_deref() {
+                Ok([Change::Add(_, time)]) => time.map(|time| time.as_secs()),
                 other => panic!("{other:?}"),
             }
         };

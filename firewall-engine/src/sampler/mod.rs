@@ -12,8 +12,8 @@ mod losses;
 
 use crate::engine::{Counters, Observed, Record};
 use firewall_api::view::{
-    Count, GenerationView, InterfaceView, OtherPorts, PortView, Rate, ReasonView, RuleView, SCHEMA,
-    Snapshot, Status, Traffic,
+    Count, Drift, GenerationView, InterfaceView, OtherPorts, PortView, Rate, ReasonView, RuleView,
+    SCHEMA, Snapshot, Status, Traffic,
 };
 use firewall_common::abi::Counter;
 use firewall_common::reason::Reason;
@@ -42,6 +42,8 @@ pub struct Facts {
     pub last_error: Option<String>,
     /// Things that want attention, beside those in `observed`.
     pub warnings: Vec<String>,
+    /// Where files differ from what is in force.
+    pub drift: Vec<Drift>,
 }
 
 /// The last two counter readings and a minute of history.
@@ -150,6 +152,7 @@ impl Sampler {
                     .map_or(Vec::new(), |o| self.interfaces(o)),
                 last_error: facts.last_error.clone(),
                 warnings,
+                drift: facts.drift.clone(),
             },
             pass: self.verdict_traffic(PASS),
             drop: self.verdict_traffic(DROP),
@@ -409,6 +412,7 @@ fn generation_view(record: &Record) -> GenerationView {
     GenerationView {
         number: record.generation,
         policy: record.policy_path.clone(),
+        content_sha256: record.content_sha256.clone(),
         sha256: record.sha256.clone(),
         applied: record.applied,
         rules: record.rules.iter().filter(|rule| rule.enabled).count(),

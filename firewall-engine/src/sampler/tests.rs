@@ -1,7 +1,7 @@
 //! The sampler on made-up counters: rates, histories, and slots that change their rule.
 
 use super::*;
-use crate::engine::{InterfaceRecord, ObservedLink, RuleRecord, Selectors};
+use crate::engine::{Identity, InterfaceRecord, ObservedLink, RuleRecord, Selectors};
 use crate::kernel::flows::Losses;
 use firewall_policy::rule::Mode;
 
@@ -36,6 +36,7 @@ fn record(generation: u64, rules: Vec<RuleRecord>) -> Record {
         sent: false,
         clock: None,
         sha256: "00".to_owned(),
+        content_sha256: "11".to_owned(),
         fingerprint: String::new(),
         namespace: 0,
         applied: 1000.0,
@@ -45,6 +46,7 @@ fn record(generation: u64, rules: Vec<RuleRecord>) -> Record {
         would_drop: Vec::new(),
         frags: false,
         selectors: Selectors::default(),
+        state: "/".into(),
         tracks: false,
         matches_vlan: false,
         table_bytes: 4096,
@@ -77,6 +79,8 @@ fn facts(record: Record) -> Facts {
         record,
         links: vec![link],
         warnings: vec!["a difference".to_owned()],
+        is_whole: true,
+        identity: Identity::default(),
     };
     Facts {
         observed: Some(Arc::new(observed)),

@@ -164,7 +164,7 @@ pub(super) const CRATES: &[Floors] = &[
     Floors {
         of: "firewall-system",
         rows: &[
-            &["hash", "host"],
+            &["hash", "host", "whole_file"],
             &["file_store", "policy_file"],
             &["set_files"],
             &["compiled"],
@@ -177,7 +177,7 @@ pub(super) const CRATES: &[Floors] = &[
             &["kernel"],
             &["engine"],
             &["failure", "report"],
-            &["probe", "sampler"],
+            &["drift", "probe", "sampler"],
             &["local"],
         ],
         uncut: &[],
@@ -185,7 +185,9 @@ pub(super) const CRATES: &[Floors] = &[
     Floors {
         of: "firewall-daemon",
         rows: &[
-            &["manager", "messages", "options", "places", "shared", "socket"],
+            &[
+                "manager", "messages", "options", "places", "shared", "socket",
+            ],
             &["server"],
             &["keeper", "threads"],
             &["state"],

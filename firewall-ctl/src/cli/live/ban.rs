@@ -125,12 +125,15 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
 
 pub(in super::super) fn run_unban(args: &UnbanArgs, context: &Context) -> Result<Exit, Failure> {
     let (mut prefixes, _) = input::words(&args.words, Some("1s"))?;
+    let mut steps = input::removals(&args.words)?;
     if let Some(name) = &args.file {
-        prefixes.extend(input::list(name, &input::read(name)?)?);
+        let text = input::read(name)?;
+        prefixes.extend(input::list(name, &text)?);
+        steps.extend(input::listed_removals(name, &text)?);
     }
     let what = match args.all {
         true => SetEdit::Clear,
-        false => SetEdit::Steps(prefixes.iter().map(input::removed).collect()),
+        false => SetEdit::Steps(steps),
     };
     let changed = context
         .firewall()?

@@ -109,7 +109,7 @@ pub(super) fn feed(name: &str, text: &str) -> Result<Vec<SetStep>, Failure> {
             let prefixes = parse(entry).map_err(said)?;
             Ok(match add {
                 Some(time) => prefixes.iter().map(|prefix| added(prefix, time)).collect(),
-                None => prefixes.iter().map(removed).collect(),
+                None => vec![removed(entry, &prefixes)],
             })
         })
     })
@@ -128,9 +128,27 @@ pub(super) fn new_entry(prefix: &Prefix, seconds: Option<u64>) -> NewEntry {
     }
 }
 
-/// The step that removes a prefix.
-pub(super) fn removed(prefix: &Prefix) -> SetStep {
-    SetStep::Remove(text(prefix))
+/// The step that removes what a text stands for: a range as a whole.
+fn removed(of: &str, prefixes: &[Prefix]) -> SetStep {
+    SetStep::Remove(match prefixes {
+        [one] => text(one),
+        _ => of.trim().to_owned(),
+    })
+}
+
+/// The steps that remove what words name.
+pub(super) fn removals(words: &[String]) -> Result<Vec<SetStep>, Failure> {
+    let words = words.iter();
+    words.map(|word| Ok(removed(word, &entry(word)?))).collect()
+}
+
+/// The steps that remove what a list names.
+pub(super) fn listed_removals(name: &str, text: &str) -> Result<Vec<SetStep>, Failure> {
+    lines(name, text, |line| {
+        parse(line)
+            .map(|prefixes| vec![removed(line, &prefixes)])
+            .map_err(said)
+    })
 }
 
 fn said((message, help): (String, String)) -> String {

@@ -25,6 +25,7 @@ fn change(set: &str, what: SetEdit, i_know: bool) -> SetChange {
 
 /// Says what has changed.
 fn report(context: &Context, changed: &SetChanged, text: &str) -> Result<(), Failure> {
+    context.warn(&changed.warnings);
     if context.format.is_text() {
         return context.say(text);
     }

@@ -125,11 +125,7 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
             let steps = prefixes.iter().map(|prefix| input::added(prefix, time));
             (name, SetEdit::Steps(steps.collect()), *i_know)
         }
-        What::Del { name, words } => {
-            let (prefixes, _) = input::words(words, Some("1s"))?;
-            let steps = prefixes.iter().map(input::removed);
-            (name, SetEdit::Steps(steps.collect()), false)
-        }
+        What::Del { name, words } => (name, SetEdit::Steps(input::removals(words)?), false),
         What::Feed { name, file, i_know } => {
             let steps = input::feed(file, &input::read(file)?)?;
             (name, SetEdit::Steps(steps), *i_know)

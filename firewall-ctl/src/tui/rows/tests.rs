@@ -44,6 +44,7 @@ fn snapshot(ports: u32) -> Snapshot {
             generation: None,
             interfaces: Vec::new(),
             last_error: None,
+            drift: Vec::new(),
             warnings: Vec::new(),
         },
         pass: Traffic::default(),

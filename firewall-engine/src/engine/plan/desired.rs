@@ -21,6 +21,7 @@ use firewall_common::region::Region;
 use firewall_policy::rule::Mode;
 use firewall_policy::tables::Tables;
 use std::hash::{BuildHasher as _, RandomState};
+use std::path::Path;
 
 /// What is to be in force.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ pub(in crate::engine) struct Desired<'a> {
     pub(in crate::engine) request: &'a Request,
     pub(in crate::engine) source: &'a Source,
     pub(in crate::engine) targets: &'a [Target],
+    /// The number of the generation to be.
+    pub(in crate::engine) number: u64,
+    /// Folder of what outlives the machine's next start.
+    pub(in crate::engine) state: &'a Path,
     /// The words by which they were chosen.
     pub(in crate::engine) selectors: &'a Selectors,
     pub(in crate::engine) object: &'a [u8],
@@ -119,8 +124,7 @@ impl<'a> Draft<'a> {
         let kept = Kept::open(survey, desired, warnings);
         let counters = Counters::obtain(&kept, desired)?;
         let compiled = files::compile(&desired.source.policy, &counters.rule_slots.slots)?;
-        let number = survey.next_number();
-        let mut record = draft_record(desired, &counters, number, compiled.bytes.len() as u64)?;
+        let mut record = draft_record(desired, &counters, compiled.bytes.len() as u64)?;
         for (interface, mode) in record.interfaces.iter_mut().zip(kept_modes) {
             if let Some(mode) = mode {
                 interface.mode = *mode;

@@ -75,11 +75,48 @@ impl<'a> Following<'a> {
             name: target.name.clone(),
             index: target.ifindex,
         };
-        let has_egress = self.in_force.has_egress();
+        // That of an interface whose other link somebody has detached is there yet.
+        let is_noted = self.survey.egress.iter().any(|it| it.is_on(target.ifindex));
+        let has_egress = self.in_force.has_egress() && !is_noted;
         let steps = make::admit(&(interface, target.mode), has_egress, &self.observed);
+        let joined = self.perform(steps, newcomer)?;
+        let (mode, fallback) = joined.mode;
+        Ok(InterfaceRecord {
+            name: target.name.clone(),
+            ifindex: target.ifindex,
+            slot: newcomer.slot,
+            zone: target.zone,
+            zone_name: target.zone_name.clone(),
+            mode,
+            fallback,
+        })
+    }
+
+    /// Puts the program of what leaves back on an interface that is filtered.
+    pub(in crate::engine) fn note(&mut self, target: &Target) -> Result<(), EngineError> {
+        let interface = Interface {
+            name: target.name.clone(),
+            index: target.ifindex,
+        };
+        let steps = make::note(&(interface, target.mode), &self.observed);
+        let newcomer = Newcomer {
+            target,
+            slot: 0,
+            fresh: &[],
+            filtered: &[],
+        };
+        self.perform(steps, &newcomer).map(drop)
+    }
+
+    /// Does steps for one interface, or none of them.
+    fn perform(
+        &mut self,
+        steps: Vec<Step>,
+        newcomer: &Newcomer<'_>,
+    ) -> Result<Joined, EngineError> {
         let mut joined = Joined {
             journal: Journal::default(),
-            mode: (target.mode, None),
+            mode: (newcomer.target.mode, None),
         };
         for step in &steps {
             let outcome = self.counted(step).and_then(|()| {
@@ -99,16 +136,7 @@ impl<'a> Following<'a> {
             }
         }
         self.done.extend(steps);
-        let (mode, fallback) = joined.mode;
-        Ok(InterfaceRecord {
-            name: target.name.clone(),
-            ifindex: target.ifindex,
-            slot: newcomer.slot,
-            zone: target.zone,
-            zone_name: target.zone_name.clone(),
-            mode,
-            fallback,
-        })
+        Ok(joined)
     }
 
     /// Lets go of the links of interfaces that are gone: what could not be done, a sentence each.

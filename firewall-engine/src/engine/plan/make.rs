@@ -74,6 +74,14 @@ pub(super) fn admit(target: &(Interface, Mode), egress: bool, observed: &Observe
     steps
 }
 
+/// The steps that put the program of what leaves back on an interface.
+pub(super) fn note(target: &(Interface, Mode), observed: &Observed) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let one = std::slice::from_ref(target);
+    attach(Hook::Egress, one, &observed.egress, &mut steps);
+    steps
+}
+
 /// The steps behind those that are `done`, which let go of links of interfaces that are gone. The last link
 /// stays: by it one knows what is in force.
 pub(super) fn let_go(done: &[Step], observed: &Observed) -> Vec<Step> {

@@ -19,7 +19,6 @@ use firewall_policy::rule::{Mode, Policy};
 pub(super) fn draft_record(
     desired: &Desired<'_>,
     counters: &Counters,
-    generation: u64,
     table_bytes: u64,
 ) -> Result<Record, EngineError> {
     let Desired {
@@ -52,7 +51,7 @@ pub(super) fn draft_record(
         .any(|rule| rule.expires.is_some());
     Ok(Record {
         abi_version: ABI_VERSION,
-        generation,
+        generation: desired.number,
         policy_path: request.policy_path.clone(),
         policy_text: request.policy_text.clone(),
         base: request.base.clone(),
@@ -63,6 +62,7 @@ pub(super) fn draft_record(
             .is_some_and(|kept| kept.named.is_some()),
         clock: expires.then(clock::offset),
         sha256: source.sha256.clone(),
+        content_sha256: source.content_sha256.clone(),
         fingerprint: source.fingerprint.clone(),
         namespace: host::network_namespace()?,
         applied: now.as_secs_f64(),
@@ -83,6 +83,7 @@ pub(super) fn draft_record(
         uppers: stations::uppers(&source.policy, &interfaces)?,
         ban_lengths: spared::lengths(&source.policy),
         selectors: desired.selectors.clone(),
+        state: desired.state.to_owned(),
         interfaces,
     })
 }

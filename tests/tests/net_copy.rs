@@ -1,0 +1,282 @@
+//! Bans and live sets on disk: what was told is kept, and what was taken back stays so.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use firewall_tests::ctl::Ctl;
+use firewall_tests::netns::Pair;
+use firewall_tests::patience;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use serde_json::Value;
+use std::ffi::CStr;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const POLICY: &str = "\
+version: 1
+interfaces: [{match: wan0}]
+default: {in: pass}
+sets:
+  friends: {type: cidr, live: true, max: 100}
+rules:
+  - {name: friends, from: '@friends', action: pass}
+";
+
+const WITHOUT: &str = "\
+version: 1
+interfaces: [{match: wan0}]
+default: {in: pass}
+";
+
+fn said(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+fn prefixes(ctl: &Ctl<'_>, arguments: &[&str]) -> Vec<String> {
+    let list = ctl.json(arguments).unwrap();
+    let entries = list["entries"].as_array().unwrap();
+    let mut all: Vec<String> = entries
+        .iter()
+        .map(|entry| entry["prefix"].as_str().unwrap().to_owned())
+        .collect();
+    all.sort();
+    all
+}
+
+fn bans(ctl: &Ctl<'_>) -> Vec<String> {
+    prefixes(ctl, &["bans"])
+}
+
+fn friends(ctl: &Ctl<'_>) -> Vec<String> {
+    prefixes(ctl, &["set", "list", "friends"])
+}
+
+fn warnings(ctl: &Ctl<'_>) -> Vec<String> {
+    let output = ctl.run(&["-o", "json", "status"]).unwrap();
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let warnings = status["warnings"].as_array().unwrap();
+    let text = |it: &Value| it.as_str().unwrap().to_owned();
+    warnings.iter().map(text).collect()
+}
+
+fn copy(ctl: &Ctl<'_>) -> PathBuf {
+    ctl.state().join("live")
+}
+
+fn until(what: &str, ctl: &Ctl<'_>, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        let late = start.elapsed() > patience(Duration::from_secs(30));
+        assert!(!late, "{what}\n{}", ctl.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Waits until the daemon has written the copy with some words.
+fn kept(ctl: &Ctl<'_>, words: &str) {
+    until(words, ctl, || {
+        fs::read_to_string(copy(ctl)).is_ok_and(|text| text.contains(words))
+    });
+}
+
+/// As the machine's next start: pins are gone, files are not.
+fn restart(ctl: &mut Ctl<'_>) {
+    ctl.kill().unwrap();
+    ctl.forget_pins().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_is_taken_back_without_the_daemon_stays_so() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    ctl.start(&policy).unwrap();
+    ctl.ok(&["ban", "203.0.113.1", "203.0.113.2"]).unwrap();
+    kept(&ctl, "banned 203.0.113.2 -");
+    ctl.kill().unwrap();
+    ctl.ok(&["unban", "203.0.113.1"]).unwrap();
+    ctl.ok(&["ban", "203.0.113.3"]).unwrap();
+    restart(&mut ctl);
+    ctl.start(&policy).unwrap();
+    assert_eq!(bans(&ctl), ["203.0.113.2", "203.0.113.3"]);
+    // Whoever takes the whole filter off takes its bans off.
+    ctl.kill().unwrap();
+    ctl.ok(&["unload", "--all"]).unwrap();
+    ctl.start(&policy).unwrap();
+    assert!(bans(&ctl).is_empty());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_load_before_the_daemon_brings_the_copy_back_and_erases_nothing() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    let load = ["load", "-i", "wan0", "-f", policy.to_str().unwrap()];
+    ctl.ok(&load).unwrap();
+    ctl.ok(&["ban", "203.0.113.1"]).unwrap();
+    ctl.ok(&["set", "add", "friends", "192.0.2.9"]).unwrap();
+    ctl.forget_pins().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    ctl.ok(&load).unwrap();
+    assert_eq!(bans(&ctl), ["203.0.113.1"]);
+    assert_eq!(friends(&ctl), ["192.0.2.9"]);
+    // The daemon's own copy is of another start of the machine: both count.
+    fs::create_dir_all(ctl.state()).unwrap();
+    fs::write(
+        copy(&ctl),
+        "# taken: another 1800000000000\nbanned 203.0.113.7 -\n",
+    )
+    .unwrap();
+    ctl.start(&policy).unwrap();
+    assert_eq!(bans(&ctl), ["203.0.113.1", "203.0.113.7"]);
+    kept(&ctl, "banned 203.0.113.1 -");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_cannot_be_placed_waits_in_the_copy_and_is_said() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(WITHOUT).unwrap();
+    fs::create_dir_all(ctl.state()).unwrap();
+    let text = b"# firewall-ctl: bans and live sets, version 1\nbanned 203.0.113.1 -\n\xff odd\n\
+                 friends 192.0.2.9 -\nbanned 203.0.113.2 -\n";
+    fs::write(copy(&ctl), text).unwrap();
+    ctl.start(&policy).unwrap();
+    assert_eq!(bans(&ctl), ["203.0.113.1", "203.0.113.2"]);
+    kept(&ctl, "? friends 192.0.2.9 -");
+    until("status says so", &ctl, || {
+        let all = warnings(&ctl).join("\n");
+        all.contains("`friends`") && all.contains("cannot be read")
+    });
+    assert_eq!(ctl.run(&["status"]).unwrap().status.code(), Some(1));
+    // The set comes, and its entries with it; the odd line stays.
+    fs::write(&policy, POLICY).unwrap();
+    ctl.ok(&["reload"]).unwrap();
+    until("the entry is back", &ctl, || friends(&ctl) == ["192.0.2.9"]);
+    kept(&ctl, "\nfriends 192.0.2.9 -");
+    assert!(fs::read_to_string(copy(&ctl)).unwrap().contains("odd"));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_full_disk_is_told_in_status() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    fs::create_dir_all(ctl.state()).unwrap();
+    let small: &CStr = c"size=64k";
+    mount(
+        "tmpfs",
+        ctl.state(),
+        "tmpfs",
+        MountFlags::empty(),
+        Some(small),
+    )
+    .unwrap();
+    ctl.start(&policy).unwrap();
+    ctl.ok(&["ban", "203.0.113.1"]).unwrap();
+    kept(&ctl, "banned 203.0.113.1 -");
+    // As much as there is room for.
+    let mut filler = fs::File::create(ctl.state().join("filler")).unwrap();
+    let filled = std::io::copy(&mut std::io::repeat(1), &mut filler);
+    assert!(filled.is_err());
+    drop(filler);
+    let before = fs::read(copy(&ctl)).unwrap();
+    ctl.ok(&["ban", "203.0.113.2"]).unwrap();
+    until("status says so", &ctl, || {
+        warnings(&ctl)
+            .iter()
+            .any(|it| it.contains("cannot keep a copy"))
+    });
+    assert_eq!(ctl.run(&["status"]).unwrap().status.code(), Some(1));
+    assert_eq!(
+        fs::read(copy(&ctl)).unwrap(),
+        before,
+        "the former copy is whole"
+    );
+    fs::remove_file(ctl.state().join("filler")).unwrap();
+    kept(&ctl, "banned 203.0.113.2 -");
+    until("status is good again", &ctl, || warnings(&ctl).is_empty());
+    let names: Vec<_> = fs::read_dir(ctl.state()).unwrap().collect();
+    assert_eq!(names.len(), 2, "nothing is left behind: {names:?}");
+    ctl.kill().unwrap();
+    unmount(ctl.state(), UnmountFlags::DETACH).unwrap();
+}
+
+/// A copy that was taken by a clock which was years behind or ahead of today's.
+#[test]
+#[ignore = "needs root"]
+fn a_wrong_clock_makes_no_ban_longer_and_loses_none() {
+    let pair = Pair::new().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let years = Duration::from_secs(27 * 365 * 24 * 3600);
+    for taken in [Duration::from_secs(60), now + years, now - years] {
+        let mut ctl = Ctl::new(&pair.inside).unwrap();
+        let policy = ctl.policy(POLICY).unwrap();
+        fs::create_dir_all(ctl.state()).unwrap();
+        let end = (taken + Duration::from_secs(3600)).as_millis();
+        let text = format!(
+            "# taken: another {}\nbanned 203.0.113.1 {end} 3600000\n",
+            taken.as_millis()
+        );
+        fs::write(copy(&ctl), text).unwrap();
+        ctl.start(&policy).unwrap();
+        let list = ctl.json(&["bans"]).unwrap();
+        let left = list["entries"][0]["left"].as_f64().unwrap();
+        assert!((3000.0..=3600.0).contains(&left), "{taken:?}: {left}");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_copy_that_is_no_file_is_refused_and_nobody_waits_for_it() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    fs::create_dir_all(ctl.state()).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(copy(&ctl))
+        .status();
+    assert!(made.unwrap().success());
+    ctl.start(&policy).unwrap();
+    ctl.ok(&["ban", "203.0.113.1"]).unwrap();
+    until("status says so", &ctl, || {
+        warnings(&ctl)
+            .iter()
+            .any(|it| it.contains("not a regular file"))
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_range_is_taken_back_exactly() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    ctl.start(&policy).unwrap();
+    let ask = |ctl: &Ctl<'_>, words: &[&str]| {
+        let output = ctl.run(words).unwrap();
+        assert!(output.status.success(), "{words:?}: {}", said(&output));
+    };
+    ask(&ctl, &["set", "add", "friends", "10.0.0.100-10.0.0.200"]);
+    ask(&ctl, &["set", "del", "friends", "10.0.0.110-10.0.0.190"]);
+    let rest: Vec<String> = friends(&ctl);
+    let by_hand = ["10.0.0.100/30", "10.0.0.104/30", "10.0.0.108/31"];
+    let above = ["10.0.0.191", "10.0.0.192/29", "10.0.0.200"];
+    let mut wanted: Vec<&str> = by_hand.into_iter().chain(above).collect();
+    wanted.sort_unstable();
+    assert_eq!(rest, wanted);
+    // Of a ban that is wider than the range the rest stays, for the time that it has.
+    ask(&ctl, &["ban", "203.0.113.0/30", "for", "1h"]);
+    ask(&ctl, &["unban", "203.0.113.1-203.0.113.2"]);
+    assert_eq!(bans(&ctl), ["203.0.113.0", "203.0.113.3"]);
+    let list = ctl.json(&["bans"]).unwrap();
+    let left = list["entries"][0]["left"].as_f64().unwrap();
+    assert!((3000.0..=3600.0).contains(&left), "{list}");
+}
