@@ -59,10 +59,11 @@ impl Style {
     /// A style at random for a policy of `rules` rules.
     pub(crate) fn random(random: &mut Random, rules: usize) -> Self {
         // Of large policies with many fields, most would be refused.
-        let kinds = if rules < 1_000 || random.one_in(8) {
-            Field::COUNT
-        } else {
-            4
+        let kinds = match rules {
+            0..65 => Field::COUNT,
+            65..1_000 => Field::COUNT - 5,
+            _ if random.one_in(8) => Field::COUNT,
+            _ => 4,
         };
         Self {
             wildcards: 1 + random.below(5),
