@@ -1,6 +1,7 @@
 //! The tests that need root, of what real sockets and cables see, between network namespaces.
 //! One program and not one for each file: that builds in a third of the time.
 
+mod long_cards;
 mod long_resolver;
 mod net_asked;
 mod net_bad_input;

@@ -15,7 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The package that leads to the kernel for virtual machines: small, with all that the tests need.
-const META: &str = "linux-image-cloud-amd64";
+pub(super) const CLOUD: &str = "linux-image-cloud-amd64";
+
+/// The package that leads to the kernel for machines: with the drivers of their cards.
+pub(super) const FULL: &str = "linux-image-amd64";
 
 /// Debian's keys, by the package `debian-archive-keyring`.
 const KEYRINGS: [&str; 2] = [
@@ -35,13 +38,14 @@ pub(super) struct Kernel {
     pub(super) busybox: PathBuf,
 }
 
-/// The newest kernel in `suites`, in `folder`: what is there from the last time, unless `fetch`.
-pub(super) fn kernel(folder: &Path, suites: &[&str], fetch: bool) -> Result<Kernel> {
+/// The newest kernel in `suites` to which the package `meta` leads, in `folder`: what is there from the last
+/// time, unless `fetch`.
+pub(super) fn kernel(folder: &Path, meta: &str, suites: &[&str], fetch: bool) -> Result<Kernel> {
     // Written last, so that it stands for a folder that is whole.
     let stamp = folder.join("version");
     if fetch || !stamp.exists() {
         empty_folder(folder)?;
-        let version = unpack(folder, suites)?;
+        let version = unpack(folder, meta, suites)?;
         fs::write(&stamp, version).with_context(|| stamp.display().to_string())?;
     }
     let version = fs::read_to_string(&stamp).with_context(|| stamp.display().to_string())?;
@@ -51,7 +55,7 @@ pub(super) fn kernel(folder: &Path, suites: &[&str], fetch: bool) -> Result<Kern
         let found = files.iter().find(|path| is(&path.to_string_lossy()));
         found
             .cloned()
-            .with_context(|| format!("{META} {version} holds no {what}"))
+            .with_context(|| format!("{meta} {version} holds no {what}"))
     };
     Ok(Kernel {
         image: find("kernel image", &|path| path.contains("/vmlinuz"))?,
@@ -136,12 +140,12 @@ fn decompress(file: &Path, to: &Path) -> Result<()> {
 }
 
 /// Downloads the newest kernel and busybox, and unpacks them below `folder/root`.
-fn unpack(folder: &Path, suites: &[&str]) -> Result<String> {
+fn unpack(folder: &Path, meta: &str, suites: &[&str]) -> Result<String> {
     let apt = Apt::new(folder, suites)?;
     process::run(apt.command("apt-get").args(["update", "--quiet"]))?;
-    let version = apt.newest(META)?;
+    let version = apt.newest(meta)?;
     let mut packages = BTreeSet::new();
-    apt.closure(META, &version, &mut packages)?;
+    apt.closure(meta, &version, &mut packages)?;
     let mut download = apt.command("apt-get");
     download.args(["download", "--quiet", "busybox-static"]);
     for name in &packages {

@@ -183,12 +183,12 @@ impl Tests {
 }
 
 /// The script of the guest's first process.
-pub(super) fn init(root: &Path, tests: &[Tests], frames: &str) -> String {
+pub(super) fn init(root: &Path, tests: &[Tests], variables: &str) -> String {
     format!(
         "#!/bin/busybox sh
 /bin/busybox --install -s /bin 2>/dev/null || {{ /bin/busybox mkdir -p /bin; /bin/busybox --install -s /bin; }}
 export PATH=/host:/bin HOME=/tmp TMPDIR=/tmp INSTA_UPDATE=no INSTA_WORKSPACE_ROOT='{root}'
-export FIREWALL_CTL=/host/firewall-ctl FIREWALL_KERNEL_TESTS=1 FIREWALL_FRAMES={frames}
+export FIREWALL_CTL=/host/firewall-ctl FIREWALL_KERNEL_TESTS=1 {variables}
 export FIREWALL_EMULATED=1
 export RUST_BACKTRACE=0
 mkdir -p /proc /sys /dev /run /tmp /etc
@@ -238,12 +238,23 @@ poweroff -f
 /// on Linux 6.1 now and then do not end.
 const APPEND: &str = "console=ttyS0 quiet loglevel=1 panic=-1 cryptomgr.notests";
 
-/// Boots the kernel, shows what the guest prints, and reports. Stops the guest after `limit`.
-pub(super) fn boot(kernel: &Path, image: &Path, kvm: bool, limit: Duration) -> Result<GuestReport> {
+/// How a guest is emulated.
+pub(super) struct Machine<'a> {
+    /// Use the processor's virtualisation.
+    pub(super) kvm: bool,
+    /// What is plugged in beside processors and memory: arguments of qemu.
+    pub(super) devices: &'a [String],
+    /// How long it may run.
+    pub(super) limit: Duration,
+}
+
+/// Boots the kernel, shows what the guest prints, and reports. Stops the guest after its time.
+pub(super) fn boot(kernel: &Path, image: &Path, machine: &Machine<'_>) -> Result<GuestReport> {
+    let limit = machine.limit;
     let mut qemu = Command::new("qemu-system-x86_64");
     // qemu 7.2 emulates `cmpxchg16b` with garbage in the flags now and then, and the kernel's slab
     // allocator jumps by them. Without the instruction the kernel takes a lock.
-    let (accelerator, processor) = if kvm {
+    let (accelerator, processor) = if machine.kvm {
         ("kvm", "host")
     } else {
         ("tcg,thread=multi", "max,la57=off,cx16=off")
@@ -254,7 +265,8 @@ pub(super) fn boot(kernel: &Path, image: &Path, kvm: bool, limit: Duration) -> R
         .arg(kernel)
         .arg("-initrd")
         .arg(image)
-        .args(["-append", APPEND]);
+        .args(["-append", APPEND])
+        .args(machine.devices);
     println!("+ {}", crate::process::display(&qemu));
     let start = Instant::now();
     let mut child = qemu
@@ -310,7 +322,7 @@ mod tests {
 
     #[test]
     fn nothing_hides_the_source_tree() {
-        let mounts = |root: &str| init(Path::new(root), &[], "1").contains("tmpfs /tmp");
+        let mounts = |root: &str| init(Path::new(root), &[], "A=1").contains("tmpfs /tmp");
         assert!(mounts("/home/me/firewall"));
         assert!(!mounts("/tmp/firewall"));
     }

@@ -8,6 +8,7 @@
 //! Invariant: success means that every test ran on every kernel that was asked for, and passed.
 
 mod archive;
+mod cards;
 mod guest;
 mod initramfs;
 
@@ -18,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use guest::GuestReport;
 use initramfs::Program;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -34,6 +35,10 @@ pub(crate) struct Args {
     /// Also the tests that take very long in emulation, and those that open sockets
     #[arg(long)]
     long: bool,
+    /// Network cards with drivers of their own, on the kernel for machines: Linux 6.12, if --kernel says
+    /// nothing
+    #[arg(long, conflicts_with_all = ["short", "long"])]
+    cards: bool,
     /// Download the kernels anew, to get those of today
     #[arg(long)]
     fetch: bool,
@@ -82,6 +87,10 @@ impl Choice {
     }
 }
 
+/// How many frames a test goes through in a guest, which is ten to thirty times slower than this
+/// machine.
+const FRAMES: &str = "FIREWALL_FRAMES=2000";
+
 /// Programs of this machine that the tests call. (The rest comes from busybox.)
 const TOOLS: [&str; 6] = ["ip", "nsenter", "prlimit", "setpriv", "tc", "unshare"];
 
@@ -109,57 +118,32 @@ const LONG: [&str; 5] = [
 /// The example that prints what the verifier needs for every feature; here it counts as a test.
 const VERIFIER: &str = "verifier_table";
 
-/// How many frames a test goes through in a guest, which is ten to thirty times slower than this
-/// machine. Tests read it from `FIREWALL_FRAMES`.
-const FRAMES: &str = "2000";
-
 /// Boots the kernels, and prints what became of the tests on each.
 pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("cargo xtask vm boots x86-64 kernels only, and runs this machine's programs in them");
     }
     let tools = setup::ensure(workspace, Need::Vm)?;
+    if args.cards {
+        setup::offer(cards::TOOLS);
+    }
     build::all(workspace, &tools, false)?;
     let tests = build_tests(workspace, args)?;
     let mut data: Vec<PathBuf> = DATA.iter().map(|name| workspace.root.join(name)).collect();
     data.push(tests.object.clone());
 
     let choices = match (args.short, args.kernel) {
+        (_, None) if args.cards => vec![Choice::Stable],
         (true, None) => vec![Choice::Oldest],
         (false, None) | (_, Some(Choice::All)) => {
             vec![Choice::Oldest, Choice::Stable, Choice::Newest]
         }
         (_, Some(one)) => vec![one],
     };
-    let folder = workspace.target.join("vm");
     let mut reports = Vec::new();
     for choice in choices {
-        let kernel = archive::kernel(&folder.join(choice.name()), choice.suites(), args.fetch)
-            .with_context(|| format!("getting the {} kernel", choice.name()))?;
-        println!("{}: Debian's {}", choice.name(), kernel.version);
-        let image = kernel.folder.join("initramfs.cpio");
-        let mut programs = tests.programs.clone();
-        programs.push(Program::new(
-            "/host/firewall-ctl",
-            workspace.programs(false).join("firewall-ctl"),
-        ));
-        for name in TOOLS {
-            let path = process::find(name).with_context(|| format!("{name} is not installed"))?;
-            programs.push(Program::new(format!("/host/{name}"), path));
-        }
-        initramfs::Content {
-            init: guest::init(&workspace.root, &tests.files, FRAMES),
-            busybox: &kernel.busybox,
-            programs: &programs,
-            modules: &kernel.modules(guest::MODULES)?,
-            data: &data,
-            objcopy: &tools.objcopy,
-        }
-        .write(&image)
-        .with_context(|| format!("writing {}", image.display()))?;
-        let limit = Duration::from_secs(args.minutes * 60);
-        let report = guest::boot(&kernel.image, &image, args.kvm, limit)?;
-        reports.push((choice.name(), kernel.version, report));
+        let (version, report) = run(workspace, args, choice, (&tests, &data, &tools.objcopy))?;
+        reports.push((choice.name(), version, report));
     }
     print(&reports);
     Ok(if reports.iter().all(|(_, _, report)| report.is_good()) {
@@ -167,6 +151,61 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Boots one kernel with the tests, the data that they read, and without the debug information of programs:
+/// its version, and what became of them.
+fn run(
+    workspace: &Workspace,
+    args: &Args,
+    choice: Choice,
+    (tests, data, objcopy): (&Tests, &[PathBuf], &Path),
+) -> Result<(String, GuestReport)> {
+    let (meta, place) = match args.cards {
+        true => (archive::FULL, format!("cards-{}", choice.name())),
+        false => (archive::CLOUD, choice.name().to_owned()),
+    };
+    let folder = workspace.target.join("vm").join(place);
+    let kernel = archive::kernel(&folder, meta, choice.suites(), args.fetch)
+        .with_context(|| format!("getting the {} kernel", choice.name()))?;
+    println!("{}: Debian's {}", choice.name(), kernel.version);
+    let image = kernel.folder.join("initramfs.cpio");
+    let (variables, devices) = match args.cards {
+        true => ("", cards::devices()),
+        false => (FRAMES, Vec::new()),
+    };
+    let mut modules = Vec::new();
+    if args.cards {
+        modules.extend(cards::MODULES);
+    }
+    modules.extend(guest::MODULES);
+    let mut programs = tests.programs.clone();
+    programs.push(Program::new(
+        "/host/firewall-ctl",
+        workspace.programs(false).join("firewall-ctl"),
+    ));
+    let more = if args.cards { cards::TOOLS } else { &[] };
+    for name in TOOLS.iter().chain(more.iter().map(|(name, _)| name)) {
+        let path = process::find(name).with_context(|| format!("{name} is not installed"))?;
+        programs.push(Program::new(format!("/host/{name}"), path));
+    }
+    initramfs::Content {
+        init: guest::init(&workspace.root, &tests.files, variables),
+        busybox: &kernel.busybox,
+        programs: &programs,
+        modules: &kernel.modules(&modules)?,
+        data,
+        objcopy,
+    }
+    .write(&image)
+    .with_context(|| format!("writing {}", image.display()))?;
+    let machine = guest::Machine {
+        kvm: args.kvm,
+        devices: &devices,
+        limit: Duration::from_secs(args.minutes * 60),
+    };
+    let report = guest::boot(&kernel.image, &image, &machine)?;
+    Ok((kernel.version, report))
 }
 
 /// What was built to run in the guest.
@@ -178,18 +217,27 @@ struct Tests {
     object: PathBuf,
 }
 
-/// Builds the test programs that need root, and finds the tests that are wanted in them.
-fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
-    let is_named = |name: &str| args.filter.iter().any(|word| name.contains(word.as_str()));
-    let is_wanted = |file: &str| match (args.short, args.long) {
+/// Whether the tests of a file are wanted.
+fn is_wanted(file: &str, args: &Args) -> bool {
+    match (args.short, args.long) {
+        _ if args.cards => file == cards::FILE,
         _ if args.filter.iter().any(|word| word == file) => true,
         (true, _) => SHORT.contains(&file),
         (_, true) => !file.starts_with("long_"),
         _ => file.starts_with("kernel_") && !LONG.contains(&file),
-    };
+    }
+}
+
+/// Builds the test programs that need root, and finds the tests that are wanted in them.
+fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
+    let is_named = |name: &str| args.filter.iter().any(|word| name.contains(word.as_str()));
     let targets = programs::targets(workspace)?;
+    let needed = |name: &&String| match args.cards {
+        true => *name == cards::PROGRAM,
+        false => programs::needs_root(name),
+    };
     let mut words = Vec::new();
-    for name in targets.iter().filter(|name| programs::needs_root(name)) {
+    for name in targets.iter().filter(needed) {
         words.extend(["--test", name]);
     }
     let built = programs::build(workspace, &words)?;
@@ -198,7 +246,7 @@ fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
     for program in &built.programs {
         let to = format!("/tests/{}", program.target);
         for one in program.tests()? {
-            if !is_wanted(&one.module) {
+            if !is_wanted(&one.module, args) {
                 left_out.insert(one.module);
             } else if args.filter.is_empty() || is_named(&one.title()) {
                 match files.last_mut().filter(|file| file.name == one.module) {
@@ -218,7 +266,10 @@ fn build_tests(workspace: &Workspace, args: &Args) -> Result<Tests> {
     let left_out: Vec<String> = left_out.into_iter().collect();
     println!("left out: {}", test::list(&left_out));
     let is_asked_for = |word: &String| VERIFIER.contains(word.as_str());
-    if !args.short && (args.filter.is_empty() || args.filter.iter().any(is_asked_for)) {
+    if !args.short
+        && !args.cards
+        && (args.filter.is_empty() || args.filter.iter().any(is_asked_for))
+    {
         let mut cargo = process::host_cargo();
         cargo.current_dir(&workspace.root);
         process::run(cargo.args([
@@ -295,7 +346,7 @@ fn print(reports: &[(&str, String, GuestReport)]) {
 }
 
 /// A folder that is there and empty.
-fn empty_folder(path: &std::path::Path) -> Result<()> {
+fn empty_folder(path: &Path) -> Result<()> {
     if path.exists() {
         std::fs::remove_dir_all(path).with_context(|| path.display().to_string())?;
     }
