@@ -1,12 +1,12 @@
 //! The daemon's options.
 
 use firewall_api::source::NamedFile;
-use firewall_engine::engine::{Engine, Request, Scope};
+use firewall_engine::engine::{Engine, Request, Scope, state_of};
 use firewall_policy::rule::Mode;
 use firewall_system::file_store::FileStore;
 use firewall_system::policy_file::PolicyFile;
 use firewall_system::set_files::Kept;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the daemon was started with.
 #[derive(Clone, Debug)]
@@ -28,6 +28,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// The folder for what is to outlive the machine's next start, unless another one is asked for.
+    #[must_use]
+    pub fn state_of(root: &Path) -> PathBuf {
+        state_of(root)
+    }
+
     /// An engine for the pins and the state of this daemon.
     pub(super) fn engine(&self) -> Engine {
         Engine::new(&self.root).keeping_in(self.state.clone())

@@ -5,7 +5,6 @@ use super::help::after;
 use super::load::AttachMode;
 use firewall_api::failure::{Exit, Failure};
 use firewall_daemon::Options;
-use firewall_engine::engine::state_of;
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
@@ -74,7 +73,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         state: args
             .state
             .clone()
-            .unwrap_or_else(|| state_of(&context.root)),
+            .unwrap_or_else(|| Options::state_of(&context.root)),
         color: context.color_errors,
     })?;
     Ok(Exit::Ok)

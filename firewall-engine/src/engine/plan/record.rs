@@ -4,6 +4,7 @@ use super::counters::Counters;
 use super::desired::Desired;
 use crate::engine::carrier::Needs;
 use crate::engine::handover;
+use crate::engine::resolve::Target;
 use crate::engine::spared;
 use crate::engine::stations;
 use crate::engine::types::{EngineError, InterfaceRecord, Record, RuleRecord};
@@ -27,22 +28,8 @@ pub(super) fn draft_record(
         targets,
         ..
     } = desired;
-    let mut interfaces = Vec::with_capacity(targets.len());
-    for (target, &slot) in targets.iter().zip(&counters.interface_slots.slots) {
-        let mode = match target.mode {
-            Mode::Generic => Mode::Generic,
-            Mode::Auto | Mode::Native => Mode::Native,
-        };
-        interfaces.push(InterfaceRecord {
-            name: target.name.clone(),
-            ifindex: target.ifindex,
-            slot,
-            zone: target.zone,
-            zone_name: target.zone_name.clone(),
-            mode,
-            fallback: target.why_generic(),
-        });
-    }
+    let slots = &counters.interface_slots.slots;
+    let interfaces: Vec<_> = targets.iter().zip(slots).map(hoped_for).collect();
     let now = unix_time();
     let expires = source
         .policy
@@ -86,6 +73,22 @@ pub(super) fn draft_record(
         state: desired.state.to_owned(),
         interfaces,
     })
+}
+
+/// The record of an interface, native unless it is to be generic.
+fn hoped_for((target, &slot): (&Target, &u32)) -> InterfaceRecord {
+    InterfaceRecord {
+        name: target.name.clone(),
+        ifindex: target.ifindex,
+        slot,
+        zone: target.zone,
+        zone_name: target.zone_name.clone(),
+        mode: match target.mode {
+            Mode::Generic => Mode::Generic,
+            Mode::Auto | Mode::Native => Mode::Native,
+        },
+        fallback: target.why_generic(),
+    }
 }
 
 /// Reasons for which packets would be dropped, if the policy is in audit mode.
