@@ -66,10 +66,7 @@ impl Manager {
 
     /// Says that the filter is in force and the socket answers; from then on, as long as it lives, how
     /// things stand.
-    pub(super) async fn attend(
-        self: Arc<Self>,
-        firewall: Arc<impl Firewall + Send + Sync + 'static>,
-    ) {
+    pub(super) async fn attend(self: Arc<Self>, firewall: Arc<impl Firewall + 'static>) {
         if self.socket.is_none() {
             return;
         }

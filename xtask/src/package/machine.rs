@@ -114,6 +114,10 @@ impl Machine {
                 process::run_quietly(&mut enable)?;
             }
         }
+        // It looks for snapshots of LVM on disks that are not the machine's, and may wait for them.
+        let mut mask = Command::new("systemctl");
+        mask.arg("--root").arg(&root);
+        process::run_quietly(mask.args(["--quiet", "mask", "e2scrub_reap.service"]))?;
         Ok(machine)
     }
 
@@ -172,9 +176,8 @@ impl Machine {
     /// Waits until all units have been started.
     pub(super) fn wait(&self) -> Result<()> {
         within(PATIENCE, "the machine to come up", || {
-            let state = self.run(&["systemctl", "is-system-running"]).ok()?;
-            let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
-            matches!(state.as_str(), "running" | "degraded").then_some(())
+            let state = self.run(&["systemctl", "is-active", "multi-user.target"]);
+            state.ok()?.status.success().then_some(())
         })
     }
 
