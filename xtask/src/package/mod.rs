@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "twice")]
     debug: bool,
     /// Build nothing, and try this package
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["twice", "debug", "check"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["twice", "debug"])]
     given: Option<PathBuf>,
 }
 
@@ -52,6 +52,9 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     let mut complaints = Vec::new();
     if args.check {
         complaints.extend(check::all(workspace, &package)?);
+        if args.given.is_none() {
+            complaints.extend(check::bundled_again(workspace, &package)?);
+        }
     }
     if args.twice {
         complaints.extend(check::rebuilt(workspace, &package)?);
@@ -75,7 +78,8 @@ pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
 /// What `cargo xtask test --long package` does: builds it, and tries all but a second build.
 pub(crate) fn try_out(workspace: &Workspace) -> Result<Steps> {
     let package = make(workspace, true)?;
-    let complaints = check::all(workspace, &package)?;
+    let mut complaints = check::all(workspace, &package)?;
+    complaints.extend(check::bundled_again(workspace, &package)?);
     for complaint in &complaints {
         println!("error: {complaint}");
     }
