@@ -34,8 +34,9 @@ pub(crate) struct Args {
     /// Install it on a Debian of its own with systemd, use it, and remove it (root)
     #[arg(long)]
     life: bool,
-    /// Put the program without optimisation in it: quick, for work on the package itself
-    #[arg(long, conflicts_with = "twice")]
+    /// Put the program without optimisation in it: quick, for work on the package itself. It has names of
+    /// this machine's folders in it
+    #[arg(long, conflicts_with_all = ["twice", "check"])]
     debug: bool,
     /// Build nothing, and try this package
     #[arg(long, value_name = "FILE", conflicts_with_all = ["twice", "debug"])]
