@@ -41,7 +41,7 @@ pub fn case(case: &Case) -> anyhow::Result<Case> {
     Ok(raw)
 }
 
-/// What must become of a frame without link header under the policy of `case`.
+/// What must become of a frame without link header under the policy of `case`, which [`case()`] has made.
 #[must_use]
 pub fn oracle(case: &Case, frame: &[u8]) -> Judgement {
     let (kind, packet) = match frame.first().map(|first| first >> 4) {

@@ -218,7 +218,8 @@ fn a_cut_packet_never_passes() {
     }
 }
 
-/// Bytes of the frame up to the end of the IP or ARP packet in it: what is behind is padding.
+/// Bytes of the frame up to the end of the packet in it: what is behind is padding. Of what keeps a link up
+/// up to where nobody looks any more.
 fn whole(frame: &[u8]) -> usize {
     let mut at = 12;
     while matches!(frame[at..at + 2], [0x81, 0] | [0x88, 0xa8] | [0x91, 0]) {
@@ -230,6 +231,8 @@ fn whole(frame: &[u8]) -> usize {
         0x0800 => payload + number(payload + 2),
         0x86dd => payload + 40 + number(payload + 4),
         0x0806 => payload + 28,
+        0x888e => payload + 4 + number(payload + 2),
+        0x8809 | 0x88cc | ..0x600 => payload + 4,
         other => panic!("EtherType {other:04x} passes"),
     }
 }

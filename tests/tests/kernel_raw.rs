@@ -56,7 +56,7 @@ fn raw_packets_meet_the_same_end_for_oracle_host_and_program() {
             if case.follows_fragments() {
                 loaded.forget_fragments().unwrap();
             }
-            let want = raw::oracle(case, &packet);
+            let want = raw::oracle(&raw, &packet);
             let context = || format!("{}: {want:?} {}", raw.name, hex(&packet));
             assert_eq!(raw.host(&packet), want, "host, {}", context());
             let before = counted(&loaded, want.reason);

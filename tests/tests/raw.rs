@@ -21,7 +21,7 @@ fn assert_agreement(frames: &[Vec<u8>]) {
     for case in policies().unwrap() {
         let raw = raw::case(&case).unwrap();
         for frame in frames {
-            let (want, got) = (raw::oracle(&case, frame), raw.host(frame));
+            let (want, got) = (raw::oracle(&raw, frame), raw.host(frame));
             if want != got {
                 wrong.push(format!(
                     "under {}:\n  oracle {want:?}\n  host   {got:?}\n  frame  {}",

@@ -6,7 +6,7 @@
 
 /// The program of its tests, and the file in it.
 pub(super) const PROGRAM: &str = "net";
-pub(super) const FILE: &str = "long_cards";
+pub(crate) const FILE: &str = "long_cards";
 
 /// Programs of this machine that they call beside those of the other tests, and the packages that have
 /// them.

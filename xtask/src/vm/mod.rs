@@ -12,6 +12,9 @@ mod cards;
 mod guest;
 mod initramfs;
 
+#[cfg(test)]
+pub(crate) use cards::FILE as CARDS_FILE;
+
 use crate::setup::{self, Need};
 use crate::test::{self, programs};
 use crate::{build, process, workspace::Workspace};
