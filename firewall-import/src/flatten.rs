@@ -6,10 +6,12 @@
 //! of what was left out.
 
 use super::imported::{Effect, ImportError, LeftOut};
-use super::packets::{Packets, less_all};
+use super::packets::{Family, Packets, folded, less_all};
+use super::rates::Rate;
 use super::ruleset::{Base, Condition, Path, Rule, Ruleset, Verdict};
 use firewall_common::verdict::Action;
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 /// Most steps of a list.
@@ -32,6 +34,8 @@ pub(super) struct Step {
     /// The chain of the rule, for its name; empty for a base chain.
     pub(super) chain: String,
     pub(super) comment: Option<String>,
+    /// A rate up to which the action applies, and what becomes of packets over it.
+    pub(super) limit: Option<(Rate, Action)>,
 }
 
 /// The list, and what is not in it.
@@ -51,6 +55,14 @@ struct Part {
     packets: Packets,
     /// Why only some of these packets come here.
     unsure: Vec<Rc<str>>,
+}
+
+/// Packets in a chain.
+struct Ways {
+    /// Those that go on to the next rule.
+    here: Vec<Part>,
+    /// Those that leave the chain by its end.
+    back: Vec<Part>,
 }
 
 /// Where a chain is called from.
@@ -81,15 +93,17 @@ pub(super) fn flatten(ruleset: &Ruleset) -> Result<Flat, ImportError> {
     bases.sort_by_key(|base| {
         let way = match base.path {
             Path::Prerouting => 0,
-            Path::Input => 1,
-            Path::Forward => 2,
+            Path::Forward => 1,
+            Path::Input => 2,
         };
         (way, base.priority)
     });
     let mut walk = Walk {
         ruleset,
         steps: Vec::new(),
+        by_origin: HashMap::new(),
         left: BTreeMap::new(),
+        lost: BTreeMap::new(),
         seen: BTreeSet::new(),
         path: Vec::new(),
     };
@@ -102,6 +116,7 @@ pub(super) fn flatten(ruleset: &Ruleset) -> Result<Flat, ImportError> {
         unsure: Vec::new(),
     });
     walk.hook(&bases, start.collect(), None)?;
+    walk.weigh();
     let left_out = walk.left.iter().flat_map(|(&origin, notes)| {
         notes.iter().map(move |(reason, effect)| {
             let origin = &ruleset.origins[origin];
@@ -127,8 +142,12 @@ pub(super) fn flatten(ruleset: &Ruleset) -> Result<Flat, ImportError> {
 struct Walk<'a> {
     ruleset: &'a Ruleset,
     steps: Vec<Step>,
+    /// The steps of each rule.
+    by_origin: HashMap<usize, Vec<usize>>,
     /// By rule: reasons and effects.
     left: BTreeMap<usize, Vec<(Rc<str>, Effect)>>,
+    /// By rule: the packets that it may have decided about, how, and the steps before.
+    lost: BTreeMap<usize, Vec<(Packets, Action, usize)>>,
     /// Rules that some packet may come to.
     seen: BTreeSet<usize>,
     /// The chains on the way here.
@@ -145,6 +164,29 @@ impl<'a> Walk<'a> {
     ) -> Result<(), ImportError> {
         if parts.is_empty() {
             return Ok(());
+        }
+        // What goes on to others is decided about first, whole; so the rules for this host need not
+        // say that they are for this host.
+        let (forward, input): (Vec<&'a Base>, Vec<&'a Base>) = hooks
+            .iter()
+            .copied()
+            .partition(|base| base.path == Path::Forward);
+        let divides = input.iter().all(|base| base.path == Path::Input);
+        if divides && !forward.is_empty() && !input.is_empty() {
+            let inside = |part: &Part| {
+                let family = part.packets.family;
+                let base = forward.iter().find(|base| base.families.contains(&family));
+                let scope = base.map_or(&[][..], |base| &base.scope.boxes);
+                let both = scope.iter().filter_map(|scope| part.packets.and(scope));
+                both.map(|packets| Part {
+                    packets,
+                    unsure: part.unsure.clone(),
+                })
+                .collect::<Vec<_>>()
+            };
+            let beyond = parts.iter().flat_map(inside).collect();
+            self.hook(&forward, beyond, by)?;
+            return self.hook(&input, parts, by);
         }
         let Some((base, rest)) = hooks.split_first() else {
             return self.emit(parts, Action::PASS, by);
@@ -193,58 +235,160 @@ impl<'a> Walk<'a> {
         };
         self.path.push(name);
         let (mut here, mut back) = (parts, Vec::new());
-        for rule in rules {
+        for (number, rule) in rules.iter().enumerate() {
             if here.is_empty() {
                 break;
             }
             self.seen.insert(rule.origin);
+            self.seen.extend(&rule.also);
             for (reason, effect) in &rule.condition.aside {
                 self.note(rule, reason, *effect);
             }
-            let hit = meet(&here, &rule.condition)?;
-            match &rule.verdict {
-                Verdict::Continue(None) => {
-                    for reason in &rule.condition.unsure {
-                        self.note(rule, reason, Effect::None);
+            let mut condition = Cow::Borrowed(&rule.condition);
+            let mut hit = meet(&here, &condition)?;
+            if condition.rate.is_some() && !matches!(rule.verdict, Verdict::Continue(_)) {
+                if let Some(does) = self.limit(rule, &rules[number + 1..], &hit, at, is_base) {
+                    if matches!(rule.verdict, Verdict::Return) && !is_base {
+                        back.extend(hit.clone());
+                        here = apart(here, &condition)?;
                     }
+                    self.limited(rule, hit, does, at.by, is_base)?;
+                    continue;
                 }
-                Verdict::Continue(Some(reason)) => self.note(rule, reason, Effect::None),
-                Verdict::Elsewhere(reason) if hit.is_empty() => {
-                    let _ = reason;
-                }
-                Verdict::Elsewhere(reason) => self.note(rule, reason, Effect::Differs),
-                Verdict::Accept => self.decide(rule, hit, Action::PASS, at, is_base)?,
-                Verdict::Drop => self.decide(rule, hit, Action::DROP, at, is_base)?,
-                Verdict::Reject => self.decide(rule, hit, Action::REJECT, at, is_base)?,
-                Verdict::Return if is_base => {
-                    self.decide(rule, hit, at.policy(), at, is_base)?;
-                }
-                Verdict::Return => {
-                    self.doubt(rule, &hit);
-                    back.extend(hit);
-                    here = apart(here, &rule.condition)?;
-                }
-                Verdict::Jump(to) => {
-                    self.enters(rule, to)?;
-                    self.doubt(rule, &hit);
-                    self.chain(to, hit, at, false)?;
-                }
-                Verdict::Goto(to) => {
-                    self.enters(rule, to)?;
-                    self.doubt(rule, &hit);
-                    let fell = self.chain(to, hit, at, false)?;
-                    if is_base {
-                        self.decide(rule, fell, at.policy(), at, is_base)?;
-                    } else {
-                        back.extend(fell);
-                    }
-                    here = apart(here, &rule.condition)?;
+                if condition.unsure.is_empty() {
+                    condition.to_mut().unsure(NO_RATE);
+                    hit = meet(&here, &condition)?;
                 }
             }
+            let ways = Ways { here, back };
+            Ways { here, back } = self.follow(rule, &condition, hit, ways, at, is_base)?;
         }
         self.path.pop();
         back.extend(here);
         bounded(back)
+    }
+
+    /// Goes where a rule sends the packets that it matches.
+    fn follow(
+        &mut self,
+        rule: &'a Rule,
+        condition: &Condition,
+        hit: Vec<Part>,
+        Ways { mut here, mut back }: Ways,
+        at: At<'_>,
+        is_base: bool,
+    ) -> Result<Ways, ImportError> {
+        match &rule.verdict {
+            Verdict::Continue(None) => {
+                for reason in &condition.unsure {
+                    self.note(rule, reason, Effect::None);
+                }
+            }
+            Verdict::Continue(Some(reason)) => self.note(rule, reason, Effect::None),
+            Verdict::Elsewhere(_) if hit.is_empty() => {}
+            Verdict::Elsewhere(reason) => self.note(rule, reason, Effect::Differs),
+            Verdict::Accept => self.decide(rule, hit, Action::PASS, at, is_base)?,
+            Verdict::Drop => self.decide(rule, hit, Action::DROP, at, is_base)?,
+            Verdict::Reject => self.decide(rule, hit, Action::REJECT, at, is_base)?,
+            Verdict::Return if is_base => self.decide(rule, hit, at.policy(), at, is_base)?,
+            Verdict::Return => {
+                self.doubt(rule, condition, &hit);
+                back.extend(hit);
+                here = apart(here, condition)?;
+            }
+            Verdict::Jump(to) => {
+                self.enters(rule, to)?;
+                self.doubt(rule, condition, &hit);
+                self.chain(to, hit, at, false)?;
+            }
+            Verdict::Goto(to) => {
+                self.enters(rule, to)?;
+                self.doubt(rule, condition, &hit);
+                let fell = self.chain(to, hit, at, false)?;
+                if is_base {
+                    self.decide(rule, fell, at.policy(), at, is_base)?;
+                } else {
+                    back.extend(fell);
+                }
+                here = apart(here, condition)?;
+            }
+        }
+        Ok(Ways { here, back })
+    }
+
+    /// What a rule with a rate does with packets within it, and with those over it; `None` if a limit
+    /// of a policy cannot say that.
+    fn limit(
+        &mut self,
+        rule: &Rule,
+        rest: &[Rule],
+        hit: &[Part],
+        at: At<'_>,
+        is_base: bool,
+    ) -> Option<(Action, Action)> {
+        let rate = rule.condition.rate.as_ref()?;
+        // Each rule of a policy counts for itself.
+        let one = |family| {
+            let of = hit.iter().filter(|part| part.packets.family == family);
+            of.count() <= 1
+        };
+        if !hit.iter().all(|part| part.unsure.is_empty()) || !Family::BOTH.into_iter().all(one) {
+            return None;
+        }
+        let behind = at.rest.iter().any(|base| {
+            let scope = &base.scope.boxes;
+            hit.iter()
+                .any(|part| scope.iter().any(|scope| scope.and(&part.packets).is_some()))
+        });
+        let outcome = match &rule.verdict {
+            Verdict::Accept => Some(Action::PASS),
+            Verdict::Drop => Some(Action::DROP),
+            Verdict::Reject => Some(Action::REJECT),
+            Verdict::Return if is_base => Some(at.policy()),
+            Verdict::Jump(to) | Verdict::Goto(to) => {
+                let rules = self.ruleset.chains.get(to)?;
+                let (action, origins) = end(rules, hit)?;
+                self.seen.extend(origins);
+                Some(action)
+            }
+            _ => None,
+        };
+        match outcome {
+            Some(Action::PASS) if !rate.over && !behind => Some((Action::PASS, Action::NEXT)),
+            Some(action) if action != Action::PASS && rate.over => Some((Action::NEXT, action)),
+            Some(action) if action != Action::PASS => Some((action, Action::NEXT)),
+            None if rule.verdict == Verdict::Return && !rate.over => {
+                let (action, origins) = end(rest, hit)?;
+                self.seen.extend(origins);
+                (action != Action::PASS).then_some((Action::NEXT, action))
+            }
+            _ => None,
+        }
+    }
+
+    /// Makes limits of packets that are known exactly.
+    fn limited(
+        &mut self,
+        rule: &Rule,
+        hit: Vec<Part>,
+        (action, over): (Action, Action),
+        by: Option<(&Rule, &str)>,
+        is_base: bool,
+    ) -> Result<(), ImportError> {
+        let chain = if is_base {
+            ""
+        } else {
+            self.path.last().copied().unwrap_or_default()
+        };
+        let by = by
+            .filter(|_| action == Action::PASS)
+            .or(Some((rule, chain)));
+        let first = self.steps.len();
+        self.emit(hit, action, by)?;
+        for step in &mut self.steps[first..] {
+            step.limit = rule.condition.rate.clone().map(|rate| (rate, over));
+        }
+        Ok(())
     }
 
     /// Makes steps of the packets that are known exactly, and notes that there are others.
@@ -264,10 +408,12 @@ impl<'a> Walk<'a> {
         } else {
             Effect::PassesMore
         };
-        for part in &unsure {
+        for part in unsure {
             for reason in &part.unsure {
                 self.note(rule, reason, effect);
             }
+            let lost = self.lost.entry(rule.origin).or_default();
+            lost.push((part.packets, action, self.steps.len()));
         }
         let chain = if is_base {
             ""
@@ -297,28 +443,55 @@ impl<'a> Walk<'a> {
         action: Action,
         by: Option<(&Rule, &str)>,
     ) -> Result<(), ImportError> {
-        for part in parts.into_iter().filter(|part| part.unsure.is_empty()) {
-            let origins: Vec<usize> = by.iter().map(|(rule, _)| rule.origin).collect();
+        let sure = parts.into_iter().filter(|part| part.unsure.is_empty());
+        for packets in folded(sure.map(|part| part.packets).collect()) {
+            let origins = by.iter();
+            let origins: Vec<usize> = origins
+                .flat_map(|(rule, _)| std::iter::once(rule.origin).chain(rule.also.iter().copied()))
+                .collect();
             // A rule that is come to on several ways: once is enough.
-            let again = self.steps.iter().rev().take(2_000);
-            let known = again
-                .filter(|step| step.origins == origins)
-                .any(|step| step.packets.holds(&part.packets));
-            if known && by.is_some() {
-                continue;
+            if let Some(origin) = origins.first() {
+                let known = self.by_origin.entry(*origin).or_default();
+                let again = |&step: &usize| self.steps[step].packets.holds(&packets);
+                if known.iter().any(again) {
+                    continue;
+                }
+                known.push(self.steps.len());
             }
             self.steps.push(Step {
-                packets: part.packets,
+                packets,
                 action,
                 origins,
                 chain: by.map_or(String::new(), |(_, chain)| chain.to_owned()),
                 comment: by.and_then(|(rule, _)| rule.comment.clone()),
+                limit: None,
             });
         }
         if self.steps.len() <= MAX_STEPS {
             return Ok(());
         }
         Err(too_many())
+    }
+
+    /// A lost rule changes nothing where what comes behind it does the same with all of its packets.
+    fn weigh(&mut self) {
+        for (origin, lost) in &self.lost {
+            let same = lost.iter().all(|(packets, action, before)| {
+                let pass = *action == Action::PASS;
+                let mut behind = self.steps[*before..].iter();
+                !behind.any(|step| {
+                    let other = (step.action == Action::PASS) != pass || step.limit.is_some();
+                    other && step.packets.meets(packets)
+                })
+            });
+            if let Some(notes) = self.left.get_mut(origin).filter(|_| same) {
+                for (_, effect) in notes {
+                    if matches!(effect, Effect::PassesMore | Effect::PassesLess) {
+                        *effect = Effect::None;
+                    }
+                }
+            }
+        }
     }
 
     /// A jump must not come back to a chain that it is in.
@@ -336,9 +509,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Notes that it is not known which packets go another way.
-    fn doubt(&mut self, rule: &Rule, hit: &[Part]) {
+    fn doubt(&mut self, rule: &Rule, condition: &Condition, hit: &[Part]) {
         if !hit.is_empty() {
-            for reason in &rule.condition.unsure {
+            for reason in &condition.unsure {
                 self.note(rule, reason, Effect::Differs);
             }
         }
@@ -351,6 +524,31 @@ impl<'a> Walk<'a> {
             None => notes.push((reason.clone(), effect)),
         }
     }
+}
+
+/// Why a rule with a rate is not exact.
+const NO_RATE: &str = "a limit of a policy cannot say this rate: write one by hand";
+
+/// What a list of rules does with all of these packets, if it is one thing, and the rules that do it.
+fn end(rules: &[Rule], hit: &[Part]) -> Option<(Action, Vec<usize>)> {
+    let mut seen = Vec::new();
+    for rule in rules {
+        seen.push(rule.origin);
+        let action = match rule.verdict {
+            Verdict::Continue(_) => continue,
+            Verdict::Accept => Action::PASS,
+            Verdict::Drop => Action::DROP,
+            Verdict::Reject => Action::REJECT,
+            _ => return None,
+        };
+        let condition = &rule.condition;
+        let all = hit
+            .iter()
+            .all(|part| condition.boxes.iter().any(|b| b.holds(&part.packets)));
+        let sure = condition.unsure.is_empty() && condition.rate.is_none();
+        return (all && sure).then_some((action, seen));
+    }
+    None
 }
 
 /// The packets of both, with all doubts.
@@ -374,6 +572,16 @@ fn meet(parts: &[Part], condition: &Condition) -> Result<Vec<Part>, ImportError>
     }
     if found.len() > MAX_STEPS {
         return Err(too_many());
+    }
+    if found.len() > 1 && found.iter().all(|part| part.unsure.is_empty()) {
+        let boxes = folded(found.into_iter().map(|part| part.packets).collect());
+        found = boxes
+            .into_iter()
+            .map(|packets| Part {
+                packets,
+                unsure: Vec::new(),
+            })
+            .collect();
     }
     Ok(found)
 }

@@ -12,6 +12,54 @@ pub struct Imported {
     pub yaml: String,
     /// What was not carried over exactly.
     pub left_out: Vec<LeftOut>,
+    /// Rules of the original.
+    pub rules: usize,
+    /// Those of them of which nothing changed.
+    pub exact: usize,
+}
+
+impl Imported {
+    /// Losses by which the policy passes more than the original.
+    #[must_use]
+    pub fn passes_more(&self) -> usize {
+        let more = |entry: &&LeftOut| entry.effect == Effect::PassesMore;
+        self.left_out.iter().filter(more).count()
+    }
+
+    /// Whether the policy passes other packets than the original.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        self.left_out
+            .iter()
+            .any(|entry| entry.effect != Effect::None)
+    }
+
+    /// `12 of 16 rules exactly, 1 loss passes more`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut text = format!("{} of {} rules exactly", self.exact, self.rules);
+        for (effect, words) in [
+            (Effect::PassesMore, "passes more"),
+            (Effect::Differs, "differs"),
+            (Effect::PassesLess, "passes less"),
+        ] {
+            let count = self
+                .left_out
+                .iter()
+                .filter(|entry| entry.effect == effect)
+                .count();
+            let noun = if count == 1 { "loss" } else { "losses" };
+            let words = match words {
+                "differs" if count > 1 => "differ".to_owned(),
+                words if count > 1 => words.replacen("passes", "pass", 1),
+                words => words.to_owned(),
+            };
+            if count > 0 {
+                text.push_str(&format!(", {count} {noun} {words}"));
+            }
+        }
+        text
+    }
 }
 
 /// Something that was not carried over exactly.

@@ -8,28 +8,10 @@ use firewall_policy::rule::glob;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-/// Beginnings of names of interfaces that are made by software on a host and that a policy is not
-/// attached to: bridges and cables of containers, tunnels.
-const VIRTUAL: [&str; 16] = [
-    "docker",
-    "br-",
-    "veth",
-    "virbr",
-    "cni",
-    "flannel",
-    "cali",
-    "wg",
-    "tun",
-    "tap",
-    "ppp",
-    "lxdbr",
-    "lxcbr",
-    "tailscale",
-    "zt",
-    "kube-",
+/// Beginnings of names of bridges.
+const BRIDGES: [&str; 9] = [
+    "br", "docker", "virbr", "lxdbr", "lxcbr", "cni", "podman", "vmbr", "ovs",
 ];
-
-const VIRTUAL_WHY: &str = "which is a bridge, a tunnel or a container's cable";
 
 /// The interfaces of one import.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +51,7 @@ impl Interfaces {
         let full = || Dim::Interface.full(Family::V4);
         let positive = |values: Values, detached: Option<&'static str>| Meaning {
             values: if negated { values.complement() } else { values },
-            detached: detached.filter(|_| !negated),
+            detached,
         };
         if pattern == "*" {
             return positive(full(), None);
@@ -80,9 +62,6 @@ impl Interfaces {
         }
         if pattern == "lo" {
             return positive(RangeSet::empty(), None);
-        }
-        if is_virtual(pattern) {
-            return positive(RangeSet::empty(), Some(VIRTUAL_WHY));
         }
         if !is_name(pattern) {
             return positive(
@@ -125,9 +104,9 @@ fn is_pattern(name: &str) -> bool {
     name.ends_with('*')
 }
 
-/// Whether the name begins as those of software interfaces do.
-pub(super) fn is_virtual(name: &str) -> bool {
-    VIRTUAL.iter().any(|start| name.starts_with(start))
+/// Whether the name begins as those of bridges do.
+pub(super) fn is_bridge(name: &str) -> bool {
+    BRIDGES.iter().any(|start| name.starts_with(start))
 }
 
 /// Whether every name that fits `inner` fits `outer`.
@@ -157,9 +136,8 @@ mod tests {
         assert_eq!(ranges("eth0", false).ranges(), [(1, 1)]);
         assert!(ranges("eth0", true).contains(0));
         assert!(ranges("lo", false).is_empty());
-        assert!(interfaces.named("docker0", false).detached.is_some());
+        assert!(interfaces.named("docker0", false).detached.is_none());
         assert!(interfaces.named("a,b", false).detached.is_some());
-        assert!(ranges("docker0", true).is_full());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::imported::ImportError;
 use super::local;
-use super::packets::{Dim, Family, Packets, Values};
+use super::packets::{Dim, Family, Packets, Values, folded};
 use super::words;
 use super::write::NamedSet;
 use firewall_policy::range::RangeSet;
@@ -124,11 +124,18 @@ impl Sets {
         }
         let mut boxes: Vec<Packets> = Vec::new();
         let mut single = Vec::new();
+        let alone = set.parts.len() == 1 && has_addresses;
         for element in &set.elements {
+            // The long lists are of addresses alone.
+            let range = local::range(element).filter(|(of, _)| alone && *of == family);
+            if let Some((_, range)) = range {
+                single.push(range);
+                continue;
+            }
             let found = set.element(element, sides, family).ok_or_else(|| {
                 format!("`{element}` in the set `{name}` is not addresses and ports alone")
             })?;
-            if set.parts.len() == 1 && has_addresses {
+            if alone {
                 let dim = side(sides[0], Dim::Source, Dim::Destination);
                 single.extend(
                     found
@@ -145,7 +152,7 @@ impl Sets {
             boxes.extend(Packets::all(family).narrowed(dim, &all));
         }
         Ok(Meaning {
-            boxes,
+            boxes: folded(boxes),
             note: set.note,
         })
     }

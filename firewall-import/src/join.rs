@@ -5,8 +5,10 @@
 //! default behind them say the same before and after.
 
 use super::flatten::Step;
-use super::packets::{Dim, Family, Packets};
+use super::packets::{Dim, Family, Packets, less_all};
+use super::rates::Per;
 use firewall_common::verdict::Action;
+use firewall_policy::range::RangeSet;
 
 /// A step for one family or for both.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,12 +27,12 @@ pub(super) struct List {
 
 /// Joins what can be joined. `families` are those of which the rules are known; packets of the
 /// others get the default.
-pub(super) fn join(steps: &[Step], families: &[Family]) -> List {
+pub(super) fn join(steps: &[Step], families: &[Family], essential: &[Packets]) -> List {
     let lists = families.iter().map(|&family| {
         let mine = steps.iter().filter(|step| step.packets.family == family);
         let mut list: Vec<Step> = Vec::new();
         for step in mine {
-            let whole = step.packets.is_all();
+            let whole = step.packets.is_all() && step.limit.is_none();
             list.push(step.clone());
             if whole {
                 break;
@@ -43,11 +45,13 @@ pub(super) fn join(steps: &[Step], families: &[Family]) -> List {
     let default_passes = !lists.is_empty()
         && lists.iter().all(|list| {
             list.last()
-                .is_some_and(|step| step.packets.is_all() && step.action == Action::PASS)
+                .is_some_and(|step| is_last(step) && step.action == Action::PASS)
         });
     for list in &mut lists {
         drop_defaults(list, default_passes);
         *list = neighbours(std::mem::take(list));
+        *list = reached(std::mem::take(list), essential);
+        *list = limits(neighbours(std::mem::take(list)));
     }
     let second = if lists.len() > 1 { lists.pop() } else { None };
     let first = lists.pop().unwrap_or_default();
@@ -55,6 +59,11 @@ pub(super) fn join(steps: &[Step], families: &[Family]) -> List {
         steps: merge(first, second.unwrap_or_default()),
         default_passes,
     }
+}
+
+/// Whether a step decides about everything.
+fn is_last(step: &Step) -> bool {
+    step.packets.is_all() && step.limit.is_none()
 }
 
 /// Takes out what the default does anyway: steps behind which nothing says otherwise about their
@@ -70,42 +79,121 @@ fn drop_defaults(list: &mut Vec<Step>, default_passes: bool) {
         at -= 1;
         let step = &list[at];
         let other = |later: &Step| {
-            later.action != step.action && later.packets.and(&step.packets).is_some()
+            (later.action != step.action || later.limit.is_some())
+                && later.packets.meets(&step.packets)
         };
         let implied = step.origins.is_empty() || step.packets.is_all();
-        if step.action == default && implied && !list[at + 1..].iter().any(other) {
+        if step.action == default
+            && step.limit.is_none()
+            && implied
+            && !list[at + 1..].iter().any(other)
+        {
             list.remove(at);
         }
     }
 }
 
-/// Joins neighbours of one verdict and chain that differ in one thing: parts of one rule in
-/// anything, rules of one chain in their source alone (long lists of banned addresses).
-fn neighbours(list: Vec<Step>) -> Vec<Step> {
-    let mut joined: Vec<Step> = Vec::with_capacity(list.len());
+/// Longer lists are not searched for steps that no packet comes to.
+const SEARCHED: usize = 1_500;
+
+/// Without steps about all of whose packets earlier ones decide, or essential traffic does.
+fn reached(list: Vec<Step>, essential: &[Packets]) -> Vec<Step> {
+    if list.len() > SEARCHED {
+        return list;
+    }
+    let mut kept: Vec<Step> = Vec::with_capacity(list.len());
     for step in list {
-        if let Some(last) = joined.last_mut()
-            && last.action == step.action
-            && last.chain == step.chain
-            && let Some(dim) = last.packets.differ_in(&step.packets)
-        {
-            let same = last.origins == step.origins;
-            let bans = dim == Dim::Source && !step.chain.is_empty() && step.comment == last.comment;
-            if same || bans {
-                let union = last.packets.get(dim).union(step.packets.get(dim));
-                last.packets = last.packets.with(dim, union);
-                for origin in step.origins {
-                    if !last.origins.contains(&origin) {
-                        last.origins.push(origin);
-                    }
-                }
-                continue;
+        let mut left = less_all(vec![step.packets.clone()], essential);
+        for before in kept.iter().filter(|before| before.limit.is_none()) {
+            if left.is_empty() || left.len() > 128 {
+                break;
             }
+            left = less_all(left, std::slice::from_ref(&before.packets));
+        }
+        if !left.is_empty() {
+            kept.push(step);
+        }
+    }
+    kept
+}
+
+/// A limit whose packets the next step passes is the limit of that step.
+fn limits(list: Vec<Step>) -> Vec<Step> {
+    let mut joined: Vec<Step> = Vec::with_capacity(list.len());
+    for mut step in list {
+        if let Some(last) = joined.last()
+            && last.action == Action::NEXT
+            && step.action == Action::PASS
+            && step.limit.is_none()
+            && last.packets == step.packets
+        {
+            step.limit = last.limit.clone();
+            step.origins = last.origins.iter().chain(&step.origins).copied().collect();
+            joined.pop();
         }
         joined.push(step);
     }
     joined
 }
+
+/// Joins neighbours of one verdict and chain that differ in one thing: parts of one rule in
+/// anything, rules of one chain in their source alone (long lists of banned addresses), and rules
+/// that the original brings with itself in anything.
+fn neighbours(list: Vec<Step>) -> Vec<Step> {
+    let mut joined: Vec<Step> = Vec::with_capacity(list.len());
+    // The last of them, in which it grows, and the ranges that it has there so far.
+    let mut grows: Option<(Dim, Vec<(u128, u128)>)> = None;
+    let close = |joined: &mut Vec<Step>, grows: &mut Option<(Dim, Vec<(u128, u128)>)>| {
+        if let (Some((dim, ranges)), Some(last)) = (grows.take(), joined.last_mut()) {
+            last.packets = last.packets.with(dim, RangeSet::from_ranges(ranges));
+        }
+    };
+    for step in list {
+        let dim = joined.last().and_then(|last| {
+            let alike = last.action == step.action
+                && last.chain == step.chain
+                && last.limit.is_none()
+                && step.limit.is_none();
+            let dim = match &grows {
+                // The last one still holds what it began with.
+                Some((dim, _)) => {
+                    let with = last.packets.with(*dim, step.packets.get(*dim).clone());
+                    (with == step.packets).then_some(*dim)
+                }
+                None => last.packets.differ_in(&step.packets),
+            };
+            dim.filter(|&dim| alike && joins(last, &step, dim))
+        });
+        match (dim, joined.last_mut()) {
+            (Some(dim), Some(last)) => {
+                let (_, ranges) =
+                    grows.get_or_insert_with(|| (dim, last.packets.get(dim).ranges().to_vec()));
+                ranges.extend(step.packets.get(dim).ranges());
+                if last.origins.last() != step.origins.last() {
+                    last.origins.extend(step.origins);
+                }
+            }
+            _ => {
+                close(&mut joined, &mut grows);
+                joined.push(step);
+            }
+        }
+    }
+    close(&mut joined, &mut grows);
+    joined
+}
+
+/// Whether two neighbours may be one rule.
+fn joins(last: &Step, step: &Step, dim: Dim) -> bool {
+    let rules = !last.origins.is_empty() && !step.origins.is_empty();
+    let bans = dim == Dim::Source && !step.chain.is_empty() && rules;
+    last.origins == step.origins
+        || step.chain == OWN && last.chain == OWN
+        || bans && step.comment == last.comment
+}
+
+/// The chain of the rules that the original brings with itself.
+pub(super) const OWN: &str = " ufw";
 
 /// One list of two families: any order between them will do, so equal steps are laid side by side
 /// (longest common subsequence; Hunt and McIlroy, 1976).
@@ -114,7 +202,9 @@ fn merge(first: Vec<Step>, second: Vec<Step>) -> Vec<Joined> {
     if first.len().saturating_mul(second.len()) > 4_000_000 {
         return first.into_iter().chain(second).map(alone).collect();
     }
-    let equal = |a: &Step, b: &Step| a.action == b.action && a.packets.twin(&b.packets);
+    let equal = |a: &Step, b: &Step| {
+        a.action == b.action && twin_limits(a, b) && a.packets.twin(&b.packets)
+    };
     let columns = second.len() + 1;
     let mut longest = vec![0u32; (first.len() + 1) * columns];
     for i in (0..first.len()).rev() {
@@ -135,6 +225,8 @@ fn merge(first: Vec<Step>, second: Vec<Step>) -> Vec<Joined> {
                     step.origins.push(origin);
                 }
             }
+            // The lengths of IPv6 say those of IPv4, too.
+            step.limit = second[j].limit.clone();
             step.comment = step.comment.or_else(|| second[j].comment.clone());
             merged.push(Joined { step, both: true });
             (i, j) = (i + 1, j + 1);
@@ -151,11 +243,22 @@ fn merge(first: Vec<Step>, second: Vec<Step>) -> Vec<Joined> {
     merged
 }
 
-/// What a list of steps does with one packet, given as a box of one value each: the first step that
-/// holds it.
-pub(super) fn verdict(steps: &[Step], packet: &Packets) -> Option<bool> {
-    steps
-        .iter()
-        .find(|step| step.packets.holds(packet))
-        .map(|step| step.action == Action::PASS)
+/// Whether the limits of both families are one: by rule, or by single address.
+fn twin_limits(a: &Step, b: &Step) -> bool {
+    match (&a.limit, &b.limit) {
+        (None, None) => true,
+        (Some((a, over)), Some((b, other))) => {
+            let host = |a: Per, b: Per| {
+                matches!(
+                    (a, b),
+                    (Per::Source(32), Per::Source(64 | 128))
+                        | (Per::Destination(32), Per::Destination(64 | 128))
+                        | (Per::Rule, Per::Rule)
+                )
+            };
+            let same = (a.packets, a.window, a.burst) == (b.packets, b.window, b.burst);
+            same && over == other && host(a.per, b.per)
+        }
+        _ => false,
+    }
 }

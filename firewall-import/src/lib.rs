@@ -23,6 +23,7 @@ mod names;
 mod nft;
 mod options;
 mod packets;
+mod rates;
 mod ruleset;
 mod states;
 mod ufw;

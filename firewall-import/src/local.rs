@@ -4,8 +4,7 @@
 //! May not import a reader. Invariant: without own addresses nothing is assumed about them.
 
 use super::imported::ImportError;
-use super::packets::{Dim, Family, Packets, Values};
-use super::write::NamedSet;
+use super::packets::{Dim, Family, Packets};
 use firewall_policy::range::RangeSet;
 use std::net::IpAddr;
 
@@ -18,6 +17,8 @@ pub(super) struct Addresses {
 
 /// 224.0.0.0/4.
 const MULTICAST_V4: (u128, u128) = (0xe000_0000, 0xefff_ffff);
+/// 255.255.255.255.
+const EVERYBODY: (u128, u128) = (0xffff_ffff, 0xffff_ffff);
 /// ff00::/8.
 const MULTICAST_V6: (u128, u128) = (0xff << 120, u128::MAX);
 /// 127.0.0.0/8.
@@ -62,63 +63,63 @@ impl Addresses {
         self.own.iter().any(|own| !own.is_empty())
     }
 
-    /// What [`Self::boxes`] holds, under the name `local`.
-    pub(super) fn named(&self) -> Vec<NamedSet> {
-        if !self.is_known() {
-            return Vec::new();
-        }
-        let boxes = self.boxes().into_iter();
-        let sets = boxes.map(|part| NamedSet {
-            name: "local".into(),
-            family: part.family,
-            values: part.get(Dim::Destination).clone(),
-        });
-        sets.collect()
-    }
-
-    /// Packets to this host: to an own address, to everybody, or to a group.
-    pub(super) fn boxes(&self) -> Vec<Packets> {
-        let to_host = Family::BOTH.map(|family| {
-            let mut ranges = self.own[family as usize].clone();
+    /// Packets to others than this host: neither to an own address, nor to everybody, nor to a group.
+    pub(super) fn beyond(&self) -> Vec<Packets> {
+        let boxes = Family::BOTH.map(|family| {
+            let (mut ranges, not_own) = if self.is_known() {
+                (self.own[family as usize].clone(), Dim::ToSelf.full(family))
+            } else {
+                (Vec::new(), RangeSet::of(0, 0))
+            };
             match family {
                 Family::V4 => {
-                    ranges.extend([MULTICAST_V4, LOOPBACK_V4, (0xffff_ffff, 0xffff_ffff)]);
+                    ranges.extend([MULTICAST_V4, EVERYBODY]);
                     ranges.extend(&self.broadcast);
                 }
-                Family::V6 => ranges.extend([MULTICAST_V6, (1, 1)]),
+                Family::V6 => ranges.push(MULTICAST_V6),
             }
-            (family, RangeSet::from_ranges(ranges))
+            let others = RangeSet::from_ranges(ranges).complement();
+            let all = Packets::all(family).with(Dim::ToSelf, not_own);
+            all.narrowed(Dim::Destination, &others)
         });
-        let boxes = to_host.into_iter().filter_map(|(family, values)| {
-            Packets::all(family).narrowed(Dim::Destination, &values)
-        });
-        boxes.collect()
+        boxes.into_iter().flatten().collect()
     }
 
-    /// Addresses of one type (`LOCAL`, `MULTICAST`, ...) in any case; `None` if that is not known.
-    pub(super) fn of_type(&self, kind: &str, family: Family) -> Option<Values> {
+    /// Packets from or to addresses of one type (`LOCAL`, `MULTICAST`, ...) in any case; `None` if
+    /// that is not known.
+    pub(super) fn of_type(&self, kind: &str, family: Family, to: bool) -> Option<Vec<Packets>> {
+        let (dim, is_own) = if to {
+            (Dim::Destination, Dim::ToSelf)
+        } else {
+            (Dim::Source, Dim::FromSelf)
+        };
+        let of = |ranges| Packets::all(family).narrowed(dim, &RangeSet::from_ranges(ranges));
         let multicast = match family {
             Family::V4 => MULTICAST_V4,
             Family::V6 => MULTICAST_V6,
         };
-        match (kind.to_ascii_lowercase().as_str(), family) {
-            ("multicast", _) => Some(RangeSet::of(multicast.0, multicast.1)),
-            ("broadcast", Family::V6) => Some(RangeSet::empty()),
+        let loopback = match family {
+            Family::V4 => LOOPBACK_V4,
+            Family::V6 => (1, 1),
+        };
+        let boxes = match (kind.to_ascii_lowercase().as_str(), family) {
+            ("multicast", _) => of(vec![multicast]).into_iter().collect(),
+            ("broadcast", Family::V6) => Vec::new(),
             ("broadcast", Family::V4) if self.is_known() => {
                 let mut ranges = self.broadcast.clone();
-                ranges.push((0xffff_ffff, 0xffff_ffff));
-                Some(RangeSet::from_ranges(ranges))
+                ranges.push(EVERYBODY);
+                of(ranges).into_iter().collect()
             }
             ("local", _) if self.is_known() => {
                 let mut ranges = self.own[family as usize].clone();
-                ranges.push(match family {
-                    Family::V4 => LOOPBACK_V4,
-                    Family::V6 => (1, 1),
-                });
-                Some(RangeSet::from_ranges(ranges))
+                ranges.push(loopback);
+                of(ranges).into_iter().collect()
             }
-            _ => None,
-        }
+            // Loopback addresses never come from a network.
+            ("local", _) => vec![Packets::all(family).with(is_own, RangeSet::of(1, 1))],
+            _ => return None,
+        };
+        Some(boxes)
     }
 }
 

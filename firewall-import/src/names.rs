@@ -3,7 +3,7 @@
 //! May not import a reader. Invariant: a name is 1 to 63 of `a-z`, `0-9` and `-`.
 
 use super::flatten::Step;
-use super::packets::{Dim, Packets};
+use super::packets::{Dim, NONE, Packets, state};
 use super::values::word;
 use firewall_common::verdict::Action;
 use firewall_policy::vocabulary;
@@ -70,6 +70,10 @@ pub(super) fn of(step: &Step) -> String {
         parts.push(what);
     } else if step.packets.get(Dim::State) == &super::states::established() {
         parts.push("replies".into());
+    } else if step.packets.get(Dim::State).ranges() == [(state::INVALID, state::INVALID)] {
+        parts.push("invalid".into());
+    } else if !step.packets.is_any(Dim::ToSelf) {
+        parts.push("forward".into());
     }
     if parts.is_empty() || parts == [step.action.name()] {
         let side = |dim, word: &str| (!step.packets.is_any(dim)).then(|| word.to_owned());
@@ -98,7 +102,12 @@ fn traffic(packets: &Packets) -> Option<String> {
         (Dim::DestinationPort, "")
     };
     let ports = packets.get(dim).ranges();
-    if !packets.is_any(dim) && ports.len() <= 3 {
+    // Without a few ports, or without the value of packets that have none.
+    let few = ports.len() <= 3 && ports.iter().all(|&(a, b)| (a > 0 && b < NONE) || a == b);
+    if !packets.is_any(dim) && !few {
+        return Some(format!("{proto}-other-ports"));
+    }
+    if !packets.is_any(dim) {
         let named = ports.iter().map(|&(a, b)| {
             let service = u8::try_from(*first).ok().zip(u16::try_from(a).ok());
             let service = service.and_then(|(proto, port)| well_known_ports::name(proto, port));

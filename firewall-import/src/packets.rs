@@ -7,6 +7,8 @@
 use firewall_common::field::Field;
 use firewall_policy::fields::{self, Header, NUMBER_FIELDS, NUMBERS, Place, Row};
 use firewall_policy::range::RangeSet;
+use std::collections::HashMap;
+use std::sync::OnceLock;
 
 /// The address family of a box.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -49,6 +51,10 @@ pub(super) enum Dim {
     Flags,
     /// Number of an interface in [`super::interfaces::Interfaces`].
     Interface,
+    /// Whether the destination is an own address of this host: 0 or 1.
+    ToSelf,
+    /// The same of the source.
+    FromSelf,
     /// A number in a header: a field of [`fields::numbers`].
     Number(Field),
     /// One of [`state`].
@@ -86,6 +92,7 @@ impl Dim {
             Self::Proto => 255,
             Self::Flags => 256,
             Self::Interface => 65_535,
+            Self::ToSelf | Self::FromSelf => 1,
             Self::Number(field) => match fields::of(field) {
                 row if row.is_in(family.header()) => row.range.1.into(),
                 _ => field.none().into(),
@@ -113,7 +120,7 @@ impl Dim {
 }
 
 /// Those before the numbers.
-const BEFORE_NUMBERS: [Dim; 8] = [
+const BEFORE_NUMBERS: [Dim; 10] = [
     Dim::Source,
     Dim::Destination,
     Dim::Proto,
@@ -122,6 +129,8 @@ const BEFORE_NUMBERS: [Dim; 8] = [
     Dim::Icmp,
     Dim::Flags,
     Dim::Interface,
+    Dim::ToSelf,
+    Dim::FromSelf,
 ];
 
 /// What nft calls the headers.
@@ -169,7 +178,7 @@ pub(super) mod state {
 pub(super) type Values = RangeSet<u128>;
 
 /// A box that is not empty.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Packets {
     pub(super) family: Family,
     sets: [Values; Dim::ALL.len()],
@@ -178,10 +187,12 @@ pub(super) struct Packets {
 impl Packets {
     /// Every packet of a family.
     pub(super) fn all(family: Family) -> Self {
-        Self {
+        static ALL: [OnceLock<Packets>; 2] = [OnceLock::new(), OnceLock::new()];
+        let make = || Self {
             family,
             sets: Dim::ALL.map(|dim| dim.full(family)),
-        }
+        };
+        ALL[family as usize].get_or_init(make).clone()
     }
 
     pub(super) fn get(&self, dim: Dim) -> &Values {
@@ -214,7 +225,7 @@ impl Packets {
 
     /// The packets of both.
     pub(super) fn and(&self, other: &Self) -> Option<Self> {
-        if self.family != other.family {
+        if !self.meets(other) {
             return None;
         }
         let mut found = self.clone();
@@ -226,9 +237,24 @@ impl Packets {
         Some(found)
     }
 
+    /// Whether a packet is in both.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        self.family == other.family
+            && self.sets.iter().zip(&other.sets).all(|(mine, theirs)| {
+                let (mine, theirs) = (mine.ranges(), theirs.ranges());
+                match (mine, theirs) {
+                    (&[(a, b)], &[(c, d)]) => a <= d && c <= b,
+                    _ => mine.iter().any(|&(first, last)| {
+                        let after = theirs.partition_point(|&(start, _)| start <= last);
+                        after > 0 && theirs[after - 1].1 >= first
+                    }),
+                }
+            })
+    }
+
     /// The packets of this box that are not in `other`, as disjoint boxes.
     pub(super) fn less(&self, other: &Self) -> Vec<Self> {
-        if self.and(other).is_none() {
+        if !self.meets(other) {
             return vec![self.clone()];
         }
         let (mut parts, mut shared) = (Vec::new(), self.clone());
@@ -248,7 +274,12 @@ impl Packets {
 
     /// Whether every packet of `other` is in this box.
     pub(super) fn holds(&self, other: &Self) -> bool {
-        self.and(other).as_ref() == Some(other)
+        self.family == other.family
+            && Dim::ALL.into_iter().all(|dim| {
+                self.is_any(dim)
+                    || self.get(dim) == other.get(dim)
+                    || &self.get(dim).intersection(other.get(dim)) == other.get(dim)
+            })
     }
 
     /// The one dimension in which two boxes of a family differ; `None` if there are none or more.
@@ -258,6 +289,17 @@ impl Packets {
             .filter(|&dim| self.get(dim) != other.get(dim));
         let first = differing.next().filter(|_| self.family == other.family)?;
         differing.next().is_none().then_some(first)
+    }
+
+    /// The same of IPv6, addresses aside: those of all.
+    pub(super) fn of_v6(&self) -> Self {
+        let mut other = Self::all(Family::V6);
+        for dim in Dim::ALL {
+            if !matches!(dim, Dim::Source | Dim::Destination) && !self.is_any(dim) {
+                other = other.with(dim, self.get(dim).clone());
+            }
+        }
+        other
     }
 
     /// Whether the two say the same of their families, addresses aside; false if one names
@@ -276,6 +318,40 @@ pub(super) fn less_all(boxes: Vec<Packets>, others: &[Packets]) -> Vec<Packets> 
     others.iter().fold(boxes, |left, other| {
         left.iter().flat_map(|part| part.less(other)).collect()
     })
+}
+
+/// The same packets in fewer boxes: those that differ in one dimension alone become one. The boxes
+/// must be disjoint or of one meaning; their order does not count.
+pub(super) fn folded(mut boxes: Vec<Packets>) -> Vec<Packets> {
+    let mut before = usize::MAX;
+    while boxes.len() > 1 && boxes.len() < before {
+        before = boxes.len();
+        for dim in Dim::ALL {
+            if boxes
+                .windows(2)
+                .all(|pair| pair[0].get(dim) == pair[1].get(dim))
+            {
+                continue;
+            }
+            // By everything else; in the order of the first of each.
+            let mut places: HashMap<Packets, usize> = HashMap::new();
+            let mut groups: Vec<(Packets, Vec<(u128, u128)>)> = Vec::new();
+            for part in boxes {
+                let ranges = part.get(dim).ranges().to_vec();
+                let rest = part.with(dim, dim.full(part.family));
+                let place = *places.entry(rest.clone()).or_insert(groups.len());
+                match groups.get_mut(place) {
+                    Some((_, known)) => known.extend(ranges),
+                    None => groups.push((rest, ranges)),
+                }
+            }
+            boxes = groups
+                .into_iter()
+                .map(|(rest, ranges)| rest.with(dim, RangeSet::from_ranges(ranges)))
+                .collect();
+        }
+    }
+    boxes
 }
 
 #[cfg(test)]

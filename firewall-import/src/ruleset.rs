@@ -6,6 +6,7 @@
 
 use super::imported::Effect;
 use super::packets::{Dim, Family, Packets, Values, less_all};
+use super::rates::Rate;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -22,6 +23,8 @@ pub(super) struct Condition {
     pub(super) boxes: Vec<Packets>,
     /// What else the original asks that a policy cannot say: it matches fewer packets than `boxes`.
     pub(super) unsure: Vec<Rc<str>>,
+    /// Of what it matches, what is within this rate, or over it.
+    pub(super) rate: Option<Rate>,
     /// What else is lost, with what that does to the packets that come in.
     pub(super) aside: Vec<(Rc<str>, Effect)>,
 }
@@ -35,6 +38,7 @@ impl Condition {
                 .map(|&family| Packets::all(family))
                 .collect(),
             unsure: Vec::new(),
+            rate: None,
             aside: Vec::new(),
         }
     }
@@ -48,6 +52,11 @@ impl Condition {
             .collect();
     }
 
+    /// Whether the boxes are all that there is to say.
+    pub(super) fn is_plain(&self) -> bool {
+        self.unsure.is_empty() && self.rate.is_none() && self.aside.is_empty()
+    }
+
     /// Leaves one family.
     pub(super) fn only(&mut self, family: Family) {
         self.boxes.retain(|part| part.family == family);
@@ -56,20 +65,39 @@ impl Condition {
     /// Narrows to the packets that are in one of `others`, or in none of them.
     pub(super) fn within(&mut self, others: &[Packets], negated: bool) {
         if negated {
-            self.boxes = less_all(std::mem::take(&mut self.boxes), others);
-        } else {
-            self.boxes = self
-                .boxes
-                .iter()
-                .flat_map(|part| others.iter().filter_map(|other| part.and(other)))
-                .collect();
+            let mut left = self.boxes.clone();
+            for other in others {
+                left = less_all(left, std::slice::from_ref(other));
+                if left.len() > MAX_BOXES {
+                    return self.too_many();
+                }
+            }
+            self.boxes = left;
+            return;
         }
-        if self.boxes.len() > MAX_BOXES {
-            self.boxes.truncate(0);
-            self.unsure(&format!(
-                "it would take more than {MAX_BOXES} rules to say this"
-            ));
+        let mut both = Vec::new();
+        for part in &self.boxes {
+            both.extend(others.iter().filter_map(|other| part.and(other)));
+            if both.len() > MAX_BOXES {
+                return self.too_many();
+            }
         }
+        self.boxes = both;
+    }
+
+    /// The boxes stay as they are, and hold more than the original matches.
+    fn too_many(&mut self) {
+        self.unsure(&format!(
+            "it would take more than {MAX_BOXES} rules to say this"
+        ));
+    }
+
+    /// Asks for a rate.
+    pub(super) fn limit(&mut self, rate: Rate) {
+        if self.rate.is_some() {
+            self.unsure("a rule of a policy has one limit, not two");
+        }
+        self.rate = Some(rate);
     }
 
     /// Notes something that is lost beside.
@@ -108,6 +136,8 @@ pub(super) enum Verdict {
 pub(super) struct Rule {
     /// Which line of the text, or which rule otherwise: index into [`Ruleset::origins`].
     pub(super) origin: usize,
+    /// Others of which it is the rule, too: they differ in their source alone.
+    pub(super) also: Vec<usize>,
     pub(super) condition: Condition,
     pub(super) verdict: Verdict,
     pub(super) comment: Option<String>,
@@ -141,6 +171,8 @@ pub(super) struct Origin {
     pub(super) line: u32,
     /// The rule as written.
     pub(super) text: String,
+    /// Lines that it stands for.
+    pub(super) count: usize,
 }
 
 /// What a base chain does.

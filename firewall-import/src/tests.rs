@@ -31,15 +31,11 @@ fn a_text_of_another_kind_is_an_error_with_its_place() {
             4,
         ),
         (
-            "*filter\n:INPUT DROP [0:0]\n-A INPUT -s nowhere -j DROP\nCOMMIT\n",
-            3,
-            13,
+            "*filter\n:INPUT DROP [0:0]\nCOMMIT\n*filter\n:INPUT DROP [0:0]\nCOMMIT\n",
+            4,
+            1,
         ),
-        (
-            "*filter\n:INPUT DROP [0:0]\n-A INPUT --wrong -j DROP\nCOMMIT\n",
-            3,
-            10,
-        ),
+        ("Chain INPUT (policy ACCEPT)\n", 1, 1),
         (
             "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport http\"\nCOMMIT\n",
             3,
@@ -64,7 +60,7 @@ fn a_text_of_another_kind_is_an_error_with_its_place() {
 #[test]
 fn a_rule_that_is_not_known_whole_is_left_out_with_its_effect() {
     let imported = import(
-        "-A INPUT -p tcp -m tcp --dport 22 -m recent --update --name x -j DROP\n\
+        "-A INPUT -p tcp -m tcp --dport 80 -m recent --rcheck --name x -j DROP\n\
          -A INPUT -p tcp -m tcp --dport 22 -m quota --quota 5 -j ACCEPT\n\
          -A INPUT -p tcp -m tcp --dport 80 -j LOG\n\
          -A INPUT -p tcp -m tcp --dport 80 -j ACCEPT\n",
@@ -138,7 +134,8 @@ fn base_chains_that_follow_each_other_must_all_accept() {
 fn a_text_that_is_no_ruleset_of_nft_is_an_error_with_its_place() {
     for (text, line, column) in [
         ("", 1, 1),
-        ("table inet filter {}", 1, 2),
+        ("table inet filter {}", 1, 1),
+        ("# by hand\n#!/usr/sbin/nft -f\n", 2, 1),
         ("{\n  \"nftables\": [\n", 3, 1),
         ("{}", 1, 1),
         ("[]", 1, 1),

@@ -3,17 +3,19 @@
 //! May not import a reader. Invariant: the rules match what the steps say, for every packet that
 //! comes to the rules under the `packet:` section that is written with them.
 
+mod losses;
 mod protocols;
 
+pub(super) use self::losses::unseen;
 use self::protocols::by_protocol;
 use super::essential::{self, Groups};
-use super::flatten::{Flat, Step};
+use super::flatten::Flat;
 use super::imported::{Effect, ImportError, Imported, LeftOut};
-use super::interfaces::Interfaces;
+use super::interfaces::{Interfaces, is_bridge};
 use super::join::{self, Joined, List};
 use super::names::{self, Names};
 use super::options::Options;
-use super::packets::{Dim, Family, Packets, Values};
+use super::packets::{Dim, Family, Packets, Values, less_all};
 use super::ruleset::Origin;
 use super::{states, values};
 use firewall_common::verdict::Action;
@@ -27,6 +29,12 @@ const LONG_LIST: usize = 8;
 
 /// Lines of a rule that its comment shows.
 const SHOWN: usize = 4;
+
+/// Rules that are searched for those that decide about a part of a later one.
+const SEARCHED: usize = 1_500;
+
+/// More parts than this are not followed.
+const MOST_PARTS: usize = 128;
 
 /// Longest comment line.
 const LONGEST: usize = 240;
@@ -49,6 +57,8 @@ pub(super) struct Given<'a> {
     pub(super) families: &'a [Family],
     pub(super) sets: &'a [NamedSet],
     pub(super) options: &'a Options,
+    /// What to give for a family that is not known.
+    pub(super) missing: &'a str,
 }
 
 /// Writes the policy.
@@ -56,13 +66,18 @@ pub(super) fn write(flat: Flat, given: &Given<'_>) -> Result<Imported, ImportErr
     let groups = essential::groups(&flat.steps, given.families);
     let mut left_out = flat.left_out;
     let steps = states::map(
-        flat.steps,
+        states::joined(flat.steps),
         given.origins,
         given.options.language,
         &mut left_out,
     );
-    let steps = possible(steps, given.origins, &mut left_out);
-    let list = join::join(&steps, given.families);
+    let steps = losses::possible(steps, given.origins, &mut left_out);
+    let mut essential = states::impossible();
+    essential.extend(groups.neighbour.then(essential::neighbours));
+    let list = join::join(&steps, given.families, &essential);
+    losses::missing(given, list.default_passes, &mut left_out);
+    let others = Others::of(&list, given.interfaces);
+    left_out.extend(others.left_out());
     let carried = list.steps.iter().flat_map(|joined| &joined.step.origins);
     let carried: BTreeSet<&str> = carried
         .map(|&origin| given.origins[origin].place.as_str())
@@ -78,64 +93,83 @@ pub(super) fn write(flat: Flat, given: &Given<'_>) -> Result<Imported, ImportErr
         set_names: Names::default(),
         sets: Vec::new(),
         zones: zones(given.interfaces),
+        impossible: states::impossible(),
+        done: Vec::new(),
         rules: String::new(),
     };
     for joined in &list.steps {
         writer.step(joined);
     }
-    let text = writer.document(&list, groups, &left_out);
-    let yaml =
+    let (rules, exact) = count(given.origins, &left_out);
+    let mut imported = Imported {
+        yaml: String::new(),
+        left_out,
+        rules,
+        exact,
+    };
+    let text = writer.document(&list, groups, others, &imported);
+    imported.yaml =
         firewall_policy::fmt::canonical("imported policy", &text).map_err(|_| ImportError {
             line: 0,
             column: 0,
             message: "the policy that was made is not YAML".into(),
             help: "this is a bug of the firewall: please report it with the rules".into(),
         })?;
-    Ok(Imported { yaml, left_out })
+    Ok(imported)
 }
 
-/// Without steps for the other family's ICMP alone, which a policy refuses as never matching. What
-/// comes from a rule that has no other step is in the list of what was left out.
-fn possible(steps: Vec<Step>, origins: &[Origin], left_out: &mut Vec<LeftOut>) -> Vec<Step> {
-    let foreign = |step: &Step| {
-        let icmp = match step.packets.family {
-            Family::V4 => 58,
-            Family::V6 => 1,
-        };
-        step.packets.get(Dim::Proto).ranges() == [(icmp, icmp)]
-    };
-    let (impossible, steps): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(foreign);
-    let kept: BTreeSet<usize> = steps
+/// The rules of the original, and those of which nothing changed.
+fn count(origins: &[Origin], left_out: &[LeftOut]) -> (usize, usize) {
+    let changed = left_out.iter().filter(|entry| entry.effect != Effect::None);
+    let changed: BTreeSet<&str> = changed.map(|entry| entry.place.as_str()).collect();
+    let all = origins.iter().map(|origin| origin.count).sum();
+    let exact = origins
         .iter()
-        .flat_map(|step| &step.origins)
-        .copied()
-        .collect();
-    let mut noted = BTreeSet::new();
-    for step in impossible {
-        for origin in step.origins {
-            if kept.contains(&origin) || !noted.insert(origin) {
-                continue;
-            }
-            let at = &origins[origin];
-            left_out.push(LeftOut {
-                place: at.place.clone(),
-                line: at.line,
-                text: at.text.clone(),
-                reason: match step.packets.family {
-                    Family::V4 => "ICMPv6 does not run over IPv4",
-                    Family::V6 => "ICMP for IPv4 does not run over IPv6",
-                }
-                .into(),
-                effect: if step.action == Action::PASS {
-                    Effect::PassesLess
-                } else {
-                    Effect::PassesMore
-                },
-                in_part: false,
-            });
+        .filter(|origin| !changed.contains(origin.place.as_str()));
+    (all, exact.map(|origin| origin.count).sum())
+}
+
+/// What becomes of interfaces that no rule names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// The original passes all that comes in there, or nothing is named.
+    Open,
+    /// They are filtered by the same rules.
+    Filtered,
+    /// Which of them are ports of a bridge that the original names is not known.
+    DefaultRoute,
+}
+
+impl Others {
+    fn of(list: &List, interfaces: &Interfaces) -> Self {
+        let known = interfaces.known();
+        let decides = |joined: &Joined| {
+            let step = &joined.step;
+            step.action != Action::PASS && step.packets.get(Dim::Interface).contains(0)
+        };
+        if known.is_empty() || list.default_passes && !list.steps.iter().any(decides) {
+            Self::Open
+        } else if known.iter().any(|name| is_bridge(name)) {
+            Self::DefaultRoute
+        } else {
+            Self::Filtered
         }
     }
-    steps
+
+    fn left_out(self) -> Option<LeftOut> {
+        (self == Self::DefaultRoute).then(|| LeftOut {
+            place: "interfaces".into(),
+            line: 0,
+            text: "interfaces that no rule names".into(),
+            reason:
+                "which of them are ports of a bridge, behind which the original filters, is not \
+                     known: but for those of the default routes they are not filtered; name them \
+                     under `interfaces`"
+                    .into(),
+            effect: Effect::PassesMore,
+            in_part: false,
+        })
+    }
 }
 
 /// A zone for each interface, in the order of their numbers.
@@ -152,6 +186,10 @@ struct Writer<'a> {
     /// Names and ranges of the sets that rules use.
     sets: Vec<(String, Family, Values)>,
     zones: Vec<String>,
+    /// Packets that never come to a rule.
+    impossible: Vec<Packets>,
+    /// Those that the rules so far decide about.
+    done: Vec<Packets>,
     rules: String,
 }
 
@@ -159,15 +197,29 @@ impl Writer<'_> {
     /// One step as one rule, or as several where its protocols have different fields.
     fn step(&mut self, joined: &Joined) {
         let step = &joined.step;
-        let parts = by_protocol(&step.packets);
+        let mut parts = by_protocol(&step.packets);
+        if parts.len() > 1 {
+            parts.retain(|part| self.comes(part) || joined.both && self.comes(&part.of_v6()));
+        }
+        if step.limit.is_none() && self.done.len() < SEARCHED {
+            self.done.extend(parts.iter().cloned());
+            let twins = parts.iter().filter(|_| joined.both);
+            self.done.extend(twins.map(Packets::of_v6));
+        }
         let name = names::of(step);
-        for origin in step.origins.iter().take(SHOWN) {
+        let own = step.origins.first().filter(|_| step.chain == join::OWN);
+        if let Some(&origin) = own {
+            self.rules
+                .push_str(&comment(&self.given.origins[origin].place));
+        }
+        let origins: &[usize] = if own.is_some() { &[] } else { &step.origins };
+        for origin in origins.iter().take(SHOWN) {
             let origin = &self.given.origins[*origin];
             self.rules
                 .push_str(&comment(&format!("{}: {}", origin.place, origin.text)));
         }
-        if step.origins.len() > SHOWN {
-            let more = step.origins.len() - SHOWN;
+        if origins.len() > SHOWN {
+            let more = origins.len() - SHOWN;
             self.rules.push_str(&comment(&format!("and {more} more")));
         }
         if step.origins.is_empty() {
@@ -177,13 +229,33 @@ impl Writer<'_> {
             let name = self.names.take(&name);
             let fields = self.fields(&part, joined.both);
             let action = step.action.name();
+            let limit = step.limit.as_ref().map_or(String::new(), |(rate, over)| {
+                let v6 = part.family == Family::V6 || joined.both;
+                let over = match *over {
+                    Action::DROP => String::new(),
+                    over => format!("over: {}, ", over.name()),
+                };
+                format!("limit: {{{}}}, {over}", rate.yaml(v6))
+            });
             let words = step.comment.as_ref().map_or(String::new(), |comment| {
                 format!("comment: {}, ", values::quoted(comment))
             });
             self.rules.push_str(&format!(
-                "  - {{name: {name}, {words}{fields}action: {action}}}\n"
+                "  - {{name: {name}, {words}{fields}{limit}action: {action}}}\n"
             ));
         }
+    }
+
+    /// Whether a packet of these comes to a rule behind those so far.
+    fn comes(&self, part: &Packets) -> bool {
+        let mut left = less_all(vec![part.clone()], &self.impossible);
+        for before in &self.done {
+            if left.is_empty() || left.len() > MOST_PARTS {
+                break;
+            }
+            left = less_all(left, std::slice::from_ref(before));
+        }
+        !left.is_empty()
     }
 
     /// The match fields of a rule, each with a comma behind it.
@@ -196,11 +268,13 @@ impl Writer<'_> {
         };
         let none = |_| None;
         if !part.is_any(Dim::State) {
-            let new = part.get(Dim::State) == &states::new();
-            put(
-                "state",
-                Some(if new { "[invalid, new]" } else { "established" }.into()),
-            );
+            let of = part.get(Dim::State);
+            let words = states::words();
+            let words = words
+                .iter()
+                .filter(|(_, set)| !set.intersection(of).is_empty());
+            let words: Vec<String> = words.map(|(word, _)| (*word).to_owned()).collect();
+            put("state", Some(values::list(&words)));
         }
         put("proto", values::protocols(part.get(Dim::Proto)));
         for (key, dim) in [
@@ -230,13 +304,20 @@ impl Writer<'_> {
             .any(|&(proto, family)| {
                 family == part.family && part.get(Dim::Proto).ranges() == [(proto, proto)]
             });
-        let any = part.is_any(Dim::Source) && part.is_any(Dim::Destination);
+        // An own address is one of either family.
+        let names =
+            |dim, own| !part.is_any(dim) && (part.is_any(own) || !part.get(own).contains(1));
+        let (source, own) = (part.is_any(Dim::Source), part.is_any(Dim::FromSelf));
+        let any = !names(Dim::Source, Dim::FromSelf) && !names(Dim::Destination, Dim::ToSelf);
         if any && !both && !of_family {
-            put("from", Some(values::everywhere(part.family)));
+            let key = if source && own { "from" } else { "to" };
+            put(key, Some(values::everywhere(part.family)));
         }
-        for (key, dim) in [("from", Dim::Source), ("to", Dim::Destination)] {
-            if !part.is_any(dim) {
-                let value = self.side(part.family, part.get(dim));
+        for (key, dim, own) in [
+            ("from", Dim::Source, Dim::FromSelf),
+            ("to", Dim::Destination, Dim::ToSelf),
+        ] {
+            if let Some(value) = self.addresses(part, dim, own) {
                 out.push_str(&format!("{key}: {value}, "));
             }
         }
@@ -267,6 +348,41 @@ impl Writer<'_> {
         let names = set.ranges().iter().flat_map(|&(a, b)| a..=b);
         let names: Vec<String> = names.filter_map(|number| name(number, sign)).collect();
         Some(values::list(&names))
+    }
+
+    /// One side of a rule; `None` for all addresses.
+    fn addresses(&mut self, part: &Packets, dim: Dim, own: Dim) -> Option<String> {
+        let (set, family) = (part.get(dim), part.family);
+        if part.is_any(own) {
+            return (!part.is_any(dim)).then(|| self.side(family, set));
+        }
+        let everything = RangeSet::of(0, dim.last(family));
+        let missing = set.complement().intersection(&everything);
+        // An own address: without those that the set does not have.
+        let is_own = part.get(own).contains(1);
+        let elements = match (is_own, part.is_any(dim)) {
+            (true, true) => return Some(values::quoted("@self")),
+            (false, true) => return Some(values::quoted("!@self")),
+            (true, false) => {
+                let mut elements = vec![values::quoted("@self")];
+                match self.named(family, &missing) {
+                    Some(name) => elements.push(values::quoted(&format!("!@{name}"))),
+                    None => elements.extend(values::addresses(family, &missing, "!")),
+                }
+                elements
+            }
+            (false, false) if missing.ranges().len() <= LONG_LIST => {
+                let mut elements = vec![values::everywhere(family), values::quoted("!@self")];
+                elements.extend(values::addresses(family, &missing, "!"));
+                elements
+            }
+            (false, false) => {
+                let list = self.side(family, set);
+                let list = list.trim_start_matches('[').trim_end_matches(']');
+                vec![list.to_owned(), values::quoted("!@self")]
+            }
+        };
+        Some(values::list(&elements))
     }
 
     /// Addresses of one side, which are not all: a list, or a set.
@@ -311,7 +427,7 @@ impl Writer<'_> {
         Some(name)
     }
 
-    fn document(&self, list: &List, groups: Groups, left_out: &[LeftOut]) -> String {
+    fn document(&self, list: &List, groups: Groups, others: Others, done: &Imported) -> String {
         let given = self.given;
         let mut out = format!(
             "# Generated by `firewall-ctl import` from {}. Every rule names its origin.\n",
@@ -321,7 +437,7 @@ impl Writer<'_> {
             "# Rules that could not be converted are listed at the end: read them before use.\n",
         );
         out.push_str("version: 1\n");
-        out.push_str(&self.interfaces());
+        out.push_str(&self.interfaces(others));
         if list.default_passes {
             out.push_str("default: {in: pass}\n");
             out.push_str("packet: {fragments: follow-first}\n");
@@ -362,19 +478,15 @@ impl Writer<'_> {
             out.push_str("rules:\n");
             out.push_str(&self.rules);
         }
-        if !left_out.is_empty() {
+        if !done.left_out.is_empty() {
             out.push_str("\n# Not carried over exactly:\n");
+            out.push_str(&losses::list(&done.left_out));
         }
-        for (reason, entries) in by_reason(left_out) {
-            out.push_str(&comment(&format!("- {reason}:")));
-            for entry in entries {
-                out.push_str(&comment(&format!("    {}: {}", entry.place, entry.text)));
-            }
-        }
+        out.push_str(&format!("\n# {}.\n", done.summary()));
         out
     }
 
-    fn interfaces(&self) -> String {
+    fn interfaces(&self, others: Others) -> String {
         if let Some(only) = self.given.interfaces.only() {
             return format!("interfaces: [{{match: {}}}]\n", values::quoted(only));
         }
@@ -382,31 +494,30 @@ impl Writer<'_> {
         if known.is_empty() {
             return String::new();
         }
-        let mut out = String::from(
-            "# Those that the rules name. Others are not filtered until they stand here.\n\
-             interfaces:\n",
-        );
+        let mut out = String::from(match others {
+            Others::Open => "# Those that the rules name; on others everything passes.\n",
+            Others::Filtered => {
+                "# Those that the rules name, and all others, ports of bridges included.\n"
+            }
+            Others::DefaultRoute => {
+                "# Those that the rules name, and those of the default routes. Others are not \
+                 filtered until they stand here.\n"
+            }
+        });
+        out.push_str("interfaces:\n");
         for (pattern, zone) in known.iter().zip(&self.zones) {
             out.push_str(&format!(
                 "  - {{match: {}, zone: {zone}}}\n",
                 values::quoted(pattern)
             ));
         }
+        out.push_str(match others {
+            Others::Open => "",
+            Others::Filtered => "  - {match: \"*\"}\n",
+            Others::DefaultRoute => "  - {match: default-route}\n",
+        });
         out
     }
-}
-
-/// Entries of one reason together, in the order of the first of each.
-fn by_reason(left_out: &[LeftOut]) -> Vec<(String, Vec<&LeftOut>)> {
-    let mut groups: Vec<(String, Vec<&LeftOut>)> = Vec::new();
-    for entry in left_out {
-        let reason = format!("{} ({})", entry.reason, entry.effect.words());
-        match groups.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, entries)) => entries.push(entry),
-            None => groups.push((reason, vec![entry])),
-        }
-    }
-    groups
 }
 
 /// A comment line.
@@ -419,25 +530,4 @@ fn comment(text: &str) -> String {
     );
     line.push('\n');
     line
-}
-
-/// The rules that a list of unseen rules stands for, with one reason each.
-pub(super) fn unseen(
-    flat: &mut Flat,
-    origins: &[Origin],
-    reason: impl Fn(usize) -> Option<(String, Effect)>,
-) {
-    for origin in std::mem::take(&mut flat.unseen) {
-        if let Some((reason, effect)) = reason(origin) {
-            let at = &origins[origin];
-            flat.left_out.push(LeftOut {
-                place: at.place.clone(),
-                line: at.line,
-                text: at.text.clone(),
-                reason,
-                effect,
-                in_part: false,
-            });
-        }
-    }
 }

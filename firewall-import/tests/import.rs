@@ -2,6 +2,8 @@
 //! golden policy, which must be valid.
 
 use firewall_import::{self as import, Imported, Language, Options};
+use firewall_policy::compile::compile;
+use firewall_policy::lint::lint;
 use firewall_policy::source::{NoFiles, read_policy};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -66,7 +68,24 @@ fn golden(imported: &Imported) -> String {
     out
 }
 
-/// Valid, and its own canonical form.
+/// Findings of lint that an import makes itself: rules that do nothing.
+fn idle(name: &str, yaml: &str) -> Vec<String> {
+    let policy = read_policy(name, yaml, &NoFiles)
+        .expect("read before")
+        .policy;
+    let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
+    let tables = compile(&policy, &slots).expect("within the limits");
+    let found = lint(name, yaml, &policy, &tables).findings;
+    let codes = ["FW0210", "FW0211", "FW0212", "FW0213", "FW0214"];
+    let idle = found
+        .list
+        .iter()
+        .filter(|found| codes.contains(&found.code));
+    idle.map(|found| format!("{}: {}", found.code, found.message))
+        .collect()
+}
+
+/// Valid, its own canonical form, and without rules that do nothing.
 fn check(name: &str, imported: &Imported) {
     let canonical = firewall_policy::fmt::canonical(name, &imported.yaml).expect("YAML");
     assert_eq!(canonical, imported.yaml, "{name} is not in canonical form");
@@ -75,6 +94,10 @@ fn check(name: &str, imported: &Imported) {
         && readable
     {
         panic!("{name}: {}\n{}", faults.render(false), imported.yaml);
+    }
+    if readable {
+        let idle = idle(name, &imported.yaml);
+        assert!(idle.is_empty(), "{name}: {idle:#?}\n{}", imported.yaml);
     }
 }
 

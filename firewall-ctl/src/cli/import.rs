@@ -15,11 +15,15 @@ use std::path::PathBuf;
 /// Largest text of rules, in bytes.
 const LIMIT: u64 = 64 << 20;
 
+/// Rules of one reason that are listed.
+const SHOWN: usize = 5;
+
 /// Convert rules of another firewall into a policy
 ///
 /// The policy goes to standard output. What cannot be converted exactly goes to standard error and
-/// into comments at the end of the policy, each with the reason. Nothing is guessed, and nothing on
-/// this machine changes.
+/// into comments at the end of the policy, each with the reason and what it does. The exit code is 8
+/// if the policy passes more or less than the rules did. Nothing is guessed, and nothing on this
+/// machine changes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Source firewall
@@ -124,10 +128,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         write(out, &imported.yaml)?;
     }
     show(&imported, args.out.is_none(), context)?;
-    Ok(if imported.left_out.is_empty() {
-        Exit::Ok
-    } else {
+    Ok(if imported.changes() {
         Exit::Changes
+    } else {
+        Exit::Ok
     })
 }
 
@@ -156,10 +160,9 @@ fn read(name: &str) -> Result<String, Failure> {
             format!("{name} is larger than 64 MiB"),
         ));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        Failure::new(Exit::Config, format!("{name} is not UTF-8 text: {error}"))
-            .help("give the unmodified output of the firewall's own program")
-    })
+    // Comments of an older host may be Latin-1, of which each byte is a character.
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect()))
 }
 
 /// Writes the policy into a new file.
@@ -182,6 +185,9 @@ struct ImportReport<'a> {
     schema: &'static str,
     policy: &'a str,
     left_out: &'a [LeftOut],
+    rules: usize,
+    exact: usize,
+    passes_more: usize,
 }
 
 fn show(imported: &Imported, print: bool, context: &Context) -> Result<(), Failure> {
@@ -190,16 +196,21 @@ fn show(imported: &Imported, print: bool, context: &Context) -> Result<(), Failu
             schema: SCHEMA,
             policy: &imported.yaml,
             left_out: &imported.left_out,
+            rules: imported.rules,
+            exact: imported.exact,
+            passes_more: imported.passes_more(),
         };
         return context.print(&context.format.document(&report, false)?);
     }
     if print {
         context.print_raw(&imported.yaml)?;
     }
-    let list = list(&imported.left_out);
-    if !list.is_empty() {
-        context.note(&list);
-    }
+    context.note(&format!(
+        "{}{}.\npasses more: {}\n",
+        list(&imported.left_out),
+        imported.summary(),
+        imported.passes_more()
+    ));
     Ok(())
 }
 
@@ -219,16 +230,13 @@ fn list(left_out: &[LeftOut]) -> String {
     let mut text = String::new();
     for (effect, reason, entries) in groups {
         text.push_str(&format!("not exactly: {reason}\n  = {}\n", effect.words()));
-        for entry in entries {
+        for entry in entries.iter().take(SHOWN) {
             text.push_str(&format!("    {}: {}\n", entry.place, entry.text));
         }
-    }
-    if !left_out.is_empty() {
-        let count = left_out.len();
-        let noun = if count == 1 { "thing" } else { "things" };
-        text.push_str(&format!(
-            "{count} {noun} not converted exactly; the comments in the policy list them too.\n"
-        ));
+        if entries.len() > SHOWN {
+            let more = entries.len() - SHOWN;
+            text.push_str(&format!("    and {more} more: see the end of the policy\n"));
+        }
     }
     text
 }

@@ -1,17 +1,17 @@
 //! The words of one rule: what it matches, and where it goes.
 //!
-//! Extensions that a policy can say are read; options of all others are passed over as a whole and
-//! named as the reason why the rule is not exact. May not import the writer. Invariant: no word is
+//! Options stand in any order, as iptables takes them. Extensions that a policy can say are read; all
+//! others are passed over as a whole and named as the reason why the rule is not exact. May not import the writer. Invariant: no word is
 //! passed over in silence.
 
-use super::super::imported::{Effect, ImportError};
+use super::super::imported::Effect;
 use super::super::interfaces::Interfaces;
 use super::super::ipset::Sets;
 use super::super::local;
-use super::super::packets::{Dim, Family, Packets, Values, less_all, state};
-use super::super::ruleset::{Condition, NO_LOG, Verdict};
+use super::super::packets::{Dim, Family, Packets, Values, state};
+use super::super::ruleset::{Condition, Verdict};
 use super::super::words::Word;
-use super::{narrow_interface, numbers};
+use super::{narrow_interface, numbers, rates, targets};
 use firewall_common::field::Field;
 use firewall_policy::range::RangeSet;
 
@@ -20,6 +20,8 @@ pub(crate) struct Understood {
     pub(crate) condition: Condition,
     pub(crate) verdict: Verdict,
     pub(crate) comment: Option<String>,
+    /// The list of `-m recent` that it asks for a rate.
+    pub(crate) recent: Option<String>,
 }
 
 /// What rules are read with.
@@ -30,11 +32,13 @@ pub(crate) struct Reader<'a> {
     pub(crate) local: &'a local::Addresses,
 }
 
+/// Why a rule is not exact.
+type Reason = String;
+
 /// The words of a rule on the way.
 struct Cursor<'w> {
     words: &'w [Word],
     at: usize,
-    line: u32,
 }
 
 impl<'w> Cursor<'w> {
@@ -49,27 +53,10 @@ impl<'w> Cursor<'w> {
     }
 
     /// The value of the option that was read last.
-    fn value(&mut self, option: &str) -> Result<&'w str, ImportError> {
-        let column = self.words.get(self.at - 1).map_or(1, |word| word.column);
-        match self.next() {
-            Some(word) => Ok(&word.text),
-            None => Err(ImportError {
-                line: self.line,
-                column,
-                message: format!("nothing stands behind `{option}`"),
-                help: "the line seems to be cut off: save the rules again".into(),
-            }),
-        }
-    }
-
-    /// The value that was read last is not what it must be.
-    fn fault(&self, value: &str, what: &str) -> ImportError {
-        ImportError {
-            line: self.line,
-            column: self.words.get(self.at - 1).map_or(1, |w| w.column),
-            message: format!("`{value}` is not {what}"),
-            help: "give the output of `iptables-save` as it is".into(),
-        }
+    fn value(&mut self, option: &str) -> Result<&'w str, Reason> {
+        self.next()
+            .map(|word| word.text.as_str())
+            .ok_or_else(|| format!("nothing stands behind `{option}`"))
     }
 
     /// Passes over the values of an option that is not read.
@@ -81,6 +68,38 @@ impl<'w> Cursor<'w> {
             self.at += 1;
         }
     }
+}
+
+/// The value that was read last is not what it must be.
+fn fault(value: &str, what: &str) -> Reason {
+    format!("`{value}` is not {what}")
+}
+
+/// Words as `getopt` sees them: `--dport=22` and `-ptcp` are an option and its value.
+fn separate(words: &[Word]) -> Vec<Word> {
+    let mut separated = Vec::with_capacity(words.len());
+    for word in words {
+        let pair = if word.quoted {
+            None
+        } else if word.text.starts_with("--") {
+            word.text.split_once('=')
+        } else if word.text.len() > 2 && word.text.is_ascii() {
+            let (option, value) = word.text.split_at(2);
+            ["-p", "-s", "-d", "-i", "-o", "-j", "-g", "-m"]
+                .contains(&option)
+                .then_some((option, value))
+        } else {
+            None
+        };
+        match pair {
+            None => separated.push(word.clone()),
+            Some((option, value)) => separated.extend([option, value].map(|text| Word {
+                text: text.to_owned(),
+                ..word.clone()
+            })),
+        }
+    }
+    separated
 }
 
 /// A match option as it is written.
@@ -102,21 +121,32 @@ impl Asked<'_> {
     }
 }
 
+/// What was named so far.
+#[derive(Default)]
+struct On<'w> {
+    /// The module named last.
+    module: &'w str,
+    /// The target, if it is no chain.
+    target: &'w str,
+    rates: rates::Asked,
+}
+
 impl Reader<'_> {
-    /// Reads the words behind the chain's name. `chains` says which chains there are.
-    pub(crate) fn rule(
-        &self,
-        words: &[Word],
-        line: u32,
-        chains: &dyn Fn(&str) -> bool,
-    ) -> Result<Understood, ImportError> {
+    /// Reads the words behind the chain's name, in whatever order they stand. `chains` says which
+    /// chains there are. What is not understood makes the rule one that is not exact.
+    pub(crate) fn rule(&self, words: &[Word], chains: &dyn Fn(&str) -> bool) -> Understood {
         let mut found = Understood {
             condition: Condition::all(&[self.family]),
             verdict: Verdict::Continue(None),
             comment: None,
+            recent: None,
         };
-        let mut cursor = Cursor { words, at: 0, line };
-        let mut module = "";
+        let words = separate(words);
+        let mut cursor = Cursor {
+            words: &words,
+            at: 0,
+        };
+        let mut on = On::default();
         while let Some(word) = cursor.next() {
             let mut option = word;
             let negated = !word.quoted && word.text == "!";
@@ -124,53 +154,90 @@ impl Reader<'_> {
                 let Some(next) = cursor.next() else { break };
                 option = next;
             }
-            match option.text.as_str() {
-                "-m" | "--match" => module = cursor.value("-m")?,
-                "-j" | "--jump" => {
-                    let target = cursor.value("-j")?;
-                    found.verdict = verdict(target, &mut cursor, chains);
-                }
-                "-g" | "--goto" => found.verdict = Verdict::Goto(cursor.value("-g")?.to_owned()),
-                "--comment" => found.comment = Some(cursor.value("--comment")?.to_owned()),
-                "-c" | "--set-counters" => cursor.skip_values(),
-                _ => self.option(&mut found.condition, &mut cursor, option, module, negated)?,
+            if let Err(reason) =
+                self.word(&mut found, &mut cursor, option, negated, &mut on, chains)
+            {
+                found.condition.unsure(&reason);
             }
         }
-        Ok(found)
+        found.recent = on.rates.settle(&mut found.condition, self.family);
+        found
     }
 
-    /// One match option, at which the cursor stands behind its name.
+    /// One option, at which the cursor stands behind its name.
+    fn word<'w>(
+        &self,
+        found: &mut Understood,
+        cursor: &mut Cursor<'w>,
+        option: &'w Word,
+        negated: bool,
+        on: &mut On<'w>,
+        chains: &dyn Fn(&str) -> bool,
+    ) -> Result<(), Reason> {
+        match option.text.as_str() {
+            "-m" | "--match" => on.module = cursor.value("-m")?,
+            "-j" | "--jump" => {
+                let target = cursor.value("-j")?;
+                if chains(target) {
+                    found.verdict = Verdict::Jump(target.to_owned());
+                } else {
+                    found.verdict = targets::verdict(target);
+                    on.target = target;
+                }
+            }
+            "-g" | "--goto" => {
+                let target = cursor.value("-g")?;
+                found.verdict = if chains(target) {
+                    Verdict::Goto(target.to_owned())
+                } else {
+                    Verdict::Elsewhere(format!("there is no chain `{target}` in this text").into())
+                };
+            }
+            "--comment" => found.comment = Some(cursor.value("--comment")?.to_owned()),
+            "-c" | "--set-counters" => cursor.skip_values(),
+            "-4" | "--ipv4" => found.condition.only(Family::V4),
+            "-6" | "--ipv6" => found.condition.only(Family::V6),
+            name if rates::values(on.module, name).is_some() => {
+                let valued = rates::values(on.module, name) != Some(0);
+                let value = if valued { cursor.value(name)? } else { "" };
+                on.rates.take(name, value, negated);
+            }
+            _ => {
+                let asked = Asked {
+                    name: option.text.as_str(),
+                    module: on.module,
+                    negated,
+                };
+                self.option(&mut found.condition, cursor, &asked, on.target)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An option of a match or of the target.
     fn option(
         &self,
         condition: &mut Condition,
         cursor: &mut Cursor<'_>,
-        option: &Word,
-        module: &str,
-        negated: bool,
-    ) -> Result<(), ImportError> {
-        let asked = Asked {
-            name: option.text.as_str(),
-            module,
-            negated,
-        };
-        if self.addresses(condition, cursor, &asked)?
-            || self.transport(condition, cursor, &asked)?
-            || header(condition, cursor, &asked)?
-            || self.way(condition, cursor, &asked)?
+        asked: &Asked<'_>,
+        target: &str,
+    ) -> Result<(), Reason> {
+        if self.addresses(condition, cursor, asked)?
+            || self.transport(condition, cursor, asked)?
+            || header(condition, cursor, asked)?
+            || self.way(condition, cursor, asked)?
         {
             return Ok(());
         }
-        if module.is_empty() {
-            return Err(ImportError {
-                line: cursor.line,
-                column: option.column,
-                message: format!("`{}` is no option of a rule that is known", asked.name),
-                help: "give the output of `iptables-save` as it is".into(),
-            });
+        if let Some(values) = targets::values(target, asked.name) {
+            cursor.at += values;
+            return Ok(());
         }
-        condition.unsure(&numbers::unknown(module));
         cursor.skip_values();
-        Ok(())
+        Err(match asked.module {
+            "" => format!("`{}` is no option of a rule that is known", asked.name),
+            module => numbers::unknown(module),
+        })
     }
 
     /// Options that look at addresses; whether this is one of them.
@@ -179,7 +246,7 @@ impl Reader<'_> {
         condition: &mut Condition,
         cursor: &mut Cursor<'_>,
         asked: &Asked<'_>,
-    ) -> Result<bool, ImportError> {
+    ) -> Result<bool, Reason> {
         let name = asked.name;
         match name {
             "-s" | "--source" | "--src" | "-d" | "--destination" | "--dst" => {
@@ -189,21 +256,14 @@ impl Reader<'_> {
                 } else {
                     Dim::Destination
                 };
-                match local::range(value) {
-                    Some((family, (first, last))) if family == self.family => {
-                        asked.put(condition, dim, &RangeSet::of(first, last));
-                    }
-                    _ if value.contains('/') => {
-                        condition.unsure(&format!("the mask of {value} has holes"));
-                    }
-                    _ => return Err(cursor.fault(value, "an address of this family")),
-                }
+                let all = self.listed(value)?;
+                asked.put(condition, dim, &all);
             }
             "--src-range" | "--dst-range" => {
                 let value = cursor.value(name)?;
                 let (_, (first, last)) = local::range(value)
                     .filter(|(family, _)| *family == self.family)
-                    .ok_or_else(|| cursor.fault(value, "a range of addresses"))?;
+                    .ok_or_else(|| fault(value, "a range of addresses"))?;
                 let dim = if name.starts_with("--src") {
                     Dim::Source
                 } else {
@@ -228,6 +288,15 @@ impl Reader<'_> {
                 let value = cursor.value(name)?;
                 self.address_type(condition, value, name == "--dst-type", asked.negated);
             }
+            "--pkt-type" => {
+                let value = cursor.value(name)?;
+                match value {
+                    "multicast" | "broadcast" => {
+                        self.address_type(condition, value, true, asked.negated);
+                    }
+                    _ => return Err(numbers::unknown("pkttype")),
+                }
+            }
             "--limit-iface-in" | "--limit-iface-out" => {
                 condition.unsure("addresses of single interfaces are not known");
             }
@@ -236,20 +305,34 @@ impl Reader<'_> {
         Ok(true)
     }
 
+    /// Addresses with commas between them.
+    fn listed(&self, value: &str) -> Result<Values, Reason> {
+        let all: Result<Vec<_>, Reason> = value
+            .split(',')
+            .map(|one| match local::range(one) {
+                Some((family, range)) if family == self.family => Ok(range),
+                None if one.contains('/') => Err(format!("the mask of {one} has holes")),
+                None => Err(format!("`{one}` is no address; names are not looked up")),
+                Some(_) => Err(fault(one, "an address of this family")),
+            })
+            .collect();
+        all.map(RangeSet::from_ranges)
+    }
+
     /// Options that look at the protocol and its header; whether this is one of them.
     fn transport(
         &self,
         condition: &mut Condition,
         cursor: &mut Cursor<'_>,
         asked: &Asked<'_>,
-    ) -> Result<bool, ImportError> {
+    ) -> Result<bool, Reason> {
         let name = asked.name;
         match name {
             "-p" | "--protocol" => {
                 let value = cursor.value(name)?;
                 if value != "all" && value != "0" {
                     let proto = numbers::protocol(value)
-                        .ok_or_else(|| cursor.fault(value, "a protocol that is known"))?;
+                        .ok_or_else(|| fault(value, "a protocol that is known"))?;
                     asked.put(condition, Dim::Proto, &RangeSet::of(proto, proto));
                 }
             }
@@ -260,7 +343,7 @@ impl Reader<'_> {
                 } else {
                     Dim::SourcePort
                 };
-                self.ports(condition, cursor, value, &[dim], asked.negated)?;
+                self.ports(condition, value, &[dim], asked.negated)?;
             }
             "--dports" | "--destination-ports" | "--sports" | "--source-ports" | "--ports" => {
                 let value = cursor.value(name)?;
@@ -269,20 +352,20 @@ impl Reader<'_> {
                     "s" => &[Dim::SourcePort],
                     _ => &[Dim::SourcePort, Dim::DestinationPort],
                 };
-                self.ports(condition, cursor, value, dims, asked.negated)?;
+                self.ports(condition, value, dims, asked.negated)?;
             }
             "--syn" => asked.put(condition, Dim::Flags, &numbers::flags(0x17, 0x02)),
             "--tcp-flags" => {
                 let (mask, set) = (cursor.value(name)?, cursor.value(name)?);
                 let flags = numbers::flag_mask(mask).zip(numbers::flag_mask(set));
-                let (mask, set) = flags.ok_or_else(|| cursor.fault(set, "TCP flags"))?;
+                let (mask, set) = flags.ok_or_else(|| fault(set, "TCP flags"))?;
                 asked.put(condition, Dim::Flags, &numbers::flags(mask, set));
             }
             "--icmp-type" | "--icmpv6-type" => {
                 let value = cursor.value(name)?;
                 if value != "any" && value != "255" {
                     let types = numbers::icmp(value, self.family)
-                        .ok_or_else(|| cursor.fault(value, "an ICMP type that is known"))?;
+                        .ok_or_else(|| fault(value, "an ICMP type that is known"))?;
                     asked.put(condition, Dim::Icmp, &types);
                 }
             }
@@ -298,7 +381,7 @@ impl Reader<'_> {
         condition: &mut Condition,
         cursor: &mut Cursor<'_>,
         asked: &Asked<'_>,
-    ) -> Result<bool, ImportError> {
+    ) -> Result<bool, Reason> {
         let name = asked.name;
         match name {
             "-i" | "--in-interface" => {
@@ -336,17 +419,11 @@ impl Reader<'_> {
     fn ports(
         &self,
         condition: &mut Condition,
-        cursor: &Cursor<'_>,
         value: &str,
         dims: &[Dim],
         negated: bool,
-    ) -> Result<(), ImportError> {
-        let ports = numbers::ports(value).ok_or_else(|| ImportError {
-            line: cursor.line,
-            column: cursor.words.get(cursor.at - 1).map_or(1, |w| w.column),
-            message: format!("`{value}` is not a port"),
-            help: "save the rules with numbers, as `iptables-save` does".into(),
-        })?;
+    ) -> Result<(), Reason> {
+        let ports = numbers::ports(value).ok_or_else(|| fault(value, "a port that is known"))?;
         let known = RangeSet::from_ranges(vec![(6, 6), (17, 17), (132, 132)]);
         let of = condition.boxes.iter().map(|part| part.get(Dim::Proto));
         let all_known = of
@@ -365,11 +442,10 @@ impl Reader<'_> {
     }
 
     fn address_type(&self, condition: &mut Condition, value: &str, to: bool, negated: bool) {
-        let dim = if to { Dim::Destination } else { Dim::Source };
-        let mut all = RangeSet::empty();
+        let mut boxes = Vec::new();
         for kind in value.split(',') {
-            match self.local.of_type(kind, self.family) {
-                Some(values) => all = all.union(&values),
+            match self.local.of_type(kind, self.family, to) {
+                Some(more) => boxes.extend(more),
                 None => {
                     condition.unsure(&format!(
                         "which addresses are {kind} on this host is unknown (set it with --local)"
@@ -378,16 +454,7 @@ impl Reader<'_> {
                 }
             }
         }
-        let boxes: Vec<Packets> = Packets::all(self.family)
-            .narrowed(dim, &all)
-            .into_iter()
-            .collect();
-        let boxes = if negated {
-            less_all(vec![Packets::all(self.family)], &boxes)
-        } else {
-            boxes
-        };
-        condition.within(&boxes, false);
+        condition.within(&boxes, negated);
     }
 }
 
@@ -396,7 +463,7 @@ fn header(
     condition: &mut Condition,
     cursor: &mut Cursor<'_>,
     asked: &Asked<'_>,
-) -> Result<bool, ImportError> {
+) -> Result<bool, Reason> {
     let name = asked.name;
     match name {
         "-f" | "--fragment" => {
@@ -407,14 +474,14 @@ fn header(
         "--length" if asked.module == "length" => {
             let value = cursor.value(name)?;
             let range =
-                numbers::span(value, ':', 65_535).ok_or_else(|| cursor.fault(value, "a length"))?;
+                numbers::span(value, ':', 65_535).ok_or_else(|| fault(value, "a length"))?;
             asked.put(condition, Dim::Number(Field::Length), &range);
         }
         "--ttl-eq" | "--hl-eq" | "--ttl-lt" | "--hl-lt" | "--ttl-gt" | "--hl-gt" => {
             let value = cursor.value(name)?;
             let hops: u128 = value
                 .parse()
-                .map_err(|_| cursor.fault(value, "a number of hops"))?;
+                .map_err(|_| fault(value, "a number of hops"))?;
             let range = match &name[name.len() - 2..] {
                 "eq" => RangeSet::of(hops, hops),
                 "lt" => hops
@@ -426,7 +493,7 @@ fn header(
         }
         "--dscp" | "--dscp-class" => {
             let value = cursor.value(name)?;
-            let code = numbers::dscp(value).ok_or_else(|| cursor.fault(value, "a code point"))?;
+            let code = numbers::dscp(value).ok_or_else(|| fault(value, "a code point"))?;
             asked.put(
                 condition,
                 Dim::Number(Field::Dscp),
@@ -436,37 +503,4 @@ fn header(
         _ => return Ok(false),
     }
     Ok(true)
-}
-
-/// What `-j` leads to; the options of the target are passed over.
-fn verdict(target: &str, cursor: &mut Cursor<'_>, chains: &dyn Fn(&str) -> bool) -> Verdict {
-    if chains(target) {
-        return Verdict::Jump(target.to_owned());
-    }
-    while let Some(word) = cursor.peek() {
-        if word.quoted || !matches!(word.text.as_str(), "-m" | "-j" | "-g" | "--comment") {
-            cursor.at += 1;
-        } else {
-            break;
-        }
-    }
-    match target {
-        "ACCEPT" => Verdict::Accept,
-        "DROP" | "TARPIT" => Verdict::Drop,
-        "REJECT" => Verdict::Reject,
-        "RETURN" => Verdict::Return,
-        "LOG" | "NFLOG" | "ULOG" | "AUDIT" | "TRACE" => Verdict::Continue(Some(NO_LOG.into())),
-        "MARK" | "CONNMARK" | "CLASSIFY" | "SECMARK" | "CONNSECMARK" | "LED" | "IDLETIMER"
-        | "HMARK" | "RATEEST" | "TEE" | "CHECKSUM" | "TOS" | "DSCP" | "TTL" | "HL" | "ECN"
-        | "TCPMSS" | "TCPOPTSTRIP" => {
-            Verdict::Continue(Some("packets are not marked, changed or copied".into()))
-        }
-        "CT" | "NOTRACK" => {
-            Verdict::Continue(Some("connection tracking is not set up by a policy".into()))
-        }
-        "SET" => Verdict::Continue(Some("a policy does not put addresses into sets".into())),
-        other => {
-            Verdict::Elsewhere(format!("the verdict is decided by {other}, not by a rule").into())
-        }
-    }
 }

@@ -6,6 +6,9 @@
 
 pub(super) mod matches;
 pub(super) mod numbers;
+mod rates;
+mod read;
+mod targets;
 
 use super::flatten::flatten;
 use super::imported::{Effect, ImportError, Imported, LeftOut};
@@ -15,38 +18,11 @@ use super::local;
 use super::options::Options;
 use super::packets::{Dim, Family};
 use super::ruleset::{Base, Condition, Origin, Path, Rule, Ruleset};
-use super::words::{self, Word};
+use super::words::Word;
 use super::write::{Given, unseen, write};
+use firewall_policy::range::RangeSet;
+use read::{Raw, Saved, fault, read};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// A rule before its words are understood.
-struct Raw {
-    table: String,
-    chain: String,
-    line: u32,
-    text: String,
-    words: Vec<Word>,
-    family: Family,
-}
-
-impl Raw {
-    /// Whether it sends packets that come in elsewhere.
-    fn redirects(&self) -> bool {
-        let targets = ["DNAT", "REDIRECT", "NETMAP"];
-        let pairs = self.words.windows(2);
-        pairs
-            .into_iter()
-            .any(|pair| pair[0].text == "-j" && targets.contains(&pair[1].text.as_str()))
-    }
-}
-
-/// Chains and rules of one text.
-#[derive(Default)]
-struct Saved {
-    rules: Vec<Raw>,
-    /// Table and chain to its policy; `None` for chains of users.
-    chains: BTreeMap<(String, String), Option<bool>>,
-}
 
 /// Reads one or both texts and carries them over.
 pub(super) fn import(
@@ -54,13 +30,20 @@ pub(super) fn import(
     v6: Option<&str>,
     options: &Options,
 ) -> Result<Imported, ImportError> {
-    let texts = [(Family::V4, v4), (Family::V6, v6)];
-    let mut saved = Vec::new();
-    for (family, text) in texts {
-        if let Some(text) = text {
-            saved.push((family, read(text, family)?));
+    let mut saved: Vec<(Family, Saved)> = Vec::new();
+    for (family, text) in [(Family::V4, v4), (Family::V6, v6)] {
+        for (family, one) in text.map_or(Ok(Vec::new()), |text| read(text, family))? {
+            if saved.iter().any(|(known, _)| *known == family) {
+                return Err(fault(
+                    (0, 0),
+                    format!("there are rules of {} in both texts", family.name()),
+                    "give the output of iptables-save first, and that of ip6tables-save as --ip6",
+                ));
+            }
+            saved.push((family, one));
         }
     }
+    saved.sort_by_key(|(family, _)| *family);
     let families: Vec<Family> = saved.iter().map(|(family, _)| *family).collect();
     let sets = match &options.ipset {
         Some(text) => Sets::read(text)?,
@@ -69,13 +52,12 @@ pub(super) fn import(
     let local = local::Addresses::read(&options.local)?;
     let mut interfaces = Interfaces::new(options.interface.as_deref());
     // The first round finds the interfaces that rules name.
-    understand(&saved, &interfaces, &sets, &local)?;
+    understand(&saved, &interfaces, &sets, &local);
     interfaces.settle();
-    let ruleset = understand(&saved, &interfaces, &sets, &local)?;
+    let ruleset = understand(&saved, &interfaces, &sets, &local);
     let mut flat = flatten(&ruleset)?;
-    reasons(&saved, &ruleset, &mut flat, local.is_known());
-    missing(&families, &mut flat.left_out);
-    let named = [local.named(), sets.named()].concat();
+    reasons(&saved, &ruleset, &mut flat);
+    let named = sets.named();
     write(
         flat,
         &Given {
@@ -89,132 +71,9 @@ pub(super) fn import(
             families: &families,
             sets: &named,
             options,
+            missing: "iptables-save, and with --ip6 ip6tables-save",
         },
     )
-}
-
-/// Splits a text into rules by table and chain.
-fn read(text: &str, family: Family) -> Result<Saved, ImportError> {
-    let mut saved = Saved::default();
-    let mut table: Option<(String, u32)> = None;
-    for (line, number) in text.lines().zip(1u32..) {
-        let content = line.trim();
-        if content.is_empty() || content.starts_with('#') {
-            continue;
-        }
-        if let Some(name) = content.strip_prefix('*') {
-            if let Some((open, since)) = &table {
-                return Err(fault(
-                    (number, 1),
-                    format!("the table `{open}` of line {since} has no COMMIT"),
-                    "the text seems to be cut off: save the rules again",
-                ));
-            }
-            table = Some((name.to_owned(), number));
-            continue;
-        }
-        let Some((open, _)) = &table else {
-            return Err(fault(
-                (number, 1),
-                "this is not the output of iptables-save: a table such as `*filter` comes first"
-                    .into(),
-                "give the output of `iptables-save` or `ip6tables-save`",
-            ));
-        };
-        if content == "COMMIT" {
-            table = None;
-        } else if let Some(rest) = content.strip_prefix(':') {
-            let (name, policy) = declared(rest, line, number)?;
-            saved.chains.insert((open.clone(), name), policy);
-        } else {
-            let raw = appended(&saved, open, line, number, family)?;
-            saved.rules.push(raw);
-        }
-    }
-    match table {
-        Some((open, since)) => Err(fault(
-            (since, 1),
-            format!("the table `{open}` has no COMMIT"),
-            "the text seems to be cut off: save the rules again",
-        )),
-        None if saved.chains.is_empty() => Err(fault(
-            (1, 1),
-            "there is no table in this text".into(),
-            "give the output of `iptables-save` or `ip6tables-save`",
-        )),
-        None => Ok(saved),
-    }
-}
-
-/// `at` is line and column.
-fn fault(at: (u32, u32), message: String, help: &str) -> ImportError {
-    ImportError {
-        line: at.0,
-        column: at.1,
-        message,
-        help: help.into(),
-    }
-}
-
-/// A chain as it is declared, behind the colon: its name, and what its policy accepts.
-fn declared(rest: &str, line: &str, number: u32) -> Result<(String, Option<bool>), ImportError> {
-    let mut parts = rest.split_whitespace();
-    let (name, policy) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-    let policy = match policy {
-        "ACCEPT" => Some(true),
-        "DROP" => Some(false),
-        "-" => None,
-        other => {
-            let column = 1 + line.find(other).unwrap_or(0) as u32;
-            return Err(fault(
-                (number, column),
-                format!("`{other}` is not the policy of a chain"),
-                "a chain has the policy ACCEPT, DROP or - (none)",
-            ));
-        }
-    };
-    Ok((name.to_owned(), policy))
-}
-
-/// A rule of the table `open`.
-fn appended(
-    saved: &Saved,
-    open: &str,
-    line: &str,
-    number: u32,
-    family: Family,
-) -> Result<Raw, ImportError> {
-    let mut all = words::split(line, number)?;
-    // Counters in front: `[12:3456] -A ...`.
-    if all.first().is_some_and(|word| word.text.starts_with('[')) {
-        all.remove(0);
-    }
-    let is_append = all
-        .first()
-        .is_some_and(|word| matches!(word.text.as_str(), "-A" | "--append"));
-    let Some(chain) = all.get(1).filter(|_| is_append) else {
-        return Err(fault(
-            (number, all.first().map_or(1, |word| word.column)),
-            "neither a chain (`:INPUT ...`) nor a rule (`-A INPUT ...`)".into(),
-            "give the output of `iptables-save` as it is",
-        ));
-    };
-    let chain = chain.text.clone();
-    if !saved.chains.contains_key(&(open.to_owned(), chain.clone())) {
-        return Err(fault(
-            (number, all[1].column),
-            format!("the chain `{chain}` is not in the table `{open}`"),
-            "chains are declared before their rules, as `:NAME - [0:0]`",
-        ));
-    }
-    Ok(Raw {
-        table: open.to_owned(),
-        chain,
-        line: number,
-        text: line.trim().to_owned(),
-        words: all.split_off(2),
-        family,
-    })
 }
 
 /// Base chains that packets pass which come in: table, chain, path, priority.
@@ -233,10 +92,53 @@ fn key(family: Family, table: &str, chain: &str) -> String {
 }
 
 fn place(raw: &Raw, both: bool) -> String {
-    match (both, raw.family) {
-        (true, Family::V6) => format!("ip6 line {}", raw.line),
-        _ => format!("line {}", raw.line),
+    let start = if both && raw.family == Family::V6 {
+        "ip6 "
+    } else {
+        ""
+    };
+    if raw.count() > 1 {
+        format!("{start}lines {}-{}", raw.line, raw.last)
+    } else {
+        format!("{start}line {}", raw.line)
     }
+}
+
+/// Whether a family's rules decide about what is forwarded.
+fn forwards(saved: &Saved) -> bool {
+    let base = |table: &str| (table.to_owned(), "FORWARD".to_owned());
+    ["filter", "mangle"].iter().any(|&table| {
+        let of = |raw: &&Raw| raw.table == table && raw.chain == "FORWARD";
+        saved.chains.get(&base(table)) == Some(&Some(false))
+            || table == "filter" && saved.rules.iter().any(|raw| of(&raw))
+    })
+}
+
+/// The chains that packets pass which come in.
+fn bases(family: Family, saved: &Saved, local: &local::Addresses) -> Vec<Base> {
+    let mut bases = Vec::new();
+    for ((table, chain), policy) in &saved.chains {
+        let base = BASES.iter().find(|base| base.0 == table && base.1 == chain);
+        let Some(&(.., path, priority)) = base else {
+            continue;
+        };
+        let mut scope = Condition::all(&[family]);
+        if path == Path::Forward {
+            if !local.is_known() && !forwards(saved) {
+                continue;
+            }
+            scope.within(&local.beyond(), false);
+        }
+        bases.push(Base {
+            chain: key(family, table, chain),
+            families: vec![family],
+            scope,
+            accepts: policy.unwrap_or(true),
+            path,
+            priority,
+        });
+    }
+    bases
 }
 
 /// The words as conditions and verdicts.
@@ -245,74 +147,136 @@ fn understand(
     interfaces: &Interfaces,
     sets: &Sets,
     local: &local::Addresses,
-) -> Result<Ruleset, ImportError> {
+) -> Ruleset {
     let mut ruleset = Ruleset::default();
     let both = saved.len() > 1;
     for (family, saved) in saved {
-        for ((table, chain), policy) in &saved.chains {
-            let base = BASES.iter().find(|base| base.0 == table && base.1 == chain);
-            let name = key(*family, table, chain);
-            ruleset.chains.entry(name.clone()).or_default();
-            let Some(&(.., path, priority)) = base else {
-                continue;
-            };
-            if path == Path::Forward && !local.is_known() {
-                continue;
-            }
-            let mut scope = Condition::all(&[*family]);
-            if local.is_known() && path != Path::Prerouting {
-                scope.within(&local.boxes(), path == Path::Forward);
-            }
-            ruleset.bases.push(Base {
-                chain: name,
-                families: vec![*family],
-                scope,
-                accepts: policy.unwrap_or(true),
-                path,
-                priority,
-            });
+        for (table, chain) in saved.chains.keys() {
+            ruleset
+                .chains
+                .entry(key(*family, table, chain))
+                .or_default();
         }
-        for raw in &saved.rules {
+        ruleset.bases.extend(bases(*family, saved, local));
+        let reader = matches::Reader {
+            family: *family,
+            interfaces,
+            sets,
+            local,
+        };
+        for (number, raw) in saved.rules.iter().enumerate() {
             let origin = ruleset.origins.len();
+            let count = raw.count();
             ruleset.origins.push(Origin {
                 place: place(raw, both),
                 line: raw.line,
-                text: raw.text.clone(),
+                text: if count > 1 {
+                    format!("{} (and {} more like it)", raw.text, count - 1)
+                } else {
+                    raw.text.clone()
+                },
+                count,
             });
             let chains = |name: &str| {
                 saved
                     .chains
                     .contains_key(&(raw.table.clone(), name.to_owned()))
             };
-            let reader = matches::Reader {
-                family: *family,
-                interfaces,
-                sets,
-                local,
-            };
-            let understood = reader.rule(&raw.words, raw.line, &chains)?;
+            let mut understood = reader.rule(&without_source(raw), &chains);
+            if count > 1 {
+                let sources = RangeSet::from_ranges(raw.sources.clone());
+                understood.condition.narrow(Dim::Source, &sources);
+            }
+            if let Some(list) = &understood.recent
+                && understood.condition.rate.is_some()
+            {
+                remembered(&mut understood.condition, &saved.rules, number, list);
+            }
             let verdict = understood
                 .verdict
                 .renamed(|chain| key(*family, &raw.table, chain));
             let chain = ruleset.chains.entry(key(*family, &raw.table, &raw.chain));
             chain.or_default().push(Rule {
                 origin,
+                also: Vec::new(),
                 condition: understood.condition,
                 verdict,
                 comment: understood.comment,
             });
         }
     }
-    Ok(ruleset)
+    ruleset
+}
+
+/// The words of a rule; without its source, where it has several.
+fn without_source(raw: &Raw) -> std::borrow::Cow<'_, [Word]> {
+    let at = raw.words.iter().position(|word| word.text == "-s");
+    match at.filter(|_| raw.count() > 1) {
+        None => (&raw.words[..]).into(),
+        Some(at) => [&raw.words[..at], &raw.words[at + 2..]].concat().into(),
+    }
+}
+
+/// Makes the rate of a rule that looks into a list of `-m recent` exact: what puts sources into the
+/// list must see the same packets, and counts the packet itself if it comes first.
+fn remembered(condition: &mut Condition, rules: &[Raw], number: usize, list: &str) {
+    let raw = &rules[number];
+    let puts = |other: &&Raw| {
+        let words = &other.words;
+        let text = |at: usize| words.get(at).map_or("", |word| word.text.as_str());
+        let named = (0..words.len()).any(|at| text(at) == "--name" && text(at + 1) == list);
+        let has = |option: &str| words.iter().any(|word| word.text == option);
+        let same = (&other.table, &other.chain) == (&raw.table, &raw.chain);
+        same && (named || list == "DEFAULT" && !has("--name")) && has("--set")
+    };
+    let before = rules[..number].iter().rev().find(puts);
+    let after = rules[number + 1..].iter().find(puts);
+    let alike = |other: &Raw| traffic(other) == traffic(raw);
+    match (before, after) {
+        (Some(other), _) if alike(other) => {
+            if let Some(rate) = &mut condition.rate {
+                rate.packets -= 1;
+                rate.burst -= 1;
+            }
+            if condition
+                .rate
+                .as_ref()
+                .is_some_and(|rate| rate.packets == 0)
+            {
+                condition.unsure("the first packet of a source is over this rate already");
+            }
+        }
+        (None, Some(other)) if alike(other) => {}
+        _ => condition.unsure(&format!(
+            "no rule of the same packets puts sources into the list {list} (-m recent)"
+        )),
+    }
+}
+
+/// The words of a rule that say which packets it is for.
+fn traffic(raw: &Raw) -> Vec<&str> {
+    let mut words: Vec<&str> = Vec::new();
+    let (mut skips, mut recent) = (0, false);
+    for word in &raw.words {
+        let text = word.text.as_str();
+        if skips > 0 {
+            skips -= 1;
+            recent |= text == "recent";
+            continue;
+        }
+        if let Some(values) = rates::values("recent", text).filter(|_| recent) {
+            skips = values;
+        } else if matches!(text, "-m" | "-j" | "-g" | "--comment") {
+            skips = 1;
+        } else {
+            words.push(text);
+        }
+    }
+    words
 }
 
 /// Why no packet comes to the rules that were not followed.
-fn reasons(
-    saved: &[(Family, Saved)],
-    ruleset: &Ruleset,
-    flat: &mut super::flatten::Flat,
-    local: bool,
-) {
+fn reasons(saved: &[(Family, Saved)], ruleset: &Ruleset, flat: &mut super::flatten::Flat) {
     let raws: Vec<&Raw> = saved.iter().flat_map(|(_, saved)| &saved.rules).collect();
     // Chains by the base chain from which they are reached.
     let mut roots: BTreeMap<(Family, &str, &str), BTreeSet<&str>> = BTreeMap::new();
@@ -346,12 +310,6 @@ fn reasons(
                 "rules before this one decide about all packets".into(),
                 Effect::None,
             ),
-            _ if from("FORWARD") && !local => (
-                "forwarded packets are not told apart without this host's addresses (--local): \
-                 they are judged by what is for the host"
-                    .into(),
-                Effect::Differs,
-            ),
             _ if from("FORWARD") => (
                 "rules before this one decide about all packets".into(),
                 Effect::None,
@@ -362,25 +320,22 @@ fn reasons(
             ),
         })
     });
-    if !local {
-        flat.left_out
-            .extend(saved.iter().filter_map(dropped_forwards));
-    }
-}
-
-/// Of a family the policy of the chain of forwarded packets, if it drops.
-fn dropped_forwards((family, saved): &(Family, Saved)) -> Option<LeftOut> {
-    let chain = ("filter".to_owned(), "FORWARD".to_owned());
-    (saved.chains.get(&chain) == Some(&Some(false))).then(|| LeftOut {
-        place: format!("{} chain FORWARD", family.name()),
-        line: 0,
-        text: ":FORWARD DROP".into(),
-        reason: "forwarded packets are not told apart without this host's addresses (--local): \
-                 they are judged by what is for the host"
-            .into(),
-        effect: Effect::Differs,
-        in_part: false,
-    })
+    flat.left_out.extend(saved.iter().filter_map(|(family, _)| {
+        let here = ruleset
+            .bases
+            .iter()
+            .any(|base| base.path == Path::Forward && base.families.contains(family));
+        (!here).then(|| LeftOut {
+            place: format!("{} chain FORWARD", family.name()),
+            line: 0,
+            text: "accepts without a rule".into(),
+            reason: "this host is not taken for a router: if it forwards packets, the rules for \
+                     the host judge them too (--local ADDRESS tells them apart)"
+                .into(),
+            effect: Effect::None,
+            in_part: false,
+        })
+    }));
 }
 
 fn reach<'s>(
@@ -414,29 +369,6 @@ fn reach<'s>(
     }
 }
 
-/// A family whose rules were not given.
-fn missing(families: &[Family], left_out: &mut Vec<LeftOut>) {
-    for family in Family::BOTH {
-        if !families.contains(&family) {
-            let (program, option) = match family {
-                Family::V4 => ("iptables-save", "FILE"),
-                Family::V6 => ("ip6tables-save", "--ip6 FILE"),
-            };
-            left_out.push(LeftOut {
-                place: family.name().into(),
-                line: 0,
-                text: format!("no {program} was given"),
-                reason: format!(
-                    "nothing is known of {}: it gets the default; add {option}",
-                    family.name()
-                ),
-                effect: Effect::Differs,
-                in_part: false,
-            });
-        }
-    }
-}
-
 /// What an interface comes to for a rule: narrows the condition, and says what is lost.
 fn narrow_interface(condition: &mut Condition, interfaces: &Interfaces, name: &str, negated: bool) {
     let pattern = name
@@ -444,8 +376,8 @@ fn narrow_interface(condition: &mut Condition, interfaces: &Interfaces, name: &s
         .map_or_else(|| name.to_owned(), |start| format!("{start}*"));
     let meaning = interfaces.named(&pattern, negated);
     if let Some(why) = meaning.detached {
-        let reason = format!("a policy is not attached to {name}, {why}");
-        condition.aside(&reason, Effect::None);
+        condition.unsure(&format!("a policy is not attached to {name}, {why}"));
+        return;
     }
     condition.narrow(Dim::Interface, &meaning.values);
 }

@@ -19,6 +19,8 @@ pub(super) enum Left {
     /// Ports of one protocol, or of all that have any.
     Port(Dim, Option<u128>),
     Proto,
+    /// The protocol in the header of IPv4.
+    Protocol4,
     /// The first header behind IPv6's own.
     NextHeader,
     IcmpType(Family),
@@ -115,7 +117,8 @@ fn header(payload: &Value) -> Left {
         ("tcp" | "udp" | "sctp" | "th", "sport") => Left::Port(Dim::SourcePort, of_protocol),
         ("tcp" | "udp" | "sctp" | "th", "dport") => Left::Port(Dim::DestinationPort, of_protocol),
         ("tcp", "flags") => Left::Flags(0xff),
-        ("ip", "protocol") => Left::Proto,
+        ("ip", "protocol") => Left::Protocol4,
+        ("ether", "type") => Left::Nfproto,
         ("ip6", "nexthdr") => Left::NextHeader,
         ("icmp", "type") => Left::IcmpType(Family::V4),
         ("icmpv6", "type") => Left::IcmpType(Family::V6),
@@ -254,7 +257,9 @@ pub(super) fn values(left: &Left, value: &Value) -> Option<(Dim, Values)> {
             let service = |word: &str| numbers::ports(word)?.ranges().first().map(|r| r.0);
             (*dim, range(&service)?)
         }
-        Left::Proto | Left::NextHeader => (Dim::Proto, range(&numbers::protocol)?),
+        Left::Proto | Left::Protocol4 | Left::NextHeader => {
+            (Dim::Proto, range(&numbers::protocol)?)
+        }
         Left::Number(field, place) => {
             let named = |word: &str| match field {
                 Field::Dscp => numbers::dscp(word),

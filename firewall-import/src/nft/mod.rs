@@ -4,6 +4,7 @@
 //! ruleset is followed, or in the list of what was left out.
 
 mod fields;
+mod rates;
 mod rule;
 mod show;
 
@@ -13,11 +14,11 @@ use super::interfaces::Interfaces;
 use super::local;
 use super::options::Options;
 use super::packets::{Dim, Family};
-use super::ruleset::{Base, Condition, Origin, Path, Rule, Ruleset};
+use super::ruleset::{Base, Condition, Origin, Path, Rule, Ruleset, Verdict};
 use super::write::{Given, NamedSet, unseen, write};
 use firewall_policy::range::RangeSet;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Base chains of an interface come before all others.
 const INGRESS: i64 = -1 << 32;
@@ -29,10 +30,15 @@ struct Listing<'a> {
     rules: Vec<&'a Value>,
     /// Sets and maps by table and name.
     sets: BTreeMap<String, &'a Value>,
+    /// Tables that are switched off.
+    dormant: BTreeSet<String>,
 }
 
 /// Reads a ruleset and carries it over.
 pub(super) fn import(text: &str, options: &Options) -> Result<Imported, ImportError> {
+    if let Some(error) = text_of_nft(text) {
+        return Err(error);
+    }
     let document: Value = serde_json::from_str(text).map_err(|error| ImportError {
         // Where nothing has been read yet, the reader says column 0.
         line: (error.line() as u32).max(1),
@@ -44,15 +50,15 @@ pub(super) fn import(text: &str, options: &Options) -> Result<Imported, ImportEr
     let local = local::Addresses::read(&options.local)?;
     let mut interfaces = Interfaces::new(options.interface.as_deref());
     // The first round finds the interfaces that rules name.
-    understand(&listing, &interfaces, &local)?;
+    understand(&listing, &interfaces, &local);
     interfaces.settle();
-    let ruleset = understand(&listing, &interfaces, &local)?;
+    let ruleset = understand(&listing, &interfaces, &local);
     let mut flat = flatten(&ruleset)?;
-    let reasons = reasons(&listing, &ruleset, local.is_known());
+    let reasons = reasons(&listing, &ruleset);
     unseen(&mut flat, &ruleset.origins, |origin| {
         reasons.get(origin).cloned().flatten()
     });
-    let named = [local.named(), named(&listing)].concat();
+    let named = named(&listing);
     write(
         flat,
         &Given {
@@ -62,8 +68,33 @@ pub(super) fn import(text: &str, options: &Options) -> Result<Imported, ImportEr
             families: &Family::BOTH,
             sets: &named,
             options,
+            missing: "the whole ruleset",
         },
     )
+}
+
+/// A ruleset in nft's own language, which nft alone reads whole.
+fn text_of_nft(text: &str) -> Option<ImportError> {
+    const BEGINNINGS: [&str; 8] = [
+        "table ", "flush ", "define ", "include ", "add ", "create ", "destroy ", "#!",
+    ];
+    let mut lines = text.lines().zip(1u32..);
+    let (line, number) = lines.find(|(line, _)| {
+        let line = line.trim();
+        !line.is_empty() && (!line.starts_with('#') || line.starts_with("#!"))
+    })?;
+    BEGINNINGS
+        .iter()
+        .any(|start| line.trim_start().starts_with(start))
+        .then(|| ImportError {
+            line: number,
+            column: 1,
+            message: "this is a ruleset in nft's own language, not JSON".into(),
+            help: "on the host that has these rules: `sudo nft -j list ruleset > ruleset.json`; \
+                   elsewhere, without touching the rules there: `sudo unshare -n sh -c 'nft -f FILE \
+                   && nft -j list ruleset' > ruleset.json`; then import ruleset.json"
+                .into(),
+        })
 }
 
 /// Text of a field.
@@ -87,6 +118,15 @@ fn listing(document: &Value) -> Result<Listing<'_>, ImportError> {
     for object in objects {
         if let Some(chain) = object.get("chain") {
             listing.chains.push(chain);
+        } else if let Some(table) = object.get("table") {
+            let flags = match &table["flags"] {
+                Value::Array(flags) => flags.clone(),
+                one => vec![one.clone()],
+            };
+            if flags.iter().any(|flag| flag == "dormant") {
+                let name = format!("{} {}", text(table, "family"), text(table, "name"));
+                listing.dormant.insert(name);
+            }
         } else if let Some(rule) = object.get("rule") {
             listing.rules.push(rule);
         } else if let Some(set) = object.get("set").or_else(|| object.get("map")) {
@@ -125,11 +165,7 @@ fn path(chain: &Value) -> Option<(Path, i64)> {
     }
 }
 
-fn understand(
-    listing: &Listing<'_>,
-    interfaces: &Interfaces,
-    local: &local::Addresses,
-) -> Result<Ruleset, ImportError> {
+fn understand(listing: &Listing<'_>, interfaces: &Interfaces, local: &local::Addresses) -> Ruleset {
     let mut ruleset = Ruleset::default();
     // A family without any base chain is let through.
     ruleset.bases.push(Base {
@@ -143,8 +179,24 @@ fn understand(
     for chain in &listing.chains {
         let name = key(&table(chain), text(chain, "name"));
         ruleset.chains.entry(name.clone()).or_default();
-        ruleset.bases.extend(base(chain, name, interfaces, local));
+        if is_dormant(listing, chain) {
+            continue;
+        }
+        let base = base(chain, name, interfaces, local);
+        let forwards = local.is_known() || text(chain, "policy") == "drop" || ruled(listing, chain);
+        ruleset
+            .bases
+            .extend(base.filter(|base| forwards || base.path != Path::Forward));
     }
+    let mut chains: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for chain in &listing.chains {
+        chains
+            .entry(table(chain))
+            .or_default()
+            .insert(text(chain, "name"));
+    }
+    let none = BTreeSet::new();
+    let mut flat = Alike::default();
     for object in &listing.rules {
         let table = table(object);
         let origin = ruleset.origins.len();
@@ -156,27 +208,98 @@ fn understand(
             ),
             line: 0,
             text: show::rule(object),
+            count: 1,
         });
         let reader = rule::Reader {
             families: families(object),
             table: &table,
+            chains: chains.get(&table).unwrap_or(&none),
             sets: &listing.sets,
             interfaces,
             local,
         };
         let comment = object["comment"].as_str().map(str::to_owned);
         let chain = key(&table, text(object, "chain"));
-        let rules = ruleset.chains.entry(chain).or_default();
+        let rules = ruleset.chains.entry(chain.clone()).or_default();
         for (condition, verdict) in reader.read(&object["expr"]) {
-            rules.push(Rule {
+            let rule = Rule {
                 origin,
+                also: Vec::new(),
                 condition,
                 verdict: verdict.renamed(|chain| key(&table, chain)),
                 comment: comment.clone(),
-            });
+            };
+            flat.push(&chain, rules, rule);
         }
     }
-    Ok(ruleset)
+    flat.settle(&mut ruleset.chains);
+    ruleset
+}
+
+/// Rules behind each other that differ in their source alone, on their way to being one.
+#[derive(Default)]
+struct Alike {
+    /// By chain: the sources of its last rule, where that stands for several.
+    sources: HashMap<String, Vec<(u128, u128)>>,
+}
+
+impl Alike {
+    fn push(&mut self, chain: &str, rules: &mut Vec<Rule>, rule: Rule) {
+        if let Some(last) = rules.last_mut()
+            && last.origin != rule.origin
+            && matches!(
+                rule.verdict,
+                Verdict::Accept | Verdict::Drop | Verdict::Reject
+            )
+            && last.verdict == rule.verdict
+            && last.comment == rule.comment
+            && [&last.condition, &rule.condition]
+                .iter()
+                .all(|one| one.is_plain())
+            && let ([one], [other]) = (&last.condition.boxes[..], &rule.condition.boxes[..])
+            && !other.is_any(Dim::Source)
+            && one.with(Dim::Source, other.get(Dim::Source).clone()) == *other
+        {
+            let begun = one.get(Dim::Source).ranges();
+            let sources = self.sources.entry(chain.to_owned());
+            let sources = sources.or_insert_with(|| begun.to_vec());
+            sources.extend(other.get(Dim::Source).ranges());
+            last.also.push(rule.origin);
+            return;
+        }
+        self.close(chain, rules);
+        rules.push(rule);
+    }
+
+    fn close(&mut self, chain: &str, rules: &mut [Rule]) {
+        if let (Some(sources), Some(last)) = (self.sources.remove(chain), rules.last_mut())
+            && let [one] = &mut last.condition.boxes[..]
+        {
+            *one = one.with(Dim::Source, RangeSet::from_ranges(sources));
+        }
+    }
+
+    fn settle(mut self, chains: &mut HashMap<String, Vec<Rule>>) {
+        let open: Vec<String> = self.sources.keys().cloned().collect();
+        for chain in open {
+            if let Some(rules) = chains.get_mut(&chain) {
+                self.close(&chain, rules);
+            }
+        }
+    }
+}
+
+/// Whether any rule is in a chain.
+fn ruled(listing: &Listing<'_>, chain: &Value) -> bool {
+    listing
+        .rules
+        .iter()
+        .any(|object| table(object) == table(chain) && text(object, "chain") == text(chain, "name"))
+}
+
+/// Whether the table of a chain is switched off.
+fn is_dormant(listing: &Listing<'_>, chain: &Value) -> bool {
+    listing.dormant.contains(&table(chain))
 }
 
 /// A chain as a base chain, if packets that come in pass it.
@@ -188,12 +311,9 @@ fn base(
 ) -> Option<Base> {
     let families = families(chain);
     let (path, priority) = path(chain).filter(|_| !families.is_empty())?;
-    if path == Path::Forward && !local.is_known() {
-        return None;
-    }
     let mut scope = Condition::all(&families);
-    if local.is_known() && path != Path::Prerouting {
-        scope.within(&local.boxes(), path == Path::Forward);
+    if path == Path::Forward {
+        scope.within(&local.beyond(), false);
     }
     let devices: Vec<&str> = match &chain["dev"] {
         Value::String(device) => vec![device],
@@ -217,7 +337,7 @@ fn base(
 }
 
 /// Why no packet that comes in comes to each rule, if none does.
-fn reasons(listing: &Listing<'_>, ruleset: &Ruleset, local: bool) -> Vec<Option<(String, Effect)>> {
+fn reasons(listing: &Listing<'_>, ruleset: &Ruleset) -> Vec<Option<(String, Effect)>> {
     let bases: Vec<(String, &Value)> = listing
         .chains
         .iter()
@@ -234,7 +354,9 @@ fn reasons(listing: &Listing<'_>, ruleset: &Ruleset, local: bool) -> Vec<Option<
             list.iter()
                 .any(|one| one.get("dnat").is_some() || one.get("redirect").is_some())
         });
-        Some(if families(object).is_empty() {
+        Some(if is_dormant(listing, object) {
+            ("the table is dormant".into(), Effect::None)
+        } else if families(object).is_empty() {
             (
                 "a policy judges IPv4 and IPv6, not frames of a bridge or ARP".into(),
                 Effect::None,
@@ -251,10 +373,7 @@ fn reasons(listing: &Listing<'_>, ruleset: &Ruleset, local: bool) -> Vec<Option<
                 "a policy rewrites no addresses, and this does not affect incoming packets".into(),
                 Effect::None,
             )
-        } else if chains
-            .iter()
-            .any(|chain| path(chain).is_some_and(|(path, _)| local || path != Path::Forward))
-        {
+        } else if chains.iter().any(|chain| path(chain).is_some()) {
             (
                 "rules before this one decide about all packets".into(),
                 Effect::None,
@@ -262,13 +381,6 @@ fn reasons(listing: &Listing<'_>, ruleset: &Ruleset, local: bool) -> Vec<Option<
         } else if has("hook", "ingress") {
             (
                 "this version of nft does not say which device the chain is for".into(),
-                Effect::Differs,
-            )
-        } else if has("hook", "forward") {
-            (
-                "forwarded packets are not told apart without this host's addresses (--local): \
-                 they are judged by what is for the host"
-                    .into(),
                 Effect::Differs,
             )
         } else {

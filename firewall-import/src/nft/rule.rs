@@ -5,13 +5,15 @@
 use super::super::imported::Effect;
 use super::super::interfaces::Interfaces;
 use super::super::local;
-use super::super::packets::{Dim, Family, Packets, Values};
+use super::super::packets::{Dim, Family, Packets, Values, folded};
+use super::super::rates::Per;
 use super::super::ruleset::{Condition, NO_LOG, Verdict};
 use super::fields::{self, Left, left};
+use super::rates;
 use firewall_policy::fields::Header;
 use firewall_policy::range::RangeSet;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const COME_AND_GO: &str = "elements of the set come and go: carried over as they were";
 const PORTED: [(u128, u128); 3] = [(6, 6), (17, 17), (132, 132)];
@@ -21,6 +23,8 @@ pub(super) struct Reader<'a> {
     pub(super) families: Vec<Family>,
     /// `inet filter`.
     pub(super) table: &'a str,
+    /// The chains of the table.
+    pub(super) chains: &'a BTreeSet<&'a str>,
     pub(super) sets: &'a BTreeMap<String, &'a Value>,
     pub(super) interfaces: &'a Interfaces,
     pub(super) local: &'a local::Addresses,
@@ -28,6 +32,10 @@ pub(super) struct Reader<'a> {
 
 /// Why an expression is not exact.
 type Reason = String;
+
+const NO_RATE: &str = "a limit of a policy cannot say this rate: write one by hand";
+const XT: &str = "it is a rule of iptables, which nft does not show whole: import iptables-save and \
+                  ip6tables-save in place of this";
 
 impl Reader<'_> {
     /// Reads the statements; a verdict map gives several rules.
@@ -48,29 +56,27 @@ impl Reader<'_> {
                 }
                 "vmap" => match self.verdict_map(&condition, body) {
                     Ok(more) => rules.extend(more),
-                    Err(reason) => {
-                        condition.unsure(&reason);
-                        rules.push((condition.clone(), Verdict::Elsewhere(reason.into())));
-                    }
+                    Err(reason) => rules.extend(self.any_of(&condition, body, reason)),
                 },
                 "counter" | "continue" | "comment" => {}
                 "log" => condition.aside(NO_LOG, Effect::None),
-                "limit" | "quota" | "ct count" | "meter" => {
-                    condition.unsure(&unknown(kind));
-                }
-                "set" | "map" => {
-                    let limits = body["stmt"].as_array().is_some_and(|list| !list.is_empty());
-                    if limits {
-                        condition.unsure(&unknown("limit"));
-                    } else {
-                        condition.aside("a policy does not put addresses into sets", Effect::None);
+                "limit" => match rates::limit(body, Per::Rule) {
+                    Some(rate) => condition.limit(rate),
+                    None => condition.unsure(NO_RATE),
+                },
+                "quota" | "ct count" => condition.unsure(&unknown(kind)),
+                "meter" | "set" | "map" => self.counted(&mut condition, kind, body),
+                "xt" => {
+                    condition.unsure(XT);
+                    if body["type"] != "match" {
+                        rules.push((condition.clone(), Verdict::Elsewhere(XT.into())));
                     }
                 }
                 "mangle" | "notrack" | "ct helper" | "ct timeout" | "ct expectation" | "flow"
                 | "secmark" | "dup" | "snat" | "masquerade" | "reset" => {
                     condition.aside("packets are not marked, changed or copied", Effect::None);
                 }
-                _ => match verdict(kind, body) {
+                _ => match self.verdict(kind, body) {
                     Some(verdict) => rules.push((condition.clone(), verdict)),
                     None if matches!(
                         kind.as_str(),
@@ -93,6 +99,65 @@ impl Reader<'_> {
             rules.push((condition, Verdict::Continue(None)));
         }
         rules
+    }
+
+    /// A meter, or an element for a set: what it counts may be a rate.
+    fn counted(&self, condition: &mut Condition, kind: &str, body: &Value) {
+        let statements: Vec<&Value> = match &body["stmt"] {
+            Value::Array(list) => list.iter().collect(),
+            Value::Null => Vec::new(),
+            one => vec![one],
+        };
+        let statements = statements.into_iter();
+        let statements: Vec<&Value> = statements
+            .filter(|statement| statement.get("counter").is_none())
+            .collect();
+        if statements.is_empty() {
+            return condition.aside("a policy does not put addresses into sets", Effect::None);
+        }
+        let key = if kind == "meter" { "key" } else { "elem" };
+        let key = left(fields::plain(&body[key]));
+        if let Err(reason) = self.implied(condition, &key) {
+            return condition.unsure(&reason);
+        }
+        let per = rates::per(&key, &condition.boxes);
+        let rate = match statements[..] {
+            [one] => per
+                .zip(one.get("limit"))
+                .and_then(|(per, limit)| rates::limit(limit, per)),
+            _ => None,
+        };
+        match rate {
+            Some(rate) => condition.limit(rate),
+            None => condition.unsure(NO_RATE),
+        }
+    }
+
+    /// A verdict map whose key a policy cannot look at: each of its verdicts may be the one.
+    fn any_of(
+        &self,
+        condition: &Condition,
+        body: &Value,
+        reason: Reason,
+    ) -> Vec<(Condition, Verdict)> {
+        let mut unsure = condition.clone();
+        unsure.unsure(&reason);
+        let elements = self.elements(&body["data"]).map(|(elements, _)| elements);
+        let verdicts = elements.unwrap_or_default().into_iter().filter_map(|pair| {
+            let action = pair.as_array()?.get(1)?.as_object()?;
+            let (kind, body) = action.iter().next()?;
+            self.verdict(kind, body)
+        });
+        let mut found: Vec<(Condition, Verdict)> = Vec::new();
+        for verdict in verdicts {
+            if !found.iter().any(|(_, known)| *known == verdict) {
+                found.push((unsure.clone(), verdict));
+            }
+        }
+        if found.is_empty() {
+            found.push((unsure, Verdict::Elsewhere(reason.into())));
+        }
+        found
     }
 
     /// The elements behind `{...}` or `@name`; one value otherwise. And whether they change.
@@ -137,8 +202,9 @@ impl Reader<'_> {
         }
         match op {
             "==" | "in" | "!=" => {
-                let boxes = self.union(condition, &left, &elements)?;
+                let boxes = self.union(&left, &elements)?;
                 condition.within(&boxes, op == "!=");
+                ported(condition, &left);
                 Ok(())
             }
             "<" | ">" | "<=" | ">=" => {
@@ -161,6 +227,7 @@ impl Reader<'_> {
                 };
                 // Values of packets without the field are not larger than any.
                 condition.narrow(dim, &range.intersection(&dim.real(Family::V4)));
+                ported(condition, &left);
                 Ok(())
             }
             other => Err(format!(
@@ -187,20 +254,7 @@ impl Reader<'_> {
                 );
             }
             Left::Port(_, Some(proto)) => condition.narrow(Dim::Proto, &one(*proto)),
-            Left::Port(_, None) => {
-                let ported = RangeSet::from_ranges(PORTED.to_vec());
-                let other = |part: &Packets| {
-                    let protos = part.get(Dim::Proto);
-                    !protos.intersection(&ported.complement()).is_empty()
-                };
-                if condition.boxes.iter().any(other) {
-                    condition.aside(
-                        "only TCP, UDP and SCTP have ports in a policy (th)",
-                        Effect::Differs,
-                    );
-                }
-                condition.narrow(Dim::Proto, &ported);
-            }
+            Left::Protocol4 => condition.only(Family::V4),
             Left::Flags(_) => condition.narrow(Dim::Proto, &one(6)),
             Left::IcmpType(family) | Left::IcmpCode(family) => {
                 condition.only(*family);
@@ -219,12 +273,7 @@ impl Reader<'_> {
     }
 
     /// The packets of any of the elements: one box for each family where there is one field.
-    fn union(
-        &self,
-        condition: &mut Condition,
-        left: &Left,
-        elements: &[&Value],
-    ) -> Result<Vec<Packets>, Reason> {
+    fn union(&self, left: &Left, elements: &[&Value]) -> Result<Vec<Packets>, Reason> {
         let mut boxes = Vec::new();
         if let Left::Concat(parts) = left {
             for element in elements {
@@ -234,7 +283,7 @@ impl Reader<'_> {
                 for family in Family::BOTH {
                     let mut whole = Some(Packets::all(family));
                     for (part, value) in parts.iter().zip(values) {
-                        let found = self.field(condition, part, fields::plain(value), family)?;
+                        let found = self.field(part, fields::plain(value), family)?;
                         whole = whole
                             .zip(found)
                             .and_then(|(whole, (dim, values))| whole.narrowed(dim, &values));
@@ -242,17 +291,33 @@ impl Reader<'_> {
                     boxes.extend(whole);
                 }
             }
+            return Ok(folded(boxes));
+        }
+        if let Left::AddressType(dim) = left {
+            for element in elements {
+                let kind = element.as_str().ok_or_else(|| not_understood(element))?;
+                for family in Family::BOTH {
+                    let of_type = self.local.of_type(kind, family, *dim == Dim::Destination);
+                    boxes.extend(of_type.ok_or_else(|| {
+                        format!(
+                            "which addresses are {kind} on this host is unknown (set it with --local)"
+                        )
+                    })?);
+                }
+            }
             return Ok(boxes);
         }
         for family in Family::BOTH {
-            let mut all: Option<(Dim, Values)> = None;
+            let mut all: Option<(Dim, Vec<(u128, u128)>)> = None;
             for element in elements {
-                if let Some((dim, values)) = self.field(condition, left, element, family)? {
-                    let before = all.map_or_else(RangeSet::empty, |(_, before)| before);
-                    all = Some((dim, before.union(&values)));
+                if let Some((dim, values)) = self.field(left, element, family)? {
+                    let (_, ranges) = all.get_or_insert_with(|| (dim, Vec::new()));
+                    ranges.extend(values.ranges());
                 }
             }
-            boxes.extend(all.and_then(|(dim, all)| Packets::all(family).narrowed(dim, &all)));
+            boxes.extend(all.and_then(|(dim, all)| {
+                Packets::all(family).narrowed(dim, &RangeSet::from_ranges(all))
+            }));
         }
         Ok(boxes)
     }
@@ -260,7 +325,6 @@ impl Reader<'_> {
     /// One value of one field in one family; `None` if packets of the family never have it.
     fn field(
         &self,
-        condition: &mut Condition,
         left: &Left,
         value: &Value,
         family: Family,
@@ -276,8 +340,7 @@ impl Reader<'_> {
                 let name = value.as_str().ok_or_else(unclear)?;
                 let meaning = self.interfaces.named(name, false);
                 if let Some(why) = meaning.detached {
-                    let reason = format!("a policy is not attached to {name}, {why}");
-                    condition.aside(&reason, Effect::None);
+                    return Err(format!("a policy is not attached to {name}, {why}"));
                 }
                 Ok(Some((Dim::Interface, meaning.values)))
             }
@@ -288,15 +351,6 @@ impl Reader<'_> {
                     _ => None,
                 };
                 Ok((of == Some(family)).then(|| (Dim::Proto, Dim::Proto.full(family))))
-            }
-            Left::AddressType(dim) => {
-                let kind = value.as_str().ok_or_else(unclear)?;
-                let values = self.local.of_type(kind, family).ok_or_else(|| {
-                    format!(
-                        "which addresses are {kind} on this host is unknown (set it with --local)"
-                    )
-                })?;
-                Ok(Some((*dim, values)))
             }
             Left::Flags(mask) => {
                 let bits = fields::flag_bits(value).ok_or_else(unclear)?;
@@ -323,24 +377,66 @@ impl Reader<'_> {
         if changes {
             base.aside(COME_AND_GO, Effect::None);
         }
-        let mut rules = Vec::new();
+        // Keys of a map are disjoint: those of one verdict are one rule.
+        let mut verdicts: Vec<(Verdict, Vec<&Value>)> = Vec::new();
         for pair in elements {
             let Some([element, action]) = pair.as_array().map(Vec::as_slice) else {
                 return Err(not_understood(pair));
             };
             let found = action.as_object().and_then(|object| object.iter().next());
-            let found = found.and_then(|(kind, body)| verdict(kind, body));
+            let found = found.and_then(|(kind, body)| self.verdict(kind, body));
             let verdict = match found {
                 Some(verdict) => verdict,
                 None if action.get("continue").is_some() => continue,
                 None => return Err(not_understood(action)),
             };
+            let element = fields::plain(element);
+            match verdicts.iter_mut().find(|(known, _)| *known == verdict) {
+                Some((_, elements)) => elements.push(element),
+                None => verdicts.push((verdict, vec![element])),
+            }
+        }
+        let mut rules = Vec::new();
+        for (verdict, elements) in verdicts {
             let mut narrowed = base.clone();
-            let boxes = self.union(&mut narrowed, &key, &[fields::plain(element)])?;
+            let boxes = self.union(&key, &elements)?;
             narrowed.within(&boxes, false);
+            ported(&mut narrowed, &key);
             rules.push((narrowed, verdict));
         }
         Ok(rules)
+    }
+
+    /// A statement that is a verdict.
+    fn verdict(&self, kind: &str, body: &Value) -> Option<Verdict> {
+        let found = verdict(kind, body)?;
+        Some(match found.target() {
+            Some(chain) if !self.chains.contains(chain) => Verdict::Elsewhere(
+                format!("it goes to the chain `{chain}`, which this text does not show").into(),
+            ),
+            _ => found,
+        })
+    }
+}
+
+/// Ports of whatever protocol: a policy knows those of three.
+fn ported(condition: &mut Condition, left: &Left) {
+    let asks = |left: &Left| matches!(left, Left::Port(_, None));
+    let asked = match left {
+        Left::Concat(parts) => parts.iter().any(asks),
+        one => asks(one),
+    };
+    let ported = RangeSet::from_ranges(PORTED.to_vec());
+    let other = |part: &Packets| {
+        let protos = part.get(Dim::Proto);
+        !protos.intersection(&ported.complement()).is_empty()
+    };
+    if asked && condition.boxes.iter().any(other) {
+        condition.aside(
+            "only TCP, UDP and SCTP have ports in a policy (th)",
+            Effect::Differs,
+        );
+        condition.narrow(Dim::Proto, &ported);
     }
 }
 
@@ -363,7 +459,6 @@ fn not_understood(value: &Value) -> Reason {
 
 fn unknown(kind: &str) -> Reason {
     match kind {
-        "limit" | "meter" => "rates are not converted; write a `limit` by hand".into(),
         "ct count" => "connections are not counted (ct count)".into(),
         other => format!("a policy has nothing like `{other}`"),
     }

@@ -4,7 +4,7 @@
 //! May not import a reader or the writer. Invariant: a rule line that is not understood keeps its
 //! place with the reason; it is never taken for another rule.
 
-use super::super::imported::ImportError;
+use super::super::imported::{Effect, ImportError};
 use super::super::packets::Family;
 use super::super::{local, words};
 use firewall_policy::well_known_ports;
@@ -70,6 +70,7 @@ pub(super) fn read(text: &str, only: Option<Family>) -> Result<Read, ImportError
                 .into(),
         });
     }
+    is_active(text)?;
     read.one_family = rules_file;
     let mut in_table = false;
     for (line, number) in text.lines().zip(1u32..) {
@@ -122,7 +123,34 @@ pub(super) fn read(text: &str, only: Option<Family>) -> Result<Read, ImportError
     Ok(read)
 }
 
+/// Of a firewall that is off nothing is shown.
+fn is_active(text: &str) -> Result<(), ImportError> {
+    let line = text
+        .lines()
+        .position(|line| line.trim() == "Status: inactive");
+    line.map_or(Ok(()), |number| {
+        Err(ImportError {
+            line: number as u32 + 1,
+            column: 1,
+            message: "ufw is inactive: it filters nothing, and shows no rules".into(),
+            help:
+                "give /etc/ufw/user.rules (and --ip6 /etc/ufw/user6.rules) for the rules that it \
+                   would apply"
+                    .into(),
+        })
+    })
+}
+
 impl Line {
+    /// What it does that it is lost.
+    pub(super) fn effect(&self) -> Effect {
+        match self.action {
+            _ if self.out => Effect::None,
+            Action::Allow | Action::Limit => Effect::PassesLess,
+            Action::Deny | Action::Reject => Effect::PassesMore,
+        }
+    }
+
     fn unclear(mut self, reason: impl Into<String>) -> Self {
         self.unclear = Some(reason.into());
         self

@@ -6,94 +6,22 @@
 //! line is a rule, a heading, in the list of what was left out, or an error with its place.
 
 mod lines;
+mod own;
 
 use super::flatten::flatten;
 use super::imported::{Effect, ImportError, Imported, LeftOut};
 use super::interfaces::Interfaces;
 use super::ipset::Sets;
 use super::iptables::matches::Reader;
+use super::join::OWN as OWN_CHAIN;
 use super::local;
 use super::options::Options;
 use super::packets::Family;
-use super::ruleset::{Base, Condition, Origin, Path, Rule, Ruleset};
+use super::ruleset::{Base, Condition, Origin, Path, Rule, Ruleset, Verdict};
 use super::words::{self, Word};
 use super::write::{Given, unseen, write};
 use lines::{Action, Line};
-
-/// What `before.rules` and `before6.rules` let in as they are shipped, in the words of iptables.
-/// Loopback never comes to a policy, and broken packets are dropped by its parser.
-const OWN: [(Family, &str); 22] = [
-    (
-        Family::V4,
-        "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-    ),
-    (Family::V4, "-m conntrack --ctstate INVALID -j DROP"),
-    (
-        Family::V4,
-        "-p icmp --icmp-type destination-unreachable -j ACCEPT",
-    ),
-    (Family::V4, "-p icmp --icmp-type time-exceeded -j ACCEPT"),
-    (
-        Family::V4,
-        "-p icmp --icmp-type parameter-problem -j ACCEPT",
-    ),
-    (Family::V4, "-p icmp --icmp-type echo-request -j ACCEPT"),
-    (Family::V4, "-p udp --sport 67 --dport 68 -j ACCEPT"),
-    (Family::V4, "-p udp -d 224.0.0.251 --dport 5353 -j ACCEPT"),
-    (
-        Family::V4,
-        "-p udp -d 239.255.255.250 --dport 1900 -j ACCEPT",
-    ),
-    (
-        Family::V6,
-        "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-    ),
-    (
-        Family::V6,
-        "-p ipv6-icmp --icmpv6-type echo-reply -j ACCEPT",
-    ),
-    (Family::V6, "-m conntrack --ctstate INVALID -j DROP"),
-    (
-        Family::V6,
-        "-p ipv6-icmp --icmpv6-type destination-unreachable -j ACCEPT",
-    ),
-    (
-        Family::V6,
-        "-p ipv6-icmp --icmpv6-type packet-too-big -j ACCEPT",
-    ),
-    (
-        Family::V6,
-        "-p ipv6-icmp --icmpv6-type time-exceeded -j ACCEPT",
-    ),
-    (
-        Family::V6,
-        "-p ipv6-icmp --icmpv6-type parameter-problem -j ACCEPT",
-    ),
-    (
-        Family::V6,
-        "-p ipv6-icmp --icmpv6-type echo-request -j ACCEPT",
-    ),
-    (
-        Family::V6,
-        "-p ipv6-icmp --icmpv6-type 133 -m hl --hl-eq 255 -j ACCEPT",
-    ),
-    (
-        Family::V6,
-        "-p ipv6-icmp --icmpv6-type 134 -m hl --hl-eq 255 -j ACCEPT",
-    ),
-    (
-        Family::V6,
-        "-p ipv6-icmp --icmpv6-type 135 -m hl --hl-eq 255 -j ACCEPT",
-    ),
-    (
-        Family::V6,
-        "-p ipv6-icmp --icmpv6-type 136 -m hl --hl-eq 255 -j ACCEPT",
-    ),
-    (
-        Family::V6,
-        "-p udp -s fe80::/10 --sport 547 -d fe80::/10 --dport 546 -j ACCEPT",
-    ),
-];
+use own::OWN;
 
 /// Reads the rules, and those of IPv6 where they stand in a text of their own.
 pub(super) fn import(
@@ -124,14 +52,9 @@ pub(super) fn import(
     let lines = OWN.len();
     unseen(&mut flat, &ruleset.origins, |origin| {
         let line = read.lines.get(origin.checked_sub(lines)?)?;
-        Some(match (&line.unclear, line.forwards, line.out) {
-            (Some(reason), ..) => (reason.clone(), Effect::Differs),
-            (None, true, _) => (
-                "forwarded packets are not told apart without this host's addresses (--local)"
-                    .into(),
-                Effect::Differs,
-            ),
-            (None, false, true) => (
+        Some(match (&line.unclear, line.out) {
+            (Some(reason), _) => (reason.clone(), line.effect()),
+            (None, true) => (
                 "only packets that come in are filtered".into(),
                 Effect::None,
             ),
@@ -141,7 +64,7 @@ pub(super) fn import(
             ),
         })
     });
-    notes(&read, &families, &mut flat.left_out);
+    notes(&read, &mut flat.left_out);
     write(
         flat,
         &Given {
@@ -149,21 +72,22 @@ pub(super) fn import(
             origins: &ruleset.origins,
             interfaces: &interfaces,
             families: &families,
-            sets: &local.named(),
+            sets: &[],
             options,
+            missing: "user6.rules, as --ip6 FILE",
         },
     )
 }
 
 /// What the texts do not say.
-fn notes(read: &lines::Read, families: &[Family], left_out: &mut Vec<LeftOut>) {
+fn notes(read: &lines::Read, left_out: &mut Vec<LeftOut>) {
     let mut note = |place: &str, text: &str, reason: &str| {
         left_out.push(LeftOut {
             place: place.into(),
             line: 0,
             text: text.into(),
             reason: reason.into(),
-            effect: Effect::Differs,
+            effect: Effect::None,
             in_part: false,
         });
     };
@@ -178,16 +102,9 @@ fn notes(read: &lines::Read, families: &[Family], left_out: &mut Vec<LeftOut>) {
     note(
         "before.rules",
         "ufw's own rules",
-        "they are taken as they are shipped, without multicast: what was changed in \
+        "they are taken as they are shipped: what was changed in \
          /etc/ufw/before.rules and after.rules is not in this text",
     );
-    if families.len() == 1 {
-        note(
-            "IPv6",
-            "no user6.rules was given",
-            "nothing is known of IPv6: it gets the default; add --ip6 FILE",
-        );
-    }
 }
 
 fn understand(
@@ -204,35 +121,26 @@ fn understand(
         sets: &sets,
         local,
     };
-    for (number, (family, text)) in OWN.iter().enumerate() {
-        ruleset.origins.push(Origin {
-            place: "ufw's own rules".into(),
-            line: 0,
-            text: (*text).into(),
-        });
-        if families.contains(family) {
-            let words = words::split(text, 0)?;
-            for chain in ["input", "forward"] {
-                let both = number == 0 || text.contains("ctstate") || text.contains("icmp");
-                if chain == "input" || both {
-                    add(
-                        &mut ruleset,
-                        chain,
-                        &reader(*family),
-                        &words,
-                        (number, 0),
-                        None,
-                    )?;
-                }
-            }
-        }
-    }
+    let forwards = read
+        .lines
+        .iter()
+        .any(|line| line.forwards && line.unclear.is_none());
+    own(&mut ruleset, families, forwards, &reader)?;
+    let own = Rule {
+        origin: 0,
+        also: Vec::new(),
+        condition: Condition::all(families),
+        verdict: Verdict::Jump(OWN_CHAIN.into()),
+        comment: None,
+    };
+    ruleset.chains.insert("input".into(), vec![own]);
     for line in &read.lines {
         let origin = ruleset.origins.len();
         ruleset.origins.push(Origin {
             place: line.place.clone(),
             line: line.number,
             text: line.text.clone(),
+            count: 1,
         });
         if line.unclear.is_some() || line.out {
             continue;
@@ -241,45 +149,82 @@ fn understand(
         for family in line.families.iter().filter(|of| families.contains(of)) {
             for words in line.iptables() {
                 let words: Vec<Word> = words.into_iter().map(word).collect();
-                let at = (origin, line.number);
+                let comment = line.comment.as_ref();
                 add(
                     &mut ruleset,
                     chain,
                     &reader(*family),
                     &words,
-                    at,
-                    line.comment.as_ref(),
-                )?;
+                    origin,
+                    comment,
+                );
             }
         }
     }
     let accepts = read.default_accepts.unwrap_or(false);
-    ruleset.bases = bases(families, accepts, local);
+    ruleset.bases = bases(families, accepts, forwards || local.is_known(), local);
     Ok(ruleset)
 }
 
-/// Appends a rule in the words of iptables; `at` is its origin and its line.
+/// Puts ufw's own rules into a chain of their own, and those of forwarded packets into theirs.
+fn own<'r>(
+    ruleset: &mut Ruleset,
+    families: &[Family],
+    forwards: bool,
+    reader: &dyn Fn(Family) -> Reader<'r>,
+) -> Result<(), ImportError> {
+    for (family, text, forwarded) in OWN {
+        let origin = ruleset.origins.len();
+        ruleset.origins.push(Origin {
+            place: "ufw's own rules".into(),
+            line: 0,
+            text: (*text).into(),
+            count: 0,
+        });
+        if families.contains(family) {
+            let words = words::split(text, 0)?;
+            add(ruleset, OWN_CHAIN, &reader(*family), &words, origin, None);
+            if *forwarded && forwards {
+                add(ruleset, "forward", &reader(*family), &words, origin, None);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Appends a rule in the words of iptables.
 fn add(
     ruleset: &mut Ruleset,
     chain: &str,
     reader: &Reader<'_>,
     words: &[Word],
-    at: (usize, u32),
+    origin: usize,
     comment: Option<&String>,
-) -> Result<(), ImportError> {
-    let understood = reader.rule(words, at.1, &|_| false)?;
+) {
+    let mut understood = reader.rule(words, &|_| false);
+    if understood.recent.is_some()
+        && let Some(rate) = &mut understood.condition.rate
+    {
+        // ufw puts a source into the list before it looks there, so a packet counts itself.
+        (rate.packets, rate.burst) = (rate.packets - 1, rate.burst - 1);
+    }
     let rules = ruleset.chains.entry(chain.to_owned()).or_default();
     rules.push(Rule {
-        origin: at.0,
+        origin,
+        also: Vec::new(),
         condition: understood.condition,
         verdict: understood.verdict,
         comment: comment.cloned(),
     });
-    Ok(())
 }
 
-/// The chains for what comes to this host and, if its addresses are known, for what it forwards.
-fn bases(families: &[Family], accepts: bool, local: &local::Addresses) -> Vec<Base> {
+/// The chains for what comes to this host and, if any rule is for it, for what it forwards.
+fn bases(
+    families: &[Family],
+    accepts: bool,
+    forwards: bool,
+    local: &local::Addresses,
+) -> Vec<Base> {
     let base = |chain: &str, path, accepts, scope| Base {
         chain: chain.into(),
         families: families.to_vec(),
@@ -289,11 +234,10 @@ fn bases(families: &[Family], accepts: bool, local: &local::Addresses) -> Vec<Ba
         priority: 0,
     };
     let mut bases = Vec::new();
-    let mut scope = Condition::all(families);
-    if local.is_known() {
+    let scope = Condition::all(families);
+    if forwards {
         let mut beyond = scope.clone();
-        scope.within(&local.boxes(), false);
-        beyond.within(&local.boxes(), true);
+        beyond.within(&local.beyond(), false);
         bases.push(base("forward", Path::Forward, false, beyond));
     }
     bases.push(base("input", Path::Input, accepts, scope));
@@ -350,8 +294,9 @@ impl Line {
                 Action::Deny => end(&words, &["-j", "DROP"]),
                 Action::Reject => end(&words, &["-j", "REJECT"]),
                 Action::Limit => {
-                    let often = ["-m", "recent", "--update", "--seconds", "30", "-j", "DROP"];
-                    end(&words, &often);
+                    let often = "-m conntrack --ctstate NEW -m recent --update --seconds 30 \
+                                 --hitcount 6 -j DROP";
+                    end(&words, &often.split_whitespace().collect::<Vec<_>>());
                     end(&words, &["-j", "ACCEPT"]);
                 }
             }

@@ -12,6 +12,8 @@ pub(crate) struct Sent {
     pub(crate) number: u32,
     /// Netfilter does not take it for the first packet of a connection.
     pub(crate) odd: bool,
+    /// It is TCP that goes on with a connection which is none.
+    pub(crate) acknowledges: bool,
     pub(crate) words: String,
 }
 
@@ -147,12 +149,13 @@ pub(crate) fn frame(
         }
     };
     let (source, target) = (port(random), port(random));
-    let mut odd = false;
+    let (mut odd, mut acknowledges) = (false, false);
     // A packet of its own for each frame: connections are told apart by their ports.
     let (proto, mut payload, at, words) = match random.below(20) {
         0..=8 => {
             let flags = random.pick(&[2u8, 2, 2, 2, 2, 0x10, 0x18, 0x12, 0x04, 0x11]);
             odd = !matches!(flags, 0x02 | 0x10 | 0x18);
+            acknowledges = flags & 0x10 != 0;
             (
                 6,
                 tcp(source, target, flags, b""),
@@ -273,6 +276,7 @@ pub(crate) fn frame(
         v6,
         number,
         odd,
+        acknowledges,
         words: format!("{interface}: {words} hops {hops} class {class} length {length}"),
     }
 }

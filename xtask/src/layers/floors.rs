@@ -137,7 +137,7 @@ pub(super) const CRATES: &[Floors] = &[
     Floors {
         of: "firewall-import",
         rows: &[
-            &["imported", "options", "packets"],
+            &["imported", "options", "packets", "rates"],
             &["interfaces", "ruleset", "values", "words"],
             &["flatten"],
             &["join", "states"],

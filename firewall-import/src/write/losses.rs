@@ -1,0 +1,188 @@
+//! What was left out, as the list at the end of a policy: by effect and reason, and the entries that no
+//! reader makes.
+//!
+//! May not import a reader. Invariant: every entry is counted, also where it is not written out.
+
+use super::super::flatten::{Flat, Step};
+use super::super::imported::{Effect, LeftOut};
+use super::super::packets::{Dim, Family};
+use super::super::ruleset::Origin;
+use super::{Given, comment};
+use firewall_common::verdict::Action;
+use std::collections::BTreeSet;
+
+/// Entries of one reason that are written out.
+const SHOWN: usize = 3;
+
+/// Places that a line names.
+const PLACES: usize = 8;
+
+/// The list as comments, the worst first.
+pub(super) fn list(left_out: &[LeftOut]) -> String {
+    let mut groups: Vec<(Effect, &str, Vec<&LeftOut>)> = Vec::new();
+    for entry in left_out {
+        let same = |group: &&mut (Effect, &str, Vec<&LeftOut>)| {
+            (group.0, group.1) == (entry.effect, entry.reason.as_str())
+        };
+        match groups.iter_mut().find(same) {
+            Some((.., entries)) => entries.push(entry),
+            None => groups.push((entry.effect, &entry.reason, vec![entry])),
+        }
+    }
+    groups.sort_by_key(|(effect, ..)| *effect);
+    let mut out = String::new();
+    for (effect, reason, entries) in groups {
+        out.push_str(&comment(&format!("- {reason} ({}):", effect.words())));
+        if entries.len() <= SHOWN {
+            for entry in entries {
+                out.push_str(&comment(&format!("    {}: {}", entry.place, entry.text)));
+            }
+            continue;
+        }
+        for (chain, entries) in by_chain(&entries) {
+            out.push_str(&comment(&format!("    {}", line(&chain, &entries))));
+        }
+    }
+    out
+}
+
+/// Entries of one chain together.
+fn by_chain<'l>(entries: &[&'l LeftOut]) -> Vec<(String, Vec<&'l LeftOut>)> {
+    let mut chains: Vec<(String, Vec<&LeftOut>)> = Vec::new();
+    for &entry in entries {
+        let chain = match entry.place.split_once(", handle ") {
+            Some((chain, _)) => chain.to_owned(),
+            None => {
+                let mut words = entry.text.split_whitespace();
+                let appended = words.next() == Some("-A");
+                words
+                    .next()
+                    .filter(|_| appended)
+                    .unwrap_or_default()
+                    .to_owned()
+            }
+        };
+        match chains.iter_mut().find(|(known, _)| *known == chain) {
+            Some((_, entries)) => entries.push(entry),
+            None => chains.push((chain, vec![entry])),
+        }
+    }
+    chains
+}
+
+/// `INPUT, 12 rules (line 9, line 12, ...): -A INPUT ...`.
+fn line(chain: &str, entries: &[&LeftOut]) -> String {
+    let places = entries.iter().take(PLACES);
+    let places: Vec<&str> = places
+        .map(|entry| match entry.place.split_once(", ") {
+            Some((_, handle)) => handle,
+            None => entry.place.as_str(),
+        })
+        .collect();
+    let more = if entries.len() > PLACES { ", ..." } else { "" };
+    let (noun, comma) = match (entries.len(), chain) {
+        (1, _) => return format!("{}: {}", entries[0].place, entries[0].text),
+        (_, "") => ("rules", ""),
+        _ => ("rules", ", "),
+    };
+    format!(
+        "{chain}{comma}{} {noun} ({}{more}): {}",
+        entries.len(),
+        places.join(", "),
+        entries[0].text
+    )
+}
+
+/// Families whose rules were not given: what becomes of their packets.
+pub(super) fn missing(given: &Given<'_>, default_passes: bool, left_out: &mut Vec<LeftOut>) {
+    for family in Family::BOTH {
+        if given.families.contains(&family) {
+            continue;
+        }
+        let (what, effect) = if default_passes {
+            ("all of it passes", Effect::PassesMore)
+        } else {
+            (
+                "all of it but essential traffic is dropped",
+                Effect::PassesLess,
+            )
+        };
+        left_out.push(LeftOut {
+            place: family.name().into(),
+            line: 0,
+            text: format!("no rules of {} were given", family.name()),
+            reason: format!("nothing is known of it: {what}; give {}", given.missing),
+            effect,
+            in_part: false,
+        });
+    }
+}
+
+/// Without steps for the other family's ICMP alone, which a policy refuses as never matching. What
+/// comes from a rule that has no other step is in the list of what was left out.
+pub(super) fn possible(
+    steps: Vec<Step>,
+    origins: &[Origin],
+    left_out: &mut Vec<LeftOut>,
+) -> Vec<Step> {
+    let foreign = |step: &Step| {
+        let icmp = match step.packets.family {
+            Family::V4 => 58,
+            Family::V6 => 1,
+        };
+        step.packets.get(Dim::Proto).ranges() == [(icmp, icmp)]
+    };
+    let (impossible, steps): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(foreign);
+    let kept: BTreeSet<usize> = steps
+        .iter()
+        .flat_map(|step| &step.origins)
+        .copied()
+        .collect();
+    let mut noted = BTreeSet::new();
+    for step in impossible {
+        for origin in step.origins {
+            if kept.contains(&origin) || !noted.insert(origin) {
+                continue;
+            }
+            let at = &origins[origin];
+            left_out.push(LeftOut {
+                place: at.place.clone(),
+                line: at.line,
+                text: at.text.clone(),
+                reason: match step.packets.family {
+                    Family::V4 => "ICMPv6 does not run over IPv4",
+                    Family::V6 => "ICMP for IPv4 does not run over IPv6",
+                }
+                .into(),
+                effect: if step.action == Action::PASS {
+                    Effect::PassesLess
+                } else {
+                    Effect::PassesMore
+                },
+                in_part: false,
+            });
+        }
+    }
+    steps
+}
+
+/// The rules that a list of unseen rules stands for, with one reason each.
+pub(crate) fn unseen(
+    flat: &mut Flat,
+    origins: &[Origin],
+    reason: impl Fn(usize) -> Option<(String, Effect)>,
+) {
+    for origin in std::mem::take(&mut flat.unseen) {
+        if let Some((reason, effect)) = reason(origin) {
+            let at = &origins[origin];
+            flat.left_out.push(LeftOut {
+                place: at.place.clone(),
+                line: at.line,
+                text: at.text.clone(),
+                reason,
+                effect,
+                in_part: false,
+            });
+        }
+    }
+}
