@@ -371,7 +371,7 @@ impl Writer<'_> {
                 }
                 elements
             }
-            (false, false) if missing.ranges().len() <= LONG_LIST => {
+            (false, false) if missing.ranges().len() <= set.ranges().len().min(LONG_LIST) => {
                 let mut elements = vec![values::everywhere(family), values::quoted("!@self")];
                 elements.extend(values::addresses(family, &missing, "!"));
                 elements
