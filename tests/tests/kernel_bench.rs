@@ -43,6 +43,7 @@ const MOST: &[(&str, f64)] = &[
     ("SYN, answered", 20.0),
     ("ACK, answered", 12.0),
     ("datagram, answered", 12.0),
+    ("stranger's ICMP error", 9.0),
     ("", 6.0),
 ];
 

@@ -570,7 +570,7 @@ fn who_is_banned_gets_in_by_none_of_them() {
     const ALL: [(&str, &str); 4] = [
         ("dhcp", "pass"),
         ("icmp-error", "pass"),
-        ("multicast-listener", "pass"),
+        ("igmp", "pass"),
         ("banned", "drop"),
     ];
     let sends = || counts(&ctl, ALL, || pair.send(&frames).unwrap());
