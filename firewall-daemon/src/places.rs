@@ -46,8 +46,11 @@ pub(super) struct Places {
     /// The daemon's user, who is served like root.
     own: u32,
     /// Oldest first, by user.
-    taken: Arc<Mutex<HashMap<Option<u32>, Vec<Arc<Connection>>>>>,
+    taken: Arc<Mutex<Taken>>,
 }
+
+/// Connections by user, the oldest first; `None`: nobody knows whose.
+type Taken = HashMap<Option<u32>, Vec<Arc<Connection>>>;
 
 /// A place, until it is dropped.
 #[derive(Debug)]

@@ -26,7 +26,16 @@ pub struct DriftWatch {
     /// The daemon's own policy file. `None`: nobody would go back to it.
     own: Option<String>,
     /// What it was at the last look, and what came of it.
-    known: Option<(Vec<(PathBuf, Stamp)>, u64, Vec<Drift>)>,
+    known: Option<Look>,
+}
+
+/// A look at the files.
+#[derive(Debug)]
+struct Look {
+    stamps: Vec<(PathBuf, Stamp)>,
+    /// State of the record that they were compared with.
+    version: u64,
+    drift: Vec<Drift>,
 }
 
 impl DriftWatch {
@@ -46,18 +55,23 @@ impl DriftWatch {
         let Some(name) = self.own.clone().or_else(|| file_of(record)) else {
             return Vec::new();
         };
-        if let Some((stamps, version, drift)) = &self.known
-            && *version == observed.identity.record
-            && stamps.iter().all(|(path, was)| stamp(path) == *was)
+        let version = observed.identity.record;
+        if let Some(known) = &self.known
+            && known.version == version
+            && known.stamps.iter().all(|(path, was)| stamp(path) == *was)
         {
-            return drift.clone();
+            return known.drift.clone();
         }
         let mut paths = paths_of(Path::new(&name));
         // Before anything is read: what changes meanwhile is looked at again.
         let mut stamps: Vec<_> = paths.drain(..).map(|path| stamped(&path)).collect();
         let (drift, files) = self.compare(&name, record);
         stamps.extend(files.iter().map(|path| stamped(path)));
-        self.known = Some((stamps, observed.identity.record, drift.clone()));
+        self.known = Some(Look {
+            stamps,
+            version,
+            drift: drift.clone(),
+        });
         drift
     }
 

@@ -64,7 +64,10 @@ fn connections(host: &Namespace, port: u16) -> usize {
 /// The frame with the addresses of the cable and a TCP checksum that the host's stack accepts,
 /// where the frame is so sane that it has a place for one.
 fn addressed(mut frame: Vec<u8>) -> Vec<u8> {
-    frame[..12].copy_from_slice(&Pair::macs());
+    // What is for the other end of the link stays so.
+    let to_link = frame[..5] == [1, 0x80, 0xc2, 0, 0];
+    let kept = if to_link { 6 } else { 0 };
+    frame[kept..12].copy_from_slice(&Pair::macs()[kept..]);
     let mut at = 12;
     while at + 6 <= frame.len() && matches!(frame[at..at + 2], [0x81, 0] | [0x88, 0xa8] | [0x91, 0])
     {

@@ -79,7 +79,7 @@ fn keeps_the_link(frame: &[u8], ethertype: u16, payload: &[u8], knobs: &Knobs) -
         return false;
     }
     let kept = matches!(frame[..6], [1, 0x80, 0xc2, 0, 0, 0..=15]);
-    let to_a_station = frame[0] % 2 == 0;
+    let to_a_station = frame[0].is_multiple_of(2);
     match ethertype {
         // Protocol version, packet type, body length (11.3).
         0x888e => (kept || to_a_station) && payload.len() >= 4 + usize::from(be16(payload, 2)),
