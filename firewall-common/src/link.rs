@@ -63,7 +63,8 @@ pub fn mac_of<M: Machine, F: Frame>(machine: &M, frame: &F) -> u32 {
 fn mac_number<M: Machine>(machine: &M, mac: u64) -> u32 {
     let table = u64::from(machine.constant(|c| &c.mac_table));
     let halvings = machine.constant(|c| &c.macs) - 1;
-    let wanted = mac_word(mac, 0xffff);
+    // An address fills its word up to the sign, so halves are compared. The numbers are all below this.
+    let wanted = mac_word(mac, 0xffff) >> 1;
     let mut at = 0;
     // Written out: a loop would be followed round by round.
     macro_rules! halve {
@@ -71,8 +72,8 @@ fn mac_number<M: Machine>(machine: &M, mac: u64) -> u32 {
             if $step < halvings {
                 let half = 8u64 << $step;
                 // 1 if the word is not beyond what is wanted.
-                let word = machine.table_u64(table + at + half);
-                let is_here = (wanted.wrapping_sub(word) >> 63 ^ 1) & (word >> 63 ^ 1);
+                let word = machine.table_u64(table + at + half) >> 1;
+                let is_here = wanted.wrapping_sub(word) >> 63 ^ 1;
                 at += half * is_here;
             }
         )* };

@@ -198,12 +198,11 @@ impl Keeper {
             return Ok(());
         }
         let waits = saved.is_none() && view.has_placeable();
+        // With the store's lock: what `unload --all` has forgotten meanwhile stays so.
+        let live = self.engine.live().map_err(|error| error.to_string())?;
         let kept = match waits {
-            true => {
-                let live = self.engine.live().map_err(|error| error.to_string())?;
-                live.keep_and_place()?
-            }
-            false => view.keep()?,
+            true => live.keep_and_place()?,
+            false => live.view().keep()?,
         };
         if kept.added > 0 {
             let added = kept.added;

@@ -187,7 +187,12 @@ fn a_mac_address_is_one_more_field_of_ip() {
 
 #[test]
 fn a_policy_full_of_stations_finds_each() {
-    let mac = |number: u32| format!("02:00:5e:{:02x}:{:02x}:00", number % 251, number / 251);
+    // Of all makers, below and above the half.
+    let first = ["00", "02", "7e", "80", "b8", "fe"];
+    let mac = |number: u32| {
+        let (maker, rest) = (first[number as usize % 6], number / 6);
+        format!("{maker}:00:5e:{:02x}:{:02x}:00", rest % 251, rest / 251)
+    };
     let mut rules = String::new();
     for number in 0..1_024 {
         rules.push_str(&format!(
@@ -203,13 +208,43 @@ fn a_policy_full_of_stations_finds_each() {
     for stranger in [
         "00:00:00:00:00:01",
         "02:00:5e:00:00:01",
-        "fe:ff:ff:ff:ff:ff",
+        "fe:ff:ff:ff:ff:fe",
+        "ff:ff:ff:ff:ff:ff",
     ] {
         let packet = format!("udp 192.0.2.1 > 192.0.2.2:53 mac {stranger}");
         assert_eq!(judged(&both, &packet).1, None, "{stranger}");
     }
     rules.push_str("- {name: more, mac: 02:aa:00:00:00:00, action: drop}\n");
     assert_eq!(codes(&rules), ["FW0169"]);
+}
+
+/// However many there are.
+#[test]
+fn stations_of_every_maker_are_found() {
+    let all = [
+        "02:00:00:00:00:01",
+        "b8:27:eb:00:00:01",
+        "dc:a6:32:00:00:07",
+        "fe:00:00:00:00:02",
+    ];
+    for count in 1..=all.len() {
+        let rules = all[..count].iter().enumerate();
+        let rules = rules.map(|(n, mac)| format!("- {{name: r{n}, mac: {mac}, action: drop}}\n"));
+        let both = policy("{in: pass}", &rules.collect::<String>());
+        for (number, mac) in all.iter().enumerate() {
+            let packet = format!("udp 192.0.2.1 > 192.0.2.2:53 mac {mac}");
+            let wanted = (number < count).then_some(number);
+            assert_eq!(judged(&both, &packet).1, wanted, "{mac} of {count}");
+        }
+        for stranger in [
+            "00:00:00:00:00:00",
+            "b8:27:eb:00:00:00",
+            "fe:ff:ff:ff:ff:ff",
+        ] {
+            let packet = format!("udp 192.0.2.1 > 192.0.2.2:53 mac {stranger}");
+            assert_eq!(judged(&both, &packet).1, None, "{stranger} of {count}");
+        }
+    }
 }
 
 /// Random rules, random frames: the oracle's rules are those of the host build.

@@ -4,90 +4,100 @@
 //! Invariant: what is written is on the disk before it takes the file's name, under a name that nobody
 //! else can have made, with the mode and the owner that the file has. A failure leaves nothing behind.
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, linkat, openat, renameat, statat, unlinkat,
+};
 use rustix::io::Errno;
-use std::fs::{self, File, Metadata};
+use rustix::process::geteuid;
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Puts `contents` in the place of the file at `path`, which a symbolic link may name. A file that is
-/// there keeps its mode, owner and group; a new one gets `mode`.
+/// Puts `contents` in the place of the file at `path`. A file that is there keeps its mode, owner and group;
+/// a new one gets `mode`. Neither the file nor its folder may be a symbolic link, because the folder may
+/// belong to a user with fewer rights; what root makes there is that user's.
 ///
 /// # Errors
 /// What the system says. The file is as it was then.
 pub fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
-    let path = match fs::canonicalize(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
-        answer => answer?,
-    };
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let former = match fs::symlink_metadata(&path) {
-        Ok(former) if !former.is_file() => return Err(not_a_file()),
+    let name = path.file_name().ok_or_else(not_a_file)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = openat(CWD, folder, flags, Mode::empty())?;
+    let former = match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(former) if !FileType::from_raw_mode(former.st_mode).is_file() => {
+            return Err(not_a_file());
+        }
         Ok(former) => Some(former),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
+        Err(Errno::NOENT) => None,
+        Err(error) => return Err(error.into()),
     };
-    let beside = beside(&path);
-    let (mut file, is_named) = match openat(
-        CWD,
-        folder,
-        OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC,
-        Mode::RUSR | Mode::WUSR,
-    ) {
+    let beside = beside(name);
+    let writable = OFlags::WRONLY | OFlags::CLOEXEC;
+    let owner_only = Mode::RUSR | Mode::WUSR;
+    let (mut file, is_named) = match openat(&folder, ".", OFlags::TMPFILE | writable, owner_only) {
         Ok(file) => (File::from(file), false),
         // Not every file system has files without names.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
-            let named = File::options()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&beside)?;
-            (named, true)
+            let fresh = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | writable;
+            (
+                File::from(openat(&folder, beside.as_str(), fresh, owner_only)?),
+                true,
+            )
         }
         Err(error) => return Err(error.into()),
     };
     let mut put = || {
         file.write_all(contents)?;
-        adopt(&file, former.as_ref(), mode)?;
+        adopt(&file, former.as_ref(), mode, &folder)?;
         file.sync_all()?;
         if !is_named {
             let open = format!("/proc/self/fd/{}", file.as_raw_fd());
-            linkat(CWD, open, CWD, &beside, AtFlags::SYMLINK_FOLLOW)?;
+            linkat(CWD, open, &folder, beside.as_str(), AtFlags::SYMLINK_FOLLOW)?;
         }
-        fs::rename(&beside, &path)
+        renameat(&folder, beside.as_str(), &folder, name)?;
+        io::Result::Ok(())
     };
     let written = put();
     if written.is_err() {
-        let _ = fs::remove_file(&beside);
+        let _ = unlinkat(&folder, beside.as_str(), AtFlags::empty());
     }
     written?;
-    File::open(folder)?.sync_all()
+    File::from(folder).sync_all()
 }
 
-/// Gives a new file the owner and the mode of the former one.
-fn adopt(file: &File, former: Option<&Metadata>, mode: u32) -> io::Result<()> {
+/// Gives a new file the owner and the mode of the former one; without one the owner of the folder, if root
+/// makes it.
+fn adopt(file: &File, former: Option<&Stat>, mode: u32, folder: &OwnedFd) -> io::Result<()> {
     let mine = file.metadata()?;
-    if let Some(former) = former
-        && (former.uid(), former.gid()) != (mine.uid(), mine.gid())
-    {
-        fchown(file, Some(former.uid()), Some(former.gid()))?;
+    let owner = match former {
+        Some(former) => (former.st_uid, former.st_gid),
+        None if geteuid().is_root() => {
+            let of_folder = fstat(folder)?;
+            (of_folder.st_uid, of_folder.st_gid)
+        }
+        None => (mine.uid(), mine.gid()),
+    };
+    if owner != (mine.uid(), mine.gid()) {
+        fchown(file, Some(owner.0), Some(owner.1))?;
     }
-    let mode = former.map_or(mode, |former| former.mode() & 0o7777);
+    let mode = former.map_or(mode, |former| former.st_mode & 0o7777);
     file.set_permissions(fs::Permissions::from_mode(mode))
 }
 
 /// A name beside a file that no other writer has.
-fn beside(path: &Path) -> PathBuf {
+fn beside(name: &OsStr) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}-{number}.new", std::process::id()))
+    let name = name.to_string_lossy();
+    format!(".{name}.{}-{number}.new", std::process::id())
 }
 
 fn not_a_file() -> io::Error {
@@ -99,10 +109,14 @@ fn not_a_file() -> io::Error {
 /// # Errors
 /// What the system says.
 pub fn open(path: &Path) -> io::Result<File> {
+    open_with(path, OFlags::empty())
+}
+
+fn open_with(path: &Path, more: OFlags) -> io::Result<File> {
     // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
     let file = File::options()
         .read(true)
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .custom_flags((OFlags::NONBLOCK | more).bits().cast_signed())
         .open(path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
@@ -110,13 +124,15 @@ pub fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// What a regular file of at most `limit` bytes holds.
+/// What a regular file of at most `limit` bytes holds, which no symbolic link names.
 ///
 /// # Errors
 /// What the system says; a file that is larger.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    open_with(path, OFlags::NOFOLLOW)?
+        .take(limit + 1)
+        .read_to_end(&mut bytes)?;
     match bytes.len() as u64 > limit {
         true => Err(io::Error::other(format!("larger than {limit} bytes"))),
         false => Ok(bytes),
@@ -127,6 +143,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
 
     fn folder(name: &str) -> PathBuf {
         let name = format!("fwt-{}-whole-{name}", std::process::id());
@@ -152,11 +169,23 @@ mod tests {
         assert_eq!(fs::metadata(&file).expect("a file").mode() & 0o7777, 0o640);
         fs::set_permissions(&file, fs::Permissions::from_mode(0o604)).expect("a mode");
         symlink(&file, &link).expect("a link");
-        replace(&link, b"two", 0o600).expect("written");
+        assert!(replace(&link, b"no", 0o600).is_err() && read(&link, 9).is_err());
+        replace(&file, b"two", 0o600).expect("written");
         assert_eq!(fs::read(&file).expect("a file"), b"two");
         assert_eq!(fs::metadata(&file).expect("a file").mode() & 0o7777, 0o604);
         assert!(fs::symlink_metadata(&link).expect("a link").is_symlink());
         assert_eq!(names(&folder), ["a", "b"]);
+        let _ = fs::remove_dir_all(&folder);
+    }
+
+    #[test]
+    fn a_folder_that_a_link_names_is_not_written_to() {
+        let folder = folder("linked");
+        let (real, link) = (folder.join("real"), folder.join("link"));
+        fs::create_dir(&real).expect("a folder");
+        symlink(&real, &link).expect("a link");
+        assert!(replace(&link.join("a"), b"one", 0o600).is_err());
+        assert!(names(&real).is_empty());
         let _ = fs::remove_dir_all(&folder);
     }
 
@@ -167,7 +196,7 @@ mod tests {
         rustix::fs::mknodat(
             CWD,
             &pipe,
-            rustix::fs::FileType::Fifo,
+            FileType::Fifo,
             Mode::RUSR | Mode::WUSR,
             0,
         )

@@ -11,7 +11,8 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use serde_json::Value;
 use std::fs;
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, chown, symlink};
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,64 @@ fn until(what: &str, ctl: &Ctl<'_>, mut holds: impl FnMut() -> bool) {
         assert!(!late, "{what}\n{}", ctl.log());
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// A user with fewer rights, as the daemon's.
+const NOBODY: u32 = 65_534;
+
+/// Everything below a folder, links not followed.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.symlink_metadata().unwrap().is_dir() {
+            all.extend(below(&path));
+        }
+        all.push(path);
+    }
+    all
+}
+
+fn owner(path: &Path) -> u32 {
+    path.symlink_metadata().unwrap().uid()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_root_makes_is_the_folders_owners_and_nothing_elsewhere() {
+    let pair = Pair::new().unwrap();
+    let ctl = Ctl::new(&pair.inside).unwrap();
+    let elsewhere = ctl.folder().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("secret"), "root's").unwrap();
+    fs::create_dir_all(ctl.pins()).unwrap();
+    symlink(&elsewhere, ctl.pins().join("trap")).unwrap();
+    chown(ctl.pins(), Some(NOBODY), None).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    ctl.ok(&["load", "-f", policy.to_str().unwrap()]).unwrap();
+    let pins = below(ctl.pins());
+    assert!(pins.len() > 10, "{pins:?}");
+    for pin in pins {
+        assert_eq!(owner(&pin), NOBODY, "{}", pin.display());
+    }
+    assert_eq!(owner(&elsewhere), 0);
+    assert_eq!(owner(&elsewhere.join("secret")), 0);
+
+    // And what outlives the pins: the folder of the number of the newest generation.
+    let kept = below(&ctl.folder().join("var"));
+    let ledger = kept.iter().find(|path| path.is_file()).unwrap();
+    let state = ledger.parent().unwrap();
+    chown(state, Some(NOBODY), None).unwrap();
+    let target = ctl.folder().join("target");
+    fs::write(&target, "root's").unwrap();
+    fs::remove_file(ledger).unwrap();
+    symlink(&target, ledger).unwrap();
+    ctl.ok(&["ban", "203.0.113.9"]).unwrap();
+    let copy = state.join("live");
+    assert_eq!(owner(&copy), NOBODY, "{}", copy.display());
+    let _ = ctl.run(&["load", "-f", policy.to_str().unwrap()]);
+    let _ = ctl.run(&["unload", "--all"]);
+    assert_eq!(fs::read_to_string(&target).unwrap(), "root's");
 }
 
 /// Whether a datagram to a port arrives.

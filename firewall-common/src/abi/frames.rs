@@ -8,9 +8,6 @@ pub const FRAME_ROWS: usize = 256;
 /// How many MAC addresses a policy can name.
 pub const MACS: usize = 1_024;
 
-/// What fills the table of MAC addresses up to a power of two: greater than any of its words.
-pub const NO_MAC: u64 = u64::MAX;
-
 /// A rule about frames that are not IP, or one of the ranges of which its match is made, in rule order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]

@@ -97,12 +97,8 @@ impl Engine {
             }
         }
         followed.failed.extend(following.let_go());
-        forget_gone(&survey, &mut record, &mut followed);
-        for interface in &mut record.interfaces {
-            if let Some(name) = present.name_of(interface.ifindex) {
-                name.clone_into(&mut interface.name);
-            }
-        }
+        forget_gone(&survey, &present, &mut record, &mut followed);
+        followed.is_stale |= rename(&mut record, &present);
         if record != before {
             in_force.folder.write_record(&record)?;
         }
@@ -203,11 +199,31 @@ fn join(
     Ok(())
 }
 
-/// Takes interfaces out of the record that are gone, while any is left.
-fn forget_gone(survey: &Survey, record: &mut Record, followed: &mut Followed) {
+/// Gives interfaces in the record the names that they have now; whether one has another zone by its new
+/// name.
+fn rename(record: &mut Record, present: &Present) -> bool {
+    let mut is_stale = false;
+    for interface in &mut record.interfaces {
+        let Some(name) = present.name_of(interface.ifindex) else {
+            continue;
+        };
+        if name != interface.name {
+            let meant = present.describe(&record.selectors, name, interface.ifindex);
+            is_stale |= meant.zone != interface.zone;
+            name.clone_into(&mut interface.name);
+        }
+    }
+    is_stale
+}
+
+/// Takes interfaces out of the record that are gone, while any is left. One that is here, and that could
+/// not be filtered again just now, stays: it is missed, and tried once more.
+fn forget_gone(survey: &Survey, present: &Present, record: &mut Record, followed: &mut Followed) {
     // By index: a pin has the name of the day when it was made.
     let is_gone = |it: &mut InterfaceRecord| {
-        survey.link_on(it.ifindex).is_none() && !followed.attached.contains(&it.name)
+        survey.link_on(it.ifindex).is_none()
+            && !followed.attached.contains(&it.name)
+            && present.name_of(it.ifindex) != Some(it.name.as_str())
     };
     if survey.filtered().is_empty() && followed.attached.is_empty() {
         return;

@@ -92,6 +92,12 @@ impl Engine {
         })
     }
 
+    /// Whether a daemon keeps what is pinned here.
+    #[must_use]
+    pub fn has_keeper(&self) -> bool {
+        self.store.is_held()
+    }
+
     /// Puts the policy of `request` in force once more where a generation of the number `generation`
     /// was, whose links were removed by other means than `unload`. `None` if that is not so (any more).
     ///
@@ -110,6 +116,14 @@ impl Engine {
         host::require_bpffs(self.root())?;
         let _lock = host::lock(self.root())?;
         let ledger = self.store.ledger()?;
+        if ledger.generation < generation {
+            return Err(KernelError::State(
+                "the filter is off, and its ledger could not be written, so nobody can tell whether \
+                 `unload` has taken it off; apply the policy again"
+                    .into(),
+            )
+            .into());
+        }
         let was_taken_off = ledger.programs().is_empty() || ledger.generation != generation;
         if was_taken_off || self.store.survey()?.in_force().is_some() {
             self.store.remove_if_empty();

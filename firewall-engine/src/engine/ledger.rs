@@ -148,7 +148,9 @@ impl Store {
         let mut all = Ledger::default();
         for folder in self.ledgers() {
             let one = Ledger::read(&folder)?;
-            if one.generation > all.generation {
+            // Of two that know as much, the one that says that it was taken off.
+            let is_off = one.generation == all.generation && one.in_force.is_none();
+            if one.generation > all.generation || is_off {
                 all = one;
             }
         }

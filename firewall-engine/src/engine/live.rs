@@ -333,6 +333,18 @@ impl Live {
     pub fn keep(&self) -> Result<(), String> {
         match self.has_keeper {
             true => Ok(()),
+            false => self.view.keep().map(drop),
+        }
+    }
+
+    /// Puts in force what waits in the copy, unless a daemon does: before a change, which must not bring
+    /// back what it takes out.
+    ///
+    /// # Errors
+    /// As [`LiveView::keep`].
+    pub fn place_waiting(&self) -> Result<(), String> {
+        match self.has_keeper || !self.view.has_placeable() {
+            true => Ok(()),
             false => self.view.keep_with(true).map(drop),
         }
     }

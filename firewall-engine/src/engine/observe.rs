@@ -136,7 +136,9 @@ impl Engine {
         warnings.extend(without);
         seen.is_wounded |= is_here && warnings.len() > before;
         if is_here {
-            warnings.extend(unfiltered(record, &seen.links, &present));
+            let (open, can_be_filtered) = unfiltered(record, &seen.links, &present);
+            warnings.extend(open);
+            seen.is_wounded |= can_be_filtered;
         }
         let missing = in_force.folder.missing(record);
         if !missing.is_empty() {
@@ -397,23 +399,28 @@ fn without_link<'a>(
 }
 
 /// What the words mean by which interfaces were chosen, and the filter does not cover.
-fn unfiltered(record: &Record, links: &[ObservedLink], present: &Present) -> Vec<String> {
+fn unfiltered(record: &Record, links: &[ObservedLink], present: &Present) -> (Vec<String>, bool) {
+    let mut can_be_filtered = false;
     let selectors = &record.selectors;
     let is_filtered = |ifindex: u32| links.iter().any(|link| link.ifindex == ifindex);
     let known = |name: &str| record.interfaces.iter().any(|it| it.name == name);
     let meant = selectors.meant(present).into_iter();
     let open = meant.filter(|(target, _)| !is_filtered(target.ifindex));
-    let open = open.map(|(target, pattern)| {
+    let mut said: Vec<String> = Vec::new();
+    said.extend(open.map(|(target, pattern)| {
         let name = &target.name;
         let place = (name.as_str(), target.ifindex);
         let needs = Needs::on_record(record);
         let why = match carrier::obstacle(place, (target.mode, needs), present) {
             Some(obstacle) => obstacle.to_string(),
             None if links.len() >= INTERFACES - 1 => no_room(),
-            None => "apply the policy again, or run the daemon, which follows".to_owned(),
+            None => {
+                can_be_filtered = true;
+                "apply the policy again, or run the daemon, which follows".to_owned()
+            }
         };
         format!("{name} matches `{pattern}` and is not filtered: {why}")
-    });
+    }));
     // Of what has been filtered is said that it is gone.
     let missing = selectors.missing(present).into_iter();
     let missing = missing.filter(|word| !known(word)).map(|word| {
@@ -421,7 +428,8 @@ fn unfiltered(record: &Record, links: &[ObservedLink], present: &Present) -> Vec
             "`{word}` is named, and no such interface is there: the daemon filters it when it comes"
         )
     });
-    open.chain(missing).collect()
+    said.extend(missing);
+    (said, can_be_filtered)
 }
 
 /// What cannot be seen from here, and where it can.

@@ -6,14 +6,17 @@
 
 use super::KernelError;
 use super::netlink::links::{self, Link};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{
+    AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Uid, chownat, flock, fstat, openat,
+    statat,
+};
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -181,11 +184,10 @@ impl Drop for Lock {
     /// Before others may change something: pins that root has made belong to the folder's owner, who is
     /// the daemon's user where there is one. Otherwise the daemon could not open them.
     fn drop(&mut self) {
-        let folder = PathBuf::from(format!("/proc/self/fd/{}", self._folder.as_raw_fd()));
         if let Ok(owner) = self._folder.metadata()
             && owner.uid() != 0
             && rustix::process::geteuid().is_root()
-            && let Err(error) = hand_over(&folder, (owner.uid(), owner.gid()))
+            && let Err(error) = hand_over(self._folder.as_fd(), (owner.uid(), owner.gid()))
         {
             tracing::warn!(
                 "pins cannot be handed over to user id {}, who owns their folder: {error}",
@@ -195,16 +197,30 @@ impl Drop for Lock {
     }
 }
 
-/// Gives an owner all that lies below a folder.
-fn hand_over(folder: &Path, owner: (u32, u32)) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+/// Gives an owner all that lies below a folder. By descriptors, because the owner may put a link to
+/// anywhere in a folder's place meanwhile; what lies elsewhere, or has another name, is not handed over.
+fn hand_over(folder: BorrowedFd<'_>, owner: (u32, u32)) -> io::Result<()> {
+    let device = fstat(folder)?.st_dev;
+    let (user, group) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
+    for entry in Dir::read_from(folder)? {
         let entry = entry?;
-        let facts = entry.metadata()?;
-        if (facts.uid(), facts.gid()) != owner {
-            lchown(entry.path(), Some(owner.0), Some(owner.1))?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
         }
-        if facts.is_dir() {
-            hand_over(&entry.path(), owner)?;
+        let facts = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let is_folder = FileType::from_raw_mode(facts.st_mode).is_dir();
+        if facts.st_dev != device || !is_folder && facts.st_nlink > 1 {
+            continue;
+        }
+        if (facts.st_uid, facts.st_gid) != owner {
+            let no_link = AtFlags::SYMLINK_NOFOLLOW;
+            chownat(folder, name, Some(user), Some(group), no_link)?;
+        }
+        if is_folder {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let below = openat(folder, name, flags, Mode::empty())?;
+            hand_over(below.as_fd(), owner)?;
         }
     }
     Ok(())

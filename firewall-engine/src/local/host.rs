@@ -3,7 +3,7 @@
 
 use super::{Local, failure};
 use crate::engine::{Request, Scope};
-use firewall_api::failure::Failure;
+use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Host;
 use firewall_api::report::{ApplyReport, UnloadReport};
 use firewall_api::request::LoadRequest;
@@ -13,6 +13,13 @@ use firewall_api::view::SCHEMA;
 impl Host for Local {
     fn load(&self, request: &LoadRequest) -> Result<ApplyReport, Failure> {
         let mut engine = self.engine();
+        if engine.has_keeper() {
+            return Err(Failure::new(
+                Exit::Refused,
+                "a daemon keeps what is pinned there, by whatever socket it listens",
+            )
+            .help("apply the policy by the daemon (`--socket`), or stop the daemon first"));
+        }
         let LoadRequest { policy, .. } = request;
         if let Ok(Some(observed)) = engine.observe() {
             observed

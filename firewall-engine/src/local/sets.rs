@@ -211,6 +211,7 @@ impl Local {
             false => Guard::of(change.session),
         };
         let mut report = SetChanged::nothing(&set.name);
+        report.warnings.extend(live.place_waiting().err());
         let changed = edit(&live, &set, &change.what, &guard, &mut report)?;
         report.added = changed.added;
         report.renewed = changed.renewed;

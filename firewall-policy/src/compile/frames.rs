@@ -5,9 +5,7 @@ use super::blob::Blob;
 use super::{LimitError, limit};
 use crate::range::RangeSet;
 use crate::rule::{Match, Policy};
-use firewall_common::abi::{
-    Config, Entry, FRAME_ROWS, FrameRow, MACS, NO_MAC, frame_word, mac_word,
-};
+use firewall_common::abi::{Config, Entry, FRAME_ROWS, FrameRow, MACS, frame_word, mac_word};
 use firewall_common::field::Field;
 
 /// Writes both, and says in `config` where they are. `entries` are the rules' own.
@@ -84,7 +82,7 @@ fn of_rule<'m>(
     })
 }
 
-/// The addresses in order, up to a power of two of them.
+/// The addresses in order, up to a power of two of them: the last one stands there again.
 fn macs(policy: &Policy, blob: &mut Blob, config: &mut Config) -> Result<(), LimitError> {
     limit("the list of MAC addresses", policy.macs.len(), MACS)?;
     let numbered = policy.macs.iter().zip(0..);
@@ -93,7 +91,8 @@ fn macs(policy: &Policy, blob: &mut Blob, config: &mut Config) -> Result<(), Lim
         .collect();
     words.sort_unstable();
     let count = words.len();
-    words.resize(count.next_power_of_two(), NO_MAC);
+    let last = words.last().copied().unwrap_or_default();
+    words.resize(count.next_power_of_two(), last);
     let start = blob.align(64);
     config.mac_table = start as u32;
     config.macs = words.len().trailing_zeros() + 1;
