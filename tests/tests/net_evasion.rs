@@ -64,8 +64,9 @@ fn connections(host: &Namespace, port: u16) -> usize {
 /// The frame with the addresses of the cable and a TCP checksum that the host's stack accepts,
 /// where the frame is so sane that it has a place for one.
 fn addressed(mut frame: Vec<u8>) -> Vec<u8> {
-    // What is for the other end of the link stays so.
-    let to_link = frame[..5] == [1, 0x80, 0xc2, 0, 0];
+    // What is for the other end of the link stays so, and 802.1X that is for another group.
+    let to_link =
+        frame[..5] == [1, 0x80, 0xc2, 0, 0] || frame[0] & 1 == 1 && frame[12..14] == [0x88, 0x8e];
     let kept = if to_link { 6 } else { 0 };
     frame[kept..12].copy_from_slice(&Pair::macs()[kept..]);
     let mut at = 12;
