@@ -73,7 +73,8 @@ async fn live(options: Options) -> Result<(), Failure> {
     let server = tokio::spawn(server::serve(listener, Arc::new(handle.clone())));
     info!(socket = %options.socket.display(), "listening");
     let manager = Arc::new(Manager::of_environment());
-    let attended = Arc::clone(&manager).attend(Arc::new(handle.clone()));
+    let asked = handle.clone();
+    let attended = Arc::clone(&manager).attend(move || asked.clone().stand());
     let attended = tokio::spawn(attended);
 
     loop {

@@ -1,11 +1,9 @@
 //! What the service manager is told, by the protocol of `sd_notify(3)`: that the filter is in force, what
 //! is, and signs of life for its watchdog. Without a service manager nothing is told.
 //!
-//! Invariant: a sign of life is an answer of the state task. If that hangs, the watchdog bites.
+//! Invariant: a sign of life is an answer of the state task. If that hangs, the watchdog bites; calls of
+//! peers, and the threads that they wait on, have no part in it.
 
-use firewall_api::failure::Failure;
-use firewall_api::firewall::Firewall;
-use firewall_api::request::SnapshotRequest;
 use firewall_api::view::Status;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -65,8 +63,11 @@ impl Manager {
     }
 
     /// Says that the filter is in force and the socket answers; from then on, as long as it lives, how
-    /// things stand.
-    pub(super) async fn attend(self: Arc<Self>, firewall: Arc<impl Firewall + 'static>) {
+    /// things stand, which `look` tells until the daemon ends.
+    pub(super) async fn attend<L: Future<Output = Option<Status>>>(
+        self: Arc<Self>,
+        look: impl Fn() -> L,
+    ) {
         if self.socket.is_none() {
             return;
         }
@@ -75,9 +76,7 @@ impl Manager {
         let mut last = String::new();
         self.tell("READY=1");
         loop {
-            let asked = Arc::clone(&firewall);
-            let answer = tokio::task::spawn_blocking(move || look(&*asked)).await;
-            let Ok(Ok(status)) = answer else {
+            let Some(status) = look().await else {
                 return; // The daemon is ending.
             };
             let line = line(&status);
@@ -90,15 +89,6 @@ impl Manager {
             tokio::time::sleep(pause).await;
         }
     }
-}
-
-/// How things stand.
-fn look(firewall: &impl Firewall) -> Result<Status, Failure> {
-    let request = SnapshotRequest {
-        ports: 0,
-        over: None,
-    };
-    Ok(firewall.snapshot(&request)?.status)
 }
 
 /// The state in one line, for `systemctl status`.

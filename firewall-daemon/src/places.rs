@@ -1,14 +1,16 @@
 //! Places for connections, by user: whoever may only look keeps nobody else out, and a peer that says
 //! nothing keeps nobody of its own user out.
 //!
-//! Knows no HTTP. Invariant: root and the daemon's own user get a place whatever others do; a connection
-//! for which the firewall works is never cut for another one.
+//! Knows no HTTP. Invariants: root and the daemon's own user get a place whatever others do; a connection
+//! for which the firewall works is never cut for another one; work keeps its place until it ends, also
+//! when its peer has left.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::task::JoinError;
 
 /// Connections at one time.
 pub(super) const CONNECTIONS: usize = 64;
@@ -26,10 +28,12 @@ const LISTENING: u8 = 0;
 const WORKING: u8 = 1;
 /// It is to read its answer.
 const ANSWERING: u8 = 2;
+/// Its place has gone to another one.
+const GONE: u8 = 3;
 
 tokio::task_local! {
-    /// The connection that a task serves.
-    static OWN: Arc<Connection>;
+    /// The place of the connection that a task serves.
+    static OWN: Arc<Place>;
 }
 
 /// A connection that has a place.
@@ -94,10 +98,7 @@ impl Places {
         };
         if is_full {
             let mine = taken.get_mut(&uid)?;
-            let idle = |phase| {
-                let of_phase = |it: &Arc<Connection>| it.phase.load(Ordering::Acquire) == phase;
-                mine.iter().position(of_phase)
-            };
+            let idle = |phase| mine.iter().position(|it| it.passes(phase, GONE));
             let goes = idle(LISTENING).or_else(|| idle(ANSWERING))?;
             mine.remove(goes).cut.notify_one();
         }
@@ -115,6 +116,13 @@ impl Places {
 }
 
 impl Connection {
+    /// Goes from one phase to another; false if it is in none of the first.
+    fn passes(&self, from: u8, to: u8) -> bool {
+        let phase = &self.phase;
+        let passed = phase.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        passed.is_ok()
+    }
+
     /// Ends when the peer has had [`READING`] for its answer.
     async fn is_slow_to_read(&self) {
         const STEP: Duration = Duration::from_secs(1);
@@ -132,11 +140,12 @@ impl Connection {
 impl Place {
     /// Serves a connection, until it ends or its place is needed. `None`: it was cut.
     pub(super) async fn serve<T>(self, connection: impl Future<Output = T>) -> Option<T> {
-        let own = Arc::clone(&self.connection);
+        let own = Arc::new(self);
+        let it = Arc::clone(&own.connection);
         tokio::select! {
             done = OWN.scope(own, connection) => Some(done),
-            () = self.connection.cut.notified() => None,
-            () = self.connection.is_slow_to_read() => None,
+            () = it.cut.notified() => None,
+            () = it.is_slow_to_read() => None,
         }
     }
 }
@@ -154,16 +163,33 @@ impl Drop for Place {
     }
 }
 
-/// Does work for the connection that this task serves, which is not cut meanwhile.
+/// Does work for the connection that this task serves, which is not cut meanwhile. Never ends for one
+/// whose place has gone: that is about to be cut.
 pub(super) async fn working<T>(work: impl Future<Output = T>) -> T {
-    let note = |phase| {
-        // Outside of a connection, as in tests, there is nobody to cut.
-        let _ = OWN.try_with(|own| own.phase.store(phase, Ordering::Release));
+    // Outside of a connection, as in tests, there is nobody to cut.
+    let Ok(own) = OWN.try_with(|own| Arc::clone(&own.connection)) else {
+        return work.await;
     };
-    note(WORKING);
+    if !own.passes(LISTENING, WORKING) && !own.passes(ANSWERING, WORKING) {
+        return std::future::pending().await;
+    }
     let done = work.await;
-    note(ANSWERING);
+    own.passes(WORKING, ANSWERING);
     done
+}
+
+/// Makes a call on a thread that may wait. The connection that this task serves keeps its place until the
+/// call has ended, also when its peer has left and nobody awaits this.
+pub(super) async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    let place = OWN.try_with(Arc::clone).ok();
+    let called = tokio::task::spawn_blocking(move || {
+        let done = call();
+        drop(place);
+        done
+    });
+    called.await
 }
 
 #[cfg(test)]
@@ -209,6 +235,40 @@ mod tests {
         };
         assert!(place.serve(answers).await.is_none());
         assert!(places.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn work_keeps_its_place_when_its_peer_has_left() {
+        let places = Places::new(OWN_UID);
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let place = places.take(Some(1_000)).expect("a place");
+        let call = blocking(move || ended.recv());
+        let served = tokio::spawn(place.serve(working(call)));
+        let phase = || {
+            let taken = places.lock();
+            let all = taken.get(&Some(1_000))?;
+            all.first().map(|it| it.phase.load(Ordering::Acquire))
+        };
+        while phase() != Some(WORKING) {
+            tokio::task::yield_now().await;
+        }
+        served.abort();
+        assert!(served.await.is_err());
+        assert_eq!(phase(), Some(WORKING));
+        drop(end);
+        while phase().is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn no_work_begins_for_a_connection_whose_place_has_gone() {
+        let places = Places::new(OWN_UID);
+        let place = places.take(Some(1_000)).expect("a place");
+        place.connection.phase.store(GONE, Ordering::Release);
+        place.connection.cut.notify_one();
+        let work = working(async { panic!("it works") });
+        assert!(place.serve(work).await.is_none());
     }
 
     #[tokio::test]

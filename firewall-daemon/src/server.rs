@@ -4,11 +4,11 @@
 //! nor the engine.
 //!
 //! Invariants: a slow or silent peer takes a place of its own user's ([`super::places`]) for a bounded
-//! time and delays no other; the body of a change is read only after its sender is authorised; every answer is JSON.
+//! time and delays no other; what was begun for a peer keeps that place until it ends; the body of a change is read only after its sender is authorised; every answer is JSON.
 
 mod upload;
 
-use super::places::{Places, working};
+use super::places::{Places, blocking, working};
 use super::shared::{Reader, Shared};
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -96,25 +96,30 @@ pub async fn serve(listener: UnixListener, backend: Backend) {
             }
         };
         let peer = Peer::of(&stream);
-        let Some(place) = places.take(peer.uid) else {
-            tokio::spawn(refuse(stream));
-            continue;
-        };
-        let app = app.clone().layer(Extension(peer));
-        tokio::spawn(async move {
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_DEADLINE)
-                .keep_alive(false)
-                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-            match tokio::time::timeout(DEADLINE, place.serve(connection)).await {
-                Ok(Some(Ok(()))) => {}
-                Ok(Some(Err(error))) => debug!("a connection ended early: {error}"),
-                Ok(None) => debug!("a silent connection was cut: its user has too many"),
-                Err(_) => warn!("a connection was cut after {} s", DEADLINE.as_secs()),
-            }
-        });
+        admit(stream, peer, &places, &app);
     }
+}
+
+/// Serves a connection in a task of its own, if there is a place for it.
+fn admit(stream: UnixStream, peer: Peer, places: &Places, app: &Router) {
+    let Some(place) = places.take(peer.uid) else {
+        tokio::spawn(refuse(stream));
+        return;
+    };
+    let app = app.clone().layer(Extension(peer));
+    tokio::spawn(async move {
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_DEADLINE)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        match tokio::time::timeout(DEADLINE, place.serve(connection)).await {
+            Ok(Some(Ok(()))) => {}
+            Ok(Some(Err(error))) => debug!("a connection ended early: {error}"),
+            Ok(None) => debug!("a silent connection was cut: its user has too many"),
+            Err(_) => warn!("a connection was cut after {} s", DEADLINE.as_secs()),
+        }
+    });
 }
 
 /// Tells a peer that its user has too many connections.
@@ -236,7 +241,7 @@ async fn large_snapshot(backend: Backend, shared: &Shared, request: SnapshotRequ
     let ports = request.ports.min(ALL_PORTS);
     let request = SnapshotRequest { ports, ..request };
     let make = async {
-        let made = tokio::task::spawn_blocking(move || {
+        let made = blocking(move || {
             let snapshot = backend.snapshot(&request)?;
             serde_json::to_vec(&snapshot)
                 .map_err(|error| Failure::new(Exit::Failed, error.to_string()))
@@ -455,7 +460,7 @@ async fn ask<T: Serialize + Send + 'static>(
     backend: Backend,
     call: impl FnOnce(&dyn Firewall) -> Result<T, Failure> + Send + 'static,
 ) -> Response {
-    match working(tokio::task::spawn_blocking(move || call(&*backend))).await {
+    match working(blocking(move || call(&*backend))).await {
         Ok(result) => answer(result),
         Err(broken) => {
             let what = format!("the request broke off: {broken}");

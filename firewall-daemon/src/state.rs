@@ -17,7 +17,7 @@ use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest};
 use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
 use firewall_api::source::{FileKept, NamedFile, PolicySource};
 use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
-use firewall_api::view::{Drift, Snapshot};
+use firewall_api::view::{Drift, Snapshot, Status};
 use firewall_engine::engine::{EngineError, Followed, Hold, Observed};
 use firewall_engine::local::Local;
 use firewall_engine::probe::Reading;
@@ -68,6 +68,14 @@ impl Handle {
     pub(super) async fn end(&self) {
         // Already ended is as good.
         let _ = self.messages.send(Message::End).await;
+    }
+
+    /// How things stand, without a thread that waits; `None` when the daemon ends.
+    pub(super) async fn stand(self) -> Option<Status> {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Snapshot { ports: 0, reply };
+        self.messages.send(message).await.ok()?;
+        Some(answer.await.ok()?.status)
     }
 
     /// Waits for an answer: not for a thread of the runtime.

@@ -15,6 +15,25 @@ use firewall_engine::sampler::{Facts, Sampler};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as PlainStream;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Calls that wait: how many there are, and how many there have been at once.
+struct Busy(Mutex<(usize, usize)>);
+
+static BUSY: Busy = Busy(Mutex::new((0, 0)));
+
+impl Busy {
+    fn begin(&self) {
+        let mut busy = self.0.lock().unwrap();
+        busy.0 += 1;
+        busy.1 = busy.1.max(busy.0);
+    }
+
+    fn end(&self) {
+        self.0.lock().unwrap().0 -= 1;
+    }
+}
 
 struct Constants;
 
@@ -86,6 +105,11 @@ impl Firewall for Constants {
     }
 
     fn events(&self, request: &EventsRequest) -> Result<EventsReport, Failure> {
+        if let Some(seconds) = request.wait {
+            BUSY.begin();
+            std::thread::sleep(Duration::from_secs_f64(seconds));
+            BUSY.end();
+        }
         Err(Failure::new(Exit::Failed, format!("{:?}", request.last)))
     }
 
@@ -357,4 +381,50 @@ fn silent_peers_hold_up_nobody() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(begin.elapsed() < Duration::from_secs(2));
     drop(silent);
+}
+
+/// Hyper drops a handler when its peer closes; the call that it made goes on.
+#[test]
+fn peers_that_leave_their_calls_behind_take_no_more_than_their_places() {
+    let root = Peer {
+        uid: Some(0),
+        pid: None,
+    };
+    let stranger = Peer {
+        uid: Some(firewall_system::host::user() + 1000),
+        pid: None,
+    };
+    // As many threads for calls as there are places.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(crate::places::CONNECTIONS)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let app = router(Arc::new(Constants));
+        let places = Places::new(firewall_system::host::user());
+        let connect = |peer| {
+            let (client, server) = UnixStream::pair().unwrap();
+            admit(server, peer, &places, &app);
+            client
+        };
+        for _ in 0..200 {
+            let mut client = connect(stranger);
+            let request = b"GET /v1/events?wait=3 HTTP/1.1\r\nHost: x\r\n\r\n";
+            // Whoever is refused may be cut off before.
+            let _ = client.write_all(request).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let begin = std::time::Instant::now();
+        let mut client = connect(root);
+        let request = b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(begin.elapsed() < Duration::from_secs(1));
+    });
+    let most = BUSY.0.lock().unwrap().1;
+    assert!((1..=16).contains(&most), "{most} calls at once");
 }
