@@ -7,6 +7,7 @@ use super::resolve::Present;
 use super::{Engine, EngineError, Observed};
 use crate::kernel::{KernelError, host, link};
 use firewall_policy::rule::Mode;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -16,6 +17,9 @@ const TCX_FLOOR: (u32, u32) = (6, 6);
 
 /// The oldest kernel that is supported.
 const KERNEL_FLOOR: (u32, u32) = (6, 1);
+
+/// Most names and patterns of interfaces in one question.
+const NAMES: usize = 256;
 
 /// One thing that was looked at.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,8 +58,15 @@ impl Engine {
     /// loopback interface.
     ///
     /// # Errors
-    /// An interface that is not there, and what the system says.
+    /// An interface that is not there, more than 256 names, and what the system says.
     pub fn health(&self, named: &[String]) -> Result<Vec<Check>, EngineError> {
+        if named.len() > NAMES {
+            return Err(EngineError::Interface(format!(
+                "{} names of interfaces are too many; name at most {NAMES}, or use a pattern such as \
+                 `eth*`",
+                named.len()
+            )));
+        }
         let mut checks = vec![
             kernel(),
             state(),
@@ -85,8 +96,12 @@ impl Engine {
             (true, false) => filtered,
             (true, true) => vec!["*".to_owned()],
         };
+        let mut looked_at = BTreeSet::new();
         for name in names {
             for (name, ifindex) in present.matching(&name)? {
+                if !looked_at.insert(*ifindex) {
+                    continue;
+                }
                 let ours = observed.iter().flat_map(|observed| &observed.links);
                 let ours: Vec<u32> = ours
                     .filter(|link| link.ifindex == *ifindex)
@@ -312,7 +327,29 @@ fn interface(
 
 #[cfg(test)]
 mod tests {
-    use super::unpacks;
+    use super::{NAMES, unpacks};
+    use crate::engine::Engine;
+    use std::path::Path;
+
+    #[test]
+    fn an_interface_is_looked_at_once_however_often_it_is_named() {
+        let engine = Engine::new(Path::new("/nonexistent/firewall"));
+        let named = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            engine.health(&names)
+        };
+        let checks = named(&["lo", "*", "lo", "*"]).expect("checks");
+        let mut whats: Vec<&str> = checks.iter().map(|check| check.what.as_str()).collect();
+        whats.retain(|what| what.starts_with("interface "));
+        assert_eq!(whats[0], "interface lo");
+        let count = whats.len();
+        whats.sort_unstable();
+        whats.dedup();
+        assert_eq!(whats.len(), count, "{whats:?}");
+        assert!(named(&vec!["lo"; NAMES]).is_ok());
+        let error = named(&vec!["lo"; NAMES + 1]).expect_err("too many");
+        assert!(error.to_string().starts_with("257 names"), "{error}");
+    }
 
     #[test]
     fn an_interface_unpacks_where_all_may() {
