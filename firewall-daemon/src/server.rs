@@ -240,14 +240,9 @@ async fn snapshot(
 async fn large_snapshot(backend: Backend, shared: &Shared, request: SnapshotRequest) -> Response {
     let ports = request.ports.min(ALL_PORTS);
     let request = SnapshotRequest { ports, ..request };
-    let make = async {
-        let made = blocking(move || {
-            let snapshot = backend.snapshot(&request)?;
-            serde_json::to_vec(&snapshot)
-                .map_err(|error| Failure::new(Exit::Failed, error.to_string()))
-        });
-        let broken = |error| Failure::new(Exit::Failed, format!("the request broke off: {error}"));
-        made.await.map_err(broken)?
+    let make = move || {
+        let snapshot = backend.snapshot(&request)?;
+        serde_json::to_vec(&snapshot).map_err(|error| Failure::new(Exit::Failed, error.to_string()))
     };
     match working(shared.answer(ports, make)).await {
         Ok(Some(answer)) => {

@@ -1,8 +1,11 @@
 //! Large answers, shared by all who ask for the same at the same time: readers cost the memory of one,
 //! however many there are and however slowly they read.
 //!
-//! Knows no route. Invariant: of large answers one is in memory at a time.
+//! Knows no route. Invariant: of large answers one is in memory at a time, also while it is made for a peer
+//! that has left.
 
+use super::places::blocking;
+use firewall_api::failure::{Exit, Failure};
 use hyper::body::{Body, Bytes, Frame};
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,8 +16,8 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 /// For how long an answer is news: samples are taken once a second.
 const FRESH: Duration = Duration::from_millis(500);
-/// How long somebody waits for the readers of the answer before.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long somebody waits for the readers of the answer before: less than a client waits, 10 s.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes that a reader is given at a time.
 const CHUNK: usize = 64 << 10;
 
@@ -43,31 +46,45 @@ impl Shared {
     }
 
     /// The answer to a request that `asked` tells from others: that of somebody else, or what `make`
-    /// gives. `Ok(None)`: readers of another one are too slow.
-    pub(super) async fn answer<E>(
+    /// gives on a thread that may wait. `Ok(None)`: readers of another one are too slow.
+    pub(super) async fn answer(
         &self,
         asked: usize,
-        make: impl Future<Output = Result<Vec<u8>, E>>,
-    ) -> Result<Option<Arc<Answer>>, E> {
-        let mut last = self.last.lock().await;
-        if let Some(answer) = last.upgrade()
-            && answer.asked == asked
-            && answer.made.elapsed() < FRESH
-        {
-            return Ok(Some(answer));
-        }
-        let memory = tokio::time::timeout(PATIENCE, Arc::clone(&self.memory).acquire_owned());
-        let Ok(Ok(memory)) = memory.await else {
-            return Ok(None);
+        make: impl FnOnce() -> Result<Vec<u8>, Failure> + Send + 'static,
+    ) -> Result<Option<Arc<Answer>>, Failure> {
+        let turn = async {
+            let last = self.last.lock().await;
+            let fresh = last.upgrade().filter(|answer| answer.is_news(asked));
+            let memory = match &fresh {
+                Some(_) => None,
+                None => Arc::clone(&self.memory).acquire_owned().await.ok(),
+            };
+            (last, fresh, memory)
         };
-        let answer = Arc::new(Answer {
-            bytes: make.await?.into(),
-            asked,
-            made: Instant::now(),
-            _memory: memory,
+        let (mut last, memory) = match tokio::time::timeout(PATIENCE, turn).await {
+            Ok((_, Some(answer), _)) => return Ok(Some(answer)),
+            Ok((last, None, Some(memory))) => (last, memory),
+            Ok((_, None, None)) | Err(_) => return Ok(None),
+        };
+        // Who has left takes no memory with him: it is held until the call ends.
+        let made = blocking(move || {
+            Ok::<_, Failure>(Arc::new(Answer {
+                bytes: make()?.into(),
+                asked,
+                made: Instant::now(),
+                _memory: memory,
+            }))
         });
+        let broken = |error| Failure::new(Exit::Failed, format!("the request broke off: {error}"));
+        let answer = made.await.map_err(broken)??;
         *last = Arc::downgrade(&answer);
         Ok(Some(answer))
+    }
+}
+
+impl Answer {
+    fn is_news(&self, asked: usize) -> bool {
+        self.asked == asked && self.made.elapsed() < FRESH
     }
 }
 
@@ -112,9 +129,8 @@ mod tests {
     use super::*;
 
     async fn made(shared: &Shared, asked: usize, bytes: usize) -> Option<Arc<Answer>> {
-        let make = async { Ok::<_, Infallible>(vec![b'x'; bytes]) };
-        let Ok(answer) = shared.answer(asked, make).await;
-        answer
+        let answer = shared.answer(asked, move || Ok(vec![b'x'; bytes])).await;
+        answer.expect("made")
     }
 
     #[tokio::test(start_paused = true)]
@@ -127,6 +143,28 @@ mod tests {
         assert!(made(&shared, 8, 10).await.is_none());
         drop((one, same));
         assert!(made(&shared, 8, 10).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_awaits_is_in_memory_until_it_is_made() {
+        let shared = Shared::new();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let makes = shared.clone();
+        let left = tokio::spawn(async move {
+            let make = move || {
+                let _ = begin.send(());
+                let _ = ended.recv();
+                Ok(Vec::new())
+            };
+            makes.answer(1, make).await
+        });
+        begun.await.expect("it is made");
+        left.abort();
+        assert!(left.await.is_err());
+        assert_eq!(shared.memory.available_permits(), 0);
+        drop(end);
+        assert!(made(&shared, 2, 10).await.is_some());
     }
 
     #[tokio::test]

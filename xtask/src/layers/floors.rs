@@ -185,9 +185,8 @@ pub(super) const CRATES: &[Floors] = &[
     Floors {
         of: "firewall-daemon",
         rows: &[
-            &[
-                "manager", "messages", "options", "places", "shared", "socket",
-            ],
+            &["manager", "messages", "options", "places", "socket"],
+            &["shared"],
             &["server"],
             &["keeper", "threads"],
             &["state"],
