@@ -9,7 +9,7 @@
 mod upload;
 
 use super::places::{Places, blocking, working};
-use super::shared::{Reader, Shared};
+use super::shared::{Answer, Reader, Shared};
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};
@@ -240,11 +240,28 @@ async fn snapshot(
 async fn large_snapshot(backend: Backend, shared: &Shared, request: SnapshotRequest) -> Response {
     let ports = request.ports.min(ALL_PORTS);
     let request = SnapshotRequest { ports, ..request };
-    let make = move || {
-        let snapshot = backend.snapshot(&request)?;
-        serde_json::to_vec(&snapshot).map_err(|error| Failure::new(Exit::Failed, error.to_string()))
-    };
-    match working(shared.answer(ports, make)).await {
+    let make = move || json(&backend.snapshot(&request)?);
+    large(working(shared.answer(ports, make)).await)
+}
+
+/// A table of any length: one is made at a time.
+async fn table<T: Serialize>(
+    backend: Backend,
+    peer: Peer,
+    shared: &Shared,
+    call: impl FnOnce(&dyn Firewall) -> Result<T, Failure> + Send + 'static,
+) -> Response {
+    let make = move || json(&call(&*backend)?);
+    large(working(shared.table(peer.may_change(), make)).await)
+}
+
+fn json(document: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec(document).map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+}
+
+/// A large answer, as its peer reads it.
+fn large(made: Result<Option<Arc<Answer>>, Failure>) -> Response {
+    match made {
         Ok(Some(answer)) => {
             let json = [(header::CONTENT_TYPE, "application/json")];
             (json, Body::new(Reader::of(answer))).into_response()
@@ -272,10 +289,15 @@ async fn policy(State(backend): State<Backend>) -> Response {
 
 async fn flows(
     State(backend): State<Backend>,
+    Extension(peer): Extension<Peer>,
+    Extension(shared): Extension<Shared>,
     query: Result<Query<FlowsRequest>, QueryRejection>,
 ) -> Response {
     match query {
-        Ok(Query(request)) => ask(backend, move |firewall| firewall.flows(&request)).await,
+        Ok(Query(request)) => {
+            let call = move |firewall: &dyn Firewall| firewall.flows(&request);
+            table(backend, peer, &shared, call).await
+        }
         Err(rejection) => wrong_query(&rejection),
     }
 }
@@ -286,11 +308,16 @@ async fn sets(State(backend): State<Backend>) -> Response {
 
 async fn set(
     State(backend): State<Backend>,
+    Extension(peer): Extension<Peer>,
+    Extension(shared): Extension<Shared>,
     Path(name): Path<String>,
     query: Result<Query<SetRequest>, QueryRejection>,
 ) -> Response {
     match query {
-        Ok(Query(request)) => ask(backend, move |firewall| firewall.set(&name, &request)).await,
+        Ok(Query(request)) => {
+            let call = move |firewall: &dyn Firewall| firewall.set(&name, &request);
+            table(backend, peer, &shared, call).await
+        }
         Err(rejection) => wrong_query(&rejection),
     }
 }

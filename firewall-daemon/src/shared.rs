@@ -1,8 +1,8 @@
-//! Large answers, shared by all who ask for the same at the same time: readers cost the memory of one,
-//! however many there are and however slowly they read.
+//! Large answers. Snapshots are shared by all who ask for the same at the same time: readers cost the
+//! memory of one, however many there are and however slowly they read. Tables are answered one by one.
 //!
-//! Knows no route. Invariant: of large answers one is in memory at a time, also while it is made for a peer
-//! that has left.
+//! Knows no route. Invariant: of large snapshots one is in memory at a time, and of large tables two: one for
+//! root and the daemon's user, one for all others. So it is also while one is made for a peer that has left.
 
 use super::places::blocking;
 use firewall_api::failure::{Exit, Failure};
@@ -21,13 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes that a reader is given at a time.
 const CHUNK: usize = 64 << 10;
 
+/// Most bytes of a table that holds up no other one while its peer reads.
+const SMALL: usize = 1 << 20;
+
 /// An answer in memory.
 #[derive(Debug)]
 pub(super) struct Answer {
     bytes: Bytes,
     asked: usize,
     made: Instant,
-    _memory: OwnedSemaphorePermit,
+    _memory: Option<OwnedSemaphorePermit>,
 }
 
 /// The large answers.
@@ -35,13 +38,17 @@ pub(super) struct Answer {
 pub(super) struct Shared {
     last: Arc<Mutex<Weak<Answer>>>,
     memory: Arc<Semaphore>,
+    /// Of tables: for those who may only look, and for those who may change something.
+    tables: [Arc<Semaphore>; 2],
 }
 
 impl Shared {
     pub(super) fn new() -> Self {
+        let one = || Arc::new(Semaphore::new(1));
         Self {
             last: Arc::default(),
-            memory: Arc::new(Semaphore::new(1)),
+            memory: one(),
+            tables: [one(), one()],
         }
     }
 
@@ -66,23 +73,49 @@ impl Shared {
             Ok((last, None, Some(memory))) => (last, memory),
             Ok((_, None, None)) | Err(_) => return Ok(None),
         };
-        // Who has left takes no memory with him: it is held until the call ends.
+        let answer = Answer::made(make, asked, memory, 0).await?;
+        *last = Arc::downgrade(&answer);
+        Ok(Some(answer))
+    }
+
+    /// A table of any length, as `make` gives it. `Ok(None)`: others of the same kind of users are too
+    /// slow.
+    pub(super) async fn table(
+        &self,
+        may_change: bool,
+        make: impl FnOnce() -> Result<Vec<u8>, Failure> + Send + 'static,
+    ) -> Result<Option<Arc<Answer>>, Failure> {
+        let memory = Arc::clone(&self.tables[usize::from(may_change)]).acquire_owned();
+        let Ok(Ok(memory)) = tokio::time::timeout(PATIENCE, memory).await else {
+            return Ok(None);
+        };
+        Answer::made(make, 0, memory, SMALL).await.map(Some)
+    }
+}
+
+impl Answer {
+    /// What `make` gives on a thread that may wait. Memory is held until the call ends, whoever has left
+    /// meanwhile; for an answer of more than `free` bytes until it is read.
+    async fn made(
+        make: impl FnOnce() -> Result<Vec<u8>, Failure> + Send + 'static,
+        asked: usize,
+        memory: OwnedSemaphorePermit,
+        free: usize,
+    ) -> Result<Arc<Self>, Failure> {
         let made = blocking(move || {
-            Ok::<_, Failure>(Arc::new(Answer {
-                bytes: make()?.into(),
+            let bytes = make()?;
+            let memory = (bytes.len() > free).then_some(memory);
+            Ok(Arc::new(Self {
+                bytes: bytes.into(),
                 asked,
                 made: Instant::now(),
                 _memory: memory,
             }))
         });
         let broken = |error| Failure::new(Exit::Failed, format!("the request broke off: {error}"));
-        let answer = made.await.map_err(broken)??;
-        *last = Arc::downgrade(&answer);
-        Ok(Some(answer))
+        made.await.map_err(broken)?
     }
-}
 
-impl Answer {
     fn is_news(&self, asked: usize) -> bool {
         self.asked == asked && self.made.elapsed() < FRESH
     }
@@ -165,6 +198,21 @@ mod tests {
         assert_eq!(shared.memory.available_permits(), 0);
         drop(end);
         assert!(made(&shared, 2, 10).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_table_waits_for_one_that_is_read_and_root_for_its_own_only() {
+        let shared = Shared::new();
+        let table = async |may_change, bytes| {
+            let answer = shared.table(may_change, move || Ok(vec![b'x'; bytes]));
+            answer.await.expect("made")
+        };
+        let small = table(false, SMALL).await.expect("an answer");
+        let large = table(false, SMALL + 1).await.expect("an answer");
+        assert!(table(false, 1).await.is_none());
+        assert!(table(true, SMALL + 1).await.is_some());
+        drop((small, large));
+        assert!(table(false, 1).await.is_some());
     }
 
     #[tokio::test]

@@ -23,7 +23,16 @@ struct Busy(Mutex<(usize, usize)>);
 
 static BUSY: Busy = Busy(Mutex::new((0, 0)));
 
+/// Calls for whole tables.
+static TABLES: Busy = Busy(Mutex::new((0, 0)));
+
 impl Busy {
+    fn work(&self, time: Duration) {
+        self.begin();
+        std::thread::sleep(time);
+        self.end();
+    }
+
     fn begin(&self) {
         let mut busy = self.0.lock().unwrap();
         busy.0 += 1;
@@ -84,7 +93,10 @@ impl Firewall for Constants {
         Err(Failure::new(Exit::Unsupported, "the driver refuses"))
     }
 
-    fn flows(&self, _: &FlowsRequest) -> Result<FlowsReport, Failure> {
+    fn flows(&self, request: &FlowsRequest) -> Result<FlowsReport, Failure> {
+        if request.limit == Some(777) {
+            TABLES.work(Duration::from_millis(20));
+        }
         Err(Failure::new(Exit::Failed, "the policy keeps no flows"))
     }
 
@@ -97,6 +109,9 @@ impl Firewall for Constants {
     }
 
     fn set(&self, name: &str, _: &SetRequest) -> Result<SetReport, Failure> {
+        if name == "large" {
+            TABLES.work(Duration::from_millis(20));
+        }
         Err(Failure::new(Exit::Failed, format!("no set `{name}`")))
     }
 
@@ -106,9 +121,7 @@ impl Firewall for Constants {
 
     fn events(&self, request: &EventsRequest) -> Result<EventsReport, Failure> {
         if let Some(seconds) = request.wait {
-            BUSY.begin();
-            std::thread::sleep(Duration::from_secs_f64(seconds));
-            BUSY.end();
+            BUSY.work(Duration::from_secs_f64(seconds));
         }
         Err(Failure::new(Exit::Failed, format!("{:?}", request.last)))
     }
@@ -427,4 +440,26 @@ fn peers_that_leave_their_calls_behind_take_no_more_than_their_places() {
     });
     let most = BUSY.0.lock().unwrap().1;
     assert!((1..=16).contains(&most), "{most} calls at once");
+}
+
+#[tokio::test]
+async fn whole_tables_are_made_one_at_a_time() {
+    use axum::body::Body;
+    use axum::http::Request;
+    use hyper::service::Service as _;
+    let stranger = Peer {
+        uid: Some(firewall_system::host::user() + 1000),
+        pid: None,
+    };
+    let app = router(Arc::new(Constants)).layer(Extension(stranger));
+    let service = TowerToHyperService::new(app);
+    let mut calls = tokio::task::JoinSet::new();
+    for path in ["/v1/flows?limit=777", "/v1/sets/large"].repeat(5) {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        calls.spawn(service.call(request));
+    }
+    for answer in calls.join_all().await {
+        assert_eq!(answer.unwrap().status(), 500, "as the firewall says");
+    }
+    assert_eq!(TABLES.0.lock().unwrap().1, 1, "calls at once");
 }
