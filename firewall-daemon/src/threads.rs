@@ -6,8 +6,9 @@ use super::messages::{CHANGE, Done, Job, Message, What};
 use super::options::Options;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::request::ApplyRequest;
+use firewall_api::source::NamedFile;
 use firewall_engine::drift::DriftWatch;
-use firewall_engine::engine::{Applied, Engine, Observed, Record, Request, Scope};
+use firewall_engine::engine::{Applied, Engine, EngineError, Observed, Record, Request, Scope};
 use firewall_engine::kernel::debug_log::KernelLog;
 use firewall_engine::kernel::watch::Watch;
 use firewall_engine::probe::Probe;
@@ -171,18 +172,57 @@ pub(super) fn listen(changes: WeakSender<Message>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts the thread that compares the policy's files with what is in force. It ends a while after the
-/// state task; a file system that hangs holds up nothing else.
+/// How often files are removed that were sent for a policy which was not put in force.
+const PRUNE: Duration = Duration::from_secs(60);
+
+/// When files were removed that nobody needs, and what is in force needs.
+#[derive(Debug, Default)]
+struct Prunes {
+    last: Option<Instant>,
+    needed: Option<Vec<NamedFile>>,
+}
+
+impl Prunes {
+    /// What has to stay, if it is time to remove the rest. `in_force`: files of the policy in force; `None`:
+    /// there is none; an error: nobody knows. What was needed last stays: it may come back.
+    fn due(
+        &mut self,
+        in_force: Result<Option<&[NamedFile]>, &EngineError>,
+        now: Instant,
+    ) -> Option<&[NamedFile]> {
+        let is_early = |last| now.saturating_duration_since(last) < PRUNE;
+        if self.last.is_some_and(is_early) {
+            return None;
+        }
+        match in_force {
+            Ok(Some(files)) => self.needed = Some(files.to_vec()),
+            Ok(None) => {}
+            Err(_) => return None,
+        }
+        self.last = Some(now);
+        self.needed.as_deref()
+    }
+}
+
+/// Starts the thread that compares the policy's files with what is in force, and removes those that were
+/// sent for another one. It ends a while after the state task; a file system that hangs holds up nothing
+/// else.
 pub(super) fn compare(options: &Arc<Options>, told: WeakSender<Message>) -> Result<(), Failure> {
     let mut watch = DriftWatch::new(options.engine(), Some(options.policy.clone()));
-    let engine = options.engine();
+    let (engine, store) = (options.engine(), options.store());
     spawn("drift", move || {
         let (mut before, mut said) = (None::<Arc<Observed>>, Vec::new());
+        let mut prunes = Prunes::default();
         loop {
             let observed = match &before {
                 Some(before) => engine.observe_again(before),
                 None => engine.observe().map(|observed| observed.map(Arc::new)),
             };
+            let in_force = observed.as_ref().map(Option::as_ref);
+            let files = in_force.map(|it| it.map(|observed| &observed.record.files[..]));
+            if let Some(needed) = prunes.due(files, Instant::now()) {
+                store.prune(needed);
+            }
             // What cannot be read is told by who reads the counters.
             before = observed.ok().flatten();
             let drift = before.as_ref().map(|observed| watch.look(observed));
@@ -357,4 +397,32 @@ pub(super) fn log_applied(policy: &str, applied: &Applied) {
 /// What holds after a failed change.
 pub(super) fn stays(record: &Record) -> String {
     format!("not applied; generation {} stays active", record.generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_removed_at_the_start_and_once_a_minute_by_what_was_in_force_last() {
+        let file = |path: &str| NamedFile {
+            path: path.to_owned(),
+            sha256: String::new(),
+            bytes: 0,
+        };
+        let (one, two) = ([file("one")], [file("two")]);
+        let unknown = EngineError::Interface("gone".to_owned());
+        let start = Instant::now();
+        let mut prunes = Prunes::default();
+        let mut due = |seconds, in_force| {
+            let now = start + Duration::from_secs(seconds);
+            prunes.due(in_force, now).map(<[NamedFile]>::to_vec)
+        };
+        assert_eq!(due(0, Err(&unknown)), None, "nobody knows what is needed");
+        assert_eq!(due(1, Ok(Some(&one[..]))), Some(one.to_vec()));
+        assert_eq!(due(60, Ok(Some(&two[..]))), None, "early");
+        assert_eq!(due(61, Ok(Some(&two[..]))), Some(two.to_vec()));
+        assert_eq!(due(121, Err(&unknown)), None);
+        assert_eq!(due(122, Ok(None)), Some(two.to_vec()), "it may come back");
+    }
 }

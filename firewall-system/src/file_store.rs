@@ -154,7 +154,7 @@ impl FileStore {
             let age = metadata.modified().ok().and_then(|at| at.elapsed().ok());
             let is_old = age.is_some_and(|age| age > UNUSED);
             if is_old && !used.contains(&*name) && (is_hash(&name) || name.starts_with(NEW)) {
-                // Tried again after the next change.
+                // Tried again the next time.
                 let _ = fs::remove_file(path);
             }
         }

@@ -14,7 +14,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::{MetadataExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 const POLICY: &str = "\
 version: 1
@@ -503,4 +503,31 @@ fn drift_names_the_file_and_what_a_restart_would_do() {
         drift(&ctl).contains("not the daemon's own file")
     });
     assert!(drift(&ctl).contains("other.yaml"), "{}", drift(&ctl));
+}
+
+/// Files that `check --kernel` and `test --live` send are of no policy in force, and stayed until another
+/// one was applied.
+#[test]
+#[ignore = "needs root"]
+fn files_that_nobody_needs_go_at_the_daemons_start() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(WITH_FILE).unwrap();
+    fs::write(ctl.folder().join("admins.txt"), "192.0.2.9\n").unwrap();
+    let files = ctl.state().join("files");
+    fs::create_dir_all(&files).unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    let sent = |name: &str, at: SystemTime| {
+        let path = files.join(name);
+        let file = fs::File::create(&path).unwrap();
+        file.set_modified(at).unwrap();
+        path
+    };
+    let old = sent(&"a".repeat(64), long_ago);
+    let new = sent(&"b".repeat(64), SystemTime::now());
+    let foreign = sent("README", long_ago);
+    ctl.start(&policy).unwrap();
+    until("the old one goes", &ctl, || !old.exists());
+    assert!(new.exists() && foreign.exists());
+    assert_eq!(fs::read_dir(&files).unwrap().count(), 3, "and admins.txt");
 }
