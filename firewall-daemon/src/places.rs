@@ -6,6 +6,7 @@
 //! when its peer has left.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -55,6 +56,28 @@ pub(super) struct Places {
 
 /// Connections by user, the oldest first; `None`: nobody knows whose.
 type Taken = HashMap<Option<u32>, Vec<Arc<Connection>>>;
+
+/// Why a connection was cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cut {
+    /// Another one of its user's needed its place, and it was silent or slow to read.
+    Replaced,
+    /// Its peer has had [`READING`] for its answer.
+    Slow,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replaced => to.write_str("its user has too many, and it was idle"),
+            Self::Slow => write!(
+                to,
+                "its peer has not read the answer in {} s",
+                READING.as_secs()
+            ),
+        }
+    }
+}
 
 /// A place, until it is dropped.
 #[derive(Debug)]
@@ -138,14 +161,14 @@ impl Connection {
 }
 
 impl Place {
-    /// Serves a connection, until it ends or its place is needed. `None`: it was cut.
-    pub(super) async fn serve<T>(self, connection: impl Future<Output = T>) -> Option<T> {
+    /// Serves a connection, until it ends or is cut.
+    pub(super) async fn serve<T>(self, connection: impl Future<Output = T>) -> Result<T, Cut> {
         let own = Arc::new(self);
         let it = Arc::clone(&own.connection);
         tokio::select! {
-            done = OWN.scope(own, connection) => Some(done),
-            () = it.cut.notified() => None,
-            () = it.is_slow_to_read() => None,
+            done = OWN.scope(own, connection) => Ok(done),
+            () = it.cut.notified() => Err(Cut::Replaced),
+            () = it.is_slow_to_read() => Err(Cut::Slow),
         }
     }
 }
@@ -233,7 +256,7 @@ mod tests {
             working(std::future::ready(())).await;
             std::future::pending::<()>().await;
         };
-        assert!(place.serve(answers).await.is_none());
+        assert_eq!(place.serve(answers).await, Err(Cut::Slow));
         assert!(places.lock().is_empty());
     }
 
@@ -268,7 +291,7 @@ mod tests {
         place.connection.phase.store(GONE, Ordering::Release);
         place.connection.cut.notify_one();
         let work = working(async { panic!("it works") });
-        assert!(place.serve(work).await.is_none());
+        assert_eq!(place.serve(work).await, Err::<(), _>(Cut::Replaced));
     }
 
     #[tokio::test]
@@ -283,7 +306,7 @@ mod tests {
         assert_eq!(count, CONNECTIONS);
         // The first ones have been cut, the last ones live.
         let first = silent.swap_remove(0).await.expect("no panic");
-        assert!(first.is_none(), "cut");
+        assert_eq!(first, Err(Cut::Replaced));
         // Of those for which the firewall works none is.
         let busy = Places::new(OWN_UID);
         let held = fill(&busy, 1_000);

@@ -114,9 +114,9 @@ fn admit(stream: UnixStream, peer: Peer, places: &Places, app: &Router) {
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
         match tokio::time::timeout(DEADLINE, place.serve(connection)).await {
-            Ok(Some(Ok(()))) => {}
-            Ok(Some(Err(error))) => debug!("a connection ended early: {error}"),
-            Ok(None) => debug!("a silent connection was cut: its user has too many"),
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => debug!("a connection ended early: {error}"),
+            Ok(Err(cut)) => debug!("a connection was cut: {cut}"),
             Err(_) => warn!("a connection was cut after {} s", DEADLINE.as_secs()),
         }
     });
