@@ -193,14 +193,8 @@ mod tests {
     fn what_is_no_file_is_neither_replaced_nor_read() {
         let folder = folder("odd");
         let pipe = folder.join("pipe");
-        rustix::fs::mknodat(
-            CWD,
-            &pipe,
-            FileType::Fifo,
-            Mode::RUSR | Mode::WUSR,
-            0,
-        )
-        .expect("a pipe");
+        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .expect("a pipe");
         for odd in [pipe.as_path(), &folder, Path::new("/dev/null")] {
             assert!(replace(odd, b"x", 0o600).is_err(), "{}", odd.display());
             let error = read(odd, 10).expect_err("no file").to_string();

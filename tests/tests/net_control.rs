@@ -399,7 +399,7 @@ fn a_policy_that_is_no_file_is_refused_where_the_daemon_opens_it() {
     for kind in ["pipe", "device"] {
         if kind == "device" {
             fs::remove_file(&policy).unwrap();
-            std::os::unix::fs::symlink("/dev/zero", &policy).unwrap();
+            symlink("/dev/zero", &policy).unwrap();
         }
         let start = Instant::now();
         let output = ctl.run(&["reload"]).unwrap();
