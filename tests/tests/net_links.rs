@@ -473,10 +473,11 @@ fn interfaces_come_and_go_without_end() {
         weights.push(weight(pid));
     }
     println!("{weights:?}");
-    // The allocator takes memory in steps of 4 MiB, the last of them some rounds after the start.
-    let (before, after) = (weights[7], weights[11]);
+    // The allocator takes memory in steps of 4 MiB: one of them may fall into any round. What an interface
+    // leaves behind would add up to more over the 150 of these rounds, if it were 40 KiB.
+    let (before, after) = (weights[5], weights[11]);
     assert!(after.0.abs_diff(before.0) <= 2, "{weights:?}");
-    assert!(after.1 < before.1 + 4_096, "{weights:?}");
+    assert!(after.1 < before.1 + 6_000, "{weights:?}");
 }
 
 /// Interfaces of which random things become, and where each is.
