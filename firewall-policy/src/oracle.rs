@@ -21,26 +21,19 @@ pub struct OracleResult {
 /// Goes through the rules one by one.
 #[must_use]
 pub fn evaluate(policy: &Policy, key: &PacketKey) -> OracleResult {
-    let mut result = OracleResult::default();
-    for (index, rule) in policy.rules.iter().enumerate() {
-        if !matches(rule, key) {
-            continue;
-        }
-        if rule.action != Action::NEXT {
-            result.decided = Some(index);
-            break;
-        }
-        result.counted.push(index);
-    }
-    result
+    first_match(policy, |rule| matches(rule, key))
 }
 
 /// As [`evaluate`], for a frame that is not IP.
 #[must_use]
 pub fn evaluate_frame(policy: &Policy, frame: &FrameKey) -> OracleResult {
+    first_match(policy, |rule| matches_frame(rule, frame))
+}
+
+fn first_match(policy: &Policy, matches: impl Fn(&Rule) -> bool) -> OracleResult {
     let mut result = OracleResult::default();
     for (index, rule) in policy.rules.iter().enumerate() {
-        if !matches_frame(rule, frame) {
+        if !matches(rule) {
             continue;
         }
         if rule.action != Action::NEXT {

@@ -8,7 +8,8 @@ use super::copy::{self, Placed};
 use super::guard::{self, Guard, Session};
 use super::handover::{own_prefixes, sync};
 use super::spared;
-use super::types::{EngineError, LiveRecord};
+use super::store::Generation;
+use super::types::{EngineError, LiveRecord, Record};
 use crate::kernel::KernelError;
 use crate::kernel::host::{self, Lock};
 use crate::kernel::live::{Entry, LiveTable, Origin, Writer, no_room};
@@ -80,17 +81,27 @@ impl Engine {
         let survey = self.store.survey()?;
         let in_force = survey.in_force().ok_or_else(|| self.nothing_loaded())?;
         let record = in_force.folder.read_record()?;
+        self.view_of(in_force, &record, open)
+    }
+
+    /// As [`Engine::open_live`], of a generation whose record is known.
+    pub(super) fn view_of(
+        &self,
+        in_force: &Generation,
+        record: &Record,
+        open: impl Fn(&BigMap) -> Result<LiveTable, KernelError>,
+    ) -> Result<LiveView, EngineError> {
         let map = in_force
             .folder
             .region(Region::Live)
             .ok_or_else(|| KernelError::State("the table of bans and live sets is gone".into()))?;
         Ok(LiveView {
             table: open(&map)?,
-            sets: record.live,
-            ban_lengths: record.ban_lengths,
+            sets: record.live.clone(),
+            ban_lengths: record.ban_lengths.clone(),
             state: match record.state.as_os_str().is_empty() {
                 true => self.store.state().to_owned(),
-                false => record.state,
+                false => record.state.clone(),
             },
         })
     }

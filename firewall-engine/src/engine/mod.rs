@@ -275,7 +275,9 @@ impl Engine {
                 && known.files == source.files
                 && known.selectors == selectors
                 && is_in_force(known, &survey, source, &targets)
-                && !self.is_self_stale(known)
+                && survey
+                    .in_force()
+                    .is_some_and(|in_force| !self.is_self_stale(in_force, known))
         };
         if let Some(record) = known.filter(same) {
             let record = self.adopt(record, &survey, &mut warnings)?;

@@ -8,6 +8,7 @@ use super::resolve::{Present, no_room};
 use super::store::{Generation, PinnedLink, Survey};
 use super::types::{EngineError, Identity, Observed, ObservedLink};
 use super::{Engine, InterfaceRecord, Record};
+use crate::kernel::live::LiveTable;
 use crate::kernel::program::{Framing, Program, Run};
 use crate::kernel::{Hook, KernelError, host, link};
 use firewall_common::abi::INTERFACES;
@@ -149,7 +150,7 @@ impl Engine {
                 in_force.number,
                 missing.join(", ")
             ));
-        } else if is_here && self.is_self_stale(record) {
+        } else if is_here && self.is_self_stale(in_force, record) {
             warnings.push(SELF_STALE.to_owned());
         }
         if record.clock_has_moved() {
@@ -201,11 +202,11 @@ impl Engine {
     }
 
     /// Whether the policy on record uses `@self`, and that is out of date.
-    pub(super) fn is_self_stale(&self, record: &Record) -> bool {
+    pub(super) fn is_self_stale(&self, in_force: &Generation, record: &Record) -> bool {
         // Who may not look says nothing.
         record.live.iter().any(|set| set.name == SELF)
             && self
-                .live_view()
+                .view_of(in_force, record, LiveTable::of_region)
                 .is_ok_and(|view| view.is_self_current().is_ok_and(|is_current| !is_current))
     }
 }

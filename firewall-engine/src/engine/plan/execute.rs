@@ -132,10 +132,10 @@ impl<'a> Execution<'a> {
             Step::Switch { hook, pin } => self.switch(*hook, pin)?,
             Step::NoteModes => self.note_modes()?,
             Step::Detach { hook, pin } => {
-                let pinned = self.pinned(*hook, pin)?;
+                let pinned = pinned(self.survey, *hook, pin)?;
                 pinned.link.detach(&pinned.name)?;
             }
-            Step::Unpin { hook, pin } => unpin(&self.pinned(*hook, pin)?.path)?,
+            Step::Unpin { hook, pin } => unpin(&pinned(self.survey, *hook, pin)?.path)?,
             Step::FinishSets => self.sets.as_ref().map_or(Ok(()), Handover::finish)?,
             Step::RemoveGeneration(number) => self.store.folder(*number).remove()?,
             // All interfaces of a new generation are in its table from the start.
@@ -289,7 +289,7 @@ impl<'a> Execution<'a> {
     }
 
     fn switch(&mut self, hook: Hook, pin: &str) -> Result<(), KernelError> {
-        let pinned = self.pinned(hook, pin)?;
+        let pinned = pinned(self.survey, hook, pin)?;
         let facts = pinned.link.facts();
         let program = self.program_for(hook, (&pinned.name, facts.ifindex))?;
         pinned.link.update(program, &pinned.name)?;
@@ -307,16 +307,20 @@ impl<'a> Execution<'a> {
     fn note_modes(&self) -> Result<(), KernelError> {
         self.folder.write_record(&self.draft.record)
     }
+}
 
-    /// A link that was there before.
-    fn pinned(&self, hook: Hook, pin: &str) -> Result<&'a PinnedLink, KernelError> {
-        let links = match hook {
-            Hook::Xdp => &self.survey.links,
-            Hook::Egress => &self.survey.egress,
-        };
-        let found = links.iter().find(|link| link.name == pin);
-        found.ok_or_else(|| unplanned(pin))
-    }
+/// A link that was there before.
+pub(super) fn pinned<'a>(
+    survey: &'a Survey,
+    hook: Hook,
+    pin: &str,
+) -> Result<&'a PinnedLink, KernelError> {
+    let links = match hook {
+        Hook::Xdp => &survey.links,
+        Hook::Egress => &survey.egress,
+    };
+    let found = links.iter().find(|link| link.name == pin);
+    found.ok_or_else(|| unplanned(pin))
 }
 
 /// A step that speaks of what is not there: a fault in the plan.

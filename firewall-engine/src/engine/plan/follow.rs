@@ -3,12 +3,12 @@
 //! Nothing is compiled and nothing is loaded. Invariant: an interface that joins is filtered as a whole, or
 //! what was done for it is undone; what becomes of one does not touch the others.
 
-use super::execute::{injected, unplanned};
+use super::execute::{injected, pinned, unplanned};
 use super::observed::Observed;
 use super::undo::Journal;
 use super::{Interface, Step, attach, make};
 use crate::engine::resolve::Target;
-use crate::engine::store::{Generation, PinnedLink, Store, Survey};
+use crate::engine::store::{Generation, Store, Survey};
 use crate::engine::types::{EngineError, InterfaceRecord};
 use crate::kernel::counters::clear_interfaces;
 use crate::kernel::egress::By;
@@ -122,7 +122,7 @@ impl<'a> Following<'a> {
             let outcome = self.counted(step).and_then(|()| {
                 let by = (self.store, self.in_force, self.egress_by);
                 match step {
-                    Step::Unpin { hook, pin } => unpin(&self.pinned(*hook, pin)?.path),
+                    Step::Unpin { hook, pin } => unpin(&pinned(self.survey, *hook, pin)?.path),
                     _ => joined.step(step, newcomer, by),
                 }
             });
@@ -145,10 +145,10 @@ impl<'a> Following<'a> {
         let failed = steps.iter().filter_map(|step| {
             let outcome = self.counted(step).and_then(|()| match step {
                 Step::Detach { hook, pin } => {
-                    let pinned = self.pinned(*hook, pin)?;
+                    let pinned = pinned(self.survey, *hook, pin)?;
                     pinned.link.detach(&pinned.name)
                 }
-                Step::Unpin { hook, pin } => unpin(&self.pinned(*hook, pin)?.path),
+                Step::Unpin { hook, pin } => unpin(&pinned(self.survey, *hook, pin)?.path),
                 _ => Err(unplanned("one that is gone")),
             });
             outcome.err().map(|error| error.to_string())
@@ -164,16 +164,6 @@ impl<'a> Following<'a> {
             Some(at) if at == number => Err(injected(step)),
             _ => Ok(()),
         }
-    }
-
-    /// A link that was there before.
-    fn pinned(&self, hook: Hook, pin: &str) -> Result<&'a PinnedLink, KernelError> {
-        let links = match hook {
-            Hook::Xdp => &self.survey.links,
-            Hook::Egress => &self.survey.egress,
-        };
-        let found = links.iter().find(|link| link.name == pin);
-        found.ok_or_else(|| unplanned(pin))
     }
 }
 
