@@ -112,6 +112,9 @@ pub struct Before {
     /// Entries of live sets.
     #[serde(default)]
     pub members: Vec<Member>,
+    /// Prefixes that are banned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub banned: Vec<String>,
 }
 
 /// An entry of a live set.

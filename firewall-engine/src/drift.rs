@@ -119,9 +119,9 @@ impl DriftWatch {
     fn other_text(&self, name: &str, record: &Record) -> Drift {
         let in_force = file_of(record);
         let real = |path: &str| fs::canonicalize(path).ok();
-        let is_other = in_force
-            .as_deref()
-            .is_none_or(|in_force| real(in_force) != real(name));
+        // Of a text that was sent, its label is all that is known.
+        let in_force = in_force.unwrap_or_else(|| record.policy_path.clone());
+        let is_other = in_force != name && real(&in_force) != real(name);
         if self.own.is_some() && is_other {
             let what = format!(
                 "{} is in force, and not the daemon's own file {name}",

@@ -164,6 +164,10 @@ pub fn memory_of(tables: &Tables, earlier: &Earlier) -> Memory {
             live::put(&machine, &prefix, meta);
         }
     }
+    for prefix in &earlier.banned {
+        let meta = prefix.meta(live::BANNED.into()).with_end(Meta::FOREVER);
+        live::put(&machine, prefix, meta);
+    }
     for frame in &earlier.sent {
         record(tables, &memory, frame);
     }

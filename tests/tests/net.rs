@@ -23,6 +23,7 @@ mod net_fuzz_kernel;
 mod net_guard;
 mod net_hidden;
 mod net_import;
+mod net_in_force;
 mod net_jumbo;
 mod net_lifecycle;
 mod net_limits;

@@ -87,3 +87,29 @@ fn vlan_rules_on_a_virtual_cable_are_warned_about() {
     assert!(status.success());
     assert!(!load().contains(wanted));
 }
+
+/// Who may not look does not know whose program runs there, and is not told to take it off.
+#[test]
+#[ignore = "needs root"]
+fn without_rights_the_filter_is_no_stranger() {
+    let pair = Pair::new().unwrap();
+    let ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    for (mode, word) in [("native", "native"), ("generic", "generic")] {
+        ctl.ok(&["load", "--mode", mode, "-f", policy.to_str().unwrap()])
+            .unwrap();
+        for more in [&[][..], &["-i", "wan0"]] {
+            let arguments = [&["doctor", "-o", "json"], more].concat();
+            let output = ctl.run_unprivileged(&arguments).unwrap();
+            let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let checks = report["checks"].as_array().unwrap();
+            let mut wan = checks.iter().filter(|it| it["what"] == "interface wan0");
+            let wan = wan.next().unwrap();
+            let found = wan["found"].as_str().unwrap();
+            assert!(found.contains("only root can see"), "{found}");
+            assert!(found.contains(&format!("{word} mode")), "{found}");
+            assert_eq!(wan["advice"], "sudo firewall-ctl doctor");
+        }
+        ctl.ok(&["unload", "--all"]).unwrap();
+    }
+}

@@ -1,6 +1,7 @@
 //! `test`: what a policy does with a packet, and why. Offline, unless asked for the kernel. The
 //! answer's form is in [`report`].
 
+mod in_force;
 mod report;
 
 use self::report::{Answered, CaptureReport, Live, Near, Row, RuleLine, TestReport};
@@ -140,8 +141,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let compiled = Compiled { tables, ..compiled };
     let zone = zone_of(&compiled.policy, ingress)
         .map_err(|message| Failure::new(Exit::Config, message))?;
-    // Offline, unless the kernel is asked.
-    let firewall = args.live.then(|| context.firewall()).transpose()?;
+    // A policy in a file is tried offline, unless the kernel is asked.
+    let is_asked = args.live || args.file.is_none();
+    let firewall = is_asked.then(|| context.firewall()).transpose()?;
     let case = Case {
         firewall: firewall.as_deref(),
         compiled: &compiled,
@@ -151,15 +153,21 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     };
     match (&packet, hex, &args.pcap) {
         (Some(packet), _, _) => {
-            let earlier = packet.earlier(&case.compiled.policy).map_err(|name| {
+            let mut earlier = packet.earlier(&case.compiled.policy).map_err(|name| {
                 Failure::new(
                     Exit::Config,
                     format!("no rule of the policy matches a live set `@{name}`"),
                 )
             })?;
-            case.one(&packet.frame(), &earlier)
+            let frame = packet.frame();
+            case.add_in_force(&frame, &mut earlier)?;
+            case.one(&frame, &earlier)
         }
-        (_, Some(frame), _) => case.one(&frame, &Earlier::default()),
+        (_, Some(frame), _) => {
+            let mut earlier = Earlier::default();
+            case.add_in_force(&frame, &mut earlier)?;
+            case.one(&frame, &earlier)
+        }
         (_, _, Some(file)) => case.capture(file),
         _ => Err(Failure::new(Exit::Usage, "no packet")),
     }
@@ -206,7 +214,7 @@ fn frame_of_hex(text: &str) -> Result<Vec<u8>, Failure> {
 
 /// What all kinds of input have in common.
 struct Case<'a> {
-    /// Who is asked about the program in the kernel, with `--live`.
+    /// Who is asked, unless all is offline.
     firewall: Option<&'a dyn Firewall>,
     compiled: &'a Compiled,
     zone: u32,
@@ -217,6 +225,22 @@ struct Case<'a> {
 impl Case<'_> {
     fn rule(&self, index: usize) -> &Rule {
         &self.compiled.policy.rules[index]
+    }
+
+    /// Who is asked about the program in the kernel.
+    fn kernel(&self) -> Option<&dyn Firewall> {
+        self.firewall.filter(|_| self.args.live)
+    }
+
+    /// Adds what live sets and bans hold of a frame's addresses, if the policy is the one in force.
+    fn add_in_force(&self, frame: &[u8], earlier: &mut Earlier) -> Result<(), Failure> {
+        let key = key_of(&self.compiled.tables, frame, self.zone);
+        match (&self.args.file, self.firewall, key) {
+            (None, Some(firewall), Some(key)) => {
+                in_force::add(earlier, &key, &self.compiled.policy, firewall)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What the program in the kernel does with a frame by itself.
@@ -237,6 +261,7 @@ impl Case<'_> {
             earlier: Before {
                 sent: earlier.sent.iter().map(|frame| digits(frame)).collect(),
                 members: members.collect(),
+                banned: earlier.banned.iter().map(prefixes::text).collect(),
             },
             frames: vec![digits(frame)],
             in_sequence: false,
@@ -264,7 +289,7 @@ impl Case<'_> {
         let memory = host::memory_of(tables, earlier);
         let found = explain(policy, tables, &memory, frame, self.zone, near);
         let live = self
-            .firewall
+            .kernel()
             .map(|firewall| self.live(firewall, earlier, frame));
         let live = live.transpose()?;
         let answer = if found.outcome.is_answered() {
@@ -369,7 +394,7 @@ impl Case<'_> {
         // came besides, a capture does not say.
         let mut compiled = self.compiled.clone();
         compiled.tables = compiled.tables.without_limits();
-        let mut asked = self.firewall.map(|_| Asked::default());
+        let mut asked = self.kernel().map(|_| Asked::default());
         let mut rows: BTreeMap<(u32, u8, u8), Row> = BTreeMap::new();
         let (mut frames, mut cut, mut unexpected) = (0, 0, 0);
         while let Some(captured) = capture.next_frame().map_err(failed)? {
@@ -399,7 +424,7 @@ impl Case<'_> {
             row.packets += 1;
             row.bytes += captured.frame.len() as u64;
         }
-        let differing = match (self.firewall, asked) {
+        let differing = match (self.kernel(), asked) {
             (Some(firewall), Some(asked)) => Some(self.differing(firewall, asked)?),
             _ => None,
         };

@@ -5,6 +5,7 @@
 use super::carrier::{self, Needs};
 use super::resolve::Present;
 use super::{Engine, EngineError, Observed};
+use crate::kernel::link::Attached;
 use crate::kernel::{KernelError, host, link};
 use firewall_policy::rule::Mode;
 use std::collections::BTreeSet;
@@ -17,6 +18,9 @@ const TCX_FLOOR: (u32, u32) = (6, 6);
 
 /// The oldest kernel that is supported.
 const KERNEL_FLOOR: (u32, u32) = (6, 1);
+
+/// The exit code of who may not look at what is loaded.
+const NO_PRIVILEGE: u8 = 4;
 
 /// Most names and patterns of interfaces in one question.
 const NAMES: usize = 256;
@@ -82,6 +86,7 @@ impl Engine {
         let here = host::network_namespace()?;
         let observed = self.observe();
         checks.extend(in_force(&observed));
+        let is_hidden = matches!(&observed, Err(error) if error.exit_code() == NO_PRIVILEGE);
         let observed = observed.ok().flatten();
         let observed = observed.filter(|observed| observed.record.namespace == here);
         let record = observed.as_ref().map(|observed| &observed.record);
@@ -110,6 +115,7 @@ impl Engine {
                 let is_wanted = !named.is_empty() || !ours.is_empty();
                 let ours = Ours {
                     programs: &ours,
+                    is_hidden,
                     is_wanted,
                     needs,
                 };
@@ -145,7 +151,7 @@ fn in_force(observed: &Result<Option<Observed>, EngineError>) -> Vec<Check> {
                 .collect()
         }
         // Who may not look is told above.
-        Err(error) if error.exit_code() == 4 => Vec::new(),
+        Err(error) if error.exit_code() == NO_PRIVILEGE => Vec::new(),
         Err(error) => vec![Check::bad(WHAT, error.to_string(), "firewall-ctl status")],
     }
 }
@@ -278,6 +284,8 @@ fn unpacks(names: &[String], is_on: impl Fn(&str, &str) -> bool) -> Vec<String> 
 struct Ours<'a> {
     /// Ids of its programs there.
     programs: &'a [u32],
+    /// Whether nobody knows which ones are, because this process may not look.
+    is_hidden: bool,
     /// Whether it is to be filtered, or is.
     is_wanted: bool,
     /// What the policy in force needs of it.
@@ -292,6 +300,9 @@ fn interface(
 ) -> Result<Check, EngineError> {
     let programs = link::programs_on(name, ifindex)?;
     let is_ours = |id: u32| ours.programs.contains(&id);
+    if let Some(program) = programs.first().filter(|_| ours.is_hidden) {
+        return Ok(hidden(name, program));
+    }
     let filtered = programs.iter().find(|it| is_ours(it.program_id));
     let (mode, words) = match filtered {
         Some(program) if program.is_generic() => (Mode::Generic, "filtered in generic mode"),
@@ -323,6 +334,23 @@ fn interface(
             Check::bad(&what, found, error.to_string())
         }
     })
+}
+
+/// An interface with a program of which nobody knows whose it is.
+fn hidden(name: &str, program: &Attached) -> Check {
+    let mode = if program.is_generic() {
+        "generic"
+    } else {
+        "native"
+    };
+    Check::bad(
+        &format!("interface {name}"),
+        format!(
+            "an XDP program (id {}) runs in {mode} mode; whether it is the filter, only root can see",
+            program.program_id
+        ),
+        "sudo firewall-ctl doctor",
+    )
 }
 
 #[cfg(test)]

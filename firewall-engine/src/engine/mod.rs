@@ -59,6 +59,7 @@ use firewall_common::region::Region;
 use firewall_policy::rule::{Mode, Policy};
 use plan::{Desired, Done};
 use resolve::{Present, Target, resolve as resolve_interfaces};
+use selectors::without_zone;
 use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
@@ -269,6 +270,7 @@ impl Engine {
             record: record.as_ref(),
         };
         warnings.extend(without_cookies(&source.policy));
+        warnings.extend(without_zone(&source.policy, &selectors, &targets, present));
         let modes = plan::check_modes(&survey, &desired)?;
         let same = |known: &&Record| {
             known.frags == desired.frags

@@ -6,7 +6,7 @@ use crate::kernel::program::Framing;
 use crate::kernel::{KernelError, host};
 use firewall_common::abi::INTERFACES;
 use firewall_policy::diag::nearest;
-use firewall_policy::rule::{DEFAULT_ROUTE, Mode, glob as matches};
+use firewall_policy::rule::{DEFAULT_ROUTE, Interface, Mode, glob as matches};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
@@ -191,15 +191,20 @@ impl Present {
         names.join(", ")
     }
 
-    /// What the first entry of the policy that matches an interface says about it.
-    pub(super) fn describe(&self, selectors: &Selectors, name: &str, ifindex: u32) -> Target {
-        let entry = selectors.entries.iter().find(|entry| {
+    /// The first entry of the policy that matches an interface.
+    pub(super) fn entry<'a>(&self, selectors: &'a Selectors, name: &str) -> Option<&'a Interface> {
+        selectors.entries.iter().find(|entry| {
             let mut patterns = entry.matches.iter();
             patterns.any(|pattern| match pattern.as_str() {
                 DEFAULT_ROUTE => self.means(pattern, name),
                 pattern => matches(pattern, name),
             })
-        });
+        })
+    }
+
+    /// What that entry says about it.
+    pub(super) fn describe(&self, selectors: &Selectors, name: &str, ifindex: u32) -> Target {
+        let entry = self.entry(selectors, name);
         let zone = entry.map_or(0, |entry| entry.zone);
         let zone_name = selectors.zones.get(zone as usize);
         let mode = entry.map_or(Mode::Auto, |entry| entry.mode);

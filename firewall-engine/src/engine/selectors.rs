@@ -2,6 +2,7 @@
 
 use super::resolve::{Present, Target, is_glob};
 use super::types::{Request, Scope, Selectors};
+use firewall_common::field::Field;
 use firewall_policy::rule::{DEFAULT_ROUTE, Policy};
 
 impl Selectors {
@@ -76,4 +77,43 @@ impl Selectors {
         });
         patterns
     }
+}
+
+/// What is said of interfaces without a zone on which rules match nothing because they ask for one:
+/// of those that the policy does not name, and of all where no rule is left.
+pub(super) fn without_zone(
+    policy: &Policy,
+    selectors: &Selectors,
+    targets: &[Target],
+    present: &Present,
+) -> Option<String> {
+    let zone = policy.zones.get(1)?;
+    let rules = || policy.rules.iter().filter(|rule| rule.enabled);
+    let all = rules().count();
+    let zoned = rules()
+        .filter(|rule| !rule.matches.fields[Field::Zone as usize].contains(0))
+        .count();
+    if zoned == 0 {
+        return None;
+    }
+    let names: Vec<&str> = targets
+        .iter()
+        .filter(|it| it.zone == 0)
+        .filter(|it| zoned == all || present.entry(selectors, &it.name).is_none())
+        .map(|it| it.name.as_str())
+        .collect();
+    let first = names.first()?;
+    let (have, interfaces) = match names.len() {
+        1 => ("has", (*first).to_owned()),
+        _ => ("have", names.join(", ")),
+    };
+    let rules = match zoned {
+        _ if zoned == all => "no rule can match".to_owned(),
+        1 => format!("1 of {all} rules cannot match"),
+        _ => format!("{zoned} of {all} rules cannot match"),
+    };
+    Some(format!(
+        "{interfaces} {have} no zone, so {rules} there; name the zone in `interfaces:`, as in \
+         `- {{match: {first}, zone: {zone}}}`"
+    ))
 }

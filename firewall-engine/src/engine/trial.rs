@@ -11,6 +11,7 @@ use crate::kernel::counters::Sums;
 use crate::kernel::live::Origin;
 use crate::kernel::program::Loaded;
 use firewall_common::abi::{InterfaceEntry, fragments};
+use firewall_common::live::BANNED;
 use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
 use firewall_policy::host;
@@ -265,16 +266,18 @@ fn put_members(
     earlier: &Earlier,
     add: bool,
 ) -> Result<(), EngineError> {
-    if earlier.members.is_empty() {
+    if earlier.members.is_empty() && earlier.banned.is_empty() {
         return Ok(());
     }
     Ok(loaded.live()?.change(|writer| {
-        for &(set, prefix) in &earlier.members {
-            let id = tables.config.live_ids[set];
+        let members = earlier.members.iter();
+        let members = members.map(|(set, prefix)| (tables.config.live_ids[*set], prefix));
+        let banned = earlier.banned.iter().map(|prefix| (BANNED, prefix));
+        for (id, prefix) in members.chain(banned) {
             if add {
-                let _ = writer.add(id, &prefix, None, Origin::Command);
+                let _ = writer.add(id, prefix, None, Origin::Command);
             } else {
-                let _ = writer.remove(id, &prefix);
+                let _ = writer.remove(id, prefix);
             }
         }
     })?)

@@ -10,7 +10,6 @@ use firewall_api::trial::{
     Before, FRAMES_LIMIT, FrameTrace, Selftest, SelftestRow, TraceRequest, Traced, Verified, frame,
 };
 use firewall_api::view::SCHEMA;
-use firewall_common::live::Prefix;
 use firewall_policy::entry::parse;
 use firewall_policy::evasion;
 use firewall_policy::packet_text::Earlier;
@@ -165,15 +164,21 @@ fn earlier(before: &Before, policy: &Policy) -> Result<Earlier, Failure> {
         sent: sent.collect::<Result<_, _>>()?,
         ..Earlier::default()
     };
+    let prefixes = |text: &str| {
+        let read = parse(text);
+        read.map_err(|(message, help)| Failure::new(Exit::Usage, message).help(help))
+    };
+    for prefix in &before.banned {
+        earlier.banned.extend(prefixes(prefix)?);
+    }
     for member in &before.members {
         let number = policy.live.iter().position(|set| set.name == member.set);
         let number = number.ok_or_else(|| {
             let what = format!("the policy has no live set `{}`", member.set);
             Failure::new(Exit::Usage, what)
         })?;
-        let prefixes: Vec<Prefix> = parse(&member.prefix)
-            .map_err(|(message, help)| Failure::new(Exit::Usage, message).help(help))?;
-        let members = prefixes.into_iter().map(|prefix| (number, prefix));
+        let members = prefixes(&member.prefix)?.into_iter();
+        let members = members.map(|prefix| (number, prefix));
         earlier.members.extend(members);
     }
     Ok(earlier)

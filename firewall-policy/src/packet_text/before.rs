@@ -6,7 +6,7 @@
 
 use super::{Kind, PacketText, SOURCE_PORT};
 use crate::prefixes::{prefix_v4, prefix_v6};
-use crate::rule::Policy;
+use crate::rule::{BANNED, Policy};
 use firewall_common::live::Prefix;
 use firewall_common::parse::flag;
 use std::net::IpAddr;
@@ -25,6 +25,8 @@ pub struct Earlier {
     pub sent: Vec<Vec<u8>>,
     /// Addresses that are in live sets, which are named by their index in the policy.
     pub members: Vec<(usize, Prefix)>,
+    /// Addresses that are banned.
+    pub banned: Vec<Prefix>,
 }
 
 impl PacketText {
@@ -33,13 +35,17 @@ impl PacketText {
     /// # Errors
     /// The name of a live set that the policy does not have.
     pub fn earlier(&self, policy: &Policy) -> Result<Earlier, String> {
-        let mut members = Vec::new();
+        let (mut members, mut banned) = (Vec::new(), Vec::new());
         for (address, names) in [(self.src, &self.from_sets), (self.dst, &self.to_sets)] {
             let prefix = match address {
                 IpAddr::V4(address) => prefix_v4(address.into(), 32),
                 IpAddr::V6(address) => prefix_v6(address.into(), 128),
             };
             for name in names {
+                if name == BANNED {
+                    banned.push(prefix);
+                    continue;
+                }
                 let set = policy.live_set(name).ok_or_else(|| name.clone())?;
                 members.push((set, prefix));
             }
@@ -47,6 +53,7 @@ impl PacketText {
         Ok(Earlier {
             sent: self.before(),
             members,
+            banned,
         })
     }
 
