@@ -141,7 +141,7 @@ pub fn findings(
                 Expect::Reject => "rejected with an answer",
             },
         );
-        let help = help(test, policy, tables);
+        let help = help(test, judged, policy, tables);
         let error = sink.error(&codes::TEST_FAILED, test.span, message);
         error.label(test.packet.to_string()).help(help);
         if let Some(rule) = judged.rule {
@@ -161,16 +161,73 @@ fn done(judged: &Judged) -> &'static str {
     }
 }
 
-fn help(test: &PolicyTest, policy: &Policy, tables: &Tables) -> String {
+/// What to change: the line of the test, if the rules are right, and what its packet missed.
+fn help(test: &PolicyTest, judged: &Judged, policy: &Policy, tables: &Tables) -> String {
     let explained = test.explain(policy, tables);
+    let line = test.span.line;
+    let mut text = match fixed_sets_of_missed(&explained, policy).first() {
+        // Who is in the set has changed, and the test names somebody who was.
+        Some((set, field)) if test.expect == Expect::Pass => {
+            let (side, address) = match *field {
+                "from" => ("from", test.packet.src),
+                _ => ("to", test.packet.dst),
+            };
+            format!(
+                "{address} is not in `@{set}`: write `{side} @{set}` behind the packet in line {}, \
+                 or add the address to the set",
+                test.place.line
+            )
+        }
+        _ => format!(
+            "if the rules are right, change line {line}: `expect: {}`",
+            match (judged.verdict, judged.reason) {
+                (Verdict::PASS, _) => "pass",
+                (_, Reason::REJECT) => "reject",
+                _ => "drop",
+            }
+        ),
+    };
+    if test.by.is_some() && !text.contains('@') {
+        let by = match judged.rule {
+            Some(rule) => policy.rules[rule].name.as_str(),
+            None => judged.reason.name(),
+        };
+        text.push_str(&format!(", `by: {by}`"));
+    }
     let missed: Vec<String> = explained
         .near
         .iter()
         .map(|near| format!("`{}` ({})", policy.rules[near.rule].name, near.found))
         .collect();
     if missed.is_empty() {
-        format!("for details: firewall-ctl test -f FILE '{}'", test.packet)
+        text.push_str(&format!(
+            "; for details: firewall-ctl test -f FILE '{}'",
+            test.packet
+        ));
     } else {
-        format!("rules that missed by one field: {}", missed.join(", "))
+        text.push_str(&format!(
+            "; rules that missed by one field: {}",
+            missed.join(", ")
+        ));
     }
+    text
+}
+
+/// The fixed sets by whose content alone rules missed the packet, and on which side.
+fn fixed_sets_of_missed<'p>(
+    explained: &Explained,
+    policy: &'p Policy,
+) -> Vec<(&'p str, &'static str)> {
+    let near = explained.near.iter().filter_map(|near| {
+        let matches = &policy.rules[near.rule].matches;
+        let addresses = match near.field {
+            "from" => &matches.src,
+            "to" => &matches.dst,
+            _ => return None,
+        };
+        let mut sets = policy.sets.iter();
+        let set = sets.find(|set| set.addresses == *addresses)?;
+        Some((set.name.as_str(), near.field))
+    });
+    near.collect()
 }

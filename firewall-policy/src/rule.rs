@@ -38,10 +38,21 @@ pub struct Policy {
     /// Sets that change while the policy is in force; the index is the set's bit in
     /// [`Field::SourceSets`] and [`Field::DestinationSets`].
     pub live: Vec<LiveSet>,
+    /// Sets of addresses that the policy fixes: rules hold their addresses, tests name the sets.
+    pub sets: Vec<FixedSet>,
     /// Addresses that no ban holds, whoever makes it.
     pub exempt: AddrSet,
     /// The source MAC addresses that rules name; the index is the number in [`Field::Mac`].
     pub macs: Vec<Mac>,
+}
+
+/// A set of addresses without `live: true`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FixedSet {
+    /// Its name, without the `@`.
+    pub name: String,
+    /// What is in it; shared with the rules that name it.
+    pub addresses: AddrSet,
 }
 
 /// A MAC address: the 48 bits as a number, the first byte uppermost.
@@ -352,6 +363,7 @@ impl Policy {
             flows: None,
             rules,
             live: Vec::new(),
+            sets: Vec::new(),
             exempt: AddrSet::none(),
             macs: Vec::new(),
         }

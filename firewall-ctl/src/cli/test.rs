@@ -25,10 +25,10 @@ use firewall_common::verdict::{Action, Verdict};
 use firewall_policy::explain::{Explained, explain, key_of};
 use firewall_policy::fields;
 use firewall_policy::host;
-use firewall_policy::packet_text::{self, Earlier, Ingress, zone_of};
+use firewall_policy::packet_text::{self, Earlier, Ingress, Misplaced, PacketText, zone_of};
 use firewall_policy::policy_tests::Expect;
 use firewall_policy::prefixes;
-use firewall_policy::rule::Rule;
+use firewall_policy::rule::{Policy, Rule};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
@@ -153,12 +153,13 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     };
     match (&packet, hex, &args.pcap) {
         (Some(packet), _, _) => {
-            let mut earlier = packet.earlier(&case.compiled.policy).map_err(|name| {
-                Failure::new(
-                    Exit::Config,
-                    format!("no rule of the policy matches a live set `@{name}`"),
-                )
-            })?;
+            let policy = &case.compiled.policy;
+            let packet = packet
+                .placed(policy)
+                .map_err(|misplaced| not_placed(&misplaced, packet, policy))?;
+            let mut earlier = packet
+                .earlier(policy)
+                .map_err(|name| not_placed(&Misplaced::Unknown(name), &packet, policy))?;
             let frame = packet.frame();
             case.add_in_force(&frame, &mut earlier)?;
             case.one(&frame, &earlier)
@@ -170,6 +171,30 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         }
         (_, _, Some(file)) => case.capture(file),
         _ => Err(Failure::new(Exit::Usage, "no packet")),
+    }
+}
+
+/// Why a packet has no address in a set that it names.
+fn not_placed(misplaced: &Misplaced, packet: &PacketText, policy: &Policy) -> Failure {
+    match misplaced {
+        Misplaced::Unknown(name) => {
+            let fixed = policy.sets.iter().map(|set| set.name.as_str());
+            let live = policy.live.iter().map(|set| set.name.as_str());
+            let known: Vec<String> = fixed.chain(live).map(|name| format!("@{name}")).collect();
+            Failure::new(
+                Exit::Config,
+                format!("`@{name}` is not a set of addresses that the policy uses"),
+            )
+            .help(format!("sets: {}", known.join(", ")))
+        }
+        Misplaced::Empty(name) => {
+            let family = if packet.dst.is_ipv4() { "IPv4" } else { "IPv6" };
+            Failure::new(
+                Exit::Config,
+                format!("`@{name}` holds no {family} address, so no such packet comes from it"),
+            )
+            .help("write the packet's addresses in the other family, or add one to the set")
+        }
     }
 }
 

@@ -357,6 +357,7 @@ mod tests {
             rules: Vec::new(),
             live: Vec::new(),
             macs: Vec::new(),
+            sets: Vec::new(),
             exempt: firewall_policy::rule::AddrSet::none(),
         }
     }

@@ -13,11 +13,13 @@
 mod before;
 mod frame;
 mod link;
+mod members;
 mod print;
 mod read;
 mod zone;
 
 pub use before::Earlier;
+pub use members::Misplaced;
 pub use read::{TextError, parse, read};
 pub use zone::zone_of;
 
@@ -51,9 +53,9 @@ pub struct PacketText {
     pub options: bool,
     /// Whether it belongs to a connection that this host has opened or accepted.
     pub established: bool,
-    /// Live sets that the source is in, beside those that the policy puts it into.
+    /// Sets that the source is in, beside those that the policy puts it into.
     pub from_sets: Vec<String>,
-    /// Live sets that the destination is in.
+    /// Sets that the destination is in.
     pub to_sets: Vec<String>,
     /// Where it comes in.
     pub ingress: Ingress,

@@ -11,7 +11,7 @@ use crate::well_known_ports;
 use firewall_common::field::Field;
 use firewall_common::link::LLC_CUT;
 use firewall_common::parse::fragment;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 /// The form that help shows.
@@ -59,13 +59,18 @@ pub fn parse(text: &str) -> Result<PacketText, TextError> {
         return frame(&mut words, ethertype);
     }
     let (proto, proto_at) = protocol(&mut words)?;
-    let (src, src_port) = endpoint(words.need("the source address")?)?;
+    let mut src_word = words.need("the source address")?;
+    if src_word.text == "from" {
+        src_word = words.need("the source address")?;
+    }
+    let source = endpoint(src_word)?;
     let arrow = words.need("`>` and the destination")?;
     if !matches!(arrow.text, ">" | "->" | "to") {
         return Err(arrow.error("`>` stands between source and destination", EXAMPLE));
     }
     let dst_word = words.need("the destination address")?;
-    let (dst, dst_port) = endpoint(dst_word)?;
+    let destination = endpoint(dst_word)?;
+    let (src, dst) = addresses(&source, &destination, proto);
     if src.is_ipv4() != dst.is_ipv4() {
         return Err(dst_word.error(
             "source and destination are of different address families",
@@ -73,13 +78,15 @@ pub fn parse(text: &str) -> Result<PacketText, TextError> {
         ));
     }
     let mut packet = PacketText::new(src, dst, Kind::Other(0));
+    packet.from_sets.extend(source.set);
+    packet.to_sets.extend(destination.set);
     let extras = Extras::read(&mut words, &mut packet, proto)?;
     packet.kind = kind(
         &packet,
         proto,
         &proto_at,
         dst_word,
-        (src_port, dst_port),
+        (source.port, destination.port),
         &extras,
     )?;
     if let Some(at) = extras.established.filter(|_| !packet.can_be_established()) {
@@ -294,13 +301,66 @@ fn protocol<'t>(words: &mut Words<'t>) -> Result<(Option<u8>, Word<'t>), TextErr
     Err(word.error(format!("`{}` is not a protocol", show(word.text)), help))
 }
 
-/// An address, and the port behind it: `192.0.2.1:22`, `[2001:db8::1]:ssh`, `2001:db8::1`.
-fn endpoint<'t>(word: Word<'t>) -> Result<(IpAddr, Option<Word<'t>>), TextError> {
+/// One end of a packet.
+struct End<'t> {
+    /// `None`: any address of the set.
+    address: Option<IpAddr>,
+    set: Option<String>,
+    port: Option<Word<'t>>,
+}
+
+/// Both addresses. That of a set is one for documentation, until the policy says which are in it
+/// ([`PacketText::placed`]).
+fn addresses(source: &End<'_>, destination: &End<'_>, proto: Option<u8>) -> (IpAddr, IpAddr) {
+    let written = [source.address, destination.address];
+    let is_v6 = match written.into_iter().flatten().next() {
+        Some(address) => address.is_ipv6(),
+        None => proto == Some(58),
+    };
+    let usual = |host: u16| -> IpAddr {
+        match is_v6 {
+            true => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host).into(),
+            false => Ipv4Addr::new(192, 0, 2, host as u8).into(),
+        }
+    };
+    (
+        source.address.unwrap_or_else(|| usual(1)),
+        destination.address.unwrap_or_else(|| usual(2)),
+    )
+}
+
+/// An address or a set, and the port behind it: `192.0.2.1:22`, `[2001:db8::1]:ssh`, `2001:db8::1`,
+/// `@admins`, `@admins:5000`.
+fn endpoint<'t>(word: Word<'t>) -> Result<End<'t>, TextError> {
+    if let Some(rest) = word.text.strip_prefix('@') {
+        let (name, text) = match rest.split_once(':') {
+            Some((name, text)) => (name, Some(text)),
+            None => (rest, None),
+        };
+        return Ok(End {
+            address: None,
+            set: Some(set_name(word, name)?),
+            port: text.map(|text| Word {
+                text,
+                start: word.start + word.text.len() - text.len(),
+            }),
+        });
+    }
+    let (address, port) = address(word)?;
+    Ok(End {
+        address: Some(address),
+        set: None,
+        port,
+    })
+}
+
+/// An address, and the port behind it.
+fn address<'t>(word: Word<'t>) -> Result<(IpAddr, Option<Word<'t>>), TextError> {
     let bad = |part: &str| {
         word.error(
             format!("`{}` is not an address", show(part)),
-            "write 203.0.113.9:5000 or [2001:db8::1]:443, and without port 203.0.113.9 or \
-             2001:db8::1",
+            "write 203.0.113.9:5000 or [2001:db8::1]:443, without port 203.0.113.9 or 2001:db8::1, \
+             or a set: @admins",
         )
     };
     let port = |text: &'t str, offset: usize| Word {
@@ -467,16 +527,20 @@ impl<'t> Extras<'t> {
     }
 }
 
-/// The name of a live set: `@self`.
+/// The name of a set: `@self`.
 fn set(words: &mut Words<'_>) -> Result<String, TextError> {
-    let word = words.need("a live set")?;
-    match word.text.strip_prefix('@') {
-        Some(name) if !name.is_empty() => Ok(name.to_owned()),
-        _ => Err(word.error(
-            format!("`{}` is no live set", show(word.text)),
-            "write `from @partners` or `to @self` behind the addresses",
-        )),
+    let word = words.need("a set")?;
+    set_name(word, word.text.strip_prefix('@').unwrap_or_default())
+}
+
+fn set_name(word: Word<'_>, name: &str) -> Result<String, TextError> {
+    if !name.is_empty() {
+        return Ok(name.to_owned());
     }
+    Err(word.error(
+        format!("`{}` is not a set", show(word.text)),
+        "write `from @admins` or `to @self` behind the addresses",
+    ))
 }
 
 /// An error for a word that means nothing here.

@@ -142,7 +142,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<ReadPolicy> {
     warn_of_extremes(cx, &table, drops, &rules, audit);
     let sizes = sets.sizes();
     let macs = std::mem::take(&mut sets.macs);
-    let live = sets.into_live();
+    let (live, fixed) = sets.into_parts();
     let policy = Policy {
         audit: audit?,
         interfaces,
@@ -154,6 +154,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<ReadPolicy> {
         flows,
         rules,
         live,
+        sets: fixed,
         exempt: exempt?,
         macs,
     };

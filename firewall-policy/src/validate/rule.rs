@@ -309,13 +309,24 @@ fn never_has_state(
     None
 }
 
+/// Whether one of the keys names a set.
+fn names_a_set(table: &Table<'_, '_>, keys: &[&str]) -> bool {
+    let is_set = |node: &Node<'_>| {
+        let text = node.scalar().unwrap_or_default();
+        text.trim_start_matches(['!', ' ']).starts_with('@')
+    };
+    let nodes = keys.iter().filter_map(|key| table.get(key));
+    nodes.flat_map(Node::items).any(is_set)
+}
+
 /// Reports a rule that no packet can match. Rules over empty sets are not meant: a block list may
-/// be empty for now, which is a warning of its own.
+/// be empty for now, which is a warning of its own; nor over sets that hold one family only.
 fn can_match(cx: &mut Cx<'_>, table: &Table<'_, '_>, found: &Match) {
     let empty = |set: &AddrSet| set.v4.is_empty() && set.v6.is_empty();
     if empty(&found.src) || empty(&found.dst) {
         return;
     }
+    let by_set = names_a_set(table, &["from", "to"]);
     let only = |number: u8| found.field(Field::Proto).ranges() == [(number.into(), number.into())];
     let v4 = !found.src.v4.is_empty() && !found.dst.v4.is_empty();
     let v6 = !found.src.v6.is_empty() && !found.dst.v6.is_empty();
@@ -323,7 +334,9 @@ fn can_match(cx: &mut Cx<'_>, table: &Table<'_, '_>, found: &Match) {
         .get("name")
         .and_then(Node::scalar)
         .map_or(String::new(), show);
-    let problem = if !v4 && !v6 {
+    let problem = if by_set {
+        None
+    } else if !v4 && !v6 {
         Some((
             "from",
             "`from` and `to` are of different address families",

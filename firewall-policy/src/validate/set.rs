@@ -8,7 +8,7 @@ use crate::ast::{Key, Node, Span, Value};
 use crate::diag::{codes, show, suggest};
 use crate::duration::parse_one_unit;
 use crate::range::RangeSet;
-use crate::rule::{AddrSet, BANNED, LONGEST_STAY, LiveSet, Mac, SELF, SetSize};
+use crate::rule::{AddrSet, BANNED, FixedSet, LONGEST_STAY, LiveSet, Mac, SELF, SetSize};
 use firewall_common::live::SETS;
 
 /// What a set holds.
@@ -53,6 +53,9 @@ pub(super) const KEYS: Keys = Keys {
     known: &["type", "elements", "file", "max", "live", "timeout"],
     reserved: &["url"],
 };
+
+/// The one set that every policy has.
+const BOGONS: &str = "builtin/bogons";
 
 /// Entries that a set may have at most, whatever its `max`.
 const MOST: u64 = 10_000_000;
@@ -106,7 +109,7 @@ impl Sets {
         if name == SELF {
             return self.host(cx, span);
         }
-        if name == "builtin/bogons" {
+        if name == BOGONS {
             return Some(
                 self.bogons
                     .get_or_insert_with(|| Content::Cidr(addr::bogons())),
@@ -162,9 +165,17 @@ impl Sets {
         self.host.as_ref()
     }
 
-    /// The live sets, in the order of their numbers.
-    pub(super) fn into_live(self) -> Vec<LiveSet> {
-        self.live
+    /// The live sets, in the order of their numbers, and the fixed sets of addresses.
+    pub(super) fn into_parts(self) -> (Vec<LiveSet>, Vec<FixedSet>) {
+        let bogons = (BOGONS.to_owned(), Content::Cidr(addr::bogons()));
+        let fixed = self.list.into_iter().map(|set| (set.name, set.content));
+        let fixed = fixed
+            .chain([bogons])
+            .filter_map(|(name, content)| match content {
+                Content::Cidr(addresses) => Some(FixedSet { name, addresses }),
+                _ => None,
+            });
+        (self.live, fixed.collect())
     }
 
     /// How large each set is.

@@ -4,8 +4,8 @@ use super::shape::{Cx, Keys, Table, name, scalar, text, word, wrong_kind};
 use crate::ast::{Node, Span, Value};
 use crate::case::{By, Expect, PolicyTest};
 use crate::diag::{codes, show, suggest};
-use crate::packet_text::{self, PacketText, zone_of};
-use crate::rule::Policy;
+use crate::packet_text::{self, Misplaced, PacketText, zone_of};
+use crate::rule::{Policy, SELF};
 use firewall_common::reason::Reason;
 use std::collections::HashMap;
 
@@ -123,16 +123,7 @@ fn packet(cx: &mut Cx<'_>, node: &Node<'_>, policy: &Policy) -> Option<(PacketTe
             return None;
         }
     };
-    if let Err(name) = packet.earlier(policy) {
-        cx.sink
-            .error(
-                &codes::PACKET_TEXT,
-                node.span,
-                format!("no rule asks for a live set `@{}`", show(&name)),
-            )
-            .help("write `from` and `to` with sets that have `live: true`, or with `@self`");
-        return None;
-    }
+    let packet = placed(cx, node, &packet, policy)?;
     match zone_of(policy, &packet.ingress) {
         Ok(zone) => Some((packet, zone)),
         Err(message) => {
@@ -142,6 +133,58 @@ fn packet(cx: &mut Cx<'_>, node: &Node<'_>, policy: &Policy) -> Option<(PacketTe
             None
         }
     }
+}
+
+/// The packet with addresses of the sets that it names. A set that holds none of its family sends no
+/// such packet: the test says nothing, and is left out with a warning.
+fn placed(
+    cx: &mut Cx<'_>,
+    node: &Node<'_>,
+    packet: &PacketText,
+    policy: &Policy,
+) -> Option<PacketText> {
+    match packet.placed(policy) {
+        Ok(packet) => return Some(packet),
+        Err(Misplaced::Unknown(name)) => {
+            let fixed = policy.sets.iter().map(|set| set.name.as_str());
+            let live = policy.live.iter().map(|set| set.name.as_str());
+            let known: Vec<&str> = fixed.chain(live).collect();
+            let help = match suggest::nearest(&name, known.iter().copied()) {
+                Some(near) => format!("did you mean `@{}`?", show(near)),
+                None if name == SELF => {
+                    "no rule names `@self`, so no packet needs to: leave it out".to_owned()
+                }
+                None => format!("sets: @{}", suggest::listed(&known).replace(", ", ", @")),
+            };
+            cx.sink
+                .error(
+                    &codes::PACKET_TEXT,
+                    node.span,
+                    format!(
+                        "`@{}` is not a set of addresses in this policy",
+                        show(&name)
+                    ),
+                )
+                .help(help);
+        }
+        Err(Misplaced::Empty(name)) => {
+            let family = if packet.dst.is_ipv4() { "IPv4" } else { "IPv6" };
+            cx.sink
+                .warning(
+                    &codes::TEST_OF_NOBODY,
+                    node.span,
+                    format!(
+                        "the test is skipped: `@{}` holds no {family} address",
+                        show(&name)
+                    ),
+                )
+                .help(format!(
+                    "add one to the set, or write the test's addresses in {}",
+                    if packet.dst.is_ipv4() { "IPv6" } else { "IPv4" }
+                ));
+        }
+    }
+    None
 }
 
 /// A rule's name, or a reason's.

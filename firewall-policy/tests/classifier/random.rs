@@ -255,6 +255,7 @@ pub(crate) fn policy(seed: u64, rules: usize, style: Style) -> Policy {
         flows: None,
         rules,
         live: Vec::new(),
+        sets: Vec::new(),
         exempt: AddrSet::none(),
         macs: Vec::new(),
     }

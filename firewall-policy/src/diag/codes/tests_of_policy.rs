@@ -17,7 +17,12 @@ codes! { TESTS:
     TEST_FAILED "FW0182" "a test of the policy fails"
         "The verdict on the packet is not what the test expects. `check` and `apply` refuse the \
          policy: either the rules are wrong, or the test is. `firewall-ctl test` explains the \
-         verdict."
+         verdict. A test that depends on who is in a set names the set: `from @admins`."
         wrong "tests: [{name: ssh, packet: \"tcp 203.0.113.9:5000 > 198.51.100.80:22 syn\", expect: drop}]\n"
         right "tests: [{name: ssh, packet: \"tcp 203.0.113.9:5000 > 198.51.100.80:22 syn\", expect: pass}]\n";
+    TEST_OF_NOBODY "FW0183" "a test from a set that cannot send its packet"
+        "The packet comes from a set (or goes to one) that holds no address of its family, so there is \
+         no such packet, and nothing to test. The test is skipped."
+        wrong "sets: {admins: {type: cidr, elements: [\"2001:db8::/32\"]}}\nrules: [{name: ssh, from: \"@admins\", action: pass}]\ntests: [{name: ssh, packet: \"tcp @admins > 198.51.100.80:22 syn\", expect: pass}]\n"
+        right "sets: {admins: {type: cidr, elements: [203.0.113.0/24]}}\nrules: [{name: ssh, from: \"@admins\", action: pass}]\ntests: [{name: ssh, packet: \"tcp @admins > 198.51.100.80:22 syn\", expect: pass}]\n";
 }
