@@ -153,8 +153,8 @@ pub static ROWS: [Row; Field::COUNT] = [
     Row {
         field: Field::Icmp,
         keys: &["icmp"],
-        meaning: "ICMP types and codes: `{type, code}` or a list of them; needs `proto: icmp` or \
-                  `proto: icmpv6`",
+        meaning: "ICMP types and codes: `{type, code}`, one of the two, or a list of them; needs \
+                  `proto: icmp` or `proto: icmpv6`",
         form: Form::Icmp,
         range: (0, 65_535),
         word: "type",

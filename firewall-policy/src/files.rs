@@ -15,6 +15,11 @@ pub trait Files {
     /// What the system says.
     fn open(&self, path: &str) -> io::Result<Box<dyn io::Read + '_>>;
 
+    /// Where `path` is looked for, for messages.
+    fn full(&self, path: &str) -> String {
+        path.to_owned()
+    }
+
     /// The present, in seconds since the Unix epoch, for rules that expire. 0, the default: none has.
     fn now(&self) -> u64 {
         0

@@ -94,7 +94,6 @@ fn required(of: &str) -> &'static [&'static str] {
         "a set" => &["type"],
         "a rule" => &["name", "action"],
         "a test" => &["name", "packet", "expect"],
-        "`icmp`" => &["type"],
         _ => &[],
     }
 }

@@ -8,7 +8,7 @@ use crate::bundle;
 use crate::case::PolicyTest;
 use crate::diag::{Diagnostics, Severity, Sink, codes};
 use crate::rule::{Policy, SetSize};
-use crate::validate::{self, ReadPolicy};
+use crate::validate::{self, ReadPolicy, foreign};
 
 pub use crate::files::{Files, NoFiles};
 
@@ -36,6 +36,15 @@ pub struct Read {
 /// Every error of the text at once, in file order. A text that is not YAML has one.
 pub fn read_policy(name: &str, text: &str, files: &dyn Files) -> Result<Read, Diagnostics> {
     let mut sink = Sink::new(name, text);
+    if let Some(other) = foreign::file(text) {
+        sink.error(
+            &codes::NOT_A_POLICY,
+            Span::at(text, 0, text.lines().next().map_or(0, str::len)),
+            format!("the file holds {}, not a policy", other.what),
+        )
+        .help(other.help);
+        return Err(sink.finish(Severity::Error));
+    }
     let Some(roots) = trees(text, &mut sink) else {
         return Err(sink.finish(Severity::Error));
     };

@@ -114,6 +114,10 @@ impl Files for SetFiles<'_> {
         }))
     }
 
+    fn full(&self, path: &str) -> String {
+        self.base.join(path).display().to_string()
+    }
+
     fn now(&self) -> u64 {
         unix_time().as_secs()
     }

@@ -90,7 +90,8 @@ pub(crate) fn help(word: &str, known: &[&str]) -> String {
     help_with(nearest(word, known.iter().copied()), known)
 }
 
-fn help_with(near: Option<&str>, known: &[&str]) -> String {
+/// As [`help`], where the nearest is known.
+pub(crate) fn help_with(near: Option<&str>, known: &[&str]) -> String {
     let all = known.join(", ");
     match near {
         Some(near) if known.len() > 16 => format!("did you mean `{near}`?"),
@@ -107,15 +108,6 @@ pub(crate) fn listed(names: &[&str]) -> String {
     match names.len().saturating_sub(LISTED) {
         0 => shown,
         more => format!("{shown} and {more} more"),
-    }
-}
-
-/// As [`help`] for a key of a mapping: one that is there already is seldom the one that is meant.
-pub(crate) fn help_for_key(word: &str, known: &[&str], is_there: impl Fn(&str) -> bool) -> String {
-    let absent = known.iter().copied().filter(|key| !is_there(key));
-    match nearest(word, absent) {
-        Some(near) => help_with(Some(near), known),
-        None => help(word, known),
     }
 }
 

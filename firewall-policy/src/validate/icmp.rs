@@ -1,11 +1,13 @@
 //! ICMP and ICMPv6 types and codes, to the field value `type << 8 | code`.
 
+use super::foreign::is_any;
 use super::number::{self, Domain, Names};
 use super::set::Sets;
-use super::shape::{Cx, Keys, Table};
+use super::shape::{Cx, Keys, Table, wrong_kind};
 use crate::ast::Node;
+use crate::diag::{show, suggest};
 use crate::range::RangeSet;
-use crate::vocabulary::{ICMP_CODES, ICMP_TYPES, ICMPV6_CODES, ICMPV6_TYPES};
+use crate::vocabulary::{self, ICMP_CODES, ICMP_TYPES, ICMPV6_CODES, ICMPV6_TYPES};
 
 pub(super) const KEYS: Keys = Keys {
     of: "`icmp`",
@@ -13,7 +15,8 @@ pub(super) const KEYS: Keys = Keys {
     reserved: &[],
 };
 
-/// Reads `{type, code}` or a list of them. Without `code`, every code of the type.
+/// Reads `{type, code}` or a list of them. Without `code`, every code of the type; without `type`, the
+/// code of every type.
 pub(super) fn read(
     cx: &mut Cx<'_>,
     node: &Node<'_>,
@@ -31,6 +34,13 @@ pub(super) fn read(
     sound.then(|| RangeSet::from_ranges(ranges))
 }
 
+/// The type that a word stands for, as it is to be written.
+pub(super) fn meant(text: &str, types: vocabulary::Table) -> String {
+    let known = types.iter().map(|&(name, _)| name);
+    let near = suggest::nearest(text, known);
+    near.map_or_else(|| show(text), str::to_owned)
+}
+
 fn one(cx: &mut Cx<'_>, node: &Node<'_>, v6: bool, sets: &mut Sets) -> Option<Vec<(u32, u32)>> {
     let (types, codes) = if v6 {
         (ICMPV6_TYPES, ICMPV6_CODES)
@@ -44,17 +54,30 @@ fn one(cx: &mut Cx<'_>, node: &Node<'_>, v6: bool, sets: &mut Sets) -> Option<Ve
         example,
         names,
     };
+    if let Some(text) = node.scalar() {
+        wrong_kind(cx, node, "`icmp` is a mapping").help(if is_any(text) {
+            "leave `icmp` out to match every type".to_owned()
+        } else {
+            format!("write `icmp: {{type: {}}}`", meant(text, types))
+        });
+        return None;
+    }
     let table = Table::read(cx, node, &KEYS)?;
-    let types_node = table.require(cx, "type", "`type: echo-request`");
-    let types = types_node.and_then(|node| {
-        let example = "a type such as echo-request, or its number";
-        number::read(
-            cx,
-            node,
-            &domain("type", Names::Table(types), example),
-            sets,
-        )
-    });
+    let types = match (table.get("type"), table.get("code")) {
+        (None, Some(_)) => Some(RangeSet::of(0, 255)),
+        (None, None) => table
+            .require(cx, "type", "`type: echo-request`")
+            .map(|_| RangeSet::empty()),
+        (Some(node), _) => {
+            let example = "a type such as echo-request, or its number";
+            number::read(
+                cx,
+                node,
+                &domain("type", Names::Table(types), example),
+                sets,
+            )
+        }
+    };
     let codes = match table.get("code") {
         None => Some(RangeSet::of(0, 255)),
         Some(node) => {

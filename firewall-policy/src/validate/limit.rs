@@ -1,7 +1,8 @@
 //! `limit:` and `over:` of a rule: rates such as `200/s`, `6/30s` and `500k/s`, and what they keep
 //! apart.
 
-use super::shape::{Cx, Keys, Table, scalar, word};
+use super::foreign;
+use super::shape::{Cx, Keys, Table, scalar, word, wrong_kind};
 use crate::ast::{Node, Span};
 use crate::diag::{codes, show, suggest};
 use crate::duration::parse_one_unit;
@@ -116,6 +117,14 @@ fn ban(cx: &mut Cx<'_>, node: &Node<'_>, limit: &Limit, over: Action) -> Option<
 }
 
 fn limit(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Limit> {
+    if let Some(text) = node.scalar() {
+        let rate = foreign::rate(text).unwrap_or_else(|| "200/s".to_owned());
+        wrong_kind(cx, node, "`limit` is a mapping").help(format!(
+            "write `limit: {{rate: {rate}, per: source}}`; with `new: {rate}` in place of `rate` it \
+             counts connections"
+        ));
+        return None;
+    }
     let table = Table::read(cx, node, &KEYS)?;
     let (new_only, rated) = match (table.entry("rate"), table.entry("new")) {
         (Some((first, _)), Some((second, _))) => {
@@ -179,7 +188,9 @@ pub(super) fn rate(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<(u64, u64)> {
         .split_once('/')
         .and_then(|(packets, time)| Some((amount(packets)?, window(time)?)));
     let Some((packets, window)) = found else {
-        bad_rate(cx, node.span, text, EXAMPLE);
+        let meant = foreign::rate(text).filter(|meant| meant != text);
+        let help = meant.map(|meant| format!("write {meant}"));
+        bad_rate(cx, node.span, text, help.as_deref().unwrap_or(EXAMPLE));
         return None;
     };
     let per_second = u128::from(packets) * u128::from(SECOND) / u128::from(window.max(1));
@@ -287,7 +298,7 @@ fn per(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Per> {
             );
             error.help(match word {
                 "rule" | "interface" => format!("write `{word}`: only addresses have a length"),
-                _ => suggest::help(word, PER),
+                _ => foreign::word("per", text).unwrap_or_else(|| suggest::help(word, PER)),
             });
             return None;
         }

@@ -8,6 +8,7 @@ mod addr;
 mod expires;
 mod files;
 mod flags;
+pub(crate) mod foreign;
 mod icmp;
 mod interfaces;
 mod limit;
@@ -110,6 +111,23 @@ pub(crate) fn policy<'a>(
 }
 
 fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<ReadPolicy> {
+    if let Value::Map(map) = &root.value {
+        let keys: Vec<&str> = map.iter().map(|(key, _)| &*key.text).collect();
+        let value = |wanted: &str| {
+            let (_, node) = map.iter().find(|(key, _)| key.text == wanted)?;
+            node.scalar()
+        };
+        if let (Some(other), Some((key, _))) = (foreign::object(&keys, value), map.first()) {
+            cx.sink
+                .error(
+                    &codes::NOT_A_POLICY,
+                    key.span,
+                    format!("this is {}, not a policy", other.what),
+                )
+                .help(other.help);
+            return None;
+        }
+    }
     let table = Table::read(cx, root, &KEYS)?;
     version(cx, &table);
     let audit = mode(cx, &table);

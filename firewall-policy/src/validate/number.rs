@@ -1,10 +1,11 @@
-//! Numbers of small fields: ports, VLANs, code points, lengths, zones. Lists, ranges `a-b`, open
+//! Numbers of small fields, decimal or hexadecimal: ports, VLANs, code points, lengths, zones. Lists, ranges `a-b`, open
 //! ranges `a-`, names, `@set` and negation `!x` work alike for all of them.
 //!
 //! The result lies within the field's domain and never holds `Field::none`.
 
+use super::foreign;
 use super::set::{Content, Sets};
-use super::shape::{Cx, decimal, items, looks_numeric, scalar};
+use super::shape::{Cx, decimal, hexadecimal, items, looks_numeric, scalar};
 use crate::ast::{Node, Span};
 use crate::diag::{codes, show, suggest};
 use crate::fields::Row;
@@ -150,6 +151,11 @@ pub(super) fn element(
         return number(cx, span, text, domain).map(|n| vec![(n, n)]);
     };
     let (first, last) = (first.trim(), last.trim());
+    // Of a port nobody means 0 by itself, and everybody takes 0-65535 for all there are.
+    let first = match domain.names {
+        Names::Services(_) if first == "0" && last != "0" => "1",
+        _ => first,
+    };
     if first.is_empty() {
         cx.sink
             .error(
@@ -183,7 +189,10 @@ fn number(cx: &mut Cx<'_>, span: Span, text: &str, domain: &Domain<'_>) -> Optio
     let Domain {
         key, first, last, ..
     } = *domain;
-    let value = decimal(cx, span, &format!("`{key}`"), text)?;
+    let value = match hexadecimal(text) {
+        Some(value) => value,
+        None => decimal(cx, span, &format!("`{key}`"), text)?,
+    };
     if let Some(value) = u32::try_from(value)
         .ok()
         .filter(|v| (first..=last).contains(v))
@@ -206,12 +215,64 @@ fn number(cx: &mut Cx<'_>, span: Span, text: &str, domain: &Domain<'_>) -> Optio
     None
 }
 
+/// What is written in the manner of another program, with what to write here.
+fn foreign_value(text: &str, domain: &Domain<'_>) -> Option<(String, String)> {
+    let key = domain.key;
+    if foreign::is_any(text) {
+        let help = match domain.names {
+            Names::Table(_) if key == "proto" => {
+                "leave `proto` out to match every protocol; beside a port write `proto: [tcp, udp]`"
+                    .to_owned()
+            }
+            _ => format!("leave `{key}` out to match all of them"),
+        };
+        return Some((format!("`{}` is not a word for `{key}`", show(text)), help));
+    }
+    match domain.names {
+        Names::Table(_) if key == "proto" => {
+            let list = foreign::joined_protocols(text)?;
+            let message = format!("`{}` is more than one protocol", show(text));
+            Some((message, format!("write `proto: {list}`")))
+        }
+        Names::Services(_) => {
+            let (port, proto) = foreign::port_and_protocol(text)?;
+            let port = show(&port.replace(':', "-"));
+            let message = format!("`{}` is a protocol and a port in one", show(text));
+            let help = match key {
+                "port" => format!("write `proto: {proto}, port: {port}`"),
+                _ => format!("write `proto: {proto}` in the rule, and `{key}: {port}`"),
+            };
+            Some((message, help))
+        }
+        _ => None,
+    }
+}
+
+/// Whether an element says a port together with its protocol, which is reported where it is read.
+pub(super) fn names_protocol(node: &Node<'_>) -> bool {
+    let glued = |item: &Node<'_>| item.scalar().and_then(foreign::port_and_protocol).is_some();
+    node.items().iter().any(glued)
+}
+
+/// A number of a table's word, in any case: iptables writes `AF21`.
+fn word_number(table: &[(&'static str, u32)], text: &str) -> Option<u32> {
+    let mut words = table.iter();
+    let (_, value) = words.find(|(name, _)| name.eq_ignore_ascii_case(text))?;
+    Some(*value)
+}
+
 /// A word. `None` if the text is not one; `Some(None)` after an error.
 fn named(cx: &mut Cx<'_>, span: Span, text: &str, domain: &Domain<'_>) -> Option<Option<u32>> {
+    if let Some((message, help)) = foreign_value(text, domain) {
+        cx.sink
+            .error(&codes::UNKNOWN_VALUE, span, message)
+            .help(help);
+        return Some(None);
+    }
     match domain.names {
         Names::None => None,
         Names::Table(table) => {
-            if let Some(&(_, value)) = table.iter().find(|(name, _)| *name == text) {
+            if let Some(value) = word_number(table, text) {
                 return Some(Some(value));
             }
             if looks_numeric(text) {

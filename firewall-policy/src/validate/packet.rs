@@ -16,7 +16,7 @@ const VERDICTS: &[(&str, Verdict)] = &[("pass", Verdict::PASS), ("drop", Verdict
 pub(super) const DEFAULT: Keys = Keys {
     of: "`default`",
     known: &["in", "essential", "log"],
-    reserved: &["out"],
+    reserved: &[],
 };
 
 const ESSENTIAL: &[(&str, u32)] = &[

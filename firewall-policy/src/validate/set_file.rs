@@ -198,14 +198,17 @@ fn report(cx: &mut Cx<'_>, span: Span, path: &str, bad: Bad, full: Option<Span>)
 
 /// Reports why a file cannot be read to its end. `number` is the line where it went wrong.
 fn unreadable(cx: &mut Cx<'_>, span: Span, path: &str, number: u32, stop: &Stop) -> bool {
+    let full = show(&cx.files.full(path));
     let path = show(path);
+    let missing = format!(
+        "write the right path, which counts from the folder of the policy's file, or make the file: \
+         touch {full} (an empty one is an empty set)"
+    );
     let (message, help) = match stop {
         Stop::Io(error) => (
             format!("cannot read the set file `{path}`: {error}"),
             match error.kind() {
-                io::ErrorKind::NotFound => {
-                    "the path counts from the folder of the file that names it, unless it starts with `/`"
-                }
+                io::ErrorKind::NotFound => &missing,
                 io::ErrorKind::PermissionDenied => {
                     "make the file readable for the user that runs this"
                 }

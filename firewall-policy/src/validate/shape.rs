@@ -7,9 +7,10 @@
 
 mod integer;
 
-pub(super) use integer::{decimal, integer, looks_numeric};
+pub(super) use integer::{decimal, hexadecimal, integer, looks_numeric};
 
-use crate::ast::{Node, Span, Value};
+use super::foreign;
+use crate::ast::{Key, Node, Span, Value};
 use crate::diag::{Sink, codes, show, suggest};
 use crate::files::Files;
 
@@ -78,12 +79,12 @@ pub(crate) struct Keys {
 #[derive(Clone, Copy)]
 pub(super) struct Table<'n, 'a> {
     node: &'n Node<'a>,
-    of: &'static str,
+    keys: &'static Keys,
 }
 
 impl<'n, 'a> Table<'n, 'a> {
     /// Checks that `node` is a mapping with keys of `keys` only.
-    pub(super) fn read(cx: &mut Cx<'_>, node: &'n Node<'a>, keys: &Keys) -> Option<Self> {
+    pub(super) fn read(cx: &mut Cx<'_>, node: &'n Node<'a>, keys: &'static Keys) -> Option<Self> {
         let Value::Map(map) = &node.value else {
             wrong_kind(cx, node, &format!("{} is a mapping", keys.of)).help(format!(
                 "write `{{{}: ...}}` or indented lines of `key: value`",
@@ -91,32 +92,71 @@ impl<'n, 'a> Table<'n, 'a> {
             ));
             return None;
         };
-        for (key, _) in map {
+        let table = Self { node, keys };
+        for (key, value) in map {
             if keys.known.contains(&&*key.text) || cx.sink.omit_error() {
                 continue;
             }
-            if keys.reserved.contains(&&*key.text) {
-                not_supported(cx, key.span, &format!("`{}`", key.text), keys.of);
-                continue;
-            }
-            let message = if key.text == "<<" {
-                "`<<` (YAML merge) is not part of the policy language".to_string()
-            } else {
-                format!("unknown key `{}` in {}", show(&key.text), keys.of)
-            };
-            let later =
-                suggest::nearest(&key.text, keys.known.iter().chain(keys.reserved).copied())
-                    .filter(|near| keys.reserved.contains(near));
-            cx.sink
-                .error(&codes::UNKNOWN_KEY, key.span, message)
-                .help(match later {
-                    Some(near) => format!("did you mean `{near}`? it is not supported yet"),
-                    None => suggest::help_for_key(&key.text, keys.known, |known| {
-                        map.iter().any(|(other, _)| other.text == known)
-                    }),
-                });
+            table.unknown(cx, key, value);
         }
-        Some(Self { node, of: keys.of })
+        Some(table)
+    }
+
+    /// Reports a key that is none of the table's.
+    fn unknown(&self, cx: &mut Cx<'_>, key: &Key<'a>, value: &Node<'a>) {
+        let keys = self.keys;
+        let message = format!("unknown key `{}` in {}", show(&key.text), keys.of);
+        if let Some(meant) = foreign::key(keys.of, &key.text) {
+            let error = cx.sink.error(&codes::UNKNOWN_KEY, key.span, message);
+            error.help(meant.help(value.scalar()));
+            return;
+        }
+        if keys.reserved.contains(&&*key.text) {
+            return not_supported(cx, key.span, &format!("`{}`", key.text), keys.of);
+        }
+        let (message, help) = if key.text == "<<" {
+            let message = "`<<` (YAML merge) is not part of the policy language";
+            let help = "write the keys out in each entry".to_owned();
+            (message.to_owned(), help)
+        } else if let Some((name, rest)) = self.glued(&key.text) {
+            let message = format!(
+                "`{}` is one word: YAML needs a space behind the colon",
+                show(&key.text)
+            );
+            (message, format!("write `{name}: {}`", show(rest)))
+        } else {
+            let all = keys.known.iter().chain(keys.reserved).copied();
+            let later =
+                suggest::nearest(&key.text, all).filter(|near| keys.reserved.contains(near));
+            let help = match (later, self.meant(&key.text)) {
+                (Some(near), _) => format!("did you mean `{near}`? it is not supported yet"),
+                (None, Some(near)) => {
+                    let line = one_line(cx, value).map(|value| format!("{near}: {}", show(&value)));
+                    suggest::help_with(Some(line.as_deref().unwrap_or(near)), keys.known)
+                }
+                (None, None) => suggest::help(&key.text, keys.known),
+            };
+            (message, help)
+        };
+        cx.sink
+            .error(&codes::UNKNOWN_KEY, key.span, message)
+            .help(help);
+    }
+
+    /// A key of the table and a value that are one word, because no space stands between.
+    fn glued<'t>(&self, text: &'t str) -> Option<(&'static str, &'t str)> {
+        let (name, rest) = text.split_once(':')?;
+        let known = self.keys.known.iter().find(|&&known| known == name)?;
+        (!rest.is_empty()).then_some((known, rest))
+    }
+
+    /// The key that an unknown one stands for; one that is there already is seldom meant.
+    fn meant(&self, text: &str) -> Option<&'static str> {
+        let Value::Map(map) = &self.node.value else {
+            return None;
+        };
+        let absent = |key: &&str| map.iter().all(|(other, _)| other.text != *key);
+        suggest::nearest(text, self.keys.known.iter().copied().filter(absent))
     }
 
     /// The value of a key, if it is there.
@@ -142,6 +182,26 @@ impl<'n, 'a> Table<'n, 'a> {
         }
     }
 
+    /// Whether an unknown key, which has been reported, stands for this one.
+    pub(super) fn is_misspelt(&self, key: &str) -> bool {
+        let Value::Map(map) = &self.node.value else {
+            return false;
+        };
+        let unknown = map
+            .iter()
+            .map(|(other, _)| &*other.text)
+            .filter(|other| !self.keys.known.contains(other));
+        unknown.into_iter().any(|other| {
+            foreign::key(self.keys.of, other).map_or_else(
+                || {
+                    self.glued(other)
+                        .map_or_else(|| self.meant(other), |(name, _)| Some(name))
+                },
+                |meant| meant.key,
+            ) == Some(key)
+        })
+    }
+
     /// The value of a key that must be there.
     pub(super) fn require(
         &self,
@@ -150,16 +210,40 @@ impl<'n, 'a> Table<'n, 'a> {
         example: &str,
     ) -> Option<&'n Node<'a>> {
         let found = self.get(key);
-        if found.is_none() {
+        if found.is_none() && !self.is_misspelt(key) {
             cx.sink
                 .error(
                     &codes::MISSING_KEY,
                     self.span(),
-                    format!("{} needs `{key}`", self.of),
+                    format!("{} needs `{key}`", self.keys.of),
                 )
                 .help(format!("add {example}"));
         }
         found
+    }
+}
+
+/// A value in one line as it would be written behind its key, if that is short.
+fn one_line(cx: &Cx<'_>, node: &Node<'_>) -> Option<String> {
+    const LONGEST: usize = 60;
+    let text = in_flow(cx, node);
+    (!text.is_empty() && text.len() <= LONGEST && !text.contains('\n')).then_some(text)
+}
+
+fn in_flow(cx: &Cx<'_>, node: &Node<'_>) -> String {
+    match &node.value {
+        Value::Null => String::new(),
+        Value::Scalar { .. } => cx.sink.slice(node.span).trim().to_owned(),
+        Value::List(list) => {
+            let items: Vec<String> = list.iter().map(|item| in_flow(cx, item)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Map(map) => {
+            let entry =
+                |(key, node): &(Key<'_>, Node<'_>)| format!("{}: {}", key.text, in_flow(cx, node));
+            let entries: Vec<String> = map.iter().map(entry).collect();
+            format!("{{{}}}", entries.join(", "))
+        }
     }
 }
 
@@ -347,13 +431,14 @@ pub(super) fn word<T: Copy>(
         not_supported(cx, node.span, &format!("`{text}`"), &format!("`{key}`"));
         return None;
     }
+    let help = foreign::word(key, text).unwrap_or_else(|| suggest::help(text, &known));
     cx.sink
         .error(
             &codes::UNKNOWN_VALUE,
             node.span,
             format!("unknown {key} `{}`", show(text)),
         )
-        .help(suggest::help(text, &known));
+        .help(help);
     None
 }
 

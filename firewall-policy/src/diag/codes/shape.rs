@@ -32,9 +32,9 @@ codes! { SHAPE:
         wrong "- {name: web, proto: tcp, port: 80, observe: {http: true}, action: pass}\n"
         right "- {name: web, proto: tcp, port: 80, action: pass}\n";
     NUMBER "FW0120" "not a plain decimal number"
-        "Numbers are plain decimal digits without sign, leading zeros, underscores, exponent or \
-         base, so that nobody can read them in two ways."
-        wrong "- {name: web, proto: tcp, port: 0x50, action: pass}\n"
+        "Numbers are plain decimal digits without sign, leading zeros, underscores or exponent, so \
+         that nobody can read them in two ways. Match fields also take hexadecimal ones: 0x50."
+        wrong "- {name: web, proto: tcp, port: 0o120, action: pass}\n"
         right "- {name: web, proto: tcp, port: 80, action: pass}\n";
     OUT_OF_RANGE "FW0121" "a number out of range"
         "The number does not fit the field: ports are 1 to 65535, VLAN ids 1 to 4095, code points 0 \
@@ -70,6 +70,12 @@ codes! { SHAPE:
          easy to overlook."
         wrong "--- # file: firewall.yaml\nversion: 1\ndefault: {in: pass}\n--- # file: rules.d/10-web.yaml\nversion: 1\ndefault: {in: drop}\n"
         right "--- # file: firewall.yaml\nversion: 1\ndefault: {in: pass}\n--- # file: rules.d/10-web.yaml\nversion: 1\nrules:\n- {name: web, proto: tcp, port: 80, action: pass}\n";
+    NOT_A_POLICY "FW0128" "a file of another program"
+        "The file is of a kind that another program reads: rules of iptables, nft or ufw, which \
+         `import` converts, or an object of Kubernetes. A policy is a mapping with `version`, \
+         `default`, and mostly `rules`."
+        wrong "version: 1\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web}\n"
+        right "version: 1\ndefault: {in: drop}\nrules: [{name: web, proto: tcp, port: 80, action: pass}]\n";
     BAD_NAME "FW0130" "not a name"
         "Names of rules, sets and zones are 1 to 63 of a-z, 0-9 and `-`, so that they can stand in \
          metrics, file names and commands unchanged."

@@ -57,7 +57,9 @@ fn put(found: &mut Match, field: Field, values: Option<RangeSet<u32>>) -> bool {
 fn protocols(cx: &mut Cx<'_>, table: &Table<'_, '_>, sets: &mut Sets, found: &mut Match) -> Protos {
     let row = fields::of(Field::Proto);
     let Some((key, node)) = row.keys.iter().find_map(|key| Some((key, table.get(key)?))) else {
-        return Ok(None);
+        // What depends on it is not wrong as well.
+        let misspelt = row.keys.iter().any(|key| table.is_misspelt(key));
+        return if misspelt { Err(()) } else { Ok(None) };
     };
     let domain = Domain::of(row, key, Names::of(row.names()));
     let protos = number::read(cx, node, &domain, sets).ok_or(())?;

@@ -5,9 +5,10 @@ use super::super::set::Sets;
 use super::super::shape::Cx;
 use super::super::{icmp, proto};
 use crate::ast::{Node, Span};
-use crate::diag::codes;
+use crate::diag::{codes, show};
 use crate::fields::Row;
 use crate::range::RangeSet;
+use crate::vocabulary;
 
 /// What is known of a rule's protocols: `Err` after an error, `Ok(None)` without `proto`.
 pub(super) type Protos = Result<Option<Vec<u8>>, ()>;
@@ -31,7 +32,8 @@ pub(super) fn ports(
     let all_have_ports = known
         .as_ref()
         .is_some_and(|p| p.iter().all(|p| proto::WITH_PORTS.contains(p)));
-    if !all_have_ports {
+    // A port that says its protocol is reported as what it is.
+    if !all_have_ports && !(known.is_none() && number::names_protocol(node)) {
         let message = match known {
             None => format!("`{key}` needs `proto`"),
             Some(protos) => {
@@ -39,15 +41,30 @@ pub(super) fn ports(
                     .iter()
                     .find(|p| !proto::WITH_PORTS.contains(p))
                     .copied();
-                format!(
-                    "{} has no ports",
-                    other.map_or("this protocol", proto::name)
-                )
+                match other {
+                    Some(proto @ (33 | 136)) => {
+                        format!("the ports of {} are not read here", proto::name(proto))
+                    }
+                    other => format!(
+                        "{} has no ports",
+                        other.map_or("this protocol", proto::name)
+                    ),
+                }
             }
         };
-        cx.sink.error(&codes::PORT_NEEDS_PROTO, span, message).help(
-            "write `proto: tcp`, `proto: udp`, `proto: sctp`, or a list of those: [tcp, udp]",
-        );
+        let value = node.scalar().map_or_else(|| "[...]".to_owned(), show);
+        let help = match known {
+            None => format!(
+                "write `proto: tcp, {key}: {value}`, or for both `proto: [tcp, udp], {key}: {value}`"
+            ),
+            Some(_) => format!(
+                "leave `{key}` out, or write `proto: tcp`, `proto: udp`, `proto: sctp`, or a list of \
+                 those: [tcp, udp]"
+            ),
+        };
+        cx.sink
+            .error(&codes::PORT_NEEDS_PROTO, span, message)
+            .help(help);
     }
     let of = known.as_deref().filter(|_| all_have_ports);
     let domain = Domain::of(row, key, Names::Services(of));
@@ -71,10 +88,18 @@ pub(super) fn icmp_field(
                     span,
                     "`icmp` needs `proto: icmp` or `proto: icmpv6`",
                 )
-                .help(
-                    "the two number their types differently (echo-request is 8 and 128), so each \
-                     needs a rule of its own",
-                );
+                .help(match node.scalar() {
+                    Some(text) => {
+                        let meant = icmp::meant(text, vocabulary::ICMP_TYPES);
+                        format!(
+                            "write `proto: icmp, icmp: {{type: {meant}}}`, and for IPv6 a rule of its \
+                             own with `proto: icmpv6`"
+                        )
+                    }
+                    None => "the two number their types differently (echo-request is 8 and 128), so \
+                             each needs a rule of its own"
+                        .to_owned(),
+                });
             return None;
         }
     };

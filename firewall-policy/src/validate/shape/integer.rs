@@ -62,6 +62,13 @@ pub(in crate::validate) fn decimal(
     None
 }
 
+/// `0x50`: a hexadecimal number, which YAML 1.2 and every other program read alike.
+pub(in crate::validate) fn hexadecimal(text: &str) -> Option<u64> {
+    let digits = text.strip_prefix("0x")?;
+    let all = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    all.then(|| u64::from_str_radix(digits, 16).unwrap_or(u64::MAX))
+}
+
 /// Whether text was meant as a number, in whatever form.
 pub(in crate::validate) fn looks_numeric(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
