@@ -35,6 +35,40 @@ impl Limit {
     }
 }
 
+/// All that it says, in the words of a policy: `6/30s new per source, burst 6, over: next`.
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = Rate {
+            packets: self.packets,
+            window: self.window,
+            burst: self.burst,
+        };
+        write!(f, "{rate}{}", if self.new_only { " new" } else { "" })?;
+        let prefixes = |lengths: &Lengths| match *lengths {
+            Lengths::HOST => String::new(),
+            Lengths { v4, v6 } => format!("/{v4}/{v6}"),
+        };
+        match &self.per {
+            Per::Rule => {}
+            Per::Interface => f.write_str(" per interface")?,
+            Per::Source(lengths) => write!(f, " per source{}", prefixes(lengths))?,
+            Per::Destination(lengths) => write!(f, " per destination{}", prefixes(lengths))?,
+        }
+        write!(f, ", burst {}", self.burst)?;
+        if self.over != Action::DROP {
+            write!(f, ", over: {}", self.over)?;
+        }
+        match self.ban {
+            Some(seconds) => write!(
+                f,
+                ", ban: {}",
+                duration::print(Duration::from_secs(seconds))
+            ),
+            None => Ok(()),
+        }
+    }
+}
+
 /// How often something is done at most: what is logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rate {

@@ -84,6 +84,10 @@ struct DiffReport {
     settings: Vec<String>,
     regions: Vec<Line>,
     more: usize,
+    /// How many regions newly pass.
+    newly_pass: usize,
+    /// How many are newly dropped.
+    newly_drop: usize,
 }
 
 #[derive(Serialize)]
@@ -135,7 +139,15 @@ impl DiffReport {
             was: By::of(&region.was, old),
             becomes: By::of(&region.becomes, new),
         };
+        let regions = difference.regions.iter();
+        let passing = regions.filter(|region| region.becomes.verdict == Verdict::PASS);
+        let passing = passing.count();
+        // Packets that no rule decides are one more region.
+        let default = (old.default_verdict != new.default_verdict).then_some(new.default_verdict);
+        let by_default = |verdict| usize::from(default == Some(verdict));
         Self {
+            newly_pass: passing + by_default(Verdict::PASS),
+            newly_drop: difference.regions.len() - passing + by_default(Verdict::DROP),
             schema: SCHEMA,
             equal: difference.is_empty(),
             complete: difference.complete,
@@ -170,6 +182,12 @@ fn text(report: &DiffReport) -> String {
     }
     if !report.complete {
         text.push_str("The policies differ in too many ways to list: there is more than this.\n");
+    }
+    if !report.equal {
+        text.push_str(&format!(
+            "Newly pass {}, newly drop {}\n",
+            report.newly_pass, report.newly_drop
+        ));
     }
     text
 }

@@ -5,8 +5,8 @@ use super::{Decided, Difference, Region, family, words};
 use crate::packet_text::PacketText;
 use crate::range::RangeSet;
 use crate::rule::{FrameKey, Mac, Policy, frame_rules};
-use crate::space::Space;
 use crate::space::reach::Doors;
+use crate::space::{Space, typical};
 use crate::{fields, vocabulary};
 use firewall_common::abi::MACS;
 use firewall_common::field::Field;
@@ -76,7 +76,7 @@ pub(super) fn regions(
     let doors = doors.frames();
     let found = family::<u32>(&sides[0], &sides[1], &doors, difference);
     let regions = found.into_iter().map(|found| {
-        let key = found.parts[0].typical();
+        let key = typical(&found.parts);
         let frame = FrameKey {
             ethertype: key.field(Field::DestinationPort),
             vlan: key.field(Field::Vlan),

@@ -14,28 +14,31 @@
 mod link;
 mod live;
 mod regions;
+mod settings;
 mod words;
 
-use crate::limit::Rate;
 use crate::packet_text::PacketText;
 use crate::range::RangeSet;
 use crate::rule::{FrameKey, Mac, Policy, Rule};
 use crate::space::reach::{Carried, Doors};
-use crate::space::{Space, random};
-use crate::time;
-use firewall_common::abi::{PacketConfig, essential_bit, fragments, malformed, tunnels};
+use crate::space::{Space, random, typical};
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
-use firewall_common::verdict::{Action, Verdict};
+use firewall_common::parse::flag;
+use firewall_common::verdict::Verdict;
 use regions::ChangedBox;
+use words::Words;
+
+/// TCP ports by which hosts are managed: SSH, RDP, Kubernetes, Cockpit, Webmin and Proxmox, VNC.
+const MANAGEMENT: [u32; 7] = [22, 3389, 6443, 9090, 10_000, 8_006, 5_900];
 
 /// What differs.
 #[derive(Clone, Debug, Default)]
 pub struct Difference {
     /// Settings outside of the rules: `packet.fragments: pass -> drop`.
     pub settings: Vec<String>,
-    /// Packets whose verdict the rules change, in the order of the new policy's rules. They reach
-    /// the rules under both policies' settings.
+    /// Packets whose verdict the rules change: those by which hosts are managed first, then in the order of
+    /// the new policy's rules. They reach the rules under both policies' settings.
     pub regions: Vec<Region>,
     /// False if the search was given up: there may be more regions.
     pub complete: bool,
@@ -96,6 +99,22 @@ impl Region {
             .collect()
     }
 
+    /// Whether connections by which hosts are managed are among the packets.
+    fn is_of_management(&self) -> bool {
+        fn holds<T>(space: &Space<T>, port: u32) -> bool
+        where
+            T: crate::space::Address,
+        {
+            space.field(Field::DestinationPort).contains(port)
+                && space.field(Field::Proto).contains(6)
+                && space.field(Field::TcpFlags).contains(flag::SYN)
+        }
+        MANAGEMENT.iter().any(|&port| {
+            self.v4.iter().any(|space| holds(space, port))
+                || self.v6.iter().any(|space| holds(space, port))
+        })
+    }
+
     /// Whether the region is of frames that are not IP.
     #[must_use]
     pub fn is_of_frames(&self) -> bool {
@@ -127,7 +146,7 @@ pub fn diff(old: &Policy, new: &Policy) -> Difference {
         Some(of_aligned(&old, &new))
     });
     Difference {
-        settings: settings(old, new),
+        settings: settings::of(old, new),
         ..found.unwrap_or_default()
     }
 }
@@ -149,39 +168,47 @@ fn of_aligned(old: &Policy, new: &Policy) -> Difference {
     let v4 = family::<u32>(old, new, &doors.boxes(), &mut difference);
     let v6 = family::<u128>(old, new, &doors.boxes(), &mut difference);
     let mut regions: Vec<Region> = Vec::new();
+    let mut skeletons: Vec<Words> = Vec::new();
     for found in v4 {
-        let key = found.parts[0].typical();
+        let key = typical(&found.parts);
         regions.push(Region {
             was: found.was,
             becomes: found.becomes,
-            packets: found.words,
+            packets: found.words.to_string(),
             example: example(&key, &difference, &new.macs),
             v4: found.parts,
             v6: Vec::new(),
             frames: Vec::new(),
         });
+        skeletons.push(found.words);
     }
     for found in v6 {
-        // What is said in the same words of both families is one region.
-        let twin = regions.iter_mut().find(|region| {
-            region.v6.is_empty()
-                && (&region.was, &region.becomes, &region.packets)
-                    == (&found.was, &found.becomes, &found.words)
-        });
-        if let Some(region) = twin {
+        // What differs in addresses only is one region of both families.
+        let twin = regions
+            .iter_mut()
+            .zip(&mut skeletons)
+            .find(|(region, words)| {
+                region.v6.is_empty()
+                    && (&region.was, &region.becomes) == (&found.was, &found.becomes)
+                    && words.folds_with(&found.words)
+            });
+        if let Some((region, words)) = twin {
+            words.fold(&found.words);
+            region.packets = words.to_string();
             region.v6 = found.parts;
             continue;
         }
-        let key = found.parts[0].typical();
+        let key = typical(&found.parts);
         regions.push(Region {
             was: found.was,
             becomes: found.becomes,
-            packets: found.words,
+            packets: found.words.to_string(),
             example: example(&key, &difference, &new.macs),
             v4: Vec::new(),
             v6: found.parts,
             frames: Vec::new(),
         });
+        skeletons.push(found.words);
     }
     for region in &mut regions {
         // Where addresses are named, they tell the family.
@@ -195,17 +222,24 @@ fn of_aligned(old: &Policy, new: &Policy) -> Difference {
     }
     regions.extend(link::regions(old, new, &doors, &mut difference));
     let end = |rule: Option<usize>| rule.unwrap_or(usize::MAX);
-    regions.sort_by_key(|region| (end(region.becomes.rule), end(region.was.rule)));
+    regions.sort_by_key(|region| {
+        (
+            !region.is_of_management(),
+            end(region.becomes.rule),
+            end(region.was.rule),
+        )
+    });
     difference.regions = regions;
     difference
 }
 
 /// A packet as text, with zones and MAC addresses by their common numbers.
 fn example(key: &PacketKey, difference: &Difference, macs: &[Mac]) -> PacketText {
-    PacketText {
+    let packet = PacketText {
         mac: macs.get(key.field(Field::Mac) as usize).copied(),
         ..PacketText::of_key(key, &difference.zones)
-    }
+    };
+    packet.without_usual()
 }
 
 fn family<T: Carried + std::hash::Hash>(
@@ -255,193 +289,6 @@ fn zone_map(policy: &Policy, zones: &[String], rule: &Rule) -> RangeSet<u32> {
             .then_some((number as u32, number as u32))
     });
     RangeSet::from_ranges(ranges.collect())
-}
-
-/// Differences outside of the rules, in words.
-fn settings(old: &Policy, new: &Policy) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = |what: &str, old: String, new: String| {
-        if old != new {
-            lines.push(format!("{what}: {old} -> {new}"));
-        }
-    };
-    let mode = |policy: &Policy| {
-        if policy.audit {
-            "audit (nothing is dropped)"
-        } else {
-            "enforce"
-        }
-    };
-    line("mode", mode(old).to_owned(), mode(new).to_owned());
-    line(
-        "default (packets that no rule decides, and non-IP frames)",
-        old.default_verdict.to_string(),
-        new.default_verdict.to_string(),
-    );
-    for (name, bit) in [
-        ("arp", essential_bit::ARP),
-        ("neighbour", essential_bit::NEIGHBOUR),
-        ("multicast", essential_bit::MULTICAST),
-        ("icmp_error", essential_bit::ICMP_ERROR),
-        ("dhcp", essential_bit::DHCP),
-        ("link", essential_bit::LINK),
-        ("igmp", essential_bit::IGMP),
-    ] {
-        let on = |policy: &Policy| (policy.essential & bit != 0).to_string();
-        line(&format!("essential.{name}"), on(old), on(new));
-    }
-    for (knob, old, new) in knobs(&old.packet, &new.packet) {
-        line(knob, old, new);
-    }
-    let flows = |policy: &Policy| {
-        let flows = policy.flows.map(|flows| flows.to_string());
-        flows.unwrap_or_else(|| "(not named)".to_owned())
-    };
-    line("state.flows", flows(old), flows(new));
-    line("interfaces", interfaces(old), interfaces(new));
-    lines.extend(limits(old, new));
-    lines.extend(logs(old, new));
-    lines.extend(live::settings(old, new));
-    lines.extend(expiries(old, new));
-    lines
-}
-
-/// The knobs of `packet`, each with the old and the new word.
-fn knobs(a: &PacketConfig, b: &PacketConfig) -> [(&'static str, String, String); 6] {
-    let verdict = |number: u32| Verdict(number as u8).to_string();
-    let word = |is_first: bool, first: &str, second: &str| {
-        if is_first { first } else { second }.to_owned()
-    };
-    let malformed = |number: u32| word(number == malformed::RULES, "rules", "drop");
-    let fragments = |number: u32| word(number == fragments::DROP, "drop", "pass");
-    let tunnels = |number: u32| word(number == tunnels::INNER, "inner", "outer");
-    [
-        (
-            "packet.malformed",
-            malformed(a.malformed),
-            malformed(b.malformed),
-        ),
-        (
-            "packet.fragments",
-            fragments(a.fragments),
-            fragments(b.fragments),
-        ),
-        (
-            "packet.ip_options",
-            verdict(a.drop_ip_options),
-            verdict(b.drop_ip_options),
-        ),
-        (
-            "packet.ipv6_ext_max",
-            a.ipv6_ext_max.to_string(),
-            b.ipv6_ext_max.to_string(),
-        ),
-        (
-            "packet.vlan_depth",
-            a.vlan_depth.to_string(),
-            b.vlan_depth.to_string(),
-        ),
-        ("packet.tunnels", tunnels(a.tunnels), tunnels(b.tunnels)),
-    ]
-}
-
-/// Rules that expire at another time.
-fn expiries(old: &Policy, new: &Policy) -> Vec<String> {
-    let mut lines = Vec::new();
-    for rule in &new.rules {
-        let before = old.rules.iter().find(|other| other.name == rule.name);
-        let at = |rule: &Rule| {
-            let moment = rule.expires.map(|expiry| time::print(expiry.at));
-            moment.unwrap_or_else(|| "never".to_owned())
-        };
-        if let Some(before) = before.filter(|before| at(before) != at(rule)) {
-            lines.push(format!(
-                "rule `{}` expires: {} -> {}",
-                rule.name,
-                at(before),
-                at(rule)
-            ));
-        }
-    }
-    lines
-}
-
-/// Rules with rate limits that are not the same in both. Packets count as within their limits
-/// everywhere else, so that regions say nothing of them.
-fn limits(old: &Policy, new: &Policy) -> Vec<String> {
-    let limited = |rule: &&Rule| rule.enabled && (rule.limit.is_some() || rule.syn_protect);
-    let named = |policy: &'_ Policy, name: &str| {
-        let found = policy.rules.iter().filter(limited).find(|r| r.name == name);
-        found.cloned()
-    };
-    let words = |rule: &Option<Rule>| match rule {
-        None => "none".to_owned(),
-        Some(rule) => {
-            let over = match rule.limit.as_ref().map(|limit| limit.over) {
-                Some(Action::NEXT) => ", over: next",
-                Some(Action::REJECT) => ", over: reject",
-                _ => "",
-            };
-            let protect = if rule.syn_protect {
-                ", syn_protect: auto"
-            } else {
-                ""
-            };
-            format!("{}, {}{over}{protect}", rule.summary, rule.action)
-        }
-    };
-    let meaning = |rule: &Rule| {
-        let matches = rule.matches.clone();
-        (rule.limit.clone(), rule.syn_protect, matches, rule.action)
-    };
-    let gone = old.rules.iter().filter(limited);
-    let fresh = new.rules.iter().filter(limited);
-    let fresh = fresh.filter(|rule| named(old, &rule.name).is_none());
-    gone.chain(fresh)
-        .map(|rule| (&rule.name, named(old, &rule.name), named(new, &rule.name)))
-        .filter(|(_, a, b)| a.as_ref().map(meaning) != b.as_ref().map(meaning))
-        .map(|(name, a, b)| format!("limit of rule `{name}`: {} -> {}", words(&a), words(&b)))
-        .collect()
-}
-
-/// What is logged, where that differs: by rule, and of the default.
-fn logs(old: &Policy, new: &Policy) -> Vec<String> {
-    let rate = |policy: &Policy, name: &str| {
-        let rule = policy.rules.iter().find(|rule| rule.name == name);
-        rule.filter(|rule| rule.enabled).and_then(|rule| rule.log)
-    };
-    let words = |rate: Option<Rate>| rate.map_or("none".to_owned(), |rate| rate.to_string());
-    let line = |what: String, a: Option<Rate>, b: Option<Rate>| {
-        (a != b).then(|| format!("log of {what}: {} -> {}", words(a), words(b)))
-    };
-    let gone = old.rules.iter();
-    let gone = gone.filter(|rule| new.rules.iter().all(|other| other.name != rule.name));
-    let rules = new.rules.iter().chain(gone).filter_map(|rule| {
-        let (a, b) = (rate(old, &rule.name), rate(new, &rule.name));
-        line(format!("rule `{}`", rule.name), a, b)
-    });
-    let default = line("the default".to_owned(), old.default_log, new.default_log);
-    rules.chain(default).collect()
-}
-
-/// The interfaces in one line.
-fn interfaces(policy: &Policy) -> String {
-    let list: Vec<String> = policy
-        .interfaces
-        .iter()
-        .map(|interface| {
-            let mut text = interface.matches.join(",");
-            if interface.zone != 0 {
-                text.push_str(&format!(" in {}", policy.zones[interface.zone as usize]));
-            }
-            text
-        })
-        .collect();
-    if list.is_empty() {
-        "(not named)".into()
-    } else {
-        list.join("; ")
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Where two lists of rules differ, as disjoint boxes; and fewer, larger boxes of the same.
 
 use super::Decided;
+use super::words::Words;
 use crate::range::RangeSet;
 use crate::rule::Rule;
 use crate::space::{Address, Space, within};
@@ -66,7 +67,7 @@ pub(super) struct ChangedBox<T> {
     pub(super) space: Space<T>,
     /// The part that reaches the rules, as disjoint boxes.
     pub(super) parts: Vec<Space<T>>,
-    pub(super) words: String,
+    pub(super) words: Words,
 }
 
 /// Equal rules have equal numbers.
@@ -265,7 +266,7 @@ impl<T: Address> BoxSearch<'_, T> {
                     becomes,
                     space,
                     parts: Vec::new(),
-                    words: String::new(),
+                    words: Words::default(),
                 });
             }
         }
@@ -322,7 +323,7 @@ pub(super) fn merge<T: Address + Hash>(found: Vec<ChangedBox<T>>) -> Vec<Changed
             becomes: becomes.clone(),
             space,
             parts: Vec::new(),
-            words: String::new(),
+            words: Words::default(),
         }));
     }
     merged

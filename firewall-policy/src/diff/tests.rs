@@ -352,14 +352,16 @@ fn rules_with_other_limits_are_named() {
     let cases = [
         (", limit: {rate: 10/s, per: rule, burst: 20}", None),
         (
+            ", limit: {rate: 10/s, burst: 30}",
+            Some("limit of rule `web`: 10/s, burst 20, pass -> 10/s, burst 30, pass"),
+        ),
+        (
             ", limit: {rate: 20/s}",
-            Some(
-                "limit of rule `web`: tcp port 80 limit 10/s, pass -> tcp port 80 limit 20/s, pass",
-            ),
+            Some("limit of rule `web`: 10/s, burst 20, pass -> 20/s, burst 40, pass"),
         ),
         (
             "",
-            Some("limit of rule `web`: tcp port 80 limit 10/s, pass -> none"),
+            Some("limit of rule `web`: 10/s, burst 20, pass -> none"),
         ),
     ];
     for (limit, line) in cases {

@@ -10,6 +10,7 @@ use crate::space::{Address, Space, within};
 use crate::vocabulary;
 use firewall_common::field::Field;
 use firewall_common::key::Family;
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Values of a field that are named before the rest is counted.
@@ -21,7 +22,7 @@ pub(super) fn of<T: Address>(
     doors: &[Space<T>],
     zones: &[String],
     (sets, macs): (&[String], &[Mac]),
-) -> String {
+) -> Words {
     let near: Vec<&Space<T>> = doors.iter().filter(|door| door.meets(space)).collect();
     let union = |doors: &[&Space<T>], field: Field| {
         let all = doors.iter().map(|door| door.field(field));
@@ -60,18 +61,56 @@ pub(super) fn of<T: Address>(
             _ => list(values, row.field.none(), &|value| row.show(value, zones)),
         });
     }
-    for (side, word) in [(0, "from"), (1, "to")] {
+    let mut addresses_of = [None, None];
+    for (side, words) in addresses_of.iter_mut().enumerate() {
         let accepted = &space.addresses[side];
         let all = near.iter().map(|door| &*door.addresses[side]);
         let possible = all.fold(RangeSet::empty(), |sum: RangeSet<T>, set| sum.union(set));
-        if !within(&possible, accepted) {
-            parts.push(format!("{word} {}", addresses(accepted, &possible)));
+        *words = (!within(&possible, accepted)).then(|| addresses(accepted, &possible));
+    }
+    Words {
+        parts,
+        addresses: addresses_of,
+    }
+}
+
+/// A box in words: what the packets are, and from where to where, if not from and to everywhere.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Words {
+    parts: Vec<String>,
+    addresses: [Option<String>; 2],
+}
+
+impl Words {
+    /// Whether a box of the other family is the same but for its addresses.
+    pub(super) fn folds_with(&self, other: &Self) -> bool {
+        let [from, to] =
+            [0, 1].map(|side| self.addresses[side].is_some() == other.addresses[side].is_some());
+        self.parts == other.parts && from && to
+    }
+
+    /// Adds the addresses of the other family.
+    pub(super) fn fold(&mut self, other: &Self) {
+        for (own, other) in self.addresses.iter_mut().zip(&other.addresses) {
+            if let (Some(own), Some(other)) = (own, other) {
+                let shown = other
+                    .strip_prefix("all but ")
+                    .filter(|_| own.starts_with("all but "));
+                own.push_str(&format!(",{}", shown.unwrap_or(other)));
+            }
         }
     }
-    if parts.is_empty() {
-        "every packet".into()
-    } else {
-        parts.join(" ")
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sides = ["from", "to"].into_iter().zip(&self.addresses);
+        let sides = sides.filter_map(|(word, side)| Some(format!("{word} {}", side.as_ref()?)));
+        let all: Vec<String> = self.parts.iter().cloned().chain(sides).collect();
+        match all.is_empty() {
+            true => f.write_str("every packet"),
+            false => f.write_str(&all.join(" ")),
+        }
     }
 }
 

@@ -53,6 +53,19 @@ impl PacketText {
     }
 
     /// The shortest that the IP packet can be, in bytes.
+    /// Without the numbers that such a packet has anyway.
+    #[must_use]
+    pub fn without_usual(mut self) -> Self {
+        let usual_ttl = self.usual_ttl();
+        let shortest = self.shortest() as u32;
+        for (field, usual) in [(Field::Ttl, usual_ttl), (Field::Length, shortest)] {
+            if self.numbers.get(field) == Some(usual) {
+                self.numbers.forget(field);
+            }
+        }
+        self
+    }
+
     pub(super) fn shortest(&self) -> usize {
         self.ip_header() + self.transport(0).len()
     }

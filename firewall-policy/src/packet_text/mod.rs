@@ -73,6 +73,11 @@ impl Numbers {
         self.0[field as usize]
     }
 
+    /// Says nothing of a field.
+    const fn forget(&mut self, field: Field) {
+        self.0[field as usize] = None;
+    }
+
     /// Says it. What all packets have of which nothing is said is not worth a word.
     const fn say(&mut self, row: &Row, value: u32) {
         self.0[row.field as usize] = match row.usual {

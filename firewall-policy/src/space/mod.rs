@@ -14,6 +14,7 @@ use crate::fields::{self, Usual};
 use crate::range::{Number, RangeSet};
 use crate::rule::{AddrSet, Match};
 use firewall_common::field::Field;
+use firewall_common::field::state_field;
 use firewall_common::key::{Family, PacketKey};
 use std::rc::Rc;
 
@@ -264,21 +265,30 @@ impl<T: Address> Space<T> {
             && self.addresses[1].contains(dst)
     }
 
-    /// A packet of the box as people would write one, as far as the box allows it.
-    pub(crate) fn typical(&self) -> PacketKey {
+    /// A packet of the box as a network would send one, as far as the box allows it, and how many of its
+    /// values are such ones.
+    pub(crate) fn typical(&self) -> (PacketKey, usize) {
         let mut key = PacketKey::empty(T::FAMILY);
+        let mut usual = 0;
         for field in Field::ALL {
-            let wish = match (field, fields::of(field).usual) {
-                (Field::Icmp, _) if T::FAMILY == Family::V4 => 8 << 8,
-                (Field::Icmp, _) => 128 << 8,
-                (_, Usual::Is(value) | Usual::Near(value)) => value,
+            let wishes: &[u32] = match (field, fields::of(field).usual) {
+                (Field::Icmp, _) if T::FAMILY == Family::V4 => &[8 << 8, 3 << 8 | 4, 0],
+                (Field::Icmp, _) => &[128 << 8, 2 << 8, 129 << 8],
+                // The beginning of a connection, its answer, what goes on with it, its ends.
+                (Field::TcpFlags, _) => &[0x02, 0x12, 0x10, 0x18, 0x11, 0x14, 0x04],
+                (Field::State, _) => &[state_field::NEW, state_field::ESTABLISHED],
+                (Field::DestinationPort, _) => &[22, 443, 80, 53, 40_000, 8_080],
+                (_, Usual::Is(value) | Usual::Near(value)) => &[value],
             };
-            key.fields[field as usize] = nearest(self.field(field), wish);
+            let values = self.field(field);
+            let wish = wishes.iter().copied().find(|&wish| values.contains(wish));
+            usual += usize::from(wish.is_some());
+            key.fields[field as usize] = wish.unwrap_or_else(|| nearest(values, wishes[0]));
         }
         let (src, dst) = T::EXAMPLE;
         let [sources, destinations] = &self.addresses;
-        T::put(&mut key, nearest(sources, src), nearest(destinations, dst));
-        key
+        T::put(&mut key, host(sources, src), host(destinations, dst));
+        (key, usual)
     }
 
     /// A packet of the box, chosen by `random`, which gives the next random number: the ends of
@@ -291,6 +301,29 @@ impl<T: Address> Space<T> {
         let [src, dst] = &self.addresses;
         T::put(&mut key, pick(src, random), pick(dst, random));
         key
+    }
+}
+
+/// The most typical packet of several boxes that are not empty.
+pub(crate) fn typical<T: Address>(boxes: &[Space<T>]) -> PacketKey {
+    let typical = boxes.iter().map(Space::typical);
+    // Of equal ones the first.
+    let best = typical.reduce(|best, next| if next.1 > best.1 { next } else { best });
+    best.map_or_else(|| PacketKey::empty(T::FAMILY), |(key, _)| key)
+}
+
+/// An address of a host in the set: the wish if it is in the set. The first address of a prefix is that of
+/// the network.
+fn host<T: Number>(values: &RangeSet<T>, wish: T) -> T {
+    if values.contains(wish) {
+        return wish;
+    }
+    let Some(&(first, last)) = values.ranges().first() else {
+        return wish;
+    };
+    match first.next() {
+        Some(second) if second < last => second,
+        _ => first,
     }
 }
 
