@@ -131,7 +131,7 @@ impl FlowSort {
 pub struct FlowsReport {
     /// [`SCHEMA`].
     pub schema: String,
-    /// How many flows the table has room for.
+    /// How many flows the table has room for: never fewer than it has.
     pub capacity: usize,
     /// How many fit the filter.
     pub count: usize,

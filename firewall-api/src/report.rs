@@ -59,7 +59,7 @@ pub struct StatusReport {
 pub struct FlowsUse {
     /// Flows that have not expired.
     pub count: usize,
-    /// How many there is room for.
+    /// How many there is room for: never fewer than there are.
     pub capacity: usize,
     /// Bytes of its memory.
     #[serde(default)]
@@ -80,7 +80,7 @@ pub struct FlowsUse {
 pub struct HalfUse {
     /// Flows that have not expired.
     pub count: usize,
-    /// How many there is room for.
+    /// How many there is room for: never fewer than there are.
     pub capacity: usize,
     /// New flows that found no room, since the table was made.
     pub full: u64,

@@ -308,6 +308,11 @@ fn a_flood_takes_no_connection_away() {
         "{} of {places}",
         table.count()
     );
+    // More than there is room for in any case, and no screen says more than all.
+    for half in table.halves() {
+        assert!(half.count <= half.capacity, "{half:?}");
+    }
+    assert!(table.halves()[0].capacity > table.capacity() / 2);
 }
 
 #[test]

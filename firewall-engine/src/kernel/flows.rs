@@ -147,7 +147,7 @@ impl Ends {
 pub struct HalfUse {
     /// Flows that have not expired, and do not give way to whoever needs their place.
     pub count: usize,
-    /// How many there is room for.
+    /// How many there is room for: so many at least, and those that are there.
     pub capacity: usize,
     /// What did not fit.
     pub losses: Losses,
@@ -254,6 +254,10 @@ impl FlowTable {
                     halves[usize::from(set >= half)].count += 1;
                 }
             }
+        }
+        // A quarter of the places is beyond what there is room for in any case.
+        for half in &mut halves {
+            half.capacity = half.capacity.max(half.count);
         }
         halves
     }

@@ -228,7 +228,10 @@ impl Local {
             rows.truncate(request.limit.unwrap_or(usize::MAX));
             rows.iter().map(Row::view).collect()
         });
-        let report = FlowsReport::new(table.capacity(), count, summary, flows);
+        // A quarter of the table's places is beyond what it has room for in any case.
+        let from = |name: &str| summary.from.get(name).copied().unwrap_or_default();
+        let capacity = table.capacity().max(from("table") + from("both"));
+        let report = FlowsReport::new(capacity, count, summary, flows);
         Ok(FlowsReport { warnings, ..report })
     }
 
@@ -256,7 +259,7 @@ impl Local {
         });
         report.add_flows(FlowsUse {
             count: tcp.count + other.count,
-            capacity: table.capacity(),
+            capacity: tcp.capacity + other.capacity,
             bytes: table.bytes(),
             tcp,
             other,
