@@ -31,6 +31,8 @@ const WORKING: u8 = 1;
 const ANSWERING: u8 = 2;
 /// Its place has gone to another one.
 const GONE: u8 = 3;
+/// It has gone for root, who needed the memory of its answer.
+const YIELDED: u8 = 4;
 
 tokio::task_local! {
     /// The place of the connection that a task serves.
@@ -64,12 +66,17 @@ pub(super) enum Cut {
     Replaced,
     /// Its peer has had [`READING`] for its answer.
     Slow,
+    /// Root asked for another large answer, and its peer was slow to read its own.
+    Yielded,
 }
 
 impl fmt::Display for Cut {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Replaced => to.write_str("its user has too many, and it was idle"),
+            Self::Yielded => {
+                to.write_str("root asked for a large answer, and it was slow to read one")
+            }
             Self::Slow => write!(
                 to,
                 "its peer has not read the answer in {} s",
@@ -139,6 +146,13 @@ impl Places {
 }
 
 impl Connection {
+    /// Ends it for root, unless the firewall works for it.
+    pub(super) fn cut(&self) {
+        if self.passes(ANSWERING, YIELDED) || self.passes(LISTENING, YIELDED) {
+            self.cut.notify_one();
+        }
+    }
+
     /// Goes from one phase to another; false if it is in none of the first.
     fn passes(&self, from: u8, to: u8) -> bool {
         let phase = &self.phase;
@@ -167,7 +181,10 @@ impl Place {
         let it = Arc::clone(&own.connection);
         tokio::select! {
             done = OWN.scope(own, connection) => Ok(done),
-            () = it.cut.notified() => Err(Cut::Replaced),
+            () = it.cut.notified() => Err(match it.phase.load(Ordering::Acquire) {
+                YIELDED => Cut::Yielded,
+                _ => Cut::Replaced,
+            }),
             () = it.is_slow_to_read() => Err(Cut::Slow),
         }
     }
@@ -184,6 +201,11 @@ impl Drop for Place {
             }
         }
     }
+}
+
+/// The connection that this task serves.
+pub(super) fn current() -> Option<Arc<Connection>> {
+    OWN.try_with(|own| Arc::clone(&own.connection)).ok()
 }
 
 /// Does work for the connection that this task serves, which is not cut meanwhile. Never ends for one

@@ -224,12 +224,13 @@ async fn status(State(backend): State<Backend>) -> Response {
 
 async fn snapshot(
     State(backend): State<Backend>,
+    Extension(peer): Extension<Peer>,
     Extension(shared): Extension<Shared>,
     query: Result<Query<SnapshotRequest>, QueryRejection>,
 ) -> Response {
     match query {
         Ok(Query(request)) if request.ports > LARGE => {
-            large_snapshot(backend, &shared, request).await
+            large_snapshot(backend, peer, &shared, request).await
         }
         Ok(Query(request)) => ask(backend, move |firewall| firewall.snapshot(&request)).await,
         Err(rejection) => wrong_query(&rejection),
@@ -237,11 +238,17 @@ async fn snapshot(
 }
 
 /// A snapshot that is shared by all who ask for as many ports at the same time.
-async fn large_snapshot(backend: Backend, shared: &Shared, request: SnapshotRequest) -> Response {
+async fn large_snapshot(
+    backend: Backend,
+    peer: Peer,
+    shared: &Shared,
+    request: SnapshotRequest,
+) -> Response {
     let ports = request.ports.min(ALL_PORTS);
     let request = SnapshotRequest { ports, ..request };
     let make = move || json(&backend.snapshot(&request)?);
-    large(working(shared.answer(ports, make)).await)
+    let asked = (ports, peer.may_change());
+    large(working(shared.answer(asked, make)).await, peer)
 }
 
 /// A table of any length: one is made at a time.
@@ -252,7 +259,7 @@ async fn table<T: Serialize>(
     call: impl FnOnce(&dyn Firewall) -> Result<T, Failure> + Send + 'static,
 ) -> Response {
     let make = move || json(&call(&*backend)?);
-    large(working(shared.table(peer.may_change(), make)).await)
+    large(working(shared.table(peer.may_change(), make)).await, peer)
 }
 
 fn json(document: &impl Serialize) -> Result<Vec<u8>, Failure> {
@@ -260,11 +267,11 @@ fn json(document: &impl Serialize) -> Result<Vec<u8>, Failure> {
 }
 
 /// A large answer, as its peer reads it.
-fn large(made: Result<Option<Arc<Answer>>, Failure>) -> Response {
+fn large(made: Result<Option<Arc<Answer>>, Failure>, peer: Peer) -> Response {
     match made {
         Ok(Some(answer)) => {
             let json = [(header::CONTENT_TYPE, "application/json")];
-            (json, Body::new(Reader::of(answer))).into_response()
+            (json, Body::new(Reader::of(answer, peer.may_change()))).into_response()
         }
         Ok(None) => {
             let what = "others are reading a large answer, and are slow";

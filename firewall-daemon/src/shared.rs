@@ -4,20 +4,22 @@
 //! Knows no route. Invariant: of large snapshots one is in memory at a time, and of large tables two: one for
 //! root and the daemon's user, one for all others. So it is also while one is made for a peer that has left.
 
-use super::places::blocking;
+use super::places::{Connection, blocking, current};
 use firewall_api::failure::{Exit, Failure};
 use hyper::body::{Body, Bytes, Frame};
 use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// For how long an answer is news: samples are taken once a second.
 const FRESH: Duration = Duration::from_millis(500);
 /// How long somebody waits for the readers of the answer before: less than a client waits, 10 s.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long root waits for readers who may only look, before their connections are cut.
+const GRACE: Duration = Duration::from_millis(50);
 /// Bytes that a reader is given at a time.
 const CHUNK: usize = 64 << 10;
 
@@ -30,52 +32,83 @@ pub(super) struct Answer {
     bytes: Bytes,
     asked: usize,
     made: Instant,
+    /// Those of its readers who may only look.
+    readers: Mutex<Vec<Weak<Connection>>>,
     _memory: Option<OwnedSemaphorePermit>,
 }
 
 /// The large answers.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
-    last: Arc<Mutex<Weak<Answer>>>,
+    /// The last snapshot that was made.
+    last: watch::Sender<Weak<Answer>>,
     memory: Arc<Semaphore>,
+    /// Who of those that may only look waits for memory: one, so that root waits for one at most.
+    next: Arc<Semaphore>,
     /// Of tables: for those who may only look, and for those who may change something.
     tables: [Arc<Semaphore>; 2],
+}
+
+/// Whose turn it is.
+enum Turn {
+    Shares(Arc<Answer>),
+    Makes(OwnedSemaphorePermit),
 }
 
 impl Shared {
     pub(super) fn new() -> Self {
         let one = || Arc::new(Semaphore::new(1));
         Self {
-            last: Arc::default(),
+            last: watch::Sender::new(Weak::new()),
             memory: one(),
+            next: one(),
             tables: [one(), one()],
         }
     }
 
     /// The answer to a request that `asked` tells from others: that of somebody else, or what `make`
-    /// gives on a thread that may wait. `Ok(None)`: readers of another one are too slow.
+    /// gives on a thread that may wait. `Ok(None)`: readers of another one are too slow. Who may change
+    /// something waits for no reader who may only look.
     pub(super) async fn answer(
         &self,
-        asked: usize,
+        (asked, may_change): (usize, bool),
         make: impl FnOnce() -> Result<Vec<u8>, Failure> + Send + 'static,
     ) -> Result<Option<Arc<Answer>>, Failure> {
-        let turn = async {
-            let last = self.last.lock().await;
-            let fresh = last.upgrade().filter(|answer| answer.is_news(asked));
-            let memory = match &fresh {
-                Some(_) => None,
-                None => Arc::clone(&self.memory).acquire_owned().await.ok(),
-            };
-            (last, fresh, memory)
-        };
-        let (mut last, memory) = match tokio::time::timeout(PATIENCE, turn).await {
-            Ok((_, Some(answer), _)) => return Ok(Some(answer)),
-            Ok((last, None, Some(memory))) => (last, memory),
-            Ok((_, None, None)) | Err(_) => return Ok(None),
+        let memory = match tokio::time::timeout(PATIENCE, self.turn(asked, may_change)).await {
+            Ok(Some(Turn::Shares(answer))) => return Ok(Some(answer)),
+            Ok(Some(Turn::Makes(memory))) => memory,
+            Ok(None) | Err(_) => return Ok(None),
         };
         let answer = Answer::made(make, asked, memory, 0).await?;
-        *last = Arc::downgrade(&answer);
+        self.last.send_replace(Arc::downgrade(&answer));
         Ok(Some(answer))
+    }
+
+    async fn turn(&self, asked: usize, may_change: bool) -> Option<Turn> {
+        let mut made = self.last.subscribe();
+        let mut memory = pin!(async {
+            let _next = match may_change {
+                true => None,
+                false => Some(self.next.acquire().await.ok()?),
+            };
+            Arc::clone(&self.memory).acquire_owned().await.ok()
+        });
+        loop {
+            let last = made.borrow_and_update().upgrade();
+            if let Some(fresh) = last.filter(|answer| answer.is_news(asked)) {
+                return Some(Turn::Shares(fresh));
+            }
+            tokio::select! {
+                biased;
+                memory = &mut memory => return memory.map(Turn::Makes),
+                _ = made.changed() => {}
+                () = tokio::time::sleep(GRACE), if may_change => {
+                    if let Some(read) = made.borrow().upgrade() {
+                        read.cut();
+                    }
+                }
+            }
+        }
     }
 
     /// A table of any length, as `make` gives it. `Ok(None)`: others of the same kind of users are too
@@ -109,6 +142,7 @@ impl Answer {
                 bytes: bytes.into(),
                 asked,
                 made: Instant::now(),
+                readers: Mutex::default(),
                 _memory: memory,
             }))
         });
@@ -118,6 +152,16 @@ impl Answer {
 
     fn is_news(&self, asked: usize) -> bool {
         self.asked == asked && self.made.elapsed() < FRESH
+    }
+
+    /// Cuts the connections of its readers who may only look.
+    fn cut(&self) {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        for reader in readers.drain(..) {
+            if let Some(reader) = reader.upgrade() {
+                reader.cut();
+            }
+        }
     }
 }
 
@@ -129,7 +173,15 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn of(answer: Arc<Answer>) -> Self {
+    /// By the connection that this task serves; `may_change`: nobody cuts it.
+    pub(super) fn of(answer: Arc<Answer>, may_change: bool) -> Self {
+        if let Some(own) = current().filter(|_| !may_change) {
+            let mut readers = answer
+                .readers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            readers.push(Arc::downgrade(&own));
+        }
         Self { answer, at: 0 }
     }
 }
@@ -159,10 +211,12 @@ impl Body for Reader {
 
 #[cfg(test)]
 mod tests {
+    use super::super::places::{Cut, Places};
     use super::*;
 
     async fn made(shared: &Shared, asked: usize, bytes: usize) -> Option<Arc<Answer>> {
-        let answer = shared.answer(asked, move || Ok(vec![b'x'; bytes])).await;
+        let answer = shared.answer((asked, false), move || Ok(vec![b'x'; bytes]));
+        let answer = answer.await;
         answer.expect("made")
     }
 
@@ -178,6 +232,29 @@ mod tests {
         assert!(made(&shared, 8, 10).await.is_some());
     }
 
+    /// A reader who may only look and does not read held up root for as long as anybody waits.
+    #[tokio::test(start_paused = true)]
+    async fn root_waits_for_no_slow_reader_and_none_who_waits() {
+        let (shared, places) = (Shared::new(), Places::new(0));
+        let reads = |uid, asked| {
+            let (shared, place) = (shared.clone(), places.take(Some(uid)).expect("a place"));
+            tokio::spawn(place.serve(async move {
+                let answer = made(&shared, asked, 10).await;
+                let _reader = answer.map(|answer| Reader::of(answer, false));
+                std::future::pending::<()>().await;
+            }))
+        };
+        let slow = reads(1_000, 7);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let _others = [8, 9, 10].map(|asked| reads(1_001, asked));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let begin = Instant::now();
+        let answer = shared.answer((11, true), || Ok(vec![b'x'; 10]));
+        assert!(answer.await.expect("made").is_some());
+        assert!(begin.elapsed() < Duration::from_secs(1));
+        assert_eq!(slow.await.expect("no panic"), Err(Cut::Yielded));
+    }
+
     #[tokio::test]
     async fn an_answer_that_nobody_awaits_is_in_memory_until_it_is_made() {
         let shared = Shared::new();
@@ -190,7 +267,7 @@ mod tests {
                 let _ = ended.recv();
                 Ok(Vec::new())
             };
-            makes.answer(1, make).await
+            makes.answer((1, false), make).await
         });
         begun.await.expect("it is made");
         left.abort();
@@ -219,7 +296,7 @@ mod tests {
     async fn a_reader_gets_all_of_it_in_pieces() {
         let shared = Shared::new();
         let bytes = 3 * CHUNK + 5;
-        let mut reader = Reader::of(made(&shared, 1, bytes).await.expect("an answer"));
+        let mut reader = Reader::of(made(&shared, 1, bytes).await.expect("an answer"), true);
         assert_eq!(reader.size_hint().exact(), Some(bytes as u64));
         let mut got = Vec::new();
         let pieces =
