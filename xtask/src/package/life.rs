@@ -59,6 +59,10 @@ const STEPS: &[Step] = &[
     ("a daemon that hangs is replaced", hung),
     ("it starts no other program", no_programs),
     (
+        "where the BPF file system was mounted anew, it starts all the same",
+        mounted_anew,
+    ),
+    (
         "what root has loaded is handed over to the daemon",
         handed_over,
     ),
@@ -348,6 +352,16 @@ fn no_programs(machine: &mut Machine) -> Result<()> {
     machine.shell(&format!(
         "rm -r {drop_in} && systemctl daemon-reload && systemctl reload firewall"
     ))?;
+    enforced(machine)
+}
+
+/// The folder of pins is gone with the file system, and with it what ReadWritePaths names.
+fn mounted_anew(machine: &mut Machine) -> Result<()> {
+    machine.shell(
+        "systemctl stop firewall firewall-early && firewall-ctl unload --all && umount /sys/fs/bpf && \
+         mount -t bpf -o mode=700,nosuid,nodev,noexec bpf /sys/fs/bpf && \
+         systemctl start firewall-early && systemctl start firewall",
+    )?;
     enforced(machine)
 }
 
