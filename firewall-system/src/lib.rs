@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compiled;
+pub mod exposed;
 pub mod file_store;
 pub mod hash;
 pub mod host;

@@ -3,6 +3,7 @@
 //!
 //! Invariant: what comes from a request is opened by its hash, never by its path.
 
+use crate::exposed::exposed;
 use crate::file_store::{Copying, FileStore};
 use crate::hash;
 use firewall_api::clock::unix_time;
@@ -42,6 +43,7 @@ struct Noted {
     files: Vec<NamedFile>,
     /// Paths that could not be opened, or not to their end.
     unread: Vec<String>,
+    exposed: Vec<String>,
 }
 
 /// What was read of the files of a policy.
@@ -53,6 +55,8 @@ pub struct FilesRead {
     pub files: Vec<NamedFile>,
     /// Those of which the bytes are not known.
     pub unread: Vec<String>,
+    /// Those that others may write, a sentence each: who decides by them whom this host lets in?
+    pub exposed: Vec<String>,
 }
 
 impl<'a> SetFiles<'a> {
@@ -74,14 +78,27 @@ impl<'a> SetFiles<'a> {
             digest: noted.all.finalize().to_vec(),
             files: noted.files,
             unread: noted.unread,
+            exposed: noted.exposed,
         }
+    }
+
+    /// Opens one in the policy's folder, and notes whether others may write it.
+    fn open_here(&self, path: &str) -> io::Result<File> {
+        let place = self.base.join(path);
+        let file = open(&place)?;
+        let mut noted = self.noted.borrow_mut();
+        let said = exposed(&place).map(|why| format!("set file {path}: {why}"));
+        if let Some(said) = said.filter(|said| !noted.exposed.contains(said)) {
+            noted.exposed.push(said);
+        }
+        Ok(file)
     }
 
     fn find(&self, path: &str) -> io::Result<(File, Option<Copying>)> {
         match self.kept {
-            None => Ok((open(&self.base.join(path))?, None)),
+            None => Ok((self.open_here(path)?, None)),
             Some(Kept { store, named: None }) => {
-                let file = open(&self.base.join(path))?;
+                let file = self.open_here(path)?;
                 // A copy that cannot be made is sent again when it is needed.
                 Ok((file, store.copy().ok()))
             }

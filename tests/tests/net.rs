@@ -16,6 +16,7 @@ mod net_doctor;
 mod net_door;
 mod net_essential;
 mod net_evasion;
+mod net_files;
 mod net_forged;
 mod net_fragments;
 mod net_fragrouter;

@@ -84,6 +84,11 @@ fn check(name: &str, args: &Args, context: &Context) -> Result<Checked, Failure>
     let file = PolicyFile::read(name)?;
     let (shown, text) = (file.name.clone(), file.text.clone());
     let compiled = policy::compile_text(file)?;
+    let exposed = compiled.exposed.iter();
+    let exposed: Vec<String> = exposed
+        .map(|what| format!("{what}; `load`, `apply` and `reload` refuse it"))
+        .collect();
+    context.warn(&exposed);
     let lint = args
         .lint
         .then(|| lint(&shown, &text, &compiled.policy, &compiled.tables).findings);

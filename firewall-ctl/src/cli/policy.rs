@@ -26,6 +26,8 @@ pub(super) struct Compiled {
     pub(super) sets: Vec<SetSize>,
     /// What a request carries.
     pub(super) source: PolicySource,
+    /// Its files that others may write, a sentence each.
+    pub(super) exposed: Vec<String>,
 }
 
 /// Reads and compiles a policy file.
@@ -35,7 +37,11 @@ pub(super) fn compile(name: &str) -> Result<Compiled, Failure> {
 
 /// Compiles a policy that has been read.
 pub(super) fn compile_text(file: PolicyFile) -> Result<Compiled, Failure> {
-    let (checked, source) = compiled::compile(file)?;
+    let compiled::Compiled {
+        checked,
+        source,
+        exposed,
+    } = compiled::compile(file)?;
     Ok(Compiled {
         policy: checked.policy,
         tables: checked.tables,
@@ -43,6 +49,7 @@ pub(super) fn compile_text(file: PolicyFile) -> Result<Compiled, Failure> {
         warnings: checked.warnings,
         sets: checked.sets,
         source,
+        exposed,
     })
 }
 

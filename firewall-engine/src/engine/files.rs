@@ -7,6 +7,7 @@ use firewall_policy::policy_tests::{self, PolicyTest};
 use firewall_policy::rule::{Policy, SetSize};
 use firewall_policy::source;
 use firewall_policy::{compile, diag::Diagnostics, tables::Tables};
+use firewall_system::compiled::EXPOSED;
 use firewall_system::hash;
 use firewall_system::set_files::{FilesRead, SetFiles};
 use sha2::{Digest, Sha256};
@@ -27,6 +28,21 @@ pub(super) struct Source {
     pub(super) content_sha256: String,
     /// The files that it names.
     pub(super) files: Vec<NamedFile>,
+    /// Those of them that others may write, a sentence each.
+    exposed: Vec<String>,
+}
+
+impl Source {
+    /// An error if others may write what decides whom this host lets in.
+    pub(super) fn require_own_files(&self) -> Result<(), EngineError> {
+        match self.exposed.is_empty() {
+            true => Ok(()),
+            false => Err(EngineError::Refused {
+                message: self.exposed.join("; "),
+                help: EXPOSED,
+            }),
+        }
+    }
 }
 
 /// Reads the policy of a request. `object` is the kernel program that would enforce it.
@@ -40,7 +56,12 @@ pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineErr
     } = source::read_policy(&request.policy_path, &request.policy_text, &files)
         .map(|read| policy_tests::in_time(&request.policy_path, &request.policy_text, read))
         .map_err(EngineError::Policy)?;
-    let FilesRead { digest, files, .. } = files.finish();
+    let FilesRead {
+        digest,
+        files,
+        exposed,
+        ..
+    } = files.finish();
     let content = Sha256::new()
         .chain_update(Sha256::digest(&request.policy_text))
         .chain_update(digest);
@@ -55,6 +76,7 @@ pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineErr
         fingerprint: hash::text(&fingerprint.finalize()),
         content_sha256,
         files,
+        exposed,
     })
 }
 

@@ -187,6 +187,7 @@ impl Engine {
         let start = Instant::now();
         // What is wrong with the request is said first: it needs no privilege to find out.
         let source = files::read(request, &self.object)?;
+        source.require_own_files()?;
         let present = Present::now()?;
         if !request.interfaces.is_empty() {
             let selectors = Selectors::of(request, &source.policy, None, &present);

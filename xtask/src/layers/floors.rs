@@ -164,7 +164,7 @@ pub(super) const CRATES: &[Floors] = &[
     Floors {
         of: "firewall-system",
         rows: &[
-            &["hash", "host", "whole_file"],
+            &["exposed", "hash", "host", "whole_file"],
             &["file_store", "policy_file"],
             &["set_files"],
             &["compiled"],
