@@ -137,6 +137,45 @@ fn a_load_before_the_daemon_brings_the_copy_back_and_erases_nothing() {
     kept(&ctl, "banned 203.0.113.1 -");
 }
 
+/// What the policy names has no end, and what is in force is newer than a copy: neither becomes shorter by
+/// what a copy says, nor the former by a command.
+#[test]
+#[ignore = "needs root"]
+fn what_is_in_force_ends_no_earlier_for_what_a_copy_says() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let named = POLICY.replace("live: true", "live: true, elements: [192.0.2.50]");
+    assert_ne!(named, POLICY);
+    let policy = ctl.policy(&named).unwrap();
+    ctl.ok(&["load", "-i", "wan0", "-f", policy.to_str().unwrap()])
+        .unwrap();
+    ctl.ok(&["ban", "203.0.113.1"]).unwrap();
+    ctl.ok(&["ban", "203.0.113.2", "for", "60s"]).unwrap();
+    fs::create_dir_all(ctl.state()).unwrap();
+    let text = "# taken: another 1800000000000\nbanned 203.0.113.1 1800000090000 90000\nbanned 203.0.113.2 \
+                1800000090000 90000\nfriends 192.0.2.50 1800000090000 90000\n";
+    fs::write(copy(&ctl), text).unwrap();
+    let left = |ctl: &Ctl<'_>, set: &str, prefix: &str| {
+        let report = ctl.json(&["set", "list", set]).unwrap();
+        let entries = report["entries"].as_array().unwrap();
+        let entry = entries.iter().find(|it| it["prefix"] == prefix).unwrap();
+        entry["left"].as_f64()
+    };
+    ctl.start(&policy).unwrap();
+    assert_eq!(left(&ctl, "friends", "192.0.2.50"), None);
+    assert_eq!(left(&ctl, "banned", "203.0.113.1"), None);
+    assert!(left(&ctl, "banned", "203.0.113.2").unwrap() > 60.0);
+    let output = ctl
+        .run(&["set", "add", "friends", "192.0.2.50", "for", "60s"])
+        .unwrap();
+    assert!(
+        said(&output).contains("named by the policy"),
+        "{}",
+        said(&output)
+    );
+    assert_eq!(left(&ctl, "friends", "192.0.2.50"), None);
+}
+
 #[test]
 #[ignore = "needs root"]
 fn what_cannot_be_placed_waits_in_the_copy_and_is_said() {

@@ -66,6 +66,16 @@ fn put_at<M: Machine>(
     Added::New
 }
 
+/// What the entry of a prefix in a set says, or [`Meta::FREE`] if there is none; `meta` is its
+/// [`Prefix::meta`].
+pub fn get<M: Machine>(machine: &M, prefix: &Prefix, meta: Meta) -> Meta {
+    let found = find(machine, prefix, meta, &prefix.place(machine));
+    match found.same {
+        NONE => Meta::FREE,
+        slot => meta_of(machine, slot),
+    }
+}
+
 /// Removes a prefix from a set; `meta` is its [`Prefix::meta`]. What its entry said, or [`Meta::FREE`] if
 /// there was none.
 pub fn remove<M: Machine>(machine: &M, prefix: &Prefix, meta: Meta) -> Meta {

@@ -38,7 +38,7 @@
 mod change;
 mod lookup;
 
-pub use change::{Added, ban, put, recount, remove, sweep};
+pub use change::{Added, ban, get, put, recount, remove, sweep};
 pub use lookup::{
     DESTINATION, PROTECTION, SOURCE, is_in_use, look_up, of_address, of_policy, protection_of,
     sets_of,

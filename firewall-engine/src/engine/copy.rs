@@ -199,6 +199,15 @@ pub(super) fn restore(
 /// many entries are new.
 fn place(view: &LiveView, lines: &mut Vec<String>, copy: &Copy, refusals: &mut Vec<String>) -> u64 {
     let (now, guard) = (unix_time(), Guard::of(Session::None));
+    // What is in force stays at least as long as it would: the copy is older.
+    let entries = match lines.is_empty() {
+        true => Vec::new(),
+        false => view.all_entries(),
+    };
+    let known: HashMap<(u32, Prefix), Option<Duration>> = entries
+        .into_iter()
+        .map(|entry| ((entry.id, entry.prefix), entry.left))
+        .collect();
     let mut stay = Vec::new();
     let mut sets: HashMap<String, (LiveRecord, Vec<Change>, Vec<String>)> = HashMap::new();
     for line in lines.drain(..) {
@@ -219,6 +228,14 @@ fn place(view: &LiveView, lines: &mut Vec<String>, copy: &Copy, refusals: &mut V
         if let Some(refusal) = refusal {
             refusals.push(format!("{}: not put back: {refusal}", read.set));
             stay.push(line);
+            continue;
+        }
+        let is_longer = |left: &Option<Duration>| match (left, time) {
+            (None, _) => true,
+            (Some(left), Some(time)) => *left >= time,
+            (Some(_), None) => false,
+        };
+        if known.get(&(set.id, read.prefix)).is_some_and(is_longer) {
             continue;
         }
         let all = sets.entry(read.set.to_owned());

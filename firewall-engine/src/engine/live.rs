@@ -314,6 +314,8 @@ pub struct Changed {
     pub removed: u64,
     /// Prefixes that were to be removed and were not there.
     pub missing: u64,
+    /// Of those, the ones that were to get an end and have none: the policy names them.
+    pub fixed: u64,
 }
 
 impl Live {
@@ -406,7 +408,7 @@ impl Live {
             added: after.len() as u64 - both,
             renewed: both,
             removed: before.len() as u64 - both,
-            missing: 0,
+            ..Changed::default()
         })
     }
 
@@ -466,6 +468,11 @@ fn apply(
         match change {
             Change::Remove(prefix) if writer.remove(set.id, prefix) => done.removed += 1,
             Change::Remove(_) => done.missing += 1,
+            // What the policy names has no end but its own.
+            Change::Add(prefix, time) if writer.is_by_policy(set.id, prefix) => {
+                done.renewed += 1;
+                done.fixed += u64::from(time.is_some());
+            }
             Change::Add(prefix, time) => {
                 let full = table.count(set.id) > set.max;
                 match writer.add(set.id, prefix, *time, Origin::Command) {

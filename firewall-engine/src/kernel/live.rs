@@ -234,6 +234,15 @@ impl Writer<'_> {
         live::put(&self.table.machine(), prefix, meta.with_end(end(time)))
     }
 
+    /// Whether the policy names an entry of a set.
+    #[must_use]
+    pub fn is_by_policy(&self, id: u32, prefix: &Prefix) -> bool {
+        let machine = self.table.machine();
+        let owner = live::owner(id.into(), live::colour(&machine, id.into()));
+        let known = live::get(&machine, prefix, prefix.meta(owner));
+        !known.is_free() && known.is_by_policy()
+    }
+
     /// Removes a prefix from a set; whether it was there.
     #[must_use]
     pub fn remove(&self, id: u32, prefix: &Prefix) -> bool {

@@ -217,6 +217,12 @@ impl Local {
         report.renewed = changed.renewed;
         report.removed = changed.removed;
         report.missing = changed.missing;
+        if changed.fixed > 0 {
+            report.warnings.push(format!(
+                "{} of these entries are named by the policy: they have no end, and stay",
+                changed.fixed
+            ));
+        }
         if let Err(why) = live.keep() {
             report.warnings.push(format!(
                 "{why}: what has changed is in force, and ends with the machine's next start"
