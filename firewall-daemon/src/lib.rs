@@ -20,6 +20,7 @@ mod manager;
 mod messages;
 mod options;
 mod places;
+mod revival;
 pub mod server;
 mod shared;
 mod socket;

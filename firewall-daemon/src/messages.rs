@@ -1,10 +1,11 @@
 //! Messages between the daemon's tasks and threads.
 
+use super::revival::Lost;
 use firewall_api::failure::Failure;
 use firewall_api::report::{ApplyReport, PolicyReport};
 use firewall_api::request::ApplyRequest;
 use firewall_api::view::{Drift, Snapshot};
-use firewall_engine::engine::{Applied, Engine, EngineError, Followed, Hold, Observed};
+use firewall_engine::engine::{Applied, Engine, EngineError, Followed, Hold, Observed, Revived};
 use firewall_engine::probe::Reading;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,7 +32,7 @@ pub(super) enum What {
     /// Look after interfaces that have come, gone or changed, and after what somebody has taken off.
     Links,
     /// What was in force, once more: its links are gone, by other means than `unload`.
-    Revive(Arc<Observed>),
+    Revive(Lost),
 }
 
 /// One policy to apply.
@@ -61,6 +62,13 @@ pub(super) enum Message {
     Links,
     /// Interfaces were looked after.
     Followed(Box<Followed>, Box<Result<Option<Observed>, EngineError>>),
+    /// A lost filter is back, or was taken off on purpose, or cannot be put back now. If its folder was
+    /// made anew, that is held, too.
+    Revived(
+        Box<Result<Option<Revived>, Failure>>,
+        Box<Result<Option<Observed>, EngineError>>,
+        Option<Hold>,
+    ),
     /// Where files no longer say what is in force.
     Drift(Vec<Drift>),
     /// What is wrong with the copy of bans and live sets.

@@ -2,11 +2,17 @@
 
 use firewall_api::source::NamedFile;
 use firewall_engine::engine::{Engine, Request, Scope, state_of};
+use firewall_engine::kernel::watch::DefaultRoutes;
 use firewall_policy::rule::Mode;
 use firewall_system::file_store::FileStore;
 use firewall_system::policy_file::PolicyFile;
 use firewall_system::set_files::Kept;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+/// The default routes, of which all that look know the same: a process is one daemon, in one network
+/// namespace.
+static ROUTES: LazyLock<Arc<DefaultRoutes>> = LazyLock::new(Arc::default);
 
 /// What the daemon was started with.
 #[derive(Clone, Debug)]
@@ -36,7 +42,8 @@ impl Options {
 
     /// An engine for the pins and the state of this daemon.
     pub(super) fn engine(&self) -> Engine {
-        Engine::new(&self.root).keeping_in(self.state.clone())
+        let engine = Engine::new(&self.root).keeping_in(self.state.clone());
+        engine.with_routes(Arc::clone(&ROUTES))
     }
 
     /// A request to put a policy in force as the daemon does it.

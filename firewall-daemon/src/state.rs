@@ -5,6 +5,7 @@
 
 use super::messages::{CHANGE, Done, Job, Message, Start, What};
 use super::options::Options;
+use super::revival::Revival;
 use super::threads::{self, Refresh};
 use firewall_api::clock::unix_time;
 use firewall_api::events::{EventsReport, EventsRequest};
@@ -18,7 +19,7 @@ use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsRepor
 use firewall_api::source::{FileKept, NamedFile, PolicySource};
 use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
 use firewall_api::view::{Drift, Snapshot, Status};
-use firewall_engine::engine::{EngineError, Followed, Hold, Observed};
+use firewall_engine::engine::{EngineError, Followed, Hold, LiveView, Observed, Revived};
 use firewall_engine::local::Local;
 use firewall_engine::probe::Reading;
 use firewall_engine::sampler::{Facts, Sampler};
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender as JobSender;
 use std::thread::JoinHandle;
 use std::time::Instant;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 /// Messages in flight; senders wait beyond that.
@@ -209,6 +210,12 @@ pub(super) struct State {
     kept: Vec<String>,
     /// Where files no longer say what is in force.
     drift: Vec<Drift>,
+    /// Tells whoever compares those files what is in force.
+    in_force: watch::Sender<Option<Option<Arc<Observed>>>>,
+    /// The table of bans and live sets of what is in force, which outlives its pins.
+    live: Option<Arc<LiveView>>,
+    /// The filter that is lost.
+    revival: Revival,
     /// What was last said of what somebody has changed.
     wounds: Vec<String>,
     jobs: JobSender<Job>,
@@ -223,13 +230,14 @@ impl State {
         let (sender, messages) = mpsc::channel(QUEUE);
         let (jobs, engine) = threads::apply(Arc::clone(options), start.engine, sender.downgrade())?;
         threads::listen(sender.downgrade())?;
-        threads::compare(options, sender.downgrade())?;
+        let (in_force, seen) = watch::channel(None);
+        threads::compare(options, seen, sender.downgrade())?;
         // What has come before anybody listened.
         let _ = jobs.send(Job {
             what: What::Links,
             reply: None,
         });
-        let (refresh, sampler) = threads::sample(&options.root, sender.downgrade())?;
+        let (refresh, sampler) = threads::sample(options.engine(), sender.downgrade())?;
         let now = Instant::now();
         let state = Self {
             options: Arc::clone(options),
@@ -246,6 +254,9 @@ impl State {
             unfollowed: Vec::new(),
             kept: Vec::new(),
             drift: Vec::new(),
+            in_force,
+            live: None,
+            revival: Revival::default(),
             wounds: Vec::new(),
             jobs,
             refresh,
@@ -322,7 +333,18 @@ impl State {
                 }
             }
             Message::Done(done) => self.done(*done),
-            Message::Links => self.look_after(),
+            Message::Links => {
+                self.revival.hurry();
+                self.look_after();
+            }
+            Message::Revived(revived, observed, hold) => {
+                if let Some(hold) = hold {
+                    let former = std::mem::replace(&mut self.hold, hold);
+                    // Letting go waits for the lock on the store.
+                    tokio::task::spawn_blocking(move || drop(former));
+                }
+                self.revived(*revived, *observed);
+            }
             Message::Followed(followed, observed) => self.followed(&followed, *observed),
             Message::Drift(drift) => self.drift = drift,
             Message::Kept(kept) => self.kept = kept,
@@ -394,7 +416,37 @@ impl State {
         }
     }
 
+    /// Takes note of what has come of a lost filter.
+    fn revived(
+        &mut self,
+        revived: Result<Option<Revived>, Failure>,
+        observed: Result<Option<Observed>, EngineError>,
+    ) {
+        let revived = match revived {
+            Ok(revived) => revived,
+            Err(failure) => {
+                if let Some(new) = self.revival.failed(failure.line()) {
+                    error!("{new}");
+                }
+                return;
+            }
+        };
+        // Until the next reading the former table is the one that is held.
+        self.live = self.revival.end().and_then(|lost| lost.live);
+        match revived {
+            Some(Revived::Followed(followed)) => self.followed(&followed, observed),
+            Some(Revived::Applied(_)) | None => {
+                self.observed = observed.ok().flatten().map(Arc::new);
+                self.changed = Instant::now();
+                let _ = self.refresh.send(());
+            }
+        }
+    }
+
     fn reading(&mut self, reading: Result<Option<Reading>, EngineError>) {
+        let seen = reading.as_ref().ok();
+        let seen = seen.map(|it| it.as_ref().map(|it| Arc::clone(&it.observed)));
+        self.in_force.send_replace(seen);
         match reading {
             Ok(Some(reading)) => {
                 self.unreadable = None;
@@ -403,7 +455,9 @@ impl State {
                         .push(reading.counters, &reading.observed.record);
                     self.renew(&reading.observed);
                     self.mend(&reading.observed);
+                    let _ = self.revival.end();
                     self.observed = Some(reading.observed);
+                    self.live = reading.live;
                     self.sampled = Some(reading.read);
                 }
             }
@@ -412,7 +466,10 @@ impl State {
                 if let Some(observed) = self.observed.take() {
                     warn!("another program removed the filter");
                     self.sampler.clear();
-                    let what = What::Revive(observed);
+                    self.revival.begin(observed, self.live.take());
+                }
+                if let Some(lost) = self.revival.due() {
+                    let what = What::Revive(lost);
                     let _ = self.jobs.send(Job { what, reply: None });
                 }
             }
@@ -433,22 +490,14 @@ impl State {
         }
     }
 
-    /// Has the policy in force applied once more if rules of it expire and the clock was set since, or
-    /// if it sends answers and an address of this host has changed, or if other interfaces lie over the
-    /// filtered ones than before. Once for each generation: what
-    /// failed is told by `status`, and waits for somebody to mend it.
+    /// Has the policy in force applied once more if the look at it has found a reason. Once for each
+    /// generation: what failed is told by `status`, and waits for somebody to mend it.
     fn renew(&mut self, observed: &Arc<Observed>) {
         let generation = observed.record.generation;
-        if self.renewed == Some(generation) {
-            return;
-        }
-        let why = if observed.record.clock_has_moved() {
-            "the clock was set: reapplying the policy for rules that expire"
-        } else if observed.record.stations_have_changed() {
-            "an address of this host changed: reapplying the policy for its answers"
-        } else if observed.record.uppers_have_changed() {
-            "other interfaces lie over the filtered ones: reapplying the policy"
-        } else {
+        let Some(why) = observed
+            .renewal
+            .filter(|_| self.renewed != Some(generation))
+        else {
             return;
         };
         self.renewed = Some(generation);
@@ -489,7 +538,12 @@ impl State {
             observed: self.observed.clone(),
             last_error: self.last_error.clone(),
             drift: self.drift.clone(),
-            warnings: self.unreadable.iter().chain(&self.kept).cloned().collect(),
+            warnings: self
+                .revival
+                .warning()
+                .into_iter()
+                .chain(self.unreadable.iter().chain(&self.kept).cloned())
+                .collect(),
         };
         let age = self.sampled.map_or(0.0, |at| at.elapsed().as_secs_f64());
         self.sampler

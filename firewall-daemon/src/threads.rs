@@ -4,16 +4,16 @@
 
 use super::messages::{CHANGE, Done, Job, Message, What};
 use super::options::Options;
+use super::revival::Lost;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::request::ApplyRequest;
 use firewall_api::source::NamedFile;
 use firewall_engine::drift::DriftWatch;
-use firewall_engine::engine::{Applied, Engine, EngineError, Observed, Record, Request, Scope};
+use firewall_engine::engine::{Applied, Engine, Observed, Record, Request, Revived, Scope};
 use firewall_engine::kernel::debug_log::KernelLog;
 use firewall_engine::kernel::watch::Watch;
 use firewall_engine::probe::Probe;
 use firewall_system::policy_file::PolicyFile;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -39,8 +39,8 @@ pub(super) fn apply(
                 }
                 continue;
             }
-            if let What::Revive(observed) = &job.what {
-                if !revive(&options, &mut engine, observed, &done) {
+            if let What::Revive(lost) = &job.what {
+                if !revive(&options, &mut engine, lost, &done) {
                     break;
                 }
                 continue;
@@ -109,32 +109,28 @@ fn follow(engine: &mut Engine, told: &WeakSender<Message>) -> bool {
 }
 
 /// Puts back a filter whose links are gone. False if nobody is there to be told.
-fn revive(
-    options: &Options,
-    engine: &mut Engine,
-    observed: &Observed,
-    told: &WeakSender<Message>,
-) -> bool {
-    let record = &observed.record;
-    let request = again(options, &observed.record);
-    let result = engine.revive(&request, record.generation, &record.selectors);
-    let result = match result {
-        Ok(None) => return true,
-        Ok(Some(applied)) => {
-            info!("put back the filter, which was taken off by other means than `unload`");
-            log_applied(&record.policy_path, &applied);
-            Ok(applied)
+fn revive(options: &Options, engine: &mut Engine, lost: &Lost, told: &WeakSender<Message>) -> bool {
+    let record = &lost.observed.record;
+    let request = again(options, record);
+    let revived = engine.revive(&request, record, lost.live.as_deref());
+    match &revived {
+        Ok(Some(Revived::Followed(followed))) => {
+            let interfaces = followed.attached.join(",");
+            info!(
+                interfaces,
+                "put back the filter, which was taken off by other means than `unload`"
+            );
         }
-        Err(error) => Err(error.failure()),
-    };
-    let message = Message::Done(Box::new(Done {
-        verb: "renewal",
-        path: record.policy_path.clone(),
-        result,
-        observed: engine.observe(),
-        at: Instant::now(),
-        reply: None,
-    }));
+        Ok(Some(Revived::Applied(applied))) => {
+            info!("put back the filter, which was taken off by other means than `unload`");
+            log_applied(&record.policy_path, applied);
+        }
+        Ok(None) | Err(_) => {}
+    }
+    let revived = revived.map_err(|error| error.failure());
+    // One that is held already is refused, as to any other daemon.
+    let hold = engine.hold().ok();
+    let message = Message::Revived(Box::new(revived), Box::new(engine.observe()), hold);
     let Some(told) = told.upgrade() else {
         return false;
     };
@@ -183,11 +179,11 @@ struct Prunes {
 }
 
 impl Prunes {
-    /// What has to stay, if it is time to remove the rest. `in_force`: files of the policy in force; `None`:
-    /// there is none; an error: nobody knows. What was needed last stays: it may come back.
+    /// What has to stay, if it is time to remove the rest. `in_force`: files of the policy in force;
+    /// `Some(None)`: there is none; `None`: nobody knows. What was needed last stays: it may come back.
     fn due(
         &mut self,
-        in_force: Result<Option<&[NamedFile]>, &EngineError>,
+        in_force: Option<Option<&[NamedFile]>>,
         now: Instant,
     ) -> Option<&[NamedFile]> {
         let is_early = |last| now.saturating_duration_since(last) < PRUNE;
@@ -195,36 +191,40 @@ impl Prunes {
             return None;
         }
         match in_force {
-            Ok(Some(files)) => self.needed = Some(files.to_vec()),
-            Ok(None) => {}
-            Err(_) => return None,
+            Some(Some(files)) => self.needed = Some(files.to_vec()),
+            Some(None) => {}
+            None => return None,
         }
         self.last = Some(now);
         self.needed.as_deref()
     }
 }
 
+/// What is in force, by the last look at it: `Some(None)` if nothing is, `None` if nobody knows.
+pub(super) type InForce = tokio::sync::watch::Receiver<Option<Option<Arc<Observed>>>>;
+
 /// Starts the thread that compares the policy's files with what is in force, and removes those that were
 /// sent for another one. It ends a while after the state task; a file system that hangs holds up nothing
 /// else.
-pub(super) fn compare(options: &Arc<Options>, told: WeakSender<Message>) -> Result<(), Failure> {
+pub(super) fn compare(
+    options: &Arc<Options>,
+    in_force: InForce,
+    told: WeakSender<Message>,
+) -> Result<(), Failure> {
     let mut watch = DriftWatch::new(options.engine(), Some(options.policy.clone()));
-    let (engine, store) = (options.engine(), options.store());
+    let store = options.store();
     spawn("drift", move || {
-        let (mut before, mut said) = (None::<Arc<Observed>>, Vec::new());
+        let mut said = Vec::new();
         let mut prunes = Prunes::default();
         loop {
-            let observed = match &before {
-                Some(before) => engine.observe_again(before),
-                None => engine.observe().map(|observed| observed.map(Arc::new)),
-            };
-            let in_force = observed.as_ref().map(Option::as_ref);
-            let files = in_force.map(|it| it.map(|observed| &observed.record.files[..]));
+            // Whoever reads the counters has looked just now.
+            let observed = in_force.borrow().clone();
+            let files = observed.as_ref().map(|it| it.as_ref());
+            let files = files.map(|it| it.map(|observed| &observed.record.files[..]));
             if let Some(needed) = prunes.due(files, Instant::now()) {
                 store.prune(needed);
             }
-            // What cannot be read is told by who reads the counters.
-            before = observed.ok().flatten();
+            let before = observed.flatten();
             let drift = before.as_ref().map(|observed| watch.look(observed));
             let drift = drift.unwrap_or_default();
             let Some(state) = told.upgrade() else {
@@ -328,11 +328,11 @@ pub(super) type Refresh = Sender<()>;
 
 /// Starts the thread that reads counters. It ends when `Refresh` is dropped.
 pub(super) fn sample(
-    root: &Path,
+    engine: Engine,
     readings: WeakSender<Message>,
 ) -> Result<(Refresh, thread::JoinHandle<()>), Failure> {
     let (refresh, refreshes) = channel();
-    let mut probe = Probe::new(root);
+    let mut probe = Probe::of(engine);
     let thread = spawn("sampler", move || {
         let mut next = Instant::now();
         let mut log = KernelLog::default();
@@ -411,18 +411,17 @@ mod tests {
             bytes: 0,
         };
         let (one, two) = ([file("one")], [file("two")]);
-        let unknown = EngineError::Interface("gone".to_owned());
         let start = Instant::now();
         let mut prunes = Prunes::default();
         let mut due = |seconds, in_force| {
             let now = start + Duration::from_secs(seconds);
             prunes.due(in_force, now).map(<[NamedFile]>::to_vec)
         };
-        assert_eq!(due(0, Err(&unknown)), None, "nobody knows what is needed");
-        assert_eq!(due(1, Ok(Some(&one[..]))), Some(one.to_vec()));
-        assert_eq!(due(60, Ok(Some(&two[..]))), None, "early");
-        assert_eq!(due(61, Ok(Some(&two[..]))), Some(two.to_vec()));
-        assert_eq!(due(121, Err(&unknown)), None);
-        assert_eq!(due(122, Ok(None)), Some(two.to_vec()), "it may come back");
+        assert_eq!(due(0, None), None, "nobody knows what is needed");
+        assert_eq!(due(1, Some(Some(&one[..]))), Some(one.to_vec()));
+        assert_eq!(due(60, Some(Some(&two[..]))), None, "early");
+        assert_eq!(due(61, Some(Some(&two[..]))), Some(two.to_vec()));
+        assert_eq!(due(121, None), None);
+        assert_eq!(due(122, Some(None)), Some(two.to_vec()), "it may come back");
     }
 }

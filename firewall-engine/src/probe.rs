@@ -4,7 +4,7 @@
 //!
 //! Invariant: the counters of a [`Reading`] belong to the generation of its record.
 
-use crate::engine::{CounterReader, Counters, Engine, EngineError, Observed};
+use crate::engine::{CounterReader, Counters, Engine, EngineError, LiveView, Observed};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ pub struct Reading {
     pub read: Instant,
     /// What it had counted.
     pub counters: Counters,
+    /// Its bans and live sets. They outlive their pins while somebody holds this.
+    pub live: Option<Arc<LiveView>>,
 }
 
 #[derive(Debug)]
@@ -36,6 +38,7 @@ struct Open {
     observed: Arc<Observed>,
     looked: Instant,
     reader: CounterReader,
+    live: Option<Arc<LiveView>>,
 }
 
 /// Keeps the counters mapped between two readings.
@@ -50,8 +53,14 @@ impl Probe {
     /// A probe for the pins under `root`. Touches nothing yet.
     #[must_use]
     pub fn new(root: &Path) -> Self {
+        Self::of(Engine::new(root))
+    }
+
+    /// As [`Probe::new`], by an engine that knows where to look.
+    #[must_use]
+    pub fn of(engine: Engine) -> Self {
         Self {
-            engine: Engine::new(root),
+            engine,
             open: None,
             stale: Instant::now(),
         }
@@ -74,6 +83,7 @@ impl Probe {
             looked: open.looked,
             read: Instant::now(),
             counters: open.reader.read(),
+            live: open.live.clone(),
         }))
     }
 
@@ -95,9 +105,13 @@ impl Probe {
             let Some(observed) = observed else {
                 return Ok(());
             };
-            let reader = match before.take() {
-                Some(open) if open.reader.is_of(&observed) => open.reader,
-                _ => self.engine.reader()?,
+            let (reader, live) = match before.take() {
+                Some(open) if open.reader.is_of(&observed) => (open.reader, open.live),
+                // A table that cannot be opened is told by whoever needs it.
+                _ => (
+                    self.engine.reader()?,
+                    self.engine.live_view().ok().map(Arc::new),
+                ),
             };
             // Unequal: somebody applied a policy between the two calls.
             if reader.is_of(&observed) {
@@ -105,6 +119,7 @@ impl Probe {
                     observed,
                     looked,
                     reader,
+                    live,
                 });
                 break;
             }

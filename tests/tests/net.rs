@@ -30,6 +30,7 @@ mod net_lifecycle;
 mod net_limits;
 mod net_links;
 mod net_live;
+mod net_lost;
 mod net_memory;
 mod net_observe;
 mod net_open;

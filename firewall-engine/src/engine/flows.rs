@@ -91,28 +91,24 @@ pub(super) fn fill(
             }
         });
     }
-    if !tracks {
-        return Ok(());
-    }
-    filling.take_tracked(is_let_in, warnings)?;
-    let Filling {
-        table,
-        adopted,
-        refused,
-    } = filling;
-    if refused > 0 {
-        warnings.push(format!(
-            "{refused} flows of connections that are open found no room in the table of flows, \
-             which has room for {}: ask for more by `state: {{flows: N}}`",
-            table.capacity()
-        ));
-    }
-    if adopted > 0 {
-        tracing::info!(flows = adopted, "took over what is open");
+    if tracks {
+        filling.take_tracked(is_let_in, warnings)?;
+        filling.say(warnings);
     }
     Ok(())
 }
 
+/// Adds what has opened while nobody noted it to a table that is in use.
+pub(super) fn take_open(map: &BigMap, warnings: &mut Vec<String>) -> Result<(), KernelError> {
+    let mut filling = Filling {
+        table: FlowTable::to_fill(map)?,
+        adopted: 0,
+        refused: 0,
+    };
+    filling.take_tracked(|_| false, warnings)?;
+    filling.say(warnings);
+    Ok(())
+}
 /// Hands over once more, when the table `map` is the one that is looked at: what the table before has
 /// learned until then.
 pub(super) fn catch_up(
@@ -144,6 +140,25 @@ struct Filling {
 }
 
 impl Filling {
+    /// Says how much was taken over, and what was not.
+    fn say(self, warnings: &mut Vec<String>) {
+        let Self {
+            table,
+            adopted,
+            refused,
+        } = self;
+        if refused > 0 {
+            warnings.push(format!(
+                "{refused} flows of connections that are open found no room in the table of flows, \
+                 which has room for {}: ask for more by `state: {{flows: N}}`",
+                table.capacity()
+            ));
+        }
+        if adopted > 0 {
+            tracing::info!(flows = adopted, "took over what is open");
+        }
+    }
+
     /// What the kernel's connection tracking knows.
     fn take_tracked(
         &mut self,

@@ -57,22 +57,31 @@ impl Engine {
 
     fn follow_locked(&self) -> Result<Followed, EngineError> {
         let survey = self.store.survey()?;
-        let Some(in_force) = survey.in_force() else {
-            return Ok(Followed::default());
-        };
+        match survey.in_force() {
+            Some(in_force) => self.follow_on(&survey, in_force),
+            None => Ok(Followed::default()),
+        }
+    }
+
+    /// As [`Engine::follow`], of a generation that may have no link at all. Needs the lock on the store.
+    pub(super) fn follow_on(
+        &self,
+        survey: &Survey,
+        in_force: &Generation,
+    ) -> Result<Followed, EngineError> {
         let mut record = in_force.folder.read_record()?;
         if record.namespace != host::network_namespace()? {
             return Ok(Followed::default());
         }
-        let present = Present::now()?;
+        let present = self.present()?;
         let before = record.clone();
         let mut followed = Followed {
             is_stale: !in_force.folder.missing(&record).is_empty(),
             ..Followed::default()
         };
         let by = (&self.store, self.egress_by);
-        let mut following = Following::new(by, &survey, in_force, self.fails_at);
-        for target in unnoted(&survey, in_force, &present) {
+        let mut following = Following::new(by, survey, in_force, self.fails_at);
+        for target in unnoted(survey, in_force, &present) {
             match following.note(&target) {
                 Ok(()) => followed.mended.push(format!(
                     "the egress program of {}, which somebody took off",
@@ -81,10 +90,10 @@ impl Engine {
                 Err(error) => followed.failed.push(error.to_string()),
             }
         }
-        for target in newcomers((&survey, in_force), &record, &present, &mut followed) {
+        for target in newcomers((survey, in_force), &record, &present, &mut followed) {
             let mut before = before.interfaces.iter();
             let is_lost = before.any(|it| it.ifindex == target.ifindex);
-            match join(&target, &mut following, &survey, &mut record) {
+            match join(&target, &mut following, survey, &mut record) {
                 Ok(()) => {
                     if is_lost {
                         let what =
@@ -97,7 +106,7 @@ impl Engine {
             }
         }
         followed.failed.extend(following.let_go());
-        forget_gone(&survey, &present, &mut record, &mut followed);
+        forget_gone(survey, &present, &mut record, &mut followed);
         followed.is_stale |= rename(&mut record, &present);
         if record != before {
             in_force.folder.write_record(&record)?;

@@ -17,7 +17,7 @@ use crate::kernel::maps::BigMap;
 use firewall_common::live::{Added, BANNED, BANS, EXEMPT, Prefix, SPARED, is_protected};
 use firewall_common::region::Region;
 use firewall_policy::rule::SELF;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -255,6 +255,49 @@ impl LiveView {
             apply(table, writer, set, changes)
         })?;
         answer.map_err(Into::into)
+    }
+
+    /// Puts what commands and rules had in `former` in the place of what they have here: needs the lock
+    /// on the store. What found no room is a warning.
+    ///
+    /// # Errors
+    /// A table that cannot be changed.
+    pub(super) fn take_over(
+        &self,
+        former: &Self,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), EngineError> {
+        let bans = self.set(BANNED_NAME);
+        for set in bans.iter().chain(&self.sets).filter(|it| it.name != SELF) {
+            let Some(before) = former.set(&set.name) else {
+                continue;
+            };
+            let here = self.entries(set);
+            let mut gone = former.entries(&before);
+            gone.retain(|entry| entry.origin != Origin::Policy);
+            let fixed: HashMap<Prefix, &Entry> = here
+                .iter()
+                .filter(|entry| entry.origin == Origin::Policy)
+                .map(|entry| (entry.prefix, entry))
+                .collect();
+            if gone.is_empty() && fixed.len() == here.len() {
+                continue;
+            }
+            let stay = fixed
+                .values()
+                .map(|entry| (&entry.prefix, None, entry.origin));
+            let back = gone.iter().filter(|it| !fixed.contains_key(&it.prefix));
+            let back = back.map(|entry| (&entry.prefix, entry.left, entry.origin));
+            let table = &self.table;
+            if !table.change(|writer| writer.replace(set.id, stay.chain(back)))? {
+                warnings.push(format!(
+                    "{} has the entries of its copy: {}",
+                    set.name,
+                    no_room()
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Brings `@self` up to date, if the policy has it: needs the lock on the store. Whether that changed something.

@@ -37,7 +37,7 @@ pub use copy::Placed;
 pub use doctor::Check;
 pub use follow::Followed;
 pub use guard::{Guard, Session, contains, prefix_of};
-pub use hold::Hold;
+pub use hold::{Hold, Revived};
 pub use ledger::{DEFAULT_STATE, STATE_VARIABLE, state_of};
 pub use live::{BANNED_NAME, Change, Changed, Live, LiveView};
 pub use log::Log;
@@ -53,6 +53,7 @@ use crate::kernel::counters::{CounterMaps, Sums};
 use crate::kernel::egress::By;
 use crate::kernel::flows::LossReader;
 use crate::kernel::live::LiveTable;
+use crate::kernel::watch::DefaultRoutes;
 use crate::kernel::{BUILT_IN, Hook, KernelError, host};
 use carrier::Needs;
 use firewall_common::region::Region;
@@ -63,6 +64,7 @@ use selectors::without_zone;
 use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 use store::{PinnedLink, Store, Survey};
 
@@ -79,6 +81,7 @@ pub struct Engine {
     object: Cow<'static, [u8]>,
     egress_by: By,
     fails_at: Option<usize>,
+    routes: Option<Arc<DefaultRoutes>>,
 }
 
 impl Engine {
@@ -97,6 +100,7 @@ impl Engine {
             object,
             egress_by: By::default(),
             fails_at: None,
+            routes: None,
         }
     }
 
@@ -118,6 +122,20 @@ impl Engine {
             fails_at: Some(number),
             ..self
         }
+    }
+
+    /// Looks at default routes by what is known of them already: for who looks again and again.
+    #[must_use]
+    pub fn with_routes(self, routes: Arc<DefaultRoutes>) -> Self {
+        Self {
+            routes: Some(routes),
+            ..self
+        }
+    }
+
+    /// The interfaces there are.
+    fn present(&self) -> Result<Present, EngineError> {
+        Present::by(self.routes.clone())
     }
 
     /// The folder of pins.
@@ -230,7 +248,7 @@ impl Engine {
         request: &Request,
         source: &files::Source,
         present: &Present,
-        former: Option<&Selectors>,
+        lost: Option<&Record>,
     ) -> Result<(Done, bool), EngineError> {
         let mut survey = self.store.survey()?;
         remove_unused(&mut survey)?;
@@ -241,8 +259,11 @@ impl Engine {
         if let Some(record) = known {
             require_namespace(record, &survey)?;
         }
-        let filtered = survey.filtered();
-        let before = known.map(|record| &record.selectors).or(former);
+        let carried = survey.filtered();
+        let mut filtered = carried.clone();
+        let lost_on = lost.iter().flat_map(|it| it.still_there(present));
+        filtered.extend(lost_on.map(|it| it.ifindex));
+        let before = known.or(lost).map(|record| &record.selectors);
         let selectors = Selectors::of(request, &source.policy, before, present);
         let stays = !request.interfaces.is_empty() || request.scope == Scope::Again;
         let (scope, named) = ((request.scope, stays), &request.interfaces);
@@ -253,7 +274,7 @@ impl Engine {
             // What has come meanwhile and cannot be filtered is no reason to leave the others as they are.
             targets.retain(|it| {
                 let place = (it.name.as_str(), it.ifindex);
-                let is_new = !filtered.contains(&it.ifindex);
+                let is_new = !carried.contains(&it.ifindex);
                 !is_new || carrier::obstacle(place, (it.mode, needs), present).is_none()
             });
         }

@@ -8,6 +8,7 @@ use super::resolve::{Present, no_room};
 use super::store::{Generation, PinnedLink, Survey};
 use super::types::{EngineError, Identity, Observed, ObservedLink};
 use super::{Engine, InterfaceRecord, Record};
+use crate::kernel::links::Link;
 use crate::kernel::live::LiveTable;
 use crate::kernel::program::{Framing, Program, Run};
 use crate::kernel::{Hook, KernelError, host, link};
@@ -48,7 +49,7 @@ impl Engine {
     /// Pins that cannot be read.
     pub fn carried(&self, interface: &str) -> Result<Option<Carried>, EngineError> {
         let mut survey = self.store.survey()?;
-        let present = Present::now()?;
+        let present = self.present()?;
         let link = survey.links.iter().find(|pinned| {
             pinned.is_alive() && present.name_of(pinned.link.facts().ifindex) == Some(interface)
         });
@@ -111,7 +112,7 @@ impl Engine {
         in_force: &Generation,
         record: &Record,
     ) -> Result<Seen, EngineError> {
-        let present = Present::now()?;
+        let present = self.present()?;
         let mut seen = Seen {
             identity: identity(in_force),
             ..Seen::default()
@@ -156,6 +157,7 @@ impl Engine {
         if record.clock_has_moved() {
             warnings.push(CLOCK_MOVED.to_owned());
         }
+        seen.renewal = renewal(record, present.links());
         Ok(seen)
     }
 
@@ -168,7 +170,7 @@ impl Engine {
             return Ok(Vec::new());
         }
         let mut names = Vec::new();
-        for (name, ifindex) in &Present::now()?.interfaces {
+        for (name, ifindex) in &self.present()?.interfaces {
             // One that has gone meanwhile carries nothing.
             let carried = link::programs_on(name, *ifindex).unwrap_or_default();
             let found = carried.iter().find(|it| ours.contains(&it.program_id));
@@ -218,7 +220,23 @@ struct Seen {
     warnings: Vec<String>,
     /// Whether something is missing that can be put back.
     is_wounded: bool,
+    renewal: Option<&'static str>,
     identity: Identity,
+}
+
+/// Why a policy is to be applied once more as it is: rules of it expire and the clock was set since, or it
+/// sends answers and an address of this host has changed, or other interfaces lie over the filtered ones
+/// than before.
+fn renewal(record: &Record, links: &[Link]) -> Option<&'static str> {
+    if record.clock_has_moved() {
+        Some("the clock was set: reapplying the policy for rules that expire")
+    } else if record.stations_differ(links) {
+        Some("an address of this host changed: reapplying the policy for its answers")
+    } else if record.uppers_differ(links) {
+        Some("other interfaces lie over the filtered ones: reapplying the policy")
+    } else {
+        None
+    }
 }
 
 /// What a look knows.
@@ -297,6 +315,7 @@ impl Seen {
         self.links == before.links
             && self.warnings == before.warnings
             && self.is_wounded != before.is_whole
+            && self.renewal == before.renewal
     }
 
     fn with(self, record: Record) -> Observed {
@@ -305,6 +324,7 @@ impl Seen {
             links: self.links,
             warnings: self.warnings,
             is_whole: !self.is_wounded,
+            renewal: self.renewal,
             identity: self.identity,
         }
     }

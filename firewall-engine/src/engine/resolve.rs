@@ -3,12 +3,14 @@
 use super::types::{EngineError, Scope, Selectors};
 use crate::kernel::links::Link;
 use crate::kernel::program::Framing;
+use crate::kernel::watch::DefaultRoutes;
 use crate::kernel::{KernelError, host};
 use firewall_common::abi::INTERFACES;
 use firewall_policy::diag::nearest;
 use firewall_policy::rule::{DEFAULT_ROUTE, Interface, Mode, glob as matches};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// How many interfaces may lie one over the other in Linux (`MAX_NEST_DEV`).
 const HEIGHT: usize = 8;
@@ -62,6 +64,8 @@ pub(super) struct Present {
     links: Vec<Link>,
     /// Asked for when it is needed: a router has many routes.
     default_route: OnceCell<BTreeSet<String>>,
+    /// Who knows the default routes already.
+    routes: Option<Arc<DefaultRoutes>>,
     /// Asked for when it is needed, too.
     decrypts: OnceCell<bool>,
 }
@@ -69,6 +73,11 @@ pub(super) struct Present {
 impl Present {
     /// Asks the kernel.
     pub(super) fn now() -> Result<Self, EngineError> {
+        Self::by(None)
+    }
+
+    /// Asks the kernel, and of default routes whoever knows them.
+    pub(super) fn by(routes: Option<Arc<DefaultRoutes>>) -> Result<Self, EngineError> {
         let mut links = host::links()?;
         links.sort_by_key(|link| link.ifindex);
         let interfaces = links.iter().map(|link| (link.name.clone(), link.ifindex));
@@ -76,6 +85,7 @@ impl Present {
             interfaces: interfaces.collect(),
             links,
             default_route: OnceCell::new(),
+            routes,
             decrypts: OnceCell::new(),
         })
     }
@@ -85,7 +95,7 @@ impl Present {
         if let Some(known) = self.default_route.get() {
             return Ok(known);
         }
-        let by_route = host::default_routes(&self.links)?;
+        let by_route = host::default_routes(&self.links, self.routes.as_deref())?;
         let has_route = self.interfaces.iter().filter(|it| by_route.contains(&it.1));
         let names = has_route.map(|(name, _)| name.clone()).collect();
         Ok(self.default_route.get_or_init(|| names))
@@ -333,6 +343,7 @@ mod tests {
             interfaces: names.map(|(name, index)| (name.to_owned(), index)).to_vec(),
             links: Vec::new(),
             default_route: BTreeSet::from(["eth0".to_owned()]).into(),
+            routes: None,
             decrypts: false.into(),
         }
     }

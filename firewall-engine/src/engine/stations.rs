@@ -73,19 +73,29 @@ fn over(interfaces: &[InterfaceRecord], links: &[Link]) -> Vec<u64> {
 impl Record {
     /// Whether other interfaces lie over the filtered ones than when the generation was made. Never, if
     /// nothing is noted of what leaves.
-    #[must_use]
-    pub fn uppers_have_changed(&self) -> bool {
+    pub(super) fn uppers_have_changed(&self) -> bool {
+        let known = self.uppers.is_some();
+        known && host::links().is_ok_and(|links| self.uppers_differ(&links))
+    }
+
+    /// As [`Record::uppers_have_changed`], by the interfaces that there are.
+    pub(super) fn uppers_differ(&self, links: &[Link]) -> bool {
         let known = self.uppers.as_ref();
-        let now = || Some(over(&self.interfaces, &host::links().ok()?));
-        known.is_some_and(|known| now().is_some_and(|now| now != *known))
+        known.is_some_and(|known| over(&self.interfaces, links) != *known)
     }
 
     /// Whether an address of this host has changed since the generation was made, so that what is sent
     /// to it is not answered. Never, if the policy sends no answers.
-    #[must_use]
-    pub fn stations_have_changed(&self) -> bool {
+    pub(super) fn stations_have_changed(&self) -> bool {
+        let known = self.stations.is_some();
+        known && host::links().is_ok_and(|links| self.stations_differ(&links))
+    }
+
+    /// As [`Record::stations_have_changed`], by the interfaces that there are.
+    pub(super) fn stations_differ(&self, links: &[Link]) -> bool {
+        let now = || Some(words(&self.interfaces, links, &host::own_networks().ok()?));
         let known = self.stations.as_ref();
-        known.is_some_and(|known| now(&self.interfaces).is_ok_and(|now| now != *known))
+        known.is_some_and(|known| now().is_some_and(|now| now != *known))
     }
 }
 

@@ -233,6 +233,8 @@ pub struct Observed {
     pub warnings: Vec<String>,
     /// Whether everything is there that the generation needs. What is not, the daemon puts back.
     pub is_whole: bool,
+    /// Why the policy is to be applied once more as it is, if it is.
+    pub renewal: Option<&'static str>,
     /// What tells this generation, and this version of its record, from all others since the machine
     /// has started.
     pub identity: Identity,

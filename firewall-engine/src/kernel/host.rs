@@ -6,6 +6,7 @@
 
 use super::KernelError;
 use super::netlink::links::{self, Link};
+use super::netlink::watch::DefaultRoutes;
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Uid, chownat, flock, fstat, openat,
     statat,
@@ -321,10 +322,16 @@ pub(crate) fn network_namespace() -> Result<u64, KernelError> {
 }
 
 /// Indices of the interfaces that a default route of either family leaves through, of every table that
-/// packets can be looked up in. `links` are all interfaces.
-pub(crate) fn default_routes(links: &[Link]) -> Result<BTreeSet<u32>, KernelError> {
-    super::netlink::routes::default_routes(links)
-        .map_err(KernelError::call("list the routes of this host"))
+/// packets can be looked up in. `links` are all interfaces; `known` says what is known already.
+pub(crate) fn default_routes(
+    links: &[Link],
+    known: Option<&DefaultRoutes>,
+) -> Result<BTreeSet<u32>, KernelError> {
+    let found = match known {
+        Some(known) => known.now(links),
+        None => super::netlink::routes::default_routes(links),
+    };
+    found.map_err(KernelError::call("list the routes of this host"))
 }
 
 #[cfg(test)]

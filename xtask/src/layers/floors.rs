@@ -185,7 +185,8 @@ pub(super) const CRATES: &[Floors] = &[
     Floors {
         of: "firewall-daemon",
         rows: &[
-            &["manager", "messages", "options", "places", "socket"],
+            &["manager", "options", "places", "revival", "socket"],
+            &["messages"],
             &["shared"],
             &["server"],
             &["keeper", "threads"],

@@ -3,14 +3,19 @@
 //! A change is told as that, not as what it is: whoever is told looks at the whole again, so that nothing
 //! depends on messages that were lost.
 
-use super::routes::is_default;
+#![expect(unsafe_code, reason = "setsockopt(2), of a filter")]
+
+use super::links::Link;
+use super::routes::{self, is_default};
 use super::{HEADER, ROOM, ROUTE, kind_of};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Groups of messages, as bits (`linux/rtnetlink.h`): links, routes and rules of both families, next hops.
 const GROUPS: u32 = 1 | 1 << 6 | 1 << 10 | 1 << 7 | 1 << 18 | 1 << 31;
@@ -40,6 +45,8 @@ impl Watch {
             SocketFlags::CLOEXEC,
             ROUTE,
         )?;
+        // A router that learns many routes at once leaves no room for what matters.
+        leave_out_networks(&socket)?;
         bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
         Ok(Self {
             socket,
@@ -68,6 +75,22 @@ impl Watch {
         Ok(changed)
     }
 
+    /// Whether something has changed since the last time that this was asked.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn has_changed(&mut self) -> io::Result<bool> {
+        let mut changed = false;
+        for _ in 0..TOGETHER {
+            match self.take(RecvFlags::DONTWAIT) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(changed),
+                answer => changed |= answer?,
+            }
+        }
+        // There is more, and nobody has looked at it.
+        Ok(true)
+    }
+
     /// Takes a datagram, and says whether anything in it matters.
     fn take(&mut self, flags: RecvFlags) -> io::Result<bool> {
         match recv(&self.socket, &mut self.room[..], flags) {
@@ -76,6 +99,106 @@ impl Watch {
             Err(error) if error.raw_os_error() == libc::ENOBUFS => Ok(true),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Has the kernel leave out what [`matters`] to nobody, before it takes room in the socket.
+fn leave_out_networks(socket: &OwnedFd) -> io::Result<()> {
+    let op = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let kind = |kind: u16| u32::from(u16::from_be_bytes(kind.to_ne_bytes()));
+    let load = libc::BPF_LD | libc::BPF_ABS;
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let end = libc::BPF_RET | libc::BPF_K;
+    let mut filter = [
+        op(load | libc::BPF_H, 0, 0, 4),
+        op(equal, 1, 0, kind(RTM_NEWROUTE)),
+        op(equal, 0, 2, kind(RTM_DELROUTE)),
+        // The length of the destination, as `is_default` reads it.
+        op(load | libc::BPF_B, 0, 0, HEADER as u32 + 1),
+        op(equal, 0, 1, 0),
+        op(end, 0, 0, u32::MAX),
+        op(end, 0, 0, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: the program and its instructions live until the call has copied them, and their lengths are
+    // theirs.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of_val(&program) as libc::socklen_t,
+        )
+    };
+    match answer {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// How old what is known of default routes may be without news. Nothing is known to be missed; this finds
+/// what is.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// After news, reading the routes may take this share of the time: one in ten.
+const SHARE: u32 = 10;
+
+/// The interfaces of default routes, for those who ask again and again: a full routing table takes seconds
+/// to read, and is read again only after news. For one network namespace.
+#[derive(Debug, Default)]
+pub struct DefaultRoutes {
+    known: Mutex<Option<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    watch: Watch,
+    found: BTreeSet<u32>,
+    read: Instant,
+    cost: Duration,
+    is_old: bool,
+}
+
+impl DefaultRoutes {
+    /// As [`routes::default_routes`].
+    pub(crate) fn now(&self, links: &[Link]) -> io::Result<BTreeSet<u32>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let watch = match known.take() {
+            // Before it is read: what changes meanwhile is news.
+            None => Watch::open()?,
+            Some(mut before) => {
+                before.is_old |= before.watch.has_changed()?;
+                let wait = match before.is_old {
+                    true => before.cost * SHARE,
+                    false => SLOW,
+                };
+                if before.read.elapsed() < wait {
+                    let found = before.found.clone();
+                    *known = Some(before);
+                    return Ok(found);
+                }
+                before.watch
+            }
+        };
+        let begin = Instant::now();
+        let found = routes::default_routes(links)?;
+        *known = Some(Known {
+            watch,
+            found: found.clone(),
+            read: Instant::now(),
+            cost: begin.elapsed(),
+            is_old: false,
+        });
+        Ok(found)
     }
 }
 
