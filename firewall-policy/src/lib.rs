@@ -19,6 +19,7 @@ pub mod compile;
 pub mod diag;
 pub mod diff;
 pub mod duration;
+pub mod edit;
 pub mod entry;
 pub mod evasion;
 pub mod explain;

@@ -239,6 +239,14 @@ pub struct Place {
     pub column: u32,
 }
 
+impl Place {
+    /// File and line, for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{}:{}", self.file, self.line)
+    }
+}
+
 /// One rule.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rule {
