@@ -430,6 +430,7 @@ fn questions_about_events_the_machine_and_frames_arrive_as_they_are() {
                 set: "blocked".to_owned(),
                 prefix: "192.0.2.0/24".to_owned(),
             }],
+            banned: vec!["198.51.100.7".to_owned()],
         },
         frames: vec!["ab".repeat(1 << 19); 2 + (BODY_LIMIT >> 20)],
         in_sequence: true,
