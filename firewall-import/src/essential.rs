@@ -100,7 +100,7 @@ fn icmp(family: Family, kinds: Values) -> Packets {
 }
 
 /// Whether the first step that takes a packet passes it, for every packet of these boxes.
-fn pass(steps: &[Step], boxes: Vec<Packets>) -> bool {
+pub(super) fn pass(steps: &[Step], boxes: Vec<Packets>) -> bool {
     let mut left = boxes;
     for step in steps {
         if left.is_empty() {

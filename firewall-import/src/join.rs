@@ -14,8 +14,9 @@ use firewall_policy::range::RangeSet;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Joined {
     pub(super) step: Step,
-    /// The same for every address of the other family, too.
-    pub(super) both: bool,
+    /// The same for IPv6, too: for every address, to all that forwarded packets go to, or of rules that the
+    /// original brings with itself for addresses of its own.
+    pub(super) other: Option<Packets>,
 }
 
 /// A list and the verdict behind it.
@@ -198,12 +199,15 @@ pub(super) const OWN: &str = " ufw";
 /// One list of two families: any order between them will do, so equal steps are laid side by side
 /// (longest common subsequence; Hunt and McIlroy, 1976).
 fn merge(first: Vec<Step>, second: Vec<Step>) -> Vec<Joined> {
-    let alone = |step| Joined { step, both: false };
+    let alone = |step| Joined { step, other: None };
     if first.len().saturating_mul(second.len()) > 4_000_000 {
         return first.into_iter().chain(second).map(alone).collect();
     }
     let equal = |a: &Step, b: &Step| {
-        a.action == b.action && twin_limits(a, b) && a.packets.twin(&b.packets)
+        let own = a.chain == OWN && b.chain == OWN;
+        a.action == b.action
+            && twin_limits(a, b)
+            && (a.packets.twin(&b.packets) || own && a.packets.twin_by_sides(&b.packets))
     };
     let columns = second.len() + 1;
     let mut longest = vec![0u32; (first.len() + 1) * columns];
@@ -228,7 +232,8 @@ fn merge(first: Vec<Step>, second: Vec<Step>) -> Vec<Joined> {
             // The lengths of IPv6 say those of IPv4, too.
             step.limit = second[j].limit.clone();
             step.comment = step.comment.or_else(|| second[j].comment.clone());
-            merged.push(Joined { step, both: true });
+            let other = Some(second[j].packets.clone());
+            merged.push(Joined { step, other });
             (i, j) = (i + 1, j + 1);
         } else if j == second.len()
             || i < first.len() && longest[(i + 1) * columns + j] >= longest[i * columns + j + 1]

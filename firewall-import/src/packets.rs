@@ -303,13 +303,35 @@ impl Packets {
     }
 
     /// Whether the two say the same of their families, addresses aside; false if one names
-    /// addresses.
+    /// addresses, but for the few that forwarded packets do not go to.
     pub(super) fn twin(&self, other: &Self) -> bool {
         self.family != other.family
             && Dim::ALL.into_iter().all(|dim| match dim {
-                Dim::Source | Dim::Destination => self.is_any(dim) && other.is_any(dim),
+                Dim::Source => self.is_any(dim) && other.is_any(dim),
+                Dim::Destination => {
+                    self.is_any(dim) && other.is_any(dim)
+                        || self.goes_beyond().is_some() && other.goes_beyond().is_some()
+                }
                 _ => self.get(dim) == other.get(dim),
             })
+    }
+
+    /// Whether the two say the same, addresses aside, and name addresses on the same sides.
+    pub(super) fn twin_by_sides(&self, other: &Self) -> bool {
+        self.family != other.family
+            && Dim::ALL.into_iter().all(|dim| match dim {
+                Dim::Source | Dim::Destination => self.is_any(dim) == other.is_any(dim),
+                _ => self.get(dim) == other.get(dim),
+            })
+    }
+
+    /// Of packets to all but this host and a few other addresses, those addresses.
+    pub(super) fn goes_beyond(&self) -> Option<Values> {
+        const FEW: usize = 8;
+        let missing = self.get(Dim::Destination).complement();
+        let missing = missing.intersection(&Dim::Destination.full(self.family));
+        let not_own = *self.get(Dim::ToSelf) == RangeSet::of(0, 0);
+        (not_own && (1..=FEW).contains(&missing.ranges().len())).then_some(missing)
     }
 }
 

@@ -65,12 +65,14 @@ pub(super) struct Given<'a> {
 pub(super) fn write(flat: Flat, given: &Given<'_>) -> Result<Imported, ImportError> {
     let groups = essential::groups(&flat.steps, given.families);
     let mut left_out = flat.left_out;
+    let answers = losses::answers_without_tracking(&flat.steps);
     let steps = states::map(
         states::joined(flat.steps),
         given.origins,
         given.options.language,
         &mut left_out,
     );
+    losses::untracked(&steps, answers, &mut left_out);
     let steps = losses::possible(steps, given.origins, &mut left_out);
     let mut essential = states::impossible();
     essential.extend(groups.neighbour.then(essential::neighbours));
@@ -95,6 +97,7 @@ pub(super) fn write(flat: Flat, given: &Given<'_>) -> Result<Imported, ImportErr
         zones: zones(given.interfaces),
         impossible: states::impossible(),
         done: Vec::new(),
+        in_own: false,
         rules: String::new(),
     };
     for joined in &list.steps {
@@ -190,6 +193,8 @@ struct Writer<'a> {
     impossible: Vec<Packets>,
     /// Those that the rules so far decide about.
     done: Vec<Packets>,
+    /// The last rule is one that the original brings with itself.
+    in_own: bool,
     rules: String,
 }
 
@@ -197,21 +202,27 @@ impl Writer<'_> {
     /// One step as one rule, or as several where its protocols have different fields.
     fn step(&mut self, joined: &Joined) {
         let step = &joined.step;
+        let twin = |part: &Packets| {
+            let other = joined.other.as_ref()?;
+            let side = |dim| other.get(dim).clone();
+            let twin = part.of_v6().with(Dim::Source, side(Dim::Source));
+            Some(twin.with(Dim::Destination, side(Dim::Destination)))
+        };
         let mut parts = by_protocol(&step.packets);
         if parts.len() > 1 {
-            parts.retain(|part| self.comes(part) || joined.both && self.comes(&part.of_v6()));
+            parts.retain(|part| self.comes(part) || twin(part).is_some_and(|it| self.comes(&it)));
         }
         if step.limit.is_none() && self.done.len() < SEARCHED {
             self.done.extend(parts.iter().cloned());
-            let twins = parts.iter().filter(|_| joined.both);
-            self.done.extend(twins.map(Packets::of_v6));
+            self.done.extend(parts.iter().filter_map(twin));
         }
         let name = names::of(step);
         let own = step.origins.first().filter(|_| step.chain == join::OWN);
-        if let Some(&origin) = own {
+        if let (Some(&origin), false) = (own, self.in_own) {
             self.rules
                 .push_str(&comment(&self.given.origins[origin].place));
         }
+        self.in_own = own.is_some();
         let origins: &[usize] = if own.is_some() { &[] } else { &step.origins };
         for origin in origins.iter().take(SHOWN) {
             let origin = &self.given.origins[*origin];
@@ -227,10 +238,10 @@ impl Writer<'_> {
         }
         for part in parts {
             let name = self.names.take(&name);
-            let fields = self.fields(&part, joined.both);
+            let fields = self.fields(&part, twin(&part).as_ref());
             let action = step.action.name();
             let limit = step.limit.as_ref().map_or(String::new(), |(rate, over)| {
-                let v6 = part.family == Family::V6 || joined.both;
+                let v6 = part.family == Family::V6 || joined.other.is_some();
                 let over = match *over {
                     Action::DROP => String::new(),
                     over => format!("over: {}, ", over.name()),
@@ -259,7 +270,8 @@ impl Writer<'_> {
     }
 
     /// The match fields of a rule, each with a comma behind it.
-    fn fields(&mut self, part: &Packets, both: bool) -> String {
+    /// `twin`: the packets of IPv6 that the rule is for, too.
+    fn fields(&mut self, part: &Packets, twin: Option<&Packets>) -> String {
         let mut out = String::new();
         let mut put = |key: &str, value: Option<String>| {
             if let Some(value) = value {
@@ -309,7 +321,7 @@ impl Writer<'_> {
             |dim, own| !part.is_any(dim) && (part.is_any(own) || !part.get(own).contains(1));
         let (source, own) = (part.is_any(Dim::Source), part.is_any(Dim::FromSelf));
         let any = !names(Dim::Source, Dim::FromSelf) && !names(Dim::Destination, Dim::ToSelf);
-        if any && !both && !of_family {
+        if any && twin.is_none() && !of_family {
             let key = if source && own { "from" } else { "to" };
             put(key, Some(values::everywhere(part.family)));
         }
@@ -317,7 +329,27 @@ impl Writer<'_> {
             ("from", Dim::Source, Dim::FromSelf),
             ("to", Dim::Destination, Dim::ToSelf),
         ] {
-            if let Some(value) = self.addresses(part, dim, own) {
+            let beyond = twin.and_then(Packets::goes_beyond);
+            let named =
+                twin.filter(|twin| part.is_any(own) && !part.is_any(dim) && !twin.is_any(dim));
+            let value = match (dim, part.goes_beyond(), beyond, named) {
+                (Dim::Destination, Some(v4), Some(v6), _) => {
+                    let mut elements = vec![values::quoted("!@self")];
+                    elements.extend(values::addresses(Family::V4, &v4, "!"));
+                    elements.extend(values::addresses(Family::V6, &v6, "!"));
+                    Some(values::list(&elements))
+                }
+                (.., Some(twin)) => {
+                    let sides = [part, twin].map(|part| self.side(part.family, part.get(dim)));
+                    let bare = sides.map(|side| {
+                        let side = side.trim_start_matches('[').trim_end_matches(']');
+                        side.to_owned()
+                    });
+                    Some(values::list(&bare))
+                }
+                _ => self.addresses(part, dim, own),
+            };
+            if let Some(value) = value {
                 out.push_str(&format!("{key}: {value}, "));
             }
         }

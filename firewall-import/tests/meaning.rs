@@ -354,13 +354,43 @@ fn rules_of_ufw_are_as_many_rules() {
     let imported = import::ufw(text, None, &Options::default()).expect("rules of ufw");
     assert_eq!((imported.rules, imported.passes_more()), (5, 0));
     let named = policy(&imported).rules;
-    let own = imported.yaml.matches("# ufw's own rules").count();
-    assert_eq!(named.len() - own, 5, "{}", imported.yaml);
+    let own = named.iter().filter(|rule| rule.name.starts_with("ufw-"));
+    assert_eq!(named.len() - own.count(), 5, "{}", imported.yaml);
+    assert_eq!(imported.yaml.matches("# ufw's own rules").count(), 1);
     says(&imported, "name: office-db, comment: \"office db\"");
     says(&imported, "limit: {rate: 5/30s, per: source}, action: pass");
     says(&imported, "mld-query");
     let error = import::ufw("Status: inactive\n", None, &Options::default());
     assert_eq!(error.expect_err("no rules").line, 1);
+}
+
+/// Answers of protocols without connections here: a loss, unless they pass as what they are.
+#[test]
+fn answers_of_other_protocols_are_a_loss() {
+    let rules = |policy: &str, more: &str| {
+        format!(
+            "*filter\n:INPUT {policy} [0:0]\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j \
+             ACCEPT\n{more}COMMIT\n"
+        )
+    };
+    let lost = |text: &str| {
+        let imported = iptables(text);
+        let answers =
+            |entry: &&import::LeftOut| entry.reason.contains("answers of other protocols");
+        let found = imported.left_out.iter().find(answers);
+        found.map(|entry| entry.effect)
+    };
+    let tcp = "-A INPUT -p tcp --dport 22 -j ACCEPT\n";
+    assert_eq!(lost(&rules("DROP", tcp)), Some(Effect::PassesLess));
+    assert_eq!(lost(&rules("ACCEPT", "")), None);
+    let all = "-A INPUT -p tcp -j DROP\n-A INPUT -p udp -j DROP\n-A INPUT -p icmp -j DROP\n\
+               -A INPUT -j ACCEPT\n";
+    assert_eq!(lost(&rules("DROP", all)), None);
+    let esp = "-A INPUT -p esp -j ACCEPT\n";
+    assert_eq!(lost(&rules("DROP", esp)), Some(Effect::PassesLess));
+    let only_tcp = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -m conntrack --ctstate ESTABLISHED -j \
+                    ACCEPT\nCOMMIT\n";
+    assert_eq!(lost(only_tcp), None);
 }
 
 /// Of rules, of an ipset, and of a set of nft. `FIREWALL_CASES` says how long the list is.

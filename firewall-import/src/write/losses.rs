@@ -3,12 +3,14 @@
 //!
 //! May not import a reader. Invariant: every entry is counted, also where it is not written out.
 
+use super::super::essential;
 use super::super::flatten::{Flat, Step};
 use super::super::imported::{Effect, LeftOut};
-use super::super::packets::{Dim, Family};
+use super::super::packets::{Dim, Family, Packets, Values, state};
 use super::super::ruleset::Origin;
 use super::{Given, comment};
 use firewall_common::verdict::Action;
+use firewall_policy::range::RangeSet;
 use std::collections::BTreeSet;
 
 /// Entries of one reason that are written out.
@@ -185,4 +187,47 @@ pub(crate) fn unseen(
             });
         }
     }
+}
+
+/// Answers of protocols that have no connections here, which steps pass as established alone.
+pub(super) fn answers_without_tracking(steps: &[Step]) -> Vec<Packets> {
+    let states = |step: &Step, value| step.packets.get(Dim::State).contains(value);
+    let passing = steps.iter().filter(|step| {
+        step.action == Action::PASS && states(step, state::ESTABLISHED) && !states(step, state::NEW)
+    });
+    let mut found: Vec<Packets> = Vec::new();
+    for step in passing {
+        let protos = step.packets.get(Dim::Proto).intersection(&others());
+        if !protos.is_empty() {
+            let part = step.packets.with(Dim::Proto, protos);
+            found.push(part.with(Dim::State, RangeSet::of(state::NEW, state::NEW)));
+        }
+    }
+    found
+}
+
+/// Protocols whose packets are always new here. Groups are asked by IGMP, and nobody answers it.
+fn others() -> Values {
+    let tracked = [1, 2, 6, 17, 58].map(|proto| (proto, proto));
+    let tracked = RangeSet::from_ranges(tracked.to_vec());
+    RangeSet::of(0, 255).intersection(&tracked.complement())
+}
+
+/// Says that such answers are lost, unless the policy passes them as what they are for it: new.
+pub(super) fn untracked(steps: &[Step], answers: Vec<Packets>, left_out: &mut Vec<LeftOut>) {
+    if answers.is_empty() || essential::pass(steps, answers) {
+        return;
+    }
+    left_out.push(LeftOut {
+        place: "connection state".into(),
+        line: 0,
+        text: "established, of ESP, GRE, SCTP and other protocols".into(),
+        reason:
+            "connections are tracked for TCP, UDP and ICMP alone, so answers of other protocols \
+                 are dropped; pass them by their sender: {name: esp, proto: esp, from: ADDRESS, \
+                 action: pass}"
+                .into(),
+        effect: Effect::PassesLess,
+        in_part: false,
+    });
 }
