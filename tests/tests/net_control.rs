@@ -270,7 +270,9 @@ fn a_filter_whose_pins_are_removed_comes_back_and_an_unloaded_one_does_not() {
     });
     until("status is good again", &ctl, || status(&ctl).0 == Some(0));
 
+    // Whoever asks right behind it is told so.
     ctl.ok(&["unload", "--all"]).unwrap();
+    assert_eq!(status(&ctl).1["state"], "off");
     std::thread::sleep(Duration::from_secs(3));
     assert!(arrives(&pair, 9), "off is off\n{}", ctl.log());
     assert_eq!(status(&ctl).1["state"], "off");
