@@ -9,6 +9,7 @@ use crate::report::{
     ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport, UnloadReport,
 };
 use crate::request::{ApplyRequest, LoadRequest, ReloadRequest, SnapshotRequest};
+use crate::rules::{RulesChange, RulesChanged};
 use crate::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
 use crate::source::{FileKept, NamedFile, PolicySource};
 use crate::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
@@ -65,6 +66,16 @@ pub trait Firewall: Send + Sync {
     /// # Errors
     /// See [`Firewall`]; exit code 5 without a daemon.
     fn reload(&self, request: &ReloadRequest) -> Result<ApplyReport, Failure>;
+
+    /// Changes the rules that were added while the policy is in force: changes of all askers are done one
+    /// after the other.
+    ///
+    /// # Errors
+    /// See [`Firewall`]; exit code 5 without a daemon; [`CHANGED_MEANWHILE`] where another policy is in
+    /// force than the one that the change was judged beside.
+    ///
+    /// [`CHANGED_MEANWHILE`]: crate::rules::CHANGED_MEANWHILE
+    fn change_rules(&self, change: &RulesChange) -> Result<RulesChanged, Failure>;
 
     /// The connections that `state: established` goes by, as far as they fit a filter.
     ///

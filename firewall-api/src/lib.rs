@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub use firewall_policy::clock;
 pub mod events;
 pub mod failure;
@@ -14,6 +15,7 @@ pub mod format;
 pub mod network;
 pub mod report;
 pub mod request;
+pub mod rules;
 pub mod sets;
 pub mod source;
 pub mod trial;

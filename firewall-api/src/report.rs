@@ -315,6 +315,9 @@ pub struct PolicyReport {
     /// The files that it names, as they were read.
     #[serde(default)]
     pub files: Vec<NamedFile>,
+    /// The file or directory that the daemon reads at its start and at a reload; none without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reloads: Option<String>,
 }
 
 impl PolicyReport {
@@ -337,6 +340,12 @@ pub struct UnloadReport {
     pub schema: String,
     /// Interfaces that are no longer filtered.
     pub unloaded: Vec<String>,
+    /// The generation in force before; none if nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+    /// Things to tell the user, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// What applying a policy led to.
@@ -344,6 +353,9 @@ pub struct UnloadReport {
 pub struct Applied {
     /// The generation in force.
     pub generation: u64,
+    /// The one before; none if nothing was in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
     /// False: policy and interfaces were already so, and nothing was touched.
     pub changed: bool,
     /// Interfaces, with the mode in force.

@@ -14,6 +14,7 @@
 //! PUT  /v1/files/SHA256         the bytes of a file -> FileKept
 //! POST /v1/apply                ApplyRequest -> ApplyReport
 //! POST /v1/reload               ReloadRequest -> ApplyReport
+//! POST /v1/rules                RulesChange -> RulesChanged
 //! POST /v1/flows/forget         FlowsRequest -> FlowsForgotten
 //! POST /v1/sets                 SetChange -> SetChanged
 //! POST /v1/selftest             PolicySource -> Selftest
@@ -35,6 +36,10 @@ use firewall_policy::diag::Findings;
 use firewall_policy::rule::Mode;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+
+/// Header of a request that changes something: address and port from which the asker's SSH session comes.
+/// A daemon that is not root cannot read that of its peers' processes.
+pub const SESSION_HEADER: &str = "firewall-session";
 
 /// Largest request body, in bytes: a policy of 16 MiB, escaped as JSON.
 pub const BODY_LIMIT: usize = 32 << 20;
@@ -83,10 +88,6 @@ pub struct ApplyRequest {
     /// while there are any.
     #[serde(default)]
     pub discard_runtime: bool,
-    /// The generation that this is a change of; refused if another one is in force. Its runtime
-    /// rules are those of the text.
-    #[serde(default)]
-    pub change_of: Option<u64>,
 }
 
 impl ApplyRequest {
@@ -99,7 +100,6 @@ impl ApplyRequest {
             base: policy.base,
             files: policy.files,
             discard_runtime: false,
-            change_of: None,
         }
     }
 }

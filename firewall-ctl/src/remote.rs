@@ -12,15 +12,19 @@ use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
-use firewall_api::request::{ApplyRequest, ErrorReport, ReloadRequest, SnapshotRequest, no_daemon};
+use firewall_api::request::{
+    ApplyRequest, ErrorReport, ReloadRequest, SESSION_HEADER, SnapshotRequest, no_daemon,
+};
+use firewall_api::rules::{RulesChange, RulesChanged, RulesEdit};
 use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
 use firewall_api::source::{FileKept, NamedFile, PolicySource, missing_in};
 use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
 use firewall_api::view::Snapshot;
-use firewall_system::set_files;
+use firewall_system::{process, set_files};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -157,6 +161,15 @@ impl Firewall for Remote {
         self.post("/v1/reload", request)
     }
 
+    fn change_rules(&self, change: &RulesChange) -> Result<RulesChanged, Failure> {
+        match &change.what {
+            RulesEdit::Saved { policy, .. } => {
+                self.post_policy("/v1/rules", change, (&policy.base, &policy.files))
+            }
+            _ => self.post("/v1/rules", change),
+        }
+    }
+
     fn flows(&self, request: &FlowsRequest) -> Result<FlowsReport, Failure> {
         self.get(&format!("/v1/flows?{}", request.query()))
     }
@@ -291,6 +304,7 @@ async fn exchange(
             Exit::Unreachable,
             format!("lost the daemon during {path}: {error}"),
         )
+        .help("whether it was done, `firewall-ctl status` says")
     };
     let stream = open(socket).await.map_err(|error| {
         if nobody_listens(&error) {
@@ -302,10 +316,17 @@ async fn exchange(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| lost(&error))?;
-    let request = Request::builder()
-        .method(method)
+    let mut request = Request::builder()
+        .method(&method)
         .uri(path)
-        .header(header::HOST, "firewall")
+        .header(header::HOST, "firewall");
+    if method != Method::GET
+        && let Some(session) = process::own().ssh
+        && let Ok(session) = HeaderValue::from_str(&session)
+    {
+        request = request.header(SESSION_HEADER, session);
+    }
+    let request = request
         .header(header::CONTENT_TYPE, "application/json")
         .body(body)
         .map_err(|error| lost(&error))?;

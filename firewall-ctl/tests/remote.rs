@@ -13,6 +13,7 @@ use firewall_api::report::{
     Applied, ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport,
 };
 use firewall_api::request::{ApplyRequest, BODY_LIMIT, ReloadRequest, SnapshotRequest};
+use firewall_api::rules::{RulesChange, RulesChanged, changed_meanwhile};
 use firewall_api::sets::{
     NewEntry, Session, SetChange, SetChanged, SetEdit, SetReport, SetRequest, SetStep, SetsReport,
 };
@@ -120,6 +121,7 @@ impl Firewall for Constants {
         }
         let applied = Applied {
             generation: request.text.len() as u64,
+            before: None,
             changed: true,
             interfaces: Vec::new(),
             warnings: Vec::new(),
@@ -133,6 +135,10 @@ impl Firewall for Constants {
     }
 
     /// What was asked for, as the only protocol.
+    fn change_rules(&self, _: &RulesChange) -> Result<RulesChanged, Failure> {
+        Err(changed_meanwhile())
+    }
+
     fn flows(&self, request: &FlowsRequest) -> Result<FlowsReport, Failure> {
         let mut summary = FlowsSummary::default();
         summary.proto.insert(format!("{request:?}"), 1);
@@ -256,6 +262,7 @@ impl Server {
         let server = Self { folder, behind };
         let (ready, wait) = std::sync::mpsc::channel();
         let (socket, behind) = (server.socket(), Arc::clone(&server.behind));
+        let record = server.folder.join("record");
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -264,7 +271,12 @@ impl Server {
             runtime.block_on(async {
                 let listener = UnixListener::bind(socket).unwrap();
                 ready.send(()).unwrap();
-                serve(listener, behind).await;
+                let (_open, ending) = tokio::sync::watch::channel(false);
+                let trail = firewall_system::trail::Trail::in_folder(&record);
+                let nobody =
+                    |_: std::os::fd::BorrowedFd<'_>| Err(std::io::ErrorKind::Unsupported.into());
+                let record = firewall_daemon::server::Record::new(Arc::new(trail), nobody);
+                serve(listener, behind, record, ending).await;
             });
         });
         wait.recv().unwrap();

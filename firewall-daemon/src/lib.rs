@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod changes;
 mod keeper;
 mod manager;
 mod messages;
@@ -27,18 +28,29 @@ mod socket;
 mod state;
 mod threads;
 
+use firewall_api::audit::{Asked, Came, Entry};
+use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
 use firewall_engine::engine::{Engine, Hold, Observed};
-use firewall_policy::bundle;
+use firewall_engine::kernel::peer;
+use firewall_policy::edit;
 use firewall_system::policy_file::PolicyFile;
+use firewall_system::process;
+use firewall_system::trail::Trail;
 use manager::Manager;
 use messages::Start;
 pub use options::Options;
+use server::Record;
 use socket::Socket;
 use state::State;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
+
+/// How long peers may take to read their answers when the daemon ends.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT, and leaves the filter on.
 ///
@@ -65,13 +77,18 @@ async fn live(options: Options) -> Result<(), Failure> {
 
     let options = Arc::new(options);
     let begin = Arc::clone(&options);
-    let start = tokio::task::spawn_blocking(move || start(&begin))
+    let trail = Arc::new(options.trail());
+    let record = Arc::clone(&trail);
+    let start = tokio::task::spawn_blocking(move || start(&begin, record))
         .await
         .map_err(|error| Failure::new(Exit::Failed, format!("startup failed: {error}")))??;
     let (handle, state) = State::new(&options, start)?;
     let state = tokio::spawn(state.run());
     let (keeper, kept) = keeper::start(&options, handle.told())?;
-    let server = tokio::spawn(server::serve(listener, Arc::new(handle.clone())));
+    let (end, ending) = watch::channel(false);
+    let record = Record::new(Arc::clone(&trail), peer::hold);
+    let server = server::serve(listener, Arc::new(handle.clone()), record, ending);
+    let server = tokio::spawn(server);
     info!(socket = %options.socket.display(), "listening");
     let manager = Arc::new(Manager::of_environment());
     let asked = handle.clone();
@@ -87,7 +104,8 @@ async fn live(options: Options) -> Result<(), Failure> {
     }
     manager.ending();
     attended.abort();
-    server.abort();
+    // Nobody new is let in; those who are there hear what came of what they have asked for.
+    let _ = end.send(true);
     drop(socket);
     handle.end().await;
     drop(keeper);
@@ -98,7 +116,14 @@ async fn live(options: Options) -> Result<(), Failure> {
         error!("the ban keeper thread failed");
     }
     // A policy that is being applied comes to its end first: nothing is left half done.
-    match ended(state).await {
+    let in_force = ended(state).await;
+    if tokio::time::timeout(FAREWELL, end.closed()).await.is_err() {
+        warn!("some answers were not read in time");
+        server.abort();
+    }
+    let number = in_force.as_ref().map(|it| it.record.generation);
+    note(&trail, "stop", &options, (number, Ok(number)));
+    match in_force {
         Some(observed) => info!(
             generation = observed.record.generation,
             "daemon stopped, the filter stays active; to remove it: firewall-ctl unload --all"
@@ -120,7 +145,7 @@ async fn ended(state: tokio::task::JoinHandle<Option<Arc<Observed>>>) -> Option<
 
 /// Adopts what is in force and applies the policy file. A policy that cannot be applied is no
 /// reason to end while another one protects the host.
-fn start(options: &Options) -> Result<Start, Failure> {
+fn start(options: &Options, trail: Arc<Trail>) -> Result<Start, Failure> {
     let mut engine = options.engine();
     let hold = hold(options, &engine)?;
     let before = match engine.observe() {
@@ -144,14 +169,19 @@ fn start(options: &Options) -> Result<Start, Failure> {
     }
     let applied = PolicyFile::read_in_time(&options.policy).and_then(|mut file| {
         // Runtime rules end with their generation or by a command, not by the daemon's restart.
-        if let Some(observed) = &before
-            && let (Some(rules), _) = bundle::runtime(&observed.record.policy_text)
-        {
-            file.text = bundle::with_runtime(Some(rules), &file.text);
+        if let Some(observed) = &before {
+            let (in_force, now) = (&observed.record.policy_text, unix_time().as_secs());
+            match edit::saved(in_force, &file.text, now) {
+                Ok(text) => file.text = text,
+                Err(error) => warn!("runtime rules end here: {error}"),
+            }
         }
         let request = options.request(file);
         engine.apply(&request).map_err(|error| error.failure())
     });
+    let number = before.as_ref().map(|it| it.record.generation);
+    let came = applied.as_ref().map(|applied| Some(applied.generation));
+    note(&trail, "start", options, (number, came));
     let last_error = match applied {
         Ok(applied) => {
             threads::log_applied(&options.policy, &applied);
@@ -182,7 +212,30 @@ fn start(options: &Options) -> Result<Start, Failure> {
         hold,
         observed,
         last_error,
+        trail,
     })
+}
+
+/// Puts on record that the daemon begins or ends, with the generations in force before and behind that.
+fn note(
+    trail: &Trail,
+    verb: &'static str,
+    options: &Options,
+    (before, after): (Option<u64>, Result<Option<u64>, &Failure>),
+) {
+    let came = after.map(|after| Came {
+        before,
+        after,
+        is_unchanged: before == after,
+        ..Came::default()
+    });
+    let subject = format!("daemon with {}", options.policy);
+    let entry = Entry::new(
+        &Asked { verb, subject },
+        process::own(),
+        came.as_ref().map_err(|it| *it),
+    );
+    server::write(trail, &entry);
 }
 
 /// Keeps other daemons away from the pins. What is wrong with the policy is said first: it needs no

@@ -4,9 +4,11 @@ use super::revival::Lost;
 use firewall_api::failure::Failure;
 use firewall_api::report::{ApplyReport, PolicyReport};
 use firewall_api::request::ApplyRequest;
+use firewall_api::rules::{RuleOutcome, RulesChange};
 use firewall_api::view::{Drift, Snapshot};
 use firewall_engine::engine::{Applied, Engine, EngineError, Followed, Hold, Observed, Revived};
 use firewall_engine::probe::Reading;
+use firewall_system::trail::Trail;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -15,7 +17,23 @@ use tokio::sync::oneshot;
 pub(super) const CHANGE: &str = "change";
 
 /// Who waits for a policy to be applied; `None` after a signal.
-pub(super) type Reply<T> = Option<oneshot::Sender<Result<T, Failure>>>;
+pub(super) type Reply = Option<oneshot::Sender<Result<Answer, Failure>>>;
+
+/// What whoever waits is told.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) report: ApplyReport,
+    /// The rule that a [`RulesChange`] was about.
+    pub(super) rule: Option<Named>,
+}
+
+/// A rule, and what became of it.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) text: String,
+    pub(super) outcome: RuleOutcome,
+}
 
 /// What to apply.
 #[derive(Debug)]
@@ -27,6 +45,8 @@ pub(super) enum What {
         /// Lose the runtime rules in force.
         discard_runtime: bool,
     },
+    /// A change of the runtime rules in force.
+    Rules(RulesChange),
     /// What is in force, once more: rules that expire go by a clock that has been set since.
     Again(Arc<Observed>),
     /// Look after interfaces that have come, gone or changed, and after what somebody has taken off.
@@ -39,7 +59,7 @@ pub(super) enum What {
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) what: What,
-    pub(super) reply: Reply<ApplyReport>,
+    pub(super) reply: Reply,
 }
 
 /// What the state task can be told.
@@ -75,8 +95,10 @@ pub(super) enum Message {
     Kept(Vec<String>),
     /// Counters were read.
     Reading(Box<Result<Option<Reading>, EngineError>>),
-    /// Stop.
+    /// Stop: what has been asked for so far is done first.
     End,
+    /// The thread that applies policies has ended.
+    Ended,
 }
 
 /// The end of a [`Job`].
@@ -85,9 +107,10 @@ pub(super) struct Done {
     pub(super) verb: &'static str,
     pub(super) path: String,
     pub(super) result: Result<Applied, Failure>,
+    pub(super) rule: Option<Named>,
     pub(super) observed: Result<Option<Observed>, EngineError>,
     pub(super) at: Instant,
-    pub(super) reply: Reply<ApplyReport>,
+    pub(super) reply: Reply,
 }
 
 /// What the daemon begins with.
@@ -97,4 +120,6 @@ pub(super) struct Start {
     pub(super) hold: Hold,
     pub(super) observed: Option<Arc<Observed>>,
     pub(super) last_error: Option<String>,
+    /// Where changes are put on record.
+    pub(super) trail: Arc<Trail>,
 }

@@ -7,6 +7,7 @@ use firewall_policy::rule::Mode;
 use firewall_system::file_store::FileStore;
 use firewall_system::policy_file::PolicyFile;
 use firewall_system::set_files::Kept;
+use firewall_system::trail::Trail;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -59,6 +60,11 @@ impl Options {
             replace: false,
             scope: Scope::Waiting,
         }
+    }
+
+    /// Where changes are put on record.
+    pub(super) fn trail(&self) -> Trail {
+        Trail::in_folder(&self.state)
     }
 
     /// Where files of policies are kept, by their hashes.

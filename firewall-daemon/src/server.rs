@@ -6,8 +6,12 @@
 //! Invariants: a slow or silent peer takes a place of its own user's ([`super::places`]) for a bounded
 //! time and delays no other; what was begun for a peer keeps that place until it ends; the body of a change is read only after its sender is authorised; every answer is JSON.
 
+mod record;
 mod upload;
 
+use self::record::Caller;
+pub(crate) use self::record::write;
+pub use self::record::{HoldPeer, Record};
 use super::places::{Places, blocking, working};
 use super::shared::{Answer, Reader, Shared};
 use axum::body::Body;
@@ -18,6 +22,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use firewall_api::audit::{Outcome, Recorded};
 use firewall_api::events::EventsRequest;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
@@ -25,6 +30,7 @@ use firewall_api::flows::FlowsRequest;
 use firewall_api::request::{
     ApplyRequest, BODY_LIMIT, ErrorReport, ReloadRequest, SET_LIMIT, SnapshotRequest,
 };
+use firewall_api::rules::RulesChange;
 use firewall_api::sets::{SetChange, SetRequest};
 use firewall_api::source::{FILE_LIMIT, FILES_MISSING, PolicySource};
 use firewall_api::trial::{DoctorRequest, FRAMES_LIMIT, TraceRequest};
@@ -35,6 +41,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 /// How long a peer may take to send its request's head.
@@ -81,12 +88,23 @@ impl Peer {
     }
 }
 
-/// Serves until the future is dropped.
-pub async fn serve(listener: UnixListener, backend: Backend) {
+/// Serves until `ending` says so. Who has asked for something by then gets an answer: the last receiver of
+/// that goes with the last connection.
+pub async fn serve(
+    listener: UnixListener,
+    backend: Backend,
+    record: Record,
+    mut ending: watch::Receiver<bool>,
+) {
     let app = router(backend);
+    let record = Arc::new(record);
     let places = Places::new(firewall_system::host::user());
     loop {
-        let stream = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = ending.wait_for(|ending| *ending) => return,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Out of descriptors, most likely: do not spin.
@@ -96,23 +114,41 @@ pub async fn serve(listener: UnixListener, backend: Backend) {
             }
         };
         let peer = Peer::of(&stream);
-        admit(stream, peer, &places, &app);
+        let caller = Caller::of(&stream, peer, &record);
+        admit(stream, caller, &places, &app, ending.clone());
     }
 }
 
 /// Serves a connection in a task of its own, if there is a place for it.
-fn admit(stream: UnixStream, peer: Peer, places: &Places, app: &Router) {
+fn admit(
+    stream: UnixStream,
+    caller: Caller,
+    places: &Places,
+    app: &Router,
+    mut ending: watch::Receiver<bool>,
+) {
+    let peer = caller.peer;
     let Some(place) = places.take(peer.uid) else {
         tokio::spawn(refuse(stream));
         return;
     };
-    let app = app.clone().layer(Extension(peer));
+    let app = app.clone().layer(Extension(caller)).layer(Extension(peer));
     tokio::spawn(async move {
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_DEADLINE)
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        let connection = async move {
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                served = connection.as_mut() => return served,
+                _ = ending.wait_for(|ending| *ending) => {}
+            }
+            // Ends at once if nothing was asked for yet.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        };
         match tokio::time::timeout(DEADLINE, place.serve(connection)).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => debug!("a connection ended early: {error}"),
@@ -142,6 +178,7 @@ fn router(backend: Backend) -> Router {
     let changes = Router::new()
         .route("/v1/apply", post(apply))
         .route("/v1/reload", post(reload))
+        .route("/v1/rules", post(change_rules))
         .route("/v1/flows/forget", post(forget_flows))
         .route(
             "/v1/sets",
@@ -192,7 +229,9 @@ fn router(backend: Backend) -> Router {
 
 /// Lets a change through to its handler: from a peer that may, and of a size that may be. Both are
 /// known before the body arrives.
-async fn guard(Extension(peer): Extension<Peer>, request: Request, next: Next) -> Response {
+async fn guard(Extension(caller): Extension<Caller>, mut request: Request, next: Next) -> Response {
+    let caller = caller.with_session(request.headers());
+    let peer = caller.peer;
     if !peer.may_change() {
         let who = match peer.uid {
             Some(uid) => format!("user id {uid}"),
@@ -200,6 +239,7 @@ async fn guard(Extension(peer): Extension<Peer>, request: Request, next: Next) -
         };
         let what = format!("{who} has read-only access");
         let failure = Failure::new(Exit::Privilege, what).help("run the command with sudo");
+        caller.note_refused(request.uri().path(), &failure);
         return error(StatusCode::FORBIDDEN, failure);
     }
     let limit = match request.uri().path() {
@@ -215,6 +255,7 @@ async fn guard(Extension(peer): Extension<Peer>, request: Request, next: Next) -
             Failure::new(Exit::Usage, what),
         );
     }
+    request.extensions_mut().insert(caller);
     next.run(request).await
 }
 
@@ -354,7 +395,7 @@ async fn selftest(
     Extension(peer): Extension<Peer>,
     body: Result<Json<PolicySource>, JsonRejection>,
 ) -> Response {
-    change(backend, peer, "self-test", body, |firewall, policy| {
+    attempt(backend, peer, "self-test", body, |firewall, policy| {
         firewall.selftest(&policy)
     })
     .await
@@ -365,7 +406,7 @@ async fn verify(
     Extension(peer): Extension<Peer>,
     body: Result<Json<PolicySource>, JsonRejection>,
 ) -> Response {
-    change(backend, peer, "verify", body, |firewall, policy| {
+    attempt(backend, peer, "verify", body, |firewall, policy| {
         firewall.verify(&policy)
     })
     .await
@@ -376,7 +417,7 @@ async fn trace(
     Extension(peer): Extension<Peer>,
     body: Result<Json<TraceRequest>, JsonRejection>,
 ) -> Response {
-    change(backend, peer, "trace frames", body, |firewall, request| {
+    attempt(backend, peer, "trace frames", body, |firewall, request| {
         firewall.trace(&request)
     })
     .await
@@ -384,10 +425,10 @@ async fn trace(
 
 async fn apply(
     State(backend): State<Backend>,
-    Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Caller>,
     body: Result<Json<ApplyRequest>, JsonRejection>,
 ) -> Response {
-    change(backend, peer, "apply", body, |firewall, request| {
+    change(backend, caller, body, |firewall, request| {
         firewall.apply(&request)
     })
     .await
@@ -395,21 +436,32 @@ async fn apply(
 
 async fn reload(
     State(backend): State<Backend>,
-    Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Caller>,
     body: Result<Json<ReloadRequest>, JsonRejection>,
 ) -> Response {
-    change(backend, peer, "reload", body, |firewall, request| {
+    change(backend, caller, body, |firewall, request| {
         firewall.reload(&request)
+    })
+    .await
+}
+
+async fn change_rules(
+    State(backend): State<Backend>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Json<RulesChange>, JsonRejection>,
+) -> Response {
+    change(backend, caller, body, |firewall, request| {
+        firewall.change_rules(&request)
     })
     .await
 }
 
 async fn forget_flows(
     State(backend): State<Backend>,
-    Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Caller>,
     body: Result<Json<FlowsRequest>, JsonRejection>,
 ) -> Response {
-    change(backend, peer, "forget flows", body, |firewall, request| {
+    change(backend, caller, body, |firewall, request| {
         firewall.forget_flows(&request)
     })
     .await
@@ -417,17 +469,43 @@ async fn forget_flows(
 
 async fn change_set(
     State(backend): State<Backend>,
-    Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Caller>,
     body: Result<Json<SetChange>, JsonRejection>,
 ) -> Response {
-    change(backend, peer, "change a set", body, |firewall, request| {
+    change(backend, caller, body, |firewall, request| {
         firewall.change_set(&request)
     })
     .await
 }
 
-/// Does what a peer asks for that changes something or loads a program, and says so in the log.
+/// Does what a peer asks for that changes something, and puts it on record.
 async fn change<R, T>(
+    backend: Backend,
+    caller: Caller,
+    body: Result<Json<R>, JsonRejection>,
+    call: impl FnOnce(&dyn Firewall, R) -> Result<T, Failure> + Send + 'static,
+) -> Response
+where
+    R: Recorded + Send + 'static,
+    T: Outcome + Serialize + Send + 'static,
+{
+    match body {
+        Ok(Json(request)) => {
+            ask(backend, move |firewall| {
+                let asked = request.asked();
+                let asker = caller.asker();
+                let answer = call(firewall, request);
+                caller.note(&asked, asker, &answer);
+                answer
+            })
+            .await
+        }
+        Err(rejection) => rejected(&rejection),
+    }
+}
+
+/// Does what a peer asks for that loads a program and changes nothing, and says so in the log.
+async fn attempt<R, T>(
     backend: Backend,
     peer: Peer,
     what: &'static str,
@@ -450,16 +528,8 @@ where
 
 /// Requests that the log names by what they are about.
 trait Subject {
-    /// What it is about; empty if that is clear.
-    fn subject(&self) -> &str {
-        ""
-    }
-}
-
-impl Subject for ApplyRequest {
-    fn subject(&self) -> &str {
-        &self.path
-    }
+    /// What it is about.
+    fn subject(&self) -> &str;
 }
 
 impl Subject for PolicySource {
@@ -471,16 +541,6 @@ impl Subject for PolicySource {
 impl Subject for TraceRequest {
     fn subject(&self) -> &str {
         &self.policy.path
-    }
-}
-
-impl Subject for ReloadRequest {}
-
-impl Subject for FlowsRequest {}
-
-impl Subject for SetChange {
-    fn subject(&self) -> &str {
-        &self.set
     }
 }
 

@@ -3,7 +3,7 @@
 //! Invariant: no message waits for the kernel or for a peer, so every answer is prompt, also while
 //! a large policy compiles.
 
-use super::messages::{CHANGE, Done, Job, Message, Start, What};
+use super::messages::{Answer, CHANGE, Done, Job, Message, Start, What};
 use super::options::Options;
 use super::revival::Revival;
 use super::threads::{self, Refresh};
@@ -15,6 +15,7 @@ use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::format::clock;
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
 use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest};
+use firewall_api::rules::{RulesChange, RulesChanged, RulesEdit};
 use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
 use firewall_api::source::{FileKept, NamedFile, PolicySource};
 use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
@@ -24,6 +25,7 @@ use firewall_engine::local::Local;
 use firewall_engine::probe::Reading;
 use firewall_engine::sampler::{Facts, Sampler};
 use firewall_system::file_store::FileStore;
+use firewall_system::trail::Trail;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::mpsc::Sender as JobSender;
@@ -81,12 +83,22 @@ impl Handle {
 
     /// Waits for an answer: not for a thread of the runtime.
     fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, Failure> {
-        let ended = || Failure::new(Exit::Unreachable, "the daemon is shutting down");
         let (reply, answer) = oneshot::channel();
         self.messages
             .blocking_send(message(reply))
-            .map_err(|_| ended())?;
-        answer.blocking_recv().map_err(|_| ended())
+            .map_err(|_| is_ending())?;
+        answer.blocking_recv().map_err(|_| {
+            Failure::new(Exit::Unreachable, "the daemon ended before it answered")
+                .help("whether it was done, `firewall-ctl status` says")
+        })
+    }
+
+    /// Has a job done after all those that were asked for before.
+    fn queue(&self, what: What) -> Result<Answer, Failure> {
+        self.ask(|reply| {
+            let reply = Some(reply);
+            Message::Apply(Job { what, reply })
+        })?
     }
 
     /// Counters as they are, with the `ports` busiest ports.
@@ -122,23 +134,28 @@ impl Firewall for Handle {
     fn apply(&self, request: &ApplyRequest) -> Result<ApplyReport, Failure> {
         // What is sent later is no failed change.
         self.store.require(&request.files)?;
-        self.ask(|reply| {
-            Message::Apply(Job {
-                what: What::Sent(request.clone()),
-                reply: Some(reply),
-            })
-        })?
+        Ok(self.queue(What::Sent(request.clone()))?.report)
     }
 
     fn reload(&self, request: &ReloadRequest) -> Result<ApplyReport, Failure> {
-        self.ask(|reply| {
-            Message::Apply(Job {
-                what: What::File {
-                    discard_runtime: request.discard_runtime,
-                },
-                reply: Some(reply),
-            })
-        })?
+        let what = What::File {
+            discard_runtime: request.discard_runtime,
+        };
+        Ok(self.queue(what)?.report)
+    }
+
+    fn change_rules(&self, change: &RulesChange) -> Result<RulesChanged, Failure> {
+        if let RulesEdit::Saved { policy, .. } = &change.what {
+            self.store.require(&policy.files)?;
+        }
+        let Answer { report, rule } = self.queue(What::Rules(change.clone()))?;
+        let rule = rule.ok_or_else(|| Failure::new(Exit::Failed, "no rule was changed"))?;
+        Ok(RulesChanged {
+            report,
+            rule: rule.name,
+            text: rule.text,
+            outcome: rule.outcome,
+        })
     }
 
     fn flows(&self, request: &FlowsRequest) -> Result<FlowsReport, Failure> {
@@ -208,6 +225,8 @@ pub(super) struct State {
     unfollowed: Vec<String>,
     /// What is wrong with the copy of bans and live sets.
     kept: Vec<String>,
+    /// Where changes are put on record.
+    trail: Arc<Trail>,
     /// Where files no longer say what is in force.
     drift: Vec<Drift>,
     /// Tells whoever compares those files what is in force.
@@ -218,8 +237,11 @@ pub(super) struct State {
     revival: Revival,
     /// What was last said of what somebody has changed.
     wounds: Vec<String>,
-    jobs: JobSender<Job>,
+    /// `None` once the daemon ends: nothing new is begun.
+    jobs: Option<JobSender<Job>>,
     refresh: Refresh,
+    /// Whether the thread that applies policies is there.
+    is_working: bool,
     threads: [JoinHandle<()>; 2],
     hold: Hold,
 }
@@ -228,7 +250,8 @@ impl State {
     /// The state after the start, with its two threads running.
     pub(super) fn new(options: &Arc<Options>, start: Start) -> Result<(Handle, Self), Failure> {
         let (sender, messages) = mpsc::channel(QUEUE);
-        let (jobs, engine) = threads::apply(Arc::clone(options), start.engine, sender.downgrade())?;
+        let (jobs, engine) =
+            threads::apply(options, start.engine, &start.trail, sender.downgrade())?;
         threads::listen(sender.downgrade())?;
         let (in_force, seen) = watch::channel(None);
         threads::compare(options, seen, sender.downgrade())?;
@@ -253,12 +276,14 @@ impl State {
             unreadable: None,
             unfollowed: Vec::new(),
             kept: Vec::new(),
+            trail: Arc::clone(&start.trail),
             drift: Vec::new(),
             in_force,
             live: None,
             revival: Revival::default(),
             wounds: Vec::new(),
-            jobs,
+            jobs: Some(jobs),
+            is_working: true,
             refresh,
             threads: [engine, sampler],
             hold: start.hold,
@@ -272,13 +297,27 @@ impl State {
         Ok((handle, state))
     }
 
-    /// Works until [`Handle::end`]. Returns what is in force then.
+    /// Works until [`Handle::end`], and until all that was asked for before it is done and answered.
+    /// Returns what is in force then.
     pub(super) async fn run(mut self) -> Option<Arc<Observed>> {
         while let Some(message) = self.messages.recv().await {
-            if matches!(message, Message::End) {
-                break;
+            match message {
+                Message::Ended if self.jobs.is_none() => break,
+                // The thread comes to the end of its queue, and says so.
+                Message::End if self.is_working => self.jobs = None,
+                Message::End => break,
+                message => self.take(message),
             }
-            self.take(message);
+        }
+        // What comes too late is told so.
+        self.messages.close();
+        while let Ok(message) = self.messages.try_recv() {
+            if let Message::Apply(Job {
+                reply: Some(reply), ..
+            }) = message
+            {
+                let _ = reply.send(Err(is_ending()));
+            }
         }
         let Self {
             observed,
@@ -320,16 +359,24 @@ impl State {
             }
             Message::Policy { reply } => {
                 let _ = reply.send(match &self.observed {
-                    Some(observed) => Ok(observed.policy_report()),
+                    Some(observed) => Ok(PolicyReport {
+                        reloads: Some(self.options.policy.clone()),
+                        ..observed.policy_report()
+                    }),
                     None => Err(nothing_loaded()),
                 });
             }
             Message::Apply(job) => {
-                if let Err(unsent) = self.jobs.send(job)
-                    && let Some(reply) = unsent.0.reply
-                {
-                    let what = "the engine thread has ended; restart the daemon";
-                    let _ = reply.send(Err(Failure::new(Exit::Failed, what)));
+                let (unsent, why) = match &self.jobs {
+                    None => (Some(job), is_ending()),
+                    Some(jobs) => {
+                        let what = "the engine thread has ended; restart the daemon";
+                        let unsent = jobs.send(job).err().map(|unsent| unsent.0);
+                        (unsent, Failure::new(Exit::Failed, what))
+                    }
+                };
+                if let Some(reply) = unsent.and_then(|job| job.reply) {
+                    let _ = reply.send(Err(why));
                 }
             }
             Message::Done(done) => self.done(*done),
@@ -349,6 +396,7 @@ impl State {
             Message::Drift(drift) => self.drift = drift,
             Message::Kept(kept) => self.kept = kept,
             Message::Reading(reading) => self.reading(*reading),
+            Message::Ended => self.is_working = false,
             Message::End => {}
         }
     }
@@ -367,13 +415,16 @@ impl State {
                 if done.verb != CHANGE {
                     self.last_error = None;
                 }
-                if done.verb == "apply" && done.path != self.options.policy {
+                if done.verb == "apply" && !is_one_file(&done.path, &self.options.policy) {
                     applied.warnings.push(format!(
                         "the daemon's own policy file is {}: a reload or restart goes back to it",
                         self.options.policy
                     ));
                 }
-                Ok(ApplyReport::new(&done.path, applied))
+                Ok(Answer {
+                    report: ApplyReport::new(&done.path, applied),
+                    rule: done.rule,
+                })
             }
             Err(failure) => {
                 // Who is told that it was refused, and why, knows what is in force.
@@ -469,8 +520,7 @@ impl State {
                     self.revival.begin(observed, self.live.take());
                 }
                 if let Some(lost) = self.revival.due() {
-                    let what = What::Revive(lost);
-                    let _ = self.jobs.send(Job { what, reply: None });
+                    self.begin(What::Revive(lost));
                 }
             }
             Err(error) => {
@@ -528,8 +578,21 @@ impl State {
     /// Has the engine look after interfaces and links.
     fn look_after(&self) {
         // Whoever has ended says so when he is asked to apply something.
-        let what = What::Links;
-        let _ = self.jobs.send(Job { what, reply: None });
+        self.begin(What::Links);
+    }
+
+    /// Has something done that nobody has asked for.
+    fn begin(&self, what: What) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(Job { what, reply: None });
+        }
+    }
+
+    /// What wants attention besides what is in force.
+    fn warnings(&self) -> Vec<String> {
+        let lost = self.revival.warning().into_iter();
+        let known = self.unreadable.iter().chain(&self.kept).cloned();
+        lost.chain(known).chain(self.trail.trouble()).collect()
     }
 
     fn snapshot(&self, ports: usize) -> Snapshot {
@@ -538,12 +601,7 @@ impl State {
             observed: self.observed.clone(),
             last_error: self.last_error.clone(),
             drift: self.drift.clone(),
-            warnings: self
-                .revival
-                .warning()
-                .into_iter()
-                .chain(self.unreadable.iter().chain(&self.kept).cloned())
-                .collect(),
+            warnings: self.warnings(),
         };
         let age = self.sampled.map_or(0.0, |at| at.elapsed().as_secs_f64());
         self.sampler
@@ -558,6 +616,17 @@ pub(super) fn last_error(verb: &str, path: &str, failure: &Failure) -> String {
         clock(unix_time().as_secs_f64()),
         failure.line()
     )
+}
+
+/// Whether two paths lead to the same file or directory.
+fn is_one_file(one: &str, other: &str) -> bool {
+    let real = |path: &str| std::fs::canonicalize(path).ok();
+    one == other || real(one).is_some_and(|one| Some(one) == real(other))
+}
+
+/// The answer to what comes when the daemon ends.
+fn is_ending() -> Failure {
+    Failure::new(Exit::Unreachable, "the daemon is shutting down").outcome("nothing changed")
 }
 
 fn nothing_loaded() -> Failure {

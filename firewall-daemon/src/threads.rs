@@ -2,10 +2,14 @@
 //!
 //! They share nothing with the state task but messages.
 
+use super::changes;
 use super::messages::{CHANGE, Done, Job, Message, What};
 use super::options::Options;
 use super::revival::Lost;
+use super::server::write;
+use firewall_api::audit::{Asked, Came, Entry, Outcome as _};
 use firewall_api::failure::{Exit, Failure};
+use firewall_api::report::ApplyReport;
 use firewall_api::request::ApplyRequest;
 use firewall_api::source::NamedFile;
 use firewall_engine::drift::DriftWatch;
@@ -14,6 +18,8 @@ use firewall_engine::kernel::debug_log::KernelLog;
 use firewall_engine::kernel::watch::Watch;
 use firewall_engine::probe::Probe;
 use firewall_system::policy_file::PolicyFile;
+use firewall_system::process;
+use firewall_system::trail::Trail;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -21,17 +27,23 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::WeakSender;
 use tracing::{info, warn};
 
+/// What it is called when the daemon applies by itself what was in force.
+const RENEWAL: &str = "renewal";
+
 /// Time between two readings.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Starts the thread that applies policies. It ends when the sender of jobs is dropped.
 pub(super) fn apply(
-    options: Arc<Options>,
+    options: &Arc<Options>,
     mut engine: Engine,
+    trail: &Arc<Trail>,
     done: WeakSender<Message>,
 ) -> Result<(Sender<Job>, thread::JoinHandle<()>), Failure> {
     let (jobs, queue): (Sender<Job>, Receiver<Job>) = channel();
+    let (options, trail) = (Arc::clone(options), Arc::clone(trail));
     let thread = spawn("engine", move || {
+        let _ended = Ended(done.clone());
         for job in queue {
             if matches!(job.what, What::Links) {
                 if !follow(&mut engine, &done) {
@@ -40,26 +52,39 @@ pub(super) fn apply(
                 continue;
             }
             if let What::Revive(lost) = &job.what {
-                if !revive(&options, &mut engine, lost, &done) {
+                if !revive(&options, &mut engine, lost, (&trail, &done)) {
                     break;
                 }
                 continue;
             }
             let (verb, path) = match &job.what {
-                What::Sent(request) if request.change_of.is_some() => {
-                    (CHANGE, request.path.clone())
-                }
+                What::Rules(_) => (CHANGE, options.policy.clone()),
                 What::Sent(request) => ("apply", request.path.clone()),
                 What::File { .. } => ("reload", options.policy.clone()),
-                What::Again(observed) => ("renewal", observed.record.policy_path.clone()),
+                What::Again(observed) => (RENEWAL, observed.record.policy_path.clone()),
                 What::Links | What::Revive(_) => continue,
             };
-            let result = request(&options, job.what, &engine)
-                .and_then(|request| engine.apply(&request).map_err(|error| error.failure()));
+            let mut rule = None;
+            let result = match job.what {
+                What::Rules(change) => changes::change(&options, &mut engine, change).map(|it| {
+                    rule = Some(it.1);
+                    it.0
+                }),
+                what => request(&options, what, &engine)
+                    .and_then(|request| engine.apply(&request).map_err(|error| error.failure())),
+            };
+            let observed = engine.observe();
+            let path = match &observed {
+                Ok(Some(observed)) if rule.is_some() => observed.record.policy_path.clone(),
+                _ => path,
+            };
             if let Ok(applied) = &result {
                 log_applied(&path, applied);
             }
-            let observed = engine.observe();
+            if job.reply.is_none() {
+                let came = result.as_ref().map(|applied| came_of(&path, applied));
+                record(&trail, verb, &path, came.as_ref().map_err(|it| *it));
+            }
             if let Ok(Some(observed)) = &observed {
                 options.store().prune(&observed.record.files);
             }
@@ -67,6 +92,7 @@ pub(super) fn apply(
                 verb,
                 path,
                 result,
+                rule,
                 observed,
                 at: Instant::now(),
                 reply: job.reply,
@@ -78,6 +104,30 @@ pub(super) fn apply(
         }
     })?;
     Ok((jobs, thread))
+}
+
+/// Puts on record what the daemon has done by itself or by a signal.
+fn record(trail: &Trail, verb: &'static str, path: &str, came: Result<&Came, &Failure>) {
+    let subject = path.to_owned();
+    let entry = Entry::new(&Asked { verb, subject }, process::own(), came);
+    write(trail, &entry);
+}
+
+/// What came of applying a policy, for the trail.
+fn came_of(path: &str, applied: &Applied) -> Came {
+    ApplyReport::new(path, applied.clone()).came()
+}
+
+/// Says that the thread has ended, in whatever way it does.
+struct Ended(WeakSender<Message>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if let Some(told) = self.0.upgrade() {
+            // Nobody waits for it if nobody is there.
+            let _ = told.blocking_send(Message::Ended);
+        }
+    }
 }
 
 /// Looks after interfaces that have come, gone or changed. False if nobody is there to be told.
@@ -109,23 +159,38 @@ fn follow(engine: &mut Engine, told: &WeakSender<Message>) -> bool {
 }
 
 /// Puts back a filter whose links are gone. False if nobody is there to be told.
-fn revive(options: &Options, engine: &mut Engine, lost: &Lost, told: &WeakSender<Message>) -> bool {
-    let record = &lost.observed.record;
-    let request = again(options, record);
-    let revived = engine.revive(&request, record, lost.live.as_deref());
-    match &revived {
+fn revive(
+    options: &Options,
+    engine: &mut Engine,
+    lost: &Lost,
+    (trail, told): (&Trail, &WeakSender<Message>),
+) -> bool {
+    let former = &lost.observed.record;
+    let request = again(options, former);
+    let revived = engine.revive(&request, former, lost.live.as_deref());
+    // What fails is tried again, and said by `status`.
+    let came = match &revived {
         Ok(Some(Revived::Followed(followed))) => {
             let interfaces = followed.attached.join(",");
             info!(
                 interfaces,
                 "put back the filter, which was taken off by other means than `unload`"
             );
+            Some(Came {
+                after: Some(former.generation),
+                detail: format!("on {interfaces}"),
+                ..Came::default()
+            })
         }
         Ok(Some(Revived::Applied(applied))) => {
             info!("put back the filter, which was taken off by other means than `unload`");
-            log_applied(&record.policy_path, applied);
+            log_applied(&former.policy_path, applied);
+            Some(came_of(&former.policy_path, applied))
         }
-        Ok(None) | Err(_) => {}
+        Ok(None) | Err(_) => None,
+    };
+    if let Some(came) = came {
+        record(trail, "revival", &former.policy_path, Ok(&came));
     }
     let revived = revived.map_err(|error| error.failure());
     // One that is held already is refused, as to any other daemon.
@@ -257,21 +322,14 @@ fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Fa
             (options.request(file), discard_runtime)
         }
         What::Sent(sent) => {
-            let in_force = record.map(|record| record.generation);
-            if sent.change_of.is_some() && sent.change_of != in_force {
-                return Err(
-                    Failure::new(Exit::Failed, "the policy changed in the meantime")
-                        .help("check the active policy, then repeat the command"),
-                );
-            }
-            let discard = sent.discard_runtime || sent.change_of.is_some();
-            (of_sent(options, sent, record)?, discard)
+            let discard = sent.discard_runtime;
+            (of_sent(options, sent)?, discard)
         }
         // It may have been changed since this was asked for.
         What::Again(observed) => {
             return Ok(again(options, &seen.as_ref().unwrap_or(&observed).record));
         }
-        What::Links | What::Revive(_) => {
+        What::Links | What::Revive(_) | What::Rules(_) => {
             return Err(Failure::new(Exit::Failed, "this is no policy to apply"));
         }
     };
@@ -281,18 +339,10 @@ fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Fa
     Ok(wanted)
 }
 
-/// The policy of a request, whose files are in the store. A change of the policy in force keeps what
-/// that says of its place.
-fn of_sent(
-    options: &Options,
-    sent: ApplyRequest,
-    record: Option<&Record>,
-) -> Result<Request, Failure> {
-    let changed = record.filter(|_| sent.change_of.is_some());
-    let base = changed.map(|record| &record.base);
-    let base = base.filter(|base| !base.as_os_str().is_empty()).cloned();
+/// The policy of a request, whose files are in the store.
+fn of_sent(options: &Options, sent: ApplyRequest) -> Result<Request, Failure> {
     let file = PolicyFile {
-        base: base.unwrap_or(sent.base),
+        base: sent.base,
         name: sent.path,
         text: sent.text,
     };
@@ -306,7 +356,7 @@ fn of_sent(
 /// The policy in force, as it is, on the interfaces that it is on, with its files as they were read.
 /// The mode is the one that the daemon was started with, as for all that it applies: what the policy
 /// says may be another one.
-fn again(options: &Options, record: &Record) -> Request {
+pub(super) fn again(options: &Options, record: &Record) -> Request {
     let has_copies = || !record.files.is_empty() && options.store().require(&record.files).is_ok();
     let is_kept = record.sent || has_copies();
     // Where copies are gone, a policy that was read here is read here again.

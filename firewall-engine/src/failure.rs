@@ -1,7 +1,9 @@
 //! An engine's errors in the form in which they reach a person or a script.
 
 use crate::engine::{EngineError, Record};
+use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
+use firewall_policy::{bundle, edit};
 
 impl EngineError {
     /// The failure of a command that ends with this.
@@ -33,10 +35,18 @@ impl Record {
     /// nobody has said that it should.
     ///
     /// # Errors
-    /// Exit code 7: there are runtime rules, `text` brings none of its own, and not `discard`.
+    /// Exit code 7: there are runtime rules that have not expired and that `text` does not hold, and not
+    /// `discard`.
     pub fn keep_runtime_rules(&self, text: &str, discard: bool) -> Result<(), Failure> {
-        let rules = self.runtime_rules();
-        if discard || rules.is_empty() || firewall_policy::bundle::runtime(text).0.is_some() {
+        if discard || bundle::runtime(text).0.is_some() {
+            return Ok(());
+        }
+        let unsaved = edit::unsaved(&self.policy_text, text, unix_time().as_secs());
+        let rules: Vec<&str> = match &unsaved {
+            Ok(unsaved) => unsaved.iter().map(|(name, _)| name.as_str()).collect(),
+            Err(_) => self.runtime_rules(),
+        };
+        if rules.is_empty() {
             return Ok(());
         }
         let message = match rules.as_slice() {

@@ -19,6 +19,7 @@ impl Observed {
             fingerprint: record.fingerprint.clone(),
             base: record.base.clone(),
             files: record.files.clone(),
+            reloads: None,
         }
     }
 }

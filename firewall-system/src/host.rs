@@ -2,12 +2,45 @@
 //! safe functions.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::Mode;
+use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process, umask};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a process waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The one of several processes that may write to a folder, for as long as this lives. Who does not ask is
+/// not held up.
+#[derive(Debug)]
+pub struct Turn {
+    _folder: File,
+}
+
+impl Turn {
+    /// Waits for the turn.
+    ///
+    /// # Errors
+    /// The folder cannot be opened; others take longer than 30 s.
+    pub fn in_folder(folder: &Path) -> io::Result<Self> {
+        let open = File::open(folder)?;
+        let start = Instant::now();
+        loop {
+            match flock(&open, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { _folder: open }),
+                Err(Errno::WOULDBLOCK | Errno::INTR) if start.elapsed() < PATIENCE => {
+                    sleep(Duration::from_millis(10));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
 
 /// The effective user id of this process.
 #[must_use]

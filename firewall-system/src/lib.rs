@@ -12,5 +12,7 @@ pub mod file_store;
 pub mod hash;
 pub mod host;
 pub mod policy_file;
+pub mod process;
 pub mod set_files;
+pub mod trail;
 pub mod whole_file;

@@ -13,7 +13,7 @@ use firewall_policy::text::safe;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -79,6 +79,21 @@ impl PolicyFile {
         })
     }
 
+    /// As [`PolicyFile::read`], called by its whole path: for those who will look for it from another place.
+    ///
+    /// # Errors
+    /// As [`PolicyFile::read`].
+    pub fn read_as_absolute(name: &str) -> Result<Self, Failure> {
+        let file = Self::read(name)?;
+        Ok(match name {
+            STDIN => file,
+            name => Self {
+                name: absolute(name),
+                ..file
+            },
+        })
+    }
+
     fn read_opened(name: &str, opened: io::Result<File>) -> Result<Self, Failure> {
         let here = || std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let path = Path::new(name);
@@ -117,6 +132,24 @@ impl PolicyFile {
             files,
         }
     }
+}
+
+/// The whole path of a policy's file or directory, as it is reached from here now. A link keeps its name, so
+/// that what it leads to later counts then; what leads up (`..`) is followed now.
+#[must_use]
+pub fn absolute(name: &str) -> String {
+    let here = Path::new(name);
+    let whole = std::path::absolute(here).unwrap_or_else(|_| here.to_owned());
+    let leads_up = whole.components().any(|part| part == Component::ParentDir);
+    let whole = match (leads_up, whole.parent(), whole.file_name()) {
+        (true, Some(folder), Some(file)) => folder.canonicalize().map(|it| it.join(file)),
+        (true, ..) => whole.canonicalize(),
+        _ => Ok(whole),
+    };
+    let whole = whole
+        .ok()
+        .and_then(|it| it.into_os_string().into_string().ok());
+    whole.unwrap_or_else(|| name.to_owned())
 }
 
 /// Opens a regular file or a directory. A pipe is not waited for, nor is a device.
@@ -323,6 +356,27 @@ fn filled(name: &str, text: String) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_absolute_and_leads_to_the_same_file() {
+        let folder = std::env::temp_dir().join(format!("fwt-{}-absolute", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(folder.join("a/b")).expect("a folder");
+        std::os::unix::fs::symlink("a/b", folder.join("link")).expect("a link");
+        std::fs::write(folder.join("a/p.yaml"), "x").expect("a file");
+        std::os::unix::fs::symlink("a/p.yaml", folder.join("now.yaml")).expect("a link");
+        let folder = folder.canonicalize().expect("a folder");
+        let of = |name: &str| absolute(folder.join(name).to_str().expect("text"));
+        let is = |name: &str| folder.join(name).to_str().map(str::to_owned).expect("text");
+        assert_eq!(of("now.yaml"), is("now.yaml"), "a link keeps its name");
+        assert_eq!(of("./a//p.yaml"), is("a/p.yaml"));
+        // `..` of a link is beside what the link leads to.
+        assert_eq!(of("link/../p.yaml"), is("a/p.yaml"));
+        assert_eq!(of("a/b/.."), is("a"));
+        assert!(Path::new(&absolute("p.yaml")).is_absolute());
+        assert_eq!(of("nowhere/../p.yaml"), is("nowhere/../p.yaml"));
+        let _ = std::fs::remove_dir_all(&folder);
+    }
 
     #[test]
     fn an_endless_input_is_refused_and_never_held_whole() {

@@ -28,6 +28,8 @@ pub struct Ctl<'a> {
     folder: PathBuf,
     pins: PathBuf,
     daemon: Option<Child>,
+    /// Where programs are started, if not where the test was.
+    place: Option<PathBuf>,
     variables: Vec<(&'static str, OsString)>,
 }
 
@@ -49,6 +51,7 @@ impl<'a> Ctl<'a> {
             folder,
             pins,
             daemon: None,
+            place: None,
             variables: Vec::new(),
         })
     }
@@ -114,6 +117,9 @@ impl<'a> Ctl<'a> {
                 command
             }
         };
+        if let Some(place) = &self.place {
+            command.current_dir(place);
+        }
         command.arg("--root").arg(&self.pins);
         command
             .arg("--socket")
@@ -257,10 +263,52 @@ impl<'a> Ctl<'a> {
         }
     }
 
+    /// As [`Ctl::start`], from a folder, with a path that counts from there.
+    ///
+    /// # Errors
+    /// As [`Ctl::start`].
+    pub fn start_in(&mut self, folder: &Path, policy: &Path) -> Result<u32> {
+        self.place = Some(folder.to_owned());
+        let started = self.start(policy);
+        self.place = None;
+        started
+    }
+
+    /// Waits until the daemon has ended by itself.
+    ///
+    /// # Errors
+    /// It does not within 30 seconds.
+    pub fn ended(&mut self) -> Result<()> {
+        let Some(child) = &mut self.daemon else {
+            return Ok(());
+        };
+        let deadline = Instant::now() + crate::patience(Duration::from_secs(30));
+        while child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                bail!("the daemon does not end:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.daemon = None;
+        Ok(())
+    }
+
     /// What the daemon has logged.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("daemon.log")).unwrap_or_default()
+    }
+
+    /// Tells the daemon to end, and waits until it has.
+    ///
+    /// # Errors
+    /// As [`Ctl::ended`].
+    pub fn terminate(&mut self) -> Result<()> {
+        if let Some(child) = &self.daemon {
+            let pid = rustix::process::Pid::from_child(child);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        }
+        self.ended()
     }
 
     /// Kills the daemon by SIGKILL.

@@ -195,6 +195,11 @@ fn fails_everywhere(after: &str) -> usize {
                 continue;
             };
             assert!(applied.changed);
+            assert_eq!(
+                applied.generation,
+                step as u64 + 2,
+                "no number is given twice"
+            );
             break;
         }
         assert!(verdicts(&engine, &frames) != expected);

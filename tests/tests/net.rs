@@ -4,9 +4,11 @@
 mod long_cards;
 mod long_resolver;
 mod net_asked;
+mod net_audit;
 mod net_bad_input;
 mod net_bans;
 mod net_carrier;
+mod net_changes;
 mod net_clock;
 mod net_control;
 mod net_copy;

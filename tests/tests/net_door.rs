@@ -80,13 +80,14 @@ fn local(pair: &Pair, ctl: &Ctl<'_>, words: &[&str]) -> Output {
 
 /// A document without what is another one a moment later, and without what only a daemon knows.
 fn lasting(document: &Value) -> Value {
-    const VOLATILE: [&str; 8] = [
+    const VOLATILE: [&str; 9] = [
         "time",
         "interval",
         "rate",
         "milliseconds",
         "daemon_pid",
         "daemon_uptime",
+        "reloads",
         "history",
         "idle",
     ];

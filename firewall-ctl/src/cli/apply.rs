@@ -40,7 +40,7 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let policy = PolicyFile::read(&args.file)
+    let policy = PolicyFile::read_as_absolute(&args.file)
         .and_then(compiled::source)
         .map_err(|failure| failure.outcome("nothing applied"))?;
     let request = ApplyRequest {

@@ -5,6 +5,7 @@ use super::help::after;
 use super::load::AttachMode;
 use firewall_api::failure::{Exit, Failure};
 use firewall_daemon::Options;
+use firewall_system::policy_file::{STDIN, absolute};
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
@@ -57,7 +58,7 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    if args.file == firewall_system::policy_file::STDIN {
+    if args.file == STDIN {
         return Err(Failure::new(
             Exit::Usage,
             "a daemon rereads its policy: name a file",
@@ -66,7 +67,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     log_to_standard_error(context);
     firewall_daemon::run(Options {
         interfaces: args.interfaces.clone(),
-        policy: args.file.clone(),
+        policy: absolute(&args.file),
         mode: args.mode.map(Into::into),
         socket: context.socket.clone(),
         root: context.root.clone(),

@@ -74,7 +74,7 @@ pub(super) fn help() -> String {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let host = context.host();
-    let policy = PolicyFile::read(&args.file)
+    let policy = PolicyFile::read_as_absolute(&args.file)
         .and_then(compiled::source)
         .map_err(|failure| nothing_loaded(failure, &*host))?;
     door::without_daemon(&context.socket).map_err(|failure| {

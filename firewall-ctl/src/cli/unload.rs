@@ -45,6 +45,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let wanted = (!args.all).then_some(args.interfaces.as_slice());
     // A switch to turn everything off works whether a daemon runs or not.
     let report = context.host().unload(wanted)?;
+    context.warn(&report.warnings);
     if door::has_daemon(&context.socket) {
         until_known(context, &report.unloaded);
         context.warn(&[

@@ -7,14 +7,17 @@ use firewall_api::flows::{FlowsForgotten, FlowsReport};
 use firewall_api::report::{
     Applied, ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport,
 };
+use firewall_api::rules::{RulesChange, RulesChanged, changed_meanwhile};
 use firewall_api::sets::{SetChanged, SetReport, SetsReport};
 use firewall_api::source::{FileKept, NamedFile, files_missing};
 use firewall_api::trial::{DoctorReport, Selftest, Traced, Verified};
 use firewall_api::view::Snapshot;
 use firewall_engine::sampler::{Facts, Sampler};
-use std::io::{Read, Write};
+use firewall_system::trail::Trail;
+use std::io::{self, Read, Write};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as PlainStream;
-use std::path::PathBuf;
+use std::path::{Path as FolderPath, PathBuf};
 use std::sync::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -81,6 +84,7 @@ impl Firewall for Constants {
         }
         let applied = Applied {
             generation: request.text.len() as u64,
+            before: None,
             changed: true,
             interfaces: Vec::new(),
             warnings: Vec::new(),
@@ -91,6 +95,10 @@ impl Firewall for Constants {
 
     fn reload(&self, _: &ReloadRequest) -> Result<ApplyReport, Failure> {
         Err(Failure::new(Exit::Unsupported, "the driver refuses"))
+    }
+
+    fn change_rules(&self, _: &RulesChange) -> Result<RulesChanged, Failure> {
+        Err(changed_meanwhile())
     }
 
     fn flows(&self, request: &FlowsRequest) -> Result<FlowsReport, Failure> {
@@ -155,6 +163,11 @@ impl Firewall for Constants {
     }
 }
 
+/// As on a kernel that holds no peers.
+fn nobody(_: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// A server in a thread of its own; ends with the process, its folder with the test.
 struct Server {
     folder: PathBuf,
@@ -167,6 +180,7 @@ impl Server {
         let server = Self { folder };
         let (ready, wait) = std::sync::mpsc::channel();
         let socket = server.socket();
+        let record = server.folder.join("record");
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -175,7 +189,10 @@ impl Server {
             runtime.block_on(async {
                 let listener = UnixListener::bind(socket).unwrap();
                 ready.send(()).unwrap();
-                serve(listener, Arc::new(Constants)).await;
+                let (_open, ending) = watch::channel(false);
+                let trail = Trail::in_folder(&record);
+                let record = Record::new(Arc::new(trail), nobody);
+                serve(listener, Arc::new(Constants), record, ending).await;
             });
         });
         wait.recv().unwrap();
@@ -417,9 +434,13 @@ fn peers_that_leave_their_calls_behind_take_no_more_than_their_places() {
     runtime.block_on(async {
         let app = router(Arc::new(Constants));
         let places = Places::new(firewall_system::host::user());
+        let (_open, ending) = watch::channel(false);
+        let trail = Trail::in_folder(FolderPath::new("/nowhere"));
+        let record = Arc::new(Record::new(Arc::new(trail), nobody));
         let connect = |peer| {
             let (client, server) = UnixStream::pair().unwrap();
-            admit(server, peer, &places, &app);
+            let caller = Caller::of(&server, peer, &record);
+            admit(server, caller, &places, &app, ending.clone());
             client
         };
         for _ in 0..200 {

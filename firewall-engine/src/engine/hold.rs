@@ -181,6 +181,7 @@ impl Engine {
         }
         Ok(Some(Revived::Applied(Applied {
             generation: record.generation,
+            before: done.before,
             changed,
             interfaces: record.interfaces,
             warnings,

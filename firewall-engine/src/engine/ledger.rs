@@ -45,8 +45,10 @@ fn below(folder: &Path, root: &Path) -> PathBuf {
 /// What a ledger says.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Ledger {
-    /// The number of the newest generation that there has been.
+    /// The number of the newest generation that has been in force.
     pub(super) generation: u64,
+    /// The newest number that was given to a change, whatever became of that; 0 if that is unknown.
+    pub(super) reserved: u64,
     /// What is in force, unless it was taken off.
     pub(super) in_force: Option<InForce>,
 }
@@ -77,9 +79,11 @@ impl Ledger {
 
     fn parse(text: &str) -> Option<Self> {
         let (mut generation, mut boot, mut programs) = (None, None, Vec::new());
+        let mut reserved = 0;
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             match line.split_once(' ')? {
                 ("generation", number) => generation = Some(number.parse().ok()?),
+                ("reserved", number) => reserved = number.parse().ok()?,
                 ("boot", id) => boot = Some(id.to_owned()),
                 ("program", id) => programs.push(id.parse().ok()?),
                 _ => return None,
@@ -87,12 +91,16 @@ impl Ledger {
         }
         Some(Self {
             generation: generation?,
+            reserved,
             in_force: boot.map(|boot| InForce { boot, programs }),
         })
     }
 
     fn text(&self) -> String {
         let mut text = format!("{HEADING}\ngeneration {}\n", self.generation);
+        if self.reserved > self.generation {
+            text.push_str(&format!("reserved {}\n", self.reserved));
+        }
         if let Some(InForce { boot, programs }) = &self.in_force {
             text.push_str(&format!("boot {boot}\n"));
             for id in programs {
@@ -104,7 +112,8 @@ impl Ledger {
 
     /// Writes it into a folder, which is made. Nothing is written where it says so already.
     pub(super) fn write(&self, folder: &Path) -> Result<(), KernelError> {
-        if Self::read(folder).is_ok_and(|known| known == *self) {
+        let says_so = |known: Self| known.text() == self.text();
+        if Self::read(folder).is_ok_and(says_so) {
             return Ok(());
         }
         let path = folder.join(NAME);
@@ -117,11 +126,17 @@ impl Ledger {
     pub(super) fn on(generation: u64, programs: Vec<u32>) -> Self {
         Self {
             generation,
+            reserved: 0,
             in_force: Some(InForce {
                 boot: host::boot(),
                 programs,
             }),
         }
+    }
+
+    /// The newest number that anything has had.
+    pub(super) fn newest(&self) -> u64 {
+        self.generation.max(self.reserved)
     }
 
     /// The programs in force by it, if it speaks of the machine's present start.
@@ -150,20 +165,40 @@ impl Store {
             let one = Ledger::read(&folder)?;
             // Of two that know as much, the one that says that it was taken off.
             let is_off = one.generation == all.generation && one.in_force.is_none();
+            let reserved = one.reserved.max(all.reserved);
             if one.generation > all.generation || is_off {
                 all = one;
             }
+            all.reserved = reserved;
         }
         Ok(all)
     }
 
-    /// The number for the next generation: higher than all that there have been.
+    /// The number for the next generation: higher than all that there have been. It is taken before the
+    /// change begins, so that one which fails half way leaves it to nobody else.
     pub(super) fn next_number(&self, survey: &Survey, warnings: &mut Vec<String>) -> u64 {
+        let mut warn = |error: KernelError| {
+            let warning = format!("the number of the generation may fall: {error}");
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        };
         let known = self.ledger().unwrap_or_else(|error| {
-            warnings.push(format!("the number of the generation may fall: {error}"));
+            warn(error);
             Ledger::default()
         });
-        survey.newest().max(known.generation) + 1
+        let number = survey.newest().max(known.newest()) + 1;
+        for folder in self.ledgers() {
+            let reserved = Ledger::read(&folder).and_then(|known| {
+                Ledger {
+                    reserved: number,
+                    ..known
+                }
+                .write(&folder)
+            });
+            reserved.unwrap_or_else(&mut warn);
+        }
+        number
     }
 
     /// Notes which programs are in force, for those who cannot see the pins.
@@ -207,12 +242,17 @@ mod tests {
                 in_force: None,
                 ..on.clone()
             },
+            &Ledger {
+                reserved: 8,
+                ..on.clone()
+            },
         ] {
             ledger.write(&folder).expect("written");
             assert_eq!(Ledger::read(&folder).as_ref().expect("read"), ledger);
         }
         let former = "generation 9\nboot of-another-day\nprogram 3\n";
         let former = Ledger::parse(former).expect("a ledger");
+        assert_eq!(former.newest(), 9);
         assert_eq!((former.generation, former.programs()), (9, &[][..]));
         for wrong in [
             "",

@@ -236,6 +236,7 @@ impl Engine {
         let (done, changed) = answer?;
         Ok(Applied {
             generation: done.record.generation,
+            before: done.before,
             changed,
             interfaces: done.record.interfaces,
             warnings: done.warnings,
@@ -303,14 +304,22 @@ impl Engine {
                     .in_force()
                     .is_some_and(|in_force| !self.is_self_stale(in_force, known))
         };
-        if let Some(record) = known.filter(same) {
-            let record = self.adopt(record, &survey, &mut warnings)?;
+        if let (Some(record), Some(known)) = (known.filter(same), known) {
+            let record = named_anew(record, request, source);
+            let record = self.adopt(record, known, &survey, &mut warnings)?;
             warnings.extend(carrier::limits(&record.interfaces, needs, present));
-            return Ok((Done { record, warnings }, false));
+            let before = Some(record.generation);
+            let done = Done {
+                record,
+                before,
+                warnings,
+            };
+            return Ok((done, false));
         }
         trial::run_tests(&self.object, request, source)?;
         desired.number = self.store.next_number(&survey, &mut warnings);
         let mut done = self.change(&survey, &desired, &modes, warnings)?;
+        done.before = survey.in_force().map(|in_force| in_force.number);
         let limits = carrier::limits(&done.record.interfaces, needs, present);
         done.warnings.extend(limits);
         Ok((done, true))
@@ -340,20 +349,22 @@ impl Engine {
         Ok(done)
     }
 
-    /// Goes on with what is in force, as if it had been applied here: `@self` is brought up to date,
+    /// Goes on with what is in force, as if it had been applied here as `record` says: `@self` is brought up to date,
     /// and its copy is kept where this engine keeps it.
     fn adopt(
         &self,
-        record: &Record,
+        mut record: Record,
+        known: &Record,
         survey: &Survey,
         warnings: &mut Vec<String>,
     ) -> Result<Record, EngineError> {
-        let mut record = record.clone();
-        if record.state != self.store.state() {
-            record.state = self.store.state().to_owned();
-            if let Some(in_force) = survey.in_force() {
-                in_force.folder.write_record(&record)?;
-            }
+        record.state = self.store.state().to_owned();
+        if record != *known
+            && let Some(in_force) = survey.in_force()
+        {
+            in_force.folder.write_record(&record)?;
+        }
+        if record.state != known.state {
             self.restore(true, warnings);
         }
         let view = self.open_live(LiveTable::of_region)?;
@@ -419,6 +430,18 @@ impl Engine {
             self.root().display()
         ))
     }
+}
+
+/// A record as the policy of a request that changes nothing would have it: it may lie elsewhere.
+fn named_anew(record: &Record, request: &Request, source: &files::Source) -> Record {
+    let mut record = record.clone();
+    record.policy_path.clone_from(&request.policy_path);
+    record.base.clone_from(&request.base);
+    record.sent = request.is_sent();
+    for (known, rule) in record.rules.iter_mut().zip(&source.policy.rules) {
+        known.place = rule.place.text();
+    }
+    record
 }
 
 /// The targets in the mode in which they will be filtered, by what the interface can carry.

@@ -7,6 +7,7 @@
 use crate::kernel::KernelError;
 use crate::kernel::clock;
 use crate::kernel::flows::Losses;
+use firewall_api::clock::unix_time;
 use firewall_api::source::NamedFile;
 use firewall_common::abi::Counter;
 use firewall_policy::compile::LimitError;
@@ -181,9 +182,11 @@ impl Record {
             .is_some_and(|clock| clock::offset().abs_diff(clock) > tolerance)
     }
 
-    /// Names of the runtime rules.
+    /// Names of the runtime rules that have not expired.
     pub(crate) fn runtime_rules(&self) -> Vec<&str> {
-        let rules = self.rules.iter().filter(|rule| rule.runtime);
+        let now = unix_time().as_secs();
+        let lasts = |rule: &&RuleRecord| rule.expires.is_none_or(|end| end > now);
+        let rules = self.rules.iter().filter(|rule| rule.runtime).filter(lasts);
         rules.map(|rule| rule.name.as_str()).collect()
     }
 
@@ -298,6 +301,13 @@ pub struct Request {
     pub replace: bool,
     /// What becomes of names that are not there.
     pub scope: Scope,
+}
+
+impl Request {
+    /// Whether its policy came from somebody whose paths are labels.
+    pub(super) fn is_sent(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.named.is_some())
+    }
 }
 
 /// Which interfaces a request is about.

@@ -170,7 +170,8 @@ fn forget(folder: &Path, newest: u64) -> Result<(), KernelError> {
     )))?;
     let known = Ledger::read(folder).unwrap_or_default();
     let off = Ledger {
-        generation: newest.max(known.generation),
+        generation: newest.max(known.newest()),
+        reserved: 0,
         in_force: None,
     };
     // Nothing was ever noted here.

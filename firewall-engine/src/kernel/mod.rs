@@ -33,6 +33,7 @@ pub mod events;
 pub mod flows;
 pub mod fold;
 pub mod live;
+pub mod peer;
 pub mod program;
 pub mod verify;
 

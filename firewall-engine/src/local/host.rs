@@ -3,6 +3,7 @@
 
 use super::{Local, failure};
 use crate::engine::{Request, Scope};
+use firewall_api::audit::{Asked, Recorded as _};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Host;
 use firewall_api::report::{ApplyReport, UnloadReport};
@@ -12,6 +13,27 @@ use firewall_api::view::SCHEMA;
 
 impl Host for Local {
     fn load(&self, request: &LoadRequest) -> Result<ApplyReport, Failure> {
+        self.on_record(request.asked(), || self.put_in_force(request))
+    }
+
+    fn unload(&self, interfaces: Option<&[String]>) -> Result<UnloadReport, Failure> {
+        let subject = interfaces.map_or("all".to_owned(), |names| names.join(", "));
+        let verb = "unload";
+        self.on_record(Asked { verb, subject }, || {
+            let before = self.engine().observe().ok().flatten();
+            let unloaded = self.engine().unload(interfaces);
+            Ok(UnloadReport {
+                schema: SCHEMA.to_owned(),
+                unloaded: unloaded.map_err(|error| failure(&error))?,
+                before: before.map(|it| it.record.generation),
+                warnings: Vec::new(),
+            })
+        })
+    }
+}
+
+impl Local {
+    fn put_in_force(&self, request: &LoadRequest) -> Result<ApplyReport, Failure> {
         let mut engine = self.engine();
         if engine.has_keeper() {
             return Err(Failure::new(
@@ -40,16 +62,6 @@ impl Host for Local {
         Ok(ApplyReport::new(&policy.path, applied))
     }
 
-    fn unload(&self, interfaces: Option<&[String]>) -> Result<UnloadReport, Failure> {
-        let unloaded = self.engine().unload(interfaces);
-        Ok(UnloadReport {
-            schema: SCHEMA.to_owned(),
-            unloaded: unloaded.map_err(|error| failure(&error))?,
-        })
-    }
-}
-
-impl Local {
     pub(super) fn examine(&self, request: &DoctorRequest) -> Result<DoctorReport, Failure> {
         let checks = self.engine().health(&request.interfaces);
         let checks = checks.map_err(|error| failure(&error))?.into_iter();

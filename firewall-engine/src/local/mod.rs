@@ -11,9 +11,10 @@ mod take;
 mod trials;
 
 use crate::drift::DriftWatch;
-use crate::engine::{Engine, EngineError, Observed};
+use crate::engine::{Engine, EngineError, Observed, state_of};
 use crate::probe::Probe;
 use crate::sampler::{Facts, Sampler};
+use firewall_api::audit::{Asked, Entry, Outcome, Recorded as _};
 use firewall_api::clock::unix_time;
 use firewall_api::events::{EventsReport, EventsRequest};
 use firewall_api::failure::{Exit, Failure};
@@ -21,11 +22,14 @@ use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
 use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest, no_daemon};
+use firewall_api::rules::{RulesChange, RulesChanged};
 use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
 use firewall_api::source::{FileKept, NamedFile, PolicySource};
 use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
 use firewall_api::view::Snapshot;
 use firewall_system::file_store::FileStore;
+use firewall_system::process;
+use firewall_system::trail::Trail;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -86,6 +90,30 @@ impl Local {
             store: Some(store),
             ..self
         }
+    }
+
+    /// Does what a user asks this process for, and puts it on record. What others ask for, whoever asks
+    /// this firewall for them puts on record.
+    fn on_record<T: Outcome>(
+        &self,
+        asked: Asked,
+        call: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut answer = call();
+        if self.store.is_some() {
+            return answer;
+        }
+        let came = answer.as_ref().map(Outcome::came);
+        let trail = Trail::in_folder(&state_of(&self.root));
+        trail.note(&Entry::new(
+            &asked,
+            process::own(),
+            came.as_ref().map_err(|it| *it),
+        ));
+        if let (Ok(answer), Some(trouble)) = (&mut answer, trail.trouble()) {
+            answer.warn(trouble);
+        }
+        answer
     }
 
     fn engine(&self) -> Engine {
@@ -192,12 +220,16 @@ impl Firewall for Local {
         Err(no_daemon(&self.socket))
     }
 
+    fn change_rules(&self, _: &RulesChange) -> Result<RulesChanged, Failure> {
+        Err(no_daemon(&self.socket))
+    }
+
     fn flows(&self, request: &FlowsRequest) -> Result<FlowsReport, Failure> {
         self.list_flows(request)
     }
 
     fn forget_flows(&self, request: &FlowsRequest) -> Result<FlowsForgotten, Failure> {
-        self.delete_flows(request)
+        self.on_record(request.asked(), || self.delete_flows(request))
     }
 
     fn sets(&self) -> Result<SetsReport, Failure> {
@@ -209,7 +241,7 @@ impl Firewall for Local {
     }
 
     fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {
-        self.edit_set(change)
+        self.on_record(change.asked(), || self.edit_set(change))
     }
 
     fn events(&self, request: &EventsRequest) -> Result<EventsReport, Failure> {

@@ -18,6 +18,11 @@ use firewall_policy::rule::{LiveSet, Policy, SELF};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+/// Whether there is a session that a change could cut, or may be one.
+pub(super) fn has_session() -> bool {
+    !matches!(Connection::own(), Ok(None))
+}
+
 /// Refuses `text` if it takes away the way in that the policy in force gives, or if nobody can say
 /// whether it does.
 pub(super) fn check(

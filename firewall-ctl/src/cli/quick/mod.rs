@@ -1,8 +1,8 @@
 //! `allow`, `deny`, `limit`, `delete` and `save`: rules for now, in words that users of ufw know.
 //!
 //! A quick rule is a runtime rule: it stands in the text of the policy in force, before all others,
-//! and in none of its files (`firewall_policy::bundle`). So it goes the way of every change: read,
-//! tested and put in force as a whole. Invariant: no verb changes both what is in force and a file
+//! and in none of its files (`firewall_policy::edit`). A verb asks for what is to become of a rule; whoever
+//! keeps the policy does it, after all that was asked for before. Invariant: no verb changes both what is in force and a file
 //! unless the two mean the same.
 
 mod guard;
@@ -17,9 +17,8 @@ use super::help::after;
 use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
-use firewall_api::report::{ApplyReport, PolicyReport};
-use firewall_api::request::ApplyRequest;
-use firewall_policy::bundle::{self, RUNTIME};
+use firewall_api::rules::{CHANGED_MEANWHILE, RuleOutcome, RulesChange, RulesChanged, RulesEdit};
+use firewall_policy::edit::{self, NewRule};
 use words::Wish;
 
 /// `allow`, `deny` and `limit`.
@@ -91,113 +90,100 @@ pub(super) fn delete_help() -> String {
 pub(super) fn run(does: Does, args: &Args, context: &Context) -> Result<Exit, Failure> {
     let wish = Wish::read(&args.words)?;
     let client = context.daemon()?;
-    let policy = client.policy()?;
-    let rules = client.rules()?.rules;
     let zone = match &wish.on {
         None => None,
         Some(interface) => zone_of(interface, &*client)?,
     };
-    let name = wish.name(does, &|name| rules.iter().any(|rule| rule.name == name));
+    // Which names are taken, whoever adds the rule knows.
+    let name = wish.name(does, &|_| false);
     let rule = wish.rule(does, &name, zone.as_deref(), unix_time().as_secs())?;
-    let (runtime, _) = bundle::runtime(&policy.text);
-    let mut lines = rule_lines(runtime);
-    lines.insert(0, format!("  - {rule}"));
-    let text = bundle::with_runtime(Some(&file_of(&lines)), &policy.text);
-    let applied = change(&*client, &policy, text, args.i_know)?;
-    report(
-        &format!(
-            "{name}: added before all other rules (generation {})\n  {rule}\n\
-             undo: firewall-ctl delete {name}    keep: firewall-ctl save",
-            applied.applied.generation
-        ),
-        &applied,
-        context,
-    )
+    let named = wish.is_named();
+    let changed = change(&*client, RulesEdit::Add { rule, name, named }, args.i_know)?;
+    let RulesChanged { rule: name, .. } = &changed;
+    let what = match changed.outcome {
+        RuleOutcome::Already => "already there",
+        RuleOutcome::Renewed => "already there, renewed",
+        RuleOutcome::Moved => "already there, moved before all other rules",
+        _ => "added before all other rules",
+    };
+    let text = format!(
+        "{name}: {what} (generation {})\n  {}\n\
+         undo: firewall-ctl delete {name}    keep: firewall-ctl save",
+        changed.report.applied.generation, changed.text
+    );
+    report(&text, &changed, context)
 }
 
 pub(super) fn delete(args: &DeleteArgs, context: &Context) -> Result<Exit, Failure> {
     let client = context.daemon()?;
-    let policy = client.policy()?;
-    let rules = client.rules()?.rules;
-    let wanted = rules.iter().find(|rule| {
-        rule.name == args.rule || args.rule.parse::<usize>().is_ok_and(|n| n == rule.number)
-    });
-    let Some(rule) = wanted else {
-        return Err(
-            Failure::new(Exit::Failed, format!("there is no rule `{}`", args.rule))
-                .help("list them: firewall-ctl get rules"),
-        );
+    let name = match args.rule.parse::<usize>() {
+        Err(_) => args.rule.clone(),
+        Ok(number) => {
+            let rules = client.rules()?.rules;
+            let numbered = rules.into_iter().find(|rule| rule.number == number);
+            numbered.map_or_else(|| args.rule.clone(), |rule| rule.name)
+        }
     };
-    let line = rule.place.strip_prefix(RUNTIME);
-    let line = line.and_then(|rest| rest.strip_prefix(':')?.parse::<usize>().ok());
-    let Some(line) = line else {
-        return Err(Failure::new(
-            Exit::Refused,
-            format!(
-                "the rule `{}` belongs to the policy ({})",
-                rule.name, rule.place
-            ),
-        )
-        .help("remove it there, then: firewall-ctl reload"));
-    };
-    let (runtime, _) = bundle::runtime(&policy.text);
-    let written = runtime.unwrap_or_default().lines().nth(line - 1);
-    let written = written.unwrap_or_default().to_owned();
-    let mut lines = rule_lines(runtime);
-    lines.retain(|line| *line != written);
-    let left = file_of(&lines);
-    let left = (!lines.is_empty()).then_some(left.as_str());
-    let text = bundle::with_runtime(left, &policy.text);
-    let applied = change(&*client, &policy, text, args.i_know)?;
-    report(
-        &format!(
-            "{}: deleted (generation {})\n  {}",
-            rule.name,
-            applied.applied.generation,
-            written.trim_start_matches([' ', '-'])
-        ),
-        &applied,
-        context,
-    )
+    let changed = change(&*client, RulesEdit::Delete { name }, args.i_know)?;
+    let text = format!(
+        "{}: deleted (generation {})\n  {}",
+        changed.rule, changed.report.applied.generation, changed.text
+    );
+    report(&text, &changed, context)
 }
 
-/// Puts a changed text of the policy in force.
-fn change(
-    client: &dyn Firewall,
-    policy: &PolicyReport,
-    text: String,
-    i_know: bool,
-) -> Result<ApplyReport, Failure> {
-    if !i_know {
-        guard::check(policy, &text, client)?;
+/// How often a change is judged anew that others were faster than.
+const ATTEMPTS: usize = 100;
+
+/// Has a change of the runtime rules done. Where it is judged first, it is done beside the policy that it
+/// was judged beside, or judged again.
+fn change(client: &dyn Firewall, what: RulesEdit, i_know: bool) -> Result<RulesChanged, Failure> {
+    let is_judged = !i_know && guard::has_session();
+    let mut change = RulesChange { what, judged: None };
+    for _ in 1..ATTEMPTS {
+        if is_judged {
+            let policy = client.policy()?;
+            // What cannot be edited is refused by whoever does it, with more words.
+            if let Some(text) = edited(&policy.text, &change.what) {
+                guard::check(&policy, &text, client)?;
+            }
+            change.judged = Some(policy.generation);
+        }
+        match client.change_rules(&change) {
+            Err(failure) if &*failure.code == CHANGED_MEANWHILE && is_judged => {}
+            answer => return answer,
+        }
     }
-    client.apply(&ApplyRequest {
-        text,
-        change_of: Some(policy.generation),
-        ..ApplyRequest::new(policy.source())
-    })
+    client.change_rules(&change)
 }
 
-fn report(text: &str, applied: &ApplyReport, context: &Context) -> Result<Exit, Failure> {
+/// The text of a policy after a change.
+fn edited(policy: &str, what: &RulesEdit) -> Option<String> {
+    let now = unix_time().as_secs();
+    let edited = match what {
+        RulesEdit::Add { rule, name, .. } => {
+            // What it will be called makes no difference to what it does.
+            let new = NewRule {
+                text: rule,
+                name,
+                is_named: false,
+            };
+            edit::add(policy, &new, &|name| policy.contains(name), now)
+        }
+        RulesEdit::Delete { name } => edit::delete(policy, name, now),
+        RulesEdit::Saved { .. } => return None,
+    };
+    edited.ok().map(|edited| edited.text)
+}
+
+fn report(text: &str, changed: &RulesChanged, context: &Context) -> Result<Exit, Failure> {
     if context.format.is_text() {
         context.say(text)?;
-        context.warn(&applied.applied.warnings);
+        context.warn(&changed.report.applied.warnings);
     } else {
-        context.print(&context.format.document(applied, false)?)?;
+        context.print(&context.format.document(changed, false)?)?;
     }
     Ok(Exit::Ok)
-}
-
-/// The lines of runtime rules: one a rule, as this module writes them.
-fn rule_lines(runtime: Option<&str>) -> Vec<String> {
-    let lines = runtime.unwrap_or_default().lines();
-    let rules = lines.filter(|line| line.starts_with("  - "));
-    rules.map(str::to_owned).collect()
-}
-
-/// The file of runtime rules.
-fn file_of(lines: &[String]) -> String {
-    format!("version: 1\nrules:\n{}\n", lines.join("\n"))
 }
 
 /// The zone by which rules can tell an interface from others; `None` if there are no others.

@@ -1,23 +1,30 @@
-//! `save`: runtime rules become rules of the policy's own file. Invariant: a file is written only if
-//! the policy then means, rule for rule, the same as the active one.
+//! `save`: runtime rules become rules of the file that the daemon reads again. Invariant: lines are added to
+//! that file and nothing else of it changes, and only if it then means, rule for rule, the same as the active
+//! policy.
 
 use super::super::context::Context;
 use super::super::fmt::replace;
 use super::super::help::after;
 use super::super::policy::compile_text;
-use super::{change, report, rule_lines};
+use super::report;
+use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
+use firewall_api::firewall::Firewall;
 use firewall_api::report::PolicyReport;
+use firewall_api::rules::{CHANGED_MEANWHILE, RulesChange, RulesChanged, RulesEdit};
+use firewall_api::source::PolicySource;
 use firewall_policy::bundle::{self, Part};
-use firewall_policy::fmt::canonical;
+use firewall_policy::edit;
 use firewall_policy::rule::{Place, Policy};
+use firewall_system::hash;
+use firewall_system::host::Turn;
 use firewall_system::policy_file::PolicyFile;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Write rules added by allow, deny and limit into the policy
 ///
-/// The rules go before those of the file, because the first match wins; of a directory into its
-/// firewall.yaml. The file is written in its canonical form, with its comments.
+/// The rules go before those of the file that the daemon reads, because the first match wins; of a
+/// directory into its firewall.yaml. Only lines are added: comments and layout stay as they are.
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct Args {}
 
@@ -32,114 +39,175 @@ pub(in super::super) fn help() -> String {
     )
 }
 
+/// How often a save is begun anew that others were faster than.
+const ATTEMPTS: usize = 20;
+
 pub(in super::super) fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
     let client = context.daemon()?;
+    for _ in 1..ATTEMPTS {
+        match save(&*client, context) {
+            Err(failure) if &*failure.code == CHANGED_MEANWHILE => {}
+            answer => return answer,
+        }
+    }
+    save(&*client, context)
+}
+
+fn save(client: &dyn Firewall, context: &Context) -> Result<Exit, Failure> {
     let policy = client.policy()?;
-    let (runtime, in_force) = bundle::runtime(&policy.text);
-    let rules = rule_lines(runtime);
+    let now = unix_time().as_secs();
+    let refused = |error: edit::EditError| {
+        Failure::new(Exit::Refused, error.to_string())
+            .help("write it to a file by hand: firewall-ctl get policy")
+            .outcome("nothing saved")
+    };
+    let (_, in_force) = bundle::runtime(&policy.text);
+    let rules = edit::unsaved(&policy.text, "", now).map_err(refused)?;
     if rules.is_empty() {
         context.say("no runtime rules: nothing to save")?;
         return Ok(Exit::Ok);
     }
-    let file = unchanged(&policy, in_force)?;
-    let mut parts = bundle::parts(in_force);
-    let main = parts.first().map_or("", |part| part.text);
-    let written =
-        with_rules(&policy.policy, main, &rules).map_err(|findings| Failure::policy(&findings))?;
-    let path = parts.first().map_or("", |part| part.path);
+    let (target, folder) = file_of(&policy)?;
+    // One after the other: each adds to what the one before has written.
+    let _turn = Turn::in_folder(&folder).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot lock {}: {error}", folder.display()),
+        )
+        .help("another `save` may be at work: try again")
+        .outcome("nothing saved")
+    })?;
+    let file = PolicyFile::read(&target)?;
+    let missing = edit::unsaved(&policy.text, &file.text, now).map_err(refused)?;
+    let missing: Vec<&str> = missing.iter().map(|(_, rule)| rule.as_str()).collect();
+    let (text, main) = with_rules(&file, &missing)?;
+    let request = same_meaning(&policy, &file, &text, now)?;
+    if let Some((path, written)) = &main {
+        replace(path, written)?;
+    }
+    let what = RulesEdit::Saved {
+        policy: PolicySource {
+            path: target.clone(),
+            ..request
+        },
+        before: hash::of(in_force),
+    };
+    let changed = client.change_rules(&RulesChange { what, judged: None });
+    let changed = changed.map_err(|failure| match &*failure.code {
+        CHANGED_MEANWHILE => failure,
+        _ => failure.outcome(format!(
+            "{target} is written; what is active has not changed"
+        )),
+    })?;
+    let path = main.map_or(target, |(path, _)| path);
+    say(rules.len(), &path, &changed, context)
+}
+
+fn say(
+    count: usize,
+    path: &str,
+    changed: &RulesChanged,
+    context: &Context,
+) -> Result<Exit, Failure> {
+    let what = match count {
+        1 => "1 runtime rule".to_owned(),
+        n => format!("{n} runtime rules"),
+    };
+    let text = format!("{what} saved to {path}, before other rules");
+    report(&text, changed, context)
+}
+
+/// The file or directory that the daemon reads again, and the folder that is locked for writing to it.
+fn file_of(policy: &PolicyReport) -> Result<(String, PathBuf), Failure> {
+    let target = policy.reloads.as_ref().unwrap_or(&policy.policy);
+    let failed = |error: std::io::Error| {
+        let exit = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Exit::Privilege,
+            _ => Exit::Refused,
+        };
+        Failure::new(exit, format!("the daemon reads {target} again: {error}"))
+            .help("write the active policy to that file: firewall-ctl get policy > FILE")
+            .outcome("nothing saved")
+    };
+    let real = std::fs::canonicalize(target).map_err(failed)?;
+    let folder = match real.is_dir() {
+        true => real,
+        false => real.parent().unwrap_or(Path::new("/")).to_owned(),
+    };
+    Ok((target.clone(), folder))
+}
+
+/// The policy's text with rules in its main file, and that file with what is to be written there; none if
+/// it holds them all.
+fn with_rules(
+    file: &PolicyFile,
+    rules: &[&str],
+) -> Result<(String, Option<(String, String)>), Failure> {
+    if rules.is_empty() {
+        return Ok((file.text.clone(), None));
+    }
+    let mut parts = bundle::parts(&file.text);
+    let (path, main) = parts
+        .first()
+        .map_or(("", ""), |part| (part.path, part.text));
+    let shown = match path {
+        "" => file.name.clone(),
+        path => Path::new(&file.name).join(path).display().to_string(),
+    };
+    let written = edit::with_rules(main, rules).map_err(|error| {
+        Failure::new(Exit::Refused, format!("{shown}: {error}"))
+            .help("write `rules: []` where the rules are to stand, then save again")
+            .outcome("nothing saved")
+    })?;
     if let Some(first) = parts.first_mut() {
         *first = Part {
             path,
             text: &written,
         };
     }
-    let text = bundle::join(parts);
+    Ok((bundle::join(parts), Some((shown, written.clone()))))
+}
+
+/// What a request carries for a file with `text`, if that means what is active.
+fn same_meaning(
+    policy: &PolicyReport,
+    file: &PolicyFile,
+    text: &str,
+    now: u64,
+) -> Result<PolicySource, Failure> {
     let compile = |text: &str| {
-        let file = PolicyFile {
+        compile_text(PolicyFile {
             text: text.to_owned(),
             ..file.clone()
-        };
-        compile_text(file)
+        })
     };
-    if placeless(compile(&text)?.policy) != placeless(compile(&policy.text)?.policy) {
-        return Err(Failure::new(
-            Exit::Failed,
-            "saving would change the meaning",
-        )
-        .help("this is a bug of the firewall: please report it with `firewall-ctl get policy`")
-        .outcome("nothing saved"));
+    let saved = compile(text).map_err(|failure| failure.outcome("nothing saved"))?;
+    let (_, files) = bundle::runtime(&policy.text);
+    let active = edit::saved(&policy.text, files, now).unwrap_or_else(|_| policy.text.clone());
+    let is_same =
+        compile(&active).is_ok_and(|it| placeless(it.policy) == placeless(saved.policy.clone()));
+    if is_same {
+        return Ok(saved.source);
     }
-    let target = match path {
-        "" => policy.policy.clone(),
-        path => Path::new(&policy.policy).join(path).display().to_string(),
-    };
-    replace(&target, &written)?;
-    let applied = change(&*client, &policy, text, true)
-        .map_err(|failure| failure.outcome(format!("{target} is written")))?;
-    let what = match rules.len() {
-        1 => "1 runtime rule".to_owned(),
-        n => format!("{n} runtime rules"),
-    };
-    report(
-        &format!("{what} saved to {target}, before other rules"),
-        &applied,
-        context,
-    )
-}
-
-/// The file of the policy in force, if it still says what is in force.
-fn unchanged(policy: &PolicyReport, in_force: &str) -> Result<PolicyFile, Failure> {
+    let name = &file.name;
     let refused = |text: String| Failure::new(Exit::Refused, text).outcome("nothing saved");
-    if !Path::new(&policy.policy).is_absolute() && !Path::new(&policy.policy).exists() {
+    if policy.policy != *name && files != file.text {
+        let other = &policy.policy;
         return Err(refused(format!(
-            "the active policy comes from {}, which does not exist",
-            policy.policy
-        ))
-        .help("write it to a file: firewall-ctl get policy > FILE"));
-    }
-    let file = PolicyFile::read(&policy.policy)?;
-    if file.text != in_force {
-        return Err(refused(format!(
-            "{} has changed since generation {} was applied",
-            policy.policy, policy.generation
+            "the daemon reads {name} again, and the active policy is that of {other}"
         ))
         .help(format!(
-            "save would apply that change too; see firewall-ctl diff {0}, then restore {0}, or \
-             discard the rules: firewall-ctl reload --discard-runtime",
-            policy.policy
+            "put it there first: cp {other} {name}; or write all of it to a file: firewall-ctl get policy > FILE"
         )));
     }
-    Ok(file)
-}
-
-/// A file in canonical form with more rules at its front.
-fn with_rules(
-    name: &str,
-    text: &str,
-    rules: &[String],
-) -> Result<String, firewall_policy::diag::Diagnostics> {
-    let text = canonical(name, text)?;
-    let added = rules.join("\n");
-    let mut out = String::new();
-    let mut found = false;
-    for line in text.lines() {
-        let behind = line.strip_prefix("rules:").map(str::trim_start);
-        match behind {
-            Some(list) if list.starts_with("[]") => {
-                out.push_str(&format!("rules:{}\n{added}\n", &list[2..]));
-                found = true;
-            }
-            Some(rest) if rest.is_empty() || rest.starts_with('#') => {
-                out.push_str(&format!("{line}\n{added}\n"));
-                found = true;
-            }
-            _ => out.push_str(&format!("{line}\n")),
-        }
-    }
-    if !found {
-        out.push_str(&format!("\nrules:\n{added}\n"));
-    }
-    canonical(name, &out)
+    Err(refused(format!(
+        "{name} has changed since generation {} was applied",
+        policy.generation
+    ))
+    .help(format!(
+        "save would apply that change too; see firewall-ctl diff {name}, then restore {name}, or \
+         discard the rules: firewall-ctl reload --discard-runtime"
+    )))
 }
 
 /// A policy without the places where its rules stand.
@@ -148,27 +216,4 @@ fn placeless(mut policy: Policy) -> Policy {
         rule.place = Place::default();
     }
     policy
-}
-
-#[cfg(test)]
-mod tests {
-    use super::with_rules;
-
-    #[test]
-    fn rules_go_to_the_front_of_the_file() {
-        let rules = [
-            "  - {name: b, action: drop}".to_owned(),
-            "  - {name: a, proto: tcp, port: 80, action: pass}".to_owned(),
-        ];
-        let mut screen = String::new();
-        for text in [
-            "version: 1\ndefault: {in: drop} # closed\n",
-            "version: 1\nrules: [] # none yet\ndefault: {in: drop}\n",
-            "# Head.\n\nversion: 1\ndefault: {in: drop}\nrules:\n# Remote.\n- name: ssh\n  proto: tcp\n  port: ssh # only this\n  action: pass\ntests: []\n",
-        ] {
-            screen.push_str(&with_rules("f.yaml", text, &rules).unwrap_or_else(|e| panic!("{e}")));
-            screen.push_str("~~~\n");
-        }
-        insta::assert_snapshot!(screen);
-    }
 }

@@ -124,6 +124,11 @@ impl Wish {
         Ok(wish)
     }
 
+    /// Whether the user calls it by a name.
+    pub(super) fn is_named(&self) -> bool {
+        self.name.is_some()
+    }
+
     /// The rule's name: what the user calls it, or what the words say and none of `taken`.
     pub(super) fn name(&self, does: Does, taken: &dyn Fn(&str) -> bool) -> String {
         if let Some(name) = &self.name {

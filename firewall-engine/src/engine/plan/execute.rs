@@ -25,6 +25,8 @@ use std::collections::BTreeSet;
 #[derive(Debug)]
 pub(in crate::engine) struct Done {
     pub(in crate::engine) record: Record,
+    /// The number of the generation before.
+    pub(in crate::engine) before: Option<u64>,
     pub(in crate::engine) warnings: Vec<String>,
 }
 
@@ -92,6 +94,7 @@ impl<'a> Execution<'a> {
             }
         }
         Ok(Done {
+            before: None,
             record: self.draft.record,
             warnings: self.warnings,
         })

@@ -43,10 +43,7 @@ pub(super) fn draft_record(
         policy_text: request.policy_text.clone(),
         base: request.base.clone(),
         files: source.files.clone(),
-        sent: request
-            .kept
-            .as_ref()
-            .is_some_and(|kept| kept.named.is_some()),
+        sent: request.is_sent(),
         clock: expires.then(clock::offset),
         sha256: source.sha256.clone(),
         content_sha256: source.content_sha256.clone(),
@@ -116,7 +113,7 @@ fn rule_records(policy: &Policy, slots: &[u32]) -> Vec<RuleRecord> {
             reason: rule.reason.clone(),
             expires: rule.expires.map(|expiry| expiry.at),
             summary: rule.summary.clone(),
-            place: format!("{}:{}", rule.place.file, rule.place.line),
+            place: rule.place.text(),
             enabled: rule.enabled,
             over: rule.limit.as_ref().and_then(|_| over.next()),
             unlogged: rule.log.and_then(|_| unlogged.next()),
