@@ -384,7 +384,7 @@ struct Never;
 
 impl hyper::body::Body for Never {
     type Data = hyper::body::Bytes;
-    type Error = std::io::Error;
+    type Error = io::Error;
 
     fn poll_frame(
         self: std::pin::Pin<&mut Self>,

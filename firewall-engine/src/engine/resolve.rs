@@ -466,6 +466,7 @@ mod tests {
             interfaces: (1..=300).map(|n| (format!("v{n}"), n)).collect(),
             links: Vec::new(),
             default_route: OnceCell::new(),
+            routes: None,
             decrypts: OnceCell::new(),
         };
         let request = Request {
@@ -558,6 +559,7 @@ mod tests {
                 .collect(),
             links,
             default_route: OnceCell::new(),
+            routes: None,
             decrypts: OnceCell::new(),
         };
         let selectors = Selectors::default();

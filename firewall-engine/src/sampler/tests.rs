@@ -81,6 +81,7 @@ fn facts(record: Record) -> Facts {
         warnings: vec!["a difference".to_owned()],
         is_whole: true,
         identity: Identity::default(),
+        renewal: None,
     };
     Facts {
         observed: Some(Arc::new(observed)),
