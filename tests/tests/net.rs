@@ -28,6 +28,7 @@ mod net_hidden;
 mod net_import;
 mod net_in_force;
 mod net_jumbo;
+mod net_kill;
 mod net_lifecycle;
 mod net_limits;
 mod net_links;

@@ -119,6 +119,13 @@ const RUNS: &[Run] = &[
     )
     .with(&[("FIREWALL_CASES", "200")]),
     Run::new(
+        "kill",
+        "net_kill",
+        "1,000 processes killed while they change something: nothing gets in, no screen says what is \
+         not so, and everything can be used afterwards",
+    )
+    .with(&[("FIREWALL_CASES", "1_000")]),
+    Run::new(
         "forged",
         "net_forged",
         "1,000,000 forged packets to a host and a router whose tables are four fifths full and full: \
