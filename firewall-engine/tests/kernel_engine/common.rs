@@ -16,10 +16,18 @@ use std::time::Duration;
 
 /// Runs `test` on a thread in a new network namespace, which is gone when the thread ends.
 pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    in_namespace_whole(|| {
+        give_up_capabilities();
+        test();
+    });
+}
+
+/// As [`in_namespace`], of a test that does itself what the firewall never does, and needs all capabilities
+/// for that: makes namespaces, or asks for all programs that there are.
+pub(crate) fn in_namespace_whole(test: impl FnOnce() + Send + 'static) {
     let outcome = thread::spawn(|| {
         let namespace = new_namespace();
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        give_up_capabilities();
         test();
     })
     .join();
@@ -28,10 +36,15 @@ pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// Whether this run is about the three capabilities alone.
+pub(crate) fn has_three_capabilities() -> bool {
+    std::env::var_os("FIREWALL_CAPABILITIES").is_some()
+}
+
 /// Leaves this thread the three capabilities that the documents ask for, if the run is about that
 /// (`cargo xtask test --capabilities`). Programs that it starts as root have theirs.
 fn give_up_capabilities() {
-    if std::env::var_os("FIREWALL_CAPABILITIES").is_none() {
+    if !has_three_capabilities() {
         return;
     }
     let three = CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;

@@ -2,7 +2,8 @@
 //! their own.
 
 use crate::common::{
-    NOTHING_ASKED, Root, in_namespace, ip, new_namespace, policy, request, send, veth,
+    NOTHING_ASKED, Root, in_namespace, in_namespace_whole, ip, new_namespace, policy, request,
+    send, veth,
 };
 use firewall_common::abi::Counter;
 use firewall_common::reason::Reason;
@@ -331,7 +332,7 @@ fn writers_take_turns() {
 #[test]
 #[ignore = "needs root"]
 fn a_namespace_does_not_touch_the_pins_of_another() {
-    in_namespace(|| {
+    in_namespace_whole(|| {
         let root = Root::new();
         veth("fwt-a", "fwt-b", 2);
         root.engine()

@@ -1,7 +1,7 @@
 //! What the kernel holds for us: after a change nothing of the generation before it but what it
 //! hands on, after `unload` nothing at all.
 
-use crate::common::{Root, in_namespace, ip, policy, request, send, veth};
+use crate::common::{Root, in_namespace_whole, ip, policy, request, send, veth};
 use aya::maps::{MapInfo, loaded_maps};
 use aya::programs::{ProgramInfo, loaded_programs};
 use std::collections::BTreeSet;
@@ -81,7 +81,7 @@ impl Held {
 #[test]
 #[ignore = "needs root"]
 fn generations_and_unload_leave_nothing_in_the_kernel() {
-    in_namespace(|| {
+    in_namespace_whole(|| {
         let root = Root::new();
         veth("fwt-a", "fwt-b", 2);
         ip("addr add 192.0.3.1/24 dev fwt-b");
@@ -117,7 +117,7 @@ fn generations_and_unload_leave_nothing_in_the_kernel() {
 #[test]
 #[ignore = "needs root"]
 fn a_refused_change_leaves_nothing_in_the_kernel() {
-    in_namespace(|| {
+    in_namespace_whole(|| {
         let root = Root::new();
         veth("fwt-a", "fwt-b", 2);
         let mut engine = root.engine();

@@ -48,7 +48,8 @@ const THREE: [&str; 4] = [
 ];
 
 /// Modules of the program `kernel` whose tests make network namespaces.
-const MAKE_NAMESPACES: [&str; 4] = [
+const MAKE_NAMESPACES: [&str; 5] = [
+    "kernel_bench",
     "kernel_plan",
     "kernel_policy_tests",
     "kernel_state",
