@@ -5,8 +5,10 @@
 //! for which the firewall works is never cut for another one; work keeps its place until it ends, also
 //! when its peer has left.
 
+use firewall_system::host::has_unread;
 use std::collections::HashMap;
 use std::fmt;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,6 +45,8 @@ tokio::task_local! {
 #[derive(Debug)]
 pub(super) struct Connection {
     uid: Option<u32>,
+    /// Its socket, to be asked whether its peer has said something that nobody has read yet.
+    socket: Option<OwnedFd>,
     phase: AtomicU8,
     cut: Notify,
 }
@@ -110,9 +114,9 @@ impl Places {
         uid.is_some_and(|uid| uid == 0 || uid == self.own)
     }
 
-    /// A place for a connection of a user. Where there is none, one of the same user's that is silent
-    /// or slow to read is cut; `None` if there is none of these either.
-    pub(super) fn take(&self, uid: Option<u32>) -> Option<Place> {
+    /// A place for a connection of a user. Where there is none, one of the same user's is cut: one that is
+    /// silent, or slow to read, or of which nobody has heard yet; `None` if there is none of these.
+    pub(super) fn take(&self, uid: Option<u32>, socket: Option<OwnedFd>) -> Option<Place> {
         let mut taken = self.lock();
         let (mut first, mut others) = (0, 0);
         for (who, all) in taken.iter() {
@@ -128,12 +132,17 @@ impl Places {
         };
         if is_full {
             let mine = taken.get_mut(&uid)?;
+            let is_silent = |it: &Arc<Connection>| it.is_silent() && it.passes(LISTENING, GONE);
+            let silent = mine.iter().position(is_silent);
             let idle = |phase| mine.iter().position(|it| it.passes(phase, GONE));
-            let goes = idle(LISTENING).or_else(|| idle(ANSWERING))?;
+            // Who has asked and was not heard yet is no idler, where many come at once.
+            let goes = silent.or_else(|| idle(ANSWERING));
+            let goes = goes.or_else(|| idle(LISTENING))?;
             mine.remove(goes).cut.notify_one();
         }
         let connection = Arc::new(Connection {
             uid,
+            socket,
             phase: AtomicU8::new(LISTENING),
             cut: Notify::new(),
         });
@@ -151,6 +160,12 @@ impl Connection {
         if self.passes(ANSWERING, YIELDED) || self.passes(LISTENING, YIELDED) {
             self.cut.notify_one();
         }
+    }
+
+    /// Whether its peer has said nothing that waits to be read.
+    fn is_silent(&self) -> bool {
+        let socket = self.socket.as_ref();
+        !socket.is_some_and(|socket| has_unread(socket.as_fd()))
     }
 
     /// Goes from one phase to another; false if it is in none of the first.
@@ -246,7 +261,7 @@ mod tests {
     fn fill(places: &Places, uid: u32) -> Vec<Place> {
         (0..1_000)
             .map_while(|_| {
-                let place = places.take(Some(uid))?;
+                let place = places.take(Some(uid), None)?;
                 place.connection.phase.store(WORKING, Ordering::Release);
                 Some(place)
             })
@@ -273,7 +288,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_does_not_read_is_cut() {
         let places = Places::new(OWN_UID);
-        let place = places.take(Some(1_000)).expect("a place");
+        let place = places.take(Some(1_000), None).expect("a place");
         let answers = async {
             working(std::future::ready(())).await;
             std::future::pending::<()>().await;
@@ -286,7 +301,7 @@ mod tests {
     async fn work_keeps_its_place_when_its_peer_has_left() {
         let places = Places::new(OWN_UID);
         let (end, ended) = std::sync::mpsc::channel::<()>();
-        let place = places.take(Some(1_000)).expect("a place");
+        let place = places.take(Some(1_000), None).expect("a place");
         let call = blocking(move || ended.recv());
         let served = tokio::spawn(place.serve(working(call)));
         let phase = || {
@@ -309,11 +324,31 @@ mod tests {
     #[tokio::test]
     async fn no_work_begins_for_a_connection_whose_place_has_gone() {
         let places = Places::new(OWN_UID);
-        let place = places.take(Some(1_000)).expect("a place");
+        let place = places.take(Some(1_000), None).expect("a place");
         place.connection.phase.store(GONE, Ordering::Release);
         place.connection.cut.notify_one();
         let work = working(async { panic!("it works") });
         assert_eq!(place.serve(work).await, Err::<(), _>(Cut::Replaced));
+    }
+
+    /// A crowd that comes at once cut whoever had come before it, unheard.
+    #[tokio::test]
+    async fn who_has_asked_and_was_not_heard_yet_is_not_cut_for_who_says_nothing() {
+        use std::io::Write as _;
+        let places = Places::new(OWN_UID);
+        let (mut peer, own) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        peer.write_all(b"GET").expect("room for three bytes");
+        let asks = places.take(Some(0), Some(own.into())).expect("a place");
+        let mut crowd = Vec::new();
+        for _ in 0..1_000 {
+            let (_, silent) = std::os::unix::net::UnixStream::pair().expect("a pair");
+            let place = places.take(Some(0), Some(silent.into()));
+            crowd.push(place.expect("root finds a place"));
+            let gone = |place: &Place| place.connection.phase.load(Ordering::Acquire) == GONE;
+            crowd.retain(|place| !gone(place));
+        }
+        assert_eq!(asks.connection.phase.load(Ordering::Acquire), LISTENING);
+        assert_eq!(crowd.len(), CONNECTIONS - 1);
     }
 
     #[tokio::test]
@@ -321,7 +356,7 @@ mod tests {
         let places = Places::new(OWN_UID);
         let mut silent = Vec::new();
         for _ in 0..10_000 {
-            let place = places.take(Some(0)).expect("root finds a place");
+            let place = places.take(Some(0), None).expect("root finds a place");
             silent.push(tokio::spawn(place.serve(std::future::pending::<()>())));
         }
         let count = places.lock().get(&Some(0)).map_or(0, Vec::len);
@@ -333,8 +368,8 @@ mod tests {
         let busy = Places::new(OWN_UID);
         let held = fill(&busy, 1_000);
         assert_eq!(held.len(), EACH);
-        assert!(busy.take(Some(1_000)).is_none());
+        assert!(busy.take(Some(1_000), None).is_none());
         held[3].connection.phase.store(ANSWERING, Ordering::Release);
-        assert!(busy.take(Some(1_000)).is_some());
+        assert!(busy.take(Some(1_000), None).is_some());
     }
 }

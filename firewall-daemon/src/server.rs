@@ -38,6 +38,7 @@ use hyper::body::Body as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
@@ -116,6 +117,8 @@ pub async fn serve(
         let peer = Peer::of(&stream);
         let caller = Caller::of(&stream, peer, &record);
         admit(stream, caller, &places, &app, ending.clone());
+        // Where many come at once, those who have come are heard between.
+        tokio::task::yield_now().await;
     }
 }
 
@@ -128,18 +131,28 @@ fn admit(
     mut ending: watch::Receiver<bool>,
 ) {
     let peer = caller.peer;
-    let Some(place) = places.take(peer.uid) else {
+    let socket = stream.as_fd().try_clone_to_owned().ok();
+    let Some(place) = places.take(peer.uid, socket) else {
         tokio::spawn(refuse(stream));
         return;
     };
-    let app = app.clone().layer(Extension(caller)).layer(Extension(peer));
+    let app = app.clone();
     tokio::spawn(async move {
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_DEADLINE)
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
         let connection = async move {
+            // Who says nothing costs little more than a place.
+            let heard = tokio::select! {
+                heard = tokio::time::timeout(HEAD_DEADLINE, stream.readable()) => heard,
+                _ = ending.wait_for(|ending| *ending) => return Ok(()),
+            };
+            if !heard.is_ok_and(|readable| readable.is_ok()) {
+                return Ok(());
+            }
+            let app = app.layer(Extension(caller)).layer(Extension(peer));
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_DEADLINE)
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 served = connection.as_mut() => return served,
@@ -289,7 +302,7 @@ async fn large_snapshot(
     let request = SnapshotRequest { ports, ..request };
     let make = move || json(&backend.snapshot(&request)?);
     let asked = (ports, peer.may_change());
-    large(working(shared.answer(asked, make)).await, peer)
+    large(shared.answer(asked, make).await, peer)
 }
 
 /// A table of any length: one is made at a time.
@@ -300,7 +313,7 @@ async fn table<T: Serialize>(
     call: impl FnOnce(&dyn Firewall) -> Result<T, Failure> + Send + 'static,
 ) -> Response {
     let make = move || json(&call(&*backend)?);
-    large(working(shared.table(peer.may_change(), make)).await, peer)
+    large(shared.table(peer.may_change(), make).await, peer)
 }
 
 fn json(document: &impl Serialize) -> Result<Vec<u8>, Failure> {

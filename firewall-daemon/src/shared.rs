@@ -1,13 +1,14 @@
 //! Large answers. Snapshots are shared by all who ask for the same at the same time: readers cost the
 //! memory of one, however many there are and however slowly they read. Tables are answered one by one.
 //!
-//! Knows no route. Invariant: of large snapshots one is in memory at a time, and of large tables two: one for
+//! Knows no route. Whoever waits for memory is idle: the firewall does not work for them yet. Invariant: of large snapshots one is in memory at a time, and of large tables two: one for
 //! root and the daemon's user, one for all others. So it is also while one is made for a peer that has left.
 
-use super::places::{Connection, blocking, current};
+use super::places::{Connection, blocking, current, working};
 use firewall_api::failure::{Exit, Failure};
 use hyper::body::{Body, Bytes, Frame};
 use std::convert::Infallible;
+use std::future::ready;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
@@ -75,11 +76,11 @@ impl Shared {
         make: impl FnOnce() -> Result<Vec<u8>, Failure> + Send + 'static,
     ) -> Result<Option<Arc<Answer>>, Failure> {
         let memory = match tokio::time::timeout(PATIENCE, self.turn(asked, may_change)).await {
-            Ok(Some(Turn::Shares(answer))) => return Ok(Some(answer)),
+            Ok(Some(Turn::Shares(answer))) => return Ok(Some(working(ready(answer)).await)),
             Ok(Some(Turn::Makes(memory))) => memory,
             Ok(None) | Err(_) => return Ok(None),
         };
-        let answer = Answer::made(make, asked, memory, 0).await?;
+        let answer = working(Answer::made(make, asked, memory, 0)).await?;
         self.last.send_replace(Arc::downgrade(&answer));
         Ok(Some(answer))
     }
@@ -122,7 +123,8 @@ impl Shared {
         let Ok(Ok(memory)) = tokio::time::timeout(PATIENCE, memory).await else {
             return Ok(None);
         };
-        Answer::made(make, 0, memory, SMALL).await.map(Some)
+        let made = working(Answer::made(make, 0, memory, SMALL));
+        made.await.map(Some)
     }
 }
 
@@ -237,7 +239,10 @@ mod tests {
     async fn root_waits_for_no_slow_reader_and_none_who_waits() {
         let (shared, places) = (Shared::new(), Places::new(0));
         let reads = |uid, asked| {
-            let (shared, place) = (shared.clone(), places.take(Some(uid)).expect("a place"));
+            let (shared, place) = (
+                shared.clone(),
+                places.take(Some(uid), None).expect("a place"),
+            );
             tokio::spawn(place.serve(async move {
                 let answer = made(&shared, asked, 10).await;
                 let _reader = answer.map(|answer| Reader::of(answer, false));

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process, umask};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -55,6 +55,12 @@ pub fn privately<T>(make: impl FnOnce() -> T) -> T {
     let made = make();
     umask(mask);
     made
+}
+
+/// Whether a socket has received something that nobody has read yet.
+#[must_use]
+pub fn has_unread(socket: BorrowedFd<'_>) -> bool {
+    rustix::io::ioctl_fionread(socket).is_ok_and(|bytes| bytes > 0)
 }
 
 /// Stops this process as Ctrl-Z in a shell does. Where no shell could continue it, the kernel ignores

@@ -12,6 +12,7 @@ mod net_changes;
 mod net_clock;
 mod net_control;
 mod net_copy;
+mod net_crowd;
 mod net_daemons;
 mod net_directories;
 mod net_doctor;
