@@ -500,7 +500,10 @@ impl State {
         self.in_force.send_replace(seen);
         match reading {
             Ok(Some(reading)) => {
-                self.unreadable = None;
+                if self.unreadable.take().is_some() {
+                    // Whoever was to look after interfaces meanwhile could not.
+                    self.look_after();
+                }
                 if reading.looked >= self.changed {
                     self.sampler
                         .push(reading.counters, &reading.observed.record);

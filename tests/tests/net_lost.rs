@@ -174,3 +174,28 @@ fn a_lost_filter_comes_back_on_interfaces_that_no_word_means() {
     until("once more", &ctl, || is_said(2) && filtered(&ctl) == all);
     assert!(!is_open(&pair));
 }
+
+/// What goes while the pins are hidden was let go of by nobody, and missed for ever.
+#[test]
+#[ignore = "needs root"]
+fn an_interface_that_goes_while_pins_are_hidden_is_let_go_of_afterwards() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    let words = "link add wan1 type veth peer name far-wan1";
+    pair.inside.ip(words).unwrap();
+    ctl.start_with(&policy, &["-i", "wan*"]).unwrap();
+    let names = |ctl: &Ctl<'_>| status(ctl).1["interfaces"].as_array().map(Vec::len);
+    until("both are filtered", &ctl, || names(&ctl) == Some(2));
+    let bpffs = Path::new("/sys/fs/bpf");
+    mount("tmpfs", bpffs, "tmpfs", MountFlags::empty(), None).unwrap();
+    until("that is said", &ctl, || {
+        ctl.log().contains("cannot be seen")
+    });
+    pair.inside.ip("link del wan1").unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    unmount(bpffs, UnmountFlags::DETACH).unwrap();
+    until("all is well", &ctl, || {
+        names(&ctl) == Some(1) && status(&ctl).0 == Some(0)
+    });
+}
