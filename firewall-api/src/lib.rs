@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub use firewall_policy::clock;
+pub mod effect;
 pub mod events;
 pub mod failure;
 pub mod firewall;
@@ -16,6 +17,7 @@ pub mod network;
 pub mod report;
 pub mod request;
 pub mod rules;
+pub mod session;
 pub mod sets;
 pub mod source;
 pub mod trial;

@@ -2,6 +2,7 @@
 //!
 //! One document for the API, for `-o json` and for the tables, so they cannot disagree.
 
+use crate::effect::Effect;
 use crate::source::{NamedFile, PolicySource};
 use crate::view::{Count, GenerationView, RuleView, SCHEMA, Snapshot, Status, Traffic};
 use firewall_common::reason::{Governs, Reason};
@@ -364,6 +365,9 @@ pub struct Applied {
     pub warnings: Vec<String>,
     /// Seconds from request to enforcement.
     pub seconds: f64,
+    /// What it does to packets, if it was a change of the rules in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
 }
 
 /// An interface as it was put on record when a policy was applied to it.

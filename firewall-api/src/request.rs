@@ -31,6 +31,7 @@
 //! never renamed.
 
 use crate::failure::{Exit, Failure};
+use crate::session::Session;
 use crate::source::{NamedFile, PolicySource};
 use firewall_policy::diag::Findings;
 use firewall_policy::rule::Mode;
@@ -88,6 +89,12 @@ pub struct ApplyRequest {
     /// while there are any.
     #[serde(default)]
     pub discard_runtime: bool,
+    /// The session that is not to be cut off by it.
+    #[serde(default)]
+    pub session: Session,
+    /// Do it also if it would do harm.
+    #[serde(default)]
+    pub i_know: bool,
 }
 
 impl ApplyRequest {
@@ -100,6 +107,8 @@ impl ApplyRequest {
             base: policy.base,
             files: policy.files,
             discard_runtime: false,
+            session: Session::None,
+            i_know: false,
         }
     }
 }
@@ -117,15 +126,25 @@ pub struct LoadRequest {
     pub replace: bool,
     /// Lose the runtime rules that are in force.
     pub discard_runtime: bool,
+    /// The session that is not to be cut off by it.
+    pub session: Session,
+    /// Do it also if it would do harm.
+    pub i_know: bool,
 }
 
 /// Body of `POST /v1/reload`.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadRequest {
     /// Lose the runtime rules that are in force; refused without it while there are any.
     #[serde(default)]
     pub discard_runtime: bool,
+    /// The session that is not to be cut off by it.
+    #[serde(default)]
+    pub session: Session,
+    /// Do it also if it would do harm.
+    #[serde(default)]
+    pub i_know: bool,
 }
 
 /// Body of every answer that is not a success.

@@ -5,6 +5,7 @@
 
 use crate::failure::{Exit, Failure};
 use crate::report::ApplyReport;
+use crate::session::Session;
 use crate::source::PolicySource;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,12 @@ pub struct RulesChange {
     /// with the code [`CHANGED_MEANWHILE`]. `None`: there was nothing to judge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judged: Option<u64>,
+    /// The session that is not to be cut off by it.
+    #[serde(default)]
+    pub session: Session,
+    /// Do it also if it would do harm.
+    #[serde(default)]
+    pub i_know: bool,
 }
 
 /// What is to be done with runtime rules.

@@ -1,5 +1,6 @@
 //! Live sets and bans: the documents that list them, and requests that change them.
 
+use crate::session::Session;
 use crate::view::SCHEMA;
 use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,11 @@ pub const BANNED: &str = "banned";
 pub struct SetsReport {
     /// [`SCHEMA`].
     pub schema: String,
-    /// What is banned, then the sets in the order of the policy.
+    /// What is banned, then the live sets in the order of the policy, then the others.
     pub sets: Vec<SetView>,
+    /// Things to tell the user, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// One live set.
@@ -27,6 +31,13 @@ pub struct SetView {
     pub max: u64,
     /// Seconds that an entry stays which is added without a time.
     pub timeout: Option<u64>,
+    /// Whether commands change it; what is in another one, the policy says alone.
+    #[serde(default = "is_live")]
+    pub live: bool,
+}
+
+const fn is_live() -> bool {
+    true
 }
 
 /// Which entries of a set are asked for.
@@ -36,6 +47,9 @@ pub struct SetRequest {
     /// Only those that hold this address. `None`: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holding: Option<IpAddr>,
+    /// Only those that hold this port, of a set of ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
 }
 
 /// The entries of a set.
@@ -54,6 +68,12 @@ pub struct SetReport {
     /// How often a rule wanted to ban and found no room, if this is the set of bans.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refused: u64,
+    /// Whether commands change it; what is in another one, the policy says alone.
+    #[serde(default = "is_live")]
+    pub live: bool,
+    /// Where no entry holds what was asked for, the entry that is nearest to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
 }
 
 /// An entry of a set.
@@ -65,19 +85,6 @@ pub struct EntryView {
     pub by: String,
     /// Seconds until it ends; none if it does not.
     pub left: Option<f64>,
-}
-
-/// The session that a change comes from, so that it is not cut off.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Session {
-    /// None that could be cut off: a console, a timer, the daemon itself.
-    #[default]
-    None,
-    /// One from an address.
-    From(IpAddr),
-    /// There is one, and nobody can say from where.
-    Unclear,
 }
 
 /// A change of one live set: all of it or none.

@@ -183,9 +183,12 @@ impl Firewall for Remote {
     }
 
     fn set(&self, name: &str, request: &SetRequest) -> Result<SetReport, Failure> {
-        let query = request.holding.map(|address| format!("?holding={address}"));
-        let query = query.unwrap_or_default();
-        self.get(&format!("/v1/sets/{}{query}", path_segment(name)))
+        let address = request.holding.map(|address| format!("holding={address}"));
+        let port = request.port.map(|port| format!("port={port}"));
+        let query: Vec<String> = address.into_iter().chain(port).collect();
+        let mark = if query.is_empty() { "" } else { "?" };
+        let name = path_segment(name);
+        self.get(&format!("/v1/sets/{name}{mark}{}", query.join("&")))
     }
 
     fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {

@@ -14,8 +14,9 @@ use firewall_api::report::{
 };
 use firewall_api::request::{ApplyRequest, BODY_LIMIT, ReloadRequest, SnapshotRequest};
 use firewall_api::rules::{RulesChange, RulesChanged, changed_meanwhile};
+use firewall_api::session::Session;
 use firewall_api::sets::{
-    NewEntry, Session, SetChange, SetChanged, SetEdit, SetReport, SetRequest, SetStep, SetsReport,
+    NewEntry, SetChange, SetChanged, SetEdit, SetReport, SetRequest, SetStep, SetsReport,
 };
 use firewall_api::source::{FileKept, NamedFile, PolicySource};
 use firewall_api::trial::{
@@ -126,6 +127,7 @@ impl Firewall for Constants {
             interfaces: Vec::new(),
             warnings: Vec::new(),
             seconds: 0.0,
+            effect: None,
         };
         Ok(ApplyReport::new(&request.path, applied))
     }
@@ -157,6 +159,7 @@ impl Firewall for Constants {
         Ok(SetsReport {
             schema: String::new(),
             sets: Vec::new(),
+            warnings: Vec::new(),
         })
     }
 
@@ -173,6 +176,8 @@ impl Firewall for Constants {
             },
             entries: Vec::new(),
             refused: 0,
+            live: true,
+            nearest: None,
         })
     }
 
@@ -369,7 +374,8 @@ fn requests_arrive_as_they_are() {
         assert_eq!((all.set.as_str(), all.max), (name, 0));
         for (address, number) in [("0.0.1.2", 258), ("2001:db8::7", 7)] {
             let holding = Some(address.parse().unwrap());
-            let report = client.set(name, &SetRequest { holding }).unwrap();
+            let port = None;
+            let report = client.set(name, &SetRequest { holding, port }).unwrap();
             assert_eq!((report.set.as_str(), report.max), (name, number));
         }
     }

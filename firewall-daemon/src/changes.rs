@@ -11,7 +11,7 @@ use firewall_api::failure::{Exit, Failure};
 use firewall_api::report::Applied;
 use firewall_api::rules::{RuleOutcome, RulesChange, RulesEdit, changed_meanwhile};
 use firewall_api::source::PolicySource;
-use firewall_engine::engine::{Engine, Record, Request};
+use firewall_engine::engine::{Engine, Guard, Record, Request};
 use firewall_policy::bundle;
 use firewall_policy::edit::{self, EditError, Edited, NewRule, What};
 use firewall_system::hash;
@@ -35,6 +35,7 @@ pub(super) fn change(
     {
         return Err(changed_meanwhile());
     }
+    let guard = Guard::of_request(change.session, change.i_know);
     let edited = match change.what {
         RulesEdit::Saved { policy, before } => {
             return saved(options, engine, record, policy, &before);
@@ -50,7 +51,11 @@ pub(super) fn change(
     if edited.what == What::Already {
         return Ok((unchanged(record), named));
     }
-    let request = request(options, record, edited.text);
+    let request = Request {
+        guard,
+        is_change: true,
+        ..request(options, record, edited.text)
+    };
     let applied = engine.apply(&request).map_err(|error| error.failure())?;
     Ok((applied, named))
 }
@@ -159,5 +164,6 @@ fn unchanged(record: &Record) -> Applied {
         interfaces: record.interfaces.clone(),
         warnings: Vec::new(),
         seconds: 0.0,
+        effect: None,
     }
 }

@@ -6,7 +6,9 @@ use firewall_api::report::{ApplyReport, PolicyReport};
 use firewall_api::request::ApplyRequest;
 use firewall_api::rules::{RuleOutcome, RulesChange};
 use firewall_api::view::{Drift, Snapshot};
-use firewall_engine::engine::{Applied, Engine, EngineError, Followed, Hold, Observed, Revived};
+use firewall_engine::engine::{
+    Applied, Engine, EngineError, Followed, Guard, Hold, Observed, Revived,
+};
 use firewall_engine::probe::Reading;
 use firewall_system::trail::Trail;
 use std::sync::Arc;
@@ -44,6 +46,8 @@ pub(super) enum What {
     File {
         /// Lose the runtime rules in force.
         discard_runtime: bool,
+        /// What it must not cut off.
+        guard: Guard,
     },
     /// A change of the runtime rules in force.
     Rules(RulesChange),

@@ -1,7 +1,7 @@
 //! The daemon's options.
 
 use firewall_api::source::NamedFile;
-use firewall_engine::engine::{Engine, Request, Scope, state_of};
+use firewall_engine::engine::{Engine, Guard, Request, Scope, Session, state_of};
 use firewall_engine::kernel::watch::DefaultRoutes;
 use firewall_policy::rule::Mode;
 use firewall_system::file_store::FileStore;
@@ -59,6 +59,8 @@ impl Options {
             mode: self.mode,
             replace: false,
             scope: Scope::Waiting,
+            guard: Guard::of(Session::None),
+            is_change: false,
         }
     }
 

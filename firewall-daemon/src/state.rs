@@ -20,7 +20,9 @@ use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsRepor
 use firewall_api::source::{FileKept, NamedFile, PolicySource};
 use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
 use firewall_api::view::{Drift, Snapshot, Status};
-use firewall_engine::engine::{EngineError, Followed, Hold, LiveView, Observed, Revived};
+use firewall_engine::engine::{
+    EngineError, Followed, Guard, Hold, LiveView, Observed, Revived, Session,
+};
 use firewall_engine::local::Local;
 use firewall_engine::probe::Reading;
 use firewall_engine::sampler::{Facts, Sampler};
@@ -59,6 +61,7 @@ impl Handle {
         let job = Job {
             what: What::File {
                 discard_runtime: false,
+                guard: Guard::of(Session::None),
             },
             reply: None,
         };
@@ -140,6 +143,7 @@ impl Firewall for Handle {
     fn reload(&self, request: &ReloadRequest) -> Result<ApplyReport, Failure> {
         let what = What::File {
             discard_runtime: request.discard_runtime,
+            guard: Guard::of_request(request.session.clone(), request.i_know),
         };
         Ok(self.queue(what)?.report)
     }

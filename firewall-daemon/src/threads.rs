@@ -13,7 +13,9 @@ use firewall_api::report::ApplyReport;
 use firewall_api::request::ApplyRequest;
 use firewall_api::source::NamedFile;
 use firewall_engine::drift::DriftWatch;
-use firewall_engine::engine::{Applied, Engine, Observed, Record, Request, Revived, Scope};
+use firewall_engine::engine::{
+    Applied, Engine, Guard, Observed, Record, Request, Revived, Scope, Session,
+};
 use firewall_engine::kernel::debug_log::KernelLog;
 use firewall_engine::kernel::watch::Watch;
 use firewall_engine::probe::Probe;
@@ -317,9 +319,16 @@ fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Fa
     let seen = engine.observe().ok().flatten();
     let record = seen.as_ref().map(|seen| &seen.record);
     let (wanted, discard) = match what {
-        What::File { discard_runtime } => {
+        What::File {
+            discard_runtime,
+            guard,
+        } => {
             let file = PolicyFile::read_in_time(&options.policy)?;
-            (options.request(file), discard_runtime)
+            let wanted = Request {
+                guard,
+                ..options.request(file)
+            };
+            (wanted, discard_runtime)
         }
         What::Sent(sent) => {
             let discard = sent.discard_runtime;
@@ -349,6 +358,7 @@ fn of_sent(options: &Options, sent: ApplyRequest) -> Result<Request, Failure> {
     options.store().require(&sent.files)?;
     Ok(Request {
         kept: Some(options.kept(Some(sent.files))),
+        guard: Guard::of_request(sent.session, sent.i_know),
         ..options.request(file)
     })
 }
@@ -370,6 +380,8 @@ pub(super) fn again(options: &Options, record: &Record) -> Request {
         mode: options.mode,
         replace: false,
         scope: Scope::Again,
+        guard: Guard::of(Session::None),
+        is_change: false,
     }
 }
 

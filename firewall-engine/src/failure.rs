@@ -22,7 +22,7 @@ impl EngineError {
                 let failure = Failure::new(Exit::from(other.exit_code()), other.to_string());
                 match other {
                     Self::Interface(_) => failure.help("list interfaces with: ip -br link"),
-                    Self::Refused { help, .. } => failure.help(*help),
+                    Self::Refused { help, .. } => failure.help(help.clone()),
                     _ => failure,
                 }
             }

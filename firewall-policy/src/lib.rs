@@ -16,6 +16,7 @@ pub mod checked;
 pub mod classbench;
 pub mod clock;
 pub mod compile;
+pub mod connection;
 pub mod diag;
 pub mod diff;
 pub mod duration;

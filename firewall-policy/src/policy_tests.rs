@@ -127,14 +127,10 @@ pub fn findings(
             Some(By::Rule(rule)) => format!(" by the rule `{}`", policy.rules[rule].name),
             Some(By::Reason(reason)) => format!(" as {reason}"),
         };
-        let actual = match judged.rule {
-            Some(rule) => format!(" by the rule `{}`", policy.rules[rule].name),
-            None => format!(" as {}", judged.reason),
-        };
         let message = format!(
-            "the test `{}` fails: the packet is {}{actual}, not {}{wanted}",
+            "the test `{}` fails: the packet is {}, not {}{wanted}",
             test.name,
-            done(judged),
+            ends(policy, judged),
             match test.expect {
                 Expect::Pass => "passed",
                 Expect::Drop => "dropped",
@@ -150,6 +146,16 @@ pub fn findings(
         }
     }
     sink.finish(Severity::Error)
+}
+
+/// How the packet of a test ends, in words: ``dropped by the rule `ssh` ``.
+#[must_use]
+pub fn ends(policy: &Policy, judged: &Judged) -> String {
+    let done = done(judged);
+    match judged.rule {
+        Some(rule) => format!("{done} by the rule `{}`", policy.rules[rule].name),
+        None => format!("{done} as {}", judged.reason),
+    }
 }
 
 fn done(judged: &Judged) -> &'static str {

@@ -156,6 +156,15 @@ pub struct Interface {
     pub zone: u32,
 }
 
+/// What is in a set of the policy that is not live.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Elements {
+    /// Addresses.
+    Addresses(AddrSet),
+    /// Ports.
+    Ports(RangeSet<u32>),
+}
+
 /// How large a set of the policy is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SetSize {

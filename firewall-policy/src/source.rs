@@ -7,7 +7,7 @@ use crate::ast::{Node, Span, yaml};
 use crate::bundle;
 use crate::case::PolicyTest;
 use crate::diag::{Diagnostics, Severity, Sink, codes};
-use crate::rule::{Policy, SetSize};
+use crate::rule::{Elements, Policy, SetSize};
 use crate::validate::{self, ReadPolicy, foreign};
 
 pub use crate::files::{Files, NoFiles};
@@ -27,6 +27,8 @@ pub struct Read {
     pub warnings: Diagnostics,
     /// How large its sets are, in file order.
     pub sets: Vec<SetSize>,
+    /// What is in those that are not live, by name in file order.
+    pub elements: Vec<(String, Elements)>,
 }
 
 /// Reads and validates a policy. `name` is the file name for messages, or that of the directory if
@@ -54,6 +56,7 @@ pub fn read_policy(name: &str, text: &str, files: &dyn Files) -> Result<Read, Di
                 policy,
                 tests,
                 sets,
+                elements,
             }),
             sink,
         ) if !sink.has_errors() => Ok(Read {
@@ -61,6 +64,7 @@ pub fn read_policy(name: &str, text: &str, files: &dyn Files) -> Result<Read, Di
             tests,
             warnings: sink.finish(Severity::Warning),
             sets,
+            elements,
         }),
         (_, sink) => Err(sink.finish(Severity::Error)),
     }

@@ -6,7 +6,7 @@ use crate::policy_file::PolicyFile;
 use crate::set_files::{FilesRead, SetFiles};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::source::PolicySource;
-use firewall_policy::checked::{Checked, check};
+use firewall_policy::checked::{Checked, check, untested};
 use firewall_policy::source::read_policy;
 
 /// What to do about set files that others may write.
@@ -38,6 +38,22 @@ pub struct Compiled {
     pub source: PolicySource,
     /// Its files that others may write, a sentence each.
     pub exposed: Vec<String>,
+}
+
+/// As [`compile`], of a policy that is in force: a rule that was added meanwhile may fail its tests.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_untested(file: PolicyFile) -> Result<Compiled, Failure> {
+    let files = SetFiles::new(&file.base, None);
+    let checked =
+        untested(&file.name, &file.text, &files).map_err(|invalid| Failure::invalid(&invalid))?;
+    let FilesRead { files, exposed, .. } = files.finish();
+    Ok(Compiled {
+        checked,
+        source: file.source(files),
+        exposed,
+    })
 }
 
 /// A policy as a request carries it that puts it in force. What is wrong with its text, whoever gets the

@@ -343,3 +343,60 @@ fn without_the_daemon_status_says_that_self_is_stale() {
         std::thread::sleep(Duration::from_millis(100));
     }
 }
+
+#[test]
+#[ignore = "needs root"]
+fn a_static_set_in_force_is_listed_and_asked_with_and_without_a_daemon() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let list = ctl.folder().join("list.txt");
+    fs::write(&list, "203.0.113.0/28\n198.51.100.7\n").unwrap();
+    let policy = ctl
+        .policy(
+            "version: 1\ninterfaces: [{match: wan0}]\ndefault: {in: drop}\nsets:\n  listed: {type: \
+             cidr, file: list.txt}\n  ports: {type: port, elements: [80, 5000-5010]}\n  guests: {type: \
+             cidr, live: true, max: 10}\nrules:\n  - {name: a, from: \"@listed\", action: pass}\n  \
+             - {name: b, proto: tcp, port: \"@ports\", action: pass}\n  - {name: c, from: \
+             \"@guests\", action: pass}\n",
+        )
+        .unwrap();
+    let ask = |ctl: &Ctl<'_>| {
+        let mut told = Vec::new();
+        for words in [
+            &["set", "list"][..],
+            &["set", "list", "listed"],
+            &["set", "list", "ports"],
+            &["set", "get", "listed", "203.0.113.9"],
+            &["set", "get", "@listed", "203.0.113.16"],
+            &["set", "get", "ports", "5003"],
+            &["set", "get", "ports", "81"],
+            &["set", "get", "guests", "192.0.2.1"],
+            &["set", "get", "banned", "192.0.2.9"],
+            &["set", "get", "nobody", "192.0.2.1"],
+            &["set", "get", "listed", "everywhere"],
+            &["set", "add", "listed", "192.0.2.1"],
+        ] {
+            let output = ctl.run(words).unwrap();
+            let both = [&output.stdout[..], &output.stderr[..]].concat();
+            let code = output.status.code();
+            told.push(format!(
+                "$ {} -> {code:?}\n{}",
+                words.join(" "),
+                String::from_utf8_lossy(&both)
+            ));
+        }
+        told.join("")
+    };
+    ctl.ok(&["load", "-f", policy.to_str().unwrap()]).unwrap();
+    ctl.ok(&["set", "add", "guests", "192.0.2.0/24"]).unwrap();
+    ctl.ok(&["ban", "192.0.2.9"]).unwrap();
+    let alone = ask(&ctl);
+    // What is in force is what was read, whatever becomes of the file.
+    fs::write(&list, "192.0.2.0/24\n").unwrap();
+    assert_eq!(ask(&ctl), alone);
+    fs::write(&list, "203.0.113.0/28\n198.51.100.7\n").unwrap();
+    ctl.start(&policy).unwrap();
+    fs::remove_file(&list).unwrap();
+    assert_eq!(ask(&ctl), alone);
+    insta::assert_snapshot!(alone);
+}

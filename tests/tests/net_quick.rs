@@ -196,3 +196,101 @@ fn rules_of_a_directory_are_saved_in_its_main_file() {
     let written = std::fs::read_to_string(&main).unwrap();
     assert!(written.contains("name: deny-514-udp-on-wan0"), "{written}");
 }
+
+#[test]
+#[ignore = "needs root"]
+fn a_limit_on_the_shipped_web_server_opens_nothing_and_tells_which_tests_fail() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/web-server.yaml");
+    let shipped = std::fs::read_to_string(shipped).unwrap();
+    let policy = ctl
+        .policy(&shipped.replace("match: default-route", "match: wan0"))
+        .unwrap();
+    ctl.start(&policy).unwrap();
+    let limited = ctl.run(&["limit", "ssh"]).unwrap();
+    assert!(limited.status.success(), "{limited:?}");
+    let said = String::from_utf8_lossy(&limited.stdout);
+    assert!(said.contains("from: \"@admins\""), "{said}");
+    assert!(said.contains("no packet newly passes"), "{said}");
+    let warned = errors(&limited);
+    assert!(warned.contains("test `admin` fails now"), "{warned}");
+    assert!(
+        warned.contains("passed by the rule `limit-ssh`"),
+        "{warned}"
+    );
+    let of = |packet: &str| ctl.json(&["test", "--live", packet]).unwrap()["verdict"].clone();
+    assert_eq!(of("tcp 198.18.0.9 > 198.51.100.80:22 syn"), "drop");
+    assert_eq!(of("tcp 203.0.113.9 > 198.51.100.80:22 syn"), "pass");
+    // It goes on so: what is in force is put in force once more, and saved when its tests hold.
+    let saved = ctl.run(&["save"]).unwrap();
+    assert_eq!(saved.status.code(), Some(3), "{saved:?}");
+    assert!(errors(&saved).contains("admin"), "{saved:?}");
+    ctl.ok(&["delete", "limit-ssh"]).unwrap();
+    // What goes on in the same manner.
+    let said = ctl.ok(&["limit", "https", "rate", "1k/s"]).unwrap();
+    assert!(said.contains("syn_protect: auto"), "{said}");
+    ctl.ok(&["delete", "limit-https"]).unwrap();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_the_policy_opens_to_some_no_verb_opens_to_all_without_being_told() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    std::fs::write(ctl.folder().join("customers.txt"), "203.0.113.0/24\n").unwrap();
+    let policy = ctl
+        .policy(
+            "version: 1\ninterfaces: [{match: wan0}]\ndefault: {in: drop}\nsets:\n  customers: \
+             {type: cidr, file: customers.txt}\n  partners: {type: cidr, elements: [198.51.100.0/24]}\n\
+             rules:\n  - {name: app, proto: tcp, port: 8080, from: \"@customers\", action: pass}\n  \
+             - {name: partners, proto: tcp, port: 9090, from: \"@partners\", action: pass}\n  \
+             - {name: customers, proto: tcp, port: 9090, from: \"@customers\", action: pass}\n",
+        )
+        .unwrap();
+    ctl.start(&policy).unwrap();
+    let of = |ctl: &Ctl<'_>, packet: &str| {
+        ctl.json(&["test", "--live", packet]).unwrap()["verdict"].clone()
+    };
+    let stranger = "tcp 192.0.2.9 > 192.0.2.80:8080 syn";
+    // To limit is to limit what passes.
+    let said = ctl.ok(&["limit", "8080/tcp"]).unwrap();
+    assert!(said.contains("from: \"@customers\""), "{said}");
+    assert_eq!(of(&ctl, stranger), "drop");
+    ctl.ok(&["delete", "limit-8080-tcp"]).unwrap();
+    for words in [
+        &["limit", "9090/tcp"][..],
+        &["allow", "8080/tcp"],
+        &["allow", "8000-9000/tcp", "name", "many"],
+        &["allow", "any"],
+    ] {
+        let output = ctl.run(words).unwrap();
+        assert_eq!(output.status.code(), Some(7), "{words:?} {output:?}");
+        let text = errors(&output);
+        assert!(
+            text.contains("opens to everybody what the rule `"),
+            "{text}"
+        );
+        assert!(text.contains("--i-know"), "{text}");
+        assert_eq!(of(&ctl, stranger), "drop");
+    }
+    // Who says from where, or that they know, opens it, and is told what.
+    let said = ctl
+        .ok(&["allow", "8080/tcp", "from", "198.51.100.7"])
+        .unwrap();
+    let opened = "+ newly passes   tcp port 8080 from 198.51.100.7  (was dropped by the default)";
+    assert!(said.contains(opened), "{said}");
+    let said = ctl.ok(&["allow", "8080/tcp", "--i-know"]).unwrap();
+    assert!(said.contains("+ newly passes   tcp port 8080"), "{said}");
+    assert_eq!(of(&ctl, stranger), "pass");
+    let said = ctl.ok(&["delete", "allow-8080-tcp"]).unwrap();
+    assert!(said.contains("- newly dropped  tcp port 8080"), "{said}");
+    assert_eq!(of(&ctl, stranger), "drop");
+    let said = ctl.ok(&["deny", "8080/tcp"]).unwrap();
+    assert!(said.contains("was passed by the rule `app`"), "{said}");
+    let report = ctl.json(&["allow", "53/udp"]).unwrap();
+    assert_eq!(
+        report["effect"]["packets"][0]["change"], "newly-passes",
+        "{report}"
+    );
+}

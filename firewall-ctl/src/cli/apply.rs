@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::help::after;
+use super::ssh;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::report::ApplyReport;
 use firewall_api::request::ApplyRequest;
@@ -17,6 +18,9 @@ pub(super) struct Args {
     /// Discard runtime rules: those added by allow, deny and limit
     #[arg(long)]
     discard_runtime: bool,
+    /// Override the guard: apply it even if it cuts your own connection
+    #[arg(long)]
+    i_know: bool,
 }
 
 pub(super) fn help() -> String {
@@ -45,6 +49,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         .map_err(|failure| failure.outcome("nothing applied"))?;
     let request = ApplyRequest {
         discard_runtime: args.discard_runtime,
+        session: ssh::session(),
+        i_know: args.i_know,
         ..ApplyRequest::new(policy)
     };
     show(&context.firewall()?.apply(&request)?, context)

@@ -3,14 +3,17 @@
 use super::context::Context;
 use super::help::after;
 use super::policy::{self, Compiled};
+use super::ssh;
 use super::table::Table;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{bytes, duration};
+use firewall_api::network::prefix_of;
 use firewall_api::view::SCHEMA;
+use firewall_policy::connection::{Connection, Part, Way};
 use firewall_policy::diag::Diagnostics;
 use firewall_policy::limit::Per;
-use firewall_policy::lint::lint;
-use firewall_policy::rule::{Policy, Rule, SetSize};
+use firewall_policy::lint::{lets_ssh_in, lint};
+use firewall_policy::rule::{Policy, Rule, SELF, SetSize};
 use firewall_policy::tables::WorstPacket;
 use firewall_system::policy_file::PolicyFile;
 use serde::Serialize;
@@ -69,6 +72,8 @@ struct FileReport {
     error: Option<Failure>,
     sets: Vec<SetSize>,
     lint: Option<serde_json::Value>,
+    /// Whom it would lock out: a sentence each.
+    lock_out: Vec<String>,
     verified_instructions: Option<u32>,
 }
 
@@ -76,6 +81,7 @@ struct FileReport {
 struct Checked {
     compiled: Compiled,
     lint: Option<Diagnostics>,
+    lock_out: Vec<String>,
     verified: Option<u32>,
 }
 
@@ -92,6 +98,11 @@ fn check(name: &str, args: &Args, context: &Context) -> Result<Checked, Failure>
     let lint = args
         .lint
         .then(|| lint(&shown, &text, &compiled.policy, &compiled.tables).findings);
+    let mut lock_out = own_session(&compiled);
+    // (With the other findings, lint says that, too.)
+    if !args.lint && lets_ssh_in(&compiled.policy) == Some(false) {
+        lock_out.push("nobody can open an SSH connection: no SYN to tcp/22 passes".to_owned());
+    }
     let verified = if args.kernel {
         let verified = context.firewall()?.verify(&compiled.source)?;
         Some(verified.instructions)
@@ -101,8 +112,43 @@ fn check(name: &str, args: &Args, context: &Context) -> Result<Checked, Failure>
     Ok(Checked {
         compiled,
         lint,
+        lock_out,
         verified,
     })
+}
+
+/// The connections by SSH that this command came over and that the policy drops, wherever they come in.
+/// Live sets hold what the policy puts there: nothing else is known offline.
+fn own_session(compiled: &Compiled) -> Vec<String> {
+    let Compiled { policy, tables, .. } = compiled;
+    let dropped = |connection: &Connection| {
+        let zones = 0..policy.zones.len().max(1) as u32;
+        let all = zones.flat_map(|zone| {
+            let to = prefix_of(connection.to.ip());
+            let own = policy.live_set(SELF).map(|set| (set, to));
+            let way = Way {
+                zone,
+                members: own.into_iter().collect(),
+                ..Way::default()
+            };
+            connection.judge(policy, tables, &way, &policy.macs)
+        });
+        let mut opening = all.filter(|judged| judged.part == Part::Opening).peekable();
+        let by = opening.peek()?.by.clone();
+        opening.all(|judged| !judged.passes).then(|| {
+            format!(
+                "it would cut your own connection: {} is dropped by {by}",
+                connection.packet(Part::Opening)
+            )
+        })
+    };
+    match ssh::connections() {
+        Ok(own) => own.iter().filter_map(dropped).collect(),
+        Err(ssh::Unclear) => vec![
+            "whether it would cut your own connection cannot be told: SSH_CONNECTION cannot be read"
+                .to_owned(),
+        ],
+    }
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
@@ -176,6 +222,7 @@ fn show(name: &str, checked: &Checked, context: &Context) -> Result<(), Failure>
     {
         context.complain_about(findings);
     }
+    context.warn(&checked.lock_out);
     context.say(&summary(name, checked, context))?;
     if checked.lint.is_some() {
         for rule in compiled.policy.rules.iter().filter(|rule| rule.enabled) {
@@ -303,6 +350,7 @@ fn report(name: &str, result: Result<Checked, Failure>) -> FileReport {
         Ok(Checked {
             compiled,
             lint,
+            lock_out,
             verified,
         }) => FileReport {
             policy: name.to_owned(),
@@ -321,6 +369,7 @@ fn report(name: &str, result: Result<Checked, Failure>) -> FileReport {
             error: None,
             sets: compiled.sets,
             lint: lint.map(|findings| serde_json::to_value(findings).unwrap_or_default()),
+            lock_out,
             verified_instructions: verified,
         },
         Err(failure) => FileReport {
@@ -333,6 +382,7 @@ fn report(name: &str, result: Result<Checked, Failure>) -> FileReport {
             error: Some(failure),
             sets: Vec::new(),
             lint: None,
+            lock_out: Vec::new(),
             verified_instructions: None,
         },
     }

@@ -3,6 +3,7 @@
 use super::apply::show;
 use super::context::Context;
 use super::help::after;
+use super::ssh;
 use crate::door;
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
@@ -30,6 +31,9 @@ pub(super) struct Args {
     /// Discard runtime rules: those added by allow, deny and limit
     #[arg(long)]
     discard_runtime: bool,
+    /// Override the guard: apply it even if it cuts your own connection
+    #[arg(long)]
+    i_know: bool,
 }
 
 /// `--mode`.
@@ -90,6 +94,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         mode: args.mode.map(Mode::from),
         replace: args.replace,
         discard_runtime: args.discard_runtime,
+        session: ssh::session(),
+        i_know: args.i_know,
     };
     let report = host
         .load(&request)

@@ -37,12 +37,16 @@ pub(super) fn compile(name: &str) -> Result<Compiled, Failure> {
 
 /// Compiles a policy that has been read.
 pub(super) fn compile_text(file: PolicyFile) -> Result<Compiled, Failure> {
+    compiled::compile(file).map(of)
+}
+
+fn of(compiled: compiled::Compiled) -> Compiled {
     let compiled::Compiled {
         checked,
         source,
         exposed,
-    } = compiled::compile(file)?;
-    Ok(Compiled {
+    } = compiled;
+    Compiled {
         policy: checked.policy,
         tables: checked.tables,
         tests: checked.tests,
@@ -50,7 +54,7 @@ pub(super) fn compile_text(file: PolicyFile) -> Result<Compiled, Failure> {
         sets: checked.sets,
         source,
         exposed,
-    })
+    }
 }
 
 /// The policy in force, compiled again, and its generation. The files that it names are read as
@@ -64,7 +68,8 @@ pub(super) fn compile_in_force(
         .firewall()
         .and_then(|firewall| firewall.policy())
         .map_err(|failure| failure.help(instead))?;
-    let compiled = compile_text(file_of(&report, &report.text)).map_err(|failure| {
+    let compiled = compiled::compile_untested(file_of(&report, &report.text)).map(of);
+    let compiled = compiled.map_err(|failure| {
         failure.help(format!("the files that it names have changed; {instead}"))
     })?;
     let has_changed = |file| !compiled.source.files.contains(file);

@@ -3,6 +3,7 @@
 use super::apply::show;
 use super::context::Context;
 use super::help::after;
+use super::ssh;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::request::ReloadRequest;
 
@@ -12,6 +13,9 @@ pub(super) struct Args {
     /// Discard runtime rules: those added by allow, deny and limit
     #[arg(long)]
     discard_runtime: bool,
+    /// Override the guard: apply it even if it cuts your own connection
+    #[arg(long)]
+    i_know: bool,
 }
 
 pub(super) fn help() -> String {
@@ -37,6 +41,8 @@ pub(super) fn help() -> String {
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let request = ReloadRequest {
         discard_runtime: args.discard_runtime,
+        session: ssh::session(),
+        i_know: args.i_know,
     };
     show(&context.firewall()?.reload(&request)?, context)
 }

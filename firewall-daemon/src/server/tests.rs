@@ -89,6 +89,7 @@ impl Firewall for Constants {
             interfaces: Vec::new(),
             warnings: Vec::new(),
             seconds: 0.0,
+            effect: None,
         };
         Ok(ApplyReport::new(&request.path, applied))
     }

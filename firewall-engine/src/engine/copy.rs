@@ -179,6 +179,7 @@ pub(super) fn restore(
     view: &LiveView,
     folder: &Path,
     only_former: bool,
+    guard: &Guard,
 ) -> io::Result<(Placed, Vec<String>)> {
     let (mut placed, mut refusals) = (Placed::default(), Vec::new());
     let Some(mut copy) = Copy::read(folder)? else {
@@ -189,7 +190,7 @@ pub(super) fn restore(
     }
     let mut lines = std::mem::take(&mut copy.lines);
     lines.append(&mut copy.unplaced);
-    placed.added = place(view, &mut lines, &copy, &mut refusals);
+    placed.added = place(view, &mut lines, &copy, (&guard.of_copies(), &mut refusals));
     placed.waiting = copy.waiting(&lines);
     write(view, folder, &lines)?;
     Ok((placed, refusals))
@@ -197,8 +198,13 @@ pub(super) fn restore(
 
 /// Puts those lines in force that can be; the others stay in the list, but for what has ended. How
 /// many entries are new.
-fn place(view: &LiveView, lines: &mut Vec<String>, copy: &Copy, refusals: &mut Vec<String>) -> u64 {
-    let (now, guard) = (unix_time(), Guard::of(Session::None));
+fn place(
+    view: &LiveView,
+    lines: &mut Vec<String>,
+    copy: &Copy,
+    (guard, refusals): (&Guard, &mut Vec<String>),
+) -> u64 {
+    let now = unix_time();
     // What is in force stays at least as long as it would: the copy is older.
     let entries = match lines.is_empty() {
         true => Vec::new(),
@@ -245,7 +251,7 @@ fn place(view: &LiveView, lines: &mut Vec<String>, copy: &Copy, refusals: &mut V
     }
     let mut added = 0;
     for (name, (set, changes, mut taken)) in sets {
-        match view.change(&set, &changes, &guard) {
+        match view.change(&set, &changes, guard) {
             Ok(changed) => added += changed.added,
             Err(error) => {
                 refusals.push(format!("{name}: {error}"));
@@ -264,7 +270,8 @@ pub(super) fn keep(view: &LiveView, folder: &Path, may_place: bool) -> io::Resul
     let mut lines = copy.unplaced.clone();
     let mut placed = Placed::default();
     if may_place {
-        placed.added = place(view, &mut lines, &copy, &mut Vec::new());
+        let guard = Guard::of(Session::None);
+        placed.added = place(view, &mut lines, &copy, (&guard, &mut Vec::new()));
     } else {
         lines.retain(|line| copy.waits(line));
     }

@@ -1,16 +1,19 @@
 //! From the text of a policy to a [`Policy`], with a fingerprint of all that was read: the text and the
 //! files that it names.
 
-use super::{EngineError, Request};
+use super::{Engine, EngineError, Record, Request};
+use crate::kernel::KernelError;
 use firewall_api::source::NamedFile;
 use firewall_policy::policy_tests::{self, PolicyTest};
-use firewall_policy::rule::{Policy, SetSize};
+use firewall_policy::rule::{Elements, Policy, SetSize};
 use firewall_policy::source;
 use firewall_policy::{compile, diag::Diagnostics, tables::Tables};
 use firewall_system::compiled::EXPOSED;
+use firewall_system::file_store::FileStore;
 use firewall_system::hash;
-use firewall_system::set_files::{FilesRead, SetFiles};
+use firewall_system::set_files::{FilesRead, Kept, SetFiles};
 use sha2::{Digest, Sha256};
+use std::path::Path;
 
 /// A policy as it was read.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Source {
     /// The policy's tests, not yet run.
     pub(super) tests: Vec<PolicyTest>,
     pub(super) sets: Vec<SetSize>,
+    /// What is in those that are not live, by name.
+    pub(super) elements: Vec<(String, Elements)>,
     /// SHA-256 of the policy text, hex.
     pub(super) sha256: String,
     /// SHA-256 of the policy text, the files that it names, and the kernel program.
@@ -53,6 +58,7 @@ pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineErr
         tests,
         warnings,
         sets,
+        elements,
     } = source::read_policy(&request.policy_path, &request.policy_text, &files)
         .map(|read| policy_tests::in_time(&request.policy_path, &request.policy_text, read))
         .map_err(EngineError::Policy)?;
@@ -72,12 +78,53 @@ pub(super) fn read(request: &Request, object: &[u8]) -> Result<Source, EngineErr
         warnings,
         tests,
         sets,
+        elements,
         sha256: hash::of(&request.policy_text),
         fingerprint: hash::text(&fingerprint.finalize()),
         content_sha256,
         files,
         exposed,
     })
+}
+
+/// The policy of a record, with its files as they were read: from where copies of them are kept, else
+/// from their folder, if they are there as they were.
+///
+/// # Errors
+/// What is not there any more, in a sentence.
+pub(super) fn in_force(record: &Record, state: &Path) -> Result<Source, String> {
+    let state = match record.state.as_os_str().is_empty() {
+        true => state,
+        false => &record.state,
+    };
+    let store = FileStore::new(&state.join("files"));
+    let is_kept = !record.files.is_empty() && store.require(&record.files).is_ok();
+    if record.sent && !is_kept && !record.files.is_empty() {
+        return Err("the files that the policy in force names are not kept any more".to_owned());
+    }
+    let kept = is_kept.then(|| Kept {
+        store,
+        named: Some(record.files.clone()),
+    });
+    let request = Request {
+        policy_path: record.policy_path.clone(),
+        policy_text: record.policy_text.clone(),
+        base: record.base.clone(),
+        kept,
+        ..Request::default()
+    };
+    let source = read(&request, &[]).map_err(|error| {
+        let why = error.failure().line();
+        format!("the policy in force cannot be read again: {why}")
+    })?;
+    let changed = record.files.iter().find(|it| !source.files.contains(it));
+    match changed {
+        None => Ok(source),
+        Some(file) => Err(format!(
+            "{} has changed since it was put in force",
+            file.path
+        )),
+    }
 }
 
 /// Compiles a policy; rule `i` counts in `slots[i]`.
@@ -98,4 +145,30 @@ pub(super) fn test(request: &Request, source: &Source, tables: &Tables) -> Resul
         tables,
         &failing,
     )))
+}
+
+impl Engine {
+    /// What is in the sets of the policy in force that are not live, by name: as they were read when it was
+    /// put in force.
+    ///
+    /// # Errors
+    /// Nothing is loaded; the files that the policy names are not there any more as they were.
+    pub fn static_sets(&self) -> Result<Vec<(String, Elements)>, EngineError> {
+        let survey = self.store.survey()?;
+        let active = survey.in_force().ok_or_else(|| self.nothing_loaded())?;
+        let record = active.folder.read_record()?;
+        let source = in_force(&record, self.store.state());
+        let source = source.map_err(|why| {
+            KernelError::State(format!(
+                "nobody can say what is in the policy's sets: {why}"
+            ))
+        })?;
+        Ok(source.elements)
+    }
+
+    /// The folder of what outlives the machine's next start.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        self.store.state()
+    }
 }

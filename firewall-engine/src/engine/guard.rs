@@ -1,20 +1,35 @@
-//! Whether a change of bans would lock somebody out. Part of the change and not of a verb, so that
-//! every command, feed and restored copy is checked.
+//! Whether a change of the policy, of bans or of live sets would lock somebody out. Part of the change
+//! and not of a verb, so that every command, feed and restored copy is checked.
+//!
+//! ```text
+//! guard.rs    who must not be cut off, and bans                        (pure)
+//! replay.rs   the session's packets, under what is and what would be   (reads only)
+//! ```
 //!
 //! Invariant: a guard that cannot judge refuses. Where there is no session to cut off, such as on a
 //! console or in a timer, there is nothing to judge.
 
+mod replay;
+
+pub use replay::SetAfter;
+pub(super) use replay::{After, Scene};
+
 use super::types::{EngineError, LiveRecord};
 pub use firewall_api::network::{contains, prefix_of};
-pub use firewall_api::sets::Session;
+use firewall_api::session::CONNECTIONS;
+pub use firewall_api::session::{Connection, Session};
 use firewall_common::live::{BANNED, Prefix};
 use firewall_policy::prefixes::text;
+use std::borrow::Cow;
 
 /// The shortest prefixes that may be banned without a word: of IPv4 and of IPv6.
 const SHORTEST: [u64; 2] = [8, 16];
 
+/// What to do about a refusal of what cannot be judged.
+const UNCLEAR: &str = "if you have other access, such as a console, add --i-know";
+
 /// What a change is judged by.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Guard {
     /// `None`: the user knows what they do.
     session: Option<Session>,
@@ -35,6 +50,56 @@ impl Guard {
         Self { session: None }
     }
 
+    /// Whether whoever asks knows what they do.
+    #[must_use]
+    pub const fn is_off(&self) -> bool {
+        self.session.is_none()
+    }
+
+    /// The guard of a request: none if whoever sent it knows what it does.
+    #[must_use]
+    pub fn of_request(session: Session, i_know: bool) -> Self {
+        if i_know {
+            Self::off()
+        } else {
+            Self::of(session)
+        }
+    }
+
+    /// As this one, but for what comes back from disk, which nobody knows by heart.
+    #[must_use]
+    pub(super) fn of_copies(&self) -> Self {
+        Self::of(self.session.clone().unwrap_or_default())
+    }
+
+    /// Whether a prefix in a set, or out of it, can make a difference to the session.
+    pub(super) fn concerns(&self, prefix: &Prefix) -> bool {
+        match &self.session {
+            None | Some(Session::None) => false,
+            Some(Session::Unclear) => true,
+            Some(Session::From(address)) => contains(prefix, &prefix_of(*address)),
+            Some(Session::Over(connections)) => connections.iter().any(|connection| {
+                let ends = [connection.from, connection.to].map(|end| prefix_of(end.ip()));
+                ends.iter().any(|end| contains(prefix, end))
+            }),
+        }
+    }
+
+    /// The connections that must not be cut.
+    ///
+    /// # Errors
+    /// There are some, and nobody can say which.
+    fn connections(&self) -> Result<&[Connection], EngineError> {
+        match &self.session {
+            None | Some(Session::None) => Ok(&[]),
+            Some(Session::Over(connections)) if connections.len() <= CONNECTIONS => Ok(connections),
+            Some(Session::Over(_) | Session::From(_)) => {
+                Err(unclear("which connection it comes over is not known"))
+            }
+            Some(Session::Unclear) => Err(unclear("SSH_CONNECTION cannot be read")),
+        }
+    }
+
     /// Refuses prefixes that are to be added to a set, if that is the set of bans.
     pub(super) fn check<'a>(
         &self,
@@ -51,38 +116,43 @@ impl Guard {
     /// Why a prefix is not to be banned; `None` if it may be.
     #[must_use]
     pub fn refusal(&self, prefix: &Prefix) -> Option<EngineError> {
-        let session = self.session?;
-        let refused =
-            |message: String, help: &'static str| Some(EngineError::Refused { message, help });
+        let session = self.session.as_ref()?;
         if prefix.length < SHORTEST[prefix.is_v6 as usize & 1] {
             let message = format!("{} is a large part of the internet", text(prefix));
-            return refused(message, "if you mean it, add --i-know");
+            return Some(refused(message, "if you mean it, add --i-know"));
         }
-        match session {
-            Session::None => None,
-            Session::Unclear => refused(
-                format!(
-                    "cannot tell whether {} contains the address that you are connected from",
-                    text(prefix)
-                ),
-                "SSH_CONNECTION cannot be read; if it does not, add --i-know",
-            ),
-            Session::From(own) => {
-                let own = prefix_of(own);
-                if !contains(prefix, &own) {
-                    return None;
-                }
-                refused(
-                    format!(
-                        "{} contains {}, the address that you are connected from",
-                        text(prefix),
-                        text(&own)
-                    ),
-                    "it would cut you off; if you mean it, add --i-know",
-                )
-            }
+        if *session == Session::Unclear {
+            let message = format!(
+                "cannot tell whether {} contains the address that you are connected from",
+                text(prefix)
+            );
+            let help = "SSH_CONNECTION cannot be read; if it does not, add --i-know";
+            return Some(refused(message, help));
         }
+        let peers = session.peers();
+        let mut own = peers.iter().map(|&peer| prefix_of(peer));
+        let own = own.find(|own| contains(prefix, own))?;
+        let message = format!(
+            "{} contains {}, the address that you are connected from",
+            text(prefix),
+            text(&own)
+        );
+        let help = "it would cut you off; if you mean it, add --i-know";
+        Some(refused(message, help))
     }
+}
+
+fn refused(message: String, help: impl Into<Cow<'static, str>>) -> EngineError {
+    EngineError::Refused {
+        message,
+        help: help.into(),
+    }
+}
+
+/// The refusal where nobody can say whether a change cuts the session.
+fn unclear(why: &str) -> EngineError {
+    let message = format!("cannot tell whether this cuts your own connection: {why}");
+    refused(message, UNCLEAR)
 }
 
 #[cfg(test)]
@@ -111,7 +181,7 @@ mod tests {
             "2000::/3",
         ] {
             for session in [Session::None, from("192.0.2.1"), Session::Unclear] {
-                assert!(refused(session, entry).is_some(), "{entry} {session:?}");
+                assert!(refused(session, entry).is_some(), "{entry}");
             }
         }
         for (own, entry, is_refused) in [

@@ -92,7 +92,7 @@ impl Engine {
                     "another daemon{} keeps the pins under {root}",
                     who.unwrap_or_default()
                 ),
-                help: "end that one first, or give this one pins of its own: --root FOLDER",
+                help: "end that one first, or give this one pins of its own: --root FOLDER".into(),
             }
         })
     }
@@ -186,6 +186,7 @@ impl Engine {
             interfaces: record.interfaces,
             warnings,
             seconds: start.elapsed().as_secs_f64(),
+            effect: None,
         })))
     }
 

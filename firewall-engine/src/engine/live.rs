@@ -5,8 +5,9 @@
 
 use super::Engine;
 use super::copy::{self, Placed};
-use super::guard::{self, Guard, Session};
+use super::guard::{self, After, Guard, Scene, Session, SetAfter};
 use super::handover::{own_prefixes, sync};
+use super::resolve::Present;
 use super::spared;
 use super::store::Generation;
 use super::types::{EngineError, LiveRecord, Record};
@@ -28,6 +29,8 @@ pub const BANNED_NAME: &str = firewall_api::sets::BANNED;
 #[derive(Debug)]
 pub struct Live {
     view: LiveView,
+    /// What is in force.
+    record: Record,
     /// Whether a daemon runs, which keeps the copy.
     has_keeper: bool,
     _lock: Lock,
@@ -55,12 +58,14 @@ impl Engine {
         }
         host::require_privilege()?;
         let lock = host::lock(self.root())?;
-        let view = self.open_live(LiveTable::for_changes);
-        if view.is_err() {
+        let opened = self.open_with_record(LiveTable::for_changes);
+        if opened.is_err() {
             self.store.remove_if_empty();
         }
+        let (view, record) = opened?;
         Ok(Live {
-            view: view?,
+            view,
+            record,
             has_keeper: self.store.is_held(),
             _lock: lock,
         })
@@ -78,10 +83,17 @@ impl Engine {
         &self,
         open: impl Fn(&BigMap) -> Result<LiveTable, KernelError>,
     ) -> Result<LiveView, EngineError> {
+        Ok(self.open_with_record(open)?.0)
+    }
+
+    fn open_with_record(
+        &self,
+        open: impl Fn(&BigMap) -> Result<LiveTable, KernelError>,
+    ) -> Result<(LiveView, Record), EngineError> {
         let survey = self.store.survey()?;
         let in_force = survey.in_force().ok_or_else(|| self.nothing_loaded())?;
         let record = in_force.folder.read_record()?;
-        self.view_of(in_force, &record, open)
+        Ok((self.view_of(in_force, &record, open)?, record))
     }
 
     /// As [`Engine::open_live`], of a generation whose record is known.
@@ -366,6 +378,44 @@ impl Live {
     #[must_use]
     pub fn view(&self) -> &LiveView {
         &self.view
+    }
+
+    /// Refuses a change of a set that would cut off a session: what the set would hold then, of those
+    /// prefixes that hold an address of the session. Bans come to the guard as they are asked for
+    /// ([`Guard::refusal`]).
+    ///
+    /// # Errors
+    /// What would be cut, or why nobody can say.
+    pub fn spare(
+        &self,
+        set: &LiveRecord,
+        edit: &SetAfter<'_>,
+        guard: &Guard,
+    ) -> Result<(), EngineError> {
+        let concerns = |change: &Change| match change {
+            Change::Add(prefix, _) | Change::Remove(prefix) => guard.concerns(prefix),
+        };
+        let is_none_of_its = match edit {
+            SetAfter::Changed(changes) => !changes.iter().any(concerns),
+            SetAfter::Replaced(_) => false,
+        };
+        if set.id == BANNED || is_none_of_its {
+            return Ok(());
+        }
+        let present = Present::now()?;
+        let scene = Scene {
+            record: Some(&self.record),
+            live: Some(&self.view),
+            state: &self.view.state,
+            present: &present,
+        };
+        let by_policy = || {
+            let entries = self.view.entries(set).into_iter();
+            let by_policy = entries.filter(|entry| entry.origin == Origin::Policy);
+            by_policy.map(|entry| entry.prefix).collect::<HashSet<_>>()
+        };
+        let after = |before: &[Prefix]| edit.of(before, &by_policy);
+        guard.check_change(&scene, &After::Set(set, &after))
     }
 
     /// As [`LiveView::change`], under the lock that this holds.

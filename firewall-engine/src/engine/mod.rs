@@ -11,6 +11,7 @@ mod carrier;
 mod carry;
 mod copy;
 mod doctor;
+mod effect;
 mod egress;
 mod files;
 mod flows;
@@ -36,7 +37,7 @@ mod unload;
 pub use copy::Placed;
 pub use doctor::Check;
 pub use follow::Followed;
-pub use guard::{Guard, Session, contains, prefix_of};
+pub use guard::{Connection, Guard, Session, SetAfter, contains, prefix_of};
 pub use hold::{Hold, Revived};
 pub use ledger::{DEFAULT_STATE, STATE_VARIABLE, state_of};
 pub use live::{BANNED_NAME, Change, Changed, Live, LiveView};
@@ -56,8 +57,11 @@ use crate::kernel::live::LiveTable;
 use crate::kernel::watch::DefaultRoutes;
 use crate::kernel::{BUILT_IN, Hook, KernelError, host};
 use carrier::Needs;
+use firewall_api::effect::Effect;
 use firewall_common::region::Region;
+use firewall_policy::lint::lets_ssh_in;
 use firewall_policy::rule::{Mode, Policy};
+use guard::{After, Scene};
 use plan::{Desired, Done};
 use resolve::{Present, Target, resolve as resolve_interfaces};
 use selectors::without_zone;
@@ -154,7 +158,9 @@ impl Engine {
         let source = files::read(request, &self.object)?;
         let slots: Vec<u32> = (0..source.policy.counters().len() as u32).collect();
         let tables = files::compile(&source.policy, &slots)?;
-        files::test(request, &source, &tables)?;
+        if !request.is_change {
+            files::test(request, &source, &tables)?;
+        }
         Ok(Compiled {
             policy: source.policy,
             tables,
@@ -240,6 +246,7 @@ impl Engine {
             changed,
             interfaces: done.record.interfaces,
             warnings: done.warnings,
+            effect: done.effect,
             seconds: start.elapsed().as_secs_f64(),
         })
     }
@@ -313,16 +320,76 @@ impl Engine {
                 record,
                 before,
                 warnings,
+                effect: request.is_change.then(Effect::default),
             };
             return Ok((done, false));
         }
-        trial::run_tests(&self.object, request, source)?;
+        let effect = self.examine(
+            (request, source, &targets),
+            (known, &survey),
+            present,
+            &mut warnings,
+        )?;
         desired.number = self.store.next_number(&survey, &mut warnings);
         let mut done = self.change(&survey, &desired, &modes, warnings)?;
         done.before = survey.in_force().map(|in_force| in_force.number);
         let limits = carrier::limits(&done.record.interfaces, needs, present);
         done.warnings.extend(limits);
+        done.effect = effect;
         Ok((done, true))
+    }
+
+    /// What a change of the rules in force does to packets.
+    fn effect_of(
+        &self,
+        request: &Request,
+        source: &files::Source,
+        record: Option<&Record>,
+    ) -> Result<Option<Effect>, EngineError> {
+        let Some(record) = record.filter(|_| request.is_change) else {
+            return Ok(None);
+        };
+        let before = files::in_force(record, self.store.state());
+        effect::of_change(before, &source.policy, request.guard.is_off())
+    }
+
+    /// Has guard and tests look at a policy before anything is changed. What it does to packets, if it is a
+    /// change of the rules in force.
+    fn examine(
+        &self,
+        (request, source, targets): (&Request, &files::Source, &[Target]),
+        (record, survey): (Option<&Record>, &Survey),
+        present: &Present,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<Effect>, EngineError> {
+        self.spare_session(request, (source, targets), (record, survey), present)?;
+        let effect = self.effect_of(request, source, record)?;
+        warnings.extend(without_ssh(request, &source.policy));
+        warnings.extend(trial::run_tests(&self.object, request, source)?);
+        Ok(effect)
+    }
+
+    /// Refuses a policy that would cut off whoever asks for it.
+    fn spare_session(
+        &self,
+        request: &Request,
+        (source, targets): (&files::Source, &[Target]),
+        (record, survey): (Option<&Record>, &Survey),
+        present: &Present,
+    ) -> Result<(), EngineError> {
+        let in_force = record.zip(survey.in_force());
+        let live = in_force.and_then(|(record, in_force)| {
+            self.view_of(in_force, record, LiveTable::of_region).ok()
+        });
+        let scene = Scene {
+            record,
+            live: live.as_ref(),
+            state: self.store.state(),
+            present,
+        };
+        let zones = targets.iter().map(|it| (it.ifindex, it.zone)).collect();
+        let after = After::Policy(&source.policy, zones);
+        request.guard.check_change(&scene, &after)
     }
 
     /// Makes what is desired the generation in force.
@@ -344,7 +411,8 @@ impl Engine {
         self.store.note_in_force(&mut done.warnings);
         let is_kept_here = known.is_some_and(|known| known.state == self.store.state());
         if !has_bans || !is_kept_here {
-            self.restore(has_bans, &mut done.warnings);
+            let guard = &desired.request.guard;
+            self.restore(has_bans, guard, &mut done.warnings);
         }
         Ok(done)
     }
@@ -365,7 +433,7 @@ impl Engine {
             in_force.folder.write_record(&record)?;
         }
         if record.state != known.state {
-            self.restore(true, warnings);
+            self.restore(true, &Guard::of(Session::None), warnings);
         }
         let view = self.open_live(LiveTable::of_region)?;
         if !view.is_self_current()? {
@@ -376,12 +444,12 @@ impl Engine {
     }
 
     /// Fills bans and live sets with what their copy says. Needs the lock on the store.
-    fn restore(&self, only_former: bool, warnings: &mut Vec<String>) {
+    fn restore(&self, only_former: bool, guard: &Guard, warnings: &mut Vec<String>) {
         let restored = self
             .open_live(LiveTable::of_region)
             .map_err(|error| error.to_string())
             .and_then(|view| {
-                copy::restore(&view, self.store.state(), only_former)
+                copy::restore(&view, self.store.state(), only_former, guard)
                     .map_err(|error| format!("{}: {error}", self.store.state().display()))
             });
         match restored {
@@ -463,6 +531,17 @@ fn without_cookies(policy: &Policy) -> Option<String> {
     (setting.trim() == "0").then(|| {
         "`syn_protect` does nothing while the kernel gives no SYN cookies; turn them on \
          (sysctl -w net.ipv4.tcp_syncookies=1)"
+            .to_owned()
+    })
+}
+
+/// Where something listens for SSH, and nobody would reach it. (A session that this would cut is refused.)
+fn without_ssh(request: &Request, policy: &Policy) -> Option<String> {
+    let is_shut = request.scope != Scope::Again
+        && host::listens_for_ssh()
+        && lets_ssh_in(policy) == Some(false);
+    is_shut.then(|| {
+        "nobody can open an SSH connection: no SYN to tcp/22 passes; is there another way in?"
             .to_owned()
     })
 }

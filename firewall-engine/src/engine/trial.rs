@@ -6,7 +6,7 @@
 
 use super::EngineError;
 use super::files::{self, Source};
-use super::types::Request;
+use super::types::{Request, Scope};
 use crate::kernel::counters::Sums;
 use crate::kernel::live::Origin;
 use crate::kernel::program::Loaded;
@@ -219,7 +219,8 @@ impl Trial<'_> {
     }
 }
 
-/// Runs a policy's tests, on the host build and then on a candidate in the kernel.
+/// Runs a policy's tests, on the host build and then on a candidate in the kernel. Of a change of the rules
+/// in force, and of what is in force already, those that fail on the host build are told: a sentence each.
 ///
 /// # Errors
 /// Tests that fail; what a load can fail with.
@@ -227,20 +228,38 @@ pub(super) fn run_tests(
     object: &[u8],
     request: &Request,
     source: &Source,
-) -> Result<(), EngineError> {
+) -> Result<Vec<String>, EngineError> {
     if source.tests.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let slots: Vec<u32> = (0..source.policy.counters().len() as u32).collect();
     // Tests say what the policy means: they hold in audit mode as they do without.
     let tables = files::compile(&source.policy, &slots)?;
     let tables = tables.enforced();
-    files::test(request, source, &tables)?;
+    let failing = policy_tests::failing(&source.tests, &source.policy, &tables);
+    let is_told = request.is_change || request.scope == Scope::Again;
+    if !is_told {
+        files::test(request, source, &tables)?;
+    }
+    let fails = |test: &PolicyTest| failing.iter().any(|(failed, _)| failed.name == test.name);
+    let holding = source.tests.iter().filter(|test| !fails(test));
+    let holding: Vec<PolicyTest> = holding.cloned().collect();
     Trial::new(object, &source.policy, &tables).run_tests(
         &request.policy_path,
         &request.policy_text,
-        &source.tests,
-    )
+        &holding,
+    )?;
+    let told = |(test, judged): &(&PolicyTest, Judged)| {
+        format!(
+            "the policy's test `{}` fails now ({}:{}): {} is {}",
+            test.name,
+            test.place.file,
+            test.place.line,
+            test.packet,
+            policy_tests::ends(&source.policy, judged)
+        )
+    };
+    Ok(failing.iter().map(told).collect())
 }
 
 /// Sends what has been sent before a packet; whether a flow of it found no room.

@@ -4,6 +4,7 @@
 //! Plain data. `Record` is the policy as applied, `Observed` the state of the kernel; where they
 //! differ, `Observed::warnings` says so.
 
+use super::guard::Guard;
 use crate::kernel::KernelError;
 use crate::kernel::clock;
 use crate::kernel::flows::Losses;
@@ -17,6 +18,7 @@ use firewall_policy::rule::{Interface, Mode, Policy, SetSize};
 use firewall_policy::tables::Tables;
 use firewall_system::set_files::Kept;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -301,6 +303,11 @@ pub struct Request {
     pub replace: bool,
     /// What becomes of names that are not there.
     pub scope: Scope,
+    /// What it must not cut off.
+    pub guard: Guard,
+    /// Whether it changes rules of what is in force, as a command does: what that does to packets is said,
+    /// and a test of the policy that fails then is told.
+    pub is_change: bool,
 }
 
 impl Request {
@@ -365,7 +372,7 @@ pub enum EngineError {
         /// What would happen.
         message: String,
         /// What to do instead.
-        help: &'static str,
+        help: Cow<'static, str>,
     },
     /// No such interface, or no pattern matches one (exit code 3).
     #[error("{0}")]

@@ -130,6 +130,43 @@ pub(crate) fn own_addresses() -> Result<Vec<IpAddr>, KernelError> {
     Ok(list.filter_map(address).collect())
 }
 
+/// The interfaces of this network namespace that have an address, by name.
+pub(crate) fn interfaces_with(address: IpAddr) -> Result<BTreeSet<String>, KernelError> {
+    let list = nix::ifaddrs::getifaddrs()
+        .map_err(|error| KernelError::call("list the addresses of this host")(error.into()))?;
+    let has_it = |entry: &nix::ifaddrs::InterfaceAddress| {
+        let own = entry.address.as_ref();
+        let v4 = own.and_then(|it| it.as_sockaddr_in().map(|it| IpAddr::V4(it.ip())));
+        let v6 = own.and_then(|it| it.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())));
+        v4.or(v6) == Some(address)
+    };
+    Ok(list.filter(has_it).map(|it| it.interface_name).collect())
+}
+
+/// The interface by which packets to an address leave.
+pub(crate) fn interface_toward(address: IpAddr) -> Result<Option<u32>, KernelError> {
+    super::netlink::routes::interface_toward(address)
+        .map_err(KernelError::call("look up a route of this host"))
+}
+
+/// Whether somebody from outside may reach an SSH server of this host: whether something listens on its
+/// port, and not to this host alone.
+pub(crate) fn listens_for_ssh() -> bool {
+    const LISTENING: &str = "0A";
+    const PORT: &str = ":0016";
+    /// 127.0.0.1 and ::1, as words of 32 bits in hexadecimal digits.
+    const OWN: [&str; 2] = ["0100007F", "00000000000000000000000001000000"];
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
+        let text = fs::read_to_string(table).unwrap_or_default();
+        let mut lines = text.lines().skip(1).map(str::split_ascii_whitespace);
+        lines.any(|mut words| {
+            let address = words.nth(1).and_then(|own| own.strip_suffix(PORT));
+            address.is_some_and(|address| !OWN.contains(&address))
+                && words.nth(1) == Some(LISTENING)
+        })
+    })
+}
+
 /// The gateways of all routes of this network namespace.
 pub(crate) fn gateways() -> Result<BTreeSet<IpAddr>, KernelError> {
     super::netlink::routes::gateways().map_err(KernelError::call("list the routes of this host"))

@@ -2,7 +2,7 @@
 //! the machine can filter.
 
 use super::{Local, failure};
-use crate::engine::{Request, Scope};
+use crate::engine::{Guard, Request, Scope};
 use firewall_api::audit::{Asked, Recorded as _};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Host;
@@ -10,6 +10,8 @@ use firewall_api::report::{ApplyReport, UnloadReport};
 use firewall_api::request::LoadRequest;
 use firewall_api::trial::{CheckView, DoctorReport, DoctorRequest};
 use firewall_api::view::SCHEMA;
+use firewall_system::file_store::FileStore;
+use firewall_system::set_files::Kept;
 
 impl Host for Local {
     fn load(&self, request: &LoadRequest) -> Result<ApplyReport, Failure> {
@@ -48,17 +50,27 @@ impl Local {
                 .record
                 .keep_runtime_rules(&policy.text, request.discard_runtime)?;
         }
+        // What is in force can be asked later, whatever becomes of its files.
+        let store = FileStore::new(&engine.state().join("files"));
         let wanted = Request {
             policy_path: policy.path.clone(),
             policy_text: policy.text.clone(),
             base: policy.base.clone(),
-            kept: None,
+            kept: Some(Kept {
+                store: store.clone(),
+                named: None,
+            }),
             interfaces: request.interfaces.clone(),
             mode: request.mode,
             replace: request.replace,
             scope: Scope::Present,
+            guard: Guard::of_request(request.session.clone(), request.i_know),
+            is_change: false,
         };
         let applied = engine.apply(&wanted).map_err(|error| failure(&error))?;
+        if let Ok(Some(observed)) = engine.observe() {
+            store.prune(&observed.record.files);
+        }
         Ok(ApplyReport::new(&policy.path, applied))
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Invariant: keeps no policy active, and no state but the readings behind its rates.
 
+mod entries;
 mod events;
 mod flows;
 mod host;

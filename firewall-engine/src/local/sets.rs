@@ -1,9 +1,9 @@
 //! Live sets and bans.
 
 use super::take::exactly;
-use super::{Local, failure};
+use super::{Local, entries, failure};
 use crate::engine::{
-    BANNED_NAME, Change, Changed, Guard, Live, LiveRecord, LiveView, contains, prefix_of,
+    BANNED_NAME, Change, Changed, Guard, Live, LiveRecord, LiveView, SetAfter, contains, prefix_of,
 };
 use crate::kernel::live::Entry;
 use firewall_api::failure::{Exit, Failure};
@@ -172,11 +172,27 @@ impl Local {
             entries: view.count(set),
             max: set.max,
             timeout: set.timeout,
+            live: true,
         };
-        Ok(SetsReport {
+        let mut report = SetsReport {
             schema: SCHEMA.to_owned(),
             sets: banned.iter().chain(view.sets()).map(one).collect(),
-        })
+            warnings: Vec::new(),
+        };
+        match self.engine().static_sets() {
+            Ok(sets) => report.sets.extend(sets.iter().map(|(name, elements)| {
+                let entries = entries::count(elements);
+                SetView {
+                    name: name.clone(),
+                    entries,
+                    max: entries,
+                    timeout: None,
+                    live: false,
+                }
+            })),
+            Err(error) => report.warnings.push(error.to_string()),
+        }
+        Ok(report)
     }
 
     pub(super) fn list_entries(
@@ -185,12 +201,22 @@ impl Local {
         request: &SetRequest,
     ) -> Result<SetReport, Failure> {
         let view = self.view()?;
-        let set = find(&view, name)?;
+        let set = match find(&view, name) {
+            Ok(set) => set,
+            Err(none) => return self.list_elements(name, request, none),
+        };
         let mut entries = view.entries(&set);
+        let prefixes = |entries: &[Entry]| -> Vec<Prefix> {
+            entries.iter().map(|entry| entry.prefix).collect()
+        };
+        let all = prefixes(&entries);
         if let Some(address) = request.holding {
             let held = prefix_of(address);
             entries.retain(|entry| contains(&entry.prefix, &held));
+        } else if request.port.is_some() {
+            entries.clear();
         }
+        let nearest = entries::nearest(&all, &prefixes(&entries), request);
         let refused = if set.id == BANNED { view.refused() } else { 0 };
         Ok(SetReport {
             schema: SCHEMA.to_owned(),
@@ -199,6 +225,45 @@ impl Local {
             max: set.max,
             entries: entries.iter().map(entry_view).collect(),
             refused,
+            live: true,
+            nearest,
+        })
+    }
+
+    /// As [`Local::list_entries`], of a set that is not live. `none` says that there is no live one.
+    fn list_elements(
+        &self,
+        name: &str,
+        request: &SetRequest,
+        none: Failure,
+    ) -> Result<SetReport, Failure> {
+        let name = name.strip_prefix('@').unwrap_or(name);
+        let sets = self.engine().static_sets();
+        let sets = sets.map_err(|error| failure(&error))?;
+        let Some((name, elements)) = sets.iter().find(|(own, _)| own == name) else {
+            let others: Vec<&str> = sets.iter().map(|(own, _)| own.as_str()).collect();
+            return Err(match others[..] {
+                [] => none,
+                _ => Failure::new(
+                    Exit::Failed,
+                    format!("the active policy has no set `{name}`"),
+                )
+                .help(format!(
+                    "list them: firewall-ctl set list ({})",
+                    others.join(", ")
+                )),
+            });
+        };
+        let (entries, nearest) = entries::of(elements, request);
+        Ok(SetReport {
+            schema: SCHEMA.to_owned(),
+            set: name.clone(),
+            count: entries.len(),
+            max: entries::count(elements),
+            entries,
+            refused: 0,
+            live: false,
+            nearest,
         })
     }
 
@@ -206,10 +271,7 @@ impl Local {
         let start = Instant::now();
         let live = self.engine().live().map_err(|error| failure(&error))?;
         let set = find(live.view(), &change.set)?;
-        let guard = match change.i_know {
-            true => Guard::off(),
-            false => Guard::of(change.session),
-        };
+        let guard = Guard::of_request(change.session.clone(), change.i_know);
         let mut report = SetChanged::nothing(&set.name);
         report.warnings.extend(live.place_waiting().err());
         let changed = edit(&live, &set, &change.what, &guard, &mut report)?;
@@ -248,6 +310,8 @@ fn edit(
                 false => Vec::new(),
             };
             let changes = changes_of(steps, set, &entries, guard)?;
+            live.spare(set, &SetAfter::Changed(&changes), guard)
+                .map_err(failed)?;
             // What was asked for has been checked; the rest of a ban that is cut is no new ban.
             let changed = live.change(set, &changes, &Guard::off()).map_err(failed)?;
             if set.id == BANNED {
@@ -258,12 +322,18 @@ fn edit(
         SetEdit::Replace(entries) => {
             let entries = entries.iter().map(|entry| new_entry(entry, set));
             let entries: Vec<_> = entries.collect::<Result<_, _>>()?;
+            live.spare(set, &SetAfter::Replaced(&entries), guard)
+                .map_err(failed)?;
             live.replace(set, &entries, guard).map_err(failed)
         }
-        SetEdit::Clear => Ok(Changed {
-            removed: live.clear(set).map_err(failed)?,
-            ..Changed::default()
-        }),
+        SetEdit::Clear => {
+            live.spare(set, &SetAfter::Replaced(&[]), guard)
+                .map_err(failed)?;
+            Ok(Changed {
+                removed: live.clear(set).map_err(failed)?,
+                ..Changed::default()
+            })
+        }
     }
 }
 

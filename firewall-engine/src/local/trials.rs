@@ -18,8 +18,9 @@ use firewall_system::set_files::Kept;
 use std::time::Instant;
 
 impl Local {
-    /// Compiles the policy of a request, with the files that it was sent with.
-    pub(super) fn compile(&self, policy: &PolicySource) -> Result<Compiled, Failure> {
+    /// Compiles the policy of a request, with the files that it was sent with, and runs its tests. What is in
+    /// force may fail them, because of a rule that was added meanwhile.
+    fn compile(&self, policy: &PolicySource, runs_tests: bool) -> Result<Compiled, Failure> {
         let kept = match &self.store {
             Some(store) => {
                 store.require(&policy.files)?;
@@ -35,6 +36,7 @@ impl Local {
             policy_text: policy.text.clone(),
             base: policy.base.clone(),
             kept,
+            is_change: !runs_tests,
             ..Request::default()
         };
         let compiled = self.engine().compile(&request);
@@ -52,7 +54,7 @@ impl Local {
 
     /// Runs the evasion table in every zone that an interface of the policy can have.
     pub(super) fn run_selftest(&self, policy: &PolicySource) -> Result<Selftest, Failure> {
-        let compiled = self.compile(policy)?;
+        let compiled = self.compile(policy, false)?;
         let started = Instant::now();
         let policy = &compiled.policy;
         let mut zones: Vec<u32> = policy.interfaces.iter().map(|entry| entry.zone).collect();
@@ -91,7 +93,7 @@ impl Local {
     }
 
     pub(super) fn run_verifier(&self, policy: &PolicySource) -> Result<Verified, Failure> {
-        let compiled = self.compile(policy)?;
+        let compiled = self.compile(policy, true)?;
         let instructions = self
             .engine()
             .verify(&policy.path, &policy.text, &compiled)
@@ -112,7 +114,7 @@ impl Local {
             );
             return Err(Failure::new(Exit::Usage, what).help("send fewer at a time"));
         }
-        let mut compiled = self.compile(&request.policy)?;
+        let mut compiled = self.compile(&request.policy, false)?;
         let zone = request.zone;
         if zone as usize >= compiled.policy.zones.len() {
             let what = format!("the policy has no zone {zone}");

@@ -11,6 +11,7 @@
 //! headers and of the inner ones alike. May not import `oracle` nor `host`: tests hold it
 //! against them.
 
+mod fallen;
 mod link;
 mod live;
 mod regions;
@@ -31,6 +32,8 @@ use words::Words;
 
 /// TCP ports by which hosts are managed: SSH, RDP, Kubernetes, Cockpit, Webmin and Proxmox, VNC.
 const MANAGEMENT: [u32; 7] = [22, 3389, 6443, 9090, 10_000, 8_006, 5_900];
+
+pub use fallen::{Fallen, fallen, is_restricted};
 
 /// What differs.
 #[derive(Clone, Debug, Default)]

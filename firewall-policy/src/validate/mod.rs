@@ -32,7 +32,7 @@ use crate::ast::{Node, Value};
 use crate::case::PolicyTest;
 use crate::diag::{Sink, codes, show};
 use crate::files::Files;
-use crate::rule::{AddrSet, Policy, Rule, SetSize};
+use crate::rule::{AddrSet, Elements, Policy, Rule, SetSize};
 use set::Sets;
 use shape::{Cx, Table};
 
@@ -96,6 +96,8 @@ pub(crate) struct ReadPolicy {
     pub(crate) tests: Vec<PolicyTest>,
     /// How large its sets are.
     pub(crate) sets: Vec<SetSize>,
+    /// What is in those that are not live, by name.
+    pub(crate) elements: Vec<(String, Elements)>,
 }
 
 /// Reads the whole policy. The result counts only if the sink has no errors.
@@ -158,7 +160,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<ReadPolicy> {
     let default = default?;
     packet::warn_of_lost(cx, &default, &rules);
     warn_of_extremes(cx, &table, drops, &rules, audit);
-    let sizes = sets.sizes();
+    let (sizes, elements) = (sets.sizes(), sets.elements());
     let macs = std::mem::take(&mut sets.macs);
     let (live, fixed) = sets.into_parts();
     let policy = Policy {
@@ -184,6 +186,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<ReadPolicy> {
         policy,
         tests,
         sets: sizes,
+        elements,
     })
 }
 

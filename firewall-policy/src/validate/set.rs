@@ -8,7 +8,7 @@ use crate::ast::{Key, Node, Span, Value};
 use crate::diag::{codes, show, suggest};
 use crate::duration::parse_one_unit;
 use crate::range::RangeSet;
-use crate::rule::{AddrSet, BANNED, FixedSet, LONGEST_STAY, LiveSet, Mac, SELF, SetSize};
+use crate::rule::{AddrSet, BANNED, Elements, FixedSet, LONGEST_STAY, LiveSet, Mac, SELF, SetSize};
 use firewall_common::live::SETS;
 
 /// What a set holds.
@@ -191,6 +191,19 @@ impl Sets {
             },
         };
         self.list.iter().map(size).collect()
+    }
+
+    /// What is in those that are not live, by name; they share their ranges with the rules.
+    pub(super) fn elements(&self) -> Vec<(String, Elements)> {
+        let elements = |set: &Set| {
+            let elements = match &set.content {
+                Content::Cidr(addresses) => Elements::Addresses(addresses.clone()),
+                Content::Port(ports) => Elements::Ports(ports.clone()),
+                Content::Live(_) | Content::Broken => return None,
+            };
+            Some((set.name.clone(), elements))
+        };
+        self.list.iter().filter_map(elements).collect()
     }
 
     /// Warns about sets that no rule names.

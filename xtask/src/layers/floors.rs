@@ -128,7 +128,7 @@ pub(super) const CRATES: &[Floors] = &[
             &["edit", "fmt", "packet_text"],
             &["case", "diff", "host"],
             &["explain", "lint", "validate"],
-            &["entry", "schema", "source"],
+            &["connection", "entry", "schema", "source"],
             &["policy_tests"],
             &["checked"],
         ],
@@ -153,7 +153,7 @@ pub(super) const CRATES: &[Floors] = &[
     Floors {
         of: "firewall-api",
         rows: &[
-            &["format", "network", "view", "width"],
+            &["effect", "format", "network", "session", "view", "width"],
             &["failure"],
             &["events", "flows", "sets", "source"],
             &["report", "request", "trial"],

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::sets::{SetChanged, SetEdit, SetRequest, SetStep};
 
-/// Show and change live sets of the active policy
+/// Show the sets of the active policy, and change its live sets
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct Args {
     #[command(subcommand)]
@@ -25,6 +25,15 @@ enum What {
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
+    /// Say whether a set holds an address or a port, and by which entry; exit code 1 if not
+    Get {
+        /// Set name; `banned` holds the bans
+        #[arg(value_name = "SET")]
+        name: String,
+        /// Address, or port of a set of ports
+        #[arg(value_name = "ADDRESS")]
+        what: String,
+    },
     /// Add addresses, prefixes or ranges
     Add {
         /// Set name
@@ -36,7 +45,7 @@ enum What {
         /// Duration [default: the set's `timeout`, or unlimited]
         #[arg(long = "for", value_name = "TIME")]
         time: Option<String>,
-        /// Override the guard of `banned`
+        /// Override the guard: change the set even if it cuts your own connection
         #[arg(long)]
         i_know: bool,
     },
@@ -48,6 +57,9 @@ enum What {
         /// Entries to remove
         #[arg(value_name = "ADDRESS", required = true)]
         words: Vec<String>,
+        /// Override the guard: change the set even if it cuts your own connection
+        #[arg(long)]
+        i_know: bool,
     },
     /// Add entries from a file: one address, prefix or range per line
     Load {
@@ -64,7 +76,7 @@ enum What {
         /// never a mix
         #[arg(long)]
         atomic: bool,
-        /// Override the guard of `banned`
+        /// Override the guard: change the set even if it cuts your own connection
         #[arg(long)]
         i_know: bool,
     },
@@ -76,7 +88,7 @@ enum What {
         /// File; - reads standard input
         #[arg(value_name = "FILE", default_value = "-")]
         file: String,
-        /// Override the guard of `banned`
+        /// Override the guard: change the set even if it cuts your own connection
         #[arg(long)]
         i_know: bool,
     },
@@ -85,6 +97,9 @@ enum What {
         /// Set name
         #[arg(value_name = "SET")]
         name: String,
+        /// Override the guard: change the set even if it cuts your own connection
+        #[arg(long)]
+        i_know: bool,
     },
 }
 
@@ -93,7 +108,7 @@ pub(in super::super) fn help() -> String {
         &[
             "sudo firewall-ctl set add partners 203.0.113.0/24 for 8h",
             "sudo firewall-ctl set load blocklist drop.txt --atomic",
-            "sudo firewall-ctl set feed banned feed.txt",
+            "sudo firewall-ctl set get blocklist 203.0.113.9",
         ],
         &[
             Exit::Ok,
@@ -112,6 +127,7 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
             list(name.as_deref(), *limit, context)?;
             return Ok(Exit::Ok);
         }
+        What::Get { name, what } => return get(name, what, context),
         What::Add {
             name,
             words,
@@ -125,7 +141,11 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
             let steps = prefixes.iter().map(|prefix| input::added(prefix, time));
             (name, SetEdit::Steps(steps.collect()), *i_know)
         }
-        What::Del { name, words } => (name, SetEdit::Steps(input::removals(words)?), false),
+        What::Del {
+            name,
+            words,
+            i_know,
+        } => (name, SetEdit::Steps(input::removals(words)?), *i_know),
         What::Feed { name, file, i_know } => {
             let steps = input::feed(file, &input::read(file)?)?;
             (name, SetEdit::Steps(steps), *i_know)
@@ -146,7 +166,7 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
             };
             (name, what, *i_know)
         }
-        What::Clear { name } => (name, SetEdit::Clear, false),
+        What::Clear { name, i_know } => (name, SetEdit::Clear, *i_know),
     };
     let changed = context
         .firewall()?
@@ -173,10 +193,36 @@ fn text(changed: &SetChanged) -> String {
     format!("{}: {}", changed.set, parts.join(", "))
 }
 
+/// Whether a set holds an address or a port.
+fn get(name: &str, what: &str, context: &Context) -> Result<Exit, Failure> {
+    let request = SetRequest {
+        holding: what.parse().ok(),
+        port: what.parse().ok(),
+    };
+    if request == SetRequest::default() {
+        return Err(
+            Failure::new(Exit::Usage, format!("`{what}` is not an address or a port"))
+                .help("ask for one address (203.0.113.9), or of a set of ports for one port"),
+        );
+    }
+    let report = context.firewall()?.set(name, &request)?;
+    let exit = match report.entries.is_empty() {
+        true => Exit::Failed,
+        false => Exit::Ok,
+    };
+    if context.format.is_text() {
+        context.print(&show::held(what, &report))?;
+    } else {
+        context.print(&context.format.document(&report, false)?)?;
+    }
+    Ok(exit)
+}
+
 fn list(name: Option<&str>, limit: Option<usize>, context: &Context) -> Result<(), Failure> {
     let firewall = context.firewall()?;
     let Some(name) = name else {
         let sets = firewall.sets()?;
+        context.warn(&sets.warnings);
         if context.format.is_text() {
             return context.print(&show::sets(&sets));
         }

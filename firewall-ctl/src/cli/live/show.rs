@@ -2,7 +2,7 @@
 
 use super::super::table::Table;
 use firewall_api::format::duration;
-use firewall_api::sets::{SetReport, SetsReport};
+use firewall_api::sets::{EntryView, SetReport, SetsReport};
 
 /// Rows of a table, if not asked for otherwise.
 const ROWS: usize = 50;
@@ -34,6 +34,32 @@ pub(super) fn entries(
     text
 }
 
+/// Which entries of a set hold what was asked for.
+pub(super) fn held(what: &str, report: &SetReport) -> String {
+    let set = &report.set;
+    let Some(first) = report.entries.first() else {
+        return match &report.nearest {
+            Some(nearest) => format!("{what} is not in {set}; the nearest entry is {nearest}\n"),
+            None => format!("{what} is not in {set}\n"),
+        };
+    };
+    let others = &report.entries[1..];
+    let by = |entry: &EntryView| match entry.left {
+        Some(left) => format!(
+            "{} (by {}, {} left)",
+            entry.prefix,
+            entry.by,
+            duration(left)
+        ),
+        None => format!("{} (by {})", entry.prefix, entry.by),
+    };
+    let mut text = format!("{what} is in {set}: {}\n", by(first));
+    for entry in others {
+        text.push_str(&format!("{what} is in {set}: {}\n", by(entry)));
+    }
+    text
+}
+
 /// All sets.
 pub(super) fn sets(report: &SetsReport) -> String {
     let mut table = Table::new(&["SET", ">ENTRIES", ">MAX", ">TIMEOUT"]);
@@ -41,7 +67,10 @@ pub(super) fn sets(report: &SetsReport) -> String {
         table.row([
             set.name.clone(),
             set.entries.to_string(),
-            set.max.to_string(),
+            match set.live {
+                true => set.max.to_string(),
+                false => "static".to_owned(),
+            },
             set.timeout
                 .map_or("-".to_owned(), |seconds| duration(seconds as f64)),
         ]);
@@ -72,6 +101,8 @@ mod tests {
                 entry("2001:db8::/32", None, "command"),
             ],
             refused: 0,
+            live: true,
+            nearest: None,
         };
         let nobody = "Nobody is banned.";
         insta::assert_snapshot!(entries(&report, Some(2), nobody, "firewall-ctl bans"));

@@ -5,7 +5,8 @@
 //! keeps the policy does it, after all that was asked for before. Invariant: no verb changes both what is in force and a file
 //! unless the two mean the same.
 
-mod guard;
+mod effect;
+mod kept;
 mod save;
 mod words;
 
@@ -14,11 +15,11 @@ pub(super) use words::Does;
 
 use super::context::Context;
 use super::help::after;
+use super::ssh;
 use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
-use firewall_api::rules::{CHANGED_MEANWHILE, RuleOutcome, RulesChange, RulesChanged, RulesEdit};
-use firewall_policy::edit::{self, NewRule};
+use firewall_api::rules::{RuleOutcome, RulesChange, RulesChanged, RulesEdit};
 use words::Wish;
 
 /// `allow`, `deny` and `limit`.
@@ -28,7 +29,8 @@ pub(super) struct Args {
     /// 5000-5010/udp, a service such as ssh, or any
     #[arg(value_name = "WORDS", required = true)]
     words: Vec<String>,
-    /// Override the guard: allow a change that cuts your own connection
+    /// Override the guard: allow a change that cuts your own connection, or opens to everybody what the
+    /// policy opens to some
     #[arg(long)]
     i_know: bool,
 }
@@ -97,6 +99,8 @@ pub(super) fn run(does: Does, args: &Args, context: &Context) -> Result<Exit, Fa
     // Which names are taken, whoever adds the rule knows.
     let name = wish.name(does, &|_| false);
     let rule = wish.rule(does, &name, zone.as_deref(), unix_time().as_secs())?;
+    let policy = client.policy()?;
+    let rule = kept::with(&rule, &kept::kept(&policy.text, does, &wish.said()));
     let named = wish.is_named();
     let changed = change(&*client, RulesEdit::Add { rule, name, named }, args.i_know)?;
     let RulesChanged { rule: name, .. } = &changed;
@@ -132,53 +136,22 @@ pub(super) fn delete(args: &DeleteArgs, context: &Context) -> Result<Exit, Failu
     report(&text, &changed, context)
 }
 
-/// How often a change is judged anew that others were faster than.
-const ATTEMPTS: usize = 100;
-
-/// Has a change of the runtime rules done. Where it is judged first, it is done beside the policy that it
-/// was judged beside, or judged again.
+/// Has a change of the runtime rules done. Whoever does it judges it.
 fn change(client: &dyn Firewall, what: RulesEdit, i_know: bool) -> Result<RulesChanged, Failure> {
-    let is_judged = !i_know && guard::has_session();
-    let mut change = RulesChange { what, judged: None };
-    for _ in 1..ATTEMPTS {
-        if is_judged {
-            let policy = client.policy()?;
-            // What cannot be edited is refused by whoever does it, with more words.
-            if let Some(text) = edited(&policy.text, &change.what) {
-                guard::check(&policy, &text, client)?;
-            }
-            change.judged = Some(policy.generation);
-        }
-        match client.change_rules(&change) {
-            Err(failure) if &*failure.code == CHANGED_MEANWHILE && is_judged => {}
-            answer => return answer,
-        }
-    }
-    client.change_rules(&change)
-}
-
-/// The text of a policy after a change.
-fn edited(policy: &str, what: &RulesEdit) -> Option<String> {
-    let now = unix_time().as_secs();
-    let edited = match what {
-        RulesEdit::Add { rule, name, .. } => {
-            // What it will be called makes no difference to what it does.
-            let new = NewRule {
-                text: rule,
-                name,
-                is_named: false,
-            };
-            edit::add(policy, &new, &|name| policy.contains(name), now)
-        }
-        RulesEdit::Delete { name } => edit::delete(policy, name, now),
-        RulesEdit::Saved { .. } => return None,
-    };
-    edited.ok().map(|edited| edited.text)
+    client.change_rules(&RulesChange {
+        what,
+        judged: None,
+        session: ssh::session(),
+        i_know,
+    })
 }
 
 fn report(text: &str, changed: &RulesChanged, context: &Context) -> Result<Exit, Failure> {
     if context.format.is_text() {
         context.say(text)?;
+        if let Some(effect) = &changed.report.applied.effect {
+            context.say(&effect::text(effect))?;
+        }
         context.warn(&changed.report.applied.warnings);
     } else {
         context.print(&context.format.document(changed, false)?)?;

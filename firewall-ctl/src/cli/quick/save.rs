@@ -6,6 +6,7 @@ use super::super::context::Context;
 use super::super::fmt::replace;
 use super::super::help::after;
 use super::super::policy::compile_text;
+use super::super::ssh;
 use super::report;
 use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
@@ -92,7 +93,12 @@ fn save(client: &dyn Firewall, context: &Context) -> Result<Exit, Failure> {
         },
         before: hash::of(in_force),
     };
-    let changed = client.change_rules(&RulesChange { what, judged: None });
+    let changed = client.change_rules(&RulesChange {
+        what,
+        judged: None,
+        session: ssh::session(),
+        i_know: false,
+    });
     let changed = changed.map_err(|failure| match &*failure.code {
         CHANGED_MEANWHILE => failure,
         _ => failure.outcome(format!(

@@ -1,6 +1,7 @@
 //! The words of `allow`, `deny` and `limit`, as a rule of a policy. May not ask the kernel or the
 //! daemon: what a word means beyond its form, the reader of policies says.
 
+use super::kept::Said;
 use firewall_api::failure::{Exit, Failure};
 use firewall_policy::fmt::canonical;
 use firewall_policy::{entry, time, well_known_ports};
@@ -129,6 +130,22 @@ impl Wish {
         self.name.is_some()
     }
 
+    /// What it says of packets.
+    pub(super) fn said(&self) -> Said<'_> {
+        let number = |name: &&str| WITH_PORTS.iter().find(|it| it.0 == *name).map(|it| it.1);
+        let what = self.what.as_ref().map(|(protocols, ports)| {
+            let numbers = protocols.iter().filter_map(number).map(u32::from);
+            (numbers.collect(), ports.as_str())
+        });
+        Said {
+            what,
+            from: self.from.is_some(),
+            to: self.to.is_some(),
+            on: self.on.is_some(),
+            rate: self.rate.is_some(),
+        }
+    }
+
     /// The rule's name: what the user calls it, or what the words say and none of `taken`.
     pub(super) fn name(&self, does: Does, taken: &dyn Fn(&str) -> bool) -> String {
         if let Some(name) = &self.name {
@@ -226,7 +243,7 @@ impl Wish {
 }
 
 /// A rule as `fmt` writes it, where that is one line.
-fn readable(rule: &str) -> Option<String> {
+pub(super) fn readable(rule: &str) -> Option<String> {
     let text = format!("version: 1\nrules:\n- {rule}\n");
     let written = canonical("rule", &text).ok()?;
     let line = written.lines().find(|line| line.starts_with("  - {"))?;
@@ -235,7 +252,7 @@ fn readable(rule: &str) -> Option<String> {
 
 /// Text as YAML: as it is if every reader takes that for the same text, else in quotes. JSON's are
 /// YAML's too.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     const OTHER_KINDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     let bare = text
         .bytes()

@@ -16,6 +16,7 @@ use crate::kernel::flows::Ends;
 use crate::kernel::link::{self, unpin};
 use crate::kernel::program::{Framing, Program};
 use crate::kernel::{Hook, KernelError, egress};
+use firewall_api::effect::Effect;
 use firewall_common::region::Region;
 use firewall_policy::host::lets_datagrams_in;
 use firewall_policy::rule::Mode;
@@ -28,6 +29,8 @@ pub(in crate::engine) struct Done {
     /// The number of the generation before.
     pub(in crate::engine) before: Option<u64>,
     pub(in crate::engine) warnings: Vec<String>,
+    /// What it does to packets, if that was asked for.
+    pub(in crate::engine) effect: Option<Effect>,
 }
 
 /// A plan that is being done.
@@ -97,6 +100,7 @@ impl<'a> Execution<'a> {
             before: None,
             record: self.draft.record,
             warnings: self.warnings,
+            effect: None,
         })
     }
 

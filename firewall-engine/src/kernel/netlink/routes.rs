@@ -6,7 +6,7 @@
 //! object of its own, or a group of such.
 
 use super::links::Link;
-use super::{HEADER, ROUTE, Told, attributes, dump, find, number};
+use super::{HEADER, ROUTE, Told, attribute, attributes, dump, find, number, request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -17,6 +17,7 @@ const RTM_GETRULE: u16 = 34;
 const RTM_NEWRULE: u16 = 32;
 const RTM_GETNEXTHOP: u16 = 106;
 const RTM_NEWNEXTHOP: u16 = 104;
+const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_MULTIPATH: u16 = 9;
@@ -54,6 +55,42 @@ pub(crate) fn gateways() -> io::Result<BTreeSet<IpAddr>> {
         Told::Again => found.clear(),
     })?;
     Ok(found)
+}
+
+/// The interface by which packets to an address leave; `None` where no route leads there.
+pub(crate) fn interface_toward(address: IpAddr) -> io::Result<Option<u32>> {
+    const INET: u8 = libc::AF_INET as u8;
+    const INET6: u8 = libc::AF_INET6 as u8;
+    let mut body = vec![0; RTMSG];
+    match address {
+        IpAddr::V4(address) => {
+            (body[0], body[1]) = (INET, 32);
+            attribute(&mut body, RTA_DST, &address.octets());
+        }
+        IpAddr::V6(address) => {
+            (body[0], body[1]) = (INET6, 128);
+            attribute(&mut body, RTA_DST, &address.octets());
+        }
+    }
+    let answer = match request(RTM_GETROUTE, 0, &body) {
+        Err(error) if is_unreachable(&error) => return Ok(None),
+        answer => answer?,
+    };
+    let route = answer.get(HEADER + RTMSG..).unwrap_or_default();
+    Ok(find(route, RTA_OIF).and_then(number))
+}
+
+/// Whether an answer says that no route leads somewhere.
+fn is_unreachable(error: &io::Error) -> bool {
+    let known = [
+        libc::ENETUNREACH,
+        libc::EHOSTUNREACH,
+        libc::EACCES,
+        libc::EINVAL,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| known.contains(&code))
 }
 
 /// Takes the gateways of one route.
@@ -212,7 +249,6 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::attribute;
     use super::*;
 
     #[test]

@@ -1,0 +1,259 @@
+//! What a quick rule keeps of the rule that has decided about its packets so far: `limit ssh` limits what
+//! passes, and opens nothing else.
+//!
+//! The policy's text says it; the files that it names are not needed for that. May not ask the firewall.
+
+use super::words::{self, Does};
+use firewall_common::field::Field;
+use firewall_common::verdict::Action;
+use firewall_policy::bundle;
+use firewall_policy::files::Files;
+use firewall_policy::range::RangeSet;
+use firewall_policy::rule::Rule;
+use firewall_policy::source::read_policy;
+use serde_json::{Map, Value};
+use std::io;
+
+/// What is not about packets, or what the quick rule says itself.
+const OWN: [&str; 12] = [
+    "name",
+    "comment",
+    "owner",
+    "reason",
+    "enabled",
+    "expires",
+    "action",
+    "proto",
+    "port",
+    "limit",
+    "log",
+    "syn_protect",
+];
+
+/// What goes on when somebody else decides.
+const MANNERS: [&str; 2] = ["syn_protect", "log"];
+
+/// What the words of a quick rule say of packets.
+#[derive(Debug, Default)]
+pub(super) struct Said<'w> {
+    /// Protocols, by number, and ports as a policy writes them; `None`: any.
+    pub(super) what: Option<(Vec<u32>, &'w str)>,
+    /// Whether it says from where, to where, on which interface.
+    pub(super) from: bool,
+    pub(super) to: bool,
+    pub(super) on: bool,
+    /// Whether it says a rate.
+    pub(super) rate: bool,
+}
+
+/// The keys that a quick rule keeps, with their values in one line of YAML.
+pub(super) fn kept(text: &str, does: Does, said: &Said<'_>) -> Vec<(String, String)> {
+    let Some((protocols, ports)) = said.what.as_ref().filter(|_| does != Does::Deny) else {
+        return Vec::new();
+    };
+    let Ok(read) = read_policy("policy", text, &NoLists) else {
+        return Vec::new();
+    };
+    let Some(ports) = numbers(ports) else {
+        return Vec::new();
+    };
+    let passing: Vec<&Rule> = read
+        .policy
+        .rules
+        .iter()
+        .filter(|rule| passes(rule, protocols, &ports))
+        .collect();
+    let Some(&first) = passing.first() else {
+        return Vec::new();
+    };
+    let written = |rule: &Rule| of_rule(text, &rule.name).unwrap_or_default();
+    let narrows = |key: &String| {
+        let says_it = match key.as_str() {
+            "from" => said.from,
+            "to" => said.to,
+            "zone" => said.on,
+            key => OWN.contains(&key),
+        };
+        !says_it
+    };
+    let narrowing = |rule: &Rule| -> Map<String, Value> {
+        let keys = written(rule).into_iter();
+        keys.filter(|(key, _)| narrows(key)).collect()
+    };
+    let mut keys = Map::new();
+    if does == Does::Limit {
+        // What passes by several rules in different ways, one rule cannot say.
+        let own = narrowing(first);
+        if passing.iter().all(|rule| narrowing(rule) == own) {
+            keys = own;
+        }
+    }
+    for rule in &passing {
+        for (key, value) in written(rule) {
+            let goes_on = MANNERS.contains(&key.as_str())
+                || key == "limit" && does == Does::Allow && !said.rate;
+            if goes_on && !keys.contains_key(&key) {
+                keys.insert(key, value);
+            }
+        }
+    }
+    keys.into_iter()
+        .map(|(key, value)| (key, in_line(&value)))
+        .collect()
+}
+
+/// Whether a rule passes packets of these protocols to some of these ports, and names both: what passes
+/// all ports alike is not about these.
+fn passes(rule: &Rule, protocols: &[u32], ports: &RangeSet<u32>) -> bool {
+    let names = |field: Field| !rule.matches.is_any(field);
+    let of_protocol = |&number: &u32| rule.matches.field(Field::Proto).contains(number);
+    let own = rule.matches.field(Field::DestinationPort);
+    rule.enabled
+        && rule.action == Action::PASS
+        && names(Field::Proto)
+        && names(Field::DestinationPort)
+        && protocols.iter().any(of_protocol)
+        && !own.intersection(ports).is_empty()
+}
+
+/// `80,5000-5010`, or the name of a service.
+fn numbers(ports: &str) -> Option<RangeSet<u32>> {
+    let one = |part: &str| {
+        if let Some((port, _)) = firewall_policy::well_known_ports::find(part) {
+            return Some((u32::from(port), u32::from(port)));
+        }
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);
+        (first <= last).then_some((first.into(), last.into()))
+    };
+    let ranges: Option<Vec<_>> = ports.split(',').map(one).collect();
+    Some(RangeSet::from_ranges(ranges?))
+}
+
+/// The keys of a rule as they are written.
+fn of_rule(text: &str, name: &str) -> Option<Map<String, Value>> {
+    bundle::parts(text).iter().find_map(|part| {
+        let tree: Value = serde_saphyr::from_str(part.text).ok()?;
+        let rules = tree.get("rules")?.as_array()?;
+        let mut own = rules.iter().filter_map(Value::as_object);
+        own.find(|it| it.get("name").and_then(Value::as_str) == Some(name))
+            .cloned()
+    })
+}
+
+/// A rule in one line of YAML with more keys.
+pub(super) fn with(rule: &str, kept: &[(String, String)]) -> String {
+    let Some((front, action)) = rule.rsplit_once(", action:") else {
+        return rule.to_owned();
+    };
+    let kept = kept.iter().map(|(key, value)| format!(", {key}: {value}"));
+    let whole = format!("{front}{}, action:{action}", kept.collect::<String>());
+    words::readable(&whole).unwrap_or(whole)
+}
+
+/// A value in one line of YAML.
+fn in_line(value: &Value) -> String {
+    match value {
+        Value::String(text) => words::quoted(text),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(in_line).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Object(pairs) => {
+            let pairs = pairs
+                .iter()
+                .map(|(key, value)| format!("{key}: {}", in_line(value)));
+            format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Lists of which nobody needs to know what is in them: each has one address.
+struct NoLists;
+
+impl Files for NoLists {
+    fn open(&self, _path: &str) -> io::Result<Box<dyn io::Read + '_>> {
+        Ok(Box::new(&b"192.0.2.1\n"[..]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: &str = "\
+version: 1
+default: {in: drop}
+sets: {customers: {type: cidr, file: customers.txt}}
+rules:
+  - {name: app, proto: tcp, port: 8080, from: \"@customers\", log: 10/s, action: pass, syn_protect: auto}
+  - name: ssh
+    proto: tcp
+    port: ssh
+    from: [203.0.113.0/24, \"2001:db8::/32\"]
+    limit: {new: 6/30s, per: source}
+    action: pass
+  - {name: web, proto: tcp, port: [80, 443], syn_protect: auto, action: pass}
+  - {name: dns-lan, proto: udp, port: 53, from: 10.0.0.0/8, action: pass}
+  - {name: dns-wan, proto: udp, port: 53, from: 203.0.113.0/24, action: pass}
+  - {name: replies, state: established, action: pass}
+";
+
+    fn keeps(does: Does, protocols: &[u32], ports: &str, from: bool) -> String {
+        let said = Said {
+            what: Some((protocols.to_vec(), ports)),
+            from,
+            ..Said::default()
+        };
+        with("{name: new, action: pass}", &kept(POLICY, does, &said))
+    }
+
+    #[test]
+    fn a_limit_keeps_what_narrows_and_what_goes_on() {
+        assert_eq!(
+            keeps(Does::Limit, &[6], "8080", false),
+            "{name: new, from: \"@customers\", log: 10/s, action: pass, syn_protect: auto}"
+        );
+        assert_eq!(
+            keeps(Does::Limit, &[6], "ssh", false),
+            "{name: new, from: [203.0.113.0/24, \"2001:db8::/32\"], action: pass}"
+        );
+        assert_eq!(
+            keeps(Does::Limit, &[6], "22", true),
+            "{name: new, action: pass}"
+        );
+        assert_eq!(
+            keeps(Does::Limit, &[6, 17], "80", false),
+            "{name: new, action: pass, syn_protect: auto}"
+        );
+    }
+
+    #[test]
+    fn what_several_rules_say_differently_is_not_kept() {
+        assert_eq!(
+            keeps(Does::Limit, &[17], "53", false),
+            "{name: new, action: pass}"
+        );
+    }
+
+    #[test]
+    fn to_allow_is_to_open_and_goes_on_in_the_same_manner() {
+        assert_eq!(
+            keeps(Does::Allow, &[6], "8080", false),
+            "{name: new, log: 10/s, action: pass, syn_protect: auto}"
+        );
+        assert_eq!(
+            keeps(Does::Allow, &[6], "ssh", false),
+            "{name: new, limit: {new: 6/30s, per: source}, action: pass}"
+        );
+        assert_eq!(
+            keeps(Does::Deny, &[6], "80", false),
+            "{name: new, action: pass}"
+        );
+        assert_eq!(
+            keeps(Does::Limit, &[6], "25", false),
+            "{name: new, action: pass}"
+        );
+    }
+}
