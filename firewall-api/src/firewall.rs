@@ -14,6 +14,7 @@ use crate::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
 use crate::source::{FileKept, NamedFile, PolicySource};
 use crate::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
 use crate::view::Snapshot;
+use crate::watch::{WatchReport, WatchRequest};
 use std::io::Read;
 
 /// A firewall, here or elsewhere.
@@ -112,6 +113,12 @@ pub trait Firewall: Send + Sync {
     /// # Errors
     /// See [`Firewall`]; exit code 1 if the policy logs nothing.
     fn events(&self, request: &EventsRequest) -> Result<EventsReport, Failure>;
+
+    /// Packets that fit a live filter, whatever the policy logs: begins to watch, goes on, or ends.
+    ///
+    /// # Errors
+    /// See [`Firewall`]; exit code 2 for a filter that cannot be, 7 if all slots are taken.
+    fn watch(&self, request: &WatchRequest) -> Result<WatchReport, Failure>;
 
     /// Problems of the machine that affect the filter.
     ///

@@ -22,4 +22,5 @@ pub mod sets;
 pub mod source;
 pub mod trial;
 pub mod view;
+pub mod watch;
 pub mod width;

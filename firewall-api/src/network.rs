@@ -48,6 +48,15 @@ impl TryFrom<String> for Network {
 }
 
 impl Network {
+    /// The one prefix that it is; `None` of a range that is several.
+    #[must_use]
+    pub fn prefix(&self) -> Option<&Prefix> {
+        match &*self.prefixes {
+            [prefix] => Some(prefix),
+            _ => None,
+        }
+    }
+
     /// Whether it has this address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

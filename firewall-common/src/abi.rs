@@ -20,14 +20,14 @@ pub use counters::{
 pub use entry::Entry;
 pub use frames::*;
 pub use limits::*;
-pub use log::{EventBits, LogEntry};
+pub use log::{EventBits, LogEntry, SeenBits};
 pub use lookup::*;
 pub use stations::*;
 
 use crate::field::Field;
 
 /// Version of the map layouts. A daemon reuses pinned maps of the same version only.
-pub const ABI_VERSION: u32 = 12;
+pub const ABI_VERSION: u32 = 13;
 
 /// How many interfaces one host can filter. Slot 0 belongs to interfaces that are not listed.
 pub const INTERFACES: usize = 64;
@@ -61,6 +61,9 @@ pub const INTERFACE_PROBES: u32 = 8;
 pub const fn interface_hash(ifindex: u32) -> u32 {
     ifindex.wrapping_mul(0x9E37_79B1) >> 24
 }
+
+/// Bytes of [`crate::region::Region::Watch`]: a power of two.
+pub const WATCH_SIZE: u32 = 1 << 20;
 
 /// Bytes at the end of the tables that nothing starts in: an offset modulo the size before them can
 /// be read from without going past the end.

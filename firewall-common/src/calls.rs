@@ -52,6 +52,9 @@ pub trait Calls: Machine {
 
     /// [`crate::live::protection_of`].
     fn protection_of(&self, key: &PacketKey) -> u64;
+
+    /// [`crate::watch::show`], of the word of a [`crate::watch::Fate`].
+    fn show(&self, packet: &Packet, fate: u64, slot: u64, bytes: u32);
 }
 
 /// Steps of both programs that read the frame.

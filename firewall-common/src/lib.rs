@@ -36,3 +36,4 @@ pub mod proof;
 pub mod reason;
 pub mod region;
 pub mod verdict;
+pub mod watch;

@@ -111,6 +111,16 @@ fn describe<M: Machine, F: Frame>(
     )
 }
 
+/// Completes the key of a frame that is not IP, of which EtherType and the offset behind it are known
+/// (`key.fields` and [`Packet::l4`]): its MAC addresses, and what rules see in the EtherType's place.
+#[inline(always)]
+pub fn name<F: Frame>(frame: &F, packet: &mut Packet) {
+    let ethertype = packet.key.field(Field::DestinationPort);
+    let kind = kind(frame, ethertype, packet.l4);
+    packet.key.fields[Field::DestinationPort as usize] = kind;
+    (packet.key.src_lo, packet.key.dst_lo) = addresses(frame).unwrap_or((0, 0));
+}
+
 /// What the rules say of a frame that is not IP: the entry of the one that decides, or what its limit put
 /// in its place, with the mark of what is found; or [`Entry::NONE`]. Counts the `next` rules before it.
 /// Nothing of the frame's rules is asked if the policy has none.

@@ -10,6 +10,9 @@
 //! the last word of the first slot: how many events there have been
 //! ```
 //!
+//! The rings of live filters ([`crate::watch`]) are written and read by the same code: [`Ring`] says where
+//! one lies.
+//!
 //! How many events a rule may write is a rate limit of its own ([`crate::limits`]). What is beyond it
 //! is counted, exactly, in a rule counter.
 //!
@@ -17,8 +20,8 @@
 //! [`ABI_VERSION`](crate::abi::ABI_VERSION). Invariant: no byte of a packet's content is
 //! in an event, only what the parser found in its headers.
 
-pub use crate::abi::EventBits;
 use crate::abi::{Entry, LogEntry};
+pub use crate::abi::{EventBits, SeenBits};
 use crate::field::Field;
 use crate::key::{FRAME, PacketKey};
 use crate::limits::{self, At};
@@ -36,6 +39,33 @@ pub const EVENTS: u64 = SIZE as u64 / SLOT;
 
 /// Byte offset of the number of events so far, in the first slot's free space.
 pub const HEAD: u64 = SLOT - 8;
+
+/// Where a ring of events lies in its region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ring {
+    /// Byte offset of the first place.
+    pub first: u64,
+    /// How many places there are.
+    pub places: u64,
+    /// Byte offset of the number of events so far.
+    pub head: u64,
+}
+
+impl Ring {
+    /// That of rules with `log`.
+    pub const LOG: Self = Self {
+        first: 0,
+        places: EVENTS,
+        head: HEAD,
+    };
+
+    /// Byte offset of the place of an event.
+    #[must_use]
+    #[inline(always)]
+    pub const fn place(self, number: u64) -> u64 {
+        self.first + number % self.places * SLOT
+    }
+}
 
 /// Set in a stamp while the event is being written.
 pub const BUSY: u64 = 1;
@@ -66,6 +96,8 @@ pub mod at {
     pub const FLAGS: u64 = 80;
     /// Bytes of the IP packet; from bit 32 on which part of a datagram it is.
     pub const LENGTH: u64 = 88;
+    /// Of an event of a live filter, [`super::SeenBits`]; 0 in those of rules.
+    pub const SEEN: u64 = 96;
 }
 
 /// The fields of an event in pairs, by word.
@@ -137,17 +169,9 @@ fn write<M: Machine>(
     found: Entry,
     is_over: bool,
 ) -> bool {
-    let Some(number) = claim(machine) else {
+    let Some(number) = claim(machine, Region::Log, Ring::LOG) else {
         return false;
     };
-    let slot = number * SLOT;
-    let put = |at: u64, word: u64| machine.write(Region::Log, slot + at, word);
-    put(at::TIME, machine.now());
-    put(at::SRC, key.src_hi);
-    put(at::SRC + 8, key.src_lo);
-    put(at::DST, key.dst_hi);
-    put(at::DST + 8, key.dst_lo);
-    put(at::RULE, log.name(machine));
     let mut what = log.found(machine).with_action(found.action());
     if is_over {
         what = what.over();
@@ -155,35 +179,57 @@ fn write<M: Machine>(
     if machine.constant(|c| &c.audit) != 0 {
         what = what.passing();
     }
-    what = match key.is_v6 {
+    let what = what.with_interface(u32::from(key.interface));
+    let slot = Ring::LOG.place(number);
+    machine.write(Region::Log, slot + at::RULE, log.name(machine));
+    machine.write(Region::Log, slot + at::SEEN, 0);
+    finish(machine, Region::Log, slot, number, key, what);
+    true
+}
+
+/// Writes what an event says of its packet in the place that was claimed for its number, and says that it
+/// is there. What else it says stands there already.
+#[inline(always)]
+pub(crate) fn finish<M: Machine>(
+    machine: &M,
+    region: Region,
+    slot: u64,
+    number: u64,
+    key: &PacketKey,
+    what: EventBits,
+) {
+    let put = |at: u64, word: u64| machine.write(region, slot + at, word);
+    put(at::TIME, machine.now());
+    put(at::SRC, key.src_hi);
+    put(at::SRC + 8, key.src_lo);
+    put(at::DST, key.dst_hi);
+    put(at::DST + 8, key.dst_lo);
+    let what = match key.is_v6 {
         0 => what,
         FRAME => what.frame(),
         _ => what.v6(),
     };
-    let interface = u32::from(key.interface);
-    put(at::FOUND, what.with_interface(interface).word());
+    put(at::FOUND, what.word());
     for (at, low, high) in FIELDS {
         put(at, pair(key.field(low), key.field(high)));
     }
     // What was written before is seen by whoever sees this.
-    machine.exchange_if(Region::Log, slot, stamp(number) | BUSY, stamp(number));
-    true
+    machine.exchange_if(region, slot, stamp(number) | BUSY, stamp(number));
 }
 
 /// The number of a new event, whose place is this writer's from now on. A place is claimed before
 /// its number is counted: whoever sees the number counted, sees the claim.
 #[inline(always)]
-fn claim<M: Machine>(machine: &M) -> Option<u64> {
+pub(crate) fn claim<M: Machine>(machine: &M, region: Region, ring: Ring) -> Option<u64> {
     for _ in 0..TRIES {
-        let number = machine.read(Region::Log, HEAD);
-        let slot = number * SLOT;
-        let before = machine.read(Region::Log, slot);
+        let number = machine.read(region, ring.head);
+        let slot = ring.place(number);
+        let before = machine.read(region, slot);
         // Whose event is still being written there is a whole round behind. Its place is passed over.
         let is_free = before & BUSY == 0 && before < stamp(number);
-        let is_ours =
-            is_free && machine.exchange_if(Region::Log, slot, before, stamp(number) | BUSY);
+        let is_ours = is_free && machine.exchange_if(region, slot, before, stamp(number) | BUSY);
         // Counted by whoever comes first: nobody waits for a writer that does not run.
-        machine.exchange_if(Region::Log, HEAD, number, number + 1);
+        machine.exchange_if(region, ring.head, number, number + 1);
         if is_ours {
             return Some(number);
         }

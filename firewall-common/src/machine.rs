@@ -71,6 +71,24 @@ pub trait Machine: Copy {
     /// Sets the word that [`Machine::read`] reads. Of one word no reader sees a half.
     fn write(&self, region: Region, offset: u64, word: u64);
 
+    /// Eight words of a region from byte `offset` on, a multiple of 64: one cache line. Words that change
+    /// meanwhile may be of different moments.
+    #[inline(always)]
+    fn read_line(&self, region: Region, offset: u64) -> [u64; 8] {
+        core::array::from_fn(|i| self.read(region, offset + 8 * i as u64))
+    }
+
+    /// Adds 1 to the word that [`Machine::read`] reads, at once.
+    #[inline(always)]
+    fn add_one(&self, region: Region, offset: u64) {
+        loop {
+            let old = self.read(region, offset);
+            if self.exchange_if(region, offset, old, old.wrapping_add(1)) {
+                return;
+            }
+        }
+    }
+
     /// Sets that word to `new` if it is `old`, at once, and says whether it was. A full barrier.
     fn exchange_if(&self, region: Region, offset: u64, old: u64, new: u64) -> bool;
 

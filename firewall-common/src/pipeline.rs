@@ -11,9 +11,10 @@ use crate::essential;
 use crate::field::Field;
 use crate::flows::{ASKS_LISTENER, ASKS_QUOTE, ENDS, UNPROVEN, quote, state_field};
 use crate::fragments::GOES_ON;
-use crate::key::PacketKey;
+use crate::key::{FRAME, PacketKey};
 use crate::limits;
 use crate::live;
+use crate::machine::Machine;
 use crate::parse::{Packet, Parsed, fragment, is_tunnel, proto, rules_judge_malformed};
 use crate::reason::{Governs, Reason};
 use crate::verdict::{Action, Verdict};
@@ -56,25 +57,16 @@ impl Outcome {
 }
 
 /// Decides about a frame that came in on an interface of zone `zone`. Counts `next` rules on the
-/// way; the outcome is the caller's to count. Under `mode: audit` what would be dropped passes, with
-/// reason, rule and port as they are.
+/// way; the outcome is the caller's to count. What was found in the frame is in `packet`, which the
+/// caller hands in as [`Packet::EMPTY`]: of a frame that is not IP as [`crate::link::name`] takes it.
 #[inline(always)]
-pub fn decide<M: Calls, F: IngressCalls>(machine: &M, frame: &F, zone: u32) -> Outcome {
-    let outcome = policy_outcome(machine, frame, zone);
-    if machine.constant(|config| &config.audit) == 0 {
-        return outcome;
-    }
-    Outcome {
-        verdict: Verdict::PASS,
-        ..outcome
-    }
-}
-
-/// What the policy says.
-#[inline(always)]
-fn policy_outcome<M: Calls, F: IngressCalls>(machine: &M, frame: &F, zone: u32) -> Outcome {
-    let mut packet = Packet::EMPTY;
-    match frame.parse(machine, &mut packet) {
+pub fn decide<M: Calls, F: IngressCalls>(
+    machine: &M,
+    frame: &F,
+    zone: u32,
+    packet: &mut Packet,
+) -> Outcome {
+    match frame.parse(machine, packet) {
         Parsed::Ip => {
             packet.key.fields[Field::Zone as usize] = zone;
             if machine.constant(|config| &config.has_limit) == has_limit::BY_INTERFACE {
@@ -83,26 +75,38 @@ fn policy_outcome<M: Calls, F: IngressCalls>(machine: &M, frame: &F, zone: u32) 
             if machine.constant(|config| &config.macs) != 0 {
                 packet.key.fields[Field::Mac as usize] = frame.mac(machine);
             }
-            let mut outcome = ip(machine, frame, &mut packet);
+            let mut outcome = ip(machine, frame, packet);
             // In this order: a comparison costs every packet less than a constant. What passes all
             // the same is not answered.
             if outcome.reason.0 == Reason::REJECT.0
                 && machine.constant(|config| &config.answers) != answers::NO
                 && machine.constant(|config| &config.audit) == 0
             {
-                outcome.reason = if is_malformed(machine, &packet) {
+                outcome.reason = if is_malformed(machine, packet) {
                     Reason::REJECT_SILENT
                 } else {
-                    frame.reject(machine, &packet)
+                    frame.reject(machine, packet)
                 };
             }
             outcome
         }
         Parsed::Other { ethertype, offset } => {
             packet.key.fields[Field::Zone as usize] = zone;
-            other(machine, frame, &mut packet, ethertype, offset)
+            other(machine, frame, packet, ethertype, offset)
         }
         Parsed::Bad(reason) => bad(machine, reason),
+    }
+}
+
+/// What is done: under `mode: audit` what would be dropped passes, with reason, rule and port as they are.
+#[inline(always)]
+pub fn enforced<M: Machine>(machine: &M, outcome: Outcome) -> Outcome {
+    if machine.constant(|config| &config.audit) == 0 {
+        return outcome;
+    }
+    Outcome {
+        verdict: Verdict::PASS,
+        ..outcome
     }
 }
 
@@ -130,7 +134,7 @@ fn bad<M: Calls>(machine: &M, reason: Reason) -> Outcome {
     Outcome::without_rule(verdict, reason, CountedPort::NONE)
 }
 
-/// Whether rules policy_outcome the packet though it is malformed.
+/// Whether rules judge the packet though it is malformed.
 #[inline(always)]
 fn is_malformed<M: Calls>(machine: &M, packet: &Packet) -> bool {
     rules_judge_malformed(machine) && packet.anomaly as u8 != 0
@@ -145,6 +149,9 @@ fn other<M: Calls, F: IngressCalls>(
     ethertype: u32,
     offset: u32,
 ) -> Outcome {
+    packet.key.is_v6 = FRAME;
+    packet.key.fields[Field::DestinationPort as usize] = ethertype;
+    packet.l4 = offset;
     match essential::check_arp(machine, frame, ethertype, offset) {
         Ok(true) => return Outcome::without_rule(Verdict::PASS, Reason::ARP, CountedPort::NONE),
         Ok(false) => {}

@@ -8,6 +8,7 @@ use crate::packet::{Packet, Parsed};
 use crate::parse::{parse, parse_inner};
 use crate::reason::Reason;
 use crate::region::Bucket;
+use crate::watch::{self, Fate};
 use crate::{answer, classify, essential, flows, fragments, limits, link, live, log, proof};
 
 /// A place that calls every step as it is.
@@ -81,6 +82,11 @@ impl<M: Plain> Calls for M {
     #[inline(always)]
     fn protection_of(&self, key: &PacketKey) -> u64 {
         live::protection_of(self, key)
+    }
+
+    #[inline(always)]
+    fn show(&self, packet: &Packet, fate: u64, slot: u64, bytes: u32) {
+        watch::show(self, packet, Fate::from_word(fate), slot, bytes);
     }
 }
 

@@ -9,7 +9,7 @@
 //! May not import anything of the host or the kernel. Invariant: a region's size is a constant of
 //! the generation and a power of two, so an offset is masked and never compared.
 
-use crate::abi::{Config, FRAGMENTS_SIZE};
+use crate::abi::{Config, FRAGMENTS_SIZE, WATCH_SIZE};
 use crate::bits::as_word;
 
 /// One region. Known when the code is compiled, wherever it is used: each one has an address of its
@@ -31,6 +31,8 @@ pub enum Region {
     Proof = 5,
     /// When SYNs have left: [`crate::flows`]. Handed on.
     Syns = 6,
+    /// Live filters, and the events of what they match: [`crate::watch`]. Handed on.
+    Watch = 7,
 }
 
 /// Bytes of a region that no policy uses. Nothing reaches it; a map cannot be smaller.
@@ -43,7 +45,7 @@ pub const REGION_HEADER: u32 = 64;
 
 impl Region {
     /// How many regions there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     /// All regions, in index order.
     pub const ALL: [Self; Self::COUNT] = [
@@ -54,6 +56,7 @@ impl Region {
         Self::Log,
         Self::Proof,
         Self::Syns,
+        Self::Watch,
     ];
 
     /// Name of its map.
@@ -67,6 +70,7 @@ impl Region {
             Self::Log => "fw_log",
             Self::Proof => "fw_proof",
             Self::Syns => "fw_syns",
+            Self::Watch => "fw_watch",
         }
     }
 
@@ -76,8 +80,9 @@ impl Region {
         !matches!(self, Self::Fragments)
     }
 
-    /// Its size in bytes under a policy, as the constants say it: a power of two. The size of
-    /// fragments does not depend on the policy; where none are followed nothing reaches them.
+    /// Its size in bytes under a policy, as the constants say it: a power of two. The sizes of
+    /// fragments and of live filters do not depend on the policy; where none are followed nothing reaches
+    /// the first.
     #[must_use]
     #[inline(always)]
     pub const fn size(self, config: &Config) -> &u32 {
@@ -89,6 +94,7 @@ impl Region {
             Self::Log => &config.log_size,
             Self::Proof => &config.proof_size,
             Self::Syns => &config.syns_size,
+            Self::Watch => &WATCH_SIZE,
         }
     }
 }

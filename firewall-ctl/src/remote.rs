@@ -20,6 +20,7 @@ use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsRepor
 use firewall_api::source::{FileKept, NamedFile, PolicySource, missing_in};
 use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
 use firewall_api::view::Snapshot;
+use firewall_api::watch::{WatchReport, WatchRequest};
 use firewall_system::{process, set_files};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
@@ -199,6 +200,10 @@ impl Firewall for Remote {
         self.get(&format!("/v1/events?{}", events_query(request)))
     }
 
+    fn watch(&self, request: &WatchRequest) -> Result<WatchReport, Failure> {
+        self.post("/v1/watch", request)
+    }
+
     fn doctor(&self, request: &DoctorRequest) -> Result<DoctorReport, Failure> {
         self.post("/v1/doctor", request)
     }
@@ -240,12 +245,24 @@ fn events_query(request: &EventsRequest) -> String {
         pair("after", request.after.map(|after| after.to_string())),
         pair("last", request.last.map(|last| last.to_string())),
         pair("wait", request.wait.map(|wait| wait.to_string())),
+        pair("since", request.since.clone()),
         pair("interface", request.interface.clone()),
         pair("rule", request.rule.clone()),
         pair("verdict", request.verdict.clone()),
         pair("from", request.from.as_ref().map(ToString::to_string)),
         pair("to", request.to.as_ref().map(ToString::to_string)),
-        pair("port", request.port.map(|port| port.to_string())),
+        pair("reason", request.reason.clone()),
+        pair("protocol", request.protocol.clone()),
+        pair("port", request.port.map(|ports| ports.to_string())),
+        pair(
+            "source_port",
+            request.source_port.map(|ports| ports.to_string()),
+        ),
+        pair(
+            "destination_port",
+            request.destination_port.map(|ports| ports.to_string()),
+        ),
+        pair("not", request.not.clone()),
     ];
     pairs.into_iter().flatten().collect::<Vec<_>>().join("&")
 }

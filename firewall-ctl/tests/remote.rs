@@ -24,6 +24,7 @@ use firewall_api::trial::{
     Traced, Verified,
 };
 use firewall_api::view::{SCHEMA, Snapshot, Status, Traffic};
+use firewall_api::watch::{WatchReport, WatchRequest};
 use firewall_ctl::remote::Remote;
 use firewall_daemon::server::serve;
 use firewall_policy::diag::Diagnostics;
@@ -194,7 +195,12 @@ impl Firewall for Constants {
             cursor: EventCursor { ring: 1, next: 2 },
             missed: 0,
             unlogged: 0,
+            oldest: None,
         })
+    }
+
+    fn watch(&self, request: &WatchRequest) -> Result<WatchReport, Failure> {
+        Err(Failure::new(Exit::Refused, format!("{request:?}")))
     }
 
     /// One check for each interface.
@@ -427,12 +433,36 @@ fn questions_about_events_the_machine_and_frames_arrive_as_they_are() {
             verdict: Some("drop".to_owned()),
             from: Some("2001:db8::/32".parse().unwrap()),
             to: Some("192.0.2.7".parse().unwrap()),
-            port: Some(65_535),
+            port: "65535".parse().ok(),
+            since: Some("2026-11-30T12:00:00.000Z".to_owned()),
+            reason: Some("rule,frag-tiny".to_owned()),
+            protocol: Some("0x88cc".to_owned()),
+            source_port: "8000-8100".parse().ok(),
+            destination_port: "https".parse().ok(),
+            not: Some("from,port".to_owned()),
         },
     ] {
         let report = client.events(&request).unwrap();
         assert_eq!(report.schema, format!("{request:?}"));
         assert_eq!(report.cursor.next, 2);
+        let request = WatchRequest {
+            id: Some("1f".to_owned()),
+            stop: true,
+            events: request,
+            is_modest: false,
+        };
+        // Whether whoever asks may change something is not theirs to say.
+        let modest = WatchRequest {
+            is_modest: true,
+            ..request.clone()
+        };
+        for asked in [&request, &modest] {
+            let failure = client.watch(asked).unwrap_err();
+            assert_eq!(
+                (failure.exit_code, failure.message),
+                (Exit::Refused, format!("{request:?}"))
+            );
+        }
     }
     let request = DoctorRequest {
         interfaces: vec!["eth*".to_owned(), "a,b c".to_owned()],

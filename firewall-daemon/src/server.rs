@@ -34,6 +34,7 @@ use firewall_api::rules::RulesChange;
 use firewall_api::sets::{SetChange, SetRequest};
 use firewall_api::source::{FILE_LIMIT, FILES_MISSING, PolicySource};
 use firewall_api::trial::{DoctorRequest, FRAMES_LIMIT, TraceRequest};
+use firewall_api::watch::WatchRequest;
 use hyper::body::Body as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -53,6 +54,9 @@ const DEADLINE: Duration = Duration::from_secs(130);
 
 /// Largest request with frames, in bytes: these in hexadecimal digits, and a policy.
 const TRACE_LIMIT: usize = 2 * FRAMES_LIMIT + BODY_LIMIT;
+
+/// Largest request of a live filter, in bytes: a few words.
+const WATCH_LIMIT: usize = 16 << 10;
 
 /// Largest request of `doctor`, in bytes: names of interfaces.
 const DOCTOR_LIMIT: usize = 64 << 10;
@@ -215,6 +219,10 @@ fn router(backend: Backend) -> Router {
         .route("/v1/sets", get(sets))
         .route("/v1/sets/{name}", get(set))
         .route("/v1/events", get(events))
+        .route(
+            "/v1/watch",
+            post(watch).layer(DefaultBodyLimit::max(WATCH_LIMIT)),
+        )
         .route(
             "/v1/doctor",
             post(doctor).layer(DefaultBodyLimit::max(DOCTOR_LIMIT)),
@@ -390,6 +398,26 @@ async fn events(
     match query {
         Ok(Query(request)) => ask(backend, move |firewall| firewall.events(&request)).await,
         Err(rejection) => wrong_query(&rejection),
+    }
+}
+
+/// Arms a filter, which every peer may: it looks on, for a few seconds, and stops no packet. Peers who may
+/// change nothing take half of the slots at most.
+async fn watch(
+    State(backend): State<Backend>,
+    Extension(peer): Extension<Peer>,
+    body: Result<Json<WatchRequest>, JsonRejection>,
+) -> Response {
+    match body {
+        Ok(Json(request)) => {
+            let is_modest = !peer.may_change();
+            let request = WatchRequest {
+                is_modest,
+                ..request
+            };
+            ask(backend, move |firewall| firewall.watch(&request)).await
+        }
+        Err(rejection) => rejected(&rejection),
     }
 }
 

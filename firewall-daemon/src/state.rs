@@ -20,6 +20,7 @@ use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsRepor
 use firewall_api::source::{FileKept, NamedFile, PolicySource};
 use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
 use firewall_api::view::{Drift, Snapshot, Status};
+use firewall_api::watch::{WatchReport, WatchRequest};
 use firewall_engine::engine::{
     EngineError, Followed, Guard, Hold, LiveView, Observed, Revived, Session,
 };
@@ -184,6 +185,10 @@ impl Firewall for Handle {
 
     fn events(&self, request: &EventsRequest) -> Result<EventsReport, Failure> {
         self.local.events(request)
+    }
+
+    fn watch(&self, request: &WatchRequest) -> Result<WatchReport, Failure> {
+        self.local.watch(request)
     }
 
     fn doctor(&self, request: &DoctorRequest) -> Result<DoctorReport, Failure> {

@@ -1,16 +1,26 @@
 //! Counting an outcome: per interface, reason and verdict; per rule; per port. Each in this CPU's
-//! own region, so that counts are exact without atomic instructions.
+//! own region, so that counts are exact without atomic instructions. And showing it to live filters, which
+//! see every frame here, whatever has become of it.
 
+use crate::frame::XdpFrame;
 use crate::kernel::Kernel;
 use crate::maps;
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::programs::XdpContext;
 use firewall_common::abi::{CountedPort, PORTS_STRIDE, REASONS_STRIDE, port_offset, reason_offset};
 use firewall_common::machine::Machine as _;
+use firewall_common::packet::Packet;
 use firewall_common::pipeline::{NO_RULE, Outcome};
+use firewall_common::watch::{self, Fate};
 
+/// Of how many packets one is when leases are looked at, less one.
+const LEASES: u64 = 0xff;
+
+/// Counts an outcome. How many there have been of its reason, here.
 #[inline(always)]
-pub(crate) fn count(kernel: &Kernel, interface_slot: u32, outcome: &Outcome) {
+pub(crate) fn count(kernel: &Kernel, interface_slot: u32, outcome: &Outcome) -> u64 {
     let verdict = outcome.verdict.0;
-    kernel.count(
+    let counted = kernel.count(
         maps::reasons(),
         u64::from(REASONS_STRIDE),
         u64::from(reason_offset(interface_slot & 63, outcome.reason, verdict)),
@@ -26,4 +36,34 @@ pub(crate) fn count(kernel: &Kernel, interface_slot: u32, outcome: &Outcome) {
             u64::from(port_offset(port, udp, verdict)),
         );
     }
+    counted
+}
+
+/// Shows a frame to the live filters, if there are some.
+#[inline(always)]
+pub(crate) fn watch(
+    kernel: &Kernel,
+    ctx: &XdpContext,
+    packet: &mut Packet,
+    interface_slot: u16,
+    outcome: &Outcome,
+    counted: u64,
+) {
+    if watch::is_armed(kernel) {
+        let fate = Fate::new(outcome, interface_slot).looks_at_leases(counted & LEASES == 0);
+        fw_watch(ctx.ctx, packet, fate.word());
+    }
+}
+
+/// The comparison with the live filters as a global function: proved once, whatever the packet.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_watch(ctx: *mut xdp_md, packet: *mut Packet, fate: u64) -> u64 {
+    let frame = XdpFrame::new(&XdpContext::new(ctx));
+    // SAFETY: the verifier lets only writable memory of this type through, or null.
+    if let Some(packet) = unsafe { packet.as_mut() } {
+        let kernel = Kernel::uncounted(0);
+        watch::look(&kernel, &frame, packet, Fate::from_word(fate));
+    }
+    0
 }

@@ -12,6 +12,7 @@ use firewall_common::machine::{Machine, Step, TICK_SHIFT};
 use firewall_common::packet::Packet;
 use firewall_common::reason::Reason;
 use firewall_common::region::{Bucket, Region};
+use firewall_common::watch::{self, Fate, SLOTS};
 use firewall_common::{classify, flows, fragments, limits, live, log, proof};
 
 /// In place of a CPU's number: counts nowhere, because it lies beyond every counter map.
@@ -59,13 +60,14 @@ impl Kernel {
     }
 
     /// Adds the packet to the counter at `offset` in this CPU's region of a counter map. An offset
-    /// past the map is a bug elsewhere; it counts nowhere, because the verifier wants it so.
+    /// past the map is a bug elsewhere; it counts nowhere, because the verifier wants it so. How many
+    /// packets there have been, or 0.
     #[inline(always)]
-    pub(crate) fn count(&self, map: usize, stride: u64, offset: u64) {
+    pub(crate) fn count(&self, map: usize, stride: u64, offset: u64) -> u64 {
         let size = u64::from(maps::constant(|c| &c.cpus)) * stride;
         let at = maps::pin(self.cpu * stride + offset);
         if at > size - u64::from(COUNTER_SIZE) {
-            return;
+            return 0;
         }
         let counter = maps::add(map, at) as *mut Counter;
         // SAFETY: inside the map, by the comparison; no other CPU writes to this region, and on
@@ -73,6 +75,7 @@ impl Kernel {
         unsafe {
             (*counter).packets += 1;
             (*counter).bytes += self.bytes;
+            (*counter).packets
         }
     }
 }
@@ -183,6 +186,23 @@ impl Machine for Kernel {
     fn read(&self, region: Region, offset: u64) -> u64 {
         // SAFETY: inside the map, and aligned. Volatile: other processors write to it.
         unsafe { core::ptr::read_volatile(word(region, offset)) }
+    }
+
+    #[inline(always)]
+    fn read_line(&self, region: Region, offset: u64) -> [u64; 8] {
+        let (base, size) = maps::region(region);
+        let line = maps::add(base, maps::pin(offset) & (size - 64));
+        // SAFETY: inside the map, and aligned.
+        unsafe { core::ptr::read(line as *const [u64; 8]) }
+    }
+
+    #[inline(always)]
+    fn add_one(&self, region: Region, offset: u64) {
+        // SAFETY: as for `read`. By `asm!`, as the exchange below.
+        unsafe {
+            asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) word(region, offset), in(reg) 1u64,
+                options(nostack));
+        }
     }
 
     #[inline(always)]
@@ -306,6 +326,11 @@ impl Calls for Kernel {
     fn protection_of(&self, key: &PacketKey) -> u64 {
         fw_sets(key, live::PROTECTION, self.bytes)
     }
+
+    #[inline(always)]
+    fn show(&self, packet: &Packet, fate: u64, slot: u64, bytes: u32) {
+        fw_show(packet, fate, slot, bytes);
+    }
 }
 
 /// The walk as a global function: the verifier proves it once, for any key, instead of once for
@@ -408,6 +433,18 @@ pub(crate) extern "C" fn fw_log(
     if let Some(key) = unsafe { key.as_ref() } {
         let (rule, found) = (Entry::from_word(rule), Entry::from_word(found));
         log::record(&Kernel { bytes, cpu }, key, rule, found);
+    }
+    0
+}
+
+/// Writing an event of a live filter, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_show(packet: *const Packet, fate: u64, slot: u64, bytes: u32) -> u64 {
+    // SAFETY: as above.
+    if let Some(packet) = unsafe { packet.as_ref() } {
+        let fate = Fate::from_word(fate);
+        watch::show(&Kernel::uncounted(0), packet, fate, slot % SLOTS, bytes);
     }
     0
 }

@@ -23,7 +23,8 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use firewall_common::frame::Frame as _;
 use firewall_common::outgoing::record;
-use firewall_common::pipeline::{Outcome, decide};
+use firewall_common::packet::Packet;
+use firewall_common::pipeline::{Outcome, decide, enforced};
 use firewall_common::reason::Reason;
 use firewall_common::verdict::Verdict;
 use kernel::Kernel;
@@ -35,9 +36,14 @@ fn fw_xdp(ctx: XdpContext) -> u32 {
     let interface = maps::interface(ctx.ingress_ifindex() as u32);
     let bytes = frame.len();
     let kernel = Kernel::new(bytes);
-    let outcome = forgotten(decide(&kernel, &frame, u32::from(interface.zone)));
+    let mut packet = Packet::EMPTY;
+    let zone = u32::from(interface.zone);
+    let outcome = forgotten(decide(&kernel, &frame, zone, &mut packet));
+    let said = outcome;
+    let outcome = enforced(&kernel, outcome);
     log(&ctx, bytes, &outcome);
-    account::count(&kernel, u32::from(interface.slot), &outcome);
+    let counted = account::count(&kernel, u32::from(interface.slot), &outcome);
+    account::watch(&kernel, &ctx, &mut packet, interface.slot, &said, counted);
     if outcome.verdict.0 == Verdict::PASS.0 {
         xdp_action::XDP_PASS
     } else if outcome.is_answered() {

@@ -9,7 +9,7 @@ use core::arch::asm;
 use core::mem::MaybeUninit;
 use firewall_common::abi::{
     Config, FRAGMENTS_SIZE, INTERFACE_PROBES, INTERFACE_TABLE, InterfaceEntry, STATION_PROBES,
-    STATIONS, interface_hash, station_hash,
+    STATIONS, WATCH_SIZE, interface_hash, station_hash,
 };
 use firewall_common::region::Region;
 
@@ -138,6 +138,10 @@ section!(
     /// When SYNs have left. One word unless a rule looks at state.
     FW_SYNS, ".data.fw_syns", syns
 );
+section!(
+    /// Live filters and what they have matched.
+    FW_WATCH, ".data.fw_watch", watch
+);
 
 /// The address of a region and its size in bytes, of which the verifier knows both.
 #[inline(always)]
@@ -150,9 +154,11 @@ pub(crate) fn region(region: Region) -> (usize, u64) {
         Region::Log => log(),
         Region::Proof => proof(),
         Region::Syns => syns(),
+        Region::Watch => watch(),
     };
     let size = match region {
         Region::Fragments => FRAGMENTS_SIZE,
+        Region::Watch => WATCH_SIZE,
         _ => constant(|config| region.size(config)),
     };
     (address, u64::from(size))

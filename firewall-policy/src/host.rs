@@ -17,6 +17,7 @@ use firewall_common::outgoing;
 use firewall_common::parse::{Packet, Parsed, fragment, parse, proto};
 use firewall_common::pipeline::{self, Outcome};
 use firewall_common::region::{Bucket, Region};
+use firewall_common::watch::{self, Fate};
 use firewall_common::{flows, fragments, limits, log, proof};
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -62,9 +63,18 @@ pub fn decide(tables: &Tables, frame: &[u8], zone: u32) -> HostOutcome {
 pub fn decide_after(tables: &Tables, memory: &Memory, frame: &[u8], zone: u32) -> HostOutcome {
     let counted = RefCell::new(Vec::new());
     let machine = HostMachine::with_memory(tables, &counted, memory);
-    let outcome = pipeline::decide(&machine, &frame, zone);
+    let mut packet = Packet::EMPTY;
+    let outcome = pipeline::decide(&machine, &frame, zone, &mut packet);
+    if watch::is_armed(&machine) {
+        watch::look(
+            &machine,
+            &frame,
+            &mut packet,
+            Fate::new(&outcome, 0).looks_at_leases(true),
+        );
+    }
     HostOutcome {
-        outcome,
+        outcome: pipeline::enforced(&machine, outcome),
         counted: counted.into_inner(),
     }
 }
@@ -217,6 +227,11 @@ impl Memory {
     #[must_use]
     pub fn words(&self, region: Region) -> Vec<u64> {
         self.regions[region as usize].borrow().clone()
+    }
+
+    /// Sets a word of a region, as user space does.
+    pub fn set(&self, tables: &Tables, region: Region, offset: u64, word: u64) {
+        self.write(region, offset, *region.size(&tables.config), word);
     }
 
     fn read(&self, region: Region, offset: u64, size: u32) -> u64 {
@@ -430,5 +445,10 @@ impl Calls for HostMachine<'_> {
 
     fn protection_of(&self, key: &PacketKey) -> u64 {
         live::protection_of(self, key)
+    }
+
+    #[inline(always)]
+    fn show(&self, packet: &Packet, fate: u64, slot: u64, bytes: u32) {
+        watch::show(self, packet, Fate::from_word(fate), slot, bytes);
     }
 }

@@ -44,6 +44,7 @@ pub mod tables;
 pub mod text;
 pub mod time;
 pub mod vocabulary;
+pub mod watch;
 pub mod well_known_ports;
 pub mod worst;
 

@@ -7,7 +7,7 @@
 
 use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
-use firewall_common::log::{BUSY, EVENTS, EventBits, FIELDS, HEAD, SLOT, at, stamp, unpair};
+use firewall_common::log::{BUSY, EventBits, FIELDS, Ring, SeenBits, at, stamp, unpair};
 use firewall_common::verdict::Action;
 
 /// What a rule said about a packet.
@@ -17,7 +17,8 @@ pub struct Event {
     pub number: u64,
     /// Nanoseconds of the monotonic clock.
     pub time: u64,
-    /// [`firewall_common::log::name_hash`] of the rule; that of the empty name: no rule matched.
+    /// [`firewall_common::log::name_hash`] of the rule; that of the empty name: no rule matched. Of what
+    /// a live filter has matched, the counter slot of the rule that has decided, if one has.
     pub rule: u64,
     /// What the rule does, or what becomes of what is over its limit.
     pub action: Action,
@@ -30,6 +31,8 @@ pub struct Event {
     /// Whether it is about a frame that is not IP. Then the lower halves of the addresses are MAC
     /// addresses, and the destination port is what stands for the EtherType.
     pub is_frame: bool,
+    /// Of what a live filter has matched: the reason of the verdict, and more.
+    pub seen: Option<SeenBits>,
     /// Addresses, the interface's counter slot, and those fields that [`FIELDS`] names.
     pub key: PacketKey,
 }
@@ -37,6 +40,7 @@ pub struct Event {
 /// Goes from event to event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reader {
+    ring: Ring,
     next: u64,
     missed: u64,
 }
@@ -53,18 +57,20 @@ enum Place {
 impl Reader {
     /// Starts so that `last` events come that are there already, if there are as many.
     #[must_use]
-    pub fn new(read: &impl Fn(u64) -> u64, last: u64) -> Self {
-        let head = read(HEAD);
+    pub fn new(ring: Ring, read: &impl Fn(u64) -> u64, last: u64) -> Self {
+        let head = read(ring.head);
         Self {
-            next: head - head.min(last).min(EVENTS),
+            ring,
+            next: head - head.min(last).min(ring.places),
             missed: 0,
         }
     }
 
     /// Starts with the event of this number, or the oldest one there is.
     #[must_use]
-    pub fn at(number: u64) -> Self {
+    pub fn at(ring: Ring, number: u64) -> Self {
         Self {
+            ring,
             next: number,
             missed: 0,
         }
@@ -86,15 +92,15 @@ impl Reader {
     /// ring; what it reads afterwards is not older.
     pub fn next(&mut self, read: &impl Fn(u64) -> u64) -> Option<Event> {
         loop {
-            let head = read(HEAD);
+            let (head, places) = (read(self.ring.head), self.ring.places);
             if self.next >= head {
                 return None;
             }
-            if head - self.next > EVENTS {
-                self.missed += head - EVENTS - self.next;
-                self.next = head - EVENTS;
+            if head - self.next > places {
+                self.missed += head - places - self.next;
+                self.next = head - places;
             }
-            match place(read, self.next) {
+            match place(self.ring, read, self.next) {
                 Place::Event(event) => {
                     self.next += 1;
                     return Some(*event);
@@ -109,8 +115,8 @@ impl Reader {
     }
 }
 
-fn place(read: &impl Fn(u64) -> u64, number: u64) -> Place {
-    let slot = number % EVENTS * SLOT;
+fn place(ring: Ring, read: &impl Fn(u64) -> u64, number: u64) -> Place {
+    let slot = ring.place(number);
     let before = read(slot + at::STAMP);
     if before != stamp(number) {
         return match before == stamp(number) | BUSY {
@@ -120,6 +126,7 @@ fn place(read: &impl Fn(u64) -> u64, number: u64) -> Place {
     }
     let word = |offset: u64| read(slot + offset);
     let found = EventBits::from_word(word(at::FOUND));
+    let seen = SeenBits::from_word(word(at::SEEN));
     let family = if found.is_v6() {
         Family::V6
     } else {
@@ -141,6 +148,7 @@ fn place(read: &impl Fn(u64) -> u64, number: u64) -> Place {
         over: found.is_over(),
         passes: found.passes(),
         is_frame: found.is_frame(),
+        seen: Some(seen).filter(|seen| seen.slot().is_some()),
         key,
     };
     match read(slot + at::STAMP) == before {
@@ -161,6 +169,7 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use firewall_common::log::{EVENTS, HEAD, SLOT};
     use std::cell::RefCell;
 
     /// A ring, and writers that stop half-way.
@@ -200,10 +209,10 @@ mod tests {
     #[test]
     fn events_come_in_order_from_where_one_asks() {
         let ring = Ring::new();
-        let mut all = Reader::new(&ring.read(), 100);
+        let mut all = Reader::new(Ring::LOG, &ring.read(), 100);
         assert!(times(&mut all, &ring).is_empty());
         (0..5).for_each(|_| ring.write(stamp));
-        let mut two = Reader::new(&ring.read(), 2);
+        let mut two = Reader::new(Ring::LOG, &ring.read(), 2);
         assert_eq!(times(&mut two, &ring), [3, 4]);
         assert_eq!(times(&mut all, &ring), [0, 1, 2, 3, 4]);
         ring.write(stamp);
@@ -214,14 +223,14 @@ mod tests {
     #[test]
     fn what_was_overwritten_is_counted() {
         let ring = Ring::new();
-        let mut reader = Reader::new(&ring.read(), EVENTS);
+        let mut reader = Reader::new(Ring::LOG, &ring.read(), EVENTS);
         (0..EVENTS + 7).for_each(|_| ring.write(stamp));
         let found = times(&mut reader, &ring);
         assert_eq!(found.len() as u64, EVENTS);
         assert_eq!((found[0], reader.missed()), (7, 7));
         // More than there is room for cannot be had.
         assert_eq!(
-            times(&mut Reader::new(&ring.read(), u64::MAX), &ring),
+            times(&mut Reader::new(Ring::LOG, &ring.read(), u64::MAX), &ring),
             found
         );
     }
@@ -229,7 +238,7 @@ mod tests {
     #[test]
     fn an_event_that_is_being_written_is_waited_for() {
         let ring = Ring::new();
-        let mut reader = Reader::new(&ring.read(), 9);
+        let mut reader = Reader::new(Ring::LOG, &ring.read(), 9);
         ring.write(stamp);
         ring.write(|number| stamp(number) | BUSY);
         ring.write(stamp);
@@ -259,7 +268,7 @@ mod tests {
             }
             ring.read()(offset)
         };
-        let mut reader = Reader::new(&read, 3);
+        let mut reader = Reader::new(Ring::LOG, &read, 3);
         let found: Vec<u64> = std::iter::from_fn(|| reader.next(&read))
             .map(|event| event.number)
             .collect();

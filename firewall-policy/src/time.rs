@@ -81,6 +81,14 @@ const fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
+/// Nanoseconds since the Unix epoch, to the millisecond: `2027-01-31T17:00:00.000Z`.
+#[must_use]
+pub fn print_milliseconds(nanoseconds: u64) -> String {
+    let seconds = print(nanoseconds / 1_000_000_000);
+    let milliseconds = nanoseconds / 1_000_000 % 1_000;
+    format!("{}.{milliseconds:03}Z", seconds.trim_end_matches('Z'))
+}
+
 /// `2027-01-31T17:00:00Z`.
 #[must_use]
 pub fn print(seconds: u64) -> String {

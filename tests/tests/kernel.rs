@@ -21,6 +21,7 @@ mod kernel_raw;
 mod kernel_state;
 mod kernel_syn;
 mod kernel_verifier;
+mod kernel_watch;
 
 /// Random policies, of which `firewall-policy` has its own tests.
 #[path = "../../firewall-policy/tests/classifier/random.rs"]

@@ -8,7 +8,7 @@
 use crate::random::{Random, Style, headers, policy};
 use firewall_common::field::Field;
 use firewall_common::key::PacketKey;
-use firewall_common::log::{EVENTS, name_hash};
+use firewall_common::log::{EVENTS, Ring, name_hash};
 use firewall_common::region::Region;
 use firewall_common::verdict::Action;
 use firewall_engine::kernel::program::Loaded;
@@ -101,7 +101,7 @@ fn oracle_host_and_kernel_write_the_same_events() {
         let (tables, loaded) = load(&policy);
         let ring = loaded.log().unwrap().unwrap();
         let memory = Memory::of(&tables);
-        let (mut from_kernel, mut from_host) = (ring.reader(0), Reader::new(&|_| 0, 0));
+        let (mut from_kernel, mut from_host) = (ring.reader(0), Reader::new(Ring::LOG, &|_| 0, 0));
         let keys = headers(&policy, seed, 200, 40);
         for (frame, mut key) in keys.iter().filter_map(keyed::frame) {
             key.fields[Field::Zone as usize] = 0;

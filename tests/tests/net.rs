@@ -60,3 +60,4 @@ mod net_syn_listeners;
 mod net_traffic;
 mod net_transfers;
 mod net_truth;
+mod net_watch;

@@ -185,13 +185,13 @@ fn readers_follow_through_changes_of_the_policy() {
         &policy("- {name: tftp, proto: udp, port: 69, log: 99/s, action: drop}\n"),
     );
     let all = Follower::start(&ctl, &[]);
-    let other = Follower::start(&ctl, &["--rule", "snmp", "-o", "json"]);
+    let other = Follower::start(&ctl, &["--logged", "--rule", "snmp", "-o", "json"]);
     // Both are at work when they have seen something.
     let line =
-        "TIME drop    tftp             udp 192.0.2.9:4000 > 192.0.2.80:69 length 32 on wan0\n";
+        "TIME drop    tftp             udp 192.0.2.9:4000 > 192.0.2.80:69 length 32 on wan0 (tftp";
     std::thread::sleep(patience(Duration::from_secs(1)));
     send(&pair, 69, 2);
-    assert_eq!(all.next(2), line.repeat(2));
+    assert_eq!(all.next(2), format!("{line})\n{line}) again x1\n"));
 
     // The same ring under the next policy, another name.
     load(
@@ -200,7 +200,7 @@ fn readers_follow_through_changes_of_the_policy() {
     );
     std::thread::sleep(patience(Duration::from_secs(2)));
     send(&pair, 161, 1);
-    let line = "TIME audit reject snmp             udp 192.0.2.9:4000 > 192.0.2.80:161 length 32 on wan0\n";
+    let line = "TIME audit reject snmp             udp 192.0.2.9:4000 > 192.0.2.80:161 length 32 on wan0 (snmp)\n";
     assert_eq!(all.next(1), line);
     let event: Value = serde_json::from_str(&other.next(1)).unwrap();
     assert_eq!(

@@ -3,6 +3,7 @@
 
 use super::limits::{LIMIT_ENTRY, LimitEntry};
 use crate::bits::as_word;
+use crate::reason::Reason;
 use crate::verdict::Action;
 use core::mem::offset_of;
 
@@ -176,6 +177,67 @@ impl EventBits {
 
 as_word!(EventBits: u64);
 
+/// What an event of a live filter says beside [`EventBits`].
+///
+/// | bits | |
+/// |---|---|
+/// | 0-7 | [`Reason`] of the verdict |
+/// | 8-15 | the filter's slot, plus 1; 0 in an event of a rule |
+/// | 16 | the addresses of the packet are not known |
+/// | 32-63 | bytes of the frame |
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(transparent)]
+pub struct SeenBits(u64);
+
+impl SeenBits {
+    /// First bit of the slot.
+    const SLOT: u32 = 8;
+    /// There are no addresses.
+    const NAMELESS: u64 = 1 << 16;
+    /// First bit of the frame's length.
+    const BYTES: u32 = 32;
+
+    /// Of a frame of so many bytes that the filter in a slot has matched.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(reason: Reason, slot: u64, bytes: u32) -> Self {
+        Self(reason.0 as u64 | (slot + 1) << Self::SLOT | (bytes as u64) << Self::BYTES)
+    }
+
+    /// Of a frame in which no addresses were found.
+    #[must_use]
+    #[inline(always)]
+    pub const fn nameless(self) -> Self {
+        Self(self.0 | Self::NAMELESS)
+    }
+
+    /// The reason of the verdict.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        Reason(self.0 as u8)
+    }
+
+    /// The filter's slot; `None` in an event of a rule.
+    #[must_use]
+    pub const fn slot(self) -> Option<u64> {
+        (self.0 >> Self::SLOT & 0xff).checked_sub(1)
+    }
+
+    /// Whether the addresses are not known.
+    #[must_use]
+    pub const fn is_nameless(self) -> bool {
+        self.0 & Self::NAMELESS != 0
+    }
+
+    /// Bytes of the frame.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        (self.0 >> Self::BYTES) as u32
+    }
+}
+
+as_word!(SeenBits: u64);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +267,23 @@ mod tests {
                         assert_eq!(found.is_over(), marks & 1 != 0);
                         assert_eq!(found.passes(), marks & 2 != 0);
                         assert_eq!(found.is_v6(), marks & 4 != 0);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_seen_comes_back() {
+        assert_eq!(SeenBits::from_word(0).slot(), None);
+        for reason in Reason::ALL {
+            for slot in 0..4 {
+                for bytes in [0, 14, u32::MAX] {
+                    let plain = SeenBits::new(*reason, slot, bytes);
+                    for (seen, is_nameless) in [(plain, false), (plain.nameless(), true)] {
+                        let seen = SeenBits::from_word(seen.word());
+                        assert_eq!((seen.reason(), seen.slot()), (*reason, Some(slot)));
+                        assert_eq!((seen.bytes(), seen.is_nameless()), (bytes, is_nameless));
                     }
                 }
             }

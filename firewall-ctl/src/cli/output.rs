@@ -13,6 +13,7 @@ pub(super) enum Format {
     /// All columns
     Wide,
     /// JSON, schema firewall/v1
+    #[value(alias = "jsonl")]
     Json,
     /// YAML, the same fields
     Yaml,

@@ -10,6 +10,7 @@ use firewall_policy::text::safe;
 
 use super::context::Context;
 use super::help::after;
+use super::observe::packet_of_line;
 use super::output::Format;
 use super::policy::{self, Compiled};
 
@@ -72,7 +73,8 @@ fn about() -> String {
         "Show what a policy does with a packet, and why\n\n\
          The packet is text: protocol, SOURCE > DESTINATION with ports, then options: TCP flags \
          (syn, ack, ...), an ICMP type, `vlan N`, {}, `fragment first|later`, `options`, \
-         `in zone ZONE`, `on INTERFACE`. A TCP packet without flags is a SYN.",
+         `in zone ZONE`, `on INTERFACE`. A TCP packet without flags is a SYN. A line that `observe` \
+         has printed is read, too.",
         numbers.collect::<Vec<_>>().join(", ")
     )
 }
@@ -120,7 +122,10 @@ pub(super) fn help() -> String {
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     // What is wrong with the packet is said first: it needs no policy.
     let packet = match &args.packet {
-        Some(text) => Some(packet_text::read(text).map_err(|findings| Failure::policy(&findings))?),
+        Some(text) => {
+            let text = packet_of_line(text).unwrap_or(text);
+            Some(packet_text::read(text).map_err(|findings| Failure::policy(&findings))?)
+        }
         None => None,
     };
     let hex = args.hex.as_deref().map(frame_of_hex).transpose()?;

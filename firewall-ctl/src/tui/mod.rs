@@ -29,4 +29,5 @@ pub use render::{MIN_HEIGHT, MIN_WIDTH, draw};
 pub use run::run_drawing;
 pub use run::{interactive, run};
 pub use state::State;
+pub(crate) use terminal::Signals;
 pub use update::{Effect, Event, update};

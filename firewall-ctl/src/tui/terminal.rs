@@ -136,7 +136,7 @@ impl Keys {
 }
 
 /// Signals that ask a program to end.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     arrived: Arc<AtomicBool>,
     ids: Vec<signal_hook::SigId>,
 }
@@ -146,7 +146,7 @@ impl Signals {
     ///
     /// # Errors
     /// The system refuses the handler.
-    pub(super) fn catch() -> io::Result<Self> {
+    pub(crate) fn catch() -> io::Result<Self> {
         let arrived = Arc::new(AtomicBool::new(false));
         let mut signals = Self {
             arrived,
@@ -165,7 +165,7 @@ impl Signals {
     }
 
     /// Whether one of them came.
-    pub(super) fn arrived(&self) -> bool {
+    pub(crate) fn arrived(&self) -> bool {
         self.arrived.load(Ordering::Relaxed)
     }
 }

@@ -12,6 +12,7 @@ use firewall_api::sets::{SetChanged, SetReport, SetsReport};
 use firewall_api::source::{FileKept, NamedFile, files_missing};
 use firewall_api::trial::{DoctorReport, Selftest, Traced, Verified};
 use firewall_api::view::Snapshot;
+use firewall_api::watch::{WatchReport, no_slot};
 use firewall_engine::sampler::{Facts, Sampler};
 use firewall_system::trail::Trail;
 use std::io::{self, Read, Write};
@@ -133,6 +134,10 @@ impl Firewall for Constants {
             BUSY.work(Duration::from_secs_f64(seconds));
         }
         Err(Failure::new(Exit::Failed, format!("{:?}", request.last)))
+    }
+
+    fn watch(&self, request: &WatchRequest) -> Result<WatchReport, Failure> {
+        Err(no_slot(request.is_modest))
     }
 
     fn doctor(&self, request: &DoctorRequest) -> Result<DoctorReport, Failure> {

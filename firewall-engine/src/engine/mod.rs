@@ -41,7 +41,7 @@ pub use guard::{Connection, Guard, Session, SetAfter, contains, prefix_of};
 pub use hold::{Hold, Revived};
 pub use ledger::{DEFAULT_STATE, STATE_VARIABLE, state_of};
 pub use live::{BANNED_NAME, Change, Changed, Live, LiveView};
-pub use log::Log;
+pub use log::{Log, Names};
 pub use observe::Carried;
 pub use trial::{Trial, TrialOutcome};
 pub use types::{

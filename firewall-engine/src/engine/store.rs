@@ -13,6 +13,7 @@
 //!            fw_tables, fw_interfaces                 of this generation alone
 //!            fw_reasons, fw_ports, fw_rules           shared with the generation before
 //!            fw_flows, fw_buckets, fw_live, fw_proof, fw_syns  the same; only where the policy uses them
+//!            fw_watch                                 the same, always
 //! ```
 //!
 //! A generation's folder holds everything that belongs to it, and is complete before a link runs
@@ -450,6 +451,7 @@ impl Folder {
             maps::PORTS,
             maps::RULES,
             Region::Live.name(),
+            Region::Watch.name(),
         ];
         let flows = record.tracks.then_some(Region::Flows.name());
         let mut all: Vec<&str> = own.into_iter().chain(flows).collect();

@@ -4,6 +4,7 @@ use super::KernelError;
 pub use super::clock::offset as clock_offset;
 use super::maps::BigMap;
 use super::shared::Shared;
+use firewall_common::log::Ring;
 use firewall_policy::log::{Event, Reader};
 
 /// The ring of the generation in force.
@@ -32,7 +33,7 @@ impl EventRing {
     /// A reader that starts with the `last` events that are there.
     #[must_use]
     pub fn reader(&self, last: u64) -> Reader {
-        Reader::new(&self.words(), last)
+        Reader::new(Ring::LOG, &self.words(), last)
     }
 
     /// The next event; `None` if there is none yet.

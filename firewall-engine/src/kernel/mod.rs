@@ -30,6 +30,7 @@ pub mod compared;
 pub mod counters;
 pub mod debug_log;
 pub mod events;
+pub mod filters;
 pub mod flows;
 pub mod fold;
 pub mod live;

@@ -70,9 +70,11 @@ impl Regions {
                 None => Self::begin(region, size),
             }
         };
-        let [fragments, flows, buckets, live, log, proof, syns] = Region::ALL.map(obtain);
+        let [fragments, flows, buckets, live, log, proof, syns, watch] = Region::ALL.map(obtain);
         Ok(Self {
-            maps: [fragments?, flows?, buckets?, live?, log?, proof?, syns?],
+            maps: [
+                fragments?, flows?, buckets?, live?, log?, proof?, syns?, watch?,
+            ],
         })
     }
 
@@ -115,7 +117,7 @@ impl Regions {
             let shared = Shared::of(self.map(region))?;
             let seed = shared.seed();
             match region {
-                Region::Fragments | Region::Log | Region::Proof | Region::Syns => {}
+                Region::Fragments | Region::Log | Region::Proof | Region::Syns | Region::Watch => {}
                 Region::Flows => config.flows_seed = seed,
                 Region::Buckets => {
                     shared.set_layout(config.buckets_layout);

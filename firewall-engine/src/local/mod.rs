@@ -10,6 +10,7 @@ mod host;
 mod sets;
 mod take;
 mod trials;
+mod watch;
 
 use crate::drift::DriftWatch;
 use crate::engine::{Engine, EngineError, Observed, state_of};
@@ -28,6 +29,7 @@ use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsRepor
 use firewall_api::source::{FileKept, NamedFile, PolicySource};
 use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
 use firewall_api::view::Snapshot;
+use firewall_api::watch::{WatchReport, WatchRequest};
 use firewall_system::file_store::FileStore;
 use firewall_system::process;
 use firewall_system::trail::Trail;
@@ -247,6 +249,10 @@ impl Firewall for Local {
 
     fn events(&self, request: &EventsRequest) -> Result<EventsReport, Failure> {
         self.list_events(request)
+    }
+
+    fn watch(&self, request: &WatchRequest) -> Result<WatchReport, Failure> {
+        self.watch_packets(request)
     }
 
     fn doctor(&self, request: &DoctorRequest) -> Result<DoctorReport, Failure> {

@@ -73,6 +73,7 @@ fn a_policy_is_enforced_counted_and_removed() {
                 "gen-1/fw_reasons",
                 "gen-1/fw_rules",
                 "gen-1/fw_tables",
+                "gen-1/fw_watch",
                 "gen-1/prog",
                 "gen-1/record",
                 "links/fwt-b"

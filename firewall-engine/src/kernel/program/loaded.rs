@@ -5,6 +5,7 @@
 
 use super::super::counters::{self, CounterMaps, Sums};
 use super::super::events::EventRing;
+use super::super::filters::FilterTable;
 use super::super::flows::FlowTable;
 use super::super::fold::Folding;
 use super::super::live::{LiveTable, Origin, no_room};
@@ -252,6 +253,14 @@ impl Loaded {
         (map.size() > UNUSED_SIZE as usize)
             .then(|| EventRing::of(map))
             .transpose()
+    }
+
+    /// The live filters.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn filters(&self) -> Result<FilterTable, KernelError> {
+        FilterTable::of(self.regions.map(Region::Watch))
     }
 
     /// The table of live sets and bans as the program uses it.
