@@ -173,9 +173,9 @@ mod tests {
     use std::cell::RefCell;
 
     /// A ring, and writers that stop half-way.
-    struct Ring(RefCell<Vec<u64>>);
+    struct Written(RefCell<Vec<u64>>);
 
-    impl Ring {
+    impl Written {
         fn new() -> Self {
             Self(RefCell::new(vec![0; (EVENTS * SLOT / 8) as usize]))
         }
@@ -200,7 +200,7 @@ mod tests {
         }
     }
 
-    fn times(reader: &mut Reader, ring: &Ring) -> Vec<u64> {
+    fn times(reader: &mut Reader, ring: &Written) -> Vec<u64> {
         std::iter::from_fn(|| reader.next(&ring.read()))
             .map(|event| event.time - 100)
             .collect()
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn events_come_in_order_from_where_one_asks() {
-        let ring = Ring::new();
+        let ring = Written::new();
         let mut all = Reader::new(Ring::LOG, &ring.read(), 100);
         assert!(times(&mut all, &ring).is_empty());
         (0..5).for_each(|_| ring.write(stamp));
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_was_overwritten_is_counted() {
-        let ring = Ring::new();
+        let ring = Written::new();
         let mut reader = Reader::new(Ring::LOG, &ring.read(), EVENTS);
         (0..EVENTS + 7).for_each(|_| ring.write(stamp));
         let found = times(&mut reader, &ring);
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn an_event_that_is_being_written_is_waited_for() {
-        let ring = Ring::new();
+        let ring = Written::new();
         let mut reader = Reader::new(Ring::LOG, &ring.read(), 9);
         ring.write(stamp);
         ring.write(|number| stamp(number) | BUSY);
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_place_that_was_taken_meanwhile_is_no_event() {
-        let ring = Ring::new();
+        let ring = Written::new();
         (0..3).for_each(|_| ring.write(stamp));
         // A writer comes round while the second event is read.
         let stamps_read = std::cell::Cell::new(0);

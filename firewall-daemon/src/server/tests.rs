@@ -174,6 +174,12 @@ fn nobody(_: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// A record in a folder that cannot be made.
+fn no_record() -> Arc<Record> {
+    let trail = Trail::in_folder(FolderPath::new("/proc/nowhere"));
+    Arc::new(Record::new(Arc::new(trail), nobody))
+}
+
 /// A server in a thread of its own; ends with the process, its folder with the test.
 struct Server {
     folder: PathBuf,
@@ -351,7 +357,10 @@ async fn a_stranger_may_look_and_not_change() {
         uid: Some(firewall_system::host::user() + 1000),
         pid: None,
     };
-    let app = router(Arc::new(Constants)).layer(Extension(stranger));
+    let (_client, server) = UnixStream::pair().unwrap();
+    let caller = Caller::of(&server, stranger, &no_record());
+    let app = router(Arc::new(Constants)).layer(Extension(caller));
+    let app = app.layer(Extension(stranger));
     let service = TowerToHyperService::new(app);
     let call = |method: &str, path: &str| {
         // A body that would never end: it must not be waited for.
@@ -441,8 +450,7 @@ fn peers_that_leave_their_calls_behind_take_no_more_than_their_places() {
         let app = router(Arc::new(Constants));
         let places = Places::new(firewall_system::host::user());
         let (_open, ending) = watch::channel(false);
-        let trail = Trail::in_folder(FolderPath::new("/nowhere"));
-        let record = Arc::new(Record::new(Arc::new(trail), nobody));
+        let record = no_record();
         let connect = |peer| {
             let (client, server) = UnixStream::pair().unwrap();
             let caller = Caller::of(&server, peer, &record);
@@ -478,7 +486,10 @@ async fn whole_tables_are_made_one_at_a_time() {
         uid: Some(firewall_system::host::user() + 1000),
         pid: None,
     };
-    let app = router(Arc::new(Constants)).layer(Extension(stranger));
+    let (_client, server) = UnixStream::pair().unwrap();
+    let caller = Caller::of(&server, stranger, &no_record());
+    let app = router(Arc::new(Constants)).layer(Extension(caller));
+    let app = app.layer(Extension(stranger));
     let service = TowerToHyperService::new(app);
     let mut calls = tokio::task::JoinSet::new();
     for path in ["/v1/flows?limit=777", "/v1/sets/large"].repeat(5) {

@@ -44,7 +44,7 @@ impl Source {
             true => Ok(()),
             false => Err(EngineError::Refused {
                 message: self.exposed.join("; "),
-                help: EXPOSED,
+                help: EXPOSED.into(),
             }),
         }
     }

@@ -106,7 +106,7 @@ fn a_log_of_the_default_alone() {
 fn events(memory: &Memory) -> Vec<(u64, Action, bool)> {
     let words = memory.words(Region::Log);
     let word = |offset: u64| words.get((offset / 8) as usize).copied().unwrap_or(0);
-    let mut reader = Reader::new(&word, 100);
+    let mut reader = Reader::new(log::Ring::LOG, &word, 100);
     let events = std::iter::from_fn(|| reader.next(&word));
     events.map(|it| (it.rule, it.action, it.over)).collect()
 }
