@@ -104,8 +104,8 @@ impl Entry {
             verb: asked.verb.to_owned(),
             subject: text(&asked.subject),
             asker: Asker {
-                command: asker.command.as_deref().map(text),
-                ssh: asker.ssh.as_deref().map(text),
+                command: asker.command.map(|name| text(&name)),
+                ssh: asker.ssh.map(|peer| text(&peer)),
                 ..asker
             },
             before: came.ok().and_then(|came| came.before),

@@ -15,13 +15,13 @@ use firewall_system::set_files::Kept;
 
 impl Host for Local {
     fn load(&self, request: &LoadRequest) -> Result<ApplyReport, Failure> {
-        self.on_record(request.asked(), || self.put_in_force(request))
+        self.on_record(&request.asked(), || self.put_in_force(request))
     }
 
     fn unload(&self, interfaces: Option<&[String]>) -> Result<UnloadReport, Failure> {
         let subject = interfaces.map_or("all".to_owned(), |names| names.join(", "));
         let verb = "unload";
-        self.on_record(Asked { verb, subject }, || {
+        self.on_record(&Asked { verb, subject }, || {
             let before = self.engine().observe().ok().flatten();
             let unloaded = self.engine().unload(interfaces);
             Ok(UnloadReport {

@@ -99,7 +99,7 @@ impl Local {
     /// this firewall for them puts on record.
     fn on_record<T: Outcome>(
         &self,
-        asked: Asked,
+        asked: &Asked,
         call: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut answer = call();
@@ -109,7 +109,7 @@ impl Local {
         let came = answer.as_ref().map(Outcome::came);
         let trail = Trail::in_folder(&state_of(&self.root));
         trail.note(&Entry::new(
-            &asked,
+            asked,
             process::own(),
             came.as_ref().map_err(|it| *it),
         ));
@@ -232,7 +232,7 @@ impl Firewall for Local {
     }
 
     fn forget_flows(&self, request: &FlowsRequest) -> Result<FlowsForgotten, Failure> {
-        self.on_record(request.asked(), || self.delete_flows(request))
+        self.on_record(&request.asked(), || self.delete_flows(request))
     }
 
     fn sets(&self) -> Result<SetsReport, Failure> {
@@ -244,7 +244,7 @@ impl Firewall for Local {
     }
 
     fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {
-        self.on_record(change.asked(), || self.edit_set(change))
+        self.on_record(&change.asked(), || self.edit_set(change))
     }
 
     fn events(&self, request: &EventsRequest) -> Result<EventsReport, Failure> {
