@@ -99,11 +99,8 @@ fn request(text: &str) -> Request {
         policy_path: "fwt.yaml".into(),
         policy_text: text.into(),
         base: PathBuf::from("/nonexistent"),
-        kept: None,
-        interfaces: Vec::new(),
-        mode: None,
-        replace: false,
         scope: Scope::Present,
+        ..Request::default()
     }
 }
 

@@ -216,10 +216,7 @@ pub(crate) fn request(policy_text: impl Into<String>) -> Request {
         policy_path: "fwt.yaml".into(),
         policy_text: policy_text.into(),
         base: PathBuf::from("/nonexistent"),
-        kept: None,
-        interfaces: Vec::new(),
-        mode: None,
-        replace: false,
         scope: Scope::Present,
+        ..Request::default()
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn add(
 fn holding(firewall: &dyn Firewall, set: &str, address: IpAddr) -> Result<Vec<Prefix>, Failure> {
     let request = SetRequest {
         holding: Some(address),
+        ..SetRequest::default()
     };
     let held = firewall.set(set, &request)?;
     // An entry is printed as it is read.
