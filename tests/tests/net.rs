@@ -35,6 +35,7 @@ mod net_limits;
 mod net_links;
 mod net_live;
 mod net_lost;
+mod net_machine;
 mod net_memory;
 mod net_observe;
 mod net_open;

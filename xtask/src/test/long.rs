@@ -119,6 +119,13 @@ const RUNS: &[Run] = &[
     )
     .with(&[("FIREWALL_CASES", "200")]),
     Run::new(
+        "machine",
+        "net_machine",
+        "1,000 random sequences of 40 operations and faults: what is in force, said and on disk is what \
+         a model says",
+    )
+    .with(&[("FIREWALL_CASES", "1_000")]),
+    Run::new(
         "kill",
         "net_kill",
         "1,000 processes killed while they change something: nothing gets in, no screen says what is \
