@@ -84,8 +84,7 @@ pub(super) fn apply(
                 log_applied(&path, applied);
             }
             if job.reply.is_none() {
-                let came = result.as_ref().map(|applied| came_of(&path, applied));
-                record(&trail, verb, &path, came.as_ref().map_err(|it| *it));
+                record_result(&trail, verb, &path, &result);
             }
             if let Ok(Some(observed)) = &observed {
                 options.store().prune(&observed.record.files);
@@ -113,6 +112,12 @@ fn record(trail: &Trail, verb: &'static str, path: &str, came: Result<&Came, &Fa
     let subject = path.to_owned();
     let entry = Entry::new(&Asked { verb, subject }, process::own(), came);
     write(trail, &entry);
+}
+
+/// As [`record`], of a policy that was applied or was not.
+fn record_result(trail: &Trail, verb: &'static str, path: &str, result: &Result<Applied, Failure>) {
+    let came = result.as_ref().map(|applied| came_of(path, applied));
+    record(trail, verb, path, came.as_ref().map_err(|it| *it));
 }
 
 /// What came of applying a policy, for the trail.

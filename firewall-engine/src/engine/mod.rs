@@ -311,17 +311,11 @@ impl Engine {
                     .in_force()
                     .is_some_and(|in_force| !self.is_self_stale(in_force, known))
         };
-        if let (Some(record), Some(known)) = (known.filter(same), known) {
-            let record = named_anew(record, request, source);
-            let record = self.adopt(record, known, &survey, &mut warnings)?;
-            warnings.extend(carrier::limits(&record.interfaces, needs, present));
-            let before = Some(record.generation);
-            let done = Done {
-                record,
-                before,
-                warnings,
-                effect: request.is_change.then(Effect::default),
-            };
+        if let Some(known) = known.filter(same) {
+            let mut done = self.adopt((request, source), known, &survey, warnings)?;
+            let limits = carrier::limits(&done.record.interfaces, needs, present);
+            done.warnings.extend(limits);
+            done.effect = request.is_change.then(Effect::default);
             return Ok((done, false));
         }
         let effect = self.examine(
@@ -332,7 +326,6 @@ impl Engine {
         )?;
         desired.number = self.store.next_number(&survey, &mut warnings);
         let mut done = self.change(&survey, &desired, &modes, warnings)?;
-        done.before = survey.in_force().map(|in_force| in_force.number);
         let limits = carrier::limits(&done.record.interfaces, needs, present);
         done.warnings.extend(limits);
         done.effect = effect;
@@ -408,6 +401,7 @@ impl Engine {
         let mut done = plan::run(&self.store, survey, desired, modes, self.fails_at)?;
         warnings.append(&mut done.warnings);
         done.warnings = warnings;
+        done.before = survey.in_force().map(|in_force| in_force.number);
         self.store.note_in_force(&mut done.warnings);
         let is_kept_here = known.is_some_and(|known| known.state == self.store.state());
         if !has_bans || !is_kept_here {
@@ -417,15 +411,16 @@ impl Engine {
         Ok(done)
     }
 
-    /// Goes on with what is in force, as if it had been applied here as `record` says: `@self` is brought up to date,
+    /// Goes on with what is in force, as if it had been applied here as the request says: `@self` is brought up to date,
     /// and its copy is kept where this engine keeps it.
     fn adopt(
         &self,
-        mut record: Record,
+        (request, source): (&Request, &files::Source),
         known: &Record,
         survey: &Survey,
-        warnings: &mut Vec<String>,
-    ) -> Result<Record, EngineError> {
+        mut warnings: Vec<String>,
+    ) -> Result<Done, EngineError> {
+        let mut record = named_anew(known, request, source);
         record.state = self.store.state().to_owned();
         if record != *known
             && let Some(in_force) = survey.in_force()
@@ -433,14 +428,20 @@ impl Engine {
             in_force.folder.write_record(&record)?;
         }
         if record.state != known.state {
-            self.restore(true, &Guard::of(Session::None), warnings);
+            self.restore(true, &Guard::of(Session::None), &mut warnings);
         }
         let view = self.open_live(LiveTable::of_region)?;
         if !view.is_self_current()? {
             view.refresh_self()?;
         }
-        self.store.note_in_force(warnings);
-        Ok(record)
+        self.store.note_in_force(&mut warnings);
+        let before = Some(record.generation);
+        Ok(Done {
+            record,
+            before,
+            warnings,
+            effect: None,
+        })
     }
 
     /// Fills bans and live sets with what their copy says. Needs the lock on the store.
