@@ -42,6 +42,9 @@ pub enum RulesEdit {
         name: String,
         /// Whether it must have that name.
         named: bool,
+        /// The runtime rule before which it is to stand; before all others, if none is named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<String>,
     },
     /// Delete one.
     Delete {

@@ -219,6 +219,13 @@ pub struct RuleView {
     /// What it would do, if the rule is in audit mode: its action is `next` then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<String>,
+    /// Its comment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// When its counter was last seen to move, in seconds since the Unix epoch: exact to the interval of
+    /// whoever reads counters. Unknown before, and without a daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_hit: Option<f64>,
     /// Who answers for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,

@@ -10,6 +10,8 @@
 mod directories;
 #[path = "cli/tools.rs"]
 mod tools;
+#[path = "cli/words.rs"]
+mod words;
 
 use std::io::Write;
 use std::os::unix::net::UnixListener;
@@ -239,6 +241,8 @@ fn explanations_and_versions() {
         &["explain", "FRAG_TINY", "-o", "json"],
         &["explain", "FW0101"],
         &["explain", "frag-tony"],
+        &["explain", "FW0811"],
+        &["explain", "ssh-admins"],
         &["version"],
         &["version", "-o", "yaml"],
     ] {

@@ -40,7 +40,12 @@ pub(super) fn change(
         RulesEdit::Saved { policy, before } => {
             return saved(options, engine, record, policy, &before);
         }
-        RulesEdit::Add { rule, name, named } => add(record, &rule, &name, named)?,
+        RulesEdit::Add {
+            rule,
+            name,
+            named,
+            before,
+        } => add(record, (&rule, &name, named), before.as_deref())?,
         RulesEdit::Delete { name } => delete(record, &name)?,
     };
     let named = Named {
@@ -74,11 +79,16 @@ fn now() -> u64 {
     unix_time().as_secs()
 }
 
-fn add(record: &Record, rule: &str, name: &str, is_named: bool) -> Result<Edited, Failure> {
+fn add(
+    record: &Record,
+    (rule, name, is_named): (&str, &str, bool),
+    before: Option<&str>,
+) -> Result<Edited, Failure> {
     let new = NewRule {
         text: rule,
         name,
         is_named,
+        before,
     };
     let taken = |name: &str| record.rules.iter().any(|rule| rule.name == name);
     edit::add(&record.policy_text, &new, &taken, now()).map_err(|error| wrong(&error))

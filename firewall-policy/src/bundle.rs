@@ -201,6 +201,12 @@ pub(crate) struct Lines<'t> {
     main: &'t str,
 }
 
+/// The text of a rule where it stands in the policy `text` with the name `name`.
+#[must_use]
+pub fn rule_text<'t>(name: &str, text: &'t str, rule: &Place) -> &'t str {
+    Lines::of(name, text).entry(rule)
+}
+
 impl<'t> Lines<'t> {
     /// Those of the policy `text` with the name `name`.
     pub(crate) fn of(name: &str, text: &'t str) -> Self {
@@ -234,6 +240,29 @@ impl<'t> Lines<'t> {
             line: place.line,
             ..span
         }
+    }
+
+    /// The entry of a list whose first key stands at a place, from its dash to the line before the next
+    /// entry.
+    pub(crate) fn entry(&self, place: &Place) -> &'t str {
+        let Some((_, text, starts)) = self.files.get(&place.file) else {
+            return "";
+        };
+        let Some(&start) = starts.get(place.line.saturating_sub(1) as usize) else {
+            return "";
+        };
+        let indented = |line: &str| line.len() - line.trim_start_matches(' ').len();
+        let rest = &text[start..];
+        let mut lines = rest.split_inclusive('\n');
+        let first = lines.next().unwrap_or_default();
+        // Entries of one list begin in one column, and what belongs to them behind it.
+        let dash = match first.trim_start().starts_with('-') {
+            true => indented(first),
+            false => (place.column as usize).saturating_sub(1),
+        };
+        let inside = |line: &&str| !line.trim().is_empty() && indented(line) > dash;
+        let more: usize = lines.take_while(inside).map(str::len).sum();
+        rest[..first.len() + more].trim_end()
     }
 
     /// The line of the first file that begins with `key`.

@@ -38,6 +38,7 @@ pub mod prefixes;
 pub mod range;
 pub mod rule;
 pub mod schema;
+pub mod services;
 pub mod source;
 mod space;
 pub mod tables;

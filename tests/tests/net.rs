@@ -61,4 +61,5 @@ mod net_syn_listeners;
 mod net_traffic;
 mod net_transfers;
 mod net_truth;
+mod net_ufw;
 mod net_watch;

@@ -80,7 +80,7 @@ fn local(pair: &Pair, ctl: &Ctl<'_>, words: &[&str]) -> Output {
 
 /// A document without what is another one a moment later, and without what only a daemon knows.
 fn lasting(document: &Value) -> Value {
-    const VOLATILE: [&str; 9] = [
+    const VOLATILE: [&str; 10] = [
         "time",
         "interval",
         "rate",
@@ -89,6 +89,7 @@ fn lasting(document: &Value) -> Value {
         "daemon_uptime",
         "reloads",
         "history",
+        "last_hit",
         "idle",
     ];
     match document {

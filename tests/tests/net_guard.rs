@@ -269,7 +269,9 @@ fn a_policy_that_cuts_the_session_is_refused_by_load_apply_and_reload() {
     assert!(text.contains(packet), "{text}");
     assert!(text.contains("generation"), "says what stays: {text}");
     // A session by an interface that is not filtered is not cut.
-    pair.inside.ip("link add mgmt0 type veth peer name mgmt1").unwrap();
+    pair.inside
+        .ip("link add mgmt0 type veth peer name mgmt1")
+        .unwrap();
     pair.inside.ip("addr add 10.9.9.1/24 dev mgmt0").unwrap();
     pair.inside.ip("link set mgmt0 up").unwrap();
     ctl.set("SSH_CONNECTION", "10.9.9.7 50000 10.9.9.1 22");

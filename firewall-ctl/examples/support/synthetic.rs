@@ -226,6 +226,8 @@ fn rules(ports: &[PortView], tick: u64) -> Vec<RuleView> {
         name: rule.0.to_owned(),
         action: rule.1.to_owned(),
         audit: None,
+        comment: None,
+        last_hit: None,
         owner: None,
         reason: None,
         expires: None,

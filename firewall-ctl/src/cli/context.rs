@@ -75,6 +75,17 @@ pub(super) struct Globals {
         hide_env_values = true, default_value = door::DEFAULT_ROOT
     )]
     root: PathBuf,
+    /// Directory of files that add services
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "PATH",
+        env = "FIREWALL_SERVICES",
+        hide_env_values = true,
+        default_value = "/etc/firewall/services.d"
+    )]
+    services: PathBuf,
 }
 
 /// When to use colour.
@@ -103,10 +114,14 @@ pub(super) struct Context {
     pub(super) color_errors: bool,
     /// How to write numbers.
     pub(super) numbers: Numbers,
+    /// Cells of the terminal that the standard output is; `None`: tables are whole.
+    pub(super) width: Option<usize>,
     /// The daemon's control socket.
     pub(super) socket: PathBuf,
     /// Folder of pins.
     pub(super) root: PathBuf,
+    /// Folder of files that add services.
+    pub(super) services: PathBuf,
 }
 
 impl Context {
@@ -136,8 +151,13 @@ impl Context {
             } else {
                 Numbers::Si
             },
+            width: std::io::stdout()
+                .is_terminal()
+                .then(ratatui::crossterm::terminal::size)
+                .and_then(|size| Some(usize::from(size.ok()?.0)).filter(|&cells| cells > 0)),
             socket: globals.socket.clone(),
             root: globals.root.clone(),
+            services: globals.services.clone(),
         }
     }
 

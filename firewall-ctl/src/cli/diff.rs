@@ -158,6 +158,11 @@ impl DiffReport {
     }
 }
 
+/// What becomes different from `old` to `new`, for people; empty if nothing does.
+pub(super) fn in_words(old: &Policy, new: &Policy) -> String {
+    text(&DiffReport::of(&diff(old, new), old, new, false))
+}
+
 /// The difference for people; empty if there is none.
 fn text(report: &DiffReport) -> String {
     let mut text = String::new();

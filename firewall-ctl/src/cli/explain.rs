@@ -1,7 +1,9 @@
-//! `explain`: the meaning of a reason or an error code.
+//! `explain`: the meaning of a reason, an error code, or a rule of the policy.
 
 use super::context::Context;
 use super::help::after;
+use super::table::Table;
+use super::{describe, suggest};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::report::governed_by;
 use firewall_api::view::SCHEMA;
@@ -10,12 +12,15 @@ use firewall_common::reason::Reason;
 use firewall_policy::diag::codes::{self, Code};
 use serde_json::json;
 
-/// Explain a reason (frag-tiny) or an error code (FW0101)
+/// Explain a reason, an error code or a rule; alone, list them
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Reason name, or error or warning code
+    /// Reason name, error or warning code, or the name of a rule
     #[arg(value_name = "CODE")]
-    code: String,
+    code: Option<String>,
+    /// Policy file or directory whose rules are meant [default: the active policy]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<String>,
 }
 
 pub(super) fn help() -> String {
@@ -23,14 +28,17 @@ pub(super) fn help() -> String {
         &[
             "firewall-ctl explain frag-tiny",
             "firewall-ctl explain FW0101",
-            "firewall-ctl explain no-match -o json",
+            "firewall-ctl explain web -f rules/web-server.yaml",
         ],
-        &[Exit::Ok, Exit::Failed, Exit::Usage],
+        &[Exit::Ok, Exit::Failed, Exit::Usage, Exit::Config],
     )
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let (text, document) = if let Some(reason) = reason(&args.code) {
+    let Some(name) = &args.code else {
+        return list(context);
+    };
+    let (text, document) = if let Some(reason) = reason(name) {
         (
             about_reason(reason),
             json!({
@@ -41,7 +49,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
                 "governed_by": governed_by(reason),
             }),
         )
-    } else if let Some(code) = codes::find(&args.code.to_ascii_uppercase()) {
+    } else if let Some(code) = codes::find(name) {
         (
             about_code(code),
             json!({
@@ -55,17 +63,70 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
             }),
         )
     } else {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("unknown reason or code `{}`", args.code),
-        )
-        .help("list the reasons: firewall-ctl get reasons; error codes look like FW0101"));
+        let rules = names_of_rules(args, context);
+        if args.file.is_some() || rules.contains(name) {
+            return describe::rule(name, args.file.as_deref(), context);
+        }
+        return Err(unknown(name, &rules));
     };
     if context.format.is_text() {
         context.print(&text)?;
     } else {
         context.print(&context.format.document(&document, false)?)?;
     }
+    Ok(Exit::Ok)
+}
+
+/// The rules of the policy in force, if somebody says which; none where a file is named.
+fn names_of_rules(args: &Args, context: &Context) -> Vec<String> {
+    if args.file.is_some() {
+        return Vec::new();
+    }
+    let report = context.firewall().and_then(|firewall| firewall.rules());
+    let rules = report.map_or_else(|_| Vec::new(), |report| report.rules);
+    rules.into_iter().map(|rule| rule.name).collect()
+}
+
+fn unknown(name: &str, rules: &[String]) -> Failure {
+    let reasons = Reason::ALL.iter().map(|reason| reason.name());
+    let codes = codes::all().map(|code| code.id);
+    let known = reasons.chain(codes).chain(rules.iter().map(String::as_str));
+    let help = match suggest(name, known) {
+        Some(near) => format!("did you mean `{near}`? list all: firewall-ctl explain"),
+        None => {
+            "list them: firewall-ctl explain; a rule of a file: explain NAME -f FILE".to_owned()
+        }
+    };
+    let what = format!("unknown reason, code or rule `{name}`");
+    Failure::new(Exit::Failed, what).help(help)
+}
+
+/// Everything that can be explained but rules, one line each.
+fn list(context: &Context) -> Result<Exit, Failure> {
+    if !context.format.is_text() {
+        let reasons = Reason::ALL.iter();
+        let reasons: Vec<_> = reasons
+            .map(|reason| json!({ "code": reason.name(), "text": reason.text() }))
+            .collect();
+        let codes: Vec<_> = codes::all()
+            .map(|code| json!({ "code": code.id, "title": code.title }))
+            .collect();
+        let document = json!({ "schema": SCHEMA, "reasons": reasons, "codes": codes });
+        context.print(&context.format.document(&document, false)?)?;
+        return Ok(Exit::Ok);
+    }
+    let mut table = Table::new(&["REASON", "~MEANING"]);
+    for reason in Reason::ALL {
+        table.row([reason.name().to_owned(), reason.text().to_owned()]);
+    }
+    let mut text = table.render_within(context.width);
+    let mut table = Table::new(&["CODE", "~MEANING"]);
+    for code in codes::all() {
+        table.row([code.id.to_owned(), code.title.to_owned()]);
+    }
+    text.push_str(&format!("\n{}", table.render_within(context.width)));
+    text.push_str("\nOne of them: firewall-ctl explain NAME. Rules: firewall-ctl explain RULE.\n");
+    context.print(&text)?;
     Ok(Exit::Ok)
 }
 

@@ -4,10 +4,10 @@ use super::context::Context;
 use super::help::after;
 use super::output::Format;
 use super::stats::action;
-use super::table::{Table, shorten};
+use super::table::Table;
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
-use firewall_api::format::{Numbers, count};
+use firewall_api::format::{Numbers, ago, count};
 use firewall_api::report::{ReasonsReport, RulesReport};
 use firewall_api::request::SnapshotRequest;
 use firewall_api::view::{InterfaceView, RuleView, SCHEMA};
@@ -23,6 +23,27 @@ pub(super) struct Args {
     /// Name of one item
     #[arg(value_name = "NAME")]
     name: Option<String>,
+    /// Only rules that have matched nothing since their counters were made
+    #[arg(long)]
+    unused: bool,
+    /// Order of rules
+    #[arg(long, value_name = "BY")]
+    sort: Option<SortBy>,
+}
+
+/// By what rules are sorted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum SortBy {
+    /// Place in the policy, as without it
+    Number,
+    /// Most packets first
+    Hits,
+    /// Most packets a second first
+    Rate,
+    /// Last hit first
+    Last,
+    /// Name
+    Name,
 }
 
 /// What can be listed.
@@ -47,7 +68,7 @@ pub(super) fn help() -> String {
         &[
             "firewall-ctl get rules",
             "firewall-ctl get rule ssh-admins -o yaml",
-            "firewall-ctl get policy > running.yaml",
+            "firewall-ctl get rules --unused --sort name",
         ],
         &[
             Exit::Ok,
@@ -60,6 +81,12 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    if (args.unused || args.sort.is_some()) && args.what != What::Rules {
+        return Err(
+            Failure::new(Exit::Usage, "--unused and --sort are for rules")
+                .help("write: firewall-ctl get rules --unused"),
+        );
+    }
     let firewall = context.firewall()?;
     let wide = context.format == Format::Wide;
     let only = args.name.as_deref();
@@ -70,8 +97,15 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
                 .rules
                 .retain(|rule| only.is_none_or(|name| rule.name == name));
             found(report.rules.is_empty(), "rule", only)?;
+            if args.unused {
+                report.rules.retain(is_unused);
+            }
+            sort(&mut report.rules, args.sort.unwrap_or(SortBy::Number));
             match context.format.is_text() {
-                true => rules(&report, wide, context.numbers),
+                true if args.unused && report.rules.is_empty() => {
+                    "Every rule has matched a packet.\n".to_owned()
+                }
+                true => rules(&report, wide, context.numbers, context.width),
                 false => context.format.document(&report, false)?,
             }
         }
@@ -113,6 +147,17 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
+/// `get rules` without options.
+pub(super) fn all_rules(context: &Context) -> Result<Exit, Failure> {
+    let args = Args {
+        what: What::Rules,
+        name: None,
+        unused: false,
+        sort: None,
+    };
+    run(&args, context)
+}
+
 fn found(none: bool, what: &str, name: Option<&str>) -> Result<(), Failure> {
     match name {
         Some(name) if none => Err(Failure::new(
@@ -124,40 +169,69 @@ fn found(none: bool, what: &str, name: Option<&str>) -> Result<(), Failure> {
     }
 }
 
-/// Rules in policy order.
-pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> String {
-    let limited = report.rules.iter().any(|rule| rule.over.is_some());
-    let runtime = report.rules.iter().any(|rule| rule.runtime);
-    let mut columns = vec![">#", "RULE"];
+/// Whether a rule that is on has matched nothing, within its limit or over it.
+fn is_unused(rule: &RuleView) -> bool {
+    let over = rule.over.map_or(0, |over| over.total.packets);
+    rule.enabled && rule.hits.total.packets + over == 0
+}
+
+fn sort(rules: &mut [RuleView], by: SortBy) {
+    match by {
+        SortBy::Number => {}
+        SortBy::Name => rules.sort_by(|a, b| a.name.cmp(&b.name)),
+        SortBy::Hits => rules.sort_by_key(|rule| std::cmp::Reverse(rule.hits.total.packets)),
+        SortBy::Rate => rules.sort_by(|a, b| b.hits.rate.pps.total_cmp(&a.hits.rate.pps)),
+        SortBy::Last => rules.sort_by(|a, b| {
+            let at = |rule: &RuleView| rule.last_hit.unwrap_or(0.0);
+            at(b).total_cmp(&at(a))
+        }),
+    }
+}
+
+/// Rules, in columns that fit `width` cells.
+pub(super) fn rules(
+    report: &RulesReport,
+    wide: bool,
+    numbers: Numbers,
+    width: Option<usize>,
+) -> String {
+    let has = |what: fn(&RuleView) -> bool| report.rules.iter().any(what);
+    let limited = has(|rule| rule.over.is_some());
+    let runtime = has(|rule| rule.runtime);
+    let hits = has(|rule| rule.last_hit.is_some());
+    let comments = has(|rule| rule.comment.is_some());
+    let expiries = wide && has(|rule| rule.expires.is_some());
+    let owners = wide && has(|rule| rule.owner.is_some());
+    let reasons = wide && has(|rule| rule.reason.is_some());
+    let mut columns = vec![">#", "~RULE"];
     columns.extend(runtime.then_some("ORIGIN"));
     columns.extend(["ACTION", ">HITS"]);
     columns.extend(limited.then_some(">OVER"));
-    columns.push("MATCH");
-    let [owners, reasons] = [
-        |rule: &RuleView| rule.owner.is_some(),
-        |rule: &RuleView| rule.reason.is_some(),
-    ]
-    .map(|has: fn(&RuleView) -> bool| wide && report.rules.iter().any(has));
-    if wide {
-        columns.push("PLACE");
-    }
-    let expiries = wide && report.rules.iter().any(|rule| rule.expires.is_some());
+    columns.extend(hits.then_some(">LAST HIT"));
+    columns.push("~MATCH");
+    columns.extend(wide.then_some("PLACE"));
     columns.extend(expiries.then_some("EXPIRES"));
     columns.extend(owners.then_some("OWNER"));
-    columns.extend(reasons.then_some("REASON"));
+    columns.extend(reasons.then_some("~REASON"));
+    columns.extend(comments.then_some("~COMMENT"));
     let mut table = Table::new(&columns);
     for rule in &report.rules {
         let over = rule
             .over
             .map_or(String::new(), |over| count(over.total.packets, numbers));
-        let mut cells = vec![
-            rule.number.to_string(),
-            if wide {
-                rule.name.clone()
-            } else {
-                shorten(&rule.name, 24)
+        let last = rule.last_hit.map_or_else(
+            || {
+                if rule.hits.total.packets == 0 {
+                    "never"
+                } else {
+                    ""
+                }
+                .to_owned()
             },
-        ];
+            |at| ago((report.time - at).max(0.0)),
+        );
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let mut cells = vec![rule.number.to_string(), rule.name.clone()];
         let origin = if rule.runtime { "runtime" } else { "policy" };
         cells.extend(runtime.then(|| origin.to_owned()));
         cells.extend([
@@ -165,20 +239,16 @@ pub(super) fn rules(report: &RulesReport, wide: bool, numbers: Numbers) -> Strin
             count(rule.hits.total.packets, numbers),
         ]);
         cells.extend(limited.then_some(over));
-        cells.push(if wide {
-            rule.summary.clone()
-        } else {
-            shorten(&rule.summary, 32)
-        });
-        if wide {
-            cells.push(rule.place.clone());
-        }
+        cells.extend(hits.then_some(last));
+        cells.push(rule.summary.clone());
+        cells.extend(wide.then(|| rule.place.clone()));
         cells.extend(expiries.then(|| rule.expires.map_or(String::new(), time::print)));
-        cells.extend(owners.then(|| rule.owner.clone().unwrap_or_default()));
-        cells.extend(reasons.then(|| rule.reason.clone().unwrap_or_default()));
+        cells.extend(owners.then(|| text(&rule.owner)));
+        cells.extend(reasons.then(|| text(&rule.reason)));
+        cells.extend(comments.then(|| text(&rule.comment)));
         table.row(cells);
     }
-    table.render() + &notes_on_rules(report, limited, runtime)
+    table.render_within(width) + &notes_on_rules(report, limited, runtime)
 }
 
 /// What the columns of rules mean where that is not plain.

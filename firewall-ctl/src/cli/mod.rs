@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod context;
 mod daemon;
+mod describe;
 mod diff;
 mod doctor;
 mod explain;
@@ -17,6 +18,7 @@ mod flows;
 mod fmt;
 mod get;
 mod help;
+mod hints;
 mod import;
 mod interval;
 mod live;
@@ -27,6 +29,7 @@ mod policy;
 mod quick;
 mod reload;
 mod schema;
+mod services;
 mod ssh;
 mod stats;
 mod status;
@@ -36,10 +39,11 @@ mod top;
 mod unload;
 mod version;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use context::{Context, Globals};
 use firewall_api::failure::{Exit, Failure};
 use help::after;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// XDP firewall: YAML policies, enforced in the network driver
@@ -90,6 +94,13 @@ enum Verb {
     /// Allow traffic at a limited rate: 6 connections in 30 s per source
     #[command(after_long_help = quick::help(quick::Does::Limit))]
     Limit(quick::Args),
+    /// Reject traffic now: drop it, and tell its senders
+    #[command(after_long_help = quick::help(quick::Does::Reject))]
+    Reject(quick::Args),
+    #[command(after_long_help = quick::insert_help())]
+    Insert(quick::InsertArgs),
+    #[command(after_long_help = quick::route_help())]
+    Route(quick::RouteArgs),
     #[command(after_long_help = quick::delete_help())]
     Delete(quick::DeleteArgs),
     #[command(after_long_help = quick::save_help())]
@@ -124,8 +135,12 @@ enum Verb {
     Import(import::Args),
     #[command(after_long_help = doctor::help())]
     Doctor(doctor::Args),
+    #[command(after_long_help = describe::help())]
+    Describe(describe::Args),
     #[command(after_long_help = explain::help())]
     Explain(explain::Args),
+    #[command(after_long_help = services::help())]
+    Services(services::Args),
     #[command(after_long_help = version::help())]
     Version(version::Args),
     #[command(after_long_help = schema::help())]
@@ -137,11 +152,17 @@ enum Verb {
 /// The program: reads the process's arguments, ends with its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = command()
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe is no reason to fail: help | head.
             let _ = error.print();
+            if let Some(hint) = hints::of(&std::env::args().skip(1).collect::<Vec<_>>()) {
+                let _ = writeln!(std::io::stderr(), "help: {hint}");
+            }
             return if error.use_stderr() {
                 Exit::Usage.into()
             } else {
@@ -170,6 +191,9 @@ fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Allow(args) => quick::run(quick::Does::Allow, args, context),
         Verb::Deny(args) => quick::run(quick::Does::Deny, args, context),
         Verb::Limit(args) => quick::run(quick::Does::Limit, args, context),
+        Verb::Reject(args) => quick::run(quick::Does::Reject, args, context),
+        Verb::Insert(args) => quick::insert(args, context),
+        Verb::Route(args) => quick::route(args, context),
         Verb::Delete(args) => quick::delete(args, context),
         Verb::Save(args) => quick::save(args, context),
         Verb::Flows(args) => flows::run(args, context),
@@ -187,17 +211,41 @@ fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
         Verb::Fmt(args) => fmt::run(args, context),
         Verb::Import(args) => import::run(args, context),
         Verb::Doctor(args) => doctor::run(args, context),
+        Verb::Describe(args) => describe::run(args, context),
         Verb::Explain(args) => explain::run(args, context),
+        Verb::Services(args) => services::run(args, context),
         Verb::Version(args) => version::run(args, context),
         Verb::Schema(args) => schema::run(args, context),
         Verb::Completions(args) => completions::run(args, context),
     }
 }
 
+/// The name that is meant by a misspelt one.
+fn suggest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    firewall_policy::diag::nearest(name, known)
+}
+
 /// The command line's description, for help, completions and documentation.
 #[must_use]
 pub fn command() -> clap::Command {
-    Cli::command()
+    let mut command = Cli::command().override_usage("firewall-ctl [OPTIONS] <COMMAND>");
+    // Usage lines that are made from what was typed would name the global options as if they had to be.
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned())
+        .collect();
+    for name in names {
+        command = command.mut_subcommand(&name, |verb| {
+            if verb.has_subcommands() {
+                return verb;
+            }
+            // Of a copy: rendering builds a command, which is done once.
+            let usage = verb.clone().render_usage().to_string();
+            let usage = usage.trim_start_matches("Usage: ");
+            verb.override_usage(format!("firewall-ctl {usage}"))
+        });
+    }
+    command
 }
 
 #[cfg(test)]

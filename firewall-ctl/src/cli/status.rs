@@ -1,8 +1,10 @@
 //! `status`: everything that matters, on one screen.
 
 use super::context::Context;
+use super::get;
 use super::help::after;
 use super::table::Table;
+use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{Numbers, ago, bits, bytes, count, duration, percent, rate};
 use firewall_api::report::{HalfUse, State, StatusReport};
@@ -17,7 +19,20 @@ const ATTENTION: usize = 6;
 
 /// Show the state on one screen; exit code 1 if it is not as configured
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// As ufw has it: the rules with their numbers
+    #[arg(value_name = "VIEW", hide = true)]
+    view: Option<View>,
+}
+
+/// What ufw's `status` can be asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum View {
+    /// Rules with their numbers
+    Numbered,
+    /// Rules
+    Verbose,
+}
 
 pub(super) fn help() -> String {
     after(
@@ -36,7 +51,10 @@ pub(super) fn help() -> String {
     )
 }
 
-pub(super) fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    if args.view.is_some() {
+        return get::all_rules(context);
+    }
     let report = context.firewall()?.status()?;
     if !context.format.is_text() {
         context.print(&context.format.document(&report, false)?)?;

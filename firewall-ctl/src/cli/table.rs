@@ -18,17 +18,24 @@ pub(super) enum Align {
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     columns: Vec<(String, Align)>,
+    /// Columns that give way where the width is short, by their places.
+    flexible: Vec<usize>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table with these columns; a name that starts with `>` is aligned to the right.
+    /// A table with these columns; a name that starts with `>` is aligned to the right, and one with `~`
+    /// gives way where the width is short.
     pub(super) fn new(columns: &[&str]) -> Self {
+        let places = columns.iter().enumerate();
+        let flexible = places.filter(|(_, name)| name.starts_with('~'));
+        let flexible = flexible.map(|(place, _)| place).collect();
         let columns = columns.iter().map(|name| match name.strip_prefix('>') {
             Some(name) => (name.to_owned(), Align::Right),
-            None => ((*name).to_owned(), Align::Left),
+            None => (name.trim_start_matches('~').to_owned(), Align::Left),
         });
         Self {
+            flexible,
             columns: columns.collect(),
             rows: Vec::new(),
         }
@@ -45,9 +52,15 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The table as text, two spaces between columns.
+    /// The table as text, two spaces between columns, whole.
     pub(super) fn render(&self) -> String {
-        let widths: Vec<usize> = (0..self.columns.len())
+        self.render_within(None)
+    }
+
+    /// As [`Table::render`], of a terminal that is so many cells wide: flexible columns are cut, the widest
+    /// first, as far as that helps.
+    pub(super) fn render_within(&self, limit: Option<usize>) -> String {
+        let mut widths: Vec<usize> = (0..self.columns.len())
             .map(|i| {
                 let cells = self.rows.iter().filter_map(|row| row.get(i));
                 cells
@@ -57,6 +70,9 @@ impl Table {
                     .max(width(&self.columns[i].0))
             })
             .collect();
+        if let Some(limit) = limit {
+            self.shrink(&mut widths, limit);
+        }
         let head: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
         let mut text = String::new();
         for row in std::iter::once(&head).chain(&self.rows) {
@@ -65,15 +81,32 @@ impl Table {
                 if i > 0 {
                     text.push_str("  ");
                 }
+                let cell = cut(cell, widths[i], '…');
                 text.push_str(&match self.columns[i].1 {
-                    Align::Left => left(cell, widths[i]),
-                    Align::Right => right(cell, widths[i]),
+                    Align::Left => left(&cell, widths[i]),
+                    Align::Right => right(&cell, widths[i]),
                 });
             }
             text.truncate(start + text[start..].trim_end().len());
             text.push('\n');
         }
         text
+    }
+    /// Takes cells from the widest flexible column until the table fits or none can give more.
+    fn shrink(&self, widths: &mut [usize], limit: usize) {
+        const NARROWEST: usize = 10;
+        let between = 2 * widths.len().saturating_sub(1);
+        while widths.iter().sum::<usize>() + between > limit {
+            let mut places = self.flexible.iter().copied();
+            let widest = places
+                .by_ref()
+                .filter(|&place| widths[place] > NARROWEST.max(width(&self.columns[place].0)))
+                .max_by_key(|&place| widths[place]);
+            match widest {
+                Some(place) => widths[place] -= 1,
+                None => return,
+            }
+        }
     }
 }
 
@@ -97,6 +130,25 @@ mod tests {
         );
         assert_eq!(shorten("abcdef", 4), "abc…");
         assert_eq!(shorten("abcd", 4), "abcd");
+    }
+
+    #[test]
+    fn a_table_uses_the_width_that_there_is() {
+        let mut table = Table::new(&[">#", "~RULE", "~MATCH"]);
+        let long = "a-rule-with-a-long-name-that-says-much".to_owned();
+        let summary = "tcp port 80,443 from 203.0.113.0/24,198.51.100.0/24".to_owned();
+        table.row(["1".to_owned(), long.clone(), summary.clone()]);
+        let whole = table.render();
+        assert!(whole.contains(&long) && whole.contains(&summary), "{whole}");
+        assert_eq!(table.render_within(Some(200)), whole);
+        for limit in [40, 60, 80] {
+            let text = table.render_within(Some(limit));
+            assert!(text.lines().all(|line| width(line) <= limit), "{text}");
+            assert!(text.contains('…'), "{text}");
+        }
+        // What cannot give way does not.
+        let text = table.render_within(Some(5));
+        assert!(text.lines().all(|line| width(line) <= 25), "{text}");
     }
 
     #[test]

@@ -61,6 +61,8 @@ fn rule(number: usize, name: &str, action: &str, summary: &str, hits: Traffic) -
         name: name.to_owned(),
         action: action.to_owned(),
         audit: None,
+        comment: None,
+        last_hit: None,
         owner: None,
         reason: None,
         expires: None,
@@ -240,7 +242,7 @@ fn audit_mode_is_loud() {
     let snapshot = audited();
     insta::assert_snapshot!("audit_status", screen(&StatusReport::of(&snapshot)));
     let rules = RulesReport::of(&snapshot);
-    insta::assert_snapshot!("audit_rules", get::rules(&rules, true, Numbers::Si));
+    insta::assert_snapshot!("audit_rules", get::rules(&rules, true, Numbers::Si, None));
     let reasons = ReasonsReport::of(&snapshot);
     insta::assert_snapshot!("audit_reasons", get::reasons(&reasons, false, Numbers::Si));
 }
@@ -254,7 +256,7 @@ fn runtime_rules_are_marked() {
     }
     let status = screen(&StatusReport::of(&snapshot));
     let rules = RulesReport::of(&snapshot);
-    let narrow = get::rules(&rules, false, Numbers::Si);
+    let narrow = get::rules(&rules, false, Numbers::Si, Some(80));
     assert!(
         status.lines().all(|line| line.chars().count() <= 80),
         "{status}"
@@ -350,8 +352,14 @@ fn tables_of_stats() {
 fn tables_of_get() {
     let snapshot = snapshot();
     let rules = RulesReport::of(&snapshot);
-    insta::assert_snapshot!("get_rules", get::rules(&rules, false, Numbers::Si));
-    insta::assert_snapshot!("get_rules_wide", get::rules(&rules, true, Numbers::Si));
+    insta::assert_snapshot!(
+        "get_rules",
+        get::rules(&rules, false, Numbers::Si, Some(80))
+    );
+    insta::assert_snapshot!(
+        "get_rules_wide",
+        get::rules(&rules, true, Numbers::Si, None)
+    );
     let reasons = ReasonsReport::of(&snapshot);
     insta::assert_snapshot!("get_reasons", get::reasons(&reasons, false, Numbers::Si));
     insta::assert_snapshot!(

@@ -56,6 +56,8 @@ pub struct Sampler {
     renamed: HashSet<u32>,
     ports: History,
     rules: History,
+    /// When the counter of a rule's slot was last seen to move, by the monotonic clock.
+    hits: HashMap<u32, f64>,
     reasons: History,
     losses: LossWatch,
 }
@@ -101,9 +103,15 @@ impl Sampler {
 
         let mut moved = Vec::new();
         for (slot, (&after, &earlier)) in now.rules.iter().zip(&before.rules).enumerate() {
+            let slot = slot as u32;
+            let is_new = self.renamed.contains(&slot);
             let packets = grown(after, earlier).packets;
-            if packets > 0 && !self.renamed.contains(&(slot as u32)) {
-                moved.push((slot as u32, speed(packets)));
+            if packets > 0 && !is_new {
+                moved.push((slot, speed(packets)));
+            }
+            // A new rule counts from zero, so what it has counted it has since the reading before.
+            if packets > 0 && !is_new || is_new && after.packets > 0 {
+                self.hits.insert(slot, now.monotonic);
             }
         }
         self.rules.push(moved);
@@ -188,6 +196,7 @@ impl Sampler {
             .collect();
         let kept = |slot: u32| names.contains_key(&slot) && !self.renamed.contains(&slot);
         self.rules.forget(|slot| !kept(slot));
+        self.hits.retain(|&slot, _| kept(slot));
         self.generation = record.generation;
         self.rule_names = names;
     }
@@ -335,6 +344,7 @@ impl Sampler {
                 .as_ref()
                 .and_then(|counters| counters.rules.get(slot as usize).copied())
         };
+        let wall = time;
         // A rule has expired when the program says so, whatever the clock on the wall says by now.
         let time = match (record.clock, &self.now) {
             (Some(clock), Some(now)) => now.monotonic + clock as f64 / 1e9,
@@ -353,11 +363,18 @@ impl Sampler {
             };
             self.traffic(total, growth)
         };
+        // Both clocks are read at one moment; between readings the one on the wall goes on.
+        let last_hit = |slot: u32| {
+            let now = self.now.as_ref()?.monotonic;
+            self.hits.get(&slot).map(|&hit| wall - (now - hit))
+        };
         let views = record.rules.iter().enumerate().map(|(i, rule)| RuleView {
             number: i + 1,
             name: rule.name.clone(),
             action: rule.action.clone(),
             audit: rule.audit.clone(),
+            comment: rule.comment.clone(),
+            last_hit: last_hit(rule.slot).filter(|_| ours(rule.slot, &rule.name)),
             owner: rule.owner.clone(),
             reason: rule.reason.clone(),
             expires: rule.expires,

@@ -13,6 +13,7 @@ fn rule(name: &str, slot: u32) -> RuleRecord {
         slot,
         action: "pass".to_owned(),
         audit: None,
+        comment: None,
         owner: None,
         reason: None,
         expires: None,

@@ -26,6 +26,8 @@ pub struct NewRule<'r> {
     pub name: &'r str,
     /// Whether it must have that name; otherwise one like it that is free.
     pub is_named: bool,
+    /// The runtime rule before which it is to stand; before all others, if none is named.
+    pub before: Option<&'r str>,
 }
 
 /// A policy's text after an edit.
@@ -86,6 +88,9 @@ pub fn add(
     let added = Rule::read(new.text).ok_or_else(wrong)?;
     let is_it =
         |rule: &Rule| rule.matches_alike(&added) && (!new.is_named || rule.name == new.name);
+    if let Some(before) = new.before {
+        return add_before(policy, rules, (&added, new), (before, taken));
+    }
     if let Some(at) = rules.iter().position(is_it) {
         let is_first = rules[..at].iter().all(|other| other.commutes(&added));
         let again = added.called(&rules[at].name).ok_or_else(wrong)?;
@@ -127,6 +132,40 @@ pub fn add(
         name,
         rule,
         what: What::Added,
+    })
+}
+
+/// Adds a rule before a runtime rule; one that is there already moves.
+fn add_before(
+    policy: &str,
+    mut rules: Vec<Rule>,
+    (added, new): (&Rule, &NewRule<'_>),
+    (before, taken): (&str, &dyn Fn(&str) -> bool),
+) -> Result<Edited, EditError> {
+    let is_it = |rule: &Rule| rule.matches_alike(added) && (!new.is_named || rule.name == new.name);
+    let found = rules
+        .iter()
+        .position(|rule| rule.name != before && is_it(rule));
+    let old = found.map(|at| rules.remove(at));
+    let name = match &old {
+        Some(old) => old.name.clone(),
+        None if new.is_named => new.name.to_owned(),
+        None => free(new.name, taken),
+    };
+    let at = rules.iter().position(|rule| rule.name == before);
+    let at = at.ok_or_else(|| EditError::Unknown(before.to_owned()))?;
+    let rule = added.called(&name);
+    let rule = rule.ok_or_else(|| EditError::NoRule(new.text.to_owned()))?;
+    let text = rule.text.clone();
+    rules.insert(at, rule);
+    Ok(Edited {
+        text: written(&rules, policy),
+        name,
+        rule: text,
+        what: match old {
+            Some(_) => What::Moved,
+            None => What::Added,
+        },
     })
 }
 

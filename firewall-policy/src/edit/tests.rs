@@ -19,12 +19,45 @@ fn new(text: &str) -> NewRule<'_> {
         text,
         name: name.trim(),
         is_named: false,
+        before: None,
     }
 }
 
 fn added(policy: &str, text: &str) -> Edited {
     let names = names(policy);
     add(policy, &new(text), &|name| names.contains(name), NOW).expect("a rule")
+}
+
+#[test]
+fn a_rule_goes_before_the_one_that_is_named() {
+    let base = "version: 1\nrules: []\n";
+    let two = added(
+        &added(base, WEB).text,
+        "{name: b, proto: tcp, port: 81, action: drop}",
+    );
+    let before = |policy: &str, text: &str, name: &str| {
+        let new = NewRule {
+            before: Some(name),
+            ..new(text)
+        };
+        add(policy, &new, &|_| false, NOW)
+    };
+    let mail = "{name: mail, proto: tcp, port: 25, action: pass}";
+    let three = before(&two.text, mail, "allow-80-tcp").expect("a rule");
+    assert_eq!(three.what, What::Added);
+    let at = |text: &str, name: &str| text.find(name).expect("a rule");
+    let order = |text: &str, names: [&str; 3]| {
+        let places = names.map(|name| at(text, &format!("name: {name},")));
+        assert!(places.is_sorted(), "{text}");
+    };
+    order(&three.text, ["b", "mail", "allow-80-tcp"]);
+    // What is there moves, and stays one.
+    let moved = before(&three.text, mail, "b").expect("a rule");
+    assert_eq!(moved.what, What::Moved);
+    order(&moved.text, ["mail", "b", "allow-80-tcp"]);
+    assert_eq!(moved.text.matches("port: 25").count(), 1);
+    let unknown = before(&two.text, mail, "nobody").expect_err("no such rule");
+    assert_eq!(unknown, EditError::Unknown("nobody".to_owned()));
 }
 
 #[test]
@@ -46,6 +79,7 @@ fn a_rule_that_is_there_is_not_added_again() {
             text: other,
             name: "allow-80-tcp",
             is_named: false,
+            before: None,
         },
         &|_| true,
         NOW,
@@ -111,6 +145,7 @@ fn names_are_taken_once_and_ends_are_renewed() {
         text: WEB,
         name: "allow-80-tcp",
         is_named: true,
+        before: None,
     };
     let named = add(&once.text, &named, &|_| true, NOW).expect("a rule");
     assert_eq!(

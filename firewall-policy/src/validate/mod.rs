@@ -19,6 +19,7 @@ mod number;
 mod packet;
 mod proto;
 mod rule;
+mod services;
 mod set;
 mod set_file;
 mod shape;
@@ -37,6 +38,8 @@ use set::Sets;
 use shape::{Cx, Table};
 
 pub(crate) use files::FILE;
+pub(crate) use services::read as services;
+pub use services::{Service, ServicePorts};
 pub(crate) use shape::Keys;
 pub(crate) use state::FLOWS;
 

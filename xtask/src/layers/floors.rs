@@ -131,7 +131,7 @@ pub(super) const CRATES: &[Floors] = &[
             &["edit", "fmt", "packet_text"],
             &["case", "diff", "host"],
             &["explain", "lint", "validate"],
-            &["connection", "entry", "schema", "source"],
+            &["connection", "entry", "schema", "services", "source"],
             &["policy_tests"],
             &["checked"],
         ],

@@ -3,7 +3,8 @@
 //!
 //! The policy's text says it; the files that it names are not needed for that. May not ask the firewall.
 
-use super::words::{self, Does};
+use super::rules::{self, Made};
+use super::words::{Does, Said, Wish};
 use firewall_common::field::Field;
 use firewall_common::verdict::Action;
 use firewall_policy::bundle;
@@ -33,22 +34,26 @@ const OWN: [&str; 12] = [
 /// What goes on when somebody else decides.
 const MANNERS: [&str; 2] = ["syn_protect", "log"];
 
-/// What the words of a quick rule say of packets.
-#[derive(Debug, Default)]
-pub(super) struct Said<'w> {
-    /// Protocols, by number, and ports as a policy writes them; `None`: any.
-    pub(super) what: Option<(Vec<u32>, &'w str)>,
-    /// Whether it says from where, to where, on which interface.
-    pub(super) from: bool,
-    pub(super) to: bool,
-    pub(super) on: bool,
-    /// Whether it says a rate.
-    pub(super) rate: bool,
+/// Whether a verb passes packets.
+fn passes_at_all(does: Does) -> bool {
+    matches!(does, Does::Allow | Does::Limit)
+}
+
+/// A rule with what it keeps.
+pub(super) fn with_kept(rule: Made, policy: &str, does: Does, wish: &Wish) -> Made {
+    let mut keys = kept(policy, does, &wish.said(&rule.ports));
+    if rule.is_for_known {
+        keys.retain(|(key, _)| !MANNERS.contains(&key.as_str()));
+    }
+    Made {
+        yaml: with(&rule.yaml, &keys),
+        ..rule
+    }
 }
 
 /// The keys that a quick rule keeps, with their values in one line of YAML.
 pub(super) fn kept(text: &str, does: Does, said: &Said<'_>) -> Vec<(String, String)> {
-    let Some((protocols, ports)) = said.what.as_ref().filter(|_| does != Does::Deny) else {
+    let Some((protocols, ports)) = said.what.as_ref().filter(|_| passes_at_all(does)) else {
         return Vec::new();
     };
     let Ok(read) = read_policy("policy", text, &NoLists) else {
@@ -92,7 +97,8 @@ pub(super) fn kept(text: &str, does: Does, said: &Said<'_>) -> Vec<(String, Stri
         for (key, value) in written(rule) {
             let goes_on = MANNERS.contains(&key.as_str())
                 || key == "limit" && does == Does::Allow && !said.rate;
-            if goes_on && !keys.contains_key(&key) {
+            let is_said = key == "log" && said.log;
+            if goes_on && !is_said && !keys.contains_key(&key) {
                 keys.insert(key, value);
             }
         }
@@ -148,13 +154,13 @@ pub(super) fn with(rule: &str, kept: &[(String, String)]) -> String {
     };
     let kept = kept.iter().map(|(key, value)| format!(", {key}: {value}"));
     let whole = format!("{front}{}, action:{action}", kept.collect::<String>());
-    words::readable(&whole).unwrap_or(whole)
+    rules::readable(&whole).unwrap_or(whole)
 }
 
 /// A value in one line of YAML.
 fn in_line(value: &Value) -> String {
     match value {
-        Value::String(text) => words::quoted(text),
+        Value::String(text) => rules::quoted(text),
         Value::Array(items) => {
             let items: Vec<String> = items.iter().map(in_line).collect();
             format!("[{}]", items.join(", "))

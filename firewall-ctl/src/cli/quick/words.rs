@@ -1,10 +1,9 @@
-//! The words of `allow`, `deny` and `limit`, as a rule of a policy. May not ask the kernel or the
-//! daemon: what a word means beyond its form, the reader of policies says.
+//! The words of `allow`, `deny`, `limit`, `reject` and their kin, as users of ufw type them. May not ask
+//! the kernel or the daemon: what a word means beyond its form, the reader of policies says.
 
-use super::kept::Said;
 use firewall_api::failure::{Exit, Failure};
-use firewall_policy::fmt::canonical;
-use firewall_policy::{entry, time, well_known_ports};
+use firewall_policy::services::{Catalogue, Service};
+use firewall_policy::{entry, vocabulary};
 
 /// What a verb does with what its words say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,34 +14,69 @@ pub(in super::super) enum Does {
     Deny,
     /// `limit`.
     Limit,
+    /// `reject`.
+    Reject,
+}
+
+/// Ports, and the protocols that they belong to, as they are written.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Ports {
+    pub(super) protocols: Vec<String>,
+    pub(super) ports: String,
+    /// A name stands for them, which says the protocol.
+    pub(super) is_service: bool,
+}
+
+/// What the words of a quick rule say of packets.
+#[derive(Debug, Default)]
+pub(super) struct Said<'w> {
+    /// Protocols, by number, and ports as a policy writes them; `None`: any.
+    pub(super) what: Option<(Vec<u32>, &'w str)>,
+    /// Whether it says from where, to where, on which interface.
+    pub(super) from: bool,
+    pub(super) to: bool,
+    pub(super) on: bool,
+    /// Whether it says a rate.
+    pub(super) rate: bool,
+    /// Whether it says that matches are logged.
+    pub(super) log: bool,
 }
 
 /// What the words say, each as it was written.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Wish {
-    /// Protocols, and ports if it says any.
-    what: Option<(Vec<&'static str>, String)>,
-    from: Option<String>,
-    to: Option<String>,
+    /// Ports, one rule for each.
+    pub(super) what: Vec<Ports>,
+    /// Protocols that the words name apart.
+    pub(super) protocols: Vec<String>,
+    pub(super) source_port: Option<String>,
+    pub(super) from: Option<String>,
+    pub(super) to: Option<String>,
     /// The interface.
     pub(super) on: Option<String>,
-    rate: Option<String>,
+    pub(super) rate: Option<String>,
+    /// A rate of new connections.
+    pub(super) new: Option<String>,
+    /// The rate is that of all sources together.
+    pub(super) all: bool,
+    pub(super) per: Option<String>,
     /// Seconds.
     pub(super) time: Option<u64>,
-    name: Option<String>,
-    comment: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) comment: Option<String>,
+    pub(super) log: bool,
+    /// Packets that this host forwards.
+    pub(super) route: bool,
 }
 
-/// Words that say what the next one is.
-const KEYS: [&str; 8] = ["from", "to", "on", "rate", "for", "name", "comment", "in"];
-
-/// Connections of one source that `limit` lets in where no rate is given: as many as ufw does.
-const USUAL_RATE: &str = "6/30s";
+/// The words in one line, for help.
+const FORM: &str = "the words are WHAT [proto P] [from SRC] [to DST] [port P] [on IF] [rate N/s|new N/s] \
+                    [all] [for 20m] [name N] [comment ...]";
 
 /// The protocols that ports belong to.
-const WITH_PORTS: [(&str, u8); 3] = [("tcp", 6), ("udp", 17), ("sctp", 132)];
+const WITH_PORTS: [&str; 3] = ["tcp", "udp", "sctp"];
 
-fn usage(message: impl Into<String>, help: &str) -> Failure {
+pub(super) fn usage(message: impl Into<String>, help: &str) -> Failure {
     Failure::new(Exit::Usage, message).help(help)
 }
 
@@ -53,294 +87,356 @@ impl Does {
             Self::Allow => "allow",
             Self::Deny => "deny",
             Self::Limit => "limit",
+            Self::Reject => "reject",
         }
     }
+
+    /// The verb of a word.
+    pub(super) fn of(word: &str) -> Option<Self> {
+        let all = [Self::Allow, Self::Deny, Self::Limit, Self::Reject];
+        all.into_iter().find(|does| does.verb() == word)
+    }
+
+    /// What its rules do.
+    pub(super) fn action(self) -> &'static str {
+        match self {
+            Self::Allow | Self::Limit => "pass",
+            Self::Deny => "drop",
+            Self::Reject => "reject",
+        }
+    }
+}
+
+/// Reads the words one after another.
+struct Reader<'w> {
+    words: std::slice::Iter<'w, String>,
+    catalogue: &'w Catalogue,
+    wish: Wish,
+    /// `port` belongs to the address before it.
+    behind_from: bool,
+    /// Something says which traffic is meant.
+    says_what: bool,
 }
 
 impl Wish {
-    /// Reads the words behind a verb.
-    pub(super) fn read(words: &[String]) -> Result<Self, Failure> {
-        let mut wish = Self::default();
-        let mut words = words.iter().map(String::as_str).peekable();
-        match words.next_if(|word| !KEYS.contains(word)) {
-            None if words.peek().is_none() => {
+    /// Reads the words behind a verb. `catalogue`: what services are called.
+    pub(super) fn read(words: &[String], catalogue: &Catalogue) -> Result<Self, Failure> {
+        let mut reader = Reader {
+            words: words.iter(),
+            catalogue,
+            wish: Self::default(),
+            behind_from: false,
+            says_what: false,
+        };
+        let mut is_first = true;
+        while let Some(word) = reader.words.next() {
+            reader.word(word, is_first)?;
+            // Which way, and whether it is logged, stand before what is meant.
+            is_first &= matches!(word.as_str(), "in" | "log" | "log-all");
+        }
+        if !reader.says_what {
+            return Err(usage(
+                "nothing says what",
+                "name a port (80/tcp), a service (ssh) or `any`, or say from where: from 203.0.113.9",
+            ));
+        }
+        reader.finish()
+    }
+}
+
+impl Reader<'_> {
+    fn word(&mut self, word: &str, is_first: bool) -> Result<(), Failure> {
+        match word {
+            "in" => return self.incoming(),
+            "out" => {
                 return Err(usage(
-                    "nothing says what",
-                    "name a port (80/tcp), a service (ssh) or `any`, or say from where: from 203.0.113.9",
+                    "outgoing packets are not filtered",
+                    "all rules are for incoming packets, and outgoing ones pass; what answers them is \
+                     kept out with: deny from ADDRESS",
                 ));
             }
-            None | Some("any") => {}
-            Some(what) => wish.what = Some(ports(what)?),
-        }
-        while let Some(key) = words.next() {
-            if key == "comment" {
-                let text: Vec<&str> = words.by_ref().collect();
-                wish.comment = Some(text.join(" "));
-                break;
+            "log" | "log-all" => {
+                self.wish.log = true;
+                return Ok(());
             }
-            let value = words.next().map(str::to_owned);
-            let slot = match key {
-                "from" => &mut wish.from,
-                "to" => &mut wish.to,
-                "on" => &mut wish.on,
-                "rate" => &mut wish.rate,
-                "name" => &mut wish.name,
-                "for" => {
-                    let text = value.as_deref().unwrap_or_default();
-                    let Some(seconds) = entry::seconds(text) else {
-                        return Err(usage(
-                            format!("`{text}` is not a duration"),
-                            "write for 30s, for 20m, for 2h or for 7d; at most 365d",
-                        ));
-                    };
-                    wish.time = Some(seconds);
-                    continue;
-                }
-                "in" => {
-                    return Err(usage(
-                        "`in` is not a word of this verb",
-                        "all rules are for ingress; name an interface with `on eth0`",
-                    ));
-                }
-                other => {
-                    return Err(usage(
-                        format!("`{other}` is not expected here"),
-                        "the words are WHAT [from SRC] [to DST] [on IF] [rate N/s] [for 20m] [name N] [comment ...]",
-                    ));
-                }
-            };
-            let Some(value) = value else {
-                return Err(usage(
-                    format!("`{key}` needs a value"),
-                    "the words are WHAT [from SRC] [to DST] [on IF] [rate N/s] [for 20m] [name N] [comment ...]",
-                ));
-            };
-            if slot.replace(value).is_some() {
-                return Err(usage(
-                    format!("`{key}` stands twice"),
-                    "write one rule for each",
-                ));
+            "comment" => {
+                let text: Vec<&str> = self.words.by_ref().map(String::as_str).collect();
+                self.wish.comment = Some(text.join(" "));
+                return Ok(());
             }
-        }
-        Ok(wish)
-    }
-
-    /// Whether the user calls it by a name.
-    pub(super) fn is_named(&self) -> bool {
-        self.name.is_some()
-    }
-
-    /// What it says of packets.
-    pub(super) fn said(&self) -> Said<'_> {
-        let number = |name: &&str| WITH_PORTS.iter().find(|it| it.0 == *name).map(|it| it.1);
-        let what = self.what.as_ref().map(|(protocols, ports)| {
-            let numbers = protocols.iter().filter_map(number).map(u32::from);
-            (numbers.collect(), ports.as_str())
-        });
-        Said {
-            what,
-            from: self.from.is_some(),
-            to: self.to.is_some(),
-            on: self.on.is_some(),
-            rate: self.rate.is_some(),
-        }
-    }
-
-    /// The rule's name: what the user calls it, or what the words say and none of `taken`.
-    pub(super) fn name(&self, does: Does, taken: &dyn Fn(&str) -> bool) -> String {
-        if let Some(name) = &self.name {
-            return name.clone();
-        }
-        let mut name = does.verb().to_owned();
-        if let Some((protocols, ports)) = &self.what {
-            name.push_str(&format!("-{ports}"));
-            let service = well_known_ports::find(ports).is_some();
-            if let ([one], false) = (&protocols[..], service) {
-                name.push_str(&format!("-{one}"));
+            "all" if !is_first => {
+                self.wish.all = true;
+                return Ok(());
             }
-        }
-        for (word, value) in [("from", &self.from), ("to", &self.to), ("on", &self.on)] {
-            if let Some(value) = value.as_deref().filter(|&value| value != "any") {
-                name.push_str(&format!("-{word}-{value}"));
+            "any" | "all" if is_first => {
+                self.says_what = true;
+                return Ok(());
             }
+            _ => {}
         }
-        if name == does.verb() {
-            name.push_str("-any");
-        }
-        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let name: String = name
-            .to_ascii_lowercase()
-            .chars()
-            .map(|c| if fits(c) { c } else { '-' })
-            .take(58)
-            .collect();
-        let name = name.split('-').filter(|part| !part.is_empty());
-        let name = name.collect::<Vec<_>>().join("-");
-        if !taken(&name) {
-            return name;
-        }
-        (2..)
-            .map(|number| format!("{name}-{number}"))
-            .find(|name| !taken(name))
-            .unwrap_or(name)
-    }
-
-    /// The rule in one line of YAML. `zone` is that of the interface, `now` in seconds since the
-    /// Unix epoch.
-    pub(super) fn rule(
-        &self,
-        does: Does,
-        name: &str,
-        zone: Option<&str>,
-        now: u64,
-    ) -> Result<String, Failure> {
-        let mut pairs = vec![("name", quoted(name))];
-        pairs.extend(
-            self.comment
-                .as_deref()
-                .map(|text| ("comment", quoted(text))),
+        let is_key = matches!(
+            word,
+            "from"
+                | "to"
+                | "on"
+                | "rate"
+                | "new"
+                | "per"
+                | "name"
+                | "for"
+                | "proto"
+                | "port"
+                | "app"
         );
-        let expires = self.time.map(|seconds| time::print(now + seconds));
-        pairs.extend(expires.map(|at| ("expires", quoted(&at))));
-        pairs.extend(zone.map(|zone| ("zone", quoted(zone))));
-        if let Some((protocols, ports)) = &self.what {
-            pairs.push(("proto", list(protocols)));
-            pairs.push(("port", list(&ports.split(',').collect::<Vec<_>>())));
+        if !is_key {
+            if !is_first {
+                return Err(usage(format!("`{word}` is not expected here"), FORM));
+            }
+            self.says_what = true;
+            self.wish.what = ports(word, self.catalogue)?;
+            return Ok(());
         }
-        for (key, value) in [("from", &self.from), ("to", &self.to)] {
-            if let Some(value) = value.as_deref().filter(|&value| value != "any") {
-                pairs.push((key, list(&value.split(',').collect::<Vec<_>>())));
+        let Some(value) = self.words.next() else {
+            return Err(usage(format!("`{word}` needs a value"), FORM));
+        };
+        self.pair(word, value)
+    }
+
+    /// `in` says nothing that is not so anyway; ufw writes an interface behind it.
+    fn incoming(&mut self) -> Result<(), Failure> {
+        if let [key, interface, ..] = self.words.as_slice()
+            && key == "on"
+        {
+            self.words.nth(1);
+            self.says_what = true;
+            return set(&mut self.wish.on, "on", interface);
+        }
+        Ok(())
+    }
+
+    fn pair(&mut self, key: &str, value: &str) -> Result<(), Failure> {
+        let is_any = matches!(value, "any" | "anywhere");
+        match key {
+            "from" | "to" => {
+                self.says_what = true;
+                self.behind_from = key == "from";
+                let slot = if key == "from" {
+                    &mut self.wish.from
+                } else {
+                    &mut self.wish.to
+                };
+                if is_any {
+                    Ok(())
+                } else {
+                    set(slot, key, value)
+                }
+            }
+            "on" => {
+                self.says_what = true;
+                set(&mut self.wish.on, key, value)
+            }
+            "rate" => set(&mut self.wish.rate, key, value),
+            "new" => set(&mut self.wish.new, key, value),
+            "per" => set(&mut self.wish.per, key, value),
+            "name" => set(&mut self.wish.name, key, value),
+            "proto" => self.proto(value),
+            "port" | "app" if self.behind_from => {
+                self.behind_from = false;
+                if key == "app" {
+                    return Err(usage(
+                        "an application sends from no port of its own",
+                        "write `to any app NAME`",
+                    ));
+                }
+                set(&mut self.wish.source_port, key, &dashed(value)?)
+            }
+            "port" | "app" => {
+                self.says_what = true;
+                if !self.wish.what.is_empty() {
+                    return Err(usage(
+                        format!("`{key}` stands twice"),
+                        "write one rule for each",
+                    ));
+                }
+                self.wish.what = ports(value, self.catalogue)?;
+                Ok(())
+            }
+            _ => {
+                let Some(seconds) = entry::seconds(value) else {
+                    return Err(usage(
+                        format!("`{value}` is not a duration"),
+                        "write for 30s, for 20m, for 2h or for 7d; at most 365d",
+                    ));
+                };
+                self.wish.time = Some(seconds);
+                Ok(())
             }
         }
-        match (does, &self.rate) {
-            (Does::Allow | Does::Deny, None) => {}
-            (Does::Allow, Some(rate)) => {
-                pairs.push(("limit", format!("{{rate: {}}}", quoted(rate))));
-            }
-            (Does::Limit, None) => {
-                pairs.push(("limit", format!("{{new: {USUAL_RATE}, per: source}}")));
-            }
-            (Does::Limit, Some(rate)) => {
-                let limit = format!("{{rate: {}, per: source}}", quoted(rate));
-                pairs.push(("limit", limit));
-            }
-            (Does::Deny, Some(_)) => {
+    }
+
+    fn proto(&mut self, value: &str) -> Result<(), Failure> {
+        self.says_what |= value != "any";
+        if value == "any" {
+            return Ok(());
+        }
+        for word in value.split([',', '/']) {
+            let known = vocabulary::number(vocabulary::PROTOCOLS, word).is_some();
+            if !known && !word.parse::<u8>().is_ok() {
                 return Err(usage(
-                    "`deny` has no rate",
-                    "`limit` passes packets within a rate and drops the rest: limit WHAT rate 10/s",
+                    format!("`{word}` is not a protocol"),
+                    "write proto tcp, proto udp, proto esp, or a number",
                 ));
             }
+            self.wish.protocols.push(word.to_owned());
         }
-        let action = if does == Does::Deny { "drop" } else { "pass" };
-        pairs.push(("action", action.to_owned()));
-        let pairs: Vec<String> = pairs
-            .into_iter()
-            .map(|(key, value)| format!("{key}: {value}"))
-            .collect();
-        let rule = format!("{{{}}}", pairs.join(", "));
-        Ok(readable(&rule).unwrap_or(rule))
+        Ok(())
+    }
+
+    /// The wish, with the protocols that the words say apart put to the ports.
+    fn finish(mut self) -> Result<Wish, Failure> {
+        let named = &self.wish.protocols;
+        if self.wish.all && self.wish.rate.is_none() && self.wish.new.is_none() {
+            return Err(usage(
+                "`all` stands without a rate",
+                "say how much all sources together may send: limit 443/tcp new 200/s all",
+            ));
+        }
+        if !named.is_empty() {
+            for ports in &mut self.wish.what {
+                let other = named.iter().find(|proto| !ports.protocols.contains(proto));
+                if let (Some(other), true) = (other, ports.is_service || ports.protocols.len() == 1)
+                {
+                    return Err(usage(
+                        format!(
+                            "`{}` is of {}, and not of {other}",
+                            ports.ports,
+                            ports.protocols.join(" and ")
+                        ),
+                        "leave `proto` out, or write the port's number",
+                    ));
+                }
+                ports.protocols.clone_from(named);
+            }
+        }
+        let without = |proto: &&String| !WITH_PORTS.contains(&proto.as_str());
+        let has_ports = !self.wish.what.is_empty() || self.wish.source_port.is_some();
+        if let (true, Some(proto)) = (has_ports, named.iter().find(without)) {
+            return Err(usage(
+                format!("{proto} has no ports"),
+                "ports belong to tcp, udp or sctp: leave `port` or `proto` out",
+            ));
+        }
+        Ok(self.wish)
     }
 }
 
-/// A rule as `fmt` writes it, where that is one line.
-pub(super) fn readable(rule: &str) -> Option<String> {
-    let text = format!("version: 1\nrules:\n- {rule}\n");
-    let written = canonical("rule", &text).ok()?;
-    let line = written.lines().find(|line| line.starts_with("  - {"))?;
-    line.ends_with('}').then(|| line[4..].to_owned())
-}
-
-/// Text as YAML: as it is if every reader takes that for the same text, else in quotes. JSON's are
-/// YAML's too.
-pub(super) fn quoted(text: &str) -> String {
-    const OTHER_KINDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
-    let bare = text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"./-".contains(&b));
-    let word = text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && !OTHER_KINDS.contains(&text.to_ascii_lowercase().as_str());
-    // Addresses, prefixes, rates and ranges, which are no numbers.
-    let digits = text.starts_with(|c: char| c.is_ascii_digit())
-        && text.ends_with(|c: char| c.is_ascii_alphanumeric())
-        && (text.contains(['/', '-']) || text.matches('.').count() > 1)
-        && !text.contains(['e', 'E']);
-    if bare && (word || digits) {
-        return text.to_owned();
-    }
-    serde_json::Value::from(text).to_string()
-}
-
-/// One value, or a list of them. Numbers stand without quotes.
-fn list(values: &[&str]) -> String {
-    let one = |value: &&str| match value.parse::<u32>() {
-        Ok(number) => number.to_string(),
-        Err(_) => quoted(value),
-    };
-    match values {
-        [value] => one(value),
-        values => {
-            let values: Vec<String> = values.iter().map(one).collect();
-            format!("[{}]", values.join(", "))
-        }
-    }
-}
-
-/// `80/tcp`, `5000-5010/udp`, `80,443/tcp`, `ssh`, `80`: the protocols and the ports.
-fn ports(what: &str) -> Result<(Vec<&'static str>, String), Failure> {
-    const HELP: &str =
-        "write 80/tcp, 5000-5010/udp, 80 (tcp and udp), a service such as ssh, or any";
-    let all = |protocols: &[u8]| -> Vec<&'static str> {
-        let known = WITH_PORTS.iter();
-        known
-            .filter(|(_, number)| protocols.contains(number))
-            .map(|&(name, _)| name)
-            .collect()
-    };
-    let (ports, protocols) = match what.split_once('/') {
-        Some((ports, proto)) => {
-            let Some(&(proto, _)) = WITH_PORTS.iter().find(|(name, _)| *name == proto) else {
-                return Err(usage(
-                    format!("`{proto}` in `{what}` is not a protocol with ports"),
-                    "ports belong to tcp, udp or sctp: write 80/tcp",
-                ));
-            };
-            (ports, vec![proto])
-        }
-        None => match well_known_ports::find(what) {
-            Some((_, protocols)) => (what, all(&protocols)),
-            None if what.starts_with(|c: char| c.is_ascii_digit()) => (what, vec!["tcp", "udp"]),
-            None => return Err(usage(format!("`{what}` is not a port or a service"), HELP)),
-        },
-    };
-    // ufw writes 5000:5010, and the language 5000-5010.
-    if let Some((first, last)) = ports.split_once(':') {
+/// Takes a value that may stand once.
+fn set(slot: &mut Option<String>, key: &str, value: &str) -> Result<(), Failure> {
+    if slot.replace(value.to_owned()).is_some() {
         return Err(usage(
-            format!("`{ports}` is not a range of ports"),
-            &format!("a range is written with a dash: {first}-{last}"),
+            format!("`{key}` stands twice"),
+            "write one rule for each",
         ));
     }
-    Ok((protocols, ports.to_owned()))
+    Ok(())
+}
+
+/// Ports as the language has them: ufw writes 5000:5010, and the language 5000-5010.
+fn dashed(ports: &str) -> Result<String, Failure> {
+    let parts: Vec<String> = ports
+        .split(',')
+        .map(|part| part.replacen(':', "-", 1))
+        .collect();
+    if parts
+        .iter()
+        .any(|part| part.is_empty() || part.contains(':'))
+    {
+        return Err(usage(
+            format!("`{ports}` is not a port or a range of ports"),
+            "write 80, 80,443 or 5000-5010",
+        ));
+    }
+    Ok(parts.join(","))
+}
+
+/// `80/tcp`, `5000-5010/udp`, `80,443/tcp`, `80:90/tcp`, `80`, `ssh`, `"Nginx Full"`.
+fn ports(what: &str, catalogue: &Catalogue) -> Result<Vec<Ports>, Failure> {
+    const HELP: &str = "write 80/tcp, 5000-5010/udp, 80 (tcp and udp), a service such as ssh, or any; \
+                        firewall-ctl services lists them";
+    if let Some(service) = catalogue.find(what) {
+        return Ok(of_service(what, service));
+    }
+    if let Some((ports, proto)) = what.split_once('/') {
+        if !WITH_PORTS.contains(&proto) {
+            return Err(usage(
+                format!("`{proto}` in `{what}` is not a protocol with ports"),
+                "ports belong to tcp, udp or sctp: write 80/tcp",
+            ));
+        }
+        return Ok(vec![Ports {
+            protocols: vec![proto.to_owned()],
+            ports: dashed(ports)?,
+            is_service: false,
+        }]);
+    }
+    if what.starts_with(|c: char| c.is_ascii_digit()) {
+        return Ok(vec![Ports {
+            protocols: vec!["tcp".to_owned(), "udp".to_owned()],
+            ports: dashed(what)?,
+            is_service: false,
+        }]);
+    }
+    let help = match catalogue.nearest(what) {
+        Some(near) => format!("did you mean `{near}`? {HELP}"),
+        None => HELP.to_owned(),
+    };
+    Err(usage(format!("`{what}` is not a port or a service"), &help))
+}
+
+/// The ports of a service, by its name where the language knows it.
+fn of_service(what: &str, service: &Service) -> Vec<Ports> {
+    let one = |ports: &firewall_policy::services::ServicePorts| Ports {
+        protocols: ports
+            .protocols
+            .iter()
+            .map(|&proto| proto.to_owned())
+            .collect(),
+        ports: if service.is_builtin {
+            what.to_owned()
+        } else {
+            ports.ports.clone()
+        },
+        is_service: service.is_builtin,
+    };
+    service.ports.iter().map(one).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::rules::Setting;
     use super::*;
 
     fn said(line: &str) -> String {
         let mut words = line.split(' ').map(str::to_owned);
-        let does = match words.next().as_deref() {
-            Some("allow") => Does::Allow,
-            Some("deny") => Does::Deny,
-            _ => Does::Limit,
-        };
-        let words: Vec<String> = words.collect();
-        let rule = Wish::read(&words).and_then(|wish| {
+        let does = words.next().and_then(|word| Does::of(&word)).unwrap();
+        let words: Vec<String> = words.map(|word| word.replace('_', " ")).collect();
+        let rules = Wish::read(&words, &Catalogue::builtin()).and_then(|wish| {
             let taken = |name: &str| name == "allow-ssh";
             let zone = wish.on.as_ref().map(|_| "wan");
-            wish.rule(does, &wish.name(does, &taken), zone, 1_800_000_000)
+            let setting = Setting {
+                zone,
+                now: 1_800_000_000,
+            };
+            wish.rules(does, &taken, setting)
         });
-        match rule {
-            Ok(rule) => format!("{line}\n  {rule}\n"),
+        match rules {
+            Ok(rules) => {
+                let lines: Vec<String> = rules
+                    .iter()
+                    .map(|rule| format!("  {}\n", rule.yaml))
+                    .collect();
+                format!("{line}\n{}", lines.concat())
+            }
             Err(failure) => format!("{line}\n  {}\n", failure.to_text(false).trim_end()),
         }
     }
@@ -370,8 +466,44 @@ mod tests {
             "allow ssh from 192.0.2.1 from 192.0.2.2",
             "allow ssh for ever",
             "allow ssh 192.0.2.1",
-            "allow in on eth0",
             "deny ssh rate 5/s",
+            // As users of ufw type.
+            "allow 80:90/tcp",
+            "allow in on eth0",
+            "allow in on eth0 to any port 80 proto tcp",
+            "allow from 203.0.113.0/24 to any port 5432 proto tcp",
+            "allow proto tcp from any to any port 80,443",
+            "allow proto udp from 192.0.2.1 port 53 to any",
+            "allow from 192.0.2.1 port 1024:65535 to any port 22",
+            "allow in 22/tcp",
+            "allow log 22/tcp",
+            "allow proto esp from 198.51.100.1",
+            "allow proto ah",
+            "allow from any to any port ssh",
+            "allow to any app Nginx_Full",
+            "allow OpenSSH",
+            "allow Samba",
+            "allow WWW_Secure comment shop",
+            "reject 25/tcp",
+            "deny from 10.0.0.0/8 to 192.0.2.1 port 25",
+            "deny out 25/tcp",
+            "deny out to any port 25",
+            "allow proto esp to any port 80",
+            "allow ssh proto udp",
+            "allow 80/tcp proto udp",
+            "allow opensh",
+            "allow from any app OpenSSH",
+            "allow 80::90/tcp",
+            "allow proto qcp from any",
+            // What attacks need.
+            "limit 443/tcp new 200/s all",
+            "limit 443/tcp new 5/s",
+            "limit 27015/udp rate 2k/s all",
+            "limit https new 20/s per source/24",
+            "limit any new 500/s all",
+            "limit 2905/sctp rate 5/s all",
+            "limit 443/tcp all",
+            "limit 443/tcp new 5/s rate 5/s",
         ] {
             screen.push_str(&said(line));
         }

@@ -109,6 +109,7 @@ fn rule_records(policy: &Policy, slots: &[u32]) -> Vec<RuleRecord> {
             slot,
             action: rule.action.name().into(),
             audit: rule.audit.map(|action| action.name().into()),
+            comment: rule.comment.clone(),
             owner: rule.owner.clone(),
             reason: rule.reason.clone(),
             expires: rule.expires.map(|expiry| expiry.at),
