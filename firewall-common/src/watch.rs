@@ -248,18 +248,24 @@ impl Fate {
         Self(self.0 | (looks as u64) << 15)
     }
 
+    /// The reason.
+    #[must_use]
     #[inline(always)]
-    const fn reason(self) -> Reason {
+    pub const fn reason(self) -> Reason {
         Reason(self.0 as u8)
     }
 
+    /// The verdict.
+    #[must_use]
     #[inline(always)]
-    const fn verdict(self) -> Verdict {
+    pub const fn verdict(self) -> Verdict {
         Verdict((self.0 >> 8) as u8 & 0x7f)
     }
 
+    /// The counter slot of the interface.
+    #[must_use]
     #[inline(always)]
-    const fn interface(self) -> u32 {
+    pub const fn interface(self) -> u32 {
         (self.0 >> 16) as u32 & 0xffff
     }
 
@@ -274,8 +280,6 @@ as_word!(Fate: u64);
 /// What a filter looks at, beside addresses and [`Fate`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Seen {
-    /// [`kind`].
-    pub kind: u64,
     /// The source port; [`Field::none`] if there is none.
     pub source_port: u32,
     /// The destination port, likewise.
@@ -288,12 +292,10 @@ impl Seen {
     /// Of a frame.
     #[must_use]
     #[inline(always)]
-    pub fn new(packet: &Packet) -> Self {
-        let key = &packet.key;
+    pub fn new(key: &PacketKey) -> Self {
         let port = key.field(Field::DestinationPort);
         let is_frame = key.is_v6 == FRAME;
         Self {
-            kind: kind(packet),
             source_port: key.field(Field::SourcePort),
             destination_port: if is_frame {
                 Field::DestinationPort.none()
@@ -318,13 +320,8 @@ pub fn is_armed<M: Machine>(machine: &M) -> bool {
 /// Whether the filter in a slot matches.
 #[must_use]
 #[inline(always)]
-pub fn matches<M: Machine>(
-    machine: &M,
-    slot: u64,
-    key: &PacketKey,
-    seen: &Seen,
-    fate: Fate,
-) -> bool {
+pub fn matches<M: Machine>(machine: &M, slot: u64, packet: &Packet, fate: Fate) -> bool {
+    let key = &packet.key;
     let line = |first: u64| machine.read_line(Region::Watch, word(slot, first));
     let of = |line: &[u64; 8], index: u64| line[(index % 8) as usize];
     let first = line(0);
@@ -338,18 +335,21 @@ pub fn matches<M: Machine>(
     }
     let form = Form(of(&first, at::FORM));
     let addresses = line(at::SRC);
+    let kind = kind(packet);
     let is_wanted = |(hi, lo): (u64, u64), at: u64, bit: u32| {
         let differs = (hi ^ of(&addresses, at)) & of(&addresses, at + 2)
             | (lo ^ of(&addresses, at + 1)) & of(&addresses, at + 3);
         // 4 if it does, without a jump.
         let outside = (differs | differs.wrapping_neg()) >> 63 << Form::OUTSIDE.trailing_zeros();
-        form.0 >> bit >> outside >> seen.kind & 1
+        form.0 >> bit >> outside >> kind & 1
     };
     let source = is_wanted((key.src_hi, key.src_lo), at::SRC, Form::SRC);
     let destination = is_wanted((key.dst_hi, key.dst_lo), at::DST, Form::DST);
     if source & destination == 0 {
         return false;
     }
+    // Most packets are another sender's, and never come here.
+    let seen = Seen::new(key);
     let either = of(&first, at::PORT);
     let port = within(seen.source_port, either) | within(seen.destination_port, either);
     let source_port = within(seen.source_port, of(&first, at::SOURCE_PORT));
@@ -374,21 +374,12 @@ pub fn look<M: Calls, F: Frame>(machine: &M, frame: &F, packet: &mut Packet, fat
     if packet.key.is_v6 == FRAME {
         link::name(frame, packet);
     }
-    let seen = Seen::new(packet);
-    // Of which kind the frame is makes no other proof.
-    let kind_of = |number: u32| machine.forget(u64::from(number)) as u32;
-    let seen = Seen {
-        kind: machine.forget(seen.kind),
-        source_port: seen.source_port,
-        destination_port: kind_of(seen.destination_port),
-        protocol: kind_of(seen.protocol),
-    };
     if fate.word() >> 15 & 1 != 0 {
         end_leases(machine);
     }
     let armed = machine.read(Region::Watch, ARMED);
     for slot in 0..SLOTS {
-        if armed >> slot & 1 != 0 && matches(machine, slot, &packet.key, &seen, fate) {
+        if armed >> slot & 1 != 0 && matches(machine, slot, packet, fate) {
             machine.show(packet, fate.word(), slot, frame.len());
         }
     }

@@ -16,11 +16,10 @@ use firewall_common::watch::{self, Fate};
 /// Of how many packets one is when leases are looked at, less one.
 const LEASES: u64 = 0xff;
 
-/// Counts an outcome. How many there have been of its reason, here.
 #[inline(always)]
-pub(crate) fn count(kernel: &Kernel, interface_slot: u32, outcome: &Outcome) -> u64 {
+pub(crate) fn count(kernel: &Kernel, interface_slot: u32, outcome: &Outcome) {
     let verdict = outcome.verdict.0;
-    let counted = kernel.count(
+    kernel.count(
         maps::reasons(),
         u64::from(REASONS_STRIDE),
         u64::from(reason_offset(interface_slot & 63, outcome.reason, verdict)),
@@ -36,7 +35,6 @@ pub(crate) fn count(kernel: &Kernel, interface_slot: u32, outcome: &Outcome) -> 
             u64::from(port_offset(port, udp, verdict)),
         );
     }
-    counted
 }
 
 /// Shows a frame to the live filters, if there are some.
@@ -47,10 +45,9 @@ pub(crate) fn watch(
     packet: &mut Packet,
     interface_slot: u16,
     outcome: &Outcome,
-    counted: u64,
 ) {
     if watch::is_armed(kernel) {
-        let fate = Fate::new(outcome, interface_slot).looks_at_leases(counted & LEASES == 0);
+        let fate = Fate::new(outcome, interface_slot);
         fw_watch(ctx.ctx, packet, fate.word());
     }
 }
@@ -62,8 +59,13 @@ pub(crate) extern "C" fn fw_watch(ctx: *mut xdp_md, packet: *mut Packet, fate: u
     let frame = XdpFrame::new(&XdpContext::new(ctx));
     // SAFETY: the verifier lets only writable memory of this type through, or null.
     if let Some(packet) = unsafe { packet.as_mut() } {
-        let kernel = Kernel::uncounted(0);
-        watch::look(&kernel, &frame, packet, Fate::from_word(fate));
+        let (kernel, fate) = (Kernel::new(0), Fate::from_word(fate));
+        // Of its reason, here. Nothing that a policy in audit mode says to drop is counted as dropped: then
+        // leases are looked at each time.
+        let offset = reason_offset(fate.interface() & 63, fate.reason(), fate.verdict().0 & 1);
+        let counted = kernel.counted(maps::reasons(), u64::from(REASONS_STRIDE), offset.into());
+        let fate = fate.looks_at_leases(counted & LEASES == 0);
+        watch::look(&kernel, &frame, packet, fate);
     }
     0
 }

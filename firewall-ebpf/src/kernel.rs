@@ -60,14 +60,13 @@ impl Kernel {
     }
 
     /// Adds the packet to the counter at `offset` in this CPU's region of a counter map. An offset
-    /// past the map is a bug elsewhere; it counts nowhere, because the verifier wants it so. How many
-    /// packets there have been, or 0.
+    /// past the map is a bug elsewhere; it counts nowhere, because the verifier wants it so.
     #[inline(always)]
-    pub(crate) fn count(&self, map: usize, stride: u64, offset: u64) -> u64 {
+    pub(crate) fn count(&self, map: usize, stride: u64, offset: u64) {
         let size = u64::from(maps::constant(|c| &c.cpus)) * stride;
         let at = maps::pin(self.cpu * stride + offset);
         if at > size - u64::from(COUNTER_SIZE) {
-            return 0;
+            return;
         }
         let counter = maps::add(map, at) as *mut Counter;
         // SAFETY: inside the map, by the comparison; no other CPU writes to this region, and on
@@ -75,8 +74,20 @@ impl Kernel {
         unsafe {
             (*counter).packets += 1;
             (*counter).bytes += self.bytes;
-            (*counter).packets
         }
+    }
+
+    /// How many packets the counter at `offset` of this CPU's region has had, as [`Kernel::count`] finds
+    /// it; 0 past the map.
+    #[inline(always)]
+    pub(crate) fn counted(&self, map: usize, stride: u64, offset: u64) -> u64 {
+        let size = u64::from(maps::constant(|c| &c.cpus)) * stride;
+        let at = maps::pin(self.cpu * stride + offset);
+        if at > size - u64::from(COUNTER_SIZE) {
+            return 0;
+        }
+        // SAFETY: inside the map, by the comparison.
+        unsafe { (*(maps::add(map, at) as *const Counter)).packets }
     }
 }
 

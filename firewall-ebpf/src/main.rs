@@ -18,7 +18,7 @@ mod maps;
 mod skb;
 mod sockets;
 
-use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use firewall_common::frame::Frame as _;
@@ -38,12 +38,12 @@ fn fw_xdp(ctx: XdpContext) -> u32 {
     let kernel = Kernel::new(bytes);
     let mut packet = Packet::EMPTY;
     let zone = u32::from(interface.zone);
-    let outcome = forgotten(decide(&kernel, &frame, zone, &mut packet));
-    let said = outcome;
+    let outcome = decide(&kernel, &frame, zone, &mut packet);
+    let outcome = forgotten(outcome, &mut packet);
+    account::watch(&kernel, &ctx, &mut packet, interface.slot, &outcome);
     let outcome = enforced(&kernel, outcome);
     log(&ctx, bytes, &outcome);
-    let counted = account::count(&kernel, u32::from(interface.slot), &outcome);
-    account::watch(&kernel, &ctx, &mut packet, interface.slot, &said, counted);
+    account::count(&kernel, u32::from(interface.slot), &outcome);
     if outcome.verdict.0 == Verdict::PASS.0 {
         xdp_action::XDP_PASS
     } else if outcome.is_answered() {
@@ -56,8 +56,9 @@ fn fw_xdp(ctx: XdpContext) -> u32 {
 /// The same outcome, of which the verifier has forgotten by which of its many ways it was reached: they
 /// are counted by one proof.
 #[inline(always)]
-fn forgotten(outcome: Outcome) -> Outcome {
-    let word = maps::lose(u32::from(outcome.verdict.0) << 8 | u32::from(outcome.reason.0));
+fn forgotten(outcome: Outcome, packet: &mut Packet) -> Outcome {
+    let said = u32::from(outcome.verdict.0) << 8 | u32::from(outcome.reason.0);
+    let word = maps::lose(said, packet);
     Outcome {
         verdict: Verdict((word >> 8) as u8),
         reason: Reason(word as u8),
@@ -83,16 +84,28 @@ fn fw_egress(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn log(ctx: &XdpContext, bytes: u32, outcome: &Outcome) {
     if maps::constant(|c| &c.debug) != 0 {
-        aya_log_ebpf::info!(
-            ctx,
-            "verdict {} reason {} rule {} port {} bytes {}",
-            outcome.verdict.0,
-            outcome.reason.0,
-            outcome.rule,
-            outcome.port.word(),
-            bytes
-        );
+        let said = u32::from(outcome.verdict.0) << 8 | u32::from(outcome.reason.0);
+        fw_debug(ctx.ctx, said, outcome.rule, outcome.port.word(), bytes);
     }
+}
+
+/// Writing to that ring as a global function: what it keeps on the stack, the caller has no room for.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fw_debug(ctx: *mut xdp_md, said: u32, rule: u32, port: u32, bytes: u32) -> u64 {
+    if maps::constant(|c| &c.debug) == 0 {
+        return 0;
+    }
+    aya_log_ebpf::info!(
+        &XdpContext::new(ctx),
+        "verdict {} reason {} rule {} port {} bytes {}",
+        said >> 8,
+        said & 0xff,
+        rule,
+        port,
+        bytes
+    );
+    0
 }
 
 /// Helpers of the kernel that are marked GPL-only may be used.

@@ -6,11 +6,12 @@
 //! address. The size is a constant of the generation in `CONFIG`.
 
 use core::arch::asm;
-use core::mem::MaybeUninit;
+use core::mem::offset_of;
 use firewall_common::abi::{
     Config, FRAGMENTS_SIZE, INTERFACE_PROBES, INTERFACE_TABLE, InterfaceEntry, STATION_PROBES,
     STATIONS, WATCH_SIZE, interface_hash, station_hash,
 };
+use firewall_common::packet::Packet;
 use firewall_common::region::Region;
 
 /// The generation's constants; user space writes them before the program is loaded.
@@ -43,16 +44,21 @@ pub(crate) fn notes_flows() -> bool {
 
 /// `value`, of which the verifier knows neither what it is nor why: paths that differ in it alone
 /// become one, also where what led to it would have to be known precisely ([`Machine::forget`] does
-/// not see to that). By way of the upper half of a word on the stack, which it does not follow.
+/// not see to that). By way of the upper half of a word on the stack, which it does not follow:
+/// one of a packet of which nobody needs the fragment any more, because the stack is small.
 ///
 /// [`Machine::forget`]: firewall_common::machine::Machine::forget
 #[inline(always)]
-pub(crate) fn lose(value: u32) -> u32 {
-    let mut word = MaybeUninit::<u64>::uninit();
-    // SAFETY: the word is written before its half is read. Volatile, or nothing would be left of it.
+pub(crate) fn lose(value: u32, packet: &mut Packet) -> u32 {
+    const { assert!(offset_of!(Packet, fragment_header).is_multiple_of(8)) };
+    const { assert!(offset_of!(Packet, fragment_id) == offset_of!(Packet, fragment_header) + 4) };
+    let word = (&raw mut *packet).cast::<u8>();
+    // SAFETY: inside the packet, and aligned: two of its numbers, of which any value is one. Volatile, or
+    // nothing would be left of it.
     unsafe {
-        core::ptr::write_volatile(word.as_mut_ptr(), u64::from(value) << 32);
-        core::ptr::read_volatile(word.as_ptr().cast::<u32>().add(1))
+        let word = word.add(offset_of!(Packet, fragment_header));
+        core::ptr::write_volatile(word.cast::<u64>(), u64::from(value) << 32);
+        core::ptr::read_volatile(word.cast::<u32>().add(1))
     }
 }
 
