@@ -368,8 +368,10 @@ pub struct EventView {
 /// The failure of a request for events where no rule logs.
 #[must_use]
 pub fn logs_nothing() -> Failure {
-    Failure::new(Exit::Failed, "the active policy logs nothing")
-        .help("add `log: 10/s` to a rule, or to the default: `default: {in: drop, log: 5/s}`")
+    Failure::new(Exit::Failed, "the active policy logs nothing").help(
+        "add `log: 10/s` to a rule, or to the default: `default: {in: drop, log: 5/s}`; or watch \
+             packets live: observe -f --verdict drop",
+    )
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use std::time::Duration;
 fn page(block: &str) -> String {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/observe.md");
     let page = fs::read_to_string(page).unwrap();
+    let (_, page) = page.split_once("## Logging what rules match").unwrap();
     let (_, rest) = page.split_once(&format!("```{block}\n")).unwrap();
     rest.split_once("```").unwrap().0.to_owned()
 }
