@@ -2,13 +2,13 @@
 //!
 //! Invariant: an entry is safe to print: what others wrote is escaped when the entry is made.
 
-use crate::clock::unix_time;
 use crate::failure::{Exit, Failure};
 use crate::flows::{FlowsForgotten, FlowsRequest};
 use crate::report::{ApplyReport, UnloadReport};
 use crate::request::{ApplyRequest, LoadRequest, ReloadRequest};
 use crate::rules::{RulesChange, RulesChanged, RulesEdit};
 use crate::sets::{NewEntry, SetChange, SetChanged, SetEdit, SetStep};
+use firewall_policy::clock::unix_time;
 use firewall_policy::text::safe;
 use firewall_policy::time;
 use serde::{Deserialize, Serialize};

@@ -329,31 +329,40 @@ impl Writer<'_> {
             ("from", Dim::Source, Dim::FromSelf),
             ("to", Dim::Destination, Dim::ToSelf),
         ] {
-            let beyond = twin.and_then(Packets::goes_beyond);
-            let named =
-                twin.filter(|twin| part.is_any(own) && !part.is_any(dim) && !twin.is_any(dim));
-            let value = match (dim, part.goes_beyond(), beyond, named) {
-                (Dim::Destination, Some(v4), Some(v6), _) => {
-                    let mut elements = vec![values::quoted("!@self")];
-                    elements.extend(values::addresses(Family::V4, &v4, "!"));
-                    elements.extend(values::addresses(Family::V6, &v6, "!"));
-                    Some(values::list(&elements))
-                }
-                (.., Some(twin)) => {
-                    let sides = [part, twin].map(|part| self.side(part.family, part.get(dim)));
-                    let bare = sides.map(|side| {
-                        let side = side.trim_start_matches('[').trim_end_matches(']');
-                        side.to_owned()
-                    });
-                    Some(values::list(&bare))
-                }
-                _ => self.addresses(part, dim, own),
-            };
+            let value = self.end((dim, own), part, twin);
             if let Some(value) = value {
                 out.push_str(&format!("{key}: {value}, "));
             }
         }
         out
+    }
+
+    /// `from` or `to` of a rule for the packets of both families; `None` for all.
+    fn end(
+        &mut self,
+        (dim, own): (Dim, Dim),
+        part: &Packets,
+        twin: Option<&Packets>,
+    ) -> Option<String> {
+        let beyond = twin.and_then(Packets::goes_beyond);
+        let named = twin.filter(|twin| part.is_any(own) && !part.is_any(dim) && !twin.is_any(dim));
+        match (dim, part.goes_beyond(), beyond, named) {
+            (Dim::Destination, Some(v4), Some(v6), _) => {
+                let mut elements = vec![values::quoted("!@self")];
+                elements.extend(values::addresses(Family::V4, &v4, "!"));
+                elements.extend(values::addresses(Family::V6, &v6, "!"));
+                Some(values::list(&elements))
+            }
+            (.., Some(twin)) => {
+                let sides = [part, twin].map(|part| self.side(part.family, part.get(dim)));
+                let bare = sides.map(|side| {
+                    let side = side.trim_start_matches('[').trim_end_matches(']');
+                    side.to_owned()
+                });
+                Some(values::list(&bare))
+            }
+            _ => self.addresses(part, dim, own),
+        }
     }
 
     /// Zones of interfaces; `None` for all.

@@ -170,15 +170,35 @@ fn of_aligned(old: &Policy, new: &Policy) -> Difference {
     };
     let v4 = family::<u32>(old, new, &doors.boxes(), &mut difference);
     let v6 = family::<u128>(old, new, &doors.boxes(), &mut difference);
+    let mut regions = of_both_families(v4, v6, &difference, &new.macs);
+    regions.extend(link::regions(old, new, &doors, &mut difference));
+    let end = |rule: Option<usize>| rule.unwrap_or(usize::MAX);
+    regions.sort_by_key(|region| {
+        (
+            !region.is_of_management(),
+            end(region.becomes.rule),
+            end(region.was.rule),
+        )
+    });
+    difference.regions = regions;
+    difference
+}
+
+/// The regions of both families: what differs in addresses only is one region.
+fn of_both_families(
+    v4: Vec<ChangedBox<u32>>,
+    v6: Vec<ChangedBox<u128>>,
+    difference: &Difference,
+    macs: &[Mac],
+) -> Vec<Region> {
     let mut regions: Vec<Region> = Vec::new();
     let mut skeletons: Vec<Words> = Vec::new();
     for found in v4 {
-        let key = typical(&found.parts);
         regions.push(Region {
             was: found.was,
             becomes: found.becomes,
             packets: found.words.to_string(),
-            example: example(&key, &difference, &new.macs),
+            example: example(&typical(&found.parts), difference, macs),
             v4: found.parts,
             v6: Vec::new(),
             frames: Vec::new(),
@@ -186,7 +206,6 @@ fn of_aligned(old: &Policy, new: &Policy) -> Difference {
         skeletons.push(found.words);
     }
     for found in v6 {
-        // What differs in addresses only is one region of both families.
         let twin = regions
             .iter_mut()
             .zip(&mut skeletons)
@@ -201,12 +220,11 @@ fn of_aligned(old: &Policy, new: &Policy) -> Difference {
             region.v6 = found.parts;
             continue;
         }
-        let key = typical(&found.parts);
         regions.push(Region {
             was: found.was,
             becomes: found.becomes,
             packets: found.words.to_string(),
-            example: example(&key, &difference, &new.macs),
+            example: example(&typical(&found.parts), difference, macs),
             v4: Vec::new(),
             v6: found.parts,
             frames: Vec::new(),
@@ -223,17 +241,7 @@ fn of_aligned(old: &Policy, new: &Policy) -> Difference {
             region.packets = format!("{family} {}", region.packets);
         }
     }
-    regions.extend(link::regions(old, new, &doors, &mut difference));
-    let end = |rule: Option<usize>| rule.unwrap_or(usize::MAX);
-    regions.sort_by_key(|region| {
-        (
-            !region.is_of_management(),
-            end(region.becomes.rule),
-            end(region.was.rule),
-        )
-    });
-    difference.regions = regions;
-    difference
+    regions
 }
 
 /// A packet as text, with zones and MAC addresses by their common numbers.

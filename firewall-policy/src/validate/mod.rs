@@ -116,23 +116,7 @@ pub(crate) fn policy<'a>(
 }
 
 fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<ReadPolicy> {
-    if let Value::Map(map) = &root.value {
-        let keys: Vec<&str> = map.iter().map(|(key, _)| &*key.text).collect();
-        let value = |wanted: &str| {
-            let (_, node) = map.iter().find(|(key, _)| key.text == wanted)?;
-            node.scalar()
-        };
-        if let (Some(other), Some((key, _))) = (foreign::object(&keys, value), map.first()) {
-            cx.sink
-                .error(
-                    &codes::NOT_A_POLICY,
-                    key.span,
-                    format!("this is {}, not a policy", other.what),
-                )
-                .help(other.help);
-            return None;
-        }
-    }
+    refuse_other_things(cx, root)?;
     let table = Table::read(cx, root, &KEYS)?;
     version(cx, &table);
     let audit = mode(cx, &table);
@@ -191,6 +175,29 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<ReadPolicy> {
         sets: sizes,
         elements,
     })
+}
+
+/// An object of something else, such as Kubernetes, is named as what it is.
+fn refuse_other_things(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<()> {
+    let Value::Map(map) = &root.value else {
+        return Some(());
+    };
+    let keys: Vec<&str> = map.iter().map(|(key, _)| &*key.text).collect();
+    let value = |wanted: &str| {
+        let (_, node) = map.iter().find(|(key, _)| key.text == wanted)?;
+        node.scalar()
+    };
+    let (Some(other), Some((key, _))) = (foreign::object(&keys, value), map.first()) else {
+        return Some(());
+    };
+    cx.sink
+        .error(
+            &codes::NOT_A_POLICY,
+            key.span,
+            format!("this is {}, not a policy", other.what),
+        )
+        .help(other.help);
+    None
 }
 
 /// Warns of a policy that drops everything, and of one that drops nothing.

@@ -119,30 +119,7 @@ pub(super) fn element(
     sets: &mut Sets,
 ) -> Option<Vec<(u32, u32)>> {
     if let Some(name) = text.strip_prefix('@') {
-        if !matches!(domain.names, Names::Services(_)) {
-            cx.sink
-                .error(
-                    &codes::SET_TYPE,
-                    span,
-                    format!("`{}` takes no sets", domain.key),
-                )
-                .help(format!("write {}", domain.example));
-            return None;
-        }
-        return match sets.find(cx, span, name)? {
-            Content::Port(ports) => Some(ports.ranges().to_vec()),
-            Content::Broken => None,
-            Content::Cidr(_) | Content::Live(_) => {
-                cx.sink
-                    .error(
-                        &codes::SET_TYPE,
-                        span,
-                        format!("`@{}` is a set of addresses, not of ports", show(name)),
-                    )
-                    .help("use it with `from:` or `to:`; a set of ports has `type: port`");
-                None
-            }
-        };
+        return of_set(cx, span, name, domain, sets);
     }
     if let Some(number) = named(cx, span, text, domain) {
         return number.map(|n| vec![(n, n)]);
@@ -183,6 +160,40 @@ pub(super) fn element(
         return None;
     }
     Some(vec![(start, end)])
+}
+
+/// The ports of a set.
+fn of_set(
+    cx: &mut Cx<'_>,
+    span: Span,
+    name: &str,
+    domain: &Domain<'_>,
+    sets: &mut Sets,
+) -> Option<Vec<(u32, u32)>> {
+    if !matches!(domain.names, Names::Services(_)) {
+        cx.sink
+            .error(
+                &codes::SET_TYPE,
+                span,
+                format!("`{}` takes no sets", domain.key),
+            )
+            .help(format!("write {}", domain.example));
+        return None;
+    }
+    match sets.find(cx, span, name)? {
+        Content::Port(ports) => Some(ports.ranges().to_vec()),
+        Content::Broken => None,
+        Content::Cidr(_) | Content::Live(_) => {
+            cx.sink
+                .error(
+                    &codes::SET_TYPE,
+                    span,
+                    format!("`@{}` is a set of addresses, not of ports", show(name)),
+                )
+                .help("use it with `from:` or `to:`; a set of ports has `type: port`");
+            None
+        }
+    }
 }
 
 fn number(cx: &mut Cx<'_>, span: Span, text: &str, domain: &Domain<'_>) -> Option<u32> {
