@@ -481,9 +481,9 @@ fn diff_names_frames_and_stations() {
     assert_eq!(
         lines,
         [
-            "drop -> pass: udp mac 02:00:00:00:00:03 (udp 203.0.113.9:40000 > 198.51.100.80:1 ttl 64 length 28 mac 02:00:00:00:00:03)",
+            "drop -> pass: udp mac 02:00:00:00:00:03 (udp 203.0.113.9:40000 > 198.51.100.80:22 mac 02:00:00:00:00:03)",
             "pass -> drop: ethertype lldp (lldp 02:00:00:00:00:01 > 01:80:c2:00:00:0e)",
-            "pass -> drop: udp mac 02:00:00:00:00:01 (udp 203.0.113.9:40000 > 198.51.100.80:1 ttl 64 length 28 mac 02:00:00:00:00:01)",
+            "pass -> drop: udp mac 02:00:00:00:00:01 (udp 203.0.113.9:40000 > 198.51.100.80:22 mac 02:00:00:00:00:01)",
         ]
     );
     assert!(diff(&new, &new).is_empty());

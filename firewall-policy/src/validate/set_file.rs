@@ -201,7 +201,7 @@ fn unreadable(cx: &mut Cx<'_>, span: Span, path: &str, number: u32, stop: &Stop)
     let full = show(&cx.files.full(path));
     let path = show(path);
     let missing = format!(
-        "write the right path, which counts from the folder of the policy's file, or make the file: \
+        "write the right path, which counts from the folder of the file that names it, or make the file: \
          touch {full} (an empty one is an empty set)"
     );
     let (message, help) = match stop {

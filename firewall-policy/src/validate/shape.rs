@@ -80,7 +80,12 @@ pub(crate) struct Keys {
 pub(super) struct Table<'n, 'a> {
     node: &'n Node<'a>,
     keys: &'static Keys,
+    /// A bit for each known key that is there, by its place in [`Keys::known`].
+    present: u64,
 }
+
+/// Of how many unknown keys somebody asks what they stand for.
+const UNKNOWN: usize = 100;
 
 impl<'n, 'a> Table<'n, 'a> {
     /// Checks that `node` is a mapping with keys of `keys` only.
@@ -92,7 +97,13 @@ impl<'n, 'a> Table<'n, 'a> {
             ));
             return None;
         };
-        let table = Self { node, keys };
+        let place = |key: &Key<'_>| keys.known.iter().position(|known| *known == &*key.text);
+        let places = map.iter().filter_map(|(key, _)| place(key));
+        let table = Self {
+            node,
+            keys,
+            present: places.fold(0, |present, place| present | 1 << place),
+        };
         for (key, value) in map {
             if keys.known.contains(&&*key.text) || cx.sink.omit_error() {
                 continue;
@@ -152,11 +163,9 @@ impl<'n, 'a> Table<'n, 'a> {
 
     /// The key that an unknown one stands for; one that is there already is seldom meant.
     fn meant(&self, text: &str) -> Option<&'static str> {
-        let Value::Map(map) = &self.node.value else {
-            return None;
-        };
-        let absent = |key: &&str| map.iter().all(|(other, _)| other.text != *key);
-        suggest::nearest(text, self.keys.known.iter().copied().filter(absent))
+        let known = self.keys.known.iter().copied().enumerate();
+        let absent = known.filter(|(place, _)| self.present & 1 << place == 0);
+        suggest::nearest(text, absent.map(|(_, key)| key))
     }
 
     /// The value of a key, if it is there.
@@ -191,7 +200,7 @@ impl<'n, 'a> Table<'n, 'a> {
             .iter()
             .map(|(other, _)| &*other.text)
             .filter(|other| !self.keys.known.contains(other));
-        unknown.into_iter().any(|other| {
+        unknown.take(UNKNOWN).any(|other| {
             foreign::key(self.keys.of, other).map_or_else(
                 || {
                     self.glued(other)
