@@ -134,6 +134,14 @@ impl Ledger {
         }
     }
 
+    /// As it stands in the place of another one: a number that was given once stays given.
+    fn after(self, known: &Self) -> Self {
+        Self {
+            reserved: known.newest(),
+            ..self
+        }
+    }
+
     /// The newest number that anything has had.
     pub(super) fn newest(&self) -> u64 {
         self.generation.max(self.reserved)
@@ -207,9 +215,12 @@ impl Store {
             let Some(in_force) = survey.in_force() else {
                 return Ok(());
             };
-            let ledger = Ledger::on(in_force.number, in_force.ids(Hook::Xdp));
+            let on = Ledger::on(in_force.number, in_force.ids(Hook::Xdp));
             let folders = self.ledgers();
-            folders.iter().try_for_each(|folder| ledger.write(folder))
+            folders.iter().try_for_each(|folder| {
+                let known = Ledger::read(folder).unwrap_or_default();
+                on.clone().after(&known).write(folder)
+            })
         });
         if let Err(error) = noted {
             warnings.push(format!(
@@ -263,6 +274,18 @@ mod tests {
             assert_eq!(Ledger::parse(wrong), None, "{wrong}");
         }
         let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    #[test]
+    fn a_number_stays_given_while_the_generation_before_is_noted_again() {
+        let failed_half_way = Ledger {
+            reserved: 8,
+            ..Ledger::on(7, vec![118])
+        };
+        let noted = Ledger::on(7, vec![118, 119]).after(&failed_half_way);
+        assert_eq!((noted.newest(), noted.generation), (8, 7));
+        assert_eq!(noted.programs(), [118, 119]);
+        assert_eq!(Ledger::on(9, vec![120]).after(&noted).newest(), 9);
     }
 
     #[test]
