@@ -171,13 +171,18 @@ impl Engine {
         let present = self.present()?;
         let (done, changed) = self.apply_locked(request, &source, &present, Some(lost))?;
         let (mut record, mut warnings) = (done.record, done.warnings);
-        self.remember(lost, &mut record, &present)?;
         if let Some(bans) = bans
             && let Err(error) = self
                 .live_view()
                 .and_then(|view| view.take_over(bans, &mut warnings))
         {
             warnings.push(format!("bans and live sets are those of the copy: {error}"));
+        }
+        // The filter is on: what fails from here on is told, and undoes nothing.
+        if let Err(error) = self.remember(lost, &mut record, &present) {
+            warnings.push(format!(
+                "interfaces that could not be filtered just now are not missed: {error}"
+            ));
         }
         Ok(Some(Revived::Applied(Applied {
             generation: record.generation,
