@@ -71,9 +71,8 @@ impl Engine {
     /// # Errors
     /// Pins that cannot be read or understood, or that are hidden.
     pub fn observe(&self) -> Result<Option<Observed>, EngineError> {
-        let survey = self.store.survey()?;
+        let survey = self.survey_seen()?;
         let Some(in_force) = survey.in_force() else {
-            self.refuse_hidden()?;
             return Ok(None);
         };
         let record = in_force.folder.read_record()?;
@@ -90,9 +89,8 @@ impl Engine {
         &self,
         before: &Arc<Observed>,
     ) -> Result<Option<Arc<Observed>>, EngineError> {
-        let survey = self.store.survey()?;
+        let survey = self.survey_seen()?;
         let Some(in_force) = survey.in_force() else {
-            self.refuse_hidden()?;
             return Ok(None);
         };
         if identity(in_force) != before.identity {
@@ -103,6 +101,24 @@ impl Engine {
             return Ok(Some(Arc::clone(before)));
         }
         Ok(Some(Arc::new(seen.with(before.record.clone()))))
+    }
+
+    /// What is pinned; an error if something is in force that is not. Looks at pins, ledger and interfaces
+    /// one after the other, without a lock.
+    fn survey_seen(&self) -> Result<Survey, EngineError> {
+        let survey = self.store.survey()?;
+        if survey.in_force().is_some() {
+            return Ok(survey);
+        }
+        let Err(hidden) = self.refuse_hidden() else {
+            return Ok(survey);
+        };
+        // What was put in force between the first look and the others is pinned by now.
+        let again = self.store.survey()?;
+        match again.in_force().is_some() {
+            true => Ok(again),
+            false => Err(hidden),
+        }
     }
 
     /// What is to be said of the generation in force.
