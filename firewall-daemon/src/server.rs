@@ -35,7 +35,8 @@ use firewall_api::sets::{SetChange, SetRequest};
 use firewall_api::source::{FILE_LIMIT, FILES_MISSING, PolicySource};
 use firewall_api::trial::{DoctorRequest, FRAMES_LIMIT, TraceRequest};
 use firewall_api::watch::WatchRequest;
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Incoming};
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
@@ -151,12 +152,19 @@ fn admit(
             if !heard.is_ok_and(|readable| readable.is_ok()) {
                 return Ok(());
             }
-            let app = app.layer(Extension(caller)).layer(Extension(peer));
+            // Layers would make every route anew, for one request.
+            let routes = TowerToHyperService::new(app);
+            let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+                let known = request.extensions_mut();
+                known.insert(caller.clone());
+                known.insert(peer);
+                routes.call(request)
+            });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_DEADLINE)
                 .keep_alive(false)
-                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+                .serve_connection(TokioIo::new(stream), service);
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 served = connection.as_mut() => return served,
