@@ -15,7 +15,6 @@ use firewall_engine::engine::{Engine, Guard, Record, Request};
 use firewall_policy::bundle;
 use firewall_policy::edit::{self, EditError, Edited, NewRule, What};
 use firewall_system::hash;
-use firewall_system::policy_file::PolicyFile;
 
 /// Does a change; what was applied, and what became of which rule.
 pub(super) fn change(
@@ -152,16 +151,12 @@ fn saved(
     Ok((applied, named))
 }
 
-/// The policy in force with another text, and the files that it names as they were read.
+/// The policy in force with another text, on the interfaces that it is on, and the files that it names as
+/// they were read.
 fn request(options: &Options, record: &Record, text: String) -> Request {
-    let same = again(options, record);
     Request {
-        kept: same.kept,
-        ..options.request(PolicyFile {
-            name: same.policy_path,
-            text,
-            base: same.base,
-        })
+        policy_text: text,
+        ..again(options, record)
     }
 }
 

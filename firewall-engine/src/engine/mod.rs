@@ -538,9 +538,8 @@ fn without_cookies(policy: &Policy) -> Option<String> {
 
 /// Where something listens for SSH, and nobody would reach it. (A session that this would cut is refused.)
 fn without_ssh(request: &Request, policy: &Policy) -> Option<String> {
-    let is_shut = request.scope != Scope::Again
-        && host::listens_for_ssh()
-        && lets_ssh_in(policy) == Some(false);
+    let is_new = request.is_change || request.scope != Scope::Again;
+    let is_shut = is_new && host::listens_for_ssh() && lets_ssh_in(policy) == Some(false);
     is_shut.then(|| {
         "nobody can open an SSH connection: no SYN to tcp/22 passes; is there another way in?"
             .to_owned()
