@@ -152,10 +152,11 @@ fn saved(
 }
 
 /// The policy in force with another text, on the interfaces that it is on, and the files that it names as
-/// they were read.
+/// they were read. What is compiled while somebody takes the filter off comes too late.
 fn request(options: &Options, record: &Record, text: String) -> Request {
     Request {
         policy_text: text,
+        of: Some(record.generation),
         ..again(options, record)
     }
 }

@@ -59,6 +59,7 @@ impl Options {
             mode: self.mode,
             replace: false,
             scope: Scope::Waiting,
+            of: None,
             guard: Guard::of(Session::None),
             is_change: false,
         }

@@ -11,6 +11,7 @@ use firewall_api::audit::{Asked, Came, Entry, Outcome as _};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::report::ApplyReport;
 use firewall_api::request::ApplyRequest;
+use firewall_api::rules::changed_meanwhile;
 use firewall_api::source::NamedFile;
 use firewall_engine::drift::DriftWatch;
 use firewall_engine::engine::{
@@ -320,8 +321,21 @@ pub(super) fn compare(
 
 /// What is to be put in force, if it loses no runtime rules that nobody wants to lose.
 fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Failure> {
+    let seen = engine.observe();
+    // It may have been changed since this was asked for, or taken off.
+    if let What::Again(observed) = &what {
+        let record = match &seen {
+            Ok(Some(seen)) => &seen.record,
+            Ok(None) => return Err(changed_meanwhile()),
+            Err(_) => &observed.record,
+        };
+        return Ok(Request {
+            of: Some(record.generation),
+            ..again(options, record)
+        });
+    }
     // What cannot be read is not kept either: applying decides.
-    let seen = engine.observe().ok().flatten();
+    let seen = seen.ok().flatten();
     let record = seen.as_ref().map(|seen| &seen.record);
     let (wanted, discard) = match what {
         What::File {
@@ -339,11 +353,7 @@ fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Fa
             let discard = sent.discard_runtime;
             (of_sent(options, sent)?, discard)
         }
-        // It may have been changed since this was asked for.
-        What::Again(observed) => {
-            return Ok(again(options, &seen.as_ref().unwrap_or(&observed).record));
-        }
-        What::Links | What::Revive(_) | What::Rules(_) => {
+        What::Again(_) | What::Links | What::Revive(_) | What::Rules(_) => {
             return Err(Failure::new(Exit::Failed, "this is no policy to apply"));
         }
     };
@@ -385,6 +395,7 @@ pub(super) fn again(options: &Options, record: &Record) -> Request {
         mode: options.mode,
         replace: false,
         scope: Scope::Again,
+        of: None,
         guard: Guard::of(Session::None),
         is_change: false,
     }

@@ -3,6 +3,7 @@
 use crate::engine::{EngineError, Record};
 use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
+use firewall_api::rules::changed_meanwhile;
 use firewall_policy::{bundle, edit};
 
 impl EngineError {
@@ -11,6 +12,7 @@ impl EngineError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Policy(diagnostics) => Failure::policy(diagnostics),
+            Self::ChangedMeanwhile => changed_meanwhile(),
             Self::Candidate(diagnostics) => Failure {
                 code: Exit::Refused.name().into(),
                 exit_code: Exit::Refused,

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use firewall_common::verdict::Verdict;
-use firewall_engine::engine::{Change, Engine, Guard, Request, Scope, prefix_of};
+use firewall_engine::engine::{Change, Engine, EngineError, Guard, Request, Scope, prefix_of};
 use firewall_tests::frames::{self, Frame, Ipv4, Taste, ethernet, udp};
 use firewall_tests::netns::{Namespace, unique};
 use firewall_tests::number;
@@ -238,4 +238,35 @@ fn nor_does_one_that_comes_with_other_tables() {
 #[ignore = "needs root"]
 fn nor_does_one_that_looks_at_less() {
     assert_eq!(fails_everywhere(&without_state()), 10);
+}
+
+/// What was made of a generation is for no other one, and for nothing where that was taken off.
+#[test]
+#[ignore = "needs root"]
+fn a_change_of_what_was_taken_off_meanwhile_brings_nothing_back() {
+    let host = Namespace::new("plan").unwrap();
+    for (near, far) in [("fwt-a", "fwt-b"), ("fwt-c", "fwt-d")] {
+        host.ip(&format!("link add {near} type veth peer name {far}"))
+            .unwrap();
+        host.ip(&format!("link set {far} up")).unwrap();
+    }
+    host.run(|| {
+        let pins = Pins::new();
+        let mut engine = pins.engine();
+        let generation = engine.apply(&request(BEFORE)).unwrap().generation;
+        let change = |number| Request {
+            of: Some(number),
+            scope: Scope::Again,
+            ..request(&BEFORE.replace("port: 53", "port: 54"))
+        };
+        let refused = engine.apply(&change(generation + 1)).unwrap_err();
+        assert!(matches!(refused, EngineError::ChangedMeanwhile));
+        let changed = engine.apply(&change(generation)).unwrap();
+        assert!(changed.changed);
+        engine.unload(None).unwrap();
+        let refused = engine.apply(&change(changed.generation)).unwrap_err();
+        assert!(matches!(refused, EngineError::ChangedMeanwhile));
+        assert!(engine.observe().unwrap().is_none());
+        assert!(pins.all().is_empty());
+    });
 }

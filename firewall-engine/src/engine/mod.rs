@@ -259,6 +259,10 @@ impl Engine {
         lost: Option<&Record>,
     ) -> Result<(Done, bool), EngineError> {
         let mut survey = self.store.survey()?;
+        let number = survey.in_force().map(|in_force| in_force.number);
+        if request.of.is_some() && request.of != number {
+            return Err(EngineError::ChangedMeanwhile);
+        }
         remove_unused(&mut survey)?;
         let record = survey
             .in_force()

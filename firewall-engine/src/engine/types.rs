@@ -306,6 +306,8 @@ pub struct Request {
     pub replace: bool,
     /// What becomes of names that are not there.
     pub scope: Scope,
+    /// The generation that it was made of: where another one is in force, or none, nothing is changed.
+    pub of: Option<u64>,
     /// What it must not cut off.
     pub guard: Guard,
     /// Whether it changes rules of what is in force, as a command does: what that does to packets is said,
@@ -377,6 +379,9 @@ pub enum EngineError {
         /// What to do instead.
         help: Cow<'static, str>,
     },
+    /// What the request was made of is no longer in force.
+    #[error("the policy changed in the meantime")]
+    ChangedMeanwhile,
     /// No such interface, or no pattern matches one (exit code 3).
     #[error("{0}")]
     Interface(String),
@@ -394,6 +399,7 @@ impl EngineError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Candidate(_) | Self::Refused { .. } => 7,
+            Self::ChangedMeanwhile => 1,
             Self::Policy(_) | Self::File { .. } | Self::Interface(_) | Self::Limit(_) => 3,
             Self::Kernel(error) => error.exit_code(),
         }

@@ -64,6 +64,7 @@ impl Local {
             mode: request.mode,
             replace: request.replace,
             scope: Scope::Present,
+            of: None,
             guard: Guard::of_request(request.session.clone(), request.i_know),
             is_change: false,
         };
