@@ -108,18 +108,23 @@ async fn live(options: Options) -> Result<(), Failure> {
     let _ = end.send(true);
     drop(socket);
     handle.end().await;
-    drop(keeper);
-    if tokio::task::spawn_blocking(move || kept.join())
-        .await
-        .is_err()
-    {
-        error!("the ban keeper thread failed");
-    }
     // A policy that is being applied comes to its end first: nothing is left half done.
-    let in_force = ended(state).await;
+    let (in_force, hold) = ended(state).await;
     if tokio::time::timeout(FAREWELL, end.closed()).await.is_err() {
         warn!("some answers were not read in time");
         server.abort();
+    }
+    // Until the pins are let go of, the keeper alone writes the copy of bans: it hears of those that were
+    // accepted last.
+    drop(keeper);
+    let let_go = tokio::task::spawn_blocking(move || {
+        let kept = kept.join();
+        // Waits for the lock on the store.
+        drop(hold);
+        kept.is_ok()
+    });
+    if !let_go.await.unwrap_or_default() {
+        error!("the ban keeper thread failed");
     }
     let number = in_force.as_ref().map(|it| it.record.generation);
     note(&trail, "stop", &options, (number, Ok(number)));
@@ -133,12 +138,15 @@ async fn live(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn ended(state: tokio::task::JoinHandle<Option<Arc<Observed>>>) -> Option<Arc<Observed>> {
+/// What is in force at the end, and what keeps other daemons away until it is dropped.
+type Ended = (Option<Arc<Observed>>, Option<Hold>);
+
+async fn ended(state: tokio::task::JoinHandle<(Option<Arc<Observed>>, Hold)>) -> Ended {
     match state.await {
-        Ok(in_force) => in_force,
+        Ok((in_force, hold)) => (in_force, Some(hold)),
         Err(error) => {
             error!("the state task failed: {error}");
-            None
+            (None, None)
         }
     }
 }

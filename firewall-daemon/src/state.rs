@@ -307,8 +307,8 @@ impl State {
     }
 
     /// Works until [`Handle::end`], and until all that was asked for before it is done and answered.
-    /// Returns what is in force then.
-    pub(super) async fn run(mut self) -> Option<Arc<Observed>> {
+    /// Returns what is in force then, and what keeps other daemons away.
+    pub(super) async fn run(mut self) -> (Option<Arc<Observed>>, Hold) {
         while let Some(message) = self.messages.recv().await {
             match message {
                 Message::Ended if self.jobs.is_none() => break,
@@ -350,9 +350,7 @@ impl State {
         if let Err(error) = joined.await {
             error!("cannot wait for the threads: {error}");
         }
-        // Letting go waits for the lock on the store.
-        let _ = tokio::task::spawn_blocking(move || drop(hold)).await;
-        observed
+        (observed, hold)
     }
 
     fn take(&mut self, message: Message) {

@@ -9,6 +9,8 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use std::ffi::CStr;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Output;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -318,4 +320,76 @@ fn a_range_is_taken_back_exactly() {
     let list = ctl.json(&["bans"]).unwrap();
     let left = list["entries"][0]["left"].as_f64().unwrap();
     assert!((3000.0..=3600.0).contains(&left), "{list}");
+}
+
+/// A client whose request was begun before the end, and whose policy keeps the daemon at work meanwhile, bans
+/// to the last moment.
+#[test]
+#[ignore = "needs root"]
+fn a_ban_that_is_accepted_while_the_daemon_ends_is_in_the_copy() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(WITHOUT).unwrap();
+    ctl.start(&policy).unwrap();
+    ctl.ok(&["ban", "203.0.113.1"]).unwrap();
+    kept(&ctl, "203.0.113.1");
+    let mut large = format!("{WITHOUT}rules:\n");
+    for number in 0..4_000 {
+        let (high, low) = (number >> 8, number & 255);
+        large.push_str(&format!(
+            "  - {{name: r{number}, from: 10.1.{high}.{low}, proto: tcp, port: {}, action: drop}}\n",
+            1 + number
+        ));
+    }
+    fs::write(&policy, large).unwrap();
+    let mut reload = ctl.command(&["reload"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let clients: Vec<_> = (2..20).map(|number| Asking::begin(&ctl, number)).collect();
+    std::thread::sleep(Duration::from_millis(200));
+    let pid = ctl.json(&["status"]).unwrap()["daemon"]["pid"].as_i64();
+    let pid = rustix::process::Pid::from_raw(pid.unwrap() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let mut accepted = Vec::new();
+    for client in clients {
+        std::thread::sleep(Duration::from_millis(100));
+        accepted.extend(client.end());
+    }
+    ctl.ended().unwrap();
+    let _ = reload.wait();
+    assert!(!accepted.is_empty(), "{}", ctl.log());
+    let text = fs::read_to_string(copy(&ctl)).unwrap();
+    for address in accepted {
+        assert!(text.contains(&address), "{address} is in no copy:\n{text}");
+    }
+}
+
+/// A request to ban an address, of which the last byte is missing yet.
+struct Asking {
+    address: String,
+    stream: UnixStream,
+}
+
+impl Asking {
+    fn begin(ctl: &Ctl<'_>, number: u8) -> Self {
+        let address = format!("203.0.113.{number}");
+        let body = format!(
+            r#"{{"set": "banned", "what": {{"steps": [{{"add": {{"prefix": "{address}"}}}}]}}, "i_know": true"#
+        );
+        let mut stream = UnixStream::connect(ctl.folder().join("control.sock")).unwrap();
+        let length = body.len() + 1;
+        let head = format!(
+            "POST /v1/sets HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n"
+        );
+        stream.write_all((head + &body).as_bytes()).unwrap();
+        Self { address, stream }
+    }
+
+    /// Sends the rest; the address, if that was accepted.
+    fn end(mut self) -> Option<String> {
+        self.stream.write_all(b"}").ok()?;
+        let mut answer = String::new();
+        self.stream.read_to_string(&mut answer).ok()?;
+        answer.starts_with("HTTP/1.1 200").then_some(self.address)
+    }
 }
