@@ -97,8 +97,8 @@ pub(super) enum Message {
     Drift(Vec<Drift>),
     /// What is wrong with the copy of bans and live sets.
     Kept(Vec<String>),
-    /// Counters were read.
-    Reading(Box<Result<Option<Reading>, EngineError>>),
+    /// Counters were read, by a look that began then.
+    Reading(Box<Result<Option<Reading>, EngineError>>, Instant),
     /// Stop: what has been asked for so far is done first.
     End,
     /// The thread that applies policies has ended.

@@ -93,14 +93,15 @@ impl Revival {
         let attempts = self.lost.as_ref()?;
         let since = clock(attempts.since);
         let generation = attempts.lost.observed.record.generation;
-        let lost = format!(
-            "generation {generation} was taken off at {since} by other means than `unload`, and every \
-             packet passes"
-        );
         Some(match attempts.failed {
-            0 => format!("{lost}; the daemon puts it back"),
+            // `unload` may have done it.
+            0 => format!(
+                "generation {generation} is off since {since}, and every packet passes; the daemon looks \
+                 why"
+            ),
             failed => format!(
-                "{lost}; the daemon has tried {failed} times to put it back, and tries again: {}",
+                "generation {generation} was taken off at {since} by other means than `unload`, and every \
+                 packet passes; the daemon has tried {failed} times to put it back, and tries again: {}",
                 attempts.why
             ),
         })

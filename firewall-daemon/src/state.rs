@@ -402,20 +402,14 @@ impl State {
             Message::Followed(followed, observed) => self.followed(&followed, *observed),
             Message::Drift(drift) => self.drift = drift,
             Message::Kept(kept) => self.kept = kept,
-            Message::Reading(reading) => self.reading(*reading),
+            Message::Reading(reading, began) => self.reading(*reading, began),
             Message::Ended => self.is_working = false,
             Message::End => {}
         }
     }
 
     fn done(&mut self, done: Done) {
-        match done.observed {
-            Ok(observed) => self.observed = observed.map(Arc::new),
-            Err(error) => warn!("cannot read the active state: {error}"),
-        }
-        self.changed = done.at;
-        // The thread ends only after this task.
-        let _ = self.refresh.send(());
+        self.see(done.observed, done.at);
         let answer = match done.result {
             Ok(mut applied) => {
                 // A change by one rule mends no file that could not be read.
@@ -452,6 +446,33 @@ impl State {
         }
     }
 
+    /// Takes note of what is in force, as a look has found it that ended `at` a moment.
+    fn see(&mut self, observed: Result<Option<Observed>, EngineError>, at: Instant) {
+        match observed {
+            Ok(Some(observed)) => {
+                let _ = self.revival.end();
+                self.observed = Some(Arc::new(observed));
+            }
+            Ok(None) => self.miss(),
+            Err(error) => warn!("cannot read the active state: {error}"),
+        }
+        self.changed = at;
+        // The thread ends only after this task.
+        let _ = self.refresh.send(());
+    }
+
+    /// Nothing is in force: what was is put back, unless `unload` has taken it off.
+    fn miss(&mut self) {
+        if let Some(observed) = self.observed.take() {
+            warn!("another program removed the filter");
+            self.sampler.clear();
+            self.revival.begin(observed, self.live.take());
+        }
+        if let Some(lost) = self.revival.due() {
+            self.begin(What::Revive(lost));
+        }
+    }
+
     /// Takes note of interfaces that have come or gone. What cannot be filtered stands in `status`.
     fn followed(&mut self, followed: &Followed, observed: Result<Option<Observed>, EngineError>) {
         let new: Vec<&String> = followed.failed.iter().collect();
@@ -459,12 +480,7 @@ impl State {
             warn!("{failure}");
         }
         self.unfollowed.clone_from(&followed.failed);
-        match observed {
-            Ok(observed) => self.observed = observed.map(Arc::new),
-            Err(error) => warn!("cannot read the active state: {error}"),
-        }
-        self.changed = Instant::now();
-        let _ = self.refresh.send(());
+        self.see(observed, Instant::now());
         if followed.is_stale
             && let Some(observed) = &self.observed
         {
@@ -490,18 +506,17 @@ impl State {
             }
         };
         // Until the next reading the former table is the one that is held.
-        self.live = self.revival.end().and_then(|lost| lost.live);
+        if let Some(lost) = self.revival.end() {
+            self.live = lost.live;
+        }
         match revived {
             Some(Revived::Followed(followed)) => self.followed(&followed, observed),
-            Some(Revived::Applied(_)) | None => {
-                self.observed = observed.ok().flatten().map(Arc::new);
-                self.changed = Instant::now();
-                let _ = self.refresh.send(());
-            }
+            Some(Revived::Applied(_)) | None => self.see(observed, Instant::now()),
         }
     }
 
-    fn reading(&mut self, reading: Result<Option<Reading>, EngineError>) {
+    /// Takes note of a reading, by a look that `began` at a moment.
+    fn reading(&mut self, reading: Result<Option<Reading>, EngineError>, began: Instant) {
         let seen = reading.as_ref().ok();
         let seen = seen.map(|it| it.as_ref().map(|it| Arc::clone(&it.observed)));
         self.in_force.send_replace(seen);
@@ -524,13 +539,9 @@ impl State {
             }
             Ok(None) => {
                 self.unreadable = None;
-                if let Some(observed) = self.observed.take() {
-                    warn!("another program removed the filter");
-                    self.sampler.clear();
-                    self.revival.begin(observed, self.live.take());
-                }
-                if let Some(lost) = self.revival.due() {
-                    self.begin(What::Revive(lost));
+                // One that began before a change has ended says nothing of what is in force.
+                if began >= self.changed {
+                    self.miss();
                 }
             }
             Err(error) => {
@@ -600,7 +611,8 @@ impl State {
 
     /// What wants attention besides what is in force.
     fn warnings(&self) -> Vec<String> {
-        let lost = self.revival.warning().into_iter();
+        let lost = self.revival.warning().filter(|_| self.observed.is_none());
+        let lost = lost.into_iter();
         let known = self.unreadable.iter().chain(&self.kept).cloned();
         lost.chain(known).chain(self.trail.trouble()).collect()
     }

@@ -415,6 +415,7 @@ pub(super) fn sample(
         let mut next = Instant::now();
         let mut log = KernelLog::default();
         loop {
+            let began = Instant::now();
             let reading = probe.read();
             if let Ok(Some(reading)) = &reading
                 && let Some(link) = reading.observed.links.first()
@@ -426,7 +427,7 @@ pub(super) fn sample(
                 break;
             };
             if state
-                .blocking_send(Message::Reading(Box::new(reading)))
+                .blocking_send(Message::Reading(Box::new(reading), began))
                 .is_err()
             {
                 break;

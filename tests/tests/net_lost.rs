@@ -199,3 +199,43 @@ fn an_interface_that_goes_while_pins_are_hidden_is_let_go_of_afterwards() {
         names(&ctl) == Some(1) && status(&ctl).0 == Some(0)
     });
 }
+
+/// Whoever asks for something before the daemon has missed the filter has it missed.
+#[test]
+#[ignore = "needs root"]
+fn a_lost_filter_comes_back_whatever_is_asked_for_meanwhile() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    ctl.start(&policy).unwrap();
+    ctl.ok(&["ban", "203.0.113.1"]).unwrap();
+    fs::write(&policy, "version: 9\n").unwrap();
+    for (round, words) in [
+        &["reload"][..],
+        &["allow", "80/tcp"],
+        &["reload"],
+        &["allow", "81/tcp"],
+    ]
+    .iter()
+    .enumerate()
+    {
+        ctl.forget_pins().unwrap();
+        let output = ctl.run(words).unwrap();
+        assert_ne!(output.status.code(), Some(0), "{}", said(&output));
+        until("it is put back", &ctl, || {
+            ctl.log().matches("put back the filter").count() == round + 1
+        });
+        assert!(!is_open(&pair));
+        assert_eq!(entries(&ctl, "banned"), ["203.0.113.1"]);
+    }
+    // What `unload` takes off stays off, and nobody else is blamed for it.
+    ctl.ok(&["unload", "--all"]).unwrap();
+    let output = ctl.run(&["allow", "80/tcp"]).unwrap();
+    assert_ne!(output.status.code(), Some(0), "{}", said(&output));
+    for _ in 0..30 {
+        let output = ctl.run(&["status"]).unwrap();
+        assert!(!said(&output).contains("other means"), "{}", said(&output));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(is_open(&pair));
+}
