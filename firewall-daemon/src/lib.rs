@@ -21,6 +21,7 @@ mod manager;
 mod messages;
 mod options;
 mod places;
+mod renewal;
 mod revival;
 pub mod server;
 mod shared;

@@ -18,6 +18,9 @@ use tokio::sync::oneshot;
 /// What a change of the policy in force is called, such as one more rule.
 pub(super) const CHANGE: &str = "change";
 
+/// What it is called when the daemon applies by itself what was in force.
+pub(super) const RENEWAL: &str = "renewal";
+
 /// Who waits for a policy to be applied; `None` after a signal.
 pub(super) type Reply = Option<oneshot::Sender<Result<Answer, Failure>>>;
 

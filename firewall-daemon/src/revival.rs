@@ -75,7 +75,7 @@ impl Revival {
     /// An attempt has failed. What to log, if that is new.
     pub(super) fn failed(&mut self, why: String) -> Option<String> {
         let attempts = self.lost.as_mut()?;
-        attempts.next = Instant::now() + wait(attempts.failed);
+        attempts.next = Instant::now() + wait(attempts.failed, LONGEST);
         attempts.failed = attempts.failed.saturating_add(1);
         attempts.is_under_way = false;
         let is_new = attempts.why != why;
@@ -109,8 +109,8 @@ impl Revival {
 }
 
 /// How long to wait after an attempt that has failed, as so many before it.
-fn wait(failed: u32) -> Duration {
-    FIRST.saturating_mul(1 << failed.min(8)).min(LONGEST)
+pub(super) fn wait(failed: u32, longest: Duration) -> Duration {
+    FIRST.saturating_mul(1 << failed.min(8)).min(longest)
 }
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn attempts_become_rarer_and_never_end() {
-        let seconds = [0, 1, 2, 3, 4, u32::MAX].map(|failed| wait(failed).as_secs());
+        let seconds = [0, 1, 2, 3, 4, u32::MAX].map(|failed| wait(failed, LONGEST).as_secs());
         assert_eq!(seconds, [1, 2, 4, 8, 10, 10]);
     }
 }

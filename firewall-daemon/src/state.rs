@@ -3,10 +3,11 @@
 //! Invariant: no message waits for the kernel or for a peer, so every answer is prompt, also while
 //! a large policy compiles.
 
-use super::messages::{Answer, CHANGE, Done, Job, Message, Start, What};
+use super::messages::{Answer, CHANGE, Done, Job, Message, RENEWAL, Start, What};
 use super::options::Options;
+use super::renewal::Renewal;
 use super::revival::Revival;
-use super::threads::{self, Refresh};
+use super::threads::{self, Looks, Refresh};
 use firewall_api::clock::unix_time;
 use firewall_api::events::{EventsReport, EventsRequest};
 use firewall_api::failure::{Exit, Failure};
@@ -22,7 +23,7 @@ use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, T
 use firewall_api::view::{Drift, Snapshot, Status};
 use firewall_api::watch::{WatchReport, WatchRequest};
 use firewall_engine::engine::{
-    EngineError, Followed, Guard, Hold, LiveView, Observed, Revived, Session,
+    Applied, EngineError, Followed, Guard, Hold, LiveView, Observed, Revived, Session,
 };
 use firewall_engine::local::Local;
 use firewall_engine::probe::Reading;
@@ -229,6 +230,8 @@ pub(super) struct State {
     last_error: Option<String>,
     /// The generation that was to be applied again because the clock was set.
     renewed: Option<u64>,
+    /// Whether what is in force is to be applied once more, and when.
+    renewal: Renewal,
     unreadable: Option<String>,
     /// What was said last of interfaces that cannot be filtered.
     unfollowed: Vec<String>,
@@ -248,6 +251,8 @@ pub(super) struct State {
     wounds: Vec<String>,
     /// `None` once the daemon ends: nothing new is begun.
     jobs: Option<JobSender<Job>>,
+    /// Whether a look after interfaces waits there.
+    looks: Looks,
     refresh: Refresh,
     /// Whether the thread that applies policies is there.
     is_working: bool,
@@ -259,16 +264,12 @@ impl State {
     /// The state after the start, with its two threads running.
     pub(super) fn new(options: &Arc<Options>, start: Start) -> Result<(Handle, Self), Failure> {
         let (sender, messages) = mpsc::channel(QUEUE);
-        let (jobs, engine) =
-            threads::apply(options, start.engine, &start.trail, sender.downgrade())?;
+        let looks = Looks::default();
+        let told = sender.downgrade();
+        let (jobs, engine) = threads::apply(options, start.engine, &start.trail, &looks, told)?;
         threads::listen(sender.downgrade())?;
         let (in_force, seen) = watch::channel(None);
         threads::compare(options, seen, sender.downgrade())?;
-        // What has come before anybody listened.
-        let _ = jobs.send(Job {
-            what: What::Links,
-            reply: None,
-        });
         let (refresh, sampler) = threads::sample(options.engine(), sender.downgrade())?;
         let now = Instant::now();
         let state = Self {
@@ -282,6 +283,7 @@ impl State {
             changed: now,
             last_error: start.last_error,
             renewed: None,
+            renewal: Renewal::default(),
             unreadable: None,
             unfollowed: Vec::new(),
             kept: Vec::new(),
@@ -292,11 +294,14 @@ impl State {
             revival: Revival::default(),
             wounds: Vec::new(),
             jobs: Some(jobs),
+            looks,
             is_working: true,
             refresh,
             threads: [engine, sampler],
             hold: start.hold,
         };
+        // What has come before anybody listened.
+        state.look_after();
         let local = Local::new(&options.root, &options.socket);
         let handle = Handle {
             messages: sender,
@@ -410,12 +415,17 @@ impl State {
 
     fn done(&mut self, done: Done) {
         self.see(done.observed, done.at);
+        if done.verb == RENEWAL {
+            self.renewal_ended(&done.path, done.result);
+            return;
+        }
         let answer = match done.result {
             Ok(mut applied) => {
                 // A change by one rule mends no file that could not be read.
                 if done.verb != CHANGE {
                     self.last_error = None;
                 }
+                self.renewal.is_settled();
                 if done.verb == "apply" && !is_one_file(&done.path, &self.options.policy) {
                     applied.warnings.push(format!(
                         "the daemon's own policy file is {}: a reload or restart goes back to it",
@@ -443,6 +453,24 @@ impl State {
         };
         if let Some(reply) = done.reply {
             let _ = reply.send(answer);
+        }
+    }
+
+    /// Takes note of what has come of a renewal, which nobody waits for. It mends no file that could not be
+    /// read.
+    fn renewal_ended(&mut self, path: &str, result: Result<Applied, Failure>) {
+        let now = Instant::now();
+        match result {
+            Ok(_) => self.renewal.succeeded(now),
+            // What it was about is not in force any more.
+            Err(failure) if threads::has_changed_meanwhile(&failure) => self.renewal.succeeded(now),
+            Err(failure) => {
+                let line = failure.line();
+                let error = last_error(RENEWAL, path, &failure);
+                if self.renewal.failed(line.clone(), error, now) {
+                    error!("{RENEWAL} of {path} failed: {line}");
+                }
+            }
         }
     }
 
@@ -481,12 +509,9 @@ impl State {
         }
         self.unfollowed.clone_from(&followed.failed);
         self.see(observed, Instant::now());
-        if followed.is_stale
-            && let Some(observed) = &self.observed
-        {
-            info!("an interface needs another program: reapplying the policy");
-            let what = What::Again(Arc::clone(observed));
-            self.take(Message::Apply(Job { what, reply: None }));
+        if followed.is_stale {
+            self.renewal.want();
+            self.begin_renewal("an interface needs another program: reapplying the policy");
         }
     }
 
@@ -532,7 +557,6 @@ impl State {
                     self.renew(&reading.observed);
                     self.mend(&reading.observed);
                     let _ = self.revival.end();
-                    self.observed = Some(reading.observed);
                     self.live = reading.live;
                     self.sampled = Some(reading.read);
                 }
@@ -561,30 +585,37 @@ impl State {
         }
     }
 
-    /// Has the policy in force applied once more if the look at it has found a reason. Once for each
-    /// generation: what failed is told by `status`, and waits for somebody to mend it.
+    /// Has the policy in force applied once more if the look at it has found a reason, once for each
+    /// generation, or if the last attempt has failed. What failed is told by `status`.
     fn renew(&mut self, observed: &Arc<Observed>) {
         let generation = observed.record.generation;
-        let Some(why) = observed
+        let why = observed
             .renewal
-            .filter(|_| self.renewed != Some(generation))
-        else {
-            return;
-        };
-        self.renewed = Some(generation);
-        if observed.links.is_empty() {
-            return;
+            .filter(|_| self.renewed != Some(generation));
+        if why.is_some() {
+            self.renewed = Some(generation);
+            if !observed.links.is_empty() {
+                self.renewal.want();
+            }
         }
-        info!(generation, "{why}");
-        self.take(Message::Apply(Job {
-            what: What::Again(Arc::clone(observed)),
-            reply: None,
-        }));
+        self.observed = Some(Arc::clone(observed));
+        self.begin_renewal(why.unwrap_or("reapplying the policy, as it could not be just now"));
+    }
+
+    /// Has the policy in force applied once more, if that is wanted and it is time.
+    fn begin_renewal(&mut self, why: &str) {
+        if let Some(observed) = &self.observed
+            && self.renewal.is_due(Instant::now())
+        {
+            info!(generation = observed.record.generation, "{why}");
+            self.begin(What::Again(Arc::clone(observed)));
+        }
     }
 
     /// Has put back what somebody has taken off, and says so once.
     fn mend(&mut self, observed: &Arc<Observed>) {
         if observed.is_whole {
+            self.renewal.is_well();
             self.wounds.clear();
             return;
         }
@@ -599,7 +630,9 @@ impl State {
     /// Has the engine look after interfaces and links.
     fn look_after(&self) {
         // Whoever has ended says so when he is asked to apply something.
-        self.begin(What::Links);
+        if self.jobs.is_some() && self.looks.wants_more() {
+            self.begin(What::Links);
+        }
     }
 
     /// Has something done that nobody has asked for.
@@ -621,7 +654,7 @@ impl State {
         let facts = Facts {
             daemon: Some((std::process::id(), self.started.elapsed().as_secs_f64())),
             observed: self.observed.clone(),
-            last_error: self.last_error.clone(),
+            last_error: self.last_error.as_ref().or(self.renewal.error()).cloned(),
             drift: self.drift.clone(),
             warnings: self.warnings(),
         };

@@ -3,7 +3,7 @@
 //! They share nothing with the state task but messages.
 
 use super::changes;
-use super::messages::{CHANGE, Done, Job, Message, What};
+use super::messages::{CHANGE, Done, Job, Message, RENEWAL, What};
 use super::options::Options;
 use super::revival::Lost;
 use super::server::write;
@@ -11,7 +11,7 @@ use firewall_api::audit::{Asked, Came, Entry, Outcome as _};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::report::ApplyReport;
 use firewall_api::request::ApplyRequest;
-use firewall_api::rules::changed_meanwhile;
+use firewall_api::rules::{CHANGED_MEANWHILE, changed_meanwhile};
 use firewall_api::source::NamedFile;
 use firewall_engine::drift::DriftWatch;
 use firewall_engine::engine::{
@@ -24,14 +24,12 @@ use firewall_system::policy_file::PolicyFile;
 use firewall_system::process;
 use firewall_system::trail::Trail;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::WeakSender;
 use tracing::{info, warn};
-
-/// What it is called when the daemon applies by itself what was in force.
-const RENEWAL: &str = "renewal";
 
 /// Time between two readings.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -41,14 +39,18 @@ pub(super) fn apply(
     options: &Arc<Options>,
     mut engine: Engine,
     trail: &Arc<Trail>,
+    looks: &Looks,
     done: WeakSender<Message>,
 ) -> Result<(Sender<Job>, thread::JoinHandle<()>), Failure> {
     let (jobs, queue): (Sender<Job>, Receiver<Job>) = channel();
-    let (options, trail) = (Arc::clone(options), Arc::clone(trail));
+    let (options, trail, looks) = (Arc::clone(options), Arc::clone(trail), looks.clone());
     let thread = spawn("engine", move || {
         let _ended = Ended(done.clone());
+        // Why the last renewal failed: the same is put on record once.
+        let mut unrenewed = None;
         for job in queue {
             if matches!(job.what, What::Links) {
+                looks.begins();
                 if !follow(&mut engine, &done) {
                     break;
                 }
@@ -84,7 +86,8 @@ pub(super) fn apply(
             if let Ok(applied) = &result {
                 log_applied(&path, applied);
             }
-            if job.reply.is_none() {
+            let is_news = verb != RENEWAL || is_news(&mut unrenewed, &result);
+            if job.reply.is_none() && is_news {
                 record_result(&trail, verb, &path, &result);
             }
             if let Ok(Some(observed)) = &observed {
@@ -106,6 +109,39 @@ pub(super) fn apply(
         }
     })?;
     Ok((jobs, thread))
+}
+
+/// A look after interfaces that waits for the engine thread: one sees all that has come before it begins.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Looks(Arc<AtomicBool>);
+
+impl Looks {
+    /// Whether one more is to be asked for.
+    pub(super) fn wants_more(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// One begins: what comes from now on needs another.
+    fn begins(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Whether what has come of a renewal is not what came of the one before. That something else is in force
+/// is none: it was about nothing.
+fn is_news(before: &mut Option<String>, result: &Result<Applied, Failure>) -> bool {
+    let why = result.as_ref().err().map(Failure::line);
+    if result.as_ref().is_err_and(has_changed_meanwhile) {
+        return false;
+    }
+    let is_same = why.is_some() && *before == why;
+    *before = why;
+    !is_same
+}
+
+/// Whether what a change was made of was no longer in force.
+pub(super) fn has_changed_meanwhile(failure: &Failure) -> bool {
+    &*failure.code == CHANGED_MEANWHILE
 }
 
 /// Puts on record what the daemon has done by itself or by a signal.
@@ -481,6 +517,29 @@ pub(super) fn stays(record: &Record) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_look_waits_however_much_happens() {
+        let looks = Looks::default();
+        assert!(looks.wants_more());
+        assert!(!looks.wants_more() && !looks.clone().wants_more());
+        looks.begins();
+        assert!(
+            looks.wants_more(),
+            "what has come since is seen by the next"
+        );
+    }
+
+    #[test]
+    fn a_renewal_that_fails_as_before_is_no_news() {
+        let mut before = None;
+        let failed = |what: &str| Err(Failure::new(Exit::Failed, what));
+        assert!(is_news(&mut before, &failed("no")));
+        assert!(!is_news(&mut before, &failed("no")));
+        assert!(is_news(&mut before, &failed("another")));
+        assert!(!is_news(&mut before, &Err(changed_meanwhile())));
+        assert!(!is_news(&mut before, &failed("another")));
+    }
 
     #[test]
     fn files_are_removed_at_the_start_and_once_a_minute_by_what_was_in_force_last() {

@@ -192,7 +192,7 @@ pub(super) const CRATES: &[Floors] = &[
         of: "firewall-daemon",
         rows: &[
             &["manager", "options", "places", "revival", "socket"],
-            &["messages"],
+            &["messages", "renewal"],
             &["shared"],
             &["server"],
             &["changes", "keeper"],
