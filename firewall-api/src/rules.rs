@@ -55,8 +55,8 @@ pub enum RulesEdit {
     Saved {
         /// The policy with them, without runtime rules.
         policy: PolicySource,
-        /// SHA-256 of the policy's text before, without runtime rules, hex: where another one is in
-        /// force, the code is [`CHANGED_MEANWHILE`].
+        /// SHA-256 of the policy's text before, its runtime rules included, hex: where another one is
+        /// in force, the code is [`CHANGED_MEANWHILE`].
         before: String,
     },
 }

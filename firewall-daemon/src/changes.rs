@@ -12,7 +12,6 @@ use firewall_api::report::Applied;
 use firewall_api::rules::{RuleOutcome, RulesChange, RulesEdit, changed_meanwhile};
 use firewall_api::source::PolicySource;
 use firewall_engine::engine::{Engine, Guard, Record, Request};
-use firewall_policy::bundle;
 use firewall_policy::edit::{self, EditError, Edited, NewRule, What};
 use firewall_system::hash;
 
@@ -131,7 +130,8 @@ fn saved(
     policy: PolicySource,
     before: &str,
 ) -> Result<(Applied, Named), Failure> {
-    if hash::of(bundle::runtime(&record.policy_text).1) != before {
+    // Of the runtime rules, too: one that was deleted or renewed meanwhile was written as it was before.
+    if hash::of(&record.policy_text) != before {
         return Err(changed_meanwhile());
     }
     options.store().require(&policy.files)?;

@@ -2,43 +2,74 @@
 //! safe functions.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process, umask};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long a process waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The file whose lock is the turn. Only its owner opens it: a lock on what everybody may open, everybody
+/// may hold.
+const LOCK: &str = ".firewall-save.lock";
+
 /// The one of several processes that may write to a folder, for as long as this lives. Who does not ask is
-/// not held up.
+/// not held up, and who may not write to the folder holds nobody up.
 #[derive(Debug)]
 pub struct Turn {
-    _folder: File,
+    path: PathBuf,
+    _lock: File,
 }
 
 impl Turn {
     /// Waits for the turn.
     ///
     /// # Errors
-    /// The folder cannot be opened; others take longer than 30 s.
+    /// No file can be made in the folder; others take longer than 30 s.
     pub fn in_folder(folder: &Path) -> io::Result<Self> {
-        let open = File::open(folder)?;
+        let path = folder.join(LOCK);
         let start = Instant::now();
         loop {
-            match flock(&open, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { _folder: open }),
+            let lock = File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+                .open(&path)?;
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                // Whoever had the turn before takes the file away.
+                Ok(()) if !is_at(&lock, &path)? => {}
+                Ok(()) => return Ok(Self { path, _lock: lock }),
                 Err(Errno::WOULDBLOCK | Errno::INTR) if start.elapsed() < PATIENCE => {
                     sleep(Duration::from_millis(10));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Whether an open file is the one at `path`.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match path.symlink_metadata() {
+        Ok(there) => Ok((open.dev(), open.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -86,4 +117,40 @@ pub fn wait_readable(input: impl AsFd, patience: Duration) -> io::Result<bool> {
     }
     let lost = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
     Ok(!wanted[0].revents().intersects(lost))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn a_turn_is_one_process_s_and_no_reader_of_the_folder_holds_it_up() {
+        let folder = std::env::temp_dir().join(format!("fwt-turn-{}", std::process::id()));
+        fs::create_dir(&folder).expect("a folder");
+        // As anybody may who may read it.
+        let anybody = File::open(&folder).expect("a folder");
+        flock(&anybody, FlockOperation::LockExclusive).expect("a lock");
+        let start = Instant::now();
+        let turn = Turn::in_folder(&folder).expect("a turn");
+        assert!(start.elapsed() < Duration::from_secs(5));
+        let mode = folder.join(LOCK).metadata().expect("a file").mode();
+        assert_eq!(mode & 0o077, 0, "others cannot open it");
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let turn = Turn::in_folder(&folder).expect("a turn");
+                    assert!(is_over.load(Ordering::SeqCst), "two have it");
+                    drop(turn);
+                });
+            }
+            sleep(Duration::from_millis(50));
+            is_over.store(true, Ordering::SeqCst);
+            drop(turn);
+        });
+        assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 0);
+        fs::remove_dir_all(&folder).expect("removed");
+    }
 }

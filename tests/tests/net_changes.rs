@@ -210,6 +210,49 @@ fn rules_that_come_while_others_are_saved_stay() {
 
 #[test]
 #[ignore = "needs root"]
+fn what_goes_or_is_renewed_while_it_is_saved_is_not_written_as_it_was() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(POLICY).unwrap();
+    ctl.start(&policy).unwrap();
+    let holds = |name: &str| {
+        let written = fs::read_to_string(&policy).unwrap();
+        written.contains(&format!("name: {name},"))
+    };
+    let others: [&[&str]; 3] = [
+        &["delete", "allow-6000-udp"],
+        &["allow", "6000/udp", "for", "20m"],
+        &["reload", "--discard-runtime"],
+    ];
+    for round in 0..18 {
+        let other = others[round % 3];
+        ctl.ok(&["allow", "6000/udp"]).unwrap();
+        let save = begin(&ctl, &["save"]);
+        // From before the file is read to behind the answer.
+        sleep(Duration::from_millis(5 * (round as u64 / 3)));
+        let changed = ended(begin(&ctl, other));
+        let saved = ended(save);
+        assert_eq!(code(&saved), 0, "{other:?}: {}", text(&saved));
+        match other[0] {
+            "delete" if code(&changed) == 0 => assert!(!holds("allow-6000-udp"), "{round}"),
+            "delete" => {
+                // It was saved before, or was gone.
+                assert!(holds("allow-6000-udp"), "{}", text(&changed));
+            }
+            _ => assert_eq!(code(&changed), 0, "{other:?}: {}", text(&changed)),
+        }
+        // Whatever came first, all of it is read again.
+        ctl.ok(&["save"]).unwrap();
+        ctl.ok(&["reload"]).unwrap();
+        settled(&ctl);
+        assert_eq!(runtime(&ctl), [""; 0], "{other:?}");
+        fs::write(&policy, POLICY).unwrap();
+        ctl.ok(&["reload"]).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
 fn rules_that_have_expired_are_in_nobodys_way() {
     let pair = Pair::new().unwrap();
     let mut ctl = Ctl::new(&pair.inside).unwrap();

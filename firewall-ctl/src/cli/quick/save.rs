@@ -62,7 +62,6 @@ fn save(client: &dyn Firewall, context: &Context) -> Result<Exit, Failure> {
             .help("write it to a file by hand: firewall-ctl get policy")
             .outcome("nothing saved")
     };
-    let (_, in_force) = bundle::runtime(&policy.text);
     let rules = edit::unsaved(&policy.text, "", now).map_err(refused)?;
     if rules.is_empty() {
         context.say("no runtime rules: nothing to save")?;
@@ -83,15 +82,15 @@ fn save(client: &dyn Firewall, context: &Context) -> Result<Exit, Failure> {
     let missing: Vec<&str> = missing.iter().map(|(_, rule)| rule.as_str()).collect();
     let (text, main) = with_rules(&file, &missing)?;
     let request = same_meaning(&policy, &file, &text, now)?;
-    if let Some((path, written)) = &main {
-        replace(path, written)?;
+    if let Some(main) = &main {
+        replace(&main.path, &main.written)?;
     }
     let what = RulesEdit::Saved {
         policy: PolicySource {
             path: target.clone(),
             ..request
         },
-        before: hash::of(in_force),
+        before: hash::of(&policy.text),
     };
     let changed = client.change_rules(&RulesChange {
         what,
@@ -99,13 +98,16 @@ fn save(client: &dyn Firewall, context: &Context) -> Result<Exit, Failure> {
         session: ssh::session(),
         i_know: false,
     });
-    let changed = changed.map_err(|failure| match &*failure.code {
-        CHANGED_MEANWHILE => failure,
-        _ => failure.outcome(format!(
-            "{target} is written; what is active has not changed"
-        )),
+    let changed = changed.map_err(|failure| match &main {
+        Some(main) => {
+            let now = client.policy();
+            // A `reload` may have read the file as it is now.
+            let is_read = now.is_ok_and(|now| bundle::runtime(&now.text).1 == text);
+            not_saved(failure, main, is_read)
+        }
+        None => failure,
     })?;
-    let path = main.map_or(target, |(path, _)| path);
+    let path = main.map_or(target, |main| main.path);
     say(rules.len(), &path, &changed, context)
 }
 
@@ -121,6 +123,28 @@ fn say(
     };
     let text = format!("{what} saved to {path}, before other rules");
     report(&text, changed, context)
+}
+
+/// The failure of a save whose file is written. The daemon has refused it: what was in force then may be so
+/// no more, so the file gets back what it held, unless it has been read since. Without an answer nobody knows, and a file that holds what
+/// is in force does no harm.
+fn not_saved(failure: Failure, main: &Main, is_read: bool) -> Failure {
+    let is_answer = failure.exit_code != Exit::Unreachable;
+    let is_mine = || std::fs::read(&main.path).is_ok_and(|it| it == main.written.as_bytes());
+    let is_back = is_read || (is_answer && is_mine() && replace(&main.path, &main.former).is_ok());
+    match (is_back, &*failure.code) {
+        (true, CHANGED_MEANWHILE) => failure,
+        (true, _) if !is_read => failure.outcome("nothing saved"),
+        _ => Failure {
+            // No reason to begin anew.
+            code: "not-saved".into(),
+            ..failure
+        }
+        .outcome(format!(
+            "{} is written; what is active has not changed",
+            main.path
+        )),
+    }
 }
 
 /// The file or directory that the daemon reads again, and the folder that is locked for writing to it.
@@ -143,24 +167,28 @@ fn file_of(policy: &PolicyReport) -> Result<(String, PathBuf), Failure> {
     Ok((target.clone(), folder))
 }
 
+/// The file that rules are added to.
+struct Main {
+    path: String,
+    former: String,
+    written: String,
+}
+
 /// The policy's text with rules in its main file, and that file with what is to be written there; none if
 /// it holds them all.
-fn with_rules(
-    file: &PolicyFile,
-    rules: &[&str],
-) -> Result<(String, Option<(String, String)>), Failure> {
+fn with_rules(file: &PolicyFile, rules: &[&str]) -> Result<(String, Option<Main>), Failure> {
     if rules.is_empty() {
         return Ok((file.text.clone(), None));
     }
     let mut parts = bundle::parts(&file.text);
-    let (path, main) = parts
+    let (path, former) = parts
         .first()
         .map_or(("", ""), |part| (part.path, part.text));
     let shown = match path {
         "" => file.name.clone(),
         path => Path::new(&file.name).join(path).display().to_string(),
     };
-    let written = edit::with_rules(main, rules).map_err(|error| {
+    let written = edit::with_rules(former, rules).map_err(|error| {
         Failure::new(Exit::Refused, format!("{shown}: {error}"))
             .help("write `rules: []` where the rules are to stand, then save again")
             .outcome("nothing saved")
@@ -171,7 +199,13 @@ fn with_rules(
             text: &written,
         };
     }
-    Ok((bundle::join(parts), Some((shown, written.clone()))))
+    let text = bundle::join(parts);
+    let main = Main {
+        path: shown,
+        former: former.to_owned(),
+        written,
+    };
+    Ok((text, Some(main)))
 }
 
 /// What a request carries for a file with `text`, if that means what is active.
