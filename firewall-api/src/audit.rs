@@ -1,6 +1,7 @@
 //! Who has changed what, and what came of it: one entry of the trail.
 //!
-//! Invariant: an entry is safe to print: what others wrote is escaped when the entry is made.
+//! Invariant: an entry is safe to print: what others wrote is escaped, and cut where it is long, when the
+//! entry is made.
 
 use crate::failure::{Exit, Failure};
 use crate::flows::{FlowsForgotten, FlowsRequest};
@@ -9,7 +10,7 @@ use crate::request::{ApplyRequest, LoadRequest, ReloadRequest};
 use crate::rules::{RulesChange, RulesChanged, RulesEdit};
 use crate::sets::{NewEntry, SetChange, SetChanged, SetEdit, SetStep};
 use firewall_policy::clock::unix_time;
-use firewall_policy::text::safe;
+use firewall_policy::text::safe_start;
 use firewall_policy::time;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,20 @@ pub struct Came {
     pub detail: String,
 }
 
+/// Bytes of one part of an entry: no request takes more room in the trail than others.
+const LONGEST: usize = 1024;
+
+/// A text as a part of an entry: safe to print, and its beginning where it is long.
+fn part(text: &str) -> String {
+    let mut part = safe_start(text, LONGEST);
+    if part.len() > LONGEST + 3 {
+        let end = (0..=LONGEST).rev().find(|&end| part.is_char_boundary(end));
+        part.truncate(end.unwrap_or_default());
+        part.push_str("...");
+    }
+    part
+}
+
 /// One change, or what did not become one.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Entry {
@@ -87,7 +102,6 @@ impl Entry {
     /// The entry of what is over now.
     #[must_use]
     pub fn new(asked: &Asked, asker: Asker, came: Result<&Came, &Failure>) -> Self {
-        let text = |text: &str| safe(text).into_owned();
         let (result, exit, detail) = match came {
             Ok(came) if came.is_unchanged => ("unchanged", Exit::Ok, came.detail.clone()),
             Ok(came) => ("done", Exit::Ok, came.detail.clone()),
@@ -102,17 +116,17 @@ impl Entry {
             time: now.as_secs_f64(),
             at: time::print(now.as_secs()),
             verb: asked.verb.to_owned(),
-            subject: text(&asked.subject),
+            subject: part(&asked.subject),
             asker: Asker {
-                command: asker.command.map(|name| text(&name)),
-                ssh: asker.ssh.map(|peer| text(&peer)),
+                command: asker.command.map(|name| part(&name)),
+                ssh: asker.ssh.map(|peer| part(&peer)),
                 ..asker
             },
             before: came.ok().and_then(|came| came.before),
             after: came.ok().and_then(|came| came.after),
             result: result.to_owned(),
             exit_code: exit.code(),
-            detail: text(&detail),
+            detail: part(&detail),
         }
     }
 
@@ -361,6 +375,27 @@ mod tests {
         let entry = Entry::new(&asked, asker, Err(&refused));
         assert_eq!((entry.result.as_str(), entry.exit_code), ("refused", 7));
         assert_eq!(entry.after, None);
+    }
+
+    #[test]
+    fn no_part_of_an_entry_is_long() {
+        for text in ["a", "ä", "\u{202e}", "\n"] {
+            let long = text.repeat(100_000);
+            let asked = Asked {
+                verb: "request",
+                subject: long.clone(),
+            };
+            let asker = Asker {
+                command: Some(long.clone()),
+                ssh: Some(long.clone()),
+                ..Asker::default()
+            };
+            let failure = Failure::new(Exit::Failed, long);
+            let entry = Entry::new(&asked, asker, Err(&failure));
+            assert!(entry.subject.ends_with("..."), "{}", entry.subject);
+            let json = serde_json::to_string(&entry).unwrap();
+            assert!(json.len() < 5 * 2 * LONGEST, "{text:?}: {}", json.len());
+        }
     }
 
     #[test]

@@ -256,6 +256,22 @@ fn router(backend: Backend) -> Router {
         .with_state(backend)
 }
 
+/// What a change asks for: one of a few words, however its path is written.
+fn route_of(path: &str) -> &'static str {
+    const ROUTES: [&str; 8] = [
+        "/v1/apply",
+        "/v1/reload",
+        "/v1/rules",
+        "/v1/flows/forget",
+        "/v1/sets",
+        "/v1/selftest",
+        "/v1/verify",
+        "/v1/trace",
+    ];
+    let known = ROUTES.into_iter().find(|route| *route == path);
+    known.unwrap_or("/v1/files")
+}
+
 /// Lets a change through to its handler: from a peer that may, and of a size that may be. Both are
 /// known before the body arrives.
 async fn guard(Extension(caller): Extension<Caller>, mut request: Request, next: Next) -> Response {
@@ -268,7 +284,8 @@ async fn guard(Extension(caller): Extension<Caller>, mut request: Request, next:
         };
         let what = format!("{who} has read-only access");
         let failure = Failure::new(Exit::Privilege, what).help("run the command with sudo");
-        caller.note_refused(request.uri().path(), &failure);
+        let route = route_of(request.uri().path());
+        caller.note_refused(route, &failure).await;
         return error(StatusCode::FORBIDDEN, failure);
     }
     let limit = match request.uri().path() {

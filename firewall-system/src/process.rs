@@ -6,6 +6,7 @@
 use firewall_api::audit::Asker;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// What the kernel calls a login uid that was never set.
@@ -13,6 +14,9 @@ const NO_LOGIN: u32 = u32::MAX;
 
 /// How far up the SSH session is looked for.
 const MOST_PARENTS: usize = 32;
+
+/// Bytes of an interface's name.
+const LONGEST_NAME: usize = 15;
 
 /// What SSH tells its sessions.
 pub const SSH_CONNECTION: &str = "SSH_CONNECTION";
@@ -23,25 +27,36 @@ pub fn own() -> Asker {
     of(std::process::id(), Some(crate::host::user()))
 }
 
-/// Who a peer is, by the process id and user id that it had when it connected. `held`: a descriptor of that
-/// process; without one the number may be another process's by now.
+/// What is known of the process at the other end of a socket.
+#[derive(Clone, Copy, Debug)]
+pub enum Held<'fd> {
+    /// A descriptor of it.
+    By(BorrowedFd<'fd>),
+    /// The kernel gives none: the number is all that there is.
+    Never,
+    /// It has ended: somebody else may have its number.
+    Ended,
+}
+
+/// Who a peer is, by the process id and user id that it had when it connected. Of a process that has ended
+/// only those are known.
 #[must_use]
-pub fn of_peer(pid: Option<u32>, uid: Option<u32>, held: Option<BorrowedFd<'_>>) -> Asker {
-    let Some(pid) = pid else {
-        return Asker {
-            uid,
-            ..Asker::default()
-        };
+pub fn of_peer(pid: Option<u32>, uid: Option<u32>, held: Held<'_>) -> Asker {
+    let numbers = Asker {
+        uid,
+        pid,
+        ..Asker::default()
     };
-    let asker = of(pid, uid);
-    match held.is_none_or(is_there) {
-        true => asker,
-        // Somebody else may have its number.
-        false => Asker {
-            uid,
-            pid: Some(pid),
-            ..Asker::default()
-        },
+    let Some(pid) = pid else {
+        return numbers;
+    };
+    match held {
+        Held::Ended => numbers,
+        Held::Never => of(pid, uid),
+        Held::By(process) => {
+            let asker = of(pid, uid);
+            if is_there(process) { asker } else { numbers }
+        }
     }
 }
 
@@ -69,14 +84,22 @@ fn ssh_peer(pid: u32) -> Option<String> {
     let mut process = pid;
     for _ in 0..MOST_PARENTS {
         if let Some(text) = ssh_variable(process) {
-            let text = String::from_utf8_lossy(&text).into_owned();
-            let mut words = text.split_ascii_whitespace();
-            let (address, port) = (words.next()?, words.next()?);
-            return Some(format!("{address} {port}"));
+            return client_of(&String::from_utf8_lossy(&text));
         }
         process = parent(process).filter(|&parent| parent > 1)?;
     }
     None
+}
+
+/// Address and port of an SSH client. Whoever starts a program chooses what its environment says: what is
+/// no address and port is nothing.
+fn client_of(connection: &str) -> Option<String> {
+    let mut words = connection.split_ascii_whitespace();
+    let (address, port) = (words.next()?, words.next()?);
+    let (number, zone) = address.split_once('%').unwrap_or((address, ""));
+    number.parse::<IpAddr>().ok()?;
+    port.parse::<u16>().ok()?;
+    (zone.len() <= LONGEST_NAME).then(|| format!("{address} {port}"))
 }
 
 /// What SSH has told a process.
@@ -117,7 +140,7 @@ mod tests {
         // The environment is that of the program once that has begun.
         let mut asker = Asker::default();
         for _ in 0..500 {
-            asker = of_peer(Some(pid), Some(7), Some(held.as_fd()));
+            asker = of_peer(Some(pid), Some(7), Held::By(held.as_fd()));
             if asker.command.as_deref() == Some("sleep") && asker.ssh.is_some() {
                 break;
             }
@@ -128,8 +151,36 @@ mod tests {
         child.kill().expect("ended");
         child.wait().expect("ended");
         // As if its number were this process's.
-        let asker = of_peer(Some(std::process::id()), Some(7), Some(held.as_fd()));
-        assert_eq!((asker.command, asker.ssh), (None, None));
+        for held in [Held::By(held.as_fd()), Held::Ended] {
+            let asker = of_peer(Some(std::process::id()), Some(7), held);
+            assert_eq!((asker.command, asker.ssh), (None, None), "{held:?}");
+            assert_eq!((asker.uid, asker.pid), (Some(7), Some(std::process::id())));
+        }
+        let asker = of_peer(Some(std::process::id()), Some(7), Held::Never);
+        assert!(asker.command.is_some());
         assert!(own().command.is_some());
+    }
+
+    #[test]
+    fn only_an_address_and_a_port_are_believed_to_be_an_ssh_client() {
+        let long = "x".repeat(100_000);
+        for (text, client) in [
+            (
+                "203.0.113.9 50000 198.51.100.1 22",
+                Some("203.0.113.9 50000"),
+            ),
+            (
+                "fe80::1%eth0 50000 fe80::2%eth0 22",
+                Some("fe80::1%eth0 50000"),
+            ),
+            ("root 50000 198.51.100.1 22", None),
+            ("203.0.113.9 70000 198.51.100.1 22", None),
+            (&*long, None),
+            (&*format!("{long} 1"), None),
+            (&*format!("fe80::1%{long} 1"), None),
+            ("203.0.113.9", None),
+        ] {
+            assert_eq!(client_of(text).as_deref(), client, "{text:.40}");
+        }
     }
 }

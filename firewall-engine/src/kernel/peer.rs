@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 /// A descriptor of the process that has connected a unix socket.
 ///
 /// # Errors
-/// The process has ended, or the kernel has no such question.
+/// [`io::ErrorKind::Unsupported`]: the kernel has no such question. Any other: the process has ended.
 pub fn hold(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut held: libc::c_int = -1;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
@@ -23,7 +23,11 @@ pub fn hold(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         )
     };
     if answer < 0 {
-        return Err(io::Error::last_os_error());
+        let error = io::Error::last_os_error();
+        return Err(match error.raw_os_error() {
+            Some(libc::ENOPROTOOPT) => io::ErrorKind::Unsupported.into(),
+            _ => error,
+        });
     }
     // SAFETY: the kernel has made this descriptor for this process, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(held) })
