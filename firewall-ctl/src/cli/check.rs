@@ -15,6 +15,7 @@ use firewall_policy::limit::Per;
 use firewall_policy::lint::{lets_ssh_in, lint};
 use firewall_policy::rule::{Policy, Rule, SELF, SetSize};
 use firewall_policy::tables::WorstPacket;
+use firewall_system::exposed::exposed_to_daemon;
 use firewall_system::policy_file::PolicyFile;
 use serde::Serialize;
 
@@ -95,6 +96,9 @@ fn check(name: &str, args: &Args, context: &Context) -> Result<Checked, Failure>
         .map(|what| format!("{what}; `load`, `apply` and `reload` refuse it"))
         .collect();
     context.warn(&exposed);
+    if exposed.is_empty() {
+        context.warn(&refused_by_daemon(&compiled));
+    }
     let lint = args
         .lint
         .then(|| lint(&shown, &text, &compiled.policy, &compiled.tables).findings);
@@ -115,6 +119,19 @@ fn check(name: &str, args: &Args, context: &Context) -> Result<Checked, Failure>
         lock_out,
         verified,
     })
+}
+
+/// The policy's files that are this user's own: whoever runs the daemon does not trust them.
+fn refused_by_daemon(compiled: &Compiled) -> Vec<String> {
+    let files = compiled.source.files.iter();
+    let said = files.filter_map(|file| {
+        let why = exposed_to_daemon(&compiled.source.base.join(&file.path))?;
+        Some(format!(
+            "set file {}: {why}; a daemon of another user refuses it at start and `reload`",
+            file.path
+        ))
+    });
+    said.collect()
 }
 
 /// The connections by SSH that this command came over and that the policy drops, wherever they come in.
