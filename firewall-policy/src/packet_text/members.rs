@@ -84,9 +84,29 @@ fn member<T: crate::range::Number>(set: &RangeSet<T>, written: T, other: T) -> O
     if fits(&written) {
         return Some(written);
     }
-    let &(first, last) = set.ranges().first()?;
-    let second = first.next().filter(|&second| second < last);
-    let third = second.and_then(T::next);
-    let candidates = [second, third, Some(first), Some(last)];
-    candidates.into_iter().flatten().find(fits)
+    // One address is the other end's: two ranges are enough.
+    let hosts = |&(first, last): &(T, T)| {
+        let second = first.next().filter(|&second| second < last);
+        let third = second.and_then(T::next);
+        [second, third, Some(first), Some(last)]
+    };
+    let ranges = set.ranges().iter().take(2);
+    ranges.flat_map(hosts).flatten().find(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_found_behind_the_one_that_the_other_end_has() {
+        let set = |ranges: &[(u32, u32)]| RangeSet::from_ranges(ranges.to_vec());
+        let two = set(&[(10, 10), (20, 20)]);
+        assert_eq!(member(&two, 5, 10), Some(20));
+        assert_eq!(member(&two, 5, 20), Some(10));
+        assert_eq!(member(&two, 20, 10), Some(20), "as it is written");
+        assert_eq!(member(&set(&[(10, 10)]), 5, 10), None);
+        assert_eq!(member(&set(&[(10, 11)]), 5, 10), Some(11));
+        assert_eq!(member(&set(&[(0, 255)]), 999, 1), Some(2));
+    }
 }
