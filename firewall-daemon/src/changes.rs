@@ -5,7 +5,6 @@
 
 use super::messages::Named;
 use super::options::Options;
-use super::threads::again;
 use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::report::Applied;
@@ -157,7 +156,7 @@ fn request(options: &Options, record: &Record, text: String) -> Request {
     Request {
         policy_text: text,
         of: Some(record.generation),
-        ..again(options, record)
+        ..options.again(record)
     }
 }
 

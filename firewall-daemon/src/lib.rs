@@ -129,14 +129,18 @@ async fn live(options: Options) -> Result<(), Failure> {
     }
     let number = in_force.as_ref().map(|it| it.record.generation);
     note(&trail, "stop", &options, (number, Ok(number)));
+    farewell(number);
+    Ok(())
+}
+
+fn farewell(in_force: Option<u64>) {
     match in_force {
-        Some(observed) => info!(
-            generation = observed.record.generation,
+        Some(generation) => info!(
+            generation,
             "daemon stopped, the filter stays active; to remove it: firewall-ctl unload --all"
         ),
         None => info!("daemon stopped; nothing is filtered"),
     }
-    Ok(())
 }
 
 /// What is in force at the end, and what keeps other daemons away until it is dropped.

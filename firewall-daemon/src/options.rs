@@ -1,7 +1,7 @@
 //! The daemon's options.
 
 use firewall_api::source::NamedFile;
-use firewall_engine::engine::{Engine, Guard, Request, Scope, Session, state_of};
+use firewall_engine::engine::{Engine, Guard, Record, Request, Scope, Session, state_of};
 use firewall_engine::kernel::watch::DefaultRoutes;
 use firewall_policy::rule::Mode;
 use firewall_system::file_store::FileStore;
@@ -80,6 +80,29 @@ impl Options {
         Kept {
             store: self.store(),
             named,
+        }
+    }
+
+    /// The policy in force, as it is, on the interfaces that it is on, with its files as they were read.
+    /// The mode is the one that the daemon was started with, as for all that it applies: what the policy
+    /// says may be another one.
+    pub(super) fn again(&self, record: &Record) -> Request {
+        let has_copies = || !record.files.is_empty() && self.store().require(&record.files).is_ok();
+        let is_kept = record.sent || has_copies();
+        // Where copies are gone, a policy that was read here is read here again.
+        let named = is_kept.then(|| record.files.clone());
+        Request {
+            policy_path: record.policy_path.clone(),
+            policy_text: record.policy_text.clone(),
+            base: record.base.clone(),
+            kept: Some(self.kept(named)),
+            interfaces: Vec::new(),
+            mode: self.mode,
+            replace: false,
+            scope: Scope::Again,
+            of: None,
+            guard: Guard::of(Session::None),
+            is_change: false,
         }
     }
 }

@@ -14,9 +14,7 @@ use firewall_api::request::ApplyRequest;
 use firewall_api::rules::{CHANGED_MEANWHILE, changed_meanwhile};
 use firewall_api::source::NamedFile;
 use firewall_engine::drift::DriftWatch;
-use firewall_engine::engine::{
-    Applied, Engine, Guard, Observed, Record, Request, Revived, Scope, Session,
-};
+use firewall_engine::engine::{Applied, Engine, Guard, Observed, Record, Request, Revived};
 use firewall_engine::kernel::debug_log::KernelLog;
 use firewall_engine::kernel::watch::Watch;
 use firewall_engine::probe::Probe;
@@ -62,12 +60,8 @@ pub(super) fn apply(
                 }
                 continue;
             }
-            let (verb, path) = match &job.what {
-                What::Rules(_) => (CHANGE, options.policy.clone()),
-                What::Sent(request) => ("apply", request.path.clone()),
-                What::File { .. } => ("reload", options.policy.clone()),
-                What::Again(observed) => (RENEWAL, observed.record.policy_path.clone()),
-                What::Links | What::Revive(_) => continue,
+            let Some((verb, path)) = named(&options, &job.what) else {
+                continue;
             };
             let mut rule = None;
             let result = match job.what {
@@ -83,9 +77,7 @@ pub(super) fn apply(
                 Ok(Some(observed)) if rule.is_some() => observed.record.policy_path.clone(),
                 _ => path,
             };
-            if let Ok(applied) = &result {
-                log_applied(&path, applied);
-            }
+            result.iter().for_each(|it| log_applied(&path, it));
             let is_news = verb != RENEWAL || is_news(&mut unrenewed, &result);
             if job.reply.is_none() && is_news {
                 record_result(&trail, verb, &path, &result);
@@ -109,6 +101,17 @@ pub(super) fn apply(
         }
     })?;
     Ok((jobs, thread))
+}
+
+/// What a change is called, and the policy that it is about.
+fn named(options: &Options, what: &What) -> Option<(&'static str, String)> {
+    Some(match what {
+        What::Rules(_) => (CHANGE, options.policy.clone()),
+        What::Sent(request) => ("apply", request.path.clone()),
+        What::File { .. } => ("reload", options.policy.clone()),
+        What::Again(observed) => (RENEWAL, observed.record.policy_path.clone()),
+        What::Links | What::Revive(_) => return None,
+    })
 }
 
 /// A look after interfaces that waits for the engine thread: one sees all that has come before it begins.
@@ -210,7 +213,7 @@ fn revive(
     (trail, told): (&Trail, &WeakSender<Message>),
 ) -> bool {
     let former = &lost.observed.record;
-    let request = again(options, former);
+    let request = options.again(former);
     let revived = engine.revive(&request, former, lost.live.as_deref());
     // What fails is tried again, and said by `status`.
     let came = match &revived {
@@ -367,7 +370,7 @@ fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Fa
         };
         return Ok(Request {
             of: Some(record.generation),
-            ..again(options, record)
+            ..options.again(record)
         });
     }
     // What cannot be read is not kept either: applying decides.
@@ -412,29 +415,6 @@ fn of_sent(options: &Options, sent: ApplyRequest) -> Result<Request, Failure> {
         guard: Guard::of_request(sent.session, sent.i_know),
         ..options.request(file)
     })
-}
-
-/// The policy in force, as it is, on the interfaces that it is on, with its files as they were read.
-/// The mode is the one that the daemon was started with, as for all that it applies: what the policy
-/// says may be another one.
-pub(super) fn again(options: &Options, record: &Record) -> Request {
-    let has_copies = || !record.files.is_empty() && options.store().require(&record.files).is_ok();
-    let is_kept = record.sent || has_copies();
-    // Where copies are gone, a policy that was read here is read here again.
-    let named = is_kept.then(|| record.files.clone());
-    Request {
-        policy_path: record.policy_path.clone(),
-        policy_text: record.policy_text.clone(),
-        base: record.base.clone(),
-        kept: Some(options.kept(named)),
-        interfaces: Vec::new(),
-        mode: options.mode,
-        replace: false,
-        scope: Scope::Again,
-        of: None,
-        guard: Guard::of(Session::None),
-        is_change: false,
-    }
 }
 
 /// Asks the sampling thread to look up anew what is in force.

@@ -62,4 +62,5 @@ mod net_traffic;
 mod net_transfers;
 mod net_truth;
 mod net_ufw;
+mod net_uplinks;
 mod net_watch;

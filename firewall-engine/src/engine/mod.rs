@@ -272,25 +272,11 @@ impl Engine {
             require_namespace(record, &survey)?;
         }
         let carried = survey.filtered();
-        let mut filtered = carried.clone();
-        let lost_on = lost.iter().flat_map(|it| it.still_there(present));
-        filtered.extend(lost_on.map(|it| it.ifindex));
         let before = known.or(lost).map(|record| &record.selectors);
         let selectors = Selectors::of(request, &source.policy, before, present);
-        let stays = !request.interfaces.is_empty() || request.scope == Scope::Again;
-        let (scope, named) = ((request.scope, stays), &request.interfaces);
-        let (mut targets, mut warnings) =
-            resolve_interfaces(&selectors, scope, named, &filtered, present)?;
         let needs = Needs::of(&source.policy);
-        if request.scope == Scope::Again {
-            // What has come meanwhile and cannot be filtered is no reason to leave the others as they are.
-            targets.retain(|it| {
-                let place = (it.name.as_str(), it.ifindex);
-                let is_new = !carried.contains(&it.ifindex);
-                !is_new || carrier::obstacle(place, (it.mode, needs), present).is_none()
-            });
-        }
-        let targets = settle(targets, needs, present)?;
+        let (targets, mut warnings) =
+            targets_of(request, &selectors, needs, (&carried, lost), present)?;
         let mut desired = Desired {
             request,
             source,
@@ -525,6 +511,32 @@ fn settle(
 ) -> Result<Vec<Target>, KernelError> {
     carrier::settle(&mut targets, needs, present)?;
     Ok(targets)
+}
+
+/// The interfaces that a request is for, and what is to be said of them; `carried` are filtered now, and
+/// those of `lost` were.
+fn targets_of(
+    request: &Request,
+    selectors: &Selectors,
+    needs: Needs,
+    (carried, lost): (&[u32], Option<&Record>),
+    present: &Present,
+) -> Result<(Vec<Target>, Vec<String>), EngineError> {
+    let mut filtered = carried.to_vec();
+    let lost_on = lost.iter().flat_map(|it| it.still_there(present));
+    filtered.extend(lost_on.map(|it| it.ifindex));
+    let stays = !request.interfaces.is_empty() || request.scope == Scope::Again;
+    let (scope, named) = ((request.scope, stays), &request.interfaces);
+    let (mut targets, warnings) = resolve_interfaces(selectors, scope, named, &filtered, present)?;
+    if request.scope == Scope::Again {
+        // What has come meanwhile and cannot be filtered is no reason to leave the others as they are.
+        targets.retain(|it| {
+            let place = (it.name.as_str(), it.ifindex);
+            let is_new = !carried.contains(&it.ifindex);
+            !is_new || carrier::obstacle(place, (it.mode, needs), present).is_none()
+        });
+    }
+    Ok((settle(targets, needs, present)?, warnings))
 }
 
 /// Where the kernel gives no SYN cookies, the program gets none from it.
