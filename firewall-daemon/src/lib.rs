@@ -115,14 +115,13 @@ async fn live(options: Options) -> Result<(), Failure> {
         warn!("some answers were not read in time");
         server.abort();
     }
-    // Until the pins are let go of, the keeper alone writes the copy of bans: it hears of those that were
-    // accepted last.
-    drop(keeper);
+    // Behind the pins the keeper writes the copy of bans once more: what was accepted before them is in the
+    // table then, and whoever bans from then on writes the copy.
     let let_go = tokio::task::spawn_blocking(move || {
-        let kept = kept.join();
         // Waits for the lock on the store.
         drop(hold);
-        kept.is_ok()
+        drop(keeper);
+        kept.join().is_ok()
     });
     if !let_go.await.unwrap_or_default() {
         error!("the ban keeper thread failed");

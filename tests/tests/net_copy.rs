@@ -330,11 +330,11 @@ fn a_ban_that_is_accepted_while_the_daemon_ends_is_in_the_copy() {
     let pair = Pair::new().unwrap();
     let mut ctl = Ctl::new(&pair.inside).unwrap();
     let policy = ctl.policy(WITHOUT).unwrap();
-    ctl.start(&policy).unwrap();
+    let pid = ctl.start(&policy).unwrap();
     ctl.ok(&["ban", "203.0.113.1"]).unwrap();
     kept(&ctl, "203.0.113.1");
     let mut large = format!("{WITHOUT}rules:\n");
-    for number in 0..4_000 {
+    for number in 0..20_000 {
         let (high, low) = (number >> 8, number & 255);
         large.push_str(&format!(
             "  - {{name: r{number}, from: 10.1.{high}.{low}, proto: tcp, port: {}, action: drop}}\n",
@@ -346,12 +346,11 @@ fn a_ban_that_is_accepted_while_the_daemon_ends_is_in_the_copy() {
     std::thread::sleep(Duration::from_millis(200));
     let clients: Vec<_> = (2..20).map(|number| Asking::begin(&ctl, number)).collect();
     std::thread::sleep(Duration::from_millis(200));
-    let pid = ctl.json(&["status"]).unwrap()["daemon"]["pid"].as_i64();
-    let pid = rustix::process::Pid::from_raw(pid.unwrap() as i32).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let mut accepted = Vec::new();
     for client in clients {
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(50));
         accepted.extend(client.end());
     }
     ctl.ended().unwrap();
