@@ -92,6 +92,8 @@ enum Verb {
     #[command(after_long_help = quick::help(quick::Does::Deny))]
     Deny(quick::Args),
     /// Allow traffic at a limited rate: 6 connections in 30 s per source
+    ///
+    /// A rate counts new connections on TCP, and packets elsewhere: a session that is open goes on.
     #[command(after_long_help = quick::help(quick::Does::Limit))]
     Limit(quick::Args),
     /// Reject traffic now: drop it, and tell its senders

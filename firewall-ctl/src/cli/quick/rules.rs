@@ -189,7 +189,7 @@ impl Wish {
         }
         pairs.extend(state.map(|state| ("state", state.to_owned())));
         if state.is_none() {
-            pairs.extend(self.limit(does)?.map(|limit| ("limit", limit)));
+            pairs.extend(self.limit(does, ports)?.map(|limit| ("limit", limit)));
             pairs.extend(self.log.then(|| ("log", USUAL_LOG.to_owned())));
         }
         pairs.push(("action", does.action().to_owned()));
@@ -201,8 +201,9 @@ impl Wish {
         Ok(readable(&rule).unwrap_or(rule))
     }
 
-    /// `limit:` of the rule, if the words or the verb ask for one.
-    fn limit(&self, does: Does) -> Result<Option<String>, Failure> {
+    /// `limit:` of the rule, if the words or the verb ask for one. On TCP `limit` counts connections: a rate
+    /// of packets would strangle the one that is open.
+    fn limit(&self, does: Does, ports: &Ports) -> Result<Option<String>, Failure> {
         let per = match (does, self.all, &self.per) {
             (_, false, Some(per)) => format!(", per: {}", quoted(per)),
             (Does::Limit, false, None) => ", per: source".to_owned(),
@@ -223,6 +224,7 @@ impl Wish {
                     "`rate` counts packets, `new` connections: write a rule for each",
                 ));
             }
+            (Does::Limit, Some(rate), None) if ports.protocols == ["tcp"] => ("new", rate.as_str()),
             (_, Some(rate), None) => ("rate", rate.as_str()),
             (_, None, Some(rate)) => ("new", rate.as_str()),
             (Does::Allow, None, None) => return Ok(None),

@@ -442,6 +442,18 @@ mod tests {
     }
 
     #[test]
+    fn limit_counts_connections_on_tcp_and_packets_elsewhere() {
+        for (line, limit) in [
+            ("limit ssh rate 6/30s", "limit: {new: 6/30s, per: source}"),
+            ("limit 443/tcp rate 200/s all", "limit: {new: 200/s}"),
+            ("limit 53/udp rate 50/s", "limit: {rate: 50/s, per: source}"),
+            ("allow 443/tcp rate 10k/s", "limit: {rate: 10k/s}"),
+        ] {
+            assert!(said(line).contains(limit), "{}", said(line));
+        }
+    }
+
+    #[test]
     fn words_become_rules() {
         let mut screen = String::new();
         for line in [
