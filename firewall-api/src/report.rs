@@ -280,6 +280,8 @@ impl ReasonsReport {
 #[must_use]
 pub fn governed_by(reason: Reason) -> &'static str {
     match reason.governed_by() {
+        // Before the rules.
+        Governs::Rules if reason == Reason::BANNED => "bans",
         Governs::Rules => "rules, default",
         Governs::Essential => "default.essential",
         Governs::Malformed => "packet.malformed",

@@ -132,6 +132,7 @@ fn every_yaml_block_gives_what_it_says() {
 /// The name of the YAML key that decides, as docs/reasons.md says it.
 fn decided_by(reason: Reason) -> &'static str {
     match reason.governed_by() {
+        Governs::Rules if reason == Reason::BANNED => "bans",
         Governs::Rules => "`rules`, `default`",
         Governs::Essential => "`default.essential`",
         Governs::Malformed => "`packet.malformed`",

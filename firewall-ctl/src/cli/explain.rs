@@ -131,12 +131,41 @@ fn list(context: &Context) -> Result<Exit, Failure> {
 }
 
 fn about_reason(reason: Reason) -> String {
-    format!(
-        "{}: {}\nDecided by: {} in the policy.\n",
-        reason.name(),
-        reason.text(),
-        governed_by(reason)
-    )
+    let name = reason.name();
+    let by = governed_by(reason);
+    let observe = format!("sudo firewall-ctl observe --reason {name}");
+    let (by, look, change) = match reason {
+        Reason::BANNED => (
+            "bans, before any rule is asked".to_owned(),
+            "firewall-ctl bans".to_owned(),
+            "sudo firewall-ctl unban ADDRESS".to_owned(),
+        ),
+        Reason::INTERNAL | Reason::FRAG_HIDDEN => (by.to_owned(), observe, String::new()),
+        Reason::NO_MATCH | Reason::NON_IP => (
+            format!("{by} in the policy"),
+            observe,
+            "a rule for such packets, as by: sudo firewall-ctl allow 80/tcp".to_owned(),
+        ),
+        reason if reason.is_by_rule() => (
+            format!("{by} in the policy"),
+            observe,
+            "the rule that decided: firewall-ctl get rules, then: firewall-ctl explain RULE"
+                .to_owned(),
+        ),
+        _ => (
+            format!("{by} in the policy"),
+            observe,
+            format!("{by} in the policy's file, then: sudo firewall-ctl reload"),
+        ),
+    };
+    let mut text = format!(
+        "{name}: {}\nDecided by: {by}.\nLook: {look}\n",
+        reason.text()
+    );
+    if !change.is_empty() {
+        text.push_str(&format!("Change: {change}\n"));
+    }
+    text
 }
 
 fn about_code(code: &Code) -> String {
@@ -173,4 +202,24 @@ pub(super) fn reason(name: &str) -> Option<Reason> {
         .iter()
         .copied()
         .find(|reason| reason.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_says_where_to_look_and_what_to_change() {
+        for reason in Reason::ALL.iter().copied() {
+            let text = about_reason(reason);
+            assert!(text.contains("\nLook: "), "{text}");
+            let is_fixed = governed_by(reason).starts_with("nothing");
+            assert_eq!(text.contains("\nChange: "), !is_fixed, "{text}");
+        }
+        let banned = about_reason(Reason::BANNED);
+        assert!(!banned.contains("default"), "{banned}");
+        assert!(banned.contains("firewall-ctl unban ADDRESS"), "{banned}");
+        let no_match = about_reason(Reason::NO_MATCH);
+        assert!(no_match.contains("observe --reason no-match"), "{no_match}");
+    }
 }
