@@ -20,7 +20,7 @@ mod words;
 
 use crate::packet_text::PacketText;
 use crate::range::RangeSet;
-use crate::rule::{FrameKey, Mac, Policy, Rule};
+use crate::rule::{FrameKey, Policy, Rule};
 use crate::space::reach::{Carried, Doors};
 use crate::space::{Space, random, typical};
 use firewall_common::field::Field;
@@ -170,7 +170,7 @@ fn of_aligned(old: &Policy, new: &Policy) -> Difference {
     };
     let v4 = family::<u32>(old, new, &doors.boxes(), &mut difference);
     let v6 = family::<u128>(old, new, &doors.boxes(), &mut difference);
-    let mut regions = of_both_families(v4, v6, &difference, &new.macs);
+    let mut regions = of_both_families(v4, v6, &difference, new);
     regions.extend(link::regions(old, new, &doors, &mut difference));
     let end = |rule: Option<usize>| rule.unwrap_or(usize::MAX);
     regions.sort_by_key(|region| {
@@ -189,7 +189,7 @@ fn of_both_families(
     v4: Vec<ChangedBox<u32>>,
     v6: Vec<ChangedBox<u128>>,
     difference: &Difference,
-    macs: &[Mac],
+    new: &Policy,
 ) -> Vec<Region> {
     let mut regions: Vec<Region> = Vec::new();
     let mut skeletons: Vec<Words> = Vec::new();
@@ -198,7 +198,7 @@ fn of_both_families(
             was: found.was,
             becomes: found.becomes,
             packets: found.words.to_string(),
-            example: example(&typical(&found.parts), difference, macs),
+            example: example(&typical(&found.parts), difference, new),
             v4: found.parts,
             v6: Vec::new(),
             frames: Vec::new(),
@@ -224,7 +224,7 @@ fn of_both_families(
             was: found.was,
             becomes: found.becomes,
             packets: found.words.to_string(),
-            example: example(&typical(&found.parts), difference, macs),
+            example: example(&typical(&found.parts), difference, new),
             v4: Vec::new(),
             v6: found.parts,
             frames: Vec::new(),
@@ -244,10 +244,19 @@ fn of_both_families(
     regions
 }
 
-/// A packet as text, with zones and MAC addresses by their common numbers.
-fn example(key: &PacketKey, difference: &Difference, macs: &[Mac]) -> PacketText {
+/// A packet as text, with zones, MAC addresses and live sets by their common numbers: without the sets that it
+/// is in, `test` would judge another packet.
+fn example(key: &PacketKey, difference: &Difference, new: &Policy) -> PacketText {
+    let sets = |field: Field| -> Vec<String> {
+        let mask = key.field(field);
+        let live = new.live.iter().enumerate();
+        let is_in = live.filter(|(at, _)| mask >> at & 1 == 1);
+        is_in.map(|(_, set)| set.name.clone()).collect()
+    };
     let packet = PacketText {
-        mac: macs.get(key.field(Field::Mac) as usize).copied(),
+        mac: new.macs.get(key.field(Field::Mac) as usize).copied(),
+        from_sets: sets(Field::SourceSets),
+        to_sets: sets(Field::DestinationSets),
         ..PacketText::of_key(key, &difference.zones)
     };
     packet.without_usual()

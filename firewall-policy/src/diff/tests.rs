@@ -421,3 +421,32 @@ fn another_size_of_the_table_of_flows_is_a_difference() {
         .is_empty()
     );
 }
+
+#[test]
+fn an_example_that_a_live_set_decides_names_the_set() {
+    let policy = |rules: &str| {
+        read(&format!(
+            "version: 1\ninterfaces: [{{match: wan0}}]\ndefault: {{in: drop}}\n\
+             sets:\n  others: {{type: cidr, live: true}}\n  partners: {{type: cidr, live: true}}\n\
+             rules:\n  - {{from: \"@others\", proto: icmp, action: pass}}\n{rules}"
+        ))
+    };
+    let (old, new) = (
+        policy(""),
+        policy("  - {from: \"@partners\", proto: tcp, port: 8080, action: pass}\n"),
+    );
+    for (old, new) in [(&old, &new), (&new, &old)] {
+        let difference = diff(old, new);
+        assert!(!difference.regions.is_empty());
+        for region in &difference.regions {
+            assert_eq!(region.example.from_sets, ["partners"]);
+            let text = region.example.to_string();
+            assert!(text.contains("@partners"), "{text}");
+            let again = crate::packet_text::parse(&text).ok();
+            assert_eq!(
+                again.map(|it| it.from_sets),
+                Some(vec!["partners".to_owned()])
+            );
+        }
+    }
+}
