@@ -428,12 +428,12 @@ fn an_example_that_a_live_set_decides_names_the_set() {
         read(&format!(
             "version: 1\ninterfaces: [{{match: wan0}}]\ndefault: {{in: drop}}\n\
              sets:\n  others: {{type: cidr, live: true}}\n  partners: {{type: cidr, live: true}}\n\
-             rules:\n  - {{from: \"@others\", proto: icmp, action: pass}}\n{rules}"
+             rules:\n  - {{name: a, from: \"@others\", proto: icmp, action: pass}}\n{rules}"
         ))
     };
     let (old, new) = (
         policy(""),
-        policy("  - {from: \"@partners\", proto: tcp, port: 8080, action: pass}\n"),
+        policy("  - {name: b, from: \"@partners\", proto: tcp, port: 8080, action: pass}\n"),
     );
     for (old, new) in [(&old, &new), (&new, &old)] {
         let difference = diff(old, new);
