@@ -280,6 +280,9 @@ fn reloaded(machine: &mut Machine) -> Result<()> {
     );
     write_policy(machine, POLICY)?;
     machine.shell("systemctl reload firewall")?;
+    let trail = machine.shell("tail -n 20 /var/lib/firewall/audit.jsonl")?;
+    ensure!(trail.contains("reload"), "no reload on record: {trail}");
+    machine.shell("journalctl -t firewall FIREWALL_VERB=apply")?;
     enforced(machine)
 }
 
