@@ -174,7 +174,8 @@ fn every_change_is_on_record_with_who_asked_for_it() {
     for words in [
         &["ban", "192.0.2.67"][..],
         &["unload", "-i", INTERFACE],
-        &["load", "-i", INTERFACE, "-f", file],
+        // It lets nobody reach the SSH server of the session.
+        &["load", "-i", INTERFACE, "-f", file, "--i-know"],
         &["load", "-i", INTERFACE, "-f", broken.to_str().unwrap()],
         &["unload", "--all"],
     ] {

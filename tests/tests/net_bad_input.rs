@@ -120,7 +120,8 @@ fn redacted(ctl: &Ctl<'_>, text: &str) -> String {
         .replace(ctl.folder().to_str().unwrap(), "DIR")
         .replace(ctl.pins().to_str().unwrap(), "PINS");
     let mut lines = Vec::new();
-    for line in text.lines() {
+    // Where there is no journal, the log says what is on record: when, and by which process.
+    for line in text.lines().filter(|it| !it.contains(" INFO start daemon ")) {
         // A namespace may be born with interfaces of tunnels.
         let line = match line.split_once("There are: ") {
             Some((start, names)) => {

@@ -326,7 +326,7 @@ fn writers_take_turns() {
         let observed = root.engine().observe().unwrap().unwrap();
         assert_eq!(observed.record.generation, 4 * rounds);
         assert_eq!(observed.warnings, [""; 0]);
-        assert_eq!(root.pins().len(), 9);
+        assert_eq!(root.pins().len(), 10);
     });
 }
 
