@@ -121,7 +121,10 @@ fn redacted(ctl: &Ctl<'_>, text: &str) -> String {
         .replace(ctl.pins().to_str().unwrap(), "PINS");
     let mut lines = Vec::new();
     // Where there is no journal, the log says what is on record: when, and by which process.
-    for line in text.lines().filter(|it| !it.contains(" INFO start daemon ")) {
+    for line in text
+        .lines()
+        .filter(|it| !it.contains(" INFO start daemon "))
+    {
         // A namespace may be born with interfaces of tunnels.
         let line = match line.split_once("There are: ") {
             Some((start, names)) => {
