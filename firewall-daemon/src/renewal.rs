@@ -14,6 +14,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Renewal {
     is_wanted: bool,
+    /// For which reason.
+    reason: &'static str,
     is_under_way: bool,
     /// Attempts since all was well.
     attempts: u32,
@@ -25,9 +27,15 @@ pub(super) struct Renewal {
 }
 
 impl Renewal {
-    /// The policy in force is to be applied again.
-    pub(super) fn want(&mut self) {
+    /// The policy in force is to be applied again, for a reason.
+    pub(super) fn want(&mut self, reason: &'static str) {
         self.is_wanted = true;
+        self.reason = reason;
+    }
+
+    /// Why that was wanted last.
+    pub(super) const fn reason(&self) -> &'static str {
+        self.reason
     }
 
     /// Whether to try now; it is under way then.
@@ -97,11 +105,11 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut renewal = Renewal::default();
         assert!(!renewal.is_due(start), "nothing is wanted");
-        renewal.want();
+        renewal.want("a test");
         let (mut tries, mut news) = (Vec::new(), 0);
         for second in 0..200 {
             // Every look finds the same.
-            renewal.want();
+            renewal.want("a test");
             renewal.is_well();
             if renewal.is_due(at(second)) {
                 assert!(!renewal.is_due(at(second)), "it is under way");
@@ -117,12 +125,12 @@ mod tests {
         renewal.succeeded(at(243));
         assert_eq!(renewal.error(), None);
         assert!(!renewal.is_due(at(1_000)), "it is done");
-        renewal.want();
+        renewal.want("a test");
         assert!(!renewal.is_due(at(244)), "and it was of no use");
         assert!(renewal.is_due(at(400)));
         renewal.succeeded(at(400));
         renewal.is_well();
-        renewal.want();
+        renewal.want("a test");
         assert!(renewal.is_due(at(400)), "what is new waits for nothing");
     }
 }

@@ -510,8 +510,9 @@ impl State {
         self.unfollowed.clone_from(&followed.failed);
         self.see(observed, Instant::now());
         if followed.is_stale {
-            self.renewal.want();
-            self.begin_renewal("an interface needs another program: reapplying the policy");
+            self.renewal
+                .want("an interface needs another program: reapplying the policy");
+            self.begin_renewal();
         }
     }
 
@@ -592,22 +593,23 @@ impl State {
         let why = observed
             .renewal
             .filter(|_| self.renewed != Some(generation));
-        if why.is_some() {
+        if let Some(why) = why {
             self.renewed = Some(generation);
             if !observed.links.is_empty() {
-                self.renewal.want();
+                self.renewal.want(why);
             }
         }
         self.observed = Some(Arc::clone(observed));
-        self.begin_renewal(why.unwrap_or("reapplying the policy, as it could not be just now"));
+        self.begin_renewal();
     }
 
     /// Has the policy in force applied once more, if that is wanted and it is time.
-    fn begin_renewal(&mut self, why: &str) {
+    fn begin_renewal(&mut self) {
         if let Some(observed) = &self.observed
             && self.renewal.is_due(Instant::now())
         {
-            info!(generation = observed.record.generation, "{why}");
+            let generation = observed.record.generation;
+            info!(generation, "{}", self.renewal.reason());
             self.begin(What::Again(Arc::clone(observed)));
         }
     }

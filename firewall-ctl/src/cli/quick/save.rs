@@ -57,15 +57,8 @@ pub(in super::super) fn run(_args: &Args, context: &Context) -> Result<Exit, Fai
 fn save(client: &dyn Firewall, context: &Context) -> Result<Exit, Failure> {
     let policy = client.policy()?;
     let now = unix_time().as_secs();
-    let refused = |error: edit::EditError| {
-        Failure::new(Exit::Refused, error.to_string())
-            .help("write it to a file by hand: firewall-ctl get policy")
-            .outcome("nothing saved")
-    };
-    let rules = edit::unsaved(&policy.text, "", now).map_err(refused)?;
-    if rules.is_empty() {
-        context.say("no runtime rules: nothing to save")?;
-        return Ok(Exit::Ok);
+    if unsaved(&policy, "", now)?.is_empty() {
+        return nothing_to_save(context);
     }
     let (target, folder) = file_of(&policy)?;
     // One after the other: each adds to what the one before has written.
@@ -77,8 +70,14 @@ fn save(client: &dyn Firewall, context: &Context) -> Result<Exit, Failure> {
         .help("another `save` may be at work: try again")
         .outcome("nothing saved")
     })?;
+    // Whoever had the turn before has changed both, what is in force and the file.
+    let policy = client.policy()?;
+    let rules = unsaved(&policy, "", now)?;
+    if rules.is_empty() {
+        return nothing_to_save(context);
+    }
     let file = PolicyFile::read(&target)?;
-    let missing = edit::unsaved(&policy.text, &file.text, now).map_err(refused)?;
+    let missing = unsaved(&policy, &file.text, now)?;
     let missing: Vec<&str> = missing.iter().map(|(_, rule)| rule.as_str()).collect();
     let (text, main) = with_rules(&file, &missing)?;
     let request = same_meaning(&policy, &file, &text, now)?;
@@ -109,6 +108,20 @@ fn save(client: &dyn Firewall, context: &Context) -> Result<Exit, Failure> {
     })?;
     let path = main.map_or(target, |main| main.path);
     say(rules.len(), &path, &changed, context)
+}
+
+/// The runtime rules that a file does not hold, with their names.
+fn unsaved(policy: &PolicyReport, file: &str, now: u64) -> Result<Vec<(String, String)>, Failure> {
+    edit::unsaved(&policy.text, file, now).map_err(|error| {
+        Failure::new(Exit::Refused, error.to_string())
+            .help("write it to a file by hand: firewall-ctl get policy")
+            .outcome("nothing saved")
+    })
+}
+
+fn nothing_to_save(context: &Context) -> Result<Exit, Failure> {
+    context.say("no runtime rules: nothing to save")?;
+    Ok(Exit::Ok)
 }
 
 fn say(
