@@ -18,7 +18,7 @@ mod maps;
 mod skb;
 mod sockets;
 
-use aya_ebpf::bindings::{xdp_action, xdp_md};
+use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use firewall_common::frame::Frame as _;
@@ -42,7 +42,7 @@ fn fw_xdp(ctx: XdpContext) -> u32 {
     let outcome = forgotten(outcome, &mut packet);
     account::watch(&kernel, &ctx, &mut packet, interface.slot, &outcome);
     let outcome = enforced(&kernel, outcome);
-    log(&ctx, bytes, &outcome);
+    log(bytes, &outcome);
     account::count(&kernel, u32::from(interface.slot), &outcome);
     if outcome.verdict.0 == Verdict::PASS.0 {
         xdp_action::XDP_PASS
@@ -82,22 +82,23 @@ fn fw_egress(ctx: TcContext) -> i32 {
 /// Writes the outcome to the kernel log ring, in generations that are loaded for debugging. In all
 /// others the verifier sees a constant 0 and takes the code out.
 #[inline(always)]
-fn log(ctx: &XdpContext, bytes: u32, outcome: &Outcome) {
+fn log(bytes: u32, outcome: &Outcome) {
     if maps::constant(|c| &c.debug) != 0 {
         let said = u32::from(outcome.verdict.0) << 8 | u32::from(outcome.reason.0);
-        fw_debug(ctx.ctx, said, outcome.rule, outcome.port.word(), bytes);
+        fw_debug(said, outcome.rule, outcome.port.word(), bytes);
     }
 }
 
 /// Writing to that ring as a global function: what it keeps on the stack, the caller has no room for.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn fw_debug(ctx: *mut xdp_md, said: u32, rule: u32, port: u32, bytes: u32) -> u64 {
+extern "C" fn fw_debug(said: u32, rule: u32, port: u32, bytes: u32) -> u64 {
     if maps::constant(|c| &c.debug) == 0 {
         return 0;
     }
+    // The ring asks for no context, and the compiler passes none that nobody uses.
     aya_log_ebpf::info!(
-        &XdpContext::new(ctx),
+        &XdpContext::new(core::ptr::null_mut()),
         "verdict {} reason {} rule {} port {} bytes {}",
         said >> 8,
         said & 0xff,
