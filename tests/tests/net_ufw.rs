@@ -72,7 +72,6 @@ fn a_session_of_a_ufw_user() {
     show(&ctl, "allow proto tcp from any to any port 80,443");
     show(&ctl, "allow in on wan0 to any port 53");
     show(&ctl, "limit ssh/tcp");
-    show(&ctl, "deny from 198.51.100.99");
     show(
         &ctl,
         &format!("insert 1 reject from {OUTSIDE_V4} to any port 8080 proto tcp"),
@@ -92,6 +91,7 @@ fn a_session_of_a_ufw_user() {
     show(&ctl, "delete limit 443/tcp new 200/s all");
     show(&ctl, "delete 2");
     assert!(connects(&pair, 8080));
+    show(&ctl, "deny from 198.51.100.99");
     show(&ctl, "app list");
     show(&ctl, "insert 99 allow 81/tcp");
     show(&ctl, "delete syslog");

@@ -338,7 +338,7 @@ fn users_who_may_change_nothing_take_no_slot_that_root_needs() {
         "--preserve-status",
         "-s",
         "INT",
-        "6",
+        "15",
     ];
     let (answers, roots) = scope(|scope| {
         let members: Vec<_> = (0..4)
