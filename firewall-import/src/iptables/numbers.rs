@@ -7,57 +7,8 @@ use firewall_policy::range::RangeSet;
 use firewall_policy::vocabulary;
 use firewall_policy::well_known_ports;
 
-/// Names of `/etc/protocols` that the policy language does not have; `iptables-save` prints them.
-const PROTOCOLS: &[(&str, u128)] = &[
-    ("hopopt", 0),
-    ("ggp", 3),
-    ("ipencap", 4),
-    ("st", 5),
-    ("egp", 8),
-    ("igp", 9),
-    ("pup", 12),
-    ("hmp", 20),
-    ("xns-idp", 22),
-    ("rdp", 27),
-    ("iso-tp4", 29),
-    ("xtp", 36),
-    ("ddp", 37),
-    ("idpr-cmtp", 38),
-    ("ipv6-route", 43),
-    ("ipv6-frag", 44),
-    ("idrp", 45),
-    ("rsvp", 46),
-    ("ipv6-crypt", 50),
-    ("ipsec-esp", 50),
-    ("ipv6-auth", 51),
-    ("ipsec-ah", 51),
-    ("skip", 57),
-    ("ipv6-icmp", 58),
-    ("icmp6", 58),
-    ("ipv6-nonxt", 59),
-    ("ipv6-opts", 60),
-    ("rspf", 73),
-    ("vmtp", 81),
-    ("eigrp", 88),
-    ("ospfigp", 89),
-    ("ax.25", 93),
-    ("etherip", 97),
-    ("encap", 98),
-    ("ipcomp", 108),
-    ("l2tp", 115),
-    ("isis", 124),
-    ("fc", 133),
-    ("mh", 135),
-    ("ipv6-mh", 135),
-    ("mobility-header", 135),
-    ("mpls-in-ip", 137),
-    ("manet", 138),
-    ("hip", 139),
-    ("shim6", 140),
-    ("wesp", 141),
-    ("rohc", 142),
-    ("ethernet", 143),
-];
+/// The name of `/etc/protocols` that the policy language does not have; `iptables-save` prints it.
+const PROTOCOLS: &[(&str, u128)] = &[("isis", 124)];
 
 /// Names of `/etc/services` that the policy language does not have; people write them.
 const SERVICES: &[(&str, u16)] = &[
