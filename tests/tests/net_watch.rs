@@ -335,6 +335,8 @@ fn users_who_may_change_nothing_take_no_slot_that_root_needs() {
         "--bounding-set=-all",
         "--inh-caps=-all",
         "timeout",
+        // Else the group is told as well, and a second interrupt ends it at once.
+        "--foreground",
         "--preserve-status",
         "-s",
         "INT",
