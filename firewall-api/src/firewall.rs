@@ -73,7 +73,7 @@ pub trait Firewall: Send + Sync {
     ///
     /// # Errors
     /// See [`Firewall`]; exit code 5 without a daemon; [`CHANGED_MEANWHILE`] where another policy is in
-    /// force than the one that the change was judged beside.
+    /// force than the one that the change was made of.
     ///
     /// [`CHANGED_MEANWHILE`]: crate::rules::CHANGED_MEANWHILE
     fn change_rules(&self, change: &RulesChange) -> Result<RulesChanged, Failure>;

@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::source::PolicySource;
 use serde::{Deserialize, Serialize};
 
-/// [`Failure::code`] of a change that was judged beside another policy than the one in force.
+/// [`Failure::code`] of a change that was made of another policy than the one in force.
 pub const CHANGED_MEANWHILE: &str = "changed-meanwhile";
 
 /// Body of `POST /v1/rules`.
@@ -18,10 +18,6 @@ pub const CHANGED_MEANWHILE: &str = "changed-meanwhile";
 pub struct RulesChange {
     /// What is to be done.
     pub what: RulesEdit,
-    /// The generation beside which the asker has judged the change: it is refused beside another one,
-    /// with the code [`CHANGED_MEANWHILE`]. `None`: there was nothing to judge.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub judged: Option<u64>,
     /// The session that is not to be cut off by it.
     #[serde(default)]
     pub session: Session,
@@ -93,7 +89,7 @@ pub struct RulesChanged {
     pub outcome: RuleOutcome,
 }
 
-/// The failure of a change that was judged beside another policy.
+/// The failure of a change that was made of another policy.
 #[must_use]
 pub fn changed_meanwhile() -> Failure {
     Failure {

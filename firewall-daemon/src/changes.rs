@@ -26,12 +26,6 @@ pub(super) fn change(
             .help("load one: firewall-ctl apply -f FILE"));
     };
     let record = &observed.record;
-    if change
-        .judged
-        .is_some_and(|judged| judged != record.generation)
-    {
-        return Err(changed_meanwhile());
-    }
     let guard = Guard::of_request(change.session, change.i_know);
     let edited = match change.what {
         RulesEdit::Saved { policy, before } => {

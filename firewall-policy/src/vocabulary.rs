@@ -1,8 +1,10 @@
 //! The words of the language that stand for numbers: what the reader takes, printers write, the schema
 //! suggests and `firewall-import` translates into.
 //!
-//! Imports nothing. Invariant: within a table no word stands twice; of two words for one number the
+//! May import only `firewall_common`. Invariant: within a table no word stands twice; of two words for one number the
 //! first is the one that is written.
+
+use firewall_common::abi::essential_bit;
 
 /// Words and their numbers.
 pub type Table = &'static [(&'static str, u32)];
@@ -93,6 +95,17 @@ pub const PROTOCOLS: Table = &[
     ("wesp", 141),
     ("rohc", 142),
     ("ethernet", 143),
+];
+
+/// Essential groups, each its bit in the configuration: `essential`.
+pub const ESSENTIAL: Table = &[
+    ("arp", essential_bit::ARP),
+    ("neighbour", essential_bit::NEIGHBOUR),
+    ("multicast", essential_bit::MULTICAST),
+    ("icmp_error", essential_bit::ICMP_ERROR),
+    ("dhcp", essential_bit::DHCP),
+    ("link", essential_bit::LINK),
+    ("igmp", essential_bit::IGMP),
 ];
 
 /// TCP flags, each its bit in the header: `flags`.

@@ -3,6 +3,7 @@
 //! Invariant: a [`Ctl`] leaves no process, pin or file behind when it is dropped.
 
 use crate::netns::{Namespace, unique};
+use crate::patience;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::ffi::OsString;
@@ -19,6 +20,26 @@ const THREE: [&str; 4] = [
     "--inh-caps=-all,+bpf,+net_admin,+perfmon",
     "--ambient-caps=-all,+bpf,+net_admin,+perfmon",
 ];
+
+/// All that a command has said: output and errors.
+#[must_use]
+pub fn said(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+/// Waits until something holds, 30 s at most.
+///
+/// # Panics
+/// If it does not, with the daemon's log.
+pub fn until(what: &str, ctl: &Ctl<'_>, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        let late = start.elapsed() > patience(Duration::from_secs(30));
+        assert!(!late, "{what}\n{}", ctl.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
 
 /// One user's `firewall-ctl` on one host.
 #[derive(Debug)]
@@ -242,7 +263,7 @@ impl<'a> Ctl<'a> {
             .spawn()?;
         let pid = child.id();
         self.daemon = Some(child);
-        let deadline = Instant::now() + crate::patience(Duration::from_secs(30));
+        let deadline = Instant::now() + patience(Duration::from_secs(30));
         loop {
             // What is degraded enforces, too.
             let output = self.run(&["-o", "json", "status"])?;
@@ -282,7 +303,7 @@ impl<'a> Ctl<'a> {
         let Some(child) = &mut self.daemon else {
             return Ok(());
         };
-        let deadline = Instant::now() + crate::patience(Duration::from_secs(30));
+        let deadline = Instant::now() + patience(Duration::from_secs(30));
         while child.try_wait()?.is_none() {
             if Instant::now() > deadline {
                 bail!("the daemon does not end:\n{}", self.log());

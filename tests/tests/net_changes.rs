@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use firewall_tests::ctl::Ctl;
+use firewall_tests::ctl::{Ctl, said};
 use firewall_tests::netns::{INTERFACE, Pair};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -31,11 +31,6 @@ fn begin(ctl: &Ctl<'_>, words: &[&str]) -> Child {
 
 fn ended(child: Child) -> Output {
     child.wait_with_output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    let streams = [&output.stdout[..], &output.stderr];
-    String::from_utf8_lossy(&streams.concat()).into_owned()
 }
 
 fn code(output: &Output) -> i32 {
@@ -80,7 +75,7 @@ fn twenty_rules_at_once_all_come_and_one_rule_comes_once() {
         let children = ports.iter().map(|port| begin(&ctl, &["allow", port]));
         let children: Vec<Child> = children.collect();
         for output in children.into_iter().map(ended) {
-            assert_eq!(code(&output), 0, "{}", text(&output));
+            assert_eq!(code(&output), 0, "{}", said(&output));
         }
         settled(&ctl);
         let rules = runtime(&ctl);
@@ -98,21 +93,24 @@ fn twenty_rules_at_once_all_come_and_one_rule_comes_once() {
         .map(|_| begin(&ctl, &["allow", "6003/udp"]))
         .collect();
     for output in children.into_iter().map(ended) {
-        assert_eq!(code(&output), 0, "{}", text(&output));
+        assert_eq!(code(&output), 0, "{}", said(&output));
         assert!(
-            text(&output).contains("allow-6003-udp: already there"),
+            said(&output).contains("allow-6003-udp: already there"),
             "{}",
-            text(&output)
+            said(&output)
         );
     }
     assert_eq!((generation(&ctl), runtime(&ctl).len()), (before, 40));
     let children: Vec<Child> = (0..8).map(|_| begin(&ctl, &["deny", "6003/udp"])).collect();
-    let said: Vec<Output> = children.into_iter().map(ended).collect();
-    assert!(said.iter().all(|output| code(output) == 0), "{said:?}");
-    let added = said
+    let answers: Vec<Output> = children.into_iter().map(ended).collect();
+    assert!(
+        answers.iter().all(|output| code(output) == 0),
+        "{answers:?}"
+    );
+    let added = answers
         .iter()
-        .filter(|output| text(output).contains("added before"));
-    assert_eq!(added.count(), 1, "{said:?}");
+        .filter(|output| said(output).contains("added before"));
+    assert_eq!(added.count(), 1, "{answers:?}");
     // The latest command wins, and renews what it finds.
     let moved = ctl.ok(&["allow", "6003/udp", "for", "1h"]).unwrap();
     assert!(
@@ -123,7 +121,7 @@ fn twenty_rules_at_once_all_come_and_one_rule_comes_once() {
         .map(|port| begin(&ctl, &["delete", &format!("allow-{port}-udp")]))
         .collect();
     for output in children.into_iter().map(ended) {
-        assert_eq!(code(&output), 0, "{}", text(&output));
+        assert_eq!(code(&output), 0, "{}", said(&output));
     }
     settled(&ctl);
     assert_eq!(runtime(&ctl).len(), 38);
@@ -147,7 +145,7 @@ fn rules_that_come_while_others_are_saved_stay() {
             begin(&ctl, &["allow", &two]),
         ];
         for output in children.map(ended) {
-            assert_eq!(code(&output), 0, "{}", text(&output));
+            assert_eq!(code(&output), 0, "{}", said(&output));
         }
     }
     ctl.ok(&["save"]).unwrap();
@@ -182,7 +180,7 @@ fn rules_that_come_while_others_are_saved_stay() {
     )
     .unwrap();
     let refused = ctl.run(&["reload"]).unwrap();
-    let said = text(&refused);
+    let said = said(&refused);
     assert_eq!(code(&refused), 7, "{said}");
     assert!(said.contains("`allow-6501-udp` would be lost"), "{said}");
     ctl.ok(&["delete", "allow-6501-udp"]).unwrap();
@@ -232,14 +230,14 @@ fn what_goes_or_is_renewed_while_it_is_saved_is_not_written_as_it_was() {
         sleep(Duration::from_millis(5 * (round as u64 / 3)));
         let changed = ended(begin(&ctl, other));
         let saved = ended(save);
-        assert_eq!(code(&saved), 0, "{other:?}: {}", text(&saved));
+        assert_eq!(code(&saved), 0, "{other:?}: {}", said(&saved));
         match other[0] {
             "delete" if code(&changed) == 0 => assert!(!holds("allow-6000-udp"), "{round}"),
             "delete" => {
                 // It was saved before, or was gone.
-                assert!(holds("allow-6000-udp"), "{}", text(&changed));
+                assert!(holds("allow-6000-udp"), "{}", said(&changed));
             }
-            _ => assert_eq!(code(&changed), 0, "{other:?}: {}", text(&changed)),
+            _ => assert_eq!(code(&changed), 0, "{other:?}: {}", said(&changed)),
         }
         // Whatever came first, all of it is read again.
         ctl.ok(&["save"]).unwrap();
@@ -327,8 +325,8 @@ fn what_is_asked_for_before_the_daemon_ends_is_done_and_answered() {
                 assert!(after > before, "{pause:?}");
                 was_busy |= is_asked;
             }
-            5 => assert_eq!(after, before, "{pause:?}: {}", text(&output)),
-            other => panic!("{pause:?}: {other}: {}", text(&output)),
+            5 => assert_eq!(after, before, "{pause:?}: {}", said(&output)),
+            other => panic!("{pause:?}: {other}: {}", said(&output)),
         }
         if was_busy {
             return;
@@ -355,8 +353,8 @@ fn a_policy_is_known_by_its_whole_path() {
     };
     let from = |ctl: &Ctl<'_>, folder: &Path, words: &[&str]| {
         let output = ctl.command(words).current_dir(folder).output().unwrap();
-        assert_eq!(code(&output), 0, "{words:?}: {}", text(&output));
-        text(&output)
+        assert_eq!(code(&output), 0, "{words:?}: {}", said(&output));
+        said(&output)
     };
 
     // The daemon is started with a path from its own folder.
@@ -366,8 +364,8 @@ fn a_policy_is_known_by_its_whole_path() {
     // The same policy by another path: nothing changes but where it is looked for.
     let before = generation(&ctl);
     let below = etc.join("below");
-    let said = from(&ctl, &below, &["apply", "-f", "../real.yaml"]);
-    assert!(said.contains("unchanged"), "{said}");
+    let answer = from(&ctl, &below, &["apply", "-f", "../real.yaml"]);
+    assert!(answer.contains("unchanged"), "{answer}");
     assert_eq!(path(&ctl), real.display().to_string());
     let rules = ctl.json(&["get", "rules"]).unwrap();
     let place = rules["rules"][0]["place"].as_str().unwrap();
@@ -378,8 +376,8 @@ fn a_policy_is_known_by_its_whole_path() {
 
     // What is saved is saved where the daemon reads it again, from wherever that is asked.
     from(&ctl, &below, &["allow", "6000/udp"]);
-    let said = from(&ctl, Path::new("/"), &["save"]);
-    assert!(said.contains(&format!("saved to {linked}")), "{said}");
+    let answer = from(&ctl, Path::new("/"), &["save"]);
+    assert!(answer.contains(&format!("saved to {linked}")), "{answer}");
     let rule = "  - {name: allow-6000-udp, proto: udp, port: 6000, action: pass}\r\n";
     let wanted = crlf.replacen("  # And", &format!("{rule}  # And"), 1);
     assert_eq!(fs::read_to_string(&real).unwrap(), wanted);
@@ -392,15 +390,15 @@ fn a_policy_is_known_by_its_whole_path() {
     from(&ctl, &folder, &["apply", "-f", "other.yaml"]);
     from(&ctl, &folder, &["allow", "6001/udp"]);
     let refused = ctl.run(&["save"]).unwrap();
-    let said = text(&refused);
-    assert_eq!(code(&refused), 7, "{said}");
+    let refusal = said(&refused);
+    assert_eq!(code(&refused), 7, "{refusal}");
     assert!(
-        said.contains(&format!("the daemon reads {linked} again")),
-        "{said}"
+        refusal.contains(&format!("the daemon reads {linked} again")),
+        "{refusal}"
     );
     assert!(
-        said.contains(&format!("that of {}", other.display())),
-        "{said}"
+        refusal.contains(&format!("that of {}", other.display())),
+        "{refusal}"
     );
     assert_eq!(fs::read_to_string(&real).unwrap(), wanted);
     assert!(!fs::read_to_string(&other).unwrap().contains("6001"));
@@ -434,11 +432,11 @@ fn a_file_that_has_changed_is_saved_to_if_it_says_the_same() {
     ctl.ok(&["reload"]).unwrap();
     ctl.ok(&["allow", "6000/udp"]).unwrap();
     let refused = ctl.run(&["save"]).unwrap();
-    assert_eq!(code(&refused), 7, "{}", text(&refused));
+    assert_eq!(code(&refused), 7, "{}", said(&refused));
     assert!(
-        text(&refused).contains("write `rules: []` where the rules are to stand"),
+        said(&refused).contains("write `rules: []` where the rules are to stand"),
         "{}",
-        text(&refused)
+        said(&refused)
     );
     assert_eq!(fs::read_to_string(&policy).unwrap(), odd);
     fs::write(&policy, odd.replace("...", "rules: []\n...")).unwrap();

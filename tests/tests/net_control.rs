@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use firewall_engine::engine::Engine;
-use firewall_tests::ctl::Ctl;
+use firewall_tests::ctl::{Ctl, said, until};
 use firewall_tests::netns::{INSIDE_V4, OUTSIDE_V4, Pair};
 use firewall_tests::patience;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
@@ -13,7 +13,6 @@ use std::fs;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::{MetadataExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Output;
 use std::time::{Duration, Instant, SystemTime};
 
 const POLICY: &str = "\
@@ -24,21 +23,6 @@ rules:
   - {name: replies, state: established, action: pass}
   - {name: open, proto: udp, port: 514, action: pass}
 ";
-
-fn said(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&both).into_owned()
-}
-
-/// Waits until something holds.
-fn until(what: &str, ctl: &Ctl<'_>, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        let late = start.elapsed() > patience(Duration::from_secs(30));
-        assert!(!late, "{what}\n{}", ctl.log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
 
 /// A user with fewer rights, as the daemon's.
 const NOBODY: u32 = 65_534;

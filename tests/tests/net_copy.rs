@@ -2,9 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use firewall_tests::ctl::Ctl;
+use firewall_tests::ctl::{Ctl, said, until};
 use firewall_tests::netns::Pair;
-use firewall_tests::patience;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use std::ffi::CStr;
@@ -12,8 +11,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Output;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const POLICY: &str = "\
 version: 1
@@ -30,11 +28,6 @@ version: 1
 interfaces: [{match: wan0}]
 default: {in: pass}
 ";
-
-fn said(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&both).into_owned()
-}
 
 fn prefixes(ctl: &Ctl<'_>, arguments: &[&str]) -> Vec<String> {
     let list = ctl.json(arguments).unwrap();
@@ -65,15 +58,6 @@ fn warnings(ctl: &Ctl<'_>) -> Vec<String> {
 
 fn copy(ctl: &Ctl<'_>) -> PathBuf {
     ctl.state().join("live")
-}
-
-fn until(what: &str, ctl: &Ctl<'_>, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        let late = start.elapsed() > patience(Duration::from_secs(30));
-        assert!(!late, "{what}\n{}", ctl.log());
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }
 
 /// Waits until the daemon has written the copy with some words.

@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use firewall_tests::ctl::Ctl;
+use firewall_tests::ctl::{Ctl, said};
 use firewall_tests::netns::Pair;
 use firewall_tests::patience;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const POLICY: &str = "\
@@ -22,11 +22,6 @@ rules:
 ";
 
 const REFUSED: Option<i32> = Some(7);
-
-fn said(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&both).into_owned()
-}
 
 fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();

@@ -2,10 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use firewall_tests::ctl::Ctl;
+use firewall_tests::ctl::{Ctl, said};
 use firewall_tests::netns::Pair;
 use std::fs;
-use std::process::Output;
 
 const POLICY: &str = "\
 version: 1
@@ -20,11 +19,6 @@ rules:
 ";
 
 const REFUSED: i32 = 7;
-
-fn said(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&both).into_owned()
-}
 
 fn refused(ctl: &Ctl<'_>, words: &[&str]) {
     let output = ctl.run(words).unwrap();

@@ -3,16 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use firewall_tests::ctl::Ctl;
+use firewall_tests::ctl::{Ctl, said, until};
 use firewall_tests::netns::{INSIDE_V4, OUTSIDE_V4, Pair};
-use firewall_tests::patience;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use std::fs;
 use std::net::UdpSocket;
 use std::path::Path;
-use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const POLICY: &str = "\
 version: 1
@@ -23,21 +21,6 @@ sets:
 rules:
   - {name: open, proto: udp, port: 514, action: pass}
 ";
-
-fn said(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&both).into_owned()
-}
-
-/// Waits until something holds.
-fn until(what: &str, ctl: &Ctl<'_>, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        let late = start.elapsed() > patience(Duration::from_secs(30));
-        assert!(!late, "{what}\n{}", ctl.log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
 
 /// Whether a datagram to a closed port arrives.
 fn is_open(pair: &Pair) -> bool {

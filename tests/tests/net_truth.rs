@@ -3,10 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use firewall_tests::ctl::Ctl;
+use firewall_tests::ctl::{Ctl, said};
 use firewall_tests::netns::{INSIDE_V4, Namespace, OUTSIDE_V4, Pair};
 use std::net::UdpSocket;
-use std::process::Output;
 use std::time::Duration;
 
 const POLICY: &str = "\
@@ -31,11 +30,6 @@ const THREE: [&str; 6] = [
 fn index_of(host: &Namespace, name: &str) -> u32 {
     let socket = host.run(|| UdpSocket::bind("127.0.0.1:0").unwrap());
     rustix::net::netdevice::name_to_index(socket, name).unwrap()
-}
-
-fn text(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&both).into_owned()
 }
 
 /// Whether a datagram to a port that no rule opens arrives.
@@ -92,12 +86,12 @@ fn an_index_that_is_used_anew_is_no_filter() {
         assert!(is_open(&pair), "nothing filters the new interface");
 
         let status = ctl.run(&["status"]).unwrap();
-        let screen = text(&status);
+        let screen = said(&status);
         assert_eq!(status.status.code(), Some(1), "{screen}");
         assert!(!screen.contains("enforcement: ACTIVE"), "{screen}");
         assert!(screen.contains("wan0"), "{screen}");
         let doctor = ctl.run(&["doctor", "-i", "wan0"]).unwrap();
-        assert!(text(&doctor).contains("not filtered"), "{}", text(&doctor));
+        assert!(said(&doctor).contains("not filtered"), "{}", said(&doctor));
 
         ctl.ok(&["load", "-f", path]).unwrap();
         assert!(!is_open(&pair), "another load puts it right");
@@ -116,7 +110,7 @@ fn an_interface_that_moves_away_is_said_and_left_alone() {
     let moved = format!("link set wan0 netns {}", elsewhere.name());
     pair.inside.ip(&moved).unwrap();
     let status = ctl.run(&["status"]).unwrap();
-    let screen = text(&status);
+    let screen = said(&status);
     assert_eq!(status.status.code(), Some(1), "{screen}");
     assert!(!screen.contains("enforcement: ACTIVE"), "{screen}");
     ctl.ok(&["unload", "--all"]).unwrap();
@@ -135,7 +129,7 @@ fn a_foreign_program_ends_nobody_s_patience_without_sys_admin() {
     other.ok(&["load", "-f", &path]).unwrap();
     let run = |ctl: &Ctl<'_>, arguments: &[&str]| {
         let output = ctl.run_under(&THREE, arguments).unwrap();
-        (output.status.code(), text(&output))
+        (output.status.code(), said(&output))
     };
     let load = ["load", "-i", "wan0", "-f", &path];
     for more in [&[][..], &["--replace"]] {

@@ -180,6 +180,18 @@ fn no_record() -> Arc<Record> {
     Arc::new(Record::new(Arc::new(trail), nobody))
 }
 
+/// The routes, as a user meets them who may change nothing.
+fn for_a_stranger() -> Router {
+    let stranger = Peer {
+        uid: Some(firewall_system::host::user() + 1000),
+        pid: None,
+    };
+    let (_client, server) = UnixStream::pair().unwrap();
+    let caller = Caller::of(&server, stranger, &no_record());
+    let app = router(Arc::new(Constants)).layer(Extension(caller));
+    app.layer(Extension(stranger))
+}
+
 /// A server in a thread of its own; ends with the process, its folder with the test.
 struct Server {
     folder: PathBuf,
@@ -353,15 +365,7 @@ async fn a_stranger_may_look_and_not_change() {
     use axum::body::Body;
     use axum::http::Request;
     use hyper::service::Service as _;
-    let stranger = Peer {
-        uid: Some(firewall_system::host::user() + 1000),
-        pid: None,
-    };
-    let (_client, server) = UnixStream::pair().unwrap();
-    let caller = Caller::of(&server, stranger, &no_record());
-    let app = router(Arc::new(Constants)).layer(Extension(caller));
-    let app = app.layer(Extension(stranger));
-    let service = TowerToHyperService::new(app);
+    let service = TowerToHyperService::new(for_a_stranger());
     let call = |method: &str, path: &str| {
         // A body that would never end: it must not be waited for.
         let body = Body::new(Never);
@@ -482,15 +486,7 @@ async fn whole_tables_are_made_one_at_a_time() {
     use axum::body::Body;
     use axum::http::Request;
     use hyper::service::Service as _;
-    let stranger = Peer {
-        uid: Some(firewall_system::host::user() + 1000),
-        pid: None,
-    };
-    let (_client, server) = UnixStream::pair().unwrap();
-    let caller = Caller::of(&server, stranger, &no_record());
-    let app = router(Arc::new(Constants)).layer(Extension(caller));
-    let app = app.layer(Extension(stranger));
-    let service = TowerToHyperService::new(app);
+    let service = TowerToHyperService::new(for_a_stranger());
     let mut calls = tokio::task::JoinSet::new();
     for path in ["/v1/flows?limit=777", "/v1/sets/large"].repeat(5) {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();

@@ -5,7 +5,8 @@ use super::live;
 use crate::limit::Rate;
 use crate::rule::{Policy, Rule};
 use crate::time;
-use firewall_common::abi::{PacketConfig, essential_bit, fragments, malformed, tunnels};
+use crate::vocabulary;
+use firewall_common::abi::{PacketConfig, fragments, malformed, tunnels};
 use firewall_common::verdict::Verdict;
 
 /// Differences outside of the rules, in words.
@@ -53,17 +54,8 @@ pub(super) fn of(old: &Policy, new: &Policy) -> Vec<String> {
 
 /// The essential groups that are on in one policy alone, one line for each, or one for all of them.
 fn essential(old: &Policy, new: &Policy) -> Vec<String> {
-    const GROUPS: [(&str, u32); 7] = [
-        ("arp", essential_bit::ARP),
-        ("neighbour", essential_bit::NEIGHBOUR),
-        ("multicast", essential_bit::MULTICAST),
-        ("icmp_error", essential_bit::ICMP_ERROR),
-        ("dhcp", essential_bit::DHCP),
-        ("link", essential_bit::LINK),
-        ("igmp", essential_bit::IGMP),
-    ];
     let all = |policy: &Policy, on: bool| {
-        GROUPS
+        vocabulary::ESSENTIAL
             .iter()
             .all(|&(_, bit)| (policy.essential & bit != 0) == on)
     };
@@ -76,7 +68,7 @@ fn essential(old: &Policy, new: &Policy) -> Vec<String> {
         }
     }
     let on = |policy: &Policy, bit: u32| policy.essential & bit != 0;
-    let changed = GROUPS
+    let changed = vocabulary::ESSENTIAL
         .iter()
         .filter(|&&(_, bit)| on(old, bit) != on(new, bit));
     changed

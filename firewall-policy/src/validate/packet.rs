@@ -6,6 +6,7 @@ use crate::ast::{Node, Span, Value};
 use crate::diag::codes;
 use crate::limit::Rate;
 use crate::rule::Rule;
+use crate::vocabulary;
 use firewall_common::abi::{PacketConfig, essential_bit, fragments, malformed, tunnels};
 use firewall_common::field::Field;
 use firewall_common::parse::{ethertype, proto};
@@ -18,16 +19,6 @@ pub(super) const DEFAULT: Keys = Keys {
     known: &["in", "essential", "log"],
     reserved: &[],
 };
-
-const ESSENTIAL: &[(&str, u32)] = &[
-    ("arp", essential_bit::ARP),
-    ("neighbour", essential_bit::NEIGHBOUR),
-    ("multicast", essential_bit::MULTICAST),
-    ("icmp_error", essential_bit::ICMP_ERROR),
-    ("dhcp", essential_bit::DHCP),
-    ("link", essential_bit::LINK),
-    ("igmp", essential_bit::IGMP),
-];
 
 pub(super) const ESSENTIAL_KEYS: Keys = Keys {
     of: "`essential`",
@@ -161,7 +152,7 @@ const HELP_NEIGHBOUR: &str = "`{name: nd, proto: icmpv6, icmp: {type: [router-ad
 fn essential(cx: &mut Cx<'_>, node: &Node<'_>, start: u32) -> Option<u32> {
     let table = Table::read(cx, node, &ESSENTIAL_KEYS)?;
     let mut bits = Some(start);
-    for &(name, bit) in ESSENTIAL {
+    for &(name, bit) in vocabulary::ESSENTIAL {
         let Some(node) = table.get(name) else {
             continue;
         };

@@ -162,9 +162,12 @@ fn write_policy(machine: &Machine, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// Where the files of the machine before the installation are listed, in a folder that the lists leave out.
+const BEFORE: &str = "/var/tmp/before";
+
 fn installed(machine: &mut Machine) -> Result<()> {
     open(machine)?;
-    std::fs::write(machine.path("/root/before"), listing(machine)?)?;
+    std::fs::write(machine.path(BEFORE), listing(machine)?)?;
     machine.shell("cd /root && apt-get install ./firewall_0.1.0_amd64.deb")?;
     for unit in ["firewall", "firewall-early"] {
         let state = machine.run(&["systemctl", "is-enabled", unit])?;
@@ -423,7 +426,7 @@ fn purged(machine: &mut Machine) -> Result<()> {
         !pins.contains("firewall") && !pins.contains("gen-"),
         "pins: {pins}"
     );
-    let before = std::fs::read_to_string(machine.path("/root/before"))?;
+    let before = std::fs::read_to_string(machine.path(BEFORE))?;
     let before: BTreeSet<&str> = before.lines().collect();
     let after = listing(machine)?;
     let left: Vec<&str> = after.lines().filter(|it| !before.contains(it)).collect();

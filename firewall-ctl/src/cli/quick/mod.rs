@@ -390,7 +390,6 @@ fn change(client: &dyn Firewall, what: RulesEdit, i_know: bool) -> Result<RulesC
     let standing = standing.unwrap_or_default();
     let mut changed = client.change_rules(&RulesChange {
         what,
-        judged: None,
         session: ssh::session(),
         i_know,
     })?;

@@ -93,7 +93,6 @@ fn save(client: &dyn Firewall, context: &Context) -> Result<Exit, Failure> {
     };
     let changed = client.change_rules(&RulesChange {
         what,
-        judged: None,
         session: ssh::session(),
         i_know: false,
     });
