@@ -8,7 +8,7 @@ use super::types::EngineError;
 use firewall_api::effect::{Effect, LISTED, PacketsChanged};
 use firewall_common::verdict::{Action, Verdict};
 use firewall_policy::bundle::RUNTIME;
-use firewall_policy::diff::{Decided, Difference, Region, diff, fallen, is_restricted};
+use firewall_policy::diff::{Decided, Difference, Region, diff, fallen, names_sources};
 use firewall_policy::rule::{Policy, Rule};
 
 /// Compares a policy with the one in force. With `i_know`, nothing is refused.
@@ -65,7 +65,7 @@ fn check(before: &Policy, after: &Policy, difference: &Difference) -> Result<(),
         ));
     }
     let opens =
-        |rule: &&Rule| is_new(rule) && rule.action == Action::PASS && !is_restricted(&rule.matches);
+        |rule: &&Rule| is_new(rule) && rule.action == Action::PASS && !names_sources(&rule.matches);
     match after.rules.iter().find(opens) {
         Some(rule) if !difference.complete => Err(refused(
             format!(

@@ -36,8 +36,11 @@ impl Local {
             table.arm(held.slot, &filter.words());
         }
         let first = table.counts(held.slot).first;
+        // After a lapse, too, its own ring goes on where it stood.
+        let id = format!("{:x}", held.secret);
+        let is_known = request.id.as_ref() == Some(&id);
         let next = match request.events.after {
-            Some(after) if after.ring == ring(&held) && !held.lapsed => after.next.max(first),
+            Some(after) if is_known && after.ring == ring(&held) => after.next.max(first),
             _ => first,
         };
         let mut reader = FilterTable::reader(held.slot, next);
@@ -57,7 +60,7 @@ impl Local {
         }
         Ok(WatchReport {
             schema: SCHEMA.to_owned(),
-            id: format!("{:x}", held.secret),
+            id,
             slot: held.slot + 1,
             events: found,
             cursor: EventCursor {

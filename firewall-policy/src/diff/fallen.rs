@@ -19,8 +19,8 @@ pub struct Fallen {
     pub by: usize,
 }
 
-/// The restrictions by source that fall where packets newly pass by a rule that `is_new` and that is for
-/// every source. `difference` is that of `old` and `new`.
+/// The restrictions by source that fall where packets newly pass by a rule that names no sources, and that
+/// `is_new` or has overtaken the rule that decided so far. `difference` is that of `old` and `new`.
 #[must_use]
 pub fn fallen(
     old: &Policy,
@@ -30,8 +30,11 @@ pub fn fallen(
 ) -> Vec<Fallen> {
     let opens = |region: &Region| {
         let rule = region.becomes.rule.map(|rule| &new.rules[rule]);
+        let was = region.was.rule.map(|rule| &old.rules[rule]);
+        let stays = |was: &Rule| new.rules.iter().any(|it| it.name == was.name && it.enabled);
         region.becomes.verdict == Verdict::PASS
-            && rule.is_some_and(|rule| is_new(rule) && !is_restricted(&rule.matches))
+            && rule.is_some_and(|rule| !names_sources(&rule.matches))
+            && (rule.is_some_and(&is_new) || was.is_some_and(stays))
     };
     let regions = difference.regions.iter().enumerate();
     let mut found = Vec::new();
@@ -52,11 +55,26 @@ pub fn fallen(
 }
 
 /// Whether a rule is for some sources.
-#[must_use]
-pub fn is_restricted(matches: &Match) -> bool {
+fn is_restricted(matches: &Match) -> bool {
     matches.src != AddrSet::any()
         || !matches.is_any(Field::SourceSets)
         || !matches.is_any(Field::Mac)
+}
+
+/// The most addresses that are some and not everybody, of IPv4 and IPv6: a prefix of 8 bits, and one of 16.
+const SOME: (u128, u128) = (1 << 24, 1 << 112);
+
+/// Whether a rule says from where: by sets, by MAC addresses, or by addresses that are not nearly all
+/// of a family.
+#[must_use]
+pub fn names_sources(matches: &Match) -> bool {
+    let (v4, v6) = (matches.src.v4.ranges(), matches.src.v6.ranges());
+    let v4: u128 = v4.iter().map(|&(a, z)| u128::from(z - a) + 1).sum();
+    let v6 = v6.iter().fold(0_u128, |all, &(a, z)| {
+        all.saturating_add((z - a).saturating_add(1))
+    });
+    let few = matches.src != AddrSet::any() && v4 <= SOME.0 && v6 <= SOME.1;
+    few || !matches.is_any(Field::SourceSets) || !matches.is_any(Field::Mac)
 }
 
 /// Whether a rule passes packets like those of a region, to ports that it names, from some sources.
@@ -126,6 +144,16 @@ rules:
         let limited = "proto: tcp, port: 8000-9000, limit: {new: 6/30s, per: source}, action: pass";
         assert_eq!(by(limited), ["app", "bad"]);
         assert_eq!(by("proto: tcp, port: 80, action: pass"), ["bad"]);
+        // Nearly everybody is everybody.
+        for all in [
+            "0.0.0.0/0",
+            "\"::/0\"",
+            "[0.0.0.0/1, 128.0.0.0/1]",
+            "\"!192.0.2.1\"",
+        ] {
+            let rule = format!("proto: tcp, port: 8080, from: {all}, action: pass");
+            assert!(by(&rule).contains(&"app".to_owned()), "{all}");
+        }
         // Whoever says from where knows.
         let none: [&str; 0] = [];
         assert_eq!(
@@ -137,6 +165,25 @@ rules:
             by("proto: tcp, port: 8080, from: \"!@bad\", action: pass"),
             none
         );
+    }
+
+    /// A rule that was there overtakes one that keeps some out; or that one goes.
+    #[test]
+    fn who_overtakes_a_restriction_takes_it_away_and_whoever_deletes_it_means_it() {
+        let web = "- {name: web, proto: tcp, port: 80, action: pass}\n";
+        let deny = "- {name: deny, from: 198.51.100.9, action: drop}\n";
+        let read = |rules: &str| {
+            let text = format!("version: 1\ndefault: {{in: drop}}\nrules:\n{rules}");
+            read_policy("p.yaml", &text, &NoFiles).unwrap().policy
+        };
+        let old = read(&format!("{deny}{web}"));
+        let falls = |rules: &str| {
+            let new = read(rules);
+            fallen(&old, &new, &diff(&old, &new), |_| false).len()
+        };
+        assert_eq!(falls(&format!("{web}{deny}")), 1);
+        assert_eq!(falls(web), 0);
+        assert_eq!(falls(&format!("{deny}{web}")), 0);
     }
 
     #[test]

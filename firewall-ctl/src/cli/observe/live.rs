@@ -17,6 +17,8 @@ use firewall_policy::time;
 /// What was seen so far. Of a slot that was lost, what is known of it.
 #[derive(Default)]
 struct Tally {
+    /// The slot that counts.
+    id: String,
     /// Of slots before.
     before: [u64; 2],
     matched: u64,
@@ -27,8 +29,10 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, report: &WatchReport) {
-        if report.lapsed {
+        // A slot whose lease was renewed late counts on; another one begins at 0.
+        if report.id != self.id {
             self.before = [self.matched, self.beyond];
+            self.id.clone_from(&report.id);
         }
         self.matched = self.before[0] + report.matched;
         self.beyond = self.before[1] + report.beyond;
@@ -98,4 +102,36 @@ pub(super) fn follow(
         tally.matched, tally.shown, tally.beyond, tally.missed,
     ));
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firewall_api::events::EventCursor;
+
+    fn report(id: &str, matched: u64, lapsed: bool) -> WatchReport {
+        WatchReport {
+            schema: String::new(),
+            id: id.to_owned(),
+            slot: 1,
+            events: Vec::new(),
+            cursor: EventCursor { ring: 1, next: 0 },
+            matched,
+            beyond: matched / 2,
+            missed: 0,
+            lapsed,
+        }
+    }
+
+    #[test]
+    fn a_slot_that_is_held_again_counts_on_and_another_one_begins_anew() {
+        let mut tally = Tally::default();
+        for (id, matched, lapsed) in [("a", 10, false), ("a", 30, true), ("a", 40, false)] {
+            tally.add(&report(id, matched, lapsed));
+        }
+        assert_eq!((tally.matched, tally.beyond), (40, 20));
+        tally.add(&report("b", 4, true));
+        tally.add(&report("b", 6, false));
+        assert_eq!((tally.matched, tally.beyond), (46, 23));
+    }
 }

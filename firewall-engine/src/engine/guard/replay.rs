@@ -228,11 +228,13 @@ impl<'a> Side<'a> {
     }
 }
 
-/// The tables of a policy, without what it puts into live sets.
+/// The tables of a policy, without what it puts into live sets, and without what is exempt from bans, which
+/// [`Held`] decides about.
 fn emptied(policy: &Policy) -> Result<Tables, EngineError> {
     let slots: Vec<u32> = (0..policy.counters().len() as u32).collect();
     let mut tables = files::compile(policy, &slots)?;
     tables.live.fill(AddrSet::none());
+    tables.exempt = AddrSet::none();
     Ok(tables)
 }
 
