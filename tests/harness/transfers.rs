@@ -8,7 +8,7 @@ use crate::random::Random;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes that are made and compared at once.
 const CHUNK: usize = 1 << 14;
@@ -170,6 +170,47 @@ pub fn serve(host: &Namespace, port: u16, patience: Duration) -> io::Result<()> 
         }
     });
     Ok(())
+}
+
+/// Waits until no connection of these hosts is on the way to its end: the last FINs of transfers that
+/// have succeeded may be lost, and come again.
+///
+/// # Errors
+/// Some still are after `patience`.
+pub fn all_closed(hosts: [&Namespace; 2], patience: Duration) -> io::Result<()> {
+    let until = Instant::now() + patience;
+    loop {
+        let mut open = String::new();
+        for host in hosts {
+            open.push_str(&host.run(connections)?);
+        }
+        if open.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            return Err(io::Error::new(ErrorKind::TimedOut, open));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The lines of `/proc/net/tcp` and `tcp6` of this thread's namespace, without sockets that listen and
+/// connections of which both sides are done.
+fn connections() -> io::Result<String> {
+    const TIME_WAIT: &str = "06";
+    const LISTEN: &str = "0A";
+    let mut open = String::new();
+    for name in ["tcp", "tcp6"] {
+        let table = std::fs::read_to_string(format!("/proc/thread-self/net/{name}"))?;
+        for line in table.lines().skip(1) {
+            let state = line.split_ascii_whitespace().nth(3);
+            if state.is_none_or(|state| state != TIME_WAIT && state != LISTEN) {
+                open.push_str(line.trim_end());
+                open.push('\n');
+            }
+        }
+    }
+    Ok(open)
 }
 
 /// Runs the transfers, so many at once, to `port` of the other host, whose address `to` gives; the
