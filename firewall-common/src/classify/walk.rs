@@ -66,7 +66,7 @@ pub(super) fn first_match<M: Calls, F: Family>(machine: &M, key: &PacketKey) -> 
     };
     walk.start(levels, all);
     // Most packets are decided by the first round: only the others pay for the loop.
-    if walk.step() {
+    if walk.advance(false) {
         machine.repeat(machine.constant(|c| &F::of(c).rounds), &mut walk);
     }
     let found = if machine.constant(|c| &c.has_limit) == has_limit::NO {
@@ -231,18 +231,45 @@ impl<M: Calls, F: Family> Walk<'_, M, F> {
         });
     }
 
-    /// Takes up the next leaf word that every lane has. Its AND can be 0.
+    /// Takes up the next leaf word that every lane has. With `runs`, while the AND is 0, the two words
+    /// behind it, too, as far as every lane has them: to find where a word lies costs more than to read
+    /// it. The AND can be 0.
     #[inline(always)]
-    fn enter_leaf(&mut self) {
+    fn enter_leaf(&mut self, runs: bool) {
         let bit = lowest(self.leaves_left);
-        self.leaves_left ^= bit;
+        let second = if runs { bit << 1 & self.leaves_left } else { 0 };
         self.first_rule = (self.first_leaf + index(bit)) * 64;
         let machine = self.machine;
+        if second == 0 {
+            self.leaves_left ^= bit;
+            self.rules_left = and::<M, F, _>(&machine, self, |walk, lane| {
+                walk.machine.table_u64(walk.leaf(lane, bit))
+            });
+            return;
+        }
+        let third = second << 1 & self.leaves_left;
+        let mut words = [machine.opaque(u64::MAX); 2];
         self.rules_left = and::<M, F, _>(&machine, self, |walk, lane| {
-            let node = walk.lanes[lane] >> 32;
-            let leaf = rank(walk.machine.table_u64(node), bit);
-            walk.machine.table_u64(node + 8 + 8 * leaf)
+            let leaf = walk.leaf(lane, bit);
+            words[0] &= walk.machine.table_u64(leaf + 8);
+            words[1] &= walk.machine.table_u64(leaf + 16);
+            walk.machine.table_u64(leaf)
         });
+        self.leaves_left ^= bit;
+        for (bit, word) in [second, third].into_iter().zip(words) {
+            if self.rules_left == 0 && bit != 0 {
+                self.leaves_left ^= bit;
+                self.first_rule += 64;
+                self.rules_left = word;
+            }
+        }
+    }
+
+    /// Byte offset of a lane's leaf word in its present node.
+    #[inline(always)]
+    fn leaf(&self, lane: usize, bit: u64) -> u64 {
+        let node = self.lanes[lane] >> 32;
+        node + 8 + 8 * rank(self.machine.table_u64(node), bit)
     }
 }
 
@@ -263,6 +290,14 @@ impl<M: Calls, F: Family> Step for Walk<'_, M, F> {
 
     #[inline(always)]
     fn step(&mut self) -> bool {
+        self.advance(true)
+    }
+}
+
+impl<M: Calls, F: Family> Walk<'_, M, F> {
+    /// A round: as [`Step::step`].
+    #[inline(always)]
+    fn advance(&mut self, runs: bool) -> bool {
         let levels = self.machine.constant(|c| &F::of(c).levels);
         if self.rules_left == 0 && levels > 1 {
             if self.leaves_left == 0 && levels > 2 {
@@ -272,7 +307,7 @@ impl<M: Calls, F: Family> Step for Walk<'_, M, F> {
                 self.enter_node();
             }
             if self.leaves_left != 0 {
-                self.enter_leaf();
+                self.enter_leaf(runs);
             }
         }
         if self.rules_left != 0 {

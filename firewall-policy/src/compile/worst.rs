@@ -124,9 +124,10 @@ impl Reads {
             .sum();
         // A node without a common word takes a round, too, and has a word at least.
         let rounds = fewest.words + passed;
+        // Behind a word with a rule, two may have been read in vain.
         let leaves = match config.levels {
             1 => 0,
-            _ => fewest.words * 2,
+            _ => fewest.words * 2 + (passed + 1) * 2,
         };
         // The one that decides can be one of them.
         let asked = if asks {
