@@ -211,7 +211,7 @@ pub fn kind(packet: &Packet) -> u64 {
     let key = &packet.key;
     // (0.0.0.0 to 0.0.0.0, with lengths that are wrong, is as good as nothing.)
     if key.is_v6 == 0 && key.src_lo | key.dst_lo | u64::from(packet.l4) == 0 {
-        return kinds::NONE.trailing_zeros() as u64;
+        return u64::from(kinds::NONE.trailing_zeros());
     }
     u64::from(key.is_v6)
 }
