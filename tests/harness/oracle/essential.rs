@@ -30,11 +30,12 @@ impl Asked {
         knobs: &Knobs,
     ) -> bool {
         match proto {
+            // Of a later fragment, fewer bytes than a header can be there.
+            1 | 58 if later => false,
             1 | 58 => {
                 let request = if local.is_ipv6() { [128, 0] } else { [8, 0] };
                 let identifier = be16(quoted, 4);
-                !later
-                    && quoted[..2] == request
+                quoted[..2] == request
                     && (proto == 58) == local.is_ipv6()
                     && self.pings.contains(&(local, remote, identifier))
             }
