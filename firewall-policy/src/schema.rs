@@ -81,10 +81,6 @@ fn table(of: &str, known: &[&str]) -> Value {
     table
 }
 
-#[expect(
-    clippy::match_same_arms,
-    reason = "a row for each key, in the order of the documents"
-)]
 fn required(of: &str) -> &'static [&'static str] {
     match of {
         "the policy" => &["version", "default"],

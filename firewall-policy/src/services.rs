@@ -21,8 +21,11 @@ const TCP: &[&str] = &["tcp"];
 const UDP: &[&str] = &["udp"];
 const BOTH: &[&str] = &["tcp", "udp"];
 
+/// Protocols, and a list of ports.
+type Ports = (&'static [&'static str], &'static str);
+
 /// The applications of ufw's profiles, by their names there.
-const APPLICATIONS: &[(&str, &[(&[&str], &str)])] = &[
+const APPLICATIONS: &[(&str, &[Ports])] = &[
     ("OpenSSH", &[(TCP, "22")]),
     ("WWW", &[(TCP, "80")]),
     ("WWW Secure", &[(TCP, "443")]),

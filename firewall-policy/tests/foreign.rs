@@ -16,9 +16,8 @@ fn policy_of(rule: &str) -> String {
 
 /// The help of the one error in a text.
 fn help(text: &str) -> Result<String, String> {
-    let errors = match read_policy("firewall.yaml", text, &Fake) {
-        Ok(_) => return Err(format!("valid:\n{text}")),
-        Err(errors) => errors,
+    let Err(errors) = read_policy("firewall.yaml", text, &Fake) else {
+        return Err(format!("valid:\n{text}"));
     };
     let screen = errors.render(false);
     match errors.list.as_slice() {
@@ -398,9 +397,8 @@ fn a_file_of_another_program_is_named_once() {
         "### RULES ###\n\n### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in\n-A ufw-user-input -p tcp --dport 22 -j ACCEPT\n",
         "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<zone>\n</zone>\n",
     ] {
-        let errors = match read_policy("firewall.yaml", text, &Fake) {
-            Ok(_) => panic!("valid:\n{text}"),
-            Err(errors) => errors,
+        let Err(errors) = read_policy("firewall.yaml", text, &Fake) else {
+            panic!("valid:\n{text}");
         };
         assert_eq!(errors.list.len(), 1, "{}", errors.render(false));
         assert_eq!(errors.list[0].code, "FW0128", "{}", errors.render(false));

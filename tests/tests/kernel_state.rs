@@ -7,7 +7,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use firewall_common::machine::TICK_SHIFT;
 use firewall_common::verdict::Verdict;
+use firewall_engine::kernel::clock::coarse;
 use firewall_engine::kernel::flows::{FlowState, FlowTable, now};
 use firewall_engine::kernel::program::Loaded;
 use firewall_policy::host::{Memory, decide_after, record};
@@ -18,6 +20,7 @@ use firewall_tests::oracle::flows::{Flows, Message, Packet, Segment, Sum};
 use firewall_tests::policies::parse;
 use firewall_tests::random::Random;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::time::Duration;
 
 const POLICY: &str = "\
 version: 1
@@ -62,7 +65,16 @@ impl Clock {
         }
     }
 
+    /// From here on it stands for a while: what is done next is not done in two ticks.
     fn stand_still(&mut self) {
+        const WHILE: u64 = 50_000_000;
+        let left = || (1 << TICK_SHIFT) - (coarse().as_nanos() as u64 & ((1 << TICK_SHIFT) - 1));
+        if left() < WHILE {
+            let time = now();
+            while now() == time {
+                std::thread::sleep(Duration::from_nanos(left()));
+            }
+        }
         let time = now();
         if time != self.last {
             self.table.age(-(time as i64 - self.last as i64));

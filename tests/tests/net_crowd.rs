@@ -169,7 +169,7 @@ fn a_crowd_of_slow_clients_keeps_root_waiting_for_nothing() {
         None => patience(ANSWER * 10),
     };
     let limit = getrlimit(Resource::Nofile);
-    let mut more = limit.clone();
+    let mut more = limit;
     more.current = more.maximum;
     setrlimit(Resource::Nofile, more).unwrap();
     let pair = Pair::new().unwrap();

@@ -60,10 +60,13 @@ const CHANGES: [Change; 8] = [
     Change::Stop,
 ];
 
+/// When it was looked at, the program that the interface carried, and the generations that were pinned.
+type Look = (Instant, Option<u64>, BTreeSet<u64>);
+
 /// What the kernel has said, and when.
 #[derive(Default)]
 struct Truth {
-    seen: Mutex<VecDeque<(Instant, Option<u64>, BTreeSet<u64>)>>,
+    seen: Mutex<VecDeque<Look>>,
 }
 
 impl Truth {

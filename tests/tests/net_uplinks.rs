@@ -1,7 +1,5 @@
 //! Changes of rules are no choice of interfaces: those that the policy's words mean no more stay filtered.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use crate::net_links::{CHANGE, POLICY, settles, settles_within, uplinks};
 use firewall_tests::ctl::Ctl;
 use std::process::{Child, Stdio};

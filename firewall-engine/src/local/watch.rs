@@ -148,7 +148,7 @@ fn filter_of(request: &EventsRequest, names: &Names, is_first: bool) -> Result<F
 }
 
 /// The first of some words with commas between that is not known.
-fn unknown<'a>(words: Option<&'a str>, is_known: impl Fn(&str) -> bool) -> Option<&'a str> {
+fn unknown(words: Option<&str>, is_known: impl Fn(&str) -> bool) -> Option<&str> {
     words.and_then(|words| words.split(',').find(|word| !is_known(word)))
 }
 

@@ -418,11 +418,11 @@ pub(super) fn rate(text: &str) -> Option<String> {
     let start = time
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(time.len());
-    let unit = match &time[start..].trim() {
-        &("s" | "sec" | "secs" | "second" | "seconds" | "") => "s",
-        &("m" | "min" | "mins" | "minute" | "minutes") => "m",
-        &("h" | "hour" | "hours" | "hr") => "h",
-        &("d" | "day" | "days") => "d",
+    let unit = match time[start..].trim() {
+        "s" | "sec" | "secs" | "second" | "seconds" | "" => "s",
+        "m" | "min" | "mins" | "minute" | "minutes" => "m",
+        "h" | "hour" | "hours" | "hr" => "h",
+        "d" | "day" | "days" => "d",
         _ => return None,
     };
     let count = count.replace('m', "M");

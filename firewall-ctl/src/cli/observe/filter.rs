@@ -135,7 +135,7 @@ impl FromArgMatches for Filter {
             let flags = FIELDS
                 .iter()
                 .filter_map(|(id, name)| Some((behind(id)?, *name)));
-            let next = flags.min().map(|(at, name)| (at, name));
+            let next = flags.min();
             let other = given("not").into_iter().find(|at| *at > index);
             match next {
                 Some((at, name)) if other.is_none_or(|other| at < other) => not.push(name),

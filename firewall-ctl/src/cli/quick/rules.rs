@@ -210,7 +210,7 @@ impl Wish {
             _ => String::new(),
         };
         let (key, rate) = match (does, &self.rate, &self.new) {
-            (Does::Deny | Does::Reject, None, None) => return Ok(None),
+            (Does::Deny | Does::Reject | Does::Allow, None, None) => return Ok(None),
             (Does::Deny | Does::Reject, ..) => {
                 let verb = does.verb();
                 return Err(usage(
@@ -227,7 +227,6 @@ impl Wish {
             (Does::Limit, Some(rate), None) if ports.protocols == ["tcp"] => ("new", rate.as_str()),
             (_, Some(rate), None) => ("rate", rate.as_str()),
             (_, None, Some(rate)) => ("new", rate.as_str()),
-            (Does::Allow, None, None) => return Ok(None),
             (Does::Limit, None, None) => ("new", USUAL_RATE),
         };
         Ok(Some(format!("{{{key}: {}{per}}}", quoted(rate))))

@@ -281,7 +281,7 @@ impl Reader<'_> {
         }
         for word in value.split([',', '/']) {
             let known = vocabulary::number(vocabulary::PROTOCOLS, word).is_some();
-            if !known && !word.parse::<u8>().is_ok() {
+            if !known && word.parse::<u8>().is_err() {
                 return Err(usage(
                     format!("`{word}` is not a protocol"),
                     "write proto tcp, proto udp, proto esp, or a number",

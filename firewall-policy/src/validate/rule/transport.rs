@@ -33,7 +33,7 @@ pub(super) fn ports(
         .as_ref()
         .is_some_and(|p| p.iter().all(|p| proto::WITH_PORTS.contains(p)));
     // A port that says its protocol is reported as what it is.
-    if !all_have_ports && !(known.is_none() && number::names_protocol(node)) {
+    if !(all_have_ports || known.is_none() && number::names_protocol(node)) {
         let message = match known {
             None => format!("`{key}` needs `proto`"),
             Some(protos) => {
