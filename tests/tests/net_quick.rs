@@ -269,9 +269,20 @@ fn what_the_policy_opens_to_some_no_verb_opens_to_all_without_being_told() {
     assert!(said.contains("from: \"@customers\""), "{said}");
     assert_eq!(of(&ctl, stranger), "drop");
     ctl.ok(&["delete", "limit-8080-tcp"]).unwrap();
+    // What several rules pass in different ways, no limit says in one.
+    let output = ctl.run(&["limit", "9090/tcp"]).unwrap();
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    let text = errors(&output);
+    for word in [
+        "`partners`",
+        "`customers`",
+        "for different packets",
+        "--i-know",
+    ] {
+        assert!(text.contains(word), "{text}");
+    }
     for words in [
-        &["limit", "9090/tcp"][..],
-        &["allow", "8080/tcp"],
+        &["allow", "8080/tcp"][..],
         &["allow", "8000-9000/tcp", "name", "many"],
         &["allow", "any"],
     ] {
@@ -304,4 +315,34 @@ fn what_the_policy_opens_to_some_no_verb_opens_to_all_without_being_told() {
         report["effect"]["packets"][0]["change"], "newly-passes",
         "{report}"
     );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_the_policy_opens_in_a_zone_or_at_an_address_no_verb_opens_everywhere_without_being_told() {
+    let pair = Pair::new().unwrap();
+    pair.inside.ip("link add lan0 type dummy").unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl
+        .policy(
+            "version: 1\ninterfaces: [{match: wan0, zone: wan}, {match: lan0, zone: lan}]\n\
+             default: {in: drop}\nrules:\n\
+             - {name: admin, proto: tcp, port: 9443, zone: lan, action: pass}\n\
+             - {name: own, proto: tcp, port: 8443, to: 192.0.2.80, action: pass}\n",
+        )
+        .unwrap();
+    ctl.start(&policy).unwrap();
+    for (port, all, say) in [
+        ("9443/tcp", "opens on every interface what", "on INTERFACE"),
+        ("8443/tcp", "opens at every address what", "to ADDRESS"),
+    ] {
+        let output = ctl.run(&["allow", port]).unwrap();
+        assert_eq!(output.status.code(), Some(7), "{port} {output:?}");
+        let text = errors(&output);
+        assert!(text.contains(all) && text.contains(say), "{text}");
+        // Whoever says for whom means that.
+        let said = ctl.ok(&["allow", port, "from", "198.51.100.7"]).unwrap();
+        assert!(said.contains("newly passes"), "{said}");
+        ctl.ok(&["allow", port, "--i-know"]).unwrap();
+    }
 }

@@ -8,13 +8,13 @@ use super::types::EngineError;
 use firewall_api::effect::{Effect, LISTED, PacketsChanged};
 use firewall_common::verdict::{Action, Verdict};
 use firewall_policy::bundle::RUNTIME;
-use firewall_policy::diff::{Decided, Difference, Region, diff, fallen, names_sources};
+use firewall_policy::diff::{Decided, Difference, Region, Side, diff, fallen, names_sources};
 use firewall_policy::rule::{Policy, Rule};
 
 /// Compares a policy with the one in force. With `i_know`, nothing is refused.
 ///
 /// # Errors
-/// A restriction by source that falls; what nobody can compare.
+/// A restriction that falls; what nobody can compare.
 pub(super) fn of_change(
     before: Result<Source, String>,
     after: &Policy,
@@ -50,10 +50,18 @@ fn check(before: &Policy, after: &Policy, difference: &Difference) -> Result<(),
         let rule = &before.rules[fallen.by];
         let place = format!("{}:{}", rule.place.file, rule.place.line);
         let message = match rule.action {
-            Action::PASS => format!(
-                "this opens to everybody what the rule `{}` ({place}) opens to some: {}",
-                rule.name, rule.summary
-            ),
+            Action::PASS => {
+                let (all, some) = match fallen.side {
+                    Side::Source => ("to everybody", "to some"),
+                    Side::Destination => ("at every address", "at some"),
+                    Side::Zone => ("on every interface", "in a zone"),
+                    Side::Vlan => ("in every VLAN", "in some"),
+                };
+                format!(
+                    "this opens {all} what the rule `{}` ({place}) opens {some}: {}",
+                    rule.name, rule.summary
+                )
+            }
             _ => format!(
                 "this lets in what the rule `{}` ({place}) keeps out: {}",
                 rule.name, region.packets
@@ -61,7 +69,20 @@ fn check(before: &Policy, after: &Policy, difference: &Difference) -> Result<(),
         };
         return Err(refused(
             message,
-            "say from where (`from ADDRESS`); if you mean everybody, add --i-know",
+            match fallen.side {
+                Side::Source => {
+                    "say from where (`from ADDRESS`); if you mean everybody, add --i-know"
+                }
+                Side::Destination => {
+                    "say to which address (`to ADDRESS`); if you mean all of them, add --i-know"
+                }
+                Side::Zone => {
+                    "say where (`on INTERFACE`); if you mean all interfaces, add --i-know"
+                }
+                Side::Vlan => {
+                    "write the rule with its `vlan` into the policy; if you mean all, add --i-know"
+                }
+            },
         ));
     }
     let opens =

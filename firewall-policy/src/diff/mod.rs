@@ -33,7 +33,7 @@ use words::Words;
 /// TCP ports by which hosts are managed: SSH, RDP, Kubernetes, Cockpit, Webmin and Proxmox, VNC.
 const MANAGEMENT: [u32; 7] = [22, 3389, 6443, 9090, 10_000, 8_006, 5_900];
 
-pub use fallen::{Fallen, fallen, names_sources};
+pub use fallen::{Fallen, Side, fallen, names_sources};
 
 /// What differs.
 #[derive(Clone, Debug, Default)]

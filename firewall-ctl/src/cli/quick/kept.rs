@@ -5,6 +5,7 @@
 
 use super::rules::{self, Made};
 use super::words::{Does, Said, Wish};
+use firewall_api::failure::{Exit, Failure};
 use firewall_common::field::Field;
 use firewall_common::verdict::Action;
 use firewall_policy::bundle;
@@ -39,28 +40,63 @@ fn passes_at_all(does: Does) -> bool {
     matches!(does, Does::Allow | Does::Limit)
 }
 
-/// A rule with what it keeps.
-pub(super) fn with_kept(rule: Made, policy: &str, does: Does, wish: &Wish) -> Made {
-    let mut keys = kept(policy, does, &wish.said(&rule.ports));
-    if rule.is_for_known {
-        keys.retain(|(key, _)| !MANNERS.contains(&key.as_str()));
-    }
-    Made {
-        yaml: with(&rule.yaml, &keys),
-        ..rule
+/// Rules that pass what a limit is about, each for other packets: one rule cannot say what they say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Differ {
+    /// Names, and by what each is for some packets only: `from: 10.0.0.0/8`.
+    rules: Vec<(String, String)>,
+}
+
+impl Differ {
+    /// The refusal of what would open more than they pass.
+    pub(super) fn refusal(&self, rule: &Made) -> Failure {
+        let one = |(name, what): &(String, String)| format!("`{name}` ({what})");
+        let rules: Vec<String> = self.rules.iter().map(one).collect();
+        Failure::new(
+            Exit::Refused,
+            format!(
+                "`{}` would open more than passes so far: {} pass it for different packets",
+                rule.name,
+                rules.join(" and ")
+            ),
+        )
+        .help(
+            "limit each of them: add its `from`, `to` or `on`; if you mean to open all, add --i-know",
+        )
+        .outcome("nothing was changed")
     }
 }
 
+/// A rule with what it keeps; and where it can keep nothing that narrows it, why.
+pub(super) fn with_kept(
+    rule: Made,
+    policy: &str,
+    does: Does,
+    wish: &Wish,
+) -> (Made, Option<Differ>) {
+    let (mut keys, differ) = kept(policy, does, &wish.said(&rule.ports));
+    if rule.is_for_known {
+        keys.retain(|(key, _)| !MANNERS.contains(&key.as_str()));
+    }
+    let yaml = with(&rule.yaml, &keys);
+    (Made { yaml, ..rule }, differ)
+}
+
 /// The keys that a quick rule keeps, with their values in one line of YAML.
-pub(super) fn kept(text: &str, does: Does, said: &Said<'_>) -> Vec<(String, String)> {
+pub(super) fn kept(
+    text: &str,
+    does: Does,
+    said: &Said<'_>,
+) -> (Vec<(String, String)>, Option<Differ>) {
+    let nothing = (Vec::new(), None);
     let Some((protocols, ports)) = said.what.as_ref().filter(|_| passes_at_all(does)) else {
-        return Vec::new();
+        return nothing;
     };
     let Ok(read) = read_policy("policy", text, &NoLists) else {
-        return Vec::new();
+        return nothing;
     };
     let Some(ports) = numbers(ports) else {
-        return Vec::new();
+        return nothing;
     };
     let passing: Vec<&Rule> = read
         .policy
@@ -68,9 +104,9 @@ pub(super) fn kept(text: &str, does: Does, said: &Said<'_>) -> Vec<(String, Stri
         .iter()
         .filter(|rule| passes(rule, protocols, &ports))
         .collect();
-    let Some(&first) = passing.first() else {
-        return Vec::new();
-    };
+    if passing.is_empty() {
+        return nothing;
+    }
     let written = |rule: &Rule| of_rule(text, &rule.name).unwrap_or_default();
     let narrows = |key: &String| {
         let says_it = match key.as_str() {
@@ -86,11 +122,16 @@ pub(super) fn kept(text: &str, does: Does, said: &Said<'_>) -> Vec<(String, Stri
         keys.filter(|(key, _)| narrows(key)).collect()
     };
     let mut keys = Map::new();
+    let mut differ = None;
     if does == Does::Limit {
-        // What passes by several rules in different ways, one rule cannot say.
-        let own = narrowing(first);
-        if passing.iter().all(|rule| narrowing(rule) == own) {
-            keys = own;
+        let narrowed: Vec<_> = passing.iter().map(|rule| narrowing(rule)).collect();
+        // What one of them passes whole is open already.
+        if narrowed.windows(2).all(|pair| pair[0] == pair[1]) {
+            keys = narrowed.into_iter().next().unwrap_or_default();
+        } else if !narrowed.iter().any(Map::is_empty) {
+            let names = passing.iter().map(|rule| rule.name.clone());
+            let rules = names.zip(narrowed.iter().map(in_words)).collect();
+            differ = Some(Differ { rules });
         }
     }
     for rule in &passing {
@@ -103,9 +144,16 @@ pub(super) fn kept(text: &str, does: Does, said: &Said<'_>) -> Vec<(String, Stri
             }
         }
     }
-    keys.into_iter()
-        .map(|(key, value)| (key, in_line(&value)))
-        .collect()
+    let keys = keys.into_iter();
+    let keys = keys.map(|(key, value)| (key, in_line(&value)));
+    (keys.collect(), differ)
+}
+
+/// Keys and values of a rule in a line.
+fn in_words(keys: &Map<String, Value>) -> String {
+    let pairs = keys.iter();
+    let pairs = pairs.map(|(key, value)| format!("{key}: {}", in_line(value)));
+    pairs.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a rule passes packets of these protocols to some of these ports, and names both: what passes
@@ -212,7 +260,7 @@ rules:
             from,
             ..Said::default()
         };
-        with("{name: new, action: pass}", &kept(POLICY, does, &said))
+        with("{name: new, action: pass}", &kept(POLICY, does, &said).0)
     }
 
     #[test]
@@ -236,11 +284,36 @@ rules:
     }
 
     #[test]
-    fn what_several_rules_say_differently_is_not_kept() {
+    fn what_several_rules_say_differently_is_refused_to_a_limit() {
+        let differ = |does, from, port| {
+            let said = Said {
+                what: Some((vec![17], port)),
+                from,
+                ..Said::default()
+            };
+            kept(POLICY, does, &said).1
+        };
+        let rules = differ(Does::Limit, false, "53").unwrap().rules;
         assert_eq!(
-            keeps(Does::Limit, &[17], "53", false),
-            "{name: new, action: pass}"
+            rules,
+            [
+                ("dns-lan".to_owned(), "from: 10.0.0.0/8".to_owned()),
+                ("dns-wan".to_owned(), "from: 203.0.113.0/24".to_owned()),
+            ]
         );
+        // Who says from where opens what they say; and to allow is to open.
+        assert_eq!(differ(Does::Limit, true, "53"), None);
+        assert_eq!(differ(Does::Allow, false, "53"), None);
+        // What is open to all stays so.
+        let open = POLICY.replace(
+            "rules:\n",
+            "rules:\n  - {name: dns, proto: udp, port: 53, action: pass}\n",
+        );
+        let said = Said {
+            what: Some((vec![17], "53")),
+            ..Said::default()
+        };
+        assert_eq!(kept(&open, Does::Limit, &said), (Vec::new(), None));
     }
 
     #[test]

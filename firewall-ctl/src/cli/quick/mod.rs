@@ -209,10 +209,14 @@ fn add(
     };
     let made = wish.rules(does, &taken, setting(zone.as_deref()))?;
     let policy = client.policy()?.text;
-    let made: Vec<Made> = made
-        .into_iter()
-        .map(|rule| kept::with_kept(rule, &policy, does, wish))
-        .collect();
+    let made = made.into_iter().map(|rule| {
+        let (rule, differ) = kept::with_kept(rule, &policy, does, wish);
+        match differ.filter(|_| !options.i_know) {
+            Some(differ) => Err(differ.refusal(&rule)),
+            None => Ok(rule),
+        }
+    });
+    let made: Vec<Made> = made.collect::<Result<_, _>>()?;
     let before = match place {
         1 => None,
         _ => Some(rule_at(place, &client.rules()?.rules)?),
@@ -367,7 +371,7 @@ fn names_of_words(
     let present = runtime_rules(client)?;
     let policy = client.policy()?.text;
     let name = |rule: &Made| {
-        let kept = kept::with_kept(rule.clone(), &policy, does, &wish);
+        let (kept, _) = kept::with_kept(rule.clone(), &policy, does, &wish);
         let wanted = [meaning(&rule.yaml), meaning(&kept.yaml)];
         let mut same = present.iter();
         let same = same.find(|other| wanted.contains(&meaning(&other.yaml)));
