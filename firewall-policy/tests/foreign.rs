@@ -248,13 +248,64 @@ fn a_rule_in_the_words_of_others_is_answered_with_the_line_to_write() {
         ),
         (
             "name: web, oifname: eth1, action: pass",
-            "`to: ADDRESS`",
+            "`to: 192.0.2.0/24` with the addresses behind eth1",
             "name: web, to: 192.0.2.1, action: pass",
         ),
         (
             "name: web, direction: in, action: pass",
             "the rule without it",
             "name: web, action: pass",
+        ),
+        (
+            "name: web, in: eth0, action: pass",
+            "`interfaces: [{match: eth0, zone: wan}]`",
+            "name: web, zone: wan, action: pass",
+        ),
+        (
+            "name: web, out: eth1, action: pass",
+            "`to: 192.0.2.0/24` with the addresses behind eth1",
+            "name: web, to: 192.0.2.0/24, action: pass",
+        ),
+        // Lists without brackets: a mapping in braces takes the second value for a key.
+        (
+            "name: web, proto: tcp, port: 80,443, action: pass",
+            "`port: [80, 443]`",
+            "name: web, proto: tcp, port: [80, 443], action: pass",
+        ),
+        (
+            "name: web, from: 10.0.0.1, 10.0.0.2, 2001:db8::1, action: pass",
+            "`from: [10.0.0.1, 10.0.0.2, 2001:db8::1]`",
+            "name: web, from: [10.0.0.1, 10.0.0.2, 2001:db8::1], action: pass",
+        ),
+        (
+            "name: web, proto: tcp, udp, action: pass",
+            "`proto: [tcp, udp]`",
+            "name: web, proto: [tcp, udp], action: pass",
+        ),
+        (
+            "name: web, proto: tcp, port: [80], 443, 8080-8090, action: pass",
+            "`port: [80, 443, 8080-8090]`",
+            "name: web, proto: tcp, port: [80, 443, 8080-8090], action: pass",
+        ),
+        (
+            "name: web, state: established, related, action: pass",
+            "`state: established`",
+            "name: web, state: established, action: pass",
+        ),
+        (
+            "name: web, from: \"10.0.0.1, 10.0.0.2\", action: pass",
+            "`from: [10.0.0.1, 10.0.0.2]`",
+            "name: web, from: [10.0.0.1, 10.0.0.2], action: pass",
+        ),
+        (
+            "name: web, from: 10.0.0.1 10.0.0.2, action: pass",
+            "`from: [10.0.0.1, 10.0.0.2]`",
+            "name: web, from: [10.0.0.1, 10.0.0.2], action: pass",
+        ),
+        (
+            "name: web, from: \"@a, !@b\", action: pass",
+            "`from: [\"@a\", \"!@b\"]`",
+            "name: web, from: [10.0.0.1, 10.0.0.2], action: pass",
         ),
         (
             "name: web, priority: 10, action: pass",
@@ -357,6 +408,30 @@ fn a_policy_in_the_words_of_others_is_answered_with_the_line_to_write() {
             "`rules: [{name: a, action: pass}]`",
         ),
         ("default:{in: drop}", "a space behind the colon"),
+        (
+            "default: {in: drop}\nsets: {admins: [10.0.0.1, 10.1.0.0/16]}",
+            "`admins: {type: cidr, elements: [10.0.0.1, 10.1.0.0/16]}`",
+        ),
+        (
+            "default: {in: drop}\nsets: {admins: 10.0.0.1}",
+            "`admins: {type: cidr, elements: [10.0.0.1]}`",
+        ),
+        (
+            "default: {in: drop}\nsets: {web: [80, 8000-8010]}",
+            "`web: {type: port, elements: [80, 8000-8010]}`",
+        ),
+        (
+            "default: {in: drop}\nsets: {bad: blocklist.txt}",
+            "`bad: {type: cidr, file: blocklist.txt}`",
+        ),
+        (
+            "default: {in: drop}\ninterfaces:\n- match: eth0, eth1\n",
+            "`match: [eth0, eth1]`",
+        ),
+        (
+            "default: {in: drop}\ninterfaces: [{match: eth0, eth1}]",
+            "`match: [eth0, eth1]`",
+        ),
     ] {
         let text = format!("version: 1\n{wrong}\n");
         if wrong.starts_with("default:{") {

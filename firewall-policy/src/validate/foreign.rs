@@ -93,8 +93,8 @@ static KEYS: &[Row] = &[
         "a rule",
         &["oif", "oifname", "out_interface", "out-interface", "egress"],
         None,
-        "`to: ADDRESS` for where the packet goes",
-        "",
+        "`to: 192.0.2.0/24` with the addresses behind {}",
+        "that interface",
         "packets are judged where they come in, before it is known where they leave",
     ),
     row(
@@ -324,12 +324,25 @@ static KEYS: &[Row] = &[
     ),
 ];
 
-/// What a key of a table is here.
-pub(super) fn key(of: &str, text: &str) -> Option<&'static Meant> {
-    let text = text.to_ascii_lowercase();
+/// Words for the way of a packet, which are no interfaces.
+const WAYS: [&str; 10] = [
+    "in", "out", "input", "output", "forward", "inbound", "outbound", "incoming", "outgoing",
+    "both",
+];
+
+/// What a key of a table with this value is here.
+pub(super) fn key(of: &str, text: &str, value: Option<&str>) -> Option<&'static Meant> {
+    let lower = text.to_ascii_lowercase();
+    let is_interface = value.is_some_and(|value| {
+        !is_any(value) && !WAYS.contains(&value.to_ascii_lowercase().as_str())
+    });
+    let text = match (of, lower.as_str()) {
+        ("a rule", "in") if is_interface => "iif",
+        ("a rule", "out") if is_interface => "oif",
+        (_, text) => text,
+    };
     let mut rows = KEYS.iter();
-    let (_, _, meant) =
-        rows.find(|(table, keys, _)| *table == of && keys.contains(&text.as_str()))?;
+    let (_, _, meant) = rows.find(|(table, keys, _)| *table == of && keys.contains(&text))?;
     Some(meant)
 }
 

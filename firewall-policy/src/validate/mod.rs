@@ -14,6 +14,7 @@ mod interfaces;
 mod limit;
 mod lines;
 mod list_line;
+mod lists;
 mod log;
 mod number;
 mod packet;

@@ -1,6 +1,7 @@
 //! `sets:`: named lists of addresses or ports, written in place or in a file, and `@name` in rules.
 
 use super::addr::{self, Ranges};
+use super::lists::bare_set;
 use super::number::{self, Domain, Names};
 use super::set_file;
 use super::shape::{self, Cx, Keys, Table, boolean, integer, scalar, text, word, wrong_kind};
@@ -232,6 +233,9 @@ fn read_one(
     key: &Key<'_>,
 ) -> Option<(Content, u64)> {
     let name: &str = &key.text;
+    if bare_set(&mut cx.sink, node, name) {
+        return None;
+    }
     let table = Table::read(cx, node, &KEYS)?;
     let kind = table
         .require(cx, "type", "`type: cidr` or `type: port`")

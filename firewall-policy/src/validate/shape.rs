@@ -10,6 +10,7 @@ mod integer;
 pub(super) use integer::{decimal, hexadecimal, integer, looks_numeric};
 
 use super::foreign;
+use super::lists::{Loose, in_one_text};
 use crate::ast::{Key, Node, Span, Value};
 use crate::diag::{Sink, codes, show, suggest};
 use crate::files::Files;
@@ -104,12 +105,17 @@ impl<'n, 'a> Table<'n, 'a> {
             keys,
             present: places.fold(0, |present, place| present | 1 << place),
         };
-        for (key, value) in map {
-            if keys.known.contains(&&*key.text) || cx.sink.omit_error() {
+        let mut loose = Loose::new(keys.of);
+        for entry in map {
+            let (key, value) = entry;
+            let is_known = keys.known.contains(&&*key.text);
+            let is_key = is_known || table.glued(&key.text).is_some();
+            if loose.take(&mut cx.sink, entry, is_key) || is_known || cx.sink.omit_error() {
                 continue;
             }
             table.unknown(cx, key, value);
         }
+        loose.end(&mut cx.sink);
         Some(table)
     }
 
@@ -117,7 +123,7 @@ impl<'n, 'a> Table<'n, 'a> {
     fn unknown(&self, cx: &mut Cx<'_>, key: &Key<'a>, value: &Node<'a>) {
         let keys = self.keys;
         let message = format!("unknown key `{}` in {}", show(&key.text), keys.of);
-        if let Some(meant) = foreign::key(keys.of, &key.text) {
+        if let Some(meant) = foreign::key(keys.of, &key.text, value.scalar()) {
             let error = cx.sink.error(&codes::UNKNOWN_KEY, key.span, message);
             error.help(meant.help(value.scalar()));
             return;
@@ -198,10 +204,10 @@ impl<'n, 'a> Table<'n, 'a> {
         };
         let unknown = map
             .iter()
-            .map(|(other, _)| &*other.text)
-            .filter(|other| !self.keys.known.contains(other));
-        unknown.take(UNKNOWN).any(|other| {
-            foreign::key(self.keys.of, other).map_or_else(
+            .map(|(other, value)| (&*other.text, value))
+            .filter(|(other, _)| !self.keys.known.contains(other));
+        unknown.take(UNKNOWN).any(|(other, value)| {
+            foreign::key(self.keys.of, other, value.scalar()).map_or_else(
                 || {
                     self.glued(other)
                         .map_or_else(|| self.meant(other), |(name, _)| Some(name))
@@ -509,7 +515,7 @@ pub(super) fn items<'n, 'a>(
             .help(help);
         return None;
     }
-    Some(items)
+    (!in_one_text(&mut cx.sink, node, key)).then_some(items)
 }
 
 /// Reports a name that is not `[a-z0-9-]{1,63}`.

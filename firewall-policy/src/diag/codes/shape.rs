@@ -93,8 +93,8 @@ codes! { SHAPE:
         "Linux interface names have 1 to 15 characters without spaces and slashes. `*` stands for \
          any characters, `?` for one, and `default-route` for the interface that the default route \
          leaves by."
-        wrong "interfaces: [{match: \"eth0, eth1\"}]\n"
-        right "interfaces: [{match: [eth0, eth1]}]\n";
+        wrong "interfaces: [{match: \"eth0/1\"}]\n"
+        right "interfaces: [{match: eth0}]\n";
     TOO_MANY_ZONES "FW0134" "too many zones"
         "A policy may have 254 zones. Interfaces that are treated alike share one."
         wrong "" right "";
