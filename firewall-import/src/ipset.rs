@@ -10,6 +10,7 @@ use super::words;
 use super::write::NamedSet;
 use firewall_policy::range::RangeSet;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// Sets by name.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,8 @@ struct Set {
     parts: Vec<String>,
     family: Family,
     elements: Vec<String>,
+    /// Addresses are looked up with as many bits, and the others cleared.
+    netmask: Option<u32>,
     /// Why its elements are not what they were.
     note: Option<&'static str>,
 }
@@ -55,12 +58,14 @@ impl Sets {
                     let v6 = rest.windows(2).any(|pair| pair == ["family", "inet6"]);
                     let parts = kind.split_once(':').map_or(kind, |(_, parts)| parts);
                     let timed = rest.contains(&"timeout");
+                    let (parts, netmask) = masked(parts, rest);
                     sets.insert(
                         name.to_owned(),
                         Set {
                             parts: parts.split(',').map(str::to_owned).collect(),
                             family: if v6 { Family::V6 } else { Family::V4 },
                             elements: Vec::new(),
+                            netmask,
                             note: timed.then_some(
                                 "elements of the set come and go: carried over as they were",
                             ),
@@ -127,7 +132,7 @@ impl Sets {
         let alone = set.parts.len() == 1 && has_addresses;
         for element in &set.elements {
             // The long lists are of addresses alone.
-            let range = local::range(element).filter(|(of, _)| alone && *of == family);
+            let range = set.range(element).filter(|(of, _)| alone && *of == family);
             if let Some((_, range)) = range {
                 single.push(range);
                 continue;
@@ -178,7 +183,49 @@ fn side(word: &str, src: Dim, dst: Dim) -> Dim {
     if word == "src" { src } else { dst }
 }
 
+/// The parts of an element, and the mask of `create ... netmask 24` or `bitmask 255.255.255.0`. What no
+/// prefix says is a part that is not known.
+fn masked<'t>(parts: &'t str, options: &[&'t str]) -> (&'t str, Option<u32>) {
+    let value = |key: &str| {
+        let mut pairs = options.windows(2);
+        pairs.find(|pair| pair[0] == key).map(|pair| pair[1])
+    };
+    let Some(text) = value("netmask").or_else(|| value("bitmask")) else {
+        return (parts, None);
+    };
+    let length = match text.parse::<u32>() {
+        Ok(length) => Some(length),
+        Err(_) => text.parse().ok().and_then(|mask| {
+            let (bits, of) = match mask {
+                IpAddr::V4(mask) => (u128::from(u32::from(mask)) << 96, 32),
+                IpAddr::V6(mask) => (u128::from(mask), 128),
+            };
+            let is_prefix = bits.leading_ones() + bits.trailing_zeros() >= 128;
+            is_prefix.then(|| bits.leading_ones().min(of))
+        }),
+    };
+    match length {
+        Some(length) => (parts, Some(length)),
+        None => ("bitmask", None),
+    }
+}
+
 impl Set {
+    /// The addresses of an element, as they are looked up.
+    fn range(&self, text: &str) -> Option<(Family, (u128, u128))> {
+        let (family, (first, last)) = local::range(text)?;
+        let bits = match family {
+            Family::V4 => 32,
+            Family::V6 => 128,
+        };
+        let free = self.netmask.map_or(0, |length| bits - length.min(bits));
+        let host = match free {
+            128.. => u128::MAX,
+            free => (1 << free) - 1,
+        };
+        Some((family, (first & !host, last | host)))
+    }
+
     /// One element; `None` if it is more than addresses and ports.
     fn element(&self, text: &str, sides: &[&str], family: Family) -> Option<Vec<Packets>> {
         let mut part = Packets::all(family);
@@ -189,7 +236,7 @@ impl Set {
         for ((kind, value), word) in self.parts.iter().zip(values).zip(sides) {
             match kind.as_str() {
                 "ip" | "net" => {
-                    let (of, (first, last)) = local::range(value)?;
+                    let (of, (first, last)) = self.range(value)?;
                     if of != family {
                         return None;
                     }

@@ -5,7 +5,7 @@
 //! default behind them say the same before and after.
 
 use super::flatten::Step;
-use super::packets::{Dim, Family, Packets, less_all};
+use super::packets::{Dim, Family, Packets, folded, less_all};
 use super::rates::Per;
 use firewall_common::verdict::Action;
 use firewall_policy::range::RangeSet;
@@ -53,6 +53,7 @@ pub(super) fn join(steps: &[Step], families: &[Family], essential: &[Packets]) -
         *list = neighbours(std::mem::take(list));
         *list = reached(std::mem::take(list), essential);
         *list = limits(neighbours(std::mem::take(list)));
+        *list = own(std::mem::take(list), essential);
     }
     let second = if lists.len() > 1 { lists.pop() } else { None };
     let first = lists.pop().unwrap_or_default();
@@ -193,6 +194,52 @@ fn joins(last: &Step, step: &Step, dim: Dim) -> bool {
         || bans && step.comment == last.comment
 }
 
+/// As few rules as will do of those that the original brings with itself: between steps of one verdict no
+/// order counts, and what is essential need not be said.
+fn own(list: Vec<Step>, essential: &[Packets]) -> Vec<Step> {
+    // What never comes by its addresses or its state needs no rule without them.
+    let anywhere = |part: &&Packets| {
+        let dims = [Dim::Source, Dim::Destination, Dim::State];
+        dims.into_iter().all(|dim| part.is_any(dim))
+    };
+    let essential: Vec<Packets> = essential.iter().filter(anywhere).cloned().collect();
+    let belongs = |step: &Step| step.chain == OWN && step.limit.is_none();
+    let mut kept: Vec<Step> = Vec::with_capacity(list.len());
+    let mut rest = list.into_iter().peekable();
+    while let Some(first) = rest.next() {
+        if !belongs(&first) {
+            kept.push(first);
+            continue;
+        }
+        let action = first.action;
+        let mut run = vec![first];
+        while let Some(step) = rest.next_if(|step| belongs(step) && step.action == action) {
+            run.push(step);
+        }
+        let whole = |step: &Step| {
+            let left = less_all(vec![step.packets.clone()], &essential);
+            match <[Packets; 1]>::try_from(left) {
+                Ok([one]) if action == Action::PASS => one,
+                _ => step.packets.clone(),
+            }
+        };
+        for packets in folded(run.iter().map(whole).collect()) {
+            let of: Vec<&Step> = run
+                .iter()
+                .filter(|step| step.packets.meets(&packets))
+                .collect();
+            let Some(&first) = of.first() else { continue };
+            let origins = of.iter().flat_map(|step| step.origins.iter().copied());
+            kept.push(Step {
+                origins: origins.collect(),
+                packets,
+                ..first.clone()
+            });
+        }
+    }
+    kept
+}
+
 /// The chain of the rules that the original brings with itself.
 pub(super) const OWN: &str = " ufw";
 
@@ -249,17 +296,19 @@ fn merge(first: Vec<Step>, second: Vec<Step>) -> Vec<Joined> {
 }
 
 /// Whether the limits of both families are one: by rule, or by single address.
-fn twin_limits(a: &Step, b: &Step) -> bool {
-    match (&a.limit, &b.limit) {
+fn twin_limits(first: &Step, second: &Step) -> bool {
+    match (&first.limit, &second.limit) {
         (None, None) => true,
         (Some((a, over)), Some((b, other))) => {
-            let host = |a: Per, b: Per| {
-                matches!(
+            let one_rule = first.origins.iter().any(|one| second.origins.contains(one));
+            let host = |a: Per, b: Per| match (a, b) {
+                // Two rules have two rates.
+                (Per::Rule, Per::Rule) => one_rule,
+                _ => matches!(
                     (a, b),
                     (Per::Source(32), Per::Source(64 | 128))
                         | (Per::Destination(32), Per::Destination(64 | 128))
-                        | (Per::Rule, Per::Rule)
-                )
+                ),
             };
             let same = (a.packets, a.window, a.burst) == (b.packets, b.window, b.burst);
             same && over == other && host(a.per, b.per)

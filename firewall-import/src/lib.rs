@@ -44,7 +44,12 @@ pub fn iptables(
     v6: Option<&str>,
     options: &Options,
 ) -> Result<Imported, ImportError> {
-    iptables::import(v4, v6, options)
+    iptables::import(v4.map(plain), v6.map(plain), options)
+}
+
+/// A text without the mark that editors of Windows put before it.
+fn plain(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}')
 }
 
 /// From `nft -j list ruleset`.
@@ -52,7 +57,7 @@ pub fn iptables(
 /// # Errors
 /// Text that is not the output of this command, with its place.
 pub fn nft(text: &str, options: &Options) -> Result<Imported, ImportError> {
-    nft::import(text, options)
+    nft::import(plain(text), options)
 }
 
 /// From ufw: `/etc/ufw/user.rules` (and `user6.rules` beside it), or the output of `ufw show added`
@@ -61,7 +66,7 @@ pub fn nft(text: &str, options: &Options) -> Result<Imported, ImportError> {
 /// # Errors
 /// Text without rules of ufw, with its place.
 pub fn ufw(text: &str, v6: Option<&str>, options: &Options) -> Result<Imported, ImportError> {
-    ufw::import(text, v6, options)
+    ufw::import(plain(text), v6.map(plain), options)
 }
 
 #[cfg(test)]

@@ -13,6 +13,10 @@ use std::rc::Rc;
 /// Why a statement that logs is left out.
 pub(crate) const NO_LOG: &str = "not logged; to log, add `log: 10/s` to a rule or to `default`";
 
+/// Why what asks a set differs that rules fill.
+pub(crate) const NOT_FILLED: &str =
+    "a policy does not put addresses into sets, and rules look into the set";
+
 /// Most boxes that one condition may have.
 const MAX_BOXES: usize = 4_096;
 

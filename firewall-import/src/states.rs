@@ -139,6 +139,8 @@ pub(super) fn impossible() -> Vec<Packets> {
             || flags & syn != 0 && flags & (fin | rst) != 0
             || flags & (fin | ack) == fin
     });
+    // Every segment has flags.
+    let refused = refused.union(&RangeSet::of(256, 256));
     let opens = flags(&|flags| flags & (syn | ack) == syn);
     let goes_on = RangeSet::of(0, 255).intersection(&opens.complement());
     let [(_, established), (_, invalid), (_, new)] = words();

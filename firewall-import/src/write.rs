@@ -78,6 +78,7 @@ pub(super) fn write(flat: Flat, given: &Given<'_>) -> Result<Imported, ImportErr
     essential.extend(groups.neighbour.then(essential::neighbours));
     let list = join::join(&steps, given.families, &essential);
     losses::missing(given, list.default_passes, &mut left_out);
+    losses::shared_rates(&list.steps, given.origins, &mut left_out);
     let others = Others::of(&list, given.interfaces);
     left_out.extend(others.left_out());
     let carried = list.steps.iter().flat_map(|joined| &joined.step.origins);

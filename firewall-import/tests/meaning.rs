@@ -86,6 +86,11 @@ fn words_stand_in_any_order() {
     let imported = input("-A INPUT -j ACCEPT -p tcp --dport 22\n");
     says(&imported, "default: {in: drop");
     says(&imported, "port: 22");
+    // Several addresses in one option, as files have it that people write.
+    let imported =
+        input("-A INPUT -s 192.0.2.1,198.51.100.0/24 -p tcp -m tcp --dport 22 -j ACCEPT\n");
+    says(&imported, "from: [192.0.2.1, 198.51.100.0/24]");
+    assert!(effects(&imported).is_empty());
 }
 
 /// A rule with its target first.
@@ -355,8 +360,10 @@ fn rules_of_ufw_are_as_many_rules() {
     assert_eq!((imported.rules, imported.passes_more()), (5, 0));
     let named = policy(&imported).rules;
     let own = named.iter().filter(|rule| rule.name.starts_with("ufw-"));
-    assert_eq!(named.len() - own.count(), 5, "{}", imported.yaml);
+    let own_rules = own.count();
+    assert_eq!(named.len() - own_rules, 5, "{}", imported.yaml);
     assert_eq!(imported.yaml.matches("# ufw's own rules").count(), 1);
+    assert!(own_rules <= 12, "{}", imported.yaml);
     says(&imported, "name: office-db, comment: \"office db\"");
     says(&imported, "limit: {rate: 5/30s, per: source}, action: pass");
     says(&imported, "mld-query");
@@ -450,4 +457,156 @@ fn other_forms_of_the_rules_are_read_or_answered_with_a_command() {
             .help
             .contains("sudo nft -j list ruleset")
     );
+}
+
+/// What ipset masks when it looks, a policy holds as prefixes.
+#[test]
+fn masked_sets_hold_networks() {
+    let rules = "*filter\n:INPUT DROP [0:0]\n-A INPUT -m set --match-set m src -j ACCEPT\nCOMMIT\n";
+    let of = |create: &str| {
+        let options = Options {
+            ipset: Some(format!("create m {create}\nadd m 203.0.113.0\n")),
+            ..Options::default()
+        };
+        import::iptables(Some(rules), None, &options).expect("sound")
+    };
+    says(
+        &of("hash:ip family inet netmask 24"),
+        "from: 203.0.113.0/24",
+    );
+    says(
+        &of("hash:ip family inet bitmask 255.255.0.0"),
+        "from: 203.0.0.0/16",
+    );
+    says(&of("hash:ip family inet"), "from: 203.0.113.0,");
+    // Holes are no prefix.
+    let holes = of("hash:ip family inet bitmask 255.0.255.0");
+    assert_eq!(effects(&holes), [Effect::PassesLess]);
+}
+
+/// Each rule of the original has its own bucket, and each rule here too: what is joined or divided says so.
+#[test]
+fn a_rate_is_shared_by_whom_the_original_shared_it() {
+    let two = input(
+        "-A INPUT -s 198.51.100.1/32 -p tcp -m tcp --dport 25 -m limit --limit 5/min -j ACCEPT\n\
+         -A INPUT -s 198.51.100.2/32 -p tcp -m tcp --dport 25 -m limit --limit 5/min -j ACCEPT\n",
+    );
+    assert_eq!(policy(&two).rules.len(), 2, "{}", two.yaml);
+    let one = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 25 -m limit --limit 5/min -j \
+               ACCEPT\nCOMMIT\n";
+    let both = import::iptables(Some(one), Some(one), &Options::default()).expect("sound");
+    assert_eq!(policy(&both).rules.len(), 2, "{}", both.yaml);
+    assert!(effects(&both).is_empty());
+    let limit = r#"{"limit": {"rate": 3, "burst": 5, "per": "minute"}}"#;
+    let ssh = r#"{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}},
+        "right": 22}}"#;
+    let shared = nft("", &[&format!(r#"{ssh}, {limit}, {{"accept": null}}"#)]);
+    assert_eq!(policy(&shared).rules.len(), 1, "{}", shared.yaml);
+    // The families part by a rule before it, so that each has the rate.
+    let before = r#"{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}},
+        "right": {"prefix": {"addr": "10.0.0.0", "len": 8}}}}, {"drop": null}"#;
+    let chain = r#", {"chain": {"family": "inet", "table": "f", "name": "ssh", "handle": 30}},
+        {"rule": {"family": "inet", "table": "f", "chain": "ssh", "handle": 31, "expr": [
+        {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}},
+        "right": {"prefix": {"addr": "10.0.0.0", "len": 8}}}}, {"return": null}]}},
+        {"rule": {"family": "inet", "table": "f", "chain": "ssh", "handle": 32, "expr": [
+        {"limit": {"rate": 3, "burst": 5, "per": "minute"}}, {"accept": null}]}}"#;
+    let jump = format!(r#"{ssh}, {{"jump": {{"target": "ssh"}}}}"#);
+    let parted = nft(chain, &[&jump, before]);
+    let more = parted
+        .left_out
+        .iter()
+        .filter(|entry| entry.reason.contains("its one rate"));
+    assert_eq!(more.count(), 1, "{}", parted.yaml);
+    // A rate that counts what conditions behind it leave out is another one.
+    let late = nft("", &[&format!(r#"{limit}, {ssh}, {{"accept": null}}"#)]);
+    assert_eq!(effects(&late), [Effect::Differs]);
+    let late = input("-A INPUT -p tcp -m limit --limit 5/min -m tcp --dport 25 -j ACCEPT\n");
+    assert_eq!(effects(&late), [Effect::Differs]);
+}
+
+/// nft adds the protocol to `reject with tcp reset`, and the family to its ICMP kin, and lists neither.
+#[test]
+fn a_reject_is_for_the_packets_that_its_answer_is_for() {
+    for (kind, rest) in [
+        ("tcp reset", "proto: tcp"),
+        ("icmp", "from: 0.0.0.0/0"),
+        ("icmpv6", "\"::/0\""),
+    ] {
+        let reject = format!(r#"{{"reject": {{"type": "{kind}", "expr": "port-unreachable"}}}}"#);
+        let imported = nft("", &[&reject, r#"{"accept": null}"#]);
+        says(&imported, rest);
+        assert!(effects(&imported).is_empty());
+    }
+}
+
+#[test]
+fn what_nat_drops_passes_more() {
+    let text = r#"{"nftables": [{"table": {"family": "ip", "name": "n", "handle": 1}},
+        {"chain": {"family": "ip", "table": "n", "name": "pre", "handle": 1, "type": "nat",
+                   "hook": "prerouting", "prio": -100, "policy": "drop"}},
+        {"rule": {"family": "ip", "table": "n", "chain": "pre", "handle": 2, "expr": [
+            {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}},
+            {"drop": null}]}}]}"#;
+    let imported = import::nft(text, &Options::default()).expect("sound");
+    assert_eq!(imported.passes_more(), 2, "{:?}", imported.left_out);
+    let imported =
+        iptables("*nat\n:PREROUTING DROP [0:0]\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n");
+    let lost = imported
+        .left_out
+        .iter()
+        .filter(|entry| entry.text == "policy DROP");
+    let effects: Vec<Effect> = lost.map(|entry| entry.effect).collect();
+    assert_eq!(effects, [Effect::PassesMore]);
+}
+
+/// A set that rules fill and others ask is not what it was when it was saved.
+#[test]
+fn sets_that_rules_fill_differ() {
+    let fill = "-A INPUT -p tcp -m tcp --dport 23 -j SET --add-set scanners src\n";
+    let ask = "-A INPUT -m set --match-set scanners src -j DROP\n";
+    let options = Options {
+        ipset: Some("create scanners hash:ip\nadd scanners 192.0.2.1\n".into()),
+        ..Options::default()
+    };
+    let of = |rules: &str| {
+        let text = format!("*filter\n:INPUT ACCEPT [0:0]\n{rules}COMMIT\n");
+        effects(&import::iptables(Some(&text), None, &options).expect("sound"))
+    };
+    assert_eq!(of(fill), [Effect::None]);
+    assert_eq!(of(&format!("{fill}{ask}")), [Effect::Differs]);
+    let set = r#", {"set": {"family": "inet", "table": "f", "name": "m", "handle": 9,
+        "type": "ipv4_addr", "flags": ["dynamic"]}}"#;
+    let add = r#"{"set": {"op": "add", "elem": {"payload": {"protocol": "ip", "field": "saddr"}}, "set": "@m"}}"#;
+    let asks = r#"{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}},
+        "right": "@m"}}, {"accept": null}"#;
+    assert_eq!(effects(&nft(set, &[add])), [Effect::None]);
+    assert!(effects(&nft(set, &[add, asks])).contains(&Effect::Differs));
+}
+
+/// Files that went through Windows, lines of `nft -nn`, and files that were cut off.
+#[test]
+fn files_as_they_come() {
+    let text = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\nCOMMIT\n";
+    let plain = iptables(text);
+    let windows = iptables(&format!("\u{feff}{}", text.replace('\n', "\r\n")));
+    assert!(diff(&policy(&plain), &policy(&windows)).is_empty());
+    assert_eq!(plain.left_out, windows.left_out);
+    let json = r#"{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": 6}}, {"accept": null}"#;
+    let words = r#"{"match": {"op": "in", "left": {"ct": {"key": "state"}},
+        "right": ["established", "related"]}}, {"accept": null}"#;
+    let (numbers, words) = (nft("", &[json]), nft("", &[words]));
+    assert!(diff(&policy(&numbers), &policy(&words)).is_empty());
+    assert_eq!(effects(&numbers), effects(&words));
+    let cut = |text: &str| import::iptables(Some(text), None, &Options::default()).is_err();
+    for end in 1..text.len() - 1 {
+        if text.is_char_boundary(end) {
+            assert!(cut(&text[..end]), "{}", &text[..end]);
+        }
+    }
+    let ufw = "*filter\n:ufw-user-input - [0:0]\n### RULES ###\n\n### tuple ### allow tcp 22 0.0.0.0/0 any \
+               0.0.0.0/0 in\n-A ufw-user-input -p tcp --dport 22 -j ACCEPT\n";
+    let error = import::ufw(ufw, None, &Options::default()).expect_err("cut off");
+    assert!(error.help.contains("cut off"), "{error}");
+    assert!(import::ufw(&format!("{ufw}COMMIT\n"), None, &Options::default()).is_ok());
 }

@@ -160,6 +160,15 @@ fn read(name: &str) -> Result<String, Failure> {
             format!("{name} is larger than 64 MiB"),
         ));
     }
+    // What PowerShell redirects to a file.
+    if let Some(units) = bytes.strip_prefix(&[0xff, 0xfe]) {
+        let units = units
+            .chunks_exact(2)
+            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+        return Ok(char::decode_utf16(units)
+            .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+            .collect());
+    }
     // Comments of an older host may be Latin-1, of which each byte is a character.
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect()))

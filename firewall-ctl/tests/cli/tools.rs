@@ -415,3 +415,25 @@ fn rules_of_another_firewall_become_a_policy_and_a_list() {
     let checked = transcript(&folder.0, &["check", "out.yaml"]);
     assert!(checked.ends_with("--- exit 0\n"), "{checked}");
 }
+
+/// Comments in Latin-1, and what PowerShell writes: the same rules as in UTF-8.
+#[test]
+fn rules_in_other_encodings_are_the_same_rules() {
+    let folder = Folder::new("encodings");
+    let text = "*filter\r\n:INPUT DROP [0:0]\r\n-A INPUT -p tcp -m tcp --dport 80 -m comment --comment \
+                Bürogäste -j ACCEPT\r\nCOMMIT\r\n";
+    let latin: Vec<u8> = text.chars().map(|c| c as u8).collect();
+    let utf16 = std::iter::once(0xfeff).chain(text.encode_utf16());
+    let utf16: Vec<u8> = utf16.flat_map(u16::to_le_bytes).collect();
+    folder.write("utf8.rules", format!("\u{feff}{text}"));
+    folder.write("latin.rules", latin);
+    folder.write("utf16.rules", utf16);
+    let import = |name: &str| {
+        let screen = transcript(&folder.0, &["import", "iptables", name]);
+        screen.replace(name, "FILE")
+    };
+    let first = import("utf8.rules");
+    assert!(first.contains("comment: \"Bürogäste\""), "{first}");
+    assert_eq!(import("latin.rules"), first);
+    assert_eq!(import("utf16.rules"), first);
+}

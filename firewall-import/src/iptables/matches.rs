@@ -35,6 +35,30 @@ pub(crate) struct Reader<'a> {
 /// Why a rule is not exact.
 type Reason = String;
 
+const LATE: &str =
+    "the rate counts packets that conditions behind it leave out; here it counts those of the rule";
+
+/// Whether an option belongs to a module, which is asked in its place among them.
+fn is_of_module(asked: &Asked<'_>, target: &str) -> bool {
+    const BASE: [&str; 14] = [
+        "-s",
+        "--source",
+        "--src",
+        "-d",
+        "--destination",
+        "--dst",
+        "-p",
+        "--protocol",
+        "-i",
+        "--in-interface",
+        "-o",
+        "--out-interface",
+        "-f",
+        "--fragment",
+    ];
+    !BASE.contains(&asked.name) && targets::values(target, asked.name).is_none()
+}
+
 /// The words of a rule on the way.
 struct Cursor<'w> {
     words: &'w [Word],
@@ -208,7 +232,11 @@ impl Reader<'_> {
                     module: on.module,
                     negated,
                 };
+                let is_late = on.rates.any() && is_of_module(&asked, on.target);
                 self.option(&mut found.condition, cursor, &asked, on.target)?;
+                if is_late {
+                    found.condition.aside(LATE, Effect::Differs);
+                }
             }
         }
         Ok(())

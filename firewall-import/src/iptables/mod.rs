@@ -17,7 +17,7 @@ use super::ipset::Sets;
 use super::local;
 use super::options::Options;
 use super::packets::{Dim, Family};
-use super::ruleset::{Base, Condition, Origin, Path, Rule, Ruleset};
+use super::ruleset::{Base, Condition, NOT_FILLED, Origin, Path, Rule, Ruleset, Verdict};
 use super::words::Word;
 use super::write::{Given, unseen, write};
 use firewall_policy::range::RangeSet;
@@ -192,6 +192,11 @@ fn understand(
             {
                 remembered(&mut understood.condition, &saved.rules, number, list);
             }
+            if let Some(set) = fills(raw).filter(|set| saved.rules.iter().any(|of| asks(of, set))) {
+                let reason = format!("{NOT_FILLED} {set}");
+                understood.condition.aside(&reason, Effect::Differs);
+                understood.verdict = Verdict::Continue(None);
+            }
             let verdict = understood
                 .verdict
                 .renamed(|chain| key(*family, &raw.table, chain));
@@ -206,6 +211,24 @@ fn understand(
         }
     }
     ruleset
+}
+
+/// The set into which a rule puts addresses, or from which it takes them.
+fn fills(raw: &Raw) -> Option<&str> {
+    behind(raw, |option| matches!(option, "--add-set" | "--del-set")).next()
+}
+
+/// Whether a rule looks into a set.
+fn asks(raw: &Raw, set: &str) -> bool {
+    behind(raw, |option| option == "--match-set").any(|name| name == set)
+}
+
+/// The words behind some options.
+fn behind(raw: &Raw, option: impl Fn(&str) -> bool) -> impl Iterator<Item = &str> {
+    let pairs = raw.words.windows(2);
+    pairs
+        .filter(move |pair| option(&pair[0].text))
+        .map(|pair| pair[1].text.as_str())
 }
 
 /// The words of a rule; without its source, where it has several.
@@ -320,6 +343,25 @@ fn reasons(saved: &[(Family, Saved)], ruleset: &Ruleset, flat: &mut super::flatt
             ),
         })
     });
+    flat.left_out
+        .extend(saved.iter().flat_map(|(family, saved)| {
+            let nat = |(table, chain): &(String, String)| {
+                table == "nat" && matches!(chain.as_str(), "PREROUTING" | "INPUT")
+            };
+            let dropping = saved
+                .chains
+                .iter()
+                .filter(move |(key, policy)| nat(key) && **policy == Some(false));
+            dropping.map(|((_, chain), _)| LeftOut {
+                place: format!("{} table nat, chain {chain}", family.name()),
+                line: 0,
+                text: "policy DROP".into(),
+                reason: "what the table nat drops is not followed: drop it in the table filter"
+                    .into(),
+                effect: Effect::PassesMore,
+                in_part: false,
+            })
+        }));
     flat.left_out.extend(saved.iter().filter_map(|(family, _)| {
         let here = ruleset
             .bases

@@ -59,6 +59,18 @@ impl Asked {
         self.negated |= negated;
     }
 
+    /// Whether a rate is asked for so far.
+    pub(super) fn any(&self) -> bool {
+        let rates = [
+            "--limit",
+            "--hashlimit",
+            "--hashlimit-upto",
+            "--hashlimit-above",
+        ];
+        let mut options = self.options.iter();
+        options.any(|(name, _)| rates.contains(&name.as_str()))
+    }
+
     fn get(&self, option: &str) -> Option<&str> {
         let mut found = self.options.iter().filter(|(name, _)| name == option);
         found.next().map(|(_, value)| value.as_str())

@@ -335,7 +335,9 @@ fn parted(content: &str) -> Option<(&str, &str, &str)> {
     let plain = head.starts_with("-A ")
         && !head.ends_with('!')
         && !head.contains(['"', '\''])
-        && !tail.contains(" -s ");
+        && !tail.contains(" -s ")
+        // Each of them has a rate of its own.
+        && !content.contains("limit");
     plain.then_some((head, source, tail))
 }
 

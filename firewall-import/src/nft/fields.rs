@@ -247,6 +247,24 @@ pub(super) fn icmp_code(word: &str, family: Family) -> Option<u128> {
     })
 }
 
+/// The states of a word, or of the bits that `nft -nn` shows.
+fn states(value: &Value) -> Option<Vec<u128>> {
+    const BITS: [(u64, u128); 5] = [
+        (1, state::INVALID),
+        (2, state::ESTABLISHED),
+        (4, state::RELATED),
+        (8, state::NEW),
+        (64, state::UNTRACKED),
+    ];
+    if let Some(word) = value.as_str() {
+        return state::number(word).map(|state| vec![state]);
+    }
+    let bits = value.as_u64().filter(|bits| *bits > 0)?;
+    let known = BITS.iter().fold(0, |all, (bit, _)| all | bit);
+    let of = BITS.iter().filter(|(bit, _)| bits & bit != 0);
+    (bits & !known == 0).then(|| of.map(|&(_, state)| state).collect())
+}
+
 /// The values of a field of numbers; addresses, flags, states and interfaces are not among them.
 pub(super) fn values(left: &Left, value: &Value) -> Option<(Dim, Values)> {
     let range = |named: &dyn Fn(&str) -> Option<u128>| {
@@ -284,11 +302,8 @@ pub(super) fn values(left: &Left, value: &Value) -> Option<(Dim, Values)> {
                 Value::Array(list) => list.iter().collect(),
                 one => vec![one],
             };
-            let numbers: Option<Vec<u128>> = words
-                .into_iter()
-                .map(|word| state::number(word.as_str()?))
-                .collect();
-            let ranges = numbers?.into_iter().map(|number| (number, number));
+            let states: Option<Vec<Vec<u128>>> = words.into_iter().map(states).collect();
+            let ranges = states?.into_iter().flatten().map(|number| (number, number));
             (Dim::State, RangeSet::from_ranges(ranges.collect()))
         }
         _ => return None,

@@ -9,7 +9,7 @@ mod rule;
 mod show;
 
 use super::flatten::flatten;
-use super::imported::{Effect, ImportError, Imported};
+use super::imported::{Effect, ImportError, Imported, LeftOut};
 use super::interfaces::Interfaces;
 use super::local;
 use super::options::Options;
@@ -58,6 +58,7 @@ pub(super) fn import(text: &str, options: &Options) -> Result<Imported, ImportEr
     unseen(&mut flat, &ruleset.origins, |origin| {
         reasons.get(origin).cloned().flatten()
     });
+    flat.left_out.extend(dropping_nat(&listing));
     let named = named(&listing);
     write(
         flat,
@@ -196,6 +197,7 @@ fn understand(listing: &Listing<'_>, interfaces: &Interfaces, local: &local::Add
             .insert(text(chain, "name"));
     }
     let none = BTreeSet::new();
+    let asked = asked(listing);
     let mut flat = Alike::default();
     for object in &listing.rules {
         let table = table(object);
@@ -215,6 +217,7 @@ fn understand(listing: &Listing<'_>, interfaces: &Interfaces, local: &local::Add
             table: &table,
             chains: chains.get(&table).unwrap_or(&none),
             sets: &listing.sets,
+            asked: asked.get(&table).unwrap_or(&none),
             interfaces,
             local,
         };
@@ -234,6 +237,23 @@ fn understand(listing: &Listing<'_>, interfaces: &Interfaces, local: &local::Add
     }
     flat.settle(&mut ruleset.chains);
     ruleset
+}
+
+/// By table: the sets that rules look into.
+fn asked<'l>(listing: &Listing<'l>) -> BTreeMap<String, BTreeSet<&'l str>> {
+    let mut asked: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for object in &listing.rules {
+        let statements = object["expr"].as_array().map_or(&[][..], Vec::as_slice);
+        for statement in statements {
+            let names = [&statement["match"]["right"], &statement["vmap"]["data"]];
+            let names = names.into_iter().filter_map(Value::as_str);
+            let names: Vec<&str> = names.filter_map(|name| name.strip_prefix('@')).collect();
+            if !names.is_empty() {
+                asked.entry(table(object)).or_default().extend(names);
+            }
+        }
+    }
+    asked
 }
 
 /// Rules behind each other that differ in their source alone, on their way to being one.
@@ -368,6 +388,8 @@ fn reasons(listing: &Listing<'_>, ruleset: &Ruleset) -> Vec<Option<(String, Effe
                     .into(),
                 Effect::Differs,
             )
+        } else if has("type", "nat") && drops(object) {
+            (DROPS_IN_NAT.into(), Effect::PassesMore)
         } else if has("type", "nat") {
             (
                 "a policy rewrites no addresses, and this does not affect incoming packets".into(),
@@ -396,6 +418,42 @@ fn reasons(listing: &Listing<'_>, ruleset: &Ruleset) -> Vec<Option<(String, Effe
         .iter()
         .map(|object| Some(reason(object).unwrap_or_else(|| nowhere.clone())))
         .collect()
+}
+
+const DROPS_IN_NAT: &str =
+    "what a chain of type nat drops is not followed: drop it in a chain of type filter";
+
+/// Whether a rule drops, or rejects.
+fn drops(object: &Value) -> bool {
+    let decides = |one: &Value| {
+        one.get("drop").is_some()
+            || one.get("reject").is_some()
+            || one
+                .get("vmap")
+                .is_some_and(|map| map.to_string().contains("\"drop\""))
+    };
+    object["expr"]
+        .as_array()
+        .is_some_and(|list| list.iter().any(decides))
+}
+
+/// Chains of type nat that drop what no rule accepts.
+fn dropping_nat(listing: &Listing<'_>) -> Vec<LeftOut> {
+    let chains = listing.chains.iter().filter(|chain| {
+        text(chain, "type") == "nat"
+            && matches!(text(chain, "hook"), "prerouting" | "input")
+            && text(chain, "policy") == "drop"
+            && !is_dormant(listing, chain)
+    });
+    let entry = |chain: &&Value| LeftOut {
+        place: key(&table(chain), text(chain, "name")),
+        line: 0,
+        text: "policy drop".into(),
+        reason: DROPS_IN_NAT.into(),
+        effect: Effect::PassesMore,
+        in_part: false,
+    };
+    chains.map(entry).collect()
 }
 
 /// The base chains from which each chain is reached, by their numbers.

@@ -26,6 +26,8 @@ pub(super) struct Reader<'a> {
     /// The chains of the table.
     pub(super) chains: &'a BTreeSet<&'a str>,
     pub(super) sets: &'a BTreeMap<String, &'a Value>,
+    /// The sets of the table that rules look into.
+    pub(super) asked: &'a BTreeSet<&'a str>,
     pub(super) interfaces: &'a Interfaces,
     pub(super) local: &'a local::Addresses,
 }
@@ -34,6 +36,8 @@ pub(super) struct Reader<'a> {
 type Reason = String;
 
 const NO_RATE: &str = "a limit of a policy cannot say this rate: write one by hand";
+const LATE: &str =
+    "the rate counts packets that conditions behind it leave out; here it counts those of the rule";
 const XT: &str = "it is a rule of iptables, which nft does not show whole: import iptables-save and \
                   ip6tables-save in place of this";
 
@@ -50,9 +54,16 @@ impl Reader<'_> {
             };
             match kind.as_str() {
                 "match" => {
+                    if condition.rate.is_some() {
+                        condition.aside(LATE, Effect::Differs);
+                    }
                     if let Err(reason) = self.compare(&mut condition, body) {
                         condition.unsure(&reason);
                     }
+                }
+                "reject" => {
+                    answered(&mut condition, body);
+                    rules.push((condition.clone(), Verdict::Reject));
                 }
                 "vmap" => match self.verdict_map(&condition, body) {
                     Ok(more) => rules.extend(more),
@@ -112,6 +123,11 @@ impl Reader<'_> {
         let statements: Vec<&Value> = statements
             .filter(|statement| statement.get("counter").is_none())
             .collect();
+        let name = super::text(body, "set").trim_start_matches('@');
+        if self.asked.contains(name) && matches!(kind, "set" | "map") {
+            let reason = format!("{} {name}", super::super::ruleset::NOT_FILLED);
+            condition.aside(&reason, Effect::Differs);
+        }
         if statements.is_empty() {
             return condition.aside("a policy does not put addresses into sets", Effect::None);
         }
@@ -440,12 +456,21 @@ fn ported(condition: &mut Condition, left: &Left) {
     }
 }
 
+/// What a rule that rejects is for by its answer alone: nft adds the condition, and does not show it.
+fn answered(condition: &mut Condition, body: &Value) {
+    match super::text(body, "type") {
+        "tcp reset" => condition.narrow(Dim::Proto, &RangeSet::of(6, 6)),
+        "icmp" => condition.only(Family::V4),
+        "icmpv6" => condition.only(Family::V6),
+        _ => {}
+    }
+}
+
 fn verdict(kind: &str, body: &Value) -> Option<Verdict> {
     let target = || super::text(body, "target").to_owned();
     Some(match kind {
         "accept" => Verdict::Accept,
         "drop" => Verdict::Drop,
-        "reject" => Verdict::Reject,
         "return" => Verdict::Return,
         "jump" => Verdict::Jump(target()),
         "goto" => Verdict::Goto(target()),

@@ -71,6 +71,14 @@ pub(super) fn read(text: &str, only: Option<Family>) -> Result<Read, ImportError
         });
     }
     is_active(text)?;
+    if rules_file && text.contains("*filter") && !text.lines().any(|line| line.trim() == "COMMIT") {
+        return Err(ImportError {
+            line: text.lines().count() as u32,
+            column: 1,
+            message: "these rules of ufw have no COMMIT at their end".into(),
+            help: "the text seems to be cut off: give /etc/ufw/user.rules whole".into(),
+        });
+    }
     read.one_family = rules_file;
     let mut in_table = false;
     for (line, number) in text.lines().zip(1u32..) {

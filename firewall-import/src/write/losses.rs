@@ -6,12 +6,15 @@
 use super::super::essential;
 use super::super::flatten::{Flat, Step};
 use super::super::imported::{Effect, LeftOut};
+use super::super::join::Joined;
 use super::super::packets::{Dim, Family, Packets, Values, state};
+use super::super::rates::Per;
 use super::super::ruleset::Origin;
+use super::protocols::by_protocol;
 use super::{Given, comment};
 use firewall_common::verdict::Action;
 use firewall_policy::range::RangeSet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries of one reason that are written out.
 const SHOWN: usize = 3;
@@ -166,6 +169,33 @@ pub(super) fn possible(
         }
     }
     steps
+}
+
+/// Rules whose one rate becomes that of several rules, each of which counts for itself.
+pub(super) fn shared_rates(steps: &[Joined], origins: &[Origin], left_out: &mut Vec<LeftOut>) {
+    let mut rules: BTreeMap<usize, (usize, bool)> = BTreeMap::new();
+    for Joined { step, .. } in steps {
+        let (Some((rate, _)), Some(&origin)) = (&step.limit, step.origins.first()) else {
+            continue;
+        };
+        let (count, is_shared) = rules.entry(origin).or_default();
+        let parts = by_protocol(&step.packets).len();
+        *count += parts;
+        *is_shared |= rate.per == Per::Rule || parts > 1;
+    }
+    let several = |(_, (count, is_shared)): &(usize, (usize, bool))| *count > 1 && *is_shared;
+    for (origin, _) in rules.into_iter().filter(several) {
+        let at = &origins[origin];
+        left_out.push(LeftOut {
+            place: at.place.clone(),
+            line: at.line,
+            text: at.text.clone(),
+            reason: "its one rate is that of several rules here, which count each for itself"
+                .into(),
+            effect: Effect::PassesMore,
+            in_part: true,
+        });
+    }
 }
 
 /// The rules that a list of unseen rules stands for, with one reason each.
