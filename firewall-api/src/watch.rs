@@ -25,9 +25,10 @@ pub struct WatchRequest {
     /// What is to be seen, behind which place, and how long to wait for it. (`last` and `since` are about
     /// events that are there, and refused.)
     pub events: EventsRequest,
-    /// Whether who asks may change nothing, and so takes no slot that others need. The server says so.
+    /// The user who asks, if that one may change nothing, and so takes no slot that others need. The server
+    /// says so.
     #[serde(skip)]
-    pub is_modest: bool,
+    pub modest: Option<u32>,
 }
 
 /// `POST /v1/watch`.
@@ -53,15 +54,36 @@ pub struct WatchReport {
     pub lapsed: bool,
 }
 
+/// Why there is no slot for somebody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoSlot {
+    /// All are held.
+    All,
+    /// So many are held by those who may change nothing, and they get no more.
+    Modest(u64),
+    /// So many are held by the one who asks, who may change nothing.
+    Own(u64),
+}
+
 /// The failure of a request where no slot is free.
 #[must_use]
-pub fn no_slot(is_modest: bool) -> Failure {
-    let what = match is_modest {
-        true => format!(
-            "users who may change nothing watch packets with {} filters already",
-            SLOTS / 2
+pub fn no_slot(why: NoSlot) -> Failure {
+    let filters = |count: u64| match count {
+        1 => "one filter".to_owned(),
+        count => format!("{count} filters"),
+    };
+    let what = match why {
+        NoSlot::Modest(count) => format!(
+            "users who may change nothing watch packets with {} already",
+            filters(count)
         ),
-        false => format!("packets are watched with {SLOTS} filters already, and there are no more"),
+        NoSlot::Own(count) => format!(
+            "your user watches packets with {} already, and may change nothing",
+            filters(count)
+        ),
+        NoSlot::All => {
+            format!("packets are watched with {SLOTS} filters already, and there are no more")
+        }
     };
     Failure::new(Exit::Refused, what)
         .help("end one of the other `observe -f`; one that was killed ends by itself within 16 s")

@@ -10,7 +10,8 @@
 //!
 //! ```text
 //! region: [slot; 4], each 256 KiB: a line of what the verdict, the ports and the protocol must be, one of
-//!         addresses, one of the rest, one that programs write; behind them [event; 2046]
+//!         addresses, one of the rest, one that programs write for each event, one that they write for each
+//!         packet beyond the rate; behind them [event; 2045]
 //! ```
 //!
 //! May not import anything of the host or the kernel. A change of the layout is a change of
@@ -54,7 +55,7 @@ const TOLERANCE: u64 = (RATE - 1) * INTERVAL;
 const TRIES: u32 = 16;
 
 /// Words at the beginning of a slot, before its ring.
-pub const WORDS: u64 = 2 * SLOT / 8;
+pub const WORDS: u64 = 3 * SLOT / 8;
 
 /// Indices of the words of a slot.
 pub mod at {
@@ -88,12 +89,14 @@ pub mod at {
     pub const DUE: u64 = 24;
     /// How many events there have been.
     pub const HEAD: u64 = 25;
-    /// How many packets have matched beyond the rate.
-    pub const BEYOND: u64 = 26;
     /// What [`HEAD`] was when the slot was armed. For readers alone.
     pub const FIRST: u64 = 27;
-    /// 1 if the slot was taken for somebody who may change nothing. For readers alone.
+    /// The user who has taken the slot and may change nothing, and 1 more; 0 for one who may. For readers
+    /// alone.
     pub const MODEST: u64 = 28;
+    /// How many packets have matched beyond the rate. In a line of its own: in a flood every processor writes
+    /// it for each packet, and reads [`DUE`] before, which changes a thousand times a second only.
+    pub const BEYOND: u64 = 32;
 }
 
 /// Byte offset of a word of a slot.
@@ -109,7 +112,7 @@ pub const fn word(slot: u64, index: u64) -> u64 {
 pub const fn ring(slot: u64) -> Ring {
     Ring {
         first: slot * STRIDE + WORDS * 8,
-        places: STRIDE / SLOT - 2,
+        places: STRIDE / SLOT - WORDS * 8 / SLOT,
         head: word(slot, at::HEAD),
     }
 }
@@ -450,8 +453,9 @@ fn takes<M: Machine>(machine: &M, due: u64) -> bool {
 
 const _: () = assert!(
     STRIDE.is_multiple_of(SLOT)
-        && at::MODEST < WORDS
-        && at::CLAIM < at::DUE
+        && at::BEYOND < WORDS
+        && at::BEYOND / 8 != at::DUE / 8
+        && at::CLAIM / 8 != at::DUE / 8
         && at::RULE.is_multiple_of(8)
         && Form::OUTSIDE == 4
 );

@@ -449,11 +449,11 @@ fn questions_about_events_the_machine_and_frames_arrive_as_they_are() {
             id: Some("1f".to_owned()),
             stop: true,
             events: request,
-            is_modest: false,
+            modest: None,
         };
         // Whether whoever asks may change something is not theirs to say.
         let modest = WatchRequest {
-            is_modest: true,
+            modest: Some(1_000),
             ..request.clone()
         };
         for asked in [&request, &modest] {

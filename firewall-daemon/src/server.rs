@@ -427,7 +427,7 @@ async fn events(
 }
 
 /// Arms a filter, which every peer may: it looks on, for a few seconds, and stops no packet. Peers who may
-/// change nothing take half of the slots at most.
+/// change nothing take half of the slots at most, and no user of them all of those.
 async fn watch(
     State(backend): State<Backend>,
     Extension(peer): Extension<Peer>,
@@ -435,11 +435,9 @@ async fn watch(
 ) -> Response {
     match body {
         Ok(Json(request)) => {
-            let is_modest = !peer.may_change();
-            let request = WatchRequest {
-                is_modest,
-                ..request
-            };
+            // (Those whom the kernel does not name are one user.)
+            let modest = (!peer.may_change()).then(|| peer.uid.unwrap_or(u32::MAX));
+            let request = WatchRequest { modest, ..request };
             ask(backend, move |firewall| firewall.watch(&request)).await
         }
         Err(rejection) => rejected(&rejection),

@@ -13,7 +13,7 @@ use firewall_common::reason::Reason;
 use firewall_common::region::Region;
 use firewall_common::verdict::Action;
 use firewall_common::watch::{ARMED, ETHERTYPE, RATE, SLOTS, at, claim, ring, word};
-use firewall_engine::kernel::filters::{FilterTable, Held, MODEST_SLOTS};
+use firewall_engine::kernel::filters::{FilterTable, Held, MODEST_SLOTS, OWN_SLOTS, Taken};
 use firewall_engine::kernel::program::Loaded;
 use firewall_policy::compile::compile;
 use firewall_policy::host::{Memory, decide_after};
@@ -58,7 +58,7 @@ fn run(loaded: &Loaded, text: &str) {
 
 /// Arms a filter for the kernel.
 fn watch(table: &FilterTable, filter: &Filter) -> Held {
-    let held = table.take(false).unwrap();
+    let held = table.take(None).unwrap();
     table.arm(held.slot, &filter.words());
     held
 }
@@ -421,7 +421,7 @@ fn a_slot_whose_lease_has_ended_is_disarmed_and_taken() {
     let (_, loaded) = load(POLICY);
     let table = loaded.filters().unwrap();
     let held: Vec<Held> = (0..SLOTS).map(|_| watch(&table, &Filter::ALL)).collect();
-    assert!(table.take(false).is_none());
+    assert_eq!(table.take(None), Err(Taken::All));
     run(&loaded, "udp 203.0.113.9:5000 > 198.51.100.80:53");
     assert_eq!(table.armed(), SLOTS as u32);
     table.let_lapse(&held[2]);
@@ -441,15 +441,22 @@ fn a_slot_whose_lease_has_ended_is_disarmed_and_taken() {
     assert!(table.renew(held[2].secret).is_none());
     table.release(&held[2]);
     assert!(
-        table.take(false).is_none(),
+        table.take(None).is_err(),
         "only its holder gives a slot back"
     );
     table.release(&other);
-    assert!(table.take(false).is_some());
+    assert!(table.take(None).is_ok());
     // Those who may change nothing get half of them.
     held.iter().for_each(|held| table.release(held));
-    let modest = (0..SLOTS).filter_map(|_| table.take(true)).count();
-    assert_eq!(modest as u64, MODEST_SLOTS);
+    // And none of them gets all of that.
+    let all: Vec<_> = (0..SLOTS).map(|_| table.take(Some(1_000))).collect();
+    let own = all.iter().filter(|it| it.is_ok()).count();
+    assert_eq!(own as u64, OWN_SLOTS);
+    assert_eq!(all.last(), Some(&Err(Taken::Own)));
+    let others = (1_001..1_009).filter_map(|user| table.take(Some(user)).ok());
+    assert_eq!(own as u64 + others.count() as u64, MODEST_SLOTS);
+    assert_eq!(table.take(Some(1_009)), Err(Taken::Modest));
+    assert!(table.take(None).is_ok());
 }
 
 #[test]

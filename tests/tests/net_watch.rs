@@ -327,32 +327,42 @@ fn users_who_may_change_nothing_take_no_slot_that_root_needs() {
     // As for a member of the group.
     let socket = ctl.folder().join("control.sock");
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
-    let member = [
-        "setpriv",
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-        "--bounding-set=-all",
-        "--inh-caps=-all",
-        "timeout",
-        // Else the group is told as well, and a second interrupt ends it at once.
-        "--foreground",
-        "--preserve-status",
-        "-s",
-        "INT",
-        "15",
-    ];
+    let member = |user: &'static str| {
+        [
+            "setpriv",
+            user,
+            "--regid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            "timeout",
+            // Else the group is told as well, and a second interrupt ends it at once.
+            "--foreground",
+            "--preserve-status",
+            "-s",
+            "INT",
+            "15",
+        ]
+    };
     let (answers, roots) = scope(|scope| {
-        let members: Vec<_> = (0..4)
-            .map(|_| {
-                scope.spawn(|| {
-                    ctl.run_under(&member, &["observe", "-f", "--port", "9200"])
+        let users = [
+            "--reuid=65534",
+            "--reuid=65534",
+            "--reuid=65533",
+            "--reuid=65533",
+        ];
+        let (ctl, member) = (&ctl, &member);
+        let members: Vec<_> = users
+            .map(|user| {
+                scope.spawn(move || {
+                    ctl.run_under(&member(user), &["observe", "-f", "--port", "9200"])
                         .unwrap()
                 })
             })
+            .into_iter()
             .collect();
         sleep(patience(Duration::from_secs(2)));
-        let roots = ["9201", "9202"].map(|port| Watcher::start(&ctl, &["--port", port]));
+        let roots = ["9201", "9202"].map(|port| Watcher::start(ctl, &["--port", port]));
         let answers: Vec<_> = members.into_iter().map(|it| it.join().unwrap()).collect();
         (answers, roots)
     });

@@ -12,7 +12,7 @@ use firewall_api::sets::{SetChanged, SetReport, SetsReport};
 use firewall_api::source::{FileKept, NamedFile, files_missing};
 use firewall_api::trial::{DoctorReport, Selftest, Traced, Verified};
 use firewall_api::view::Snapshot;
-use firewall_api::watch::{WatchReport, no_slot};
+use firewall_api::watch::{NoSlot, WatchReport, no_slot};
 use firewall_engine::sampler::{Facts, Sampler};
 use firewall_system::trail::Trail;
 use std::io::{self, Read, Write};
@@ -137,7 +137,10 @@ impl Firewall for Constants {
     }
 
     fn watch(&self, request: &WatchRequest) -> Result<WatchReport, Failure> {
-        Err(no_slot(request.is_modest))
+        Err(no_slot(match request.modest {
+            Some(_) => NoSlot::Own(1),
+            None => NoSlot::All,
+        }))
     }
 
     fn doctor(&self, request: &DoctorRequest) -> Result<DoctorReport, Failure> {

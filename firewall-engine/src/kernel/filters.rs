@@ -8,14 +8,13 @@ use super::KernelError;
 use super::clock;
 use super::maps::BigMap;
 use super::shared::Shared;
+use super::wait_for_running_programs;
 use firewall_common::machine::TICK_SHIFT;
 use firewall_common::watch::{ARMED, SLOTS, at, claim, ring, unclaim, word};
 use firewall_policy::log::{Event, Reader};
 use firewall_policy::watch::WORDS;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, PoisonError};
-use std::thread::sleep;
-use std::time::Duration;
 
 /// How long a slot stays its holder's after it was last renewed, in ticks of 1.07 s: 15 s at least.
 const LEASE: u64 = 14;
@@ -23,8 +22,8 @@ const LEASE: u64 = 14;
 /// Slots that those who may change nothing can hold at a time.
 pub const MODEST_SLOTS: u64 = SLOTS / 2;
 
-/// Longer than a program runs.
-const GRACE: Duration = Duration::from_millis(10);
+/// Of those, how many one user can hold: never all.
+pub const OWN_SLOTS: u64 = MODEST_SLOTS - 1;
 
 /// Bits of a secret.
 const SECRET: u64 = (1 << (64 - firewall_common::watch::LEASE_BITS)) - 1;
@@ -47,6 +46,17 @@ pub struct Held {
     pub secret: u64,
     /// Whether it was not held all the time since it was asked for last.
     pub lapsed: bool,
+}
+
+/// Why nobody gets a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    /// All of them are held.
+    All,
+    /// All that those who may change nothing can hold.
+    Modest,
+    /// All that one of them can hold.
+    Own,
 }
 
 /// What a slot has counted since it was taken.
@@ -75,21 +85,30 @@ impl FilterTable {
         self.shared.write((word(slot, index) / 8) as usize, value);
     }
 
-    /// Takes a free slot: one that nobody holds, or whose lease has ended. `None`: there is none, or for
-    /// those who may change nothing (`is_modest`) none more.
-    #[must_use]
-    pub fn take(&self, is_modest: bool) -> Option<Held> {
+    /// Takes a free slot: one that nobody holds, or whose lease has ended. `modest` is the user who asks, if
+    /// that one may change nothing.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn take(&self, modest: Option<u32>) -> Result<Held, Taken> {
         let _alone = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
         let now = ticks();
         let is_held = |&slot: &u64| {
             let (secret, end) = unclaim(self.read(slot, at::CLAIM));
             secret != 0 && now <= end
         };
-        let modest = (0..SLOTS).filter(|slot| is_held(slot) && self.read(*slot, at::MODEST) != 0);
-        if is_modest && modest.count() as u64 >= MODEST_SLOTS {
-            return None;
+        let user = modest.map_or(0, |user| u64::from(user) + 1);
+        let held = (0..SLOTS).filter(is_held);
+        let users: Vec<u64> = held.map(|slot| self.read(slot, at::MODEST)).collect();
+        let count = |is_one: &dyn Fn(u64) -> bool| users.iter().filter(|it| is_one(**it)).count();
+        if user != 0 && count(&|it| it == user) as u64 >= OWN_SLOTS {
+            return Err(Taken::Own);
         }
-        (0..SLOTS).filter(|slot| !is_held(slot)).find_map(|slot| {
+        if user != 0 && count(&|it| it != 0) as u64 >= MODEST_SLOTS {
+            return Err(Taken::Modest);
+        }
+        let mut free = (0..SLOTS).filter(|slot| !is_held(slot));
+        let taken = free.find_map(|slot| {
             let secret = (RandomState::new().hash_one(slot) & SECRET).max(1);
             let old = self.read(slot, at::CLAIM);
             let (before, end) = unclaim(old);
@@ -98,7 +117,7 @@ impl FilterTable {
                 return None;
             }
             self.disarm(slot);
-            self.write(slot, at::MODEST, is_modest.into());
+            self.write(slot, at::MODEST, user);
             self.write(slot, at::FIRST, self.read(slot, at::HEAD));
             self.write(slot, at::BEYOND, 0);
             self.write(slot, at::DUE, 0);
@@ -107,7 +126,8 @@ impl FilterTable {
                 secret,
                 lapsed: false,
             })
-        })
+        });
+        taken.ok_or(Taken::All)
     }
 
     /// Renews the lease of the slot that a secret belongs to. `None`: somebody else holds it by now.
@@ -154,7 +174,9 @@ impl FilterTable {
     /// Has programs leave a slot alone, and waits for those that have begun.
     pub fn disarm(&self, slot: u64) {
         self.exchange(|armed| armed & !(1 << slot));
-        sleep(GRACE);
+        if let Err(error) = wait_for_running_programs() {
+            tracing::warn!(%error, "cannot wait for running programs");
+        }
     }
 
     fn exchange(&self, change: impl Fn(u64) -> u64) {

@@ -6,12 +6,12 @@
 use super::events::collect;
 use super::{Local, failure};
 use crate::engine::Names;
-use crate::kernel::filters::{FilterTable, Held};
+use crate::kernel::filters::{FilterTable, Held, MODEST_SLOTS, OWN_SLOTS, Taken};
 use firewall_api::events::{EventCursor, EventsRequest, Ports, protocol_number};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::network::Network;
 use firewall_api::view::SCHEMA;
-use firewall_api::watch::{WatchReport, WatchRequest, no_slot};
+use firewall_api::watch::{NoSlot, WatchReport, WatchRequest, no_slot};
 use firewall_common::live::Prefix;
 use firewall_common::reason::Reason;
 use firewall_common::verdict::Action;
@@ -86,22 +86,26 @@ fn hold(table: &FilterTable, request: &WatchRequest) -> Result<Held, Failure> {
         Failure::new(Exit::Usage, format!("`{id}` is no id of a live filter"))
             .help("take the one in the answer to the first request, or none")
     };
+    let take = || {
+        table.take(request.modest).map_err(|taken| {
+            no_slot(match taken {
+                Taken::All => NoSlot::All,
+                Taken::Modest => NoSlot::Modest(MODEST_SLOTS),
+                Taken::Own => NoSlot::Own(OWN_SLOTS),
+            })
+        })
+    };
     let Some(id) = &request.id else {
-        return table
-            .take(request.is_modest)
-            .ok_or_else(|| no_slot(request.is_modest));
+        return take();
     };
     let secret = u64::from_str_radix(id, 16).map_err(|_| wrong(id))?;
     if let Some(held) = table.renew(secret) {
         return Ok(held);
     }
     // Its lease has ended, and somebody else has its slot.
-    let held = table
-        .take(request.is_modest)
-        .ok_or_else(|| no_slot(request.is_modest))?;
     Ok(Held {
         lapsed: true,
-        ..held
+        ..take()?
     })
 }
 
