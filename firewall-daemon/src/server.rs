@@ -20,7 +20,7 @@ use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 use firewall_api::audit::{Outcome, Recorded};
 use firewall_api::events::EventsRequest;
@@ -199,24 +199,41 @@ async fn refuse(stream: UnixStream) {
     let _ = stream.try_write(text.as_bytes());
 }
 
+/// A request that changes something.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    /// What it asks for: one of a few words, however its path is written.
+    route: &'static str,
+    /// The largest one, in bytes.
+    limit: usize,
+}
+
+/// All of them, and who handles each.
+fn changes() -> [(Change, MethodRouter<Backend>); 9] {
+    let change = |route, limit| Change { route, limit };
+    [
+        (change("/v1/apply", BODY_LIMIT), post(apply)),
+        (change("/v1/reload", BODY_LIMIT), post(reload)),
+        (change("/v1/rules", BODY_LIMIT), post(change_rules)),
+        (change("/v1/flows/forget", BODY_LIMIT), post(forget_flows)),
+        (change("/v1/sets", SET_LIMIT), post(change_set)),
+        (change("/v1/selftest", BODY_LIMIT), post(selftest)),
+        (change("/v1/verify", BODY_LIMIT), post(verify)),
+        (change("/v1/trace", TRACE_LIMIT), post(trace)),
+        (
+            change("/v1/files/{sha256}", FILE_LIMIT as usize),
+            put(upload::put_file),
+        ),
+    ]
+}
+
 fn router(backend: Backend) -> Router {
-    let changes = Router::new()
-        .route("/v1/apply", post(apply))
-        .route("/v1/reload", post(reload))
-        .route("/v1/rules", post(change_rules))
-        .route("/v1/flows/forget", post(forget_flows))
-        .route(
-            "/v1/sets",
-            post(change_set).layer(DefaultBodyLimit::max(SET_LIMIT)),
-        )
-        .route("/v1/selftest", post(selftest))
-        .route("/v1/verify", post(verify))
-        .route(
-            "/v1/trace",
-            post(trace).layer(DefaultBodyLimit::max(TRACE_LIMIT)),
-        )
-        .route("/v1/files/{sha256}", put(upload::put_file))
-        .route_layer(middleware::from_fn(guard));
+    let add = |router: Router<Backend>, (change, handler): (Change, MethodRouter<Backend>)| {
+        let limited = handler.layer(DefaultBodyLimit::max(change.limit));
+        let guarded = limited.route_layer(middleware::from_fn_with_state(change, guard));
+        router.route(change.route, guarded)
+    };
+    let changes = changes().into_iter().fold(Router::new(), add);
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/snapshot", get(snapshot))
@@ -256,25 +273,14 @@ fn router(backend: Backend) -> Router {
         .with_state(backend)
 }
 
-/// What a change asks for: one of a few words, however its path is written.
-fn route_of(path: &str) -> &'static str {
-    const ROUTES: [&str; 8] = [
-        "/v1/apply",
-        "/v1/reload",
-        "/v1/rules",
-        "/v1/flows/forget",
-        "/v1/sets",
-        "/v1/selftest",
-        "/v1/verify",
-        "/v1/trace",
-    ];
-    let known = ROUTES.into_iter().find(|route| *route == path);
-    known.unwrap_or("/v1/files")
-}
-
 /// Lets a change through to its handler: from a peer that may, and of a size that may be. Both are
 /// known before the body arrives.
-async fn guard(Extension(caller): Extension<Caller>, mut request: Request, next: Next) -> Response {
+async fn guard(
+    State(change): State<Change>,
+    Extension(caller): Extension<Caller>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let caller = caller.with_session(request.headers());
     let peer = caller.peer;
     if !peer.may_change() {
@@ -284,18 +290,12 @@ async fn guard(Extension(caller): Extension<Caller>, mut request: Request, next:
         };
         let what = format!("{who} has read-only access");
         let failure = Failure::new(Exit::Privilege, what).help("run the command with sudo");
-        let route = route_of(request.uri().path());
+        let route = change.route.split("/{").next().unwrap_or_default();
         caller.note_refused(route, &failure).await;
         return error(StatusCode::FORBIDDEN, failure);
     }
-    let limit = match request.uri().path() {
-        "/v1/sets" => SET_LIMIT,
-        "/v1/trace" => TRACE_LIMIT,
-        path if path.starts_with("/v1/files/") => FILE_LIMIT as usize,
-        _ => BODY_LIMIT,
-    };
-    if request.body().size_hint().lower() > limit as u64 {
-        let what = format!("the request is larger than {} MiB", limit >> 20);
+    if request.body().size_hint().lower() > change.limit as u64 {
+        let what = format!("the request is larger than {} MiB", change.limit >> 20);
         return error(
             StatusCode::PAYLOAD_TOO_LARGE,
             Failure::new(Exit::Usage, what),
