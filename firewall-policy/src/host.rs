@@ -192,6 +192,8 @@ pub struct Memory {
     pub now: Cell<u64>,
     /// The words of each region; none until the first write.
     regions: [RefCell<Vec<u64>>; Region::COUNT],
+    /// What was where before it was overwritten, the latest last, while somebody is to take it back.
+    journal: RefCell<Option<Vec<(Region, usize, u64)>>>,
 }
 
 impl Default for Memory {
@@ -199,6 +201,7 @@ impl Default for Memory {
         Self {
             now: Cell::new(1),
             regions: Default::default(),
+            journal: RefCell::new(None),
         }
     }
 }
@@ -234,6 +237,28 @@ impl Memory {
         self.write(region, offset, *region.size(&tables.config), word);
     }
 
+    /// Does something, and takes back what that has written, and how long it took. Not within another one.
+    pub fn attempt<T>(&self, work: impl FnOnce() -> T) -> T {
+        let now = self.now.get();
+        *self.journal.borrow_mut() = Some(Vec::new());
+        let done = work();
+        let journal = self.journal.borrow_mut().take().unwrap_or_default();
+        for (region, index, old) in journal.into_iter().rev() {
+            if let Some(place) = self.regions[region as usize].borrow_mut().get_mut(index) {
+                *place = old;
+            }
+        }
+        self.now.set(now);
+        done
+    }
+
+    /// Whether the attempt that goes on has written to a region.
+    #[must_use]
+    pub fn has_written(&self, region: Region) -> bool {
+        let journal = self.journal.borrow();
+        journal.iter().flatten().any(|it| it.0 == region)
+    }
+
     fn read(&self, region: Region, offset: u64, size: u32) -> u64 {
         let words = self.regions[region as usize].borrow();
         words.get(index(offset, size)).copied().unwrap_or(0)
@@ -244,7 +269,11 @@ impl Memory {
         if words.is_empty() {
             *words = vec![0; size as usize / 8];
         }
-        if let Some(place) = words.get_mut(index(offset, size)) {
+        let index = index(offset, size);
+        if let Some(place) = words.get_mut(index) {
+            if let Some(journal) = self.journal.borrow_mut().as_mut() {
+                journal.push((region, index, *place));
+            }
             *place = word;
         }
     }

@@ -47,6 +47,7 @@ mod net_reload;
 mod net_router;
 mod net_seed;
 mod net_seed_many;
+mod net_session;
 mod net_state;
 mod net_state_clock;
 mod net_state_container;

@@ -9,7 +9,7 @@ use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{bytes, duration};
 use firewall_api::network::prefix_of;
 use firewall_api::view::SCHEMA;
-use firewall_policy::connection::{Connection, Part, Way};
+use firewall_policy::connection::{Connection, Holds, Judge, Part, Sample, Way};
 use firewall_policy::diag::Diagnostics;
 use firewall_policy::limit::Per;
 use firewall_policy::lint::{lets_ssh_in, lint};
@@ -140,17 +140,22 @@ fn own_session(compiled: &Compiled) -> Vec<String> {
     let Compiled { policy, tables, .. } = compiled;
     let dropped = |connection: &Connection| {
         let zones = 0..policy.zones.len().max(1) as u32;
+        let own = policy.live_set(SELF);
+        let own = own.map(|set| (set, prefix_of(connection.to.ip())));
+        let holds = Holds {
+            members: own.into_iter().collect(),
+            ..Holds::default()
+        };
+        let sample = Sample::of(connection.packet(Part::Opening));
+        let judge = Judge::new(policy, tables, [&sample], &holds);
         let all = zones.flat_map(|zone| {
-            let to = prefix_of(connection.to.ip());
-            let own = policy.live_set(SELF).map(|set| (set, to));
             let way = Way {
                 zone,
-                members: own.into_iter().collect(),
                 ..Way::default()
             };
-            connection.judge(policy, tables, &way, &policy.macs)
+            judge.judge(&sample, &way, &policy.macs)
         });
-        let mut opening = all.filter(|judged| judged.part == Part::Opening).peekable();
+        let mut opening = all.peekable();
         let by = opening.peek()?.by.clone();
         opening.all(|judged| !judged.passes).then(|| {
             format!(
@@ -162,7 +167,7 @@ fn own_session(compiled: &Compiled) -> Vec<String> {
     match ssh::connections() {
         Ok(own) => own.iter().filter_map(dropped).collect(),
         Err(ssh::Unclear) => vec![
-            "whether it would cut your own connection cannot be told: SSH_CONNECTION cannot be read"
+            "whether it would cut your own connection cannot be told: which one you use is not known"
                 .to_owned(),
         ],
     }

@@ -2,18 +2,21 @@
 //! and not of a verb, so that every command, feed and restored copy is checked.
 //!
 //! ```text
-//! guard.rs    who must not be cut off, and bans                        (pure)
-//! replay.rs   the session's packets, under what is and what would be   (reads only)
+//! guard.rs    who must not be cut off, and bans                        (reads only)
+//! ways.rs     the packets that a session needs, where they come in     (reads only)
+//! replay.rs   those packets, under what is and what would be           (reads only)
 //! ```
 //!
 //! Invariant: a guard that cannot judge refuses. Where there is no session to cut off, such as on a
 //! console or in a timer, there is nothing to judge.
 
 mod replay;
+mod ways;
 
 pub use replay::SetAfter;
 pub(super) use replay::{After, Scene};
 
+use super::resolve::Present;
 use super::types::{EngineError, LiveRecord};
 pub use firewall_api::network::{contains, prefix_of};
 use firewall_api::session::CONNECTIONS;
@@ -21,6 +24,8 @@ pub use firewall_api::session::{Connection, Session};
 use firewall_common::live::{BANNED, Prefix};
 use firewall_policy::prefixes::text;
 use std::borrow::Cow;
+use std::sync::OnceLock;
+use ways::Ways;
 
 /// The shortest prefixes that may be banned without a word: of IPv4 and of IPv6.
 const SHORTEST: [u64; 2] = [8, 16];
@@ -33,6 +38,18 @@ const UNCLEAR: &str = "if you have other access, such as a console, add --i-know
 pub struct Guard {
     /// `None`: the user knows what they do.
     session: Option<Session>,
+    /// The interfaces that are filtered, if that is known.
+    filtered: Option<Vec<u32>>,
+    /// Who sends the packets that the session needs, and all addresses in them; why they are not all known.
+    /// Asked for when they are needed.
+    addresses: OnceLock<Result<Addresses, String>>,
+}
+
+/// Addresses in the packets that a session needs, those of its tunnels among them.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+struct Addresses {
+    senders: Vec<Prefix>,
+    all: Vec<Prefix>,
 }
 
 impl Guard {
@@ -41,13 +58,28 @@ impl Guard {
     pub const fn of(session: Session) -> Self {
         Self {
             session: Some(session),
+            filtered: None,
+            addresses: OnceLock::new(),
         }
     }
 
     /// No guard: the user has said that they know.
     #[must_use]
     pub const fn off() -> Self {
-        Self { session: None }
+        Self {
+            session: None,
+            filtered: None,
+            addresses: OnceLock::new(),
+        }
+    }
+
+    /// As this one, of what is in force on some interfaces.
+    #[must_use]
+    pub(super) fn on(self, filtered: Vec<u32>) -> Self {
+        Self {
+            filtered: Some(filtered),
+            ..self
+        }
     }
 
     /// Whether whoever asks knows what they do.
@@ -78,11 +110,38 @@ impl Guard {
             None | Some(Session::None) => false,
             Some(Session::Unclear) => true,
             Some(Session::From(address)) => contains(prefix, &prefix_of(*address)),
-            Some(Session::Over(connections)) => connections.iter().any(|connection| {
-                let ends = [connection.from, connection.to].map(|end| prefix_of(end.ip()));
-                ends.iter().any(|end| contains(prefix, end))
-            }),
+            Some(Session::Over(connections)) => {
+                let ends = connections.iter().flat_map(|it| [it.from, it.to]);
+                let mut ends = ends.map(|end| prefix_of(end.ip()));
+                ends.any(|end| contains(prefix, &end))
+                    || match self.addresses() {
+                        Ok(addresses) => addresses.all.iter().any(|it| contains(prefix, it)),
+                        Err(_) => true,
+                    }
+            }
         }
+    }
+
+    /// The addresses in the packets that the session needs.
+    fn addresses(&self) -> &Result<Addresses, String> {
+        self.addresses.get_or_init(|| {
+            let connections = self.connections().unwrap_or_default();
+            if connections.is_empty() {
+                return Ok(Addresses::default());
+            }
+            let present = Present::now().map_err(|error| error.to_string())?;
+            let all = || present.links().iter().map(|link| link.ifindex).collect();
+            let filtered = self.filtered.clone().unwrap_or_else(all);
+            let ways = Ways::of(&present, connections, &filtered);
+            let ways = ways.map_err(|error| error.to_string())?;
+            if self.filtered.is_some() && !ways.doubts.is_empty() {
+                return Err(ways.doubts.join("; "));
+            }
+            Ok(Addresses {
+                senders: ways.senders().into_iter().map(prefix_of).collect(),
+                all: ways.addresses().into_iter().map(prefix_of).collect(),
+            })
+        })
     }
 
     /// The connections that must not be cut.
@@ -96,7 +155,7 @@ impl Guard {
             Some(Session::Over(_) | Session::From(_)) => {
                 Err(unclear("which connection it comes over is not known"))
             }
-            Some(Session::Unclear) => Err(unclear("SSH_CONNECTION cannot be read")),
+            Some(Session::Unclear) => Err(unclear("which SSH connection you use is not known")),
         }
     }
 
@@ -126,19 +185,32 @@ impl Guard {
                 "cannot tell whether {} contains the address that you are connected from",
                 text(prefix)
             );
-            let help = "SSH_CONNECTION cannot be read; if it does not, add --i-know";
+            let help = "which SSH connection you use is not known; if it does not, add --i-know";
             return Some(refused(message, help));
         }
+        let help = "it would cut you off; if you mean it, add --i-know";
         let peers = session.peers();
         let mut own = peers.iter().map(|&peer| prefix_of(peer));
-        let own = own.find(|own| contains(prefix, own))?;
-        let message = format!(
-            "{} contains {}, the address that you are connected from",
-            text(prefix),
-            text(&own)
-        );
-        let help = "it would cut you off; if you mean it, add --i-know";
-        Some(refused(message, help))
+        if let Some(own) = own.find(|own| contains(prefix, own)) {
+            let message = format!(
+                "{} contains {}, the address that you are connected from",
+                text(prefix),
+                text(&own)
+            );
+            return Some(refused(message, help));
+        }
+        match self.addresses() {
+            Ok(others) => {
+                let own = others.senders.iter().find(|own| contains(prefix, own))?;
+                let message = format!(
+                    "{} contains {}, an address of the tunnel that you are connected through",
+                    text(prefix),
+                    text(own)
+                );
+                Some(refused(message, help))
+            }
+            Err(why) => Some(unclear(why)),
+        }
     }
 }
 

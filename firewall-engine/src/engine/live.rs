@@ -380,6 +380,13 @@ impl Live {
         &self.view
     }
 
+    /// The guard of a request to change one of its sets.
+    #[must_use]
+    pub fn guard_of(&self, session: Session, i_know: bool) -> Guard {
+        let interfaces = self.record.interfaces.iter();
+        Guard::of_request(session, i_know).on(interfaces.map(|it| it.ifindex).collect())
+    }
+
     /// Refuses a change of a set that would cut off a session: what the set would hold then, of those
     /// prefixes that hold an address of the session. Bans come to the guard as they are asked for
     /// ([`Guard::refusal`]).

@@ -6,7 +6,10 @@
 
 use super::KernelError;
 use super::netlink::links::{self, Link};
+use super::netlink::neighbours::Neighbours;
+use super::netlink::routes::{Hop, Leaving};
 use super::netlink::watch::DefaultRoutes;
+use super::netlink::wireguard;
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Uid, chownat, flock, fstat, openat,
     statat,
@@ -14,7 +17,7 @@ use rustix::fs::{
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
@@ -130,23 +133,53 @@ pub(crate) fn own_addresses() -> Result<Vec<IpAddr>, KernelError> {
     Ok(list.filter_map(address).collect())
 }
 
-/// The interfaces of this network namespace that have an address, by name.
-pub(crate) fn interfaces_with(address: IpAddr) -> Result<BTreeSet<String>, KernelError> {
-    let list = nix::ifaddrs::getifaddrs()
-        .map_err(|error| KernelError::call("list the addresses of this host")(error.into()))?;
-    let has_it = |entry: &nix::ifaddrs::InterfaceAddress| {
-        let own = entry.address.as_ref();
-        let v4 = own.and_then(|it| it.as_sockaddr_in().map(|it| IpAddr::V4(it.ip())));
-        let v6 = own.and_then(|it| it.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())));
-        v4.or(v6) == Some(address)
-    };
-    Ok(list.filter(has_it).map(|it| it.interface_name).collect())
+/// The interfaces of this network namespace that have an address.
+pub(crate) fn interfaces_with(address: IpAddr) -> Result<BTreeSet<u32>, KernelError> {
+    super::netlink::addresses::interfaces_with(address)
+        .map_err(KernelError::call("list the addresses of this host"))
 }
 
-/// The interface by which packets to an address leave.
-pub(crate) fn interface_toward(address: IpAddr) -> Result<Option<u32>, KernelError> {
-    super::netlink::routes::interface_toward(address)
+/// How packets leave; `None` where no route leads there.
+pub(crate) fn hop_of(leaving: &Leaving) -> Result<Option<Hop>, KernelError> {
+    super::netlink::routes::hop_of(leaving)
         .map_err(KernelError::call("look up a route of this host"))
+}
+
+/// What this host knows of its neighbours.
+pub(crate) fn neighbours() -> Result<Neighbours, KernelError> {
+    Neighbours::now().map_err(KernelError::call("list the neighbours of this host"))
+}
+
+/// The peers of a WireGuard device.
+pub(crate) fn wireguard(interface: u32) -> Result<wireguard::Device, KernelError> {
+    wireguard::Device::of(interface).map_err(KernelError::call("ask WireGuard for its peers"))
+}
+
+/// The ends of a TCP connection as they stand in the packets that come in; `None`, if nothing translates
+/// them.
+pub(crate) fn untranslated(
+    from: SocketAddr,
+    to: SocketAddr,
+) -> Result<Option<(SocketAddr, SocketAddr)>, KernelError> {
+    let end = |end: SocketAddr| (end.ip(), end.port());
+    let found = super::netlink::conntrack::untranslated(end(from), end(to))
+        .map_err(KernelError::call("ask the connection tracking"))?;
+    Ok(found.map(|(from, to)| (SocketAddr::from(from), SocketAddr::from(to))))
+}
+
+/// Whether IPsec decrypts packets from one address to another by policies that belong to no xfrm interface.
+pub(crate) fn decrypts_between(from: IpAddr, to: IpAddr) -> Result<bool, KernelError> {
+    super::netlink::xfrm::decrypts_between(from, to)
+        .map_err(KernelError::call("list the policies of IPsec"))
+}
+
+/// Names of the interfaces over which this host has PPPoE sessions.
+pub(crate) fn pppoe() -> BTreeSet<String> {
+    let text = fs::read_to_string("/proc/thread-self/net/pppoe").unwrap_or_default();
+    // `Id Address Device`
+    let lines = text.lines().skip(1);
+    let devices = lines.filter_map(|line| line.split_ascii_whitespace().nth(2));
+    devices.map(str::to_owned).collect()
 }
 
 /// Whether somebody from outside may reach an SSH server of this host: whether something listens on its

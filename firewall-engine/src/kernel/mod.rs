@@ -40,6 +40,9 @@ pub mod verify;
 
 pub use error::KernelError;
 
+pub(crate) use netlink::neighbours::Neighbours;
+pub(crate) use netlink::routes::Leaving;
+pub(crate) use netlink::tunnels::{Carrier, Tunnel};
 pub(crate) use netlink::{conntrack, links};
 pub use netlink::{sockets, watch};
 pub(crate) use object::BUILT_IN;

@@ -271,7 +271,7 @@ impl Local {
         let start = Instant::now();
         let live = self.engine().live().map_err(|error| failure(&error))?;
         let set = find(live.view(), &change.set)?;
-        let guard = Guard::of_request(change.session.clone(), change.i_know);
+        let guard = live.guard_of(change.session.clone(), change.i_know);
         let mut report = SetChanged::nothing(&set.name);
         report.warnings.extend(live.place_waiting().err());
         let changed = edit(&live, &set, &change.what, &guard, &mut report)?;

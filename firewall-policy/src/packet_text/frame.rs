@@ -52,7 +52,24 @@ impl PacketText {
         frame
     }
 
-    /// The shortest that the IP packet can be, in bytes.
+    /// The frame of a packet like this one with `content` behind its IP header, and behind that of UDP if
+    /// it is a datagram, which has no checksum then.
+    #[must_use]
+    pub fn frame_with(&self, content: &[u8]) -> Vec<u8> {
+        const UDP: usize = 8;
+        let is_datagram = matches!(self.kind, Kind::Udp { .. });
+        let header = self.ip_header() + if is_datagram { UDP } else { 0 };
+        let mut packet = self.clone();
+        packet.numbers.0[Field::Length as usize] = Some((header + content.len()) as u32);
+        let mut frame = packet.frame();
+        let at = frame.len().saturating_sub(content.len());
+        frame[at..].copy_from_slice(content);
+        if is_datagram {
+            frame[at - 2..at].fill(0);
+        }
+        frame
+    }
+
     /// Without the numbers that such a packet has anyway.
     #[must_use]
     pub fn without_usual(mut self) -> Self {
@@ -66,6 +83,7 @@ impl PacketText {
         self
     }
 
+    /// The shortest that the IP packet can be, in bytes.
     pub(super) fn shortest(&self) -> usize {
         self.ip_header() + self.transport(0).len()
     }

@@ -1,25 +1,27 @@
-//! The packets of a session under what is in force and under what would be: policy, live sets and bans,
-//! on the interfaces that the session comes in by.
+//! The packets that a session needs under what is in force and under what would be: policy, live sets and
+//! bans, on the interfaces that they come in by ([`super::ways`]).
 //!
-//! Where that is, addresses and routes of this host say. A session that comes in by an interface which is
-//! not filtered is not cut by what others do. May not change anything. Invariant: what is in force counts
-//! only to excuse: a packet that is dropped already cannot be cut. Where nobody can say, it passes now.
+//! A session none of whose packets comes in by an interface that is filtered is not cut by what others do.
+//! May not change anything. Invariant: what is in force counts only to excuse: a packet that is dropped
+//! already cannot be cut. Where nobody can say, it passes now.
 
+use super::ways::{Arrival, Role, Ways};
 use super::{Guard, contains, prefix_of, refused, unclear};
 use crate::engine::files;
 use crate::engine::live::{Change, LiveView};
 use crate::engine::resolve::Present;
 use crate::engine::types::{EngineError, LiveRecord, Record};
-use crate::kernel::host;
 use crate::kernel::live::{Entry, Origin};
 use firewall_common::live::{BANNED, EXEMPT, Prefix};
-use firewall_policy::connection::{Connection, Judged, Way};
+use firewall_common::verdict::Verdict;
+use firewall_policy::connection::{Holds, Judge, Judged, Way};
+use firewall_policy::diff::diff;
 use firewall_policy::prefixes::prefixes;
 use firewall_policy::rule::{AddrSet, Mac, Policy, SELF};
 use firewall_policy::tables::Tables;
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -54,6 +56,13 @@ struct Side<'a> {
     held: Held,
 }
 
+/// The same, ready to judge.
+struct Bench<'s> {
+    judge: Judge<'s>,
+    zones: &'s [(u32, u32)],
+    macs: &'s [Mac],
+}
+
 /// The entries of live sets and bans that hold an address of the session.
 #[derive(Clone, Default)]
 struct Held {
@@ -76,13 +85,28 @@ impl Guard {
         if connections.is_empty() {
             return Ok(());
         }
-        let ends = connections.iter().flat_map(|it| [it.from, it.to]);
-        let addresses: BTreeSet<_> = ends.map(|end| end.ip().to_canonical()).collect();
-        let addresses: Vec<Prefix> = addresses.into_iter().map(prefix_of).collect();
+        let filtered: Vec<u32> = match after {
+            After::Policy(_, zones) => zones.iter().map(|it| it.0).collect(),
+            After::Set(..) => scene.filtered(),
+        };
+        let ways = Ways::of(scene.present, connections, &filtered)?;
+        let addresses: Vec<Prefix> = ways.addresses().into_iter().map(prefix_of).collect();
         let now = OnceCell::new();
         let new = match after {
-            After::Policy(policy, zones) => Side::of_policy(scene, policy, zones, &addresses)?,
+            After::Policy(policy, zones) => {
+                let now = || now.get_or_init(|| Side::in_force(scene, &addresses).ok());
+                if !ways.doubts.is_empty() && narrows(now().as_ref(), policy, zones) {
+                    return Err(unclear(&ways.doubts.join("; ")));
+                }
+                if ways.arrivals.is_empty() {
+                    return Ok(());
+                }
+                Side::of_policy(scene, policy, zones, &addresses)?
+            }
             After::Set(set, change) => {
+                if !ways.doubts.is_empty() {
+                    return Err(unclear(&ways.doubts.join("; ")));
+                }
                 let held = Held::of(scene.live, &addresses, |_| true);
                 let changed = held.with(set, *change);
                 if changed.is_same(&held) {
@@ -99,58 +123,106 @@ impl Guard {
                 new
             }
         };
-        for connection in connections {
-            for (interface, vlans) in ways_in(scene.present, connection, &new.zones)? {
-                let now = || now.get_or_init(|| Side::in_force(scene, &addresses).ok());
-                compare(connection, (interface, &vlans), &new, &now)?;
-            }
-        }
-        Ok(())
+        let new = new.bench(&ways);
+        let now = || now.get_or_init(|| Side::in_force(scene, &addresses).ok());
+        let bench = OnceCell::new();
+        let now = || {
+            let made = bench.get_or_init(|| now().as_ref().map(|side| side.bench(&ways)));
+            made.as_ref()
+        };
+        let mut arrivals = ways.arrivals.iter();
+        arrivals.try_for_each(|arrival| compare(scene.present, arrival, &new, &now))
     }
 }
 
-/// Refuses what cuts a connection that comes in by an interface.
+impl Scene<'_> {
+    /// The interfaces that are filtered.
+    fn filtered(&self) -> Vec<u32> {
+        let interfaces = self.record.iter().flat_map(|record| &record.interfaces);
+        interfaces.map(|it| it.ifindex).collect()
+    }
+}
+
+/// Whether a policy drops anything that passes now.
+fn narrows(now: Option<&Side<'_>>, policy: &Policy, zones: &[(u32, u32)]) -> bool {
+    let Some(now) = now else {
+        return true;
+    };
+    let difference = diff(&now.policy, policy);
+    let drops = |verdict: Verdict| verdict != Verdict::PASS;
+    !difference.complete
+        || !difference.settings.is_empty()
+        || difference
+            .regions
+            .iter()
+            .any(|it| drops(it.becomes.verdict))
+        || zones.iter().any(|zone| !now.zones.contains(zone))
+}
+
+/// Refuses what cuts a packet of the session.
 fn compare<'s>(
-    connection: &Connection,
-    (interface, vlans): (u32, &[u16]),
-    new: &Side<'_>,
-    now: &dyn Fn() -> &'s Option<Side<'s>>,
+    present: &Present,
+    arrival: &Arrival,
+    new: &Bench<'_>,
+    now: &dyn Fn() -> Option<&'s Bench<'s>>,
 ) -> Result<(), EngineError> {
-    let dropped = new.judge(connection, interface, vlans, &new.policy.macs);
+    let dropped = new.judge(arrival, new.macs);
     if dropped.is_none_or(|judged| judged.iter().all(|it| it.passes)) {
         return Ok(());
     }
     // What passes now, and from which MAC addresses, is asked where it matters only.
-    let now = now().as_ref();
-    let mut macs: Vec<Mac> = new.policy.macs.clone();
-    macs.extend(now.iter().flat_map(|side| side.policy.macs.iter().copied()));
+    let now = now();
+    let mut macs: Vec<Mac> = new.macs.to_vec();
+    macs.extend(now.iter().flat_map(|side| side.macs.iter().copied()));
     macs.sort_unstable();
     macs.dedup();
-    let judge = |side: &Side<'_>| side.judge(connection, interface, vlans, &macs);
-    let after = judge(new).unwrap_or_default();
-    let before = now.and_then(judge);
+    let after = new.judge(arrival, &macs).unwrap_or_default();
+    let before = now.and_then(|side| side.judge(arrival, &macs));
     let passes_now = |it: &&Judged| match &before {
         None => true,
-        Some(before) => before
-            .iter()
-            .any(|was| (was.part, was.mac) == (it.part, it.mac) && was.passes),
+        Some(before) => before.iter().any(|was| was.mac == it.mac && was.passes),
     };
     let had: Vec<&Judged> = after.iter().filter(passes_now).collect();
     let Some(cut) = had.iter().find(|it| !it.passes) else {
         return Ok(());
     };
-    let of_part = |it: &&&Judged| it.part == cut.part;
-    if had.iter().filter(of_part).any(|it| it.passes) {
+    if had.iter().any(|it| it.passes) {
         return Err(unclear("that depends on the MAC address it comes from"));
     }
+    let place = match arrival.is_certain {
+        true => String::new(),
+        false => format!(
+            " where it comes in by {}",
+            present.name_of(arrival.interface).unwrap_or("an interface")
+        ),
+    };
+    let (what, help) = match arrival.role {
+        Role::Own => ("", "allow your address first"),
+        Role::Carries => (", which carries it,", "allow that packet first"),
+        Role::Finds => (
+            ", by which the next host finds this one,",
+            "let it pass (`essential`)",
+        ),
+    };
     Err(refused(
         format!(
-            "this would cut your own connection: {} is dropped by {}",
-            connection.packet(cut.part),
-            cut.by
+            "this would cut your own connection{place}: {}{what} is dropped by {}",
+            arrival.sample, cut.by
         ),
-        "allow your address first, or add --i-know if you have other access",
+        format!("{help}, or add --i-know if you have other access"),
     ))
+}
+
+impl Bench<'_> {
+    /// What becomes of a packet; `None`: the interface is not filtered.
+    fn judge(&self, arrival: &Arrival, macs: &[Mac]) -> Option<Vec<Judged>> {
+        let &(_, zone) = self.zones.iter().find(|it| it.0 == arrival.interface)?;
+        let way = Way {
+            zone,
+            vlans: arrival.vlans.clone(),
+        };
+        Some(self.judge.judge(&arrival.sample, &way, macs))
+    }
 }
 
 impl<'a> Side<'a> {
@@ -196,35 +268,36 @@ impl<'a> Side<'a> {
         })
     }
 
-    /// What becomes of the packets of a connection; `None`: the interface is not filtered.
-    fn judge(
-        &self,
-        connection: &Connection,
-        interface: u32,
-        vlans: &[u16],
-        macs: &[Mac],
-    ) -> Option<Vec<Judged>> {
-        let &(_, zone) = self.zones.iter().find(|it| it.0 == interface)?;
-        let ends = [connection.from, connection.to].map(|end| prefix_of(end.ip()));
-        let mut members = Vec::new();
-        for (number, set) in self.policy.live.iter().enumerate() {
-            if set.name == SELF {
-                members.push((number, ends[1]));
-                continue;
-            }
-            let in_set = |end: &&Prefix| {
-                let mut own = self.held.sets.iter().filter(|it| it.0 == set.name);
-                own.any(|(_, prefix)| contains(prefix, end))
-            };
-            members.extend(ends.iter().filter(in_set).map(|&end| (number, end)));
+    /// Makes ready to judge the packets of a session.
+    fn bench(&self, ways: &Ways) -> Bench<'_> {
+        let samples = ways.arrivals.iter().map(|it| &it.sample);
+        let ends = samples.clone().flat_map(|sample| sample.ends());
+        let mut own = HashSet::new();
+        let mut all = HashSet::new();
+        for [from, to] in ends {
+            own.insert(prefix_of(to));
+            all.extend([from, to].map(prefix_of));
         }
-        let way = Way {
-            zone,
-            vlans: vlans.to_vec(),
-            members,
-            is_banned: self.held.bans(&ends[0]),
-        };
-        Some(connection.judge(&self.policy, &self.tables, &way, macs))
+        let mut holds = Holds::default();
+        for (number, set) in self.policy.live.iter().enumerate() {
+            let is_in = |address: &&Prefix| {
+                let mut entries = self.held.sets.iter().filter(|it| it.0 == set.name);
+                entries.any(|(_, prefix)| contains(prefix, address))
+            };
+            match &*set.name {
+                SELF => holds.members.extend(own.iter().map(|&it| (number, it))),
+                _ => {
+                    let members = all.iter().filter(is_in);
+                    holds.members.extend(members.map(|&it| (number, it)));
+                }
+            }
+        }
+        holds.banned = all.into_iter().filter(|it| self.held.bans(it)).collect();
+        Bench {
+            judge: Judge::new(&self.policy, &self.tables, samples, &holds),
+            zones: &self.zones,
+            macs: &self.policy.macs,
+        }
     }
 }
 
@@ -301,45 +374,6 @@ impl Held {
 
 const fn key(prefix: &Prefix) -> (u64, u64, u64, u64) {
     (prefix.is_v6, prefix.hi, prefix.lo, prefix.length)
-}
-
-/// The filtered interfaces by which a connection comes in, with the VLAN tags that its frames have there:
-/// those that have the address it goes to, and the one by which answers leave, and what lies below them.
-/// All, where nobody has that address and no route leads back.
-fn ways_in(
-    present: &Present,
-    connection: &Connection,
-    filtered: &[(u32, u32)],
-) -> Result<BTreeMap<u32, Vec<u16>>, EngineError> {
-    let (from, to) = (connection.from.ip(), connection.to.ip());
-    let named = host::interfaces_with(to.to_canonical())?;
-    let mut open: Vec<(u32, Vec<u16>)> = named
-        .iter()
-        .filter_map(|name| Some((present.index_of(name)?, Vec::new())))
-        .collect();
-    let toward = host::interface_toward(from.to_canonical())?;
-    open.extend(toward.map(|index| (index, Vec::new())));
-    if named.is_empty() {
-        // What has the address is elsewhere: a packet may come in by any.
-        return Ok(filtered
-            .iter()
-            .map(|&(index, _)| (index, Vec::new()))
-            .collect());
-    }
-    let mut found = BTreeMap::new();
-    while let Some((index, vlans)) = open.pop() {
-        if found.contains_key(&index) {
-            continue;
-        }
-        if let Some(link) = present.link(index) {
-            let below = present.links().iter().filter(|lower| link.is_over(lower));
-            let tags: Vec<u16> = link.vlan.into_iter().chain(vlans.iter().copied()).collect();
-            open.extend(below.map(|lower| (lower.ifindex, tags.clone())));
-        }
-        found.insert(index, vlans);
-    }
-    found.retain(|index, _| filtered.iter().any(|it| it.0 == *index));
-    Ok(found)
 }
 
 /// A set behind a change.

@@ -11,7 +11,7 @@
 //! May not import anything else of this crate. Invariant: attributes of a strange length are not
 //! there; a connection that lacks one that is needed is left out.
 
-use super::{HEADER, Told, attributes, dump, find, kind_of};
+use super::{HEADER, Told, attribute, attributes, dump, find, kind_of, request_of};
 use rustix::net::netlink;
 use std::fs;
 use std::io;
@@ -138,6 +138,62 @@ pub(crate) fn connections(mut take: impl FnMut(Option<&Connection>)) -> io::Resu
         }
         answer => answer,
     }
+}
+
+/// The ends of a TCP connection from `from` to `to` as they stand in the packets that come in, before
+/// addresses and ports are translated; `None`, if nothing is tracked or translated.
+pub(crate) fn untranslated(
+    from: (IpAddr, u16),
+    to: (IpAddr, u16),
+) -> io::Result<Option<((IpAddr, u16), (IpAddr, u16))>> {
+    const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+    match fs::read_to_string(COUNT) {
+        Ok(count) if count.trim() != "0" => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => return Ok(None),
+    }
+    let answer = match request_of(Some(netlink::NETFILTER), GET, 0, &question(from, to)) {
+        // It tracks none such, or has no way to say so.
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOENT | libc::EINVAL | libc::EPROTONOSUPPORT | libc::EOPNOTSUPP)
+            ) =>
+        {
+            return Ok(None);
+        }
+        answer => answer?,
+    };
+    let body = answer.get(HEADER + NFGENMSG..).unwrap_or_default();
+    let original = find(body, CTA_TUPLE_ORIG).and_then(tuple);
+    let original = original.map(|it| (it.src, it.dst));
+    Ok(original.filter(|it| *it != (from, to)))
+}
+
+/// Asks about the connection whose answers go from `to` to `from`.
+fn question(from: (IpAddr, u16), to: (IpAddr, u16)) -> Vec<u8> {
+    const NESTED: u16 = super::NLA_F_NESTED;
+    let mut addresses = Vec::new();
+    let (family, kinds) = match to.0 {
+        IpAddr::V4(_) => (libc::AF_INET, [CTA_IP_V4_SRC, CTA_IP_V4_DST]),
+        IpAddr::V6(_) => (libc::AF_INET6, [CTA_IP_V6_SRC, CTA_IP_V6_DST]),
+    };
+    for (kind, address) in kinds.into_iter().zip([to.0, from.0]) {
+        match address {
+            IpAddr::V4(address) => attribute(&mut addresses, kind, &address.octets()),
+            IpAddr::V6(address) => attribute(&mut addresses, kind, &address.octets()),
+        }
+    }
+    let mut ports = Vec::new();
+    attribute(&mut ports, CTA_PROTO_NUM, &[TCP]);
+    attribute(&mut ports, CTA_PROTO_SRC_PORT, &to.1.to_be_bytes());
+    attribute(&mut ports, CTA_PROTO_DST_PORT, &from.1.to_be_bytes());
+    let mut tuple = Vec::new();
+    attribute(&mut tuple, CTA_TUPLE_IP | NESTED, &addresses);
+    attribute(&mut tuple, CTA_TUPLE_PROTO | NESTED, &ports);
+    let mut body = vec![family as u8, 0, 0, 0];
+    attribute(&mut body, CTA_TUPLE_REPLY | NESTED, &tuple);
+    body
 }
 
 /// Addresses and ports of one direction.

@@ -5,6 +5,7 @@
 //!
 //! [`xdp`]: super::xdp
 
+use super::tunnels::Tunnel;
 use super::{HEADER, attributes, find, kind_of, list, number, request, u16_at, word};
 use std::io;
 
@@ -31,6 +32,12 @@ const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_GRO_MAX_SIZE: u16 = 58;
 const IFLA_GRO_IPV4_MAX_SIZE: u16 = 64;
+
+/// Flag of an interface that asks nobody for MAC addresses.
+const IFF_NOARP: u32 = 0x80;
+/// Hardware types: Ethernet, and the loopback interface.
+const ARPHRD_ETHER: u16 = 1;
+const ARPHRD_LOOPBACK: u16 = 772;
 
 /// Bytes of `ifinfomsg`, with which a message about a link begins; device type and index lie behind
 /// family and padding.
@@ -65,6 +72,10 @@ pub(crate) struct Link {
     pub(crate) has_remote: bool,
     /// Whether it is a device of tun whose frames have an Ethernet header.
     pub(crate) is_tap: bool,
+    /// What is known of the packets that carry its own, if it is a tunnel.
+    pub(crate) tunnel: Option<Tunnel>,
+    /// Whether hosts at its other side are found by ARP and neighbour discovery.
+    pub(crate) has_neighbours: bool,
     /// Whether it carries an XDP program.
     pub(crate) has_program: bool,
     /// The longest packet that is put together of received ones, in bytes; 0 if it does not say.
@@ -111,6 +122,8 @@ impl Link {
             hardware: u16_at(head, 2),
             ..Self::default()
         };
+        let flags = number(&head[8..]).unwrap_or_default();
+        link.has_neighbours = link.hardware == ARPHRD_ETHER && flags & IFF_NOARP == 0;
         let mut is_elsewhere = false;
         for (kind, value) in attributes(bytes) {
             match kind {
@@ -145,12 +158,25 @@ impl Link {
     fn read_info(&mut self, bytes: &[u8]) {
         for (kind, value) in attributes(bytes) {
             match kind {
-                IFLA_INFO_KIND => self.kind = word(value),
+                IFLA_INFO_KIND => {
+                    self.kind = word(value);
+                    self.tunnel = Tunnel::read(&self.kind, &[]);
+                }
                 IFLA_INFO_SLAVE_KIND => self.master_kind = word(value),
                 IFLA_INFO_DATA => self.read_data(value),
                 _ => {}
             }
         }
+    }
+
+    /// Whether nothing comes in by it that another host has sent: only addresses are there.
+    pub(crate) fn is_inward(&self) -> bool {
+        self.hardware == ARPHRD_LOOPBACK || matches!(&*self.kind, "dummy" | "vrf")
+    }
+
+    /// Whether it is the loopback interface.
+    pub(crate) const fn is_loopback(&self) -> bool {
+        self.hardware == ARPHRD_LOOPBACK
     }
 
     /// Whether it lies over the interface with an index, for the kernel: a port's master, and what takes
@@ -163,6 +189,7 @@ impl Link {
 
     /// What is in it depends on the kind.
     fn read_data(&mut self, data: &[u8]) {
+        self.tunnel = Tunnel::read(&self.kind, data);
         match &*self.kind {
             "vlan" => {
                 let id = find(data, IFLA_VLAN_ID).and_then(|id| id.first_chunk());
@@ -237,6 +264,7 @@ mod tests {
             master_kind: String::new(),
             lower: Some(8),
             kind: "macvlan".into(),
+            has_neighbours: true,
             name: "up0".into(),
             gro_max: 65_536,
             ..Link::default()

@@ -1,16 +1,20 @@
 //! Netlink: one request, its answer, and attributes. The modules say what is asked: [`xdp`], [`clsact`],
-//! [`links`], [`routes`] and [`watch`] of rtnetlink, [`conntrack`] of the connection tracking, [`sockets`] of open sockets,
-//! [`xfrm`] of IPsec.
+//! [`links`], [`tunnels`], [`addresses`], [`neighbours`], [`routes`] and [`watch`] of rtnetlink, [`conntrack`] of the
+//! connection tracking, [`sockets`] of open sockets, [`xfrm`] of IPsec, [`wireguard`] of WireGuard.
 //!
 //! Message format: rtnetlink(7), netlink(7), sock_diag(7). May not import anything else of this crate. Invariant:
 //! each request has a socket of its own, so no answer can be another one's.
 
+pub(crate) mod addresses;
 pub(crate) mod clsact;
 pub(crate) mod conntrack;
 pub(crate) mod links;
+pub(crate) mod neighbours;
 pub(crate) mod routes;
 pub mod sockets;
+pub(crate) mod tunnels;
 pub mod watch;
+pub(crate) mod wireguard;
 pub(crate) mod xdp;
 pub(crate) mod xfrm;
 
@@ -19,6 +23,7 @@ use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -45,9 +50,19 @@ const ROOM: usize = 64 << 10;
 /// No protocol number is protocol 0, and that is NETLINK_ROUTE.
 const ROUTE: Option<Protocol> = None;
 
-/// Sends one request and returns the answer, header included; an error answer as an error.
+/// Sends one request to rtnetlink and returns the answer, header included; an error answer as an error.
 fn request(kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<u8>> {
-    let socket = ask(ROUTE, kind, flags, body)?;
+    request_of(ROUTE, kind, flags, body)
+}
+
+/// As [`request`], of another protocol.
+fn request_of(
+    protocol: Option<Protocol>,
+    kind: u16,
+    flags: u16,
+    body: &[u8],
+) -> io::Result<Vec<u8>> {
+    let socket = ask(protocol, kind, flags, body)?;
     let mut answer = vec![0; ROOM];
     let len = receive(&socket, &mut answer)?;
     answer.truncate(len);
@@ -205,6 +220,14 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
 /// The first four bytes, as a number in the byte order of this machine.
 fn number(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+/// An address of IPv4 or IPv6, by the number of bytes.
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
+        return Some(IpAddr::from(v4));
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
 }
 
 /// Text up to its terminating zero.

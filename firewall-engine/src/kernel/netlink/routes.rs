@@ -6,7 +6,7 @@
 //! object of its own, or a group of such.
 
 use super::links::Link;
-use super::{HEADER, ROUTE, Told, attribute, attributes, dump, find, number, request};
+use super::{HEADER, ROUTE, Told, address, attribute, attributes, dump, find, number, request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -18,10 +18,13 @@ const RTM_NEWRULE: u16 = 32;
 const RTM_GETNEXTHOP: u16 = 106;
 const RTM_NEWNEXTHOP: u16 = 104;
 const RTA_DST: u16 = 1;
+const RTA_SRC: u16 = 2;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PREFSRC: u16 = 7;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
+const RTA_MARK: u16 = 16;
 const RTA_VIA: u16 = 18;
 const RTA_NH_ID: u16 = 30;
 const FRA_TABLE: u16 = 15;
@@ -30,8 +33,9 @@ const NHA_ID: u16 = 1;
 const NHA_GROUP: u16 = 2;
 const NHA_OIF: u16 = 5;
 
-/// A route that leads to somebody (`RTN_UNICAST`).
+/// A route that leads to somebody (`RTN_UNICAST`), and one that leads to this host (`RTN_LOCAL`).
 const UNICAST: u8 = 1;
+const LOCAL: u8 = 2;
 /// A rule that has a table looked up (`FR_ACT_TO_TBL`).
 const TO_TABLE: u8 = 1;
 /// What the kernel remembers of a route, and no route (`RTM_F_CLONED`).
@@ -57,27 +61,73 @@ pub(crate) fn gateways() -> io::Result<BTreeSet<IpAddr>> {
     Ok(found)
 }
 
-/// The interface by which packets to an address leave; `None` where no route leads there.
-pub(crate) fn interface_toward(address: IpAddr) -> io::Result<Option<u32>> {
-    const INET: u8 = libc::AF_INET as u8;
-    const INET6: u8 = libc::AF_INET6 as u8;
+/// Packets that leave this host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Leaving {
+    /// Where they go.
+    pub(crate) to: IpAddr,
+    /// Where they come from, if that is fixed.
+    pub(crate) from: Option<IpAddr>,
+    /// The interface, or the VRF, that they have to leave by.
+    pub(crate) by: Option<u32>,
+    /// Their mark.
+    pub(crate) mark: u32,
+}
+
+/// How packets leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Hop {
+    /// The interface.
+    pub(crate) interface: u32,
+    /// The neighbour that they are sent to, if it is not their destination.
+    pub(crate) gateway: Option<IpAddr>,
+    /// The address of this host that they come from, if it was not asked for.
+    pub(crate) source: Option<IpAddr>,
+    /// Whether they go to this host.
+    pub(crate) is_local: bool,
+}
+
+/// How packets leave; `None` where no route leads there.
+pub(crate) fn hop_of(leaving: &Leaving) -> io::Result<Option<Hop>> {
     let mut body = vec![0; RTMSG];
-    match address {
-        IpAddr::V4(address) => {
-            (body[0], body[1]) = (INET, 32);
-            attribute(&mut body, RTA_DST, &address.octets());
-        }
-        IpAddr::V6(address) => {
-            (body[0], body[1]) = (INET6, 128);
-            attribute(&mut body, RTA_DST, &address.octets());
-        }
+    let mut say = |kind: u16, address: IpAddr| match address {
+        IpAddr::V4(address) => attribute(&mut body, kind, &address.octets()),
+        IpAddr::V6(address) => attribute(&mut body, kind, &address.octets()),
+    };
+    say(RTA_DST, leaving.to);
+    if let Some(from) = leaving.from {
+        say(RTA_SRC, from);
+    }
+    let (family, length) = match leaving.to {
+        IpAddr::V4(_) => (libc::AF_INET, 32),
+        IpAddr::V6(_) => (libc::AF_INET6, 128),
+    };
+    (body[0], body[1]) = (family as u8, length);
+    body[2] = leaving.from.map_or(0, |_| length);
+    if let Some(by) = leaving.by {
+        attribute(&mut body, RTA_OIF, &by.to_ne_bytes());
+    }
+    if leaving.mark != 0 {
+        attribute(&mut body, RTA_MARK, &leaving.mark.to_ne_bytes());
     }
     let answer = match request(RTM_GETROUTE, 0, &body) {
         Err(error) if is_unreachable(&error) => return Ok(None),
         answer => answer?,
     };
-    let route = answer.get(HEADER + RTMSG..).unwrap_or_default();
-    Ok(find(route, RTA_OIF).and_then(number))
+    Ok(answer.get(HEADER..).and_then(hop))
+}
+
+/// The next hop of a route.
+fn hop(route: &[u8]) -> Option<Hop> {
+    let (head, bytes) = route.split_at_checked(RTMSG)?;
+    let via = || find(bytes, RTA_VIA)?.get(2..);
+    let gateway = find(bytes, RTA_GATEWAY).or_else(via);
+    Some(Hop {
+        interface: find(bytes, RTA_OIF).and_then(number)?,
+        gateway: gateway.and_then(address),
+        source: find(bytes, RTA_PREFSRC).and_then(address),
+        is_local: head[7] == LOCAL,
+    })
 }
 
 /// Whether an answer says that no route leads somewhere.
@@ -240,13 +290,6 @@ fn each_hop(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
-        return Some(IpAddr::from(v4));
-    }
-    <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,6 +322,36 @@ mod tests {
                 &IpAddr::from([0xfe; 16]).to_string()
             ]
         );
+    }
+
+    #[test]
+    fn a_route_says_interface_neighbour_and_source() {
+        let mut route = vec![0; RTMSG];
+        route[7] = UNICAST;
+        assert_eq!(hop(&route), None);
+        attribute(&mut route, RTA_OIF, &3u32.to_ne_bytes());
+        attribute(&mut route, RTA_PREFSRC, &[192, 0, 2, 80]);
+        let near = hop(&route).unwrap();
+        assert_eq!((near.interface, near.gateway), (3, None));
+        assert_eq!(
+            (near.source, near.is_local),
+            (Some([192, 0, 2, 80].into()), false)
+        );
+        let bare = route.clone();
+        attribute(&mut route, RTA_GATEWAY, &[192, 0, 2, 1]);
+        assert_eq!(hop(&route).unwrap().gateway, Some([192, 0, 2, 1].into()));
+        // By a neighbour of the other family.
+        let mut via = bare;
+        attribute(&mut via, RTA_VIA, &[&[10, 0][..], &[0xfe; 16]].concat());
+        assert_eq!(hop(&via).unwrap().gateway, Some([0xfe; 16].into()));
+        // What goes to this host.
+        let own = Leaving {
+            to: [127, 0, 0, 1].into(),
+            from: None,
+            by: None,
+            mark: 0,
+        };
+        assert!(hop_of(&own).unwrap().unwrap().is_local);
     }
 
     #[test]
