@@ -44,6 +44,41 @@ pub fn parse(text: &str) -> Option<Duration> {
     (smallest != u64::MAX).then(|| Duration::from_nanos(all))
 }
 
+/// A duration as people say it: what [`parse`] reads, and units as words, with blanks between: `1 hour`,
+/// `90 minutes`, `1 day 12 hours`, `2w`. A number alone has no unit, so it is none.
+#[must_use]
+pub fn spoken(text: &str) -> Option<Duration> {
+    let mut plain = String::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let (number, behind) = split(rest, |c| c.is_ascii_digit() || c == '.')?;
+        let (word, behind) = split(behind.trim_start(), |c| c.is_ascii_alphabetic())?;
+        plain.push_str(&match unit(word)? {
+            "w" => format!("{}d", number.parse::<u64>().ok()?.checked_mul(7)?),
+            unit => format!("{number}{unit}"),
+        });
+        let behind = behind.trim_start().trim_start_matches(',').trim_start();
+        rest = behind.strip_prefix("and ").unwrap_or(behind).trim_start();
+    }
+    parse(&plain)
+}
+
+/// The unit of a word. A capital letter alone may be another's: M is a month for some.
+fn unit(word: &str) -> Option<&'static str> {
+    const WORDS: [(&str, &[&str]); 6] = [
+        ("s", &["s", "sec", "secs", "second", "seconds"]),
+        ("m", &["m", "min", "mins", "minute", "minutes"]),
+        ("h", &["h", "hr", "hrs", "hour", "hours"]),
+        ("d", &["d", "day", "days"]),
+        ("w", &["w", "week", "weeks"]),
+        ("ms", &["ms"]),
+    ];
+    let lower = word.to_ascii_lowercase();
+    let meant = if word.len() == 1 { word } else { &lower };
+    let (unit, _) = WORDS.iter().find(|(_, words)| words.contains(&meant))?;
+    Some(unit)
+}
+
 /// A duration as policies write it, in one unit: `30s`, `10m`, `1h`, `7d`.
 #[must_use]
 pub fn parse_one_unit(text: &str) -> Option<Duration> {
@@ -163,6 +198,35 @@ mod tests {
         }
         assert_eq!(parse_one_unit("10m"), Some(Duration::from_secs(600)));
         assert_eq!(parse_one_unit("0s"), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn understands_what_people_say() {
+        for (text, seconds) in [
+            ("1h", 3_600),
+            ("1 hour", 3_600),
+            ("1hour", 3_600),
+            ("2 hours", 7_200),
+            ("90 Minutes", 5_400),
+            ("10 min", 600),
+            ("30 sec", 30),
+            ("1 day", 86_400),
+            ("1 day 12 hours", 129_600),
+            ("1 day, 12 hours", 129_600),
+            ("1 hour and 30 minutes", 5_400),
+            ("1.5 hours", 5_400),
+            ("2 weeks", 1_209_600),
+            ("1w", 604_800),
+            ("167h59m58s", 604_798),
+        ] {
+            let found = spoken(text).map(|duration| duration.as_secs());
+            assert_eq!(found, Some(seconds), "{text}");
+        }
+        for text in [
+            "", "600", "hour", "1 month", "1M", "1 year", "10.0.0.1", "1 hour 2", "1 h 2 h", "ever",
+        ] {
+            assert_eq!(spoken(text), None, "{text}");
+        }
     }
 
     #[test]

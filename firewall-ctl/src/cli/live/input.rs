@@ -6,7 +6,7 @@
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::sets::{NewEntry, SetStep};
 use firewall_common::live::Prefix;
-use firewall_policy::entry::{parse, seconds};
+use firewall_policy::entry::{self, parse, seconds};
 use firewall_policy::prefixes::text;
 use std::fs;
 use std::io::Read as _;
@@ -17,23 +17,43 @@ const SHOWN: usize = 20;
 /// Most bytes of a file.
 const MOST: u64 = 256 << 20;
 
-/// Words of a command: entries, and at the end perhaps `for TIME`.
+/// Words of a command: entries, and at the end perhaps how long, with or without `for`: `1h`, `for 1 hour`.
 pub(super) fn words(
     words: &[String],
     time: Option<&str>,
 ) -> Result<(Vec<Prefix>, Option<u64>), Failure> {
-    let (entries, time) = match words {
-        [entries @ .., word, text] if word == "for" && time.is_none() => {
-            (entries, Some(text.as_str()))
-        }
-        _ => (words, time),
+    let (entries, time) = match time {
+        Some(text) => (words, Some(duration(text)?)),
+        None => timed(words)?,
     };
-    let time = time.map(duration).transpose()?;
     let mut prefixes = Vec::new();
-    for text in entries {
+    for text in entries.iter().flat_map(|word| listed(word)) {
         prefixes.extend(entry(text)?);
     }
     Ok((prefixes, time))
+}
+
+/// The entries among some words, and how long they stay.
+fn timed(words: &[String]) -> Result<(&[String], Option<u64>), Failure> {
+    if let Some(at) = words.iter().position(|word| word == "for") {
+        let (entries, time) = (&words[..at], &words[at + 1..]);
+        return match entry::time(time) {
+            Some((seconds, length)) if length == time.len() => Ok((entries, Some(seconds))),
+            _ => Err(no_time(&time.join(" "))),
+        };
+    }
+    // No address reads as a duration.
+    match (entry::time_at_end(words), words.last()) {
+        (Some((seconds, entries)), _) => Ok((&words[..entries], Some(seconds))),
+        (None, Some(last)) if last.bytes().all(|byte| byte.is_ascii_digit()) => Err(no_time(last)),
+        _ => Ok((words, None)),
+    }
+}
+
+/// Entries with commas between them.
+fn listed(word: &str) -> impl Iterator<Item = &str> {
+    word.split(',')
+        .filter(move |part| !part.is_empty() || word.is_empty())
 }
 
 fn entry(text: &str) -> Result<Vec<Prefix>, Failure> {
@@ -42,10 +62,12 @@ fn entry(text: &str) -> Result<Vec<Prefix>, Failure> {
 
 /// A time such as `1h`, in seconds.
 fn duration(text: &str) -> Result<u64, Failure> {
-    seconds(text).ok_or_else(|| {
-        Failure::new(Exit::Usage, format!("`{text}` is not a duration"))
-            .help("write 30s, 10m, 1h or 7d; at most 365d")
-    })
+    seconds(text).ok_or_else(|| no_time(text))
+}
+
+fn no_time(text: &str) -> Failure {
+    let (message, help) = entry::no_time(text);
+    Failure::new(Exit::Usage, message).help(help)
 }
 
 /// A file's text; `-` is the standard input.
@@ -96,8 +118,9 @@ pub(super) fn feed(name: &str, text: &str) -> Result<Vec<SetStep>, Failure> {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         match words.as_slice() {
             ["add", entry] => Ok((entry, Some(None))),
-            ["add", entry, time] => {
-                let seconds = seconds(time).ok_or_else(|| {
+            ["add", entry, time @ ..] => {
+                let time = time.join(" ");
+                let seconds = seconds(&time).ok_or_else(|| {
                     format!("`{time}` is not a duration: write 30s, 10m, 1h or 7d")
                 })?;
                 Ok((entry, Some(Some(seconds))))
@@ -138,8 +161,10 @@ fn removed(of: &str, prefixes: &[Prefix]) -> SetStep {
 
 /// The steps that remove what words name.
 pub(super) fn removals(words: &[String]) -> Result<Vec<SetStep>, Failure> {
-    let words = words.iter();
-    words.map(|word| Ok(removed(word, &entry(word)?))).collect()
+    let entries = words.iter().flat_map(|word| listed(word));
+    entries
+        .map(|text| Ok(removed(text, &entry(text)?)))
+        .collect()
 }
 
 /// The steps that remove what a list names.
@@ -195,8 +220,28 @@ mod tests {
         assert_eq!(prefixes.len(), 2);
         assert_eq!(time, Some(3_600));
         assert_eq!(prefixes[0].length, 32);
+        for said in [
+            &["192.0.2.1", "1h"][..],
+            &["192.0.2.1", "for", "1", "hour"],
+            &["192.0.2.1,192.0.2.2", "60", "minutes"],
+            &["192.0.2.1", "60min"],
+        ] {
+            let found = words(&text(said), None).unwrap_or_else(|error| panic!("{error:?}"));
+            assert_eq!(found.1, Some(3_600), "{said:?}");
+            assert_eq!(found.0.len(), said[0].split(',').count());
+        }
+        let message = |list: &[&str]| words(&text(list), None).expect_err("wrong").to_text(false);
+        let unit = message(&["192.0.2.1", "for", "600"]);
+        assert!(
+            unit.contains("has no unit") && unit.contains("for 600s"),
+            "{unit}"
+        );
+        assert_eq!(message(&["192.0.2.1", "600"]), unit);
+        let ever = message(&["192.0.2.1", "for", "ever"]);
+        assert!(ever.contains("leave `for` out"), "{ever}");
         for wrong in [
             &["192.0.2.1", "for"][..],
+            &["192.0.2.1", "hour"],
             &["192.0.2.1", "for", "ever"],
             &["192.0.2.1/24"],
             &["host.example"],

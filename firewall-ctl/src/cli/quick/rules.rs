@@ -50,8 +50,9 @@ impl Wish {
             [] => &[Ports::default()][..],
             ports => ports,
         };
-        for (at, ports) in all.iter().enumerate() {
-            let ports = self.with_source(ports);
+        let all = all.iter().map(|ports| self.with_source(ports));
+        let all = all.flat_map(|ports| self.counted_apart(does, ports));
+        for (at, ports) in all.enumerate() {
             let mut name = self.name(does, &ports);
             if at > 0 && self.name.is_some() {
                 name.push_str(&format!("-{}", at + 1));
@@ -109,6 +110,25 @@ impl Wish {
             };
         }
         ports
+    }
+
+    /// Where `limit` has a rate, TCP stands apart: there it counts connections, elsewhere packets.
+    fn counted_apart(&self, does: Does, ports: Ports) -> Vec<Ports> {
+        let is_mixed = match ports.protocols.as_slice() {
+            [] => ports.ports.is_empty(),
+            [_] => false,
+            several => several.iter().any(|proto| proto == "tcp"),
+        };
+        if does != Does::Limit || self.rate.is_none() || self.new.is_some() || !is_mixed {
+            return vec![ports];
+        }
+        let mut others = ports.clone();
+        others.protocols.retain(|proto| proto != "tcp");
+        let tcp = Ports {
+            protocols: vec!["tcp".to_owned()],
+            ..ports
+        };
+        vec![tcp, others]
     }
 
     /// The rule's name: what the user calls it, or what the words say.

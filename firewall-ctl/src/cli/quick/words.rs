@@ -196,6 +196,9 @@ impl Reader<'_> {
             self.wish.what = ports(word, self.catalogue)?;
             return Ok(());
         }
+        if word == "for" {
+            return self.time();
+        }
         let Some(value) = self.words.next() else {
             return Err(usage(format!("`{word}` needs a value"), FORM));
         };
@@ -261,17 +264,23 @@ impl Reader<'_> {
                 self.wish.what = ports(value, self.catalogue)?;
                 Ok(())
             }
-            _ => {
-                let Some(seconds) = entry::seconds(value) else {
-                    return Err(usage(
-                        format!("`{value}` is not a duration"),
-                        "write for 30s, for 20m, for 2h or for 7d; at most 365d",
-                    ));
-                };
-                self.wish.time = Some(seconds);
-                Ok(())
-            }
+            _ => Err(usage(format!("`{key}` is not expected here"), FORM)),
         }
+    }
+
+    /// How long, behind `for`: `20m`, `1 hour`.
+    fn time(&mut self) -> Result<(), Failure> {
+        let rest = self.words.as_slice();
+        let Some((seconds, length)) = entry::time(rest) else {
+            let (message, help) = match rest.first() {
+                Some(text) => entry::no_time(text),
+                None => ("`for` needs a time".to_owned(), entry::no_time("").1),
+            };
+            return Err(usage(message, &help));
+        };
+        self.words.nth(length - 1);
+        self.wish.time = Some(seconds);
+        Ok(())
     }
 
     fn proto(&mut self, value: &str) -> Result<(), Failure> {
@@ -477,6 +486,9 @@ mod tests {
             "allow ssh from",
             "allow ssh from 192.0.2.1 from 192.0.2.2",
             "allow ssh for ever",
+            "allow ssh for 1 hour",
+            "deny from 203.0.113.9 for 2 days name guest",
+            "allow ssh for 600",
             "allow ssh 192.0.2.1",
             "deny ssh rate 5/s",
             // As users of ufw type.
@@ -514,6 +526,9 @@ mod tests {
             "limit https new 20/s per source/24",
             "limit any new 500/s all",
             "limit 2905/sctp rate 5/s all",
+            "limit 80 rate 50/s",
+            "limit dns rate 50/s name resolver",
+            "limit any rate 500/s all",
             "limit 443/tcp all",
             "limit 443/tcp new 5/s rate 5/s",
         ] {
