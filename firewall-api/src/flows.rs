@@ -133,6 +133,10 @@ pub struct FlowsReport {
     pub schema: String,
     /// How many flows the table has room for: never fewer than it has.
     pub capacity: usize,
+    /// How many of its flows are in use, as `status` counts them: neither ended nor answered questions,
+    /// which give way at once. Only without a filter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<usize>,
     /// How many fit the filter.
     pub count: usize,
     /// The same by protocol, by state, and by where they are known from.
@@ -157,6 +161,7 @@ impl FlowsReport {
         Self {
             schema: SCHEMA.to_owned(),
             capacity,
+            in_use: None,
             count,
             summary,
             flows,

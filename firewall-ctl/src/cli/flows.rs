@@ -7,10 +7,12 @@ mod rows;
 use self::rows::{head, text};
 use super::context::Context;
 use super::help::after;
+use super::suggest;
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::flows::{FlowProto, FlowSort, FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::network::Network;
+use firewall_policy::well_known_ports;
 
 /// Rows of the table, if not asked for otherwise.
 const ROWS: usize = 20;
@@ -22,16 +24,16 @@ pub(super) struct Args {
     #[arg(value_name = "WHAT", default_value = "list")]
     what: What,
     /// Protocol
-    #[arg(long, value_name = "PROTO")]
+    #[arg(long, alias = "protocol", value_name = "PROTO")]
     proto: Option<Proto>,
     /// Remote address or network: 203.0.113.0/24, 2001:db8::1
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, alias = "remote", value_name = "CIDR")]
     from: Option<Network>,
     /// Local address or network
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, alias = "local", value_name = "CIDR")]
     to: Option<Network>,
-    /// Port, local or remote
-    #[arg(long, value_name = "N")]
+    /// Port, local or remote: 443, https
+    #[arg(long, value_name = "PORT", value_parser = port)]
     port: Option<u16>,
     /// Delete all flows, without a filter
     #[arg(long)]
@@ -114,6 +116,18 @@ impl From<Sort> for FlowSort {
     }
 }
 
+/// A port by its number or by the name of a service.
+fn port(text: &str) -> Result<u16, String> {
+    if let Some((port, _)) = well_known_ports::find(text) {
+        return Ok(port);
+    }
+    text.parse().map_err(|_| {
+        let near = suggest(text, well_known_ports::names());
+        let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+        format!("{near}write a number (443) or a service (https)")
+    })
+}
+
 pub(super) fn help() -> String {
     after(
         &[
@@ -131,6 +145,21 @@ pub(super) fn help() -> String {
     )
 }
 
+/// `flows`.
+pub(super) fn listed(context: &Context) -> Result<Exit, Failure> {
+    let args = Args {
+        what: What::List,
+        proto: None,
+        from: None,
+        to: None,
+        port: None,
+        all: false,
+        sort: Sort::Idle,
+        limit: None,
+    };
+    run(&args, context)
+}
+
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let request = FlowsRequest {
         proto: args.proto.map(Into::into),
@@ -141,13 +170,14 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         limit: match (args.what, args.limit) {
             (What::Count, _) => Some(0),
             (_, Some(0)) => None,
-            (_, None) if context.format.is_text() => Some(ROWS),
+            // Two flows may become one row.
+            (_, None) if context.format.is_text() => Some(2 * ROWS),
             (_, limit) => limit,
         },
     };
     let firewall = context.firewall()?;
     match args.what {
-        What::List | What::Count => show(&firewall.flows(&request)?, context)?,
+        What::List | What::Count => show(&firewall.flows(&request)?, args.limit, context)?,
         What::Delete if args.all || request.is_filtered() => {
             say_forgotten(&firewall.forget_flows(&request)?, context)?;
         }
@@ -159,12 +189,12 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn show(report: &FlowsReport, context: &Context) -> Result<(), Failure> {
+fn show(report: &FlowsReport, limit: Option<usize>, context: &Context) -> Result<(), Failure> {
     context.warn(&report.warnings);
     if !context.format.is_text() {
         return context.print(&context.format.document(report, false)?);
     }
-    let head = head(&report.summary, report.capacity, context.numbers);
+    let head = head(report, context.numbers);
     let Some(flows) = &report.flows else {
         return context.print(&head);
     };
@@ -172,9 +202,14 @@ fn show(report: &FlowsReport, context: &Context) -> Result<(), Failure> {
         0 => String::new(),
         _ => head,
     };
+    let most = match limit {
+        None => ROWS,
+        Some(0) => usize::MAX,
+        Some(limit) => limit,
+    };
     context.print(&format!(
         "{head}{}",
-        text(flows, report.count, context.numbers)
+        text(flows, (report.count, most), context.numbers)
     ))
 }
 

@@ -5,6 +5,7 @@ use super::help::after;
 use super::output::Format;
 use super::stats::action;
 use super::table::Table;
+use super::{flows, live, services};
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{Numbers, ago, count};
@@ -61,6 +62,18 @@ pub(super) enum What {
     /// Filtered interfaces
     #[value(aliases = ["interface", "iface"])]
     Interfaces,
+    /// Sets, as `set list` shows them; with NAME the entries of one
+    #[value(alias = "set")]
+    Sets,
+    /// Bans, as `bans` shows them
+    #[value(alias = "ban")]
+    Bans,
+    /// Connections, as `flows` shows them
+    #[value(aliases = ["flow", "connections"])]
+    Flows,
+    /// Names of ports, as `services` shows them
+    #[value(aliases = ["service", "svc"])]
+    Services,
 }
 
 pub(super) fn help() -> String {
@@ -87,9 +100,16 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
                 .help("write: firewall-ctl get rules --unused"),
         );
     }
+    let only = args.name.as_deref();
+    match args.what {
+        What::Sets => return live::set::listed(only, context),
+        What::Bans => return live::ban::listed(context),
+        What::Flows => return flows::listed(context),
+        What::Services => return services::listed(only, context),
+        What::Rules | What::Reasons | What::Policy | What::Interfaces => {}
+    }
     let firewall = context.firewall()?;
     let wide = context.format == Format::Wide;
-    let only = args.name.as_deref();
     let text = match args.what {
         What::Rules => {
             let mut report = firewall.rules()?;
@@ -142,6 +162,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
                     .document(&json!({ "schema": SCHEMA, "interfaces": list }), false)?,
             }
         }
+        What::Sets | What::Bans | What::Flows | What::Services => String::new(),
     };
     context.print(&text)?;
     Ok(Exit::Ok)

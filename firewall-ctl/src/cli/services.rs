@@ -23,6 +23,12 @@ pub(super) struct Args {
     name: Option<String>,
 }
 
+/// `services`, with a name or without.
+pub(super) fn listed(name: Option<&str>, context: &Context) -> Result<Exit, Failure> {
+    let name = name.map(str::to_owned);
+    run(&Args { name }, context)
+}
+
 pub(super) fn help() -> String {
     after(
         &[

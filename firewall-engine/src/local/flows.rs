@@ -232,7 +232,11 @@ impl Local {
         let from = |name: &str| summary.from.get(name).copied().unwrap_or_default();
         let capacity = table.capacity().max(from("table") + from("both"));
         let report = FlowsReport::new(capacity, count, summary, flows);
-        Ok(FlowsReport { warnings, ..report })
+        Ok(FlowsReport {
+            warnings,
+            in_use: (!request.is_filtered()).then(|| table.count()),
+            ..report
+        })
     }
 
     pub(super) fn delete_flows(&self, request: &FlowsRequest) -> Result<FlowsForgotten, Failure> {

@@ -1,14 +1,18 @@
 //! Flows for people. Pure: text of made-up flows is tested here.
+//!
+//! A connection that this host forwards is two flows, one as each side sees it. They are one row.
 
 use super::super::table::Table;
-use firewall_api::flows::{FlowView, FlowsSummary};
+use firewall_api::flows::{FlowView, FlowsReport};
 use firewall_api::format::{Numbers, bytes, count, duration};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
-/// The head of a list, and the answer of `flows count`. `capacity` is how many flows the table has
-/// room for.
-pub(super) fn head(summary: &FlowsSummary, capacity: usize, numbers: Numbers) -> String {
+/// The head of a list, and the answer of `flows count`.
+pub(super) fn head(report: &FlowsReport, numbers: Numbers) -> String {
+    let FlowsReport {
+        summary, capacity, ..
+    } = report;
     let number = |n: usize| count(n as u64, numbers);
     let all: usize = summary.proto.values().sum();
     let parts = |of: &BTreeMap<String, usize>| {
@@ -29,17 +33,57 @@ pub(super) fn head(summary: &FlowsSummary, capacity: usize, numbers: Numbers) ->
         0 => String::new(),
         _ => format!(": {}; {}", parts(&summary.proto), parts(&summary.state)),
     };
+    let in_use = report
+        .in_use
+        .map_or_else(String::new, |in_use| format!(", in use {}", number(in_use)));
     format!(
-        "Flows {}{split}\nTable {} of {}  Sockets of this host {}\n",
+        "Flows {}{split}\nTable {} of {}{in_use}  Sockets of this host {}\n",
         number(all),
         number(from(["table", "both"])),
-        number(capacity),
+        number(*capacity),
         number(from(["socket", "both"])),
     )
 }
 
-/// The list for people, below its head.
-pub(super) fn text(rows: &[FlowView], all: usize, numbers: Numbers) -> String {
+/// One row: a flow, and the other half of what this host forwards.
+struct Row<'r> {
+    flow: &'r FlowView,
+    half: Option<&'r FlowView>,
+}
+
+/// Flows as rows, in their order: what one side sees and what the other side sees of a forwarded
+/// connection together.
+fn rows_of(flows: &[FlowView]) -> Vec<Row<'_>> {
+    type End<'r> = (&'r str, IpAddr, u16, IpAddr, u16);
+    let mut places: HashMap<End<'_>, usize> = HashMap::new();
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    for flow in flows {
+        let (remote, local) = (
+            (flow.remote, flow.remote_port),
+            (flow.local, flow.local_port),
+        );
+        let turned = (flow.proto.as_str(), local.0, local.1, remote.0, remote.1);
+        // An echo request has its identifier on one side alone.
+        let other = places
+            .get(&turned)
+            .copied()
+            .filter(|_| !flow.proto.starts_with("icmp"));
+        if let Some(row) = other
+            .and_then(|at| rows.get_mut(at))
+            .filter(|row| row.half.is_none())
+        {
+            row.half = Some(flow);
+            continue;
+        }
+        let end = (flow.proto.as_str(), remote.0, remote.1, local.0, local.1);
+        places.insert(end, rows.len());
+        rows.push(Row { flow, half: None });
+    }
+    rows
+}
+
+/// The list for people, below its head: `most` rows of `all` flows.
+pub(super) fn text(flows: &[FlowView], (all, most): (usize, usize), numbers: Numbers) -> String {
     if all == 0 {
         return "No flows found.\n".to_owned();
     }
@@ -47,7 +91,13 @@ pub(super) fn text(rows: &[FlowView], all: usize, numbers: Numbers) -> String {
         "PROTO", "REMOTE", "LOCAL", "STATE", "FROM", ">IDLE", ">LEFT", ">IN", ">OUT",
     ]);
     let time = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), duration);
-    for row in rows {
+    let mut rows = rows_of(flows);
+    rows.truncate(most);
+    let shown: usize = rows
+        .iter()
+        .map(|row| 1 + usize::from(row.half.is_some()))
+        .sum();
+    for Row { flow: row, half } in rows {
         let is_echo = row.proto.starts_with("icmp");
         let end = |address: IpAddr, port: u16| SocketAddr::new(address, port).to_string();
         let carried = |bytes_of: Option<u64>| {
@@ -66,7 +116,10 @@ pub(super) fn text(rows: &[FlowView], all: usize, numbers: Numbers) -> String {
                 end(row.local, row.local_port)
             },
             row.state.clone(),
-            row.from.clone(),
+            match half {
+                Some(_) => "forwarded".to_owned(),
+                None => row.from.clone(),
+            },
             time(row.idle),
             time(row.left),
             carried(row.received),
@@ -74,10 +127,10 @@ pub(super) fn text(rows: &[FlowView], all: usize, numbers: Numbers) -> String {
         ]);
     }
     let mut text = table.render();
-    if all > rows.len() {
+    if all > shown {
         text.push_str(&format!(
             "({} more: firewall-ctl flows --limit 0)\n",
-            all - rows.len()
+            all - shown
         ));
     }
     text
@@ -86,6 +139,7 @@ pub(super) fn text(rows: &[FlowView], all: usize, numbers: Numbers) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use firewall_api::flows::FlowsSummary;
 
     fn view(proto: &str, remote: &str, port: u16) -> FlowView {
         FlowView {
@@ -143,9 +197,31 @@ mod tests {
     fn the_table() {
         let [nine, seven, dns, one] = views();
         let rows = [one, nine, dns, seven];
-        let head = head(&summary(), 172_020, Numbers::Si);
-        insta::assert_snapshot!(format!("{head}{}", text(&rows, 9, Numbers::Si)));
-        assert_eq!(text(&[], 0, Numbers::Si), "No flows found.\n");
+        let mut report = FlowsReport::new(172_020, 9, summary(), None);
+        report.in_use = Some(1);
+        let head = head(&report, Numbers::Si);
+        insta::assert_snapshot!(format!("{head}{}", text(&rows, (9, 20), Numbers::Si)));
+        assert_eq!(text(&[], (0, 20), Numbers::Si), "No flows found.\n");
+    }
+
+    #[test]
+    fn what_is_forwarded_is_one_row() {
+        let out = of_table("tcp", "2001:db8::9", 443, 1.0);
+        let back = FlowView {
+            remote: out.local,
+            remote_port: out.local_port,
+            local: out.remote,
+            local_port: out.remote_port,
+            ..out.clone()
+        };
+        let ping = of_table("icmpv6", "2001:db8::9", 0, 1.0);
+        let flows = [out, ping, back];
+        let screen = text(&flows, (3, 20), Numbers::Si);
+        assert_eq!(screen.lines().count(), 3, "{screen}");
+        assert_eq!(screen.matches("forwarded").count(), 1, "{screen}");
+        // What is cut off counts by flows.
+        let screen = text(&flows, (3, 1), Numbers::Si);
+        assert!(screen.contains("(1 more:"), "{screen}");
     }
 
     #[test]

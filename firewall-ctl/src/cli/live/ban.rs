@@ -158,6 +158,11 @@ pub(in super::super) fn run_unban(args: &UnbanArgs, context: &Context) -> Result
     })
 }
 
+/// `bans`.
+pub(in super::super) fn listed(context: &Context) -> Result<Exit, Failure> {
+    run_bans(&BansArgs { limit: None }, context)
+}
+
 pub(in super::super) fn run_bans(args: &BansArgs, context: &Context) -> Result<Exit, Failure> {
     let mut bans = context.firewall()?.set(BANNED, &SetRequest::default())?;
     // What ends first comes first.

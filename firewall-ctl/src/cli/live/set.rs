@@ -175,6 +175,12 @@ pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Fail
     Ok(Exit::Ok)
 }
 
+/// `set list`, with a name or without.
+pub(in super::super) fn listed(name: Option<&str>, context: &Context) -> Result<Exit, Failure> {
+    list(name, None, context)?;
+    Ok(Exit::Ok)
+}
+
 /// What has changed, in a line.
 fn text(changed: &SetChanged) -> String {
     let parts: Vec<String> = [
