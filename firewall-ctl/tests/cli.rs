@@ -110,7 +110,7 @@ fn wrong_use_is_exit_2() {
     let mut screens = String::new();
     for args in [
         &["frobnicate"][..],
-        &["get", "sets"],
+        &["get", "pods"],
         &["stats", "-i", "50ms"],
         &["stats", "-n", "0"],
         &["unload"],
@@ -119,6 +119,10 @@ fn wrong_use_is_exit_2() {
         &["load", "-i", "eth0", "-f", "x.yaml", "--mode", "turbo"],
         &["status", "-o", "xml"],
         &["daemon", "-f", "-"],
+        &["flows", "--bogus"],
+        &["flows", "--prot", "tcp"],
+        &["flows", "--port", "htps"],
+        &["describe", "zone", "wan"],
     ] {
         let text = transcript(&folder.0, args);
         assert!(text.ends_with("--- exit 2\n"), "{text}");

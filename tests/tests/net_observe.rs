@@ -230,3 +230,45 @@ fn readers_follow_through_changes_of_the_policy() {
     let status = all.child.wait().unwrap();
     assert_eq!(status.code(), Some(1), "nothing is loaded");
 }
+
+/// Whoever follows a rule that there is not would wait for ever.
+#[test]
+#[ignore = "needs root"]
+fn rules_and_interfaces_that_are_not_there_are_suggested() {
+    let pair = Pair::new().unwrap();
+    let ctl = Ctl::new(&pair.inside).unwrap();
+    load(
+        &ctl,
+        "version: 1\ndefault: {in: drop}\nrules:\n- {name: telnet, proto: tcp, port: 23, log: 5/s, action: drop}\n",
+    );
+    let near = format!("did you mean `{INTERFACE}`?");
+    for (words, help) in [
+        (
+            &["observe", "--rule", "telent"][..],
+            "did you mean `telnet`?",
+        ),
+        (
+            &["observe", "-f", "--rule", "telent"],
+            "did you mean `telnet`?",
+        ),
+        (
+            &["observe", "--rule", "nosuch"],
+            "list them: firewall-ctl get rules",
+        ),
+        (&["observe", "-f", "--interface", "wan1"], near.as_str()),
+    ] {
+        let output = ctl.run(words).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert!(
+            said.contains("there is no") && said.contains(help),
+            "{words:?}: {said}"
+        );
+    }
+    for words in [
+        ["observe", "--rule", "telnet"],
+        ["observe", "--rule", "default"],
+    ] {
+        ctl.ok(&words).unwrap();
+    }
+}

@@ -4,7 +4,6 @@ use super::context::Context;
 use super::help::after;
 use super::policy::{self, Compiled};
 use super::{diff, suggest};
-use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::{ago, bytes, count, rate};
 use firewall_api::view::{RuleView, SCHEMA, Traffic};
@@ -17,23 +16,12 @@ use serde_json::json;
 /// Describe a rule: its fields, text, counters, tests, and the effect of removing it
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What to describe
-    #[arg(value_name = "WHAT")]
-    what: What,
-    /// Its name
-    #[arg(value_name = "NAME")]
-    name: String,
+    /// `rule NAME`, or the rule's name alone
+    #[arg(value_name = "NAME", num_args = 1..=2, required = true)]
+    words: Vec<String>,
     /// Policy file or directory [default: the active policy]
     #[arg(short, long, value_name = "FILE")]
     file: Option<String>,
-}
-
-/// What can be described.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(super) enum What {
-    /// A rule
-    #[value(alias = "rules")]
-    Rule,
 }
 
 pub(super) fn help() -> String {
@@ -55,8 +43,18 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let What::Rule = args.what;
-    rule(&args.name, args.file.as_deref(), context)
+    const RULE: [&str; 2] = ["rule", "rules"];
+    let name = match args.words.as_slice() {
+        [kind, name] if RULE.contains(&kind.as_str()) => name,
+        [kind, name] => {
+            let message = format!("`{kind}` is not described");
+            let help = format!("rules are: firewall-ctl describe rule {name}");
+            return Err(Failure::new(Exit::Usage, message).help(help));
+        }
+        [name] => name.strip_prefix("rule/").unwrap_or(name),
+        _ => "",
+    };
+    rule(name, args.file.as_deref(), context)
 }
 
 /// Describes a rule of a file, or of the policy in force.

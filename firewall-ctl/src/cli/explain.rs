@@ -15,9 +15,9 @@ use serde_json::json;
 /// Explain a reason, an error code or a rule; alone, list them
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Reason name, error or warning code, or the name of a rule
+    /// Reason name, error or warning code, or the name of a rule; several are explained one by one
     #[arg(value_name = "CODE")]
-    code: Option<String>,
+    codes: Vec<String>,
     /// Policy file or directory whose rules are meant [default: the active policy]
     #[arg(short, long, value_name = "FILE")]
     file: Option<String>,
@@ -35,9 +35,25 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let Some(name) = &args.code else {
+    if args.codes.is_empty() {
         return list(context);
-    };
+    }
+    // `frag tiny` is one reason in two words.
+    let joined = args.codes.join("-");
+    if args.codes.len() > 1 && (reason(&joined).is_some() || codes::find(&joined).is_some()) {
+        return one(&joined, args, context);
+    }
+    for name in &args.codes {
+        let exit = one(name, args, context)?;
+        if exit != Exit::Ok {
+            return Ok(exit);
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Explains what one name stands for.
+fn one(name: &str, args: &Args, context: &Context) -> Result<Exit, Failure> {
     let (text, document) = if let Some(reason) = reason(name) {
         (
             about_reason(reason),
@@ -64,7 +80,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         )
     } else {
         let rules = names_of_rules(args, context);
-        if args.file.is_some() || rules.contains(name) {
+        if args.file.is_some() || rules.iter().any(|rule| rule == name) {
             return describe::rule(name, args.file.as_deref(), context);
         }
         return Err(unknown(name, &rules));

@@ -32,6 +32,18 @@ pub(super) fn of(words: &[String]) -> Option<&'static str> {
         }
         ["block" | "drop", ..] => "write: firewall-ctl deny from 203.0.113.9, or deny 25/tcp",
         ["accept" | "permit" | "open", ..] => "write: firewall-ctl allow 80/tcp",
+        ["get", "all" | "everything", ..] => {
+            "firewall-ctl get rules, interfaces, sets, bans or flows; everything at a glance: firewall-ctl \
+             status"
+        }
+        ["logs" | "log" | "events" | "monitor" | "tail", ..] => {
+            "packets as they come: firewall-ctl observe -f"
+        }
+        ["edit" | "create" | "replace" | "patch", ..] => {
+            "edit the policy's file, look at the difference, and apply it: firewall-ctl diff FILE; sudo \
+             firewall-ctl apply -f FILE"
+        }
+        ["conntrack" | "connections", ..] => "connections: firewall-ctl flows",
         ["rule", ..] => "leave `rule` out: firewall-ctl allow 80/tcp",
         ["remove" | "del" | "rm", ..] => "write: firewall-ctl delete NAME, or delete allow 80/tcp",
         ["-A" | "-I" | "-D" | "-P" | "-L" | "-F" | "-N", ..] => {
@@ -84,6 +96,11 @@ mod tests {
             "block 80",
             "-A INPUT -j ACCEPT",
             "add rule inet filter input accept",
+            "get all",
+            "logs -f",
+            "edit rules",
+            "create -f policy.yaml",
+            "connections",
         ] {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
             let parsed =

@@ -39,6 +39,7 @@ mod top;
 mod unload;
 mod version;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use context::{Context, Globals};
 use firewall_api::failure::{Exit, Failure};
@@ -159,7 +160,16 @@ pub fn main() -> ExitCode {
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            // No verb takes a value that begins with two dashes, so that is no advice.
+            if let Some(ContextValue::StyledStrs(tips)) = error.remove(ContextKind::Suggested) {
+                let tips = tips.into_iter();
+                let tips = tips.filter(|tip| !tip.to_string().contains("as a value, use"));
+                let tips: Vec<_> = tips.collect();
+                if !tips.is_empty() {
+                    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+                }
+            }
             // A closed pipe is no reason to fail: help | head.
             let _ = error.print();
             if let Some(hint) = hints::of(&std::env::args().skip(1).collect::<Vec<_>>()) {

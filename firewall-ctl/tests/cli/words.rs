@@ -106,7 +106,7 @@ fn usage_lines_name_no_global_option() {
         &["load", "--nope"],
         &["get"],
         &["status", "--nope"],
-        &["explain", "a", "b"],
+        &["explain", "--nope"],
         &["delete"],
         &["--root", "pins", "nope"],
     ] {
@@ -236,6 +236,11 @@ fn rules_are_described_and_explained() {
             &["describe", "rule", "ssh-admins", "-f", "web.yaml"],
             &["describe", "rule", "ssh-admin", "-f", "web.yaml"],
             &["explain", "ping", "-f", "web.yaml"],
+            &["explain", "frag", "tiny"],
+            &["explain", "banned", "FW0101"],
+            &["explain", "why", "dropped"],
+            &["test", "-f", "web.yaml", "ping 203.0.113.9 > 198.51.100.80"],
+            &["test", "-f", "web.yaml", "ping 2001:db8::9 > 2001:db8::80"],
             &["describe", "rule", "web", "-f", "web.yaml", "-o", "json"],
         ],
     );

@@ -20,6 +20,9 @@ const EXAMPLE: &str = "write `tcp 203.0.113.9:5000 > 198.51.100.80:22 syn`";
 /// The same for frames that are not IP.
 const FRAME_EXAMPLE: &str = "write `lldp 02:00:00:00:00:01 > 01:80:c2:00:00:0e`";
 
+/// An echo request of either family.
+const PING: &str = "ping";
+
 /// SYN: what a `tcp` without flags is taken for, a new connection.
 const SYN: u8 = 2;
 
@@ -77,10 +80,20 @@ pub fn parse(text: &str) -> Result<PacketText, TextError> {
             "write both as IPv4 or both as IPv6 addresses",
         ));
     }
+    let is_ping = proto_at.text == PING;
+    let proto = if is_ping && dst.is_ipv6() {
+        Some(58)
+    } else {
+        proto
+    };
     let mut packet = PacketText::new(src, dst, Kind::Other(0));
     packet.from_sets.extend(source.set);
     packet.to_sets.extend(destination.set);
-    let extras = Extras::read(&mut words, &mut packet, proto)?;
+    let mut extras = Extras::read(&mut words, &mut packet, proto)?;
+    if is_ping {
+        let kind = if dst.is_ipv6() { 128 } else { 8 };
+        extras.icmp.get_or_insert((kind, 0, proto_at));
+    }
     packet.kind = kind(
         &packet,
         proto,
@@ -280,6 +293,9 @@ fn protocol<'t>(words: &mut Words<'t>) -> Result<(Option<u8>, Word<'t>), TextErr
     let word = words.need("a protocol")?;
     if word.text == "arp" {
         return Ok((None, word));
+    }
+    if word.text == PING {
+        return Ok((Some(1), word));
     }
     if word.text == "proto" {
         let word = words.need("a protocol number")?;

@@ -13,17 +13,22 @@ pub(super) use self::lines::packet_of_line;
 use self::lines::{Fold, line, time};
 use super::context::Context;
 use super::help::after;
+use super::suggest;
 use crate::tui::Signals;
 use firewall_api::clock::unix_time;
 use firewall_api::events::{EventCursor, EventView, EventsRequest};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::format::count as number;
+use firewall_api::request::SnapshotRequest;
 use firewall_policy::{duration, time as moments};
 use std::time::{Duration, Instant};
 
 /// Events that are shown, if not asked for otherwise.
 const LAST: usize = 20;
+
+/// What `--rule` calls packets that no rule matched.
+const DEFAULT: &str = "default";
 
 /// Seconds after which a follower asks again where nothing came.
 const WAIT: f64 = 1.0;
@@ -83,6 +88,7 @@ fn since(text: &str) -> Result<String, String> {
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let firewall = context.firewall()?;
     let filter = args.filter.request();
+    known(&*firewall, &filter)?;
     let wants_past = args.last.is_some() || args.since.is_some();
     let last = match args.since {
         Some(_) => args.last,
@@ -114,6 +120,51 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         context.say(&format!("({unlogged} more exceeded log rates)"))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Refuses a rule or an interface that there is none of, and of which nothing is remembered either. Whoever
+/// asks to follow one would wait for ever.
+fn known(firewall: &dyn Firewall, filter: &EventsRequest) -> Result<(), Failure> {
+    let remembered = |filter: EventsRequest| -> Result<bool, Failure> {
+        let one = EventsRequest {
+            last: Some(1),
+            ..filter
+        };
+        Ok(!firewall.events(&one)?.events.is_empty())
+    };
+    let unknown = |what: &str, name: &str, names: Vec<String>| {
+        let near = suggest(name, names.iter().map(String::as_str));
+        let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+        Failure::new(Exit::Failed, format!("there is no {what} called `{name}`"))
+            .help(format!("{near}list them: firewall-ctl get {what}s"))
+    };
+    if let Some(rule) = filter.rule.as_ref().filter(|rule| *rule != DEFAULT) {
+        let rules = firewall.rules()?.rules.into_iter();
+        let names: Vec<String> = rules.map(|rule| rule.name).collect();
+        let alone = EventsRequest {
+            rule: Some(rule.clone()),
+            ..EventsRequest::default()
+        };
+        if !names.contains(rule) && !remembered(alone)? {
+            return Err(unknown("rule", rule, names));
+        }
+    }
+    if let Some(interface) = &filter.interface {
+        let nothing = SnapshotRequest {
+            ports: 0,
+            over: None,
+        };
+        let filtered = firewall.snapshot(&nothing)?.status.interfaces.into_iter();
+        let names: Vec<String> = filtered.map(|one| one.name).collect();
+        let alone = EventsRequest {
+            interface: Some(interface.clone()),
+            ..EventsRequest::default()
+        };
+        if !names.contains(interface) && !remembered(alone)? {
+            return Err(unknown("interface", interface, names));
+        }
+    }
+    Ok(())
 }
 
 /// Shows what comes, until nothing is loaded any more, or a signal.

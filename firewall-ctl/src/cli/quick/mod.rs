@@ -301,6 +301,8 @@ fn show_dry(what: &str, made: &[Made], context: &Context) -> Result<Exit, Failur
 pub(super) fn delete(args: &DeleteArgs, context: &Context) -> Result<Exit, Failure> {
     let client = context.daemon()?;
     let names = match args.words.as_slice() {
+        // As kubectl's users say it.
+        [kind, rule] if matches!(kind.as_str(), "rule" | "rules") => vec![rule.clone()],
         [rule] => match rule.parse::<usize>() {
             Err(_) => vec![rule.clone()],
             Ok(number) => {

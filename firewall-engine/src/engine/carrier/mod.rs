@@ -117,7 +117,8 @@ impl Carries {
         (self.tags.is_cable() && mode != Mode::Generic).then(|| {
             format!(
                 "answers of `reject` and `syn_protect` arrive at the other end of {name} only if an XDP \
-                 program is attached there; where that is not so, write `mode: generic`"
+                 program is attached there; where that is not so, write `mode: generic`, and before that \
+                 is applied, `firewall-ctl unload -i {name}`"
             )
         })
     }

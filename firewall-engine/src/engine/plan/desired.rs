@@ -72,7 +72,8 @@ pub(in crate::engine) fn check_modes(
                 mode: want,
                 reason: format!(
                     "it is filtered in {have} mode, and a change of mode leaves a gap without \
-                     filter; `unload -i {}` first",
+                     filter. Nothing was changed; to change it, `firewall-ctl unload -i {}` and apply \
+                     this once more",
                     target.name
                 ),
             }
