@@ -335,6 +335,8 @@ pub struct Config {
     /// How many of the rules in the [`LimitEntry`] table that let it go on one packet can match, at
     /// most [`LIMITS_PASSED`].
     pub limits_passed: u32,
+    /// 1 if some limit counts bytes.
+    pub has_bytes: u32,
     /// 1 if some limit bans.
     pub has_ban: u32,
     /// 1 if the policy exempts addresses from bans.
@@ -472,6 +474,7 @@ impl Config {
             has_next: 0,
             has_limit: 0,
             limits_passed: 0,
+            has_bytes: 0,
             has_ban: 0,
             exempt: 0,
             proof_size: 0,

@@ -21,7 +21,7 @@ mod entries;
 
 pub(crate) use entries::At;
 
-use crate::abi::{Entry, LimitEntry, LimitFlags, limit_per};
+use crate::abi::{BYTE_FRACTION, Entry, LimitEntry, LimitFlags, limit_per};
 use crate::calls::Calls;
 use crate::field::Field;
 use crate::key::PacketKey;
@@ -115,7 +115,17 @@ pub fn find<M: Machine>(machine: &M, key: &PacketKey, rule: Entry) -> Bucket {
     if flags.has(LimitFlags::NEW) && !is_new(machine, key) {
         return Bucket::EXEMPT;
     }
-    bucket(machine, key, limit)
+    let bucket = bucket(machine, key, limit);
+    if counts_bytes(machine, limit) && bucket != Bucket::NOWHERE {
+        return bucket.with_bytes(key.field(Field::Length));
+    }
+    bucket
+}
+
+/// Whether bytes count and not packets.
+#[inline(always)]
+fn counts_bytes<M: Machine>(machine: &M, limit: At<LimitEntry>) -> bool {
+    machine.constant(|c| &c.has_bytes) != 0 && limit.flags(machine).has(LimitFlags::BYTES)
 }
 
 /// Second half: takes the packet from the bucket. A function of its own, because the kernel's stack
@@ -129,10 +139,23 @@ pub fn pay<M: Machine>(machine: &M, bucket: Bucket, rule: Entry) -> Entry {
         return Entry::GOES_ON;
     }
     let limit = At::of(machine, rule);
-    if bucket != Bucket::NOWHERE && takes(machine, bucket, limit) {
+    if bucket != Bucket::NOWHERE && takes_its_due(machine, bucket, limit) {
         return Entry::WITHIN;
     }
     limit.over(machine)
+}
+
+/// Takes a packet or its bytes from a bucket, if it has as much left.
+#[inline(always)]
+fn takes_its_due<M: Machine>(machine: &M, bucket: Bucket, limit: At<LimitEntry>) -> bool {
+    if !counts_bytes(machine, limit) {
+        return takes(machine, bucket, limit);
+    }
+    // No field is larger than 65,536, and a byte's time is below 2^46. Rounded up: never more than the rate.
+    let exact = limit.interval(machine) * (bucket.bytes() & 0x1_ffff);
+    let cost = (exact + (1 << BYTE_FRACTION) - 1) >> BYTE_FRACTION;
+    let tolerance = limit.tolerance(machine);
+    cost <= tolerance && moves(machine, bucket.without_bytes(), cost, tolerance - cost)
 }
 
 /// The bucket of a limit that has one for all packets.
@@ -163,10 +186,20 @@ fn is_new<M: Machine>(machine: &M, key: &PacketKey) -> bool {
 /// Takes one packet from a bucket of a limit, if it has one left.
 #[inline(always)]
 pub(crate) fn takes<M: Machine>(machine: &M, bucket: Bucket, limit: At<LimitEntry>) -> bool {
+    moves(
+        machine,
+        bucket,
+        limit.interval(machine),
+        limit.tolerance(machine),
+    )
+}
+
+/// Moves the time at which a bucket's next packet is due by `interval`, if that is not further ahead than
+/// `tolerance`.
+#[inline(always)]
+fn moves<M: Machine>(machine: &M, bucket: Bucket, interval: u64, tolerance: u64) -> bool {
     let due = bucket.due();
     let now = machine.now() << FRACTION;
-    let interval = limit.interval(machine);
-    let tolerance = limit.tolerance(machine);
     for _ in 0..TRIES {
         let old = machine.read(Region::Buckets, due);
         if old > now + tolerance {

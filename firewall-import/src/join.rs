@@ -310,7 +310,8 @@ fn twin_limits(first: &Step, second: &Step) -> bool {
                         | (Per::Destination(32), Per::Destination(64 | 128))
                 ),
             };
-            let same = (a.packets, a.window, a.burst) == (b.packets, b.window, b.burst);
+            let same =
+                (a.packets, a.window, a.burst, a.bytes) == (b.packets, b.window, b.burst, b.bytes);
             same && over == other && host(a.per, b.per)
         }
         _ => false,

@@ -69,8 +69,8 @@ pub struct Allowances {
 /// A token bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Allowance {
-    /// Tokens times [`Limit::window`], so that they come in whole numbers: a packet costs as many as
-    /// the window has nanoseconds, and each nanosecond brings [`Limit::packets`].
+    /// Tokens times [`Limit::window`], so that they come in whole numbers: a packet, or a byte of one,
+    /// costs as many as the window has nanoseconds, and each nanosecond brings [`Limit::packets`].
     credit: u128,
     /// When that was.
     time: u64,
@@ -87,8 +87,12 @@ impl Allowances {
                 return true;
             }
         }
-        let cost = u128::from(limit.window);
-        let full = u128::from(limit.burst) * cost;
+        let one = u128::from(limit.window);
+        let full = u128::from(limit.burst) * one;
+        let cost = match limit.bytes {
+            true => one * u128::from(key.field(Field::Length)),
+            false => one,
+        };
         let left = self
             .left
             .entry((number, apart(limit.per, key)))

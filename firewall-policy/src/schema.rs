@@ -227,9 +227,11 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
             "How many of the packets that no rule matches are written to the log, at most: 5/s."
         }
         ("a rule", "ban") => "How long a source over the limit is banned: 10m.",
-        ("`limit`", "rate") => "Packets by time: 200/s, 500k/s, 6/30s, 10/m.",
+        ("`limit`", "rate") => {
+            "Packets by time: 200/s, 500k/s, 6/30s, 10/m; or bytes: 10Mbit/s, 1MB/s, 64KiB/s."
+        }
         ("`limit`", "new") => "As `rate`, for packets that open a connection only.",
-        ("`limit`", "burst") => "How many packets may come at once.",
+        ("`limit`", "burst") => "How many packets, or bytes (64KiB), may come at once.",
         ("`limit`", "per") => {
             "What has a rate of its own: source, source/24, destination, interface, rule."
         }
@@ -306,7 +308,11 @@ fn shape(of: &str, key: &str) -> Option<Value> {
         ("a rule", "limit") => reference("limit"),
         ("a rule", "over") => json!({"enum": ["drop", "reject", "next"]}),
         ("a rule", "syn_protect") => json!({"enum": ["auto", "off"]}),
-        ("`limit`", "rate" | "new") | ("a rule" | "`default`", "log") => {
+        ("`limit`", "rate") => json!({
+            "type": "string",
+            "pattern": "^[0-9]+([kM]|[kMGmg]?bit|[kMG]?B|[KMG]iB)?/[0-9]*[smhd]$",
+        }),
+        ("`limit`", "new") | ("a rule" | "`default`", "log") => {
             json!({"type": "string", "pattern": "^[0-9]+[kM]?/[0-9]*[smhd]$"})
         }
         ("`limit`", "burst") => number(1, u32::MAX, &[]),

@@ -192,7 +192,6 @@ fn what_is_not_supported_yet_is_refused_with_a_way_round() {
         "payload: {at: 28, bytes: ff}",
         "options: [router-alert]",
         "limit: {rate: 1/s, open: 50, per: source}",
-        "limit: {rate: 1/s, bytes: 1M/s}",
         "notify: [ops]",
         "syn_protect: on",
     ];
@@ -237,6 +236,43 @@ fn what_is_no_rate_of_a_log_is_explained() {
         let found = &found.list[0];
         let help = found.help.clone().unwrap_or_default();
         format!("{text}    {} {}\n    {help}\n", found.code, found.message)
+    });
+    insta::assert_snapshot!(said.collect::<String>());
+}
+
+#[test]
+fn what_is_no_rate_of_bytes_is_explained() {
+    let limits = [
+        "rate: 1mb/s",
+        "rate: 10 mbytes/second",
+        "rate: 5Mbps",
+        "rate: 64KB/s",
+        "rate: 10Mbit",
+        "rate: 10Mbit/w",
+        "rate: 4bit/s",
+        "rate: 0B/s",
+        "rate: 1B/m",
+        "rate: 101Gbit/s",
+        "rate: 1TB/s",
+        "rate: 1.5MB/s",
+        "new: 10Mbit/s",
+        "bytes: 10Mbit/s",
+        "rate: 1MB/s, burst: 400",
+        "rate: 1MB/s, burst: 0B",
+        "rate: 8bit/s, burst: 1GB",
+        "rate: 200/s, burst: 1MB",
+    ];
+    let said = limits.iter().map(|limit| {
+        let found = findings(&Code::complete(&format!(
+            "- {{name: a, limit: {{{limit}}}, action: pass}}\n"
+        )));
+        assert_eq!(found.list.len(), 1, "{limit}: {}", found.render(false));
+        let found = &found.list[0];
+        let help = found.help.clone().unwrap_or_default();
+        format!(
+            "{limit}\n    {} {}\n    {help}\n",
+            found.code, found.message
+        )
     });
     insta::assert_snapshot!(said.collect::<String>());
 }

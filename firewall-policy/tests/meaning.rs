@@ -298,6 +298,37 @@ fn protection_is_for_rules_that_pass_tcp() {
 }
 
 #[test]
+fn a_limit_counts_packets_or_bytes() {
+    let limit = |text: &str| {
+        let rule = rule(&format!("limit: {{{text}}}"));
+        let limit = rule.limit.expect("a limit");
+        (limit.packets, limit.window, limit.burst, limit.bytes)
+    };
+    const SECOND: u64 = 1_000_000_000;
+    for (text, expected) in [
+        ("rate: 10Mbit/s", (1_250_000, SECOND, 2_500_000, true)),
+        ("rate: 10mbit/s", (1_250_000, SECOND, 2_500_000, true)),
+        (
+            "rate: 1MB/s, burst: 64KiB",
+            (1_000_000, SECOND, 65_536, true),
+        ),
+        // Room for the largest packet.
+        ("rate: 8kbit/s", (1_000, SECOND, 65_536, true)),
+        (
+            "rate: 1GB/d",
+            (1_000_000_000, 86_400 * SECOND, 1_000_000_000, true),
+        ),
+        ("rate: 10M/s", (10_000_000, SECOND, 20_000_000, false)),
+    ] {
+        assert_eq!(limit(text), expected, "{text}");
+    }
+    let shown = rule("limit: {rate: 10Mbit/s, per: source}")
+        .limit
+        .expect("a limit");
+    assert_eq!(shown.to_string(), "10Mbit/s per source, burst 20Mbit");
+}
+
+#[test]
 fn logs_have_a_rate_and_a_counter() {
     let text = Code::complete(
         "default: {in: drop, log: 6/30s}\nrules:\n- {name: a, log: 10/s, action: next}\n\

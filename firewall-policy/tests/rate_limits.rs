@@ -160,6 +160,93 @@ fn oracle_and_host_agree_on_sequences() {
     assert_eq!(wanted.iter().find(|end| never(end)), None, "{ends:?}");
 }
 
+/// Rates whose bytes are a whole number of nanoseconds apart, beside one of packets.
+const BYTES: &str = "\
+- {name: all, limit: {rate: 64kB/s, burst: 3kB, per: interface}, over: next, action: next}\n\
+- {name: some, proto: udp, limit: {rate: 8kB/s, burst: 1500B, per: source/24}, over: next, action: pass}\n\
+- {name: tcp, proto: tcp, limit: {rate: 240kB/m, burst: 2kB, per: destination}, action: pass}\n\
+- {name: rest, limit: {rate: 100/s, burst: 4}, action: pass}\n";
+
+#[test]
+fn oracle_and_host_agree_on_bytes() {
+    let (policy, tables) = read(BYTES);
+    assert_eq!(tables.config.has_bytes, 1);
+    let rules = policy.rules.len() as u32;
+    let mut ends = [[0; 2]; 5];
+    for seed in 0..20 {
+        let mut random = Random(seed);
+        let (memory, mut allowances) = (Memory::default(), Allowances::default());
+        let mut now = SECOND;
+        let pause = [20_000, 2_000_000, 20_000_000, 300_000_000][seed as usize % 4];
+        for number in 0..3_000 {
+            now += random.below(pause);
+            memory.now.set(now);
+            let mut key = packet(&mut random);
+            let length = match random.below(8) {
+                // Larger than a burst, and of unknown length.
+                0 => 60_000 + random.below(5_537),
+                _ => 20 + random.below(1_481),
+            };
+            key.fields[Field::Length as usize] = length as u32;
+            let (want, dropped) = evaluate_at(&policy, &key, now, &mut allowances);
+            let (_, hit) = host(&tables, &memory, &key);
+            let decided = want.decided.map(|rule| match dropped {
+                true => (rules + rule as u32, Action::OVER),
+                false => (rule as u32, policy.rules[rule].action),
+            });
+            let got = hit.map(|hit| (hit.slot, hit.action));
+            assert_eq!(got, decided, "seed {seed}, packet {number}: {key:?}");
+            ends[want.decided.unwrap_or(4)][usize::from(dropped)] += 1;
+        }
+    }
+    // `some` within; `tcp` and `rest` both ways.
+    let met = [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1)];
+    assert!(
+        met.iter().all(|&(rule, over)| ends[rule][over] != 0),
+        "{ends:?}"
+    );
+}
+
+/// At a hundred gigabits a second too, and of a packet of any length.
+#[test]
+fn a_rate_of_bytes_holds_over_time() {
+    for (rate, bytes_a_second) in [
+        ("100Gbit/s", 12_500_000_000),
+        ("1MB/s", 1_000_000),
+        ("8bit/s", 1),
+    ] {
+        let (_, tables) = read(&format!(
+            "- {{name: a, limit: {{rate: {rate}, burst: 64KiB}}, action: pass}}\n"
+        ));
+        for length in [40, 1_500, 65_535] {
+            let memory = Memory::default();
+            let mut key = v4(1);
+            key.fields[Field::Length as usize] = length;
+            // As many packets as come in the time of a hundred bursts, twice as many as fit.
+            let time = 100 * 65_536 * SECOND / bytes_a_second;
+            let count = 2 * (100 * 65_536 / u64::from(length)).max(100);
+            let mut passed = 0;
+            for number in 0..count {
+                memory.now.set(SECOND + time * number / count);
+                passed += u64::from(
+                    host(&tables, &memory, &key)
+                        .1
+                        .is_some_and(|hit| hit.slot == 0),
+                );
+            }
+            let (bytes, allowed) = (passed * u64::from(length), 101 * 65_536);
+            assert!(
+                bytes <= allowed + 65_536 / 100,
+                "{rate}, {length}: {bytes} of {allowed}"
+            );
+            assert!(
+                bytes + 2 * 65_536 >= allowed,
+                "{rate}, {length}: {bytes} of {allowed}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_heavy_source_is_held_while_others_spray() {
     const RATE: u64 = 1_000;

@@ -52,6 +52,10 @@ const FIELDS: &[(&str, &str)] = &[
         "proto: udp, over: reject, limit: {rate: 10/s, per: rule}",
     ),
     ("live set, to", "to: \"@self\""),
+    (
+        "limit of bytes",
+        "proto: udp, over: next, limit: {rate: 10Mbit/s, per: source}",
+    ),
 ];
 
 /// Every match field in one rule, so that no lane can be left out.

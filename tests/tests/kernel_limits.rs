@@ -69,6 +69,28 @@ fn a_burst_passes_and_what_is_over_it_is_counted() {
     assert_eq!(passed(&loaded, &from(0x0101), 9), 5);
 }
 
+/// A packet that has more bytes than are left takes none of them.
+#[test]
+#[ignore = "needs root"]
+fn bytes_of_packets_are_counted_where_a_limit_says_so() {
+    let loaded = load(
+        "drop",
+        "- {name: dns, proto: udp, limit: {rate: 8bit/s, burst: 130B, per: source}, action: pass}\n",
+    );
+    // 50 bytes of IP, whatever the link adds; and the shortest datagram, with padding behind it.
+    let mut short = {
+        let packet = Ipv4::new([198, 18, 0, 1], [203, 0, 113, 1], 17).packet(&udp(40_000, 53, &[]));
+        ethernet(0x0800, &packet)
+    };
+    short.resize(60, 0);
+    assert_eq!(passed(&loaded, &from(1), 5), 2);
+    assert_eq!(passed(&loaded, &short, 3), 1);
+    assert_eq!(passed(&loaded, &from(2), 5), 2, "another source");
+    assert_eq!((hits(&loaded, 0), hits(&loaded, 1)), (5, 8));
+    loaded.forget_limits().unwrap();
+    assert_eq!(passed(&loaded, &short, 9), 4);
+}
+
 #[test]
 #[ignore = "needs root"]
 fn limits_that_go_on_are_judged_in_order() {

@@ -18,9 +18,10 @@ pub const LIMITS_PASSED: usize = 16;
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct LimitEntry {
-    /// Time between two packets at the rate.
+    /// Time between two packets at the rate; of a limit of bytes the time of a byte, with
+    /// [`BYTE_FRACTION`] more binary places.
     pub interval: u64,
-    /// How much earlier than due a packet may come.
+    /// How much earlier than due a packet may come; of a limit of bytes the time of a whole burst.
     pub tolerance: u64,
     /// When the rule stops matching, in nanoseconds since the Unix epoch; all ones: never.
     pub until: u64,
@@ -52,6 +53,11 @@ const _: () = assert!(size_of::<LimitEntry>() == LIMIT_ENTRY as usize);
 /// Bytes of a [`LimitEntry`].
 pub const LIMIT_ENTRY: u32 = 80;
 
+/// Binary places that [`LimitEntry::interval`] has beside those of [`crate::limits::FRACTION`] in a limit
+/// of bytes, where it is the time of one byte: enough for a hundred gigabits a second, and no packet's
+/// time overflows down to a byte a second.
+pub const BYTE_FRACTION: u32 = 10;
+
 /// Values of [`LimitEntry::per`].
 pub mod limit_per {
     /// One bucket.
@@ -77,6 +83,8 @@ impl LimitFlags {
     pub const NEW: Self = Self(1);
     /// There is no rate, only a time until which the rule matches, or a log.
     pub const NO_RATE: Self = Self(2);
+    /// Bytes of IP packets count, not packets: see [`BYTE_FRACTION`].
+    pub const BYTES: Self = Self(4);
     /// First bit of the log's number.
     const LOG: u32 = 16;
 

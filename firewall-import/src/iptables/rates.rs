@@ -135,6 +135,18 @@ impl Asked {
             .map_or(Some(5), |text| text.parse().ok());
         let found =
             text.zip(per.filter(|per| !matches!(per, Per::Source(0) | Per::Destination(0))));
+        let of_bytes = text.and_then(|text| {
+            let (amount, time) = text.split_once('/').unwrap_or((text, "s"));
+            bytes(amount).filter(|_| unit(time) == Some(1))
+        });
+        if let Some(amount) = of_bytes {
+            let burst = self.get("--hashlimit-burst");
+            let rate = found.and_then(|(_, per)| self::of_bytes(amount, burst, per, over));
+            if rate.is_some() {
+                condition.aside(IN_SIXTEENS, Effect::Differs);
+            }
+            return put(condition, rate);
+        }
         put(
             condition,
             found.and_then(|(text, per)| rate(text, burst, per, over)),
@@ -163,6 +175,7 @@ impl Asked {
                     packets,
                     window,
                     burst: packets,
+                    bytes: false,
                     per,
                     over: true,
                 });
@@ -176,6 +189,10 @@ impl Asked {
         Some(self.get("--name").unwrap_or("DEFAULT").to_owned())
     }
 }
+
+/// What differs in a hashlimit of bytes.
+const IN_SIXTEENS: &str = "hashlimit counts each packet's bytes up to the next sixteen; here they are \
+                           counted as they are";
 
 fn put(condition: &mut Condition, rate: Option<Rate>) {
     match rate {
@@ -195,7 +212,28 @@ fn rate(text: &str, burst: Option<u64>, per: Per, over: bool) -> Option<Rate> {
         packets,
         window,
         burst,
+        bytes: false,
         per,
         over,
     })
+}
+
+/// Bytes: `512kb`, `1mb`, `300b`.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.to_ascii_lowercase();
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let size = match &text[digits.len()..] {
+        "b" => 1,
+        "kb" => 1 << 10,
+        "mb" => 1 << 20,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(size)
+}
+
+/// `1mb/s`: what comes in a second is there at once, and what `--hashlimit-burst` says beside it
+/// (net/netfilter/xt_hashlimit.c).
+fn of_bytes(amount: u64, burst: Option<&str>, per: Per, over: bool) -> Option<Rate> {
+    let more = burst.map_or(Some(0), bytes)?;
+    Rate::of_bytes(amount, 1, amount.checked_add(more)?, per, over)
 }

@@ -7,8 +7,36 @@ use super::super::rates::{Per, Rate, unit};
 use super::fields::Left;
 use serde_json::Value;
 
+/// Bytes of a unit: `bytes`, `kbytes`, `mbytes`.
+fn of_bytes(body: &Value, key: &str) -> Option<u64> {
+    match body[key].as_str()? {
+        "bytes" => Some(1),
+        "kbytes" => Some(1 << 10),
+        "mbytes" => Some(1 << 20),
+        _ => None,
+    }
+}
+
+/// `limit rate over 10 mbytes/second burst 64 kbytes`: beside what is named there is always room for what
+/// comes in one unit of the time (net/netfilter/nft_limit.c).
+fn bytes(body: &Value, per: Per) -> Option<Rate> {
+    let packets = body["rate"]
+        .as_u64()?
+        .checked_mul(of_bytes(body, "rate_unit")?)?;
+    let window = unit(body["per"].as_str().unwrap_or("second"))?;
+    let more = match body["burst"].as_u64() {
+        None | Some(0) => 0,
+        Some(burst) => burst.checked_mul(of_bytes(body, "burst_unit").unwrap_or(1))?,
+    };
+    let over = body["inv"] == true;
+    Rate::of_bytes(packets, window, packets.checked_add(more)?, per, over)
+}
+
 /// `limit rate over 10/minute burst 5 packets`.
 pub(super) fn limit(body: &Value, per: Per) -> Option<Rate> {
+    if of_bytes(body, "rate_unit").is_some() {
+        return bytes(body, per);
+    }
     let counts = |key: &str| body[key].as_str().is_none_or(|unit| unit == "packets");
     if !counts("rate_unit") || !counts("burst_unit") {
         return None;
@@ -24,6 +52,7 @@ pub(super) fn limit(body: &Value, per: Per) -> Option<Rate> {
         packets,
         window,
         burst,
+        bytes: false,
         per,
         over: body["inv"] == true,
     })

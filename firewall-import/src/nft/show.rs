@@ -46,7 +46,11 @@ fn statement(value: &Value) -> String {
         "limit" => {
             let over = if body["inv"] == true { "over " } else { "" };
             let per = body["per"].as_str().unwrap_or("second");
-            format!("limit rate {over}{}/{per}", body["rate"])
+            let unit = match body["rate_unit"].as_str() {
+                Some(unit @ ("bytes" | "kbytes" | "mbytes")) => format!(" {unit}"),
+                _ => String::new(),
+            };
+            format!("limit rate {over}{}{unit}/{per}", body["rate"])
         }
         "log" => match body["prefix"].as_str() {
             Some(prefix) => format!("log prefix \"{prefix}\""),

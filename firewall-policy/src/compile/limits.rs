@@ -13,8 +13,8 @@ use crate::limit::{Lengths, Limit, Per, Rate};
 use crate::rule::{Policy, Rule, frame_rules};
 use crate::worst::{self, Kind};
 use firewall_common::abi::{
-    BanLengths, Config, Entry, LIMITS, LIMITS_PASSED, LimitEntry, LimitFlags, LogEntry,
-    essential_bit, has_limit, limit_per,
+    BYTE_FRACTION, BanLengths, Config, Entry, LIMITS, LIMITS_PASSED, LimitEntry, LimitFlags,
+    LogEntry, essential_bit, has_limit, limit_per,
 };
 use firewall_common::answer::WATCHES;
 use firewall_common::key::Family;
@@ -46,6 +46,7 @@ const ANSWERS: [Limit; 2] = [
         burst: 50,
         per: Per::Source(Lengths::HOST),
         new_only: false,
+        bytes: false,
         over: Action::DROP,
         ban: None,
     },
@@ -55,6 +56,7 @@ const ANSWERS: [Limit; 2] = [
         burst: 200,
         per: Per::Rule,
         new_only: false,
+        bytes: false,
         over: Action::DROP,
         ban: None,
     },
@@ -88,6 +90,7 @@ const NO_RATE: Limit = Limit {
     burst: 1,
     per: Per::Rule,
     new_only: false,
+    bytes: false,
     over: Action::NEXT,
     ban: None,
 };
@@ -289,6 +292,7 @@ impl<'a> List<'a> {
         if !self.asked.is_empty() {
             config.asked_limit = self.first_asked() + 1;
         }
+        config.has_bytes = u32::from(policy.limits().any(|limit| limit.bytes));
         config.has_ban = u32::from(policy.bans().next().is_some());
         config.proof_size = config.has_ban * proof::SIZE;
         let expires = |rule: &&Rule| rule.enabled && rule.expires.is_some();
@@ -362,7 +366,12 @@ fn over(limit: &Limit, slot: u32) -> Entry {
 
 /// How long `count` packets take, if `packets` come in `window`; to the nearest unit.
 fn time(packets: u64, window: u64, count: u64) -> u64 {
-    let (packets, scaled) = (u128::from(packets), u128::from(window) << FRACTION);
+    time_in(FRACTION, packets, window, count)
+}
+
+/// As [`time`], with so many binary places.
+fn time_in(places: u32, packets: u64, window: u64, count: u64) -> u64 {
+    let (packets, scaled) = (u128::from(packets), u128::from(window) << places);
     let exact = (scaled * u128::from(count) + packets / 2) / packets;
     u64::try_from(exact).unwrap_or(u64::MAX)
 }
@@ -372,9 +381,13 @@ fn entry(limit: &Limit, over: Entry, base: u32, size: u32) -> LimitEntry {
         per,
         masks: (v4_mask, v6_mask_hi, v6_mask_lo),
     } = placement(limit.per);
+    let (places, at_once) = match limit.bytes {
+        true => (FRACTION + BYTE_FRACTION, limit.burst),
+        false => (FRACTION, limit.burst - 1),
+    };
     LimitEntry {
-        interval: time(limit.packets, limit.window, 1),
-        tolerance: time(limit.packets, limit.window, limit.burst - 1),
+        interval: time_in(places, limit.packets, limit.window, 1),
+        tolerance: time(limit.packets, limit.window, at_once),
         until: u64::MAX,
         v4_mask,
         v6_mask_hi,
@@ -383,9 +396,10 @@ fn entry(limit: &Limit, over: Entry, base: u32, size: u32) -> LimitEntry {
         size,
         over,
         per,
-        flags: match limit.new_only {
-            true => LimitFlags::NEW,
-            false => LimitFlags::default(),
+        flags: match (limit.new_only, limit.bytes) {
+            (true, _) => LimitFlags::NEW,
+            (false, true) => LimitFlags::BYTES,
+            (false, false) => LimitFlags::default(),
         },
         ban: limit.ban.map_or(0, ban_ticks),
         ban_lengths: match limit.per {

@@ -301,6 +301,14 @@ static KEYS: &[Row] = &[
     ),
     row(
         "`limit`",
+        &["bytes", "bits", "bandwidth", "bps"],
+        Some("rate"),
+        "`rate: {}`",
+        "10Mbit/s",
+        "",
+    ),
+    row(
+        "`limit`",
         &["by", "key", "track"],
         Some("per"),
         "`per: {}`",

@@ -1,18 +1,18 @@
-//! `limit:` and `over:` of a rule: rates such as `200/s`, `6/30s` and `500k/s`, and what they keep
-//! apart.
+//! `limit:` and `over:` of a rule: rates such as `200/s`, `6/30s`, `500k/s` and `10Mbit/s`, and what they
+//! keep apart.
 
 use super::foreign;
 use super::shape::{Cx, Keys, Table, scalar, word, wrong_kind};
 use crate::ast::{Node, Span};
 use crate::diag::{codes, show, suggest};
 use crate::duration::parse_one_unit;
-use crate::limit::{Lengths, Limit, Per};
+use crate::limit::{BYTE_UNITS, Lengths, Limit, Per, bytes};
 use firewall_common::verdict::Action;
 
 pub(super) const KEYS: Keys = Keys {
     of: "`limit`",
     known: &["rate", "new", "burst", "per"],
-    reserved: &["open", "bytes"],
+    reserved: &["open"],
 };
 
 /// What may become of packets over a limit.
@@ -41,6 +41,15 @@ const REFILL: u128 = 30 * WINDOW as u128;
 const LONGEST_BAN: u64 = 30 * 86_400;
 
 const EXAMPLE: &str = "a rate is packets in a time: 200/s, 6/30s, 500k/s, 10/m";
+
+const EXAMPLE_OF_BYTES: &str = "of bytes a rate is 10Mbit/s, 1MB/s or 64KiB/s (kbit, Mbit, Gbit; B, kB, MB, \
+                                GB of 1000; KiB, MiB, GiB of 1024)";
+
+/// Most bytes a second: a hundred gigabits.
+const FASTEST_BYTES: u64 = 12_500_000_000;
+
+/// The burst that a limit of bytes has at least, if nothing is said: the largest IP packet.
+const LARGEST: u64 = 65_536;
 
 /// The limit of a rule, `Ok(None)` if it has none, `Err` after an error.
 pub(super) fn read(
@@ -145,25 +154,167 @@ fn limit(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Limit> {
             table.require(cx, "rate", "`rate: 200/s`, or `new: 6/30s`"),
         ),
     };
-    let rate = rated.and_then(|node| rate(cx, node));
+    let rate = rated.and_then(|node| match new_only {
+        true => of_connections(cx, node),
+        false => any_rate(cx, node),
+    });
     let per = match table.get("per") {
         None => Some(Per::Rule),
         Some(node) => per(cx, node),
     };
     let burst = match (table.get("burst"), rate) {
-        (None, rate) => rate.map(|(packets, window)| default_burst(packets, window)),
+        (None, rate) => rate.map(Counted::default_burst),
         (Some(node), rate) => burst(cx, node, rate),
     };
-    let (packets, window) = rate?;
+    let Counted {
+        packets,
+        window,
+        bytes,
+    } = rate?;
     Some(Limit {
         packets,
         window,
         burst: burst?,
+        bytes,
         per: per?,
         new_only,
         over: Action::DROP,
         ban: None,
     })
+}
+
+/// A rate, and what it counts.
+#[derive(Clone, Copy)]
+struct Counted {
+    packets: u64,
+    window: u64,
+    /// Bytes, not packets.
+    bytes: bool,
+}
+
+impl Counted {
+    fn default_burst(self) -> u64 {
+        let burst = default_burst(self.packets, self.window);
+        match self.bytes {
+            true => burst.max(LARGEST),
+            false => burst,
+        }
+    }
+}
+
+/// The rate of `new`, which counts connections.
+fn of_connections(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Counted> {
+    if let Some(text) = node.scalar()
+        && let Some((amount, _)) = text.split_once('/')
+        && byte_amount(amount).is_some()
+    {
+        let help = format!("write `rate: {text}`: `new` counts connections, `6/30s`");
+        bad_rate(cx, node.span, text, &help);
+        return None;
+    }
+    of_packets(rate(cx, node))
+}
+
+fn of_packets(rate: Option<(u64, u64)>) -> Option<Counted> {
+    let (packets, window) = rate?;
+    Some(Counted {
+        packets,
+        window,
+        bytes: false,
+    })
+}
+
+/// A rate of packets, or of bytes: `10Mbit/s`.
+fn any_rate(cx: &mut Cx<'_>, node: &Node<'_>) -> Option<Counted> {
+    let Some(text) = node.scalar().filter(|text| names_bytes(text)) else {
+        return of_packets(rate(cx, node));
+    };
+    let (number, time) = text.split_once('/').unwrap_or((text, ""));
+    let (Some(packets), Some(window)) = (byte_amount(number), window(time)) else {
+        let is_known = byte_amount(number).is_some();
+        let help = bytes_meant(number)
+            .filter(|_| !is_known)
+            .map(|(bits, bytes)| {
+                // The time in the words of this language, if it was that.
+                let one = foreign::rate(&format!("1/{time}"));
+                let time = one.as_deref().and_then(|one| one.split_once('/'));
+                let time = time.map_or("s", |(_, time)| time);
+                format!("write {bits}/{time} for bits, or {bytes}/{time} for bytes")
+            });
+        let help =
+            help.or_else(|| is_known.then(|| format!("write the time behind it: {number}/s")));
+        bad_rate(
+            cx,
+            node.span,
+            text,
+            help.as_deref().unwrap_or(EXAMPLE_OF_BYTES),
+        );
+        return None;
+    };
+    // Bytes in as many seconds as the window has nanoseconds.
+    let bytes = u128::from(packets) * u128::from(SECOND);
+    let help = if packets == 0 {
+        "to let nothing through write a rule with `action: drop`"
+    } else if window == 0 || window > WINDOW {
+        "the time is one second to one day (1d)"
+    } else if bytes < u128::from(window) {
+        "the lowest rate is a byte a second: 8bit/s"
+    } else if bytes > u128::from(FASTEST_BYTES) * u128::from(window) {
+        "the highest rate is 100Gbit/s"
+    } else {
+        return Some(Counted {
+            packets,
+            window,
+            bytes: true,
+        });
+    };
+    bad_rate(cx, node.span, text, help);
+    None
+}
+
+/// Whether a unit of bytes or bits stands behind the number of a rate, be it one that is not known here:
+/// `10Mbit/s`, `1mb/s`, `64 KiB`.
+fn names_bytes(text: &str) -> bool {
+    let number = text.split('/').next().unwrap_or_default();
+    let unit = number.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    unit.len() < number.len()
+        && unit
+            .trim_start()
+            .starts_with(|c: char| "bBkKmMgGtT".contains(c))
+        && unit.contains(['b', 'B'])
+}
+
+/// So many bytes: digits and a unit, of bits in full bytes.
+fn byte_amount(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = &text[digits.len()..];
+    let known = BYTE_UNITS
+        .iter()
+        .copied()
+        .chain([("mbit", 1_000_000), ("gbit", 1_000_000_000)]);
+    let (_, size) = known.into_iter().find(|(name, _)| *name == unit)?;
+    let eighths = whole(digits)?.checked_mul(size)?;
+    (eighths % 8 == 0).then_some(eighths / 8)
+}
+
+/// What can be meant by a unit of another program, as bits and as bytes: `10mb`, `1mbytes`, `5mbps`.
+fn bytes_meant(text: &str) -> Option<(String, String)> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = text[digits.len()..].trim().to_ascii_lowercase();
+    let unit = unit.trim_end_matches("ps").trim_end_matches('s');
+    let unit = unit.trim_end_matches("yte").trim_end_matches("it");
+    let (bits, bytes) = match unit {
+        "b" => ("bit", "B"),
+        "kb" => ("kbit", "kB"),
+        "mb" => ("Mbit", "MB"),
+        "gb" => ("Gbit", "GB"),
+        _ => return None,
+    };
+    // Bits in whole bytes.
+    let bits_fit = unit != "b" || whole(digits)? % 8 == 0;
+    (whole(digits).is_some() && bits_fit)
+        .then(|| (format!("{digits}{bits}"), format!("{digits}{bytes}")))
 }
 
 /// Twice what the rate allows in a second, and not less than it names: 400 for 200/s, 6 for 6/30s.
@@ -252,17 +403,32 @@ fn whole(digits: &str) -> Option<u64> {
     plain.then(|| digits.parse().ok()).flatten()
 }
 
-fn burst(cx: &mut Cx<'_>, node: &Node<'_>, rate: Option<(u64, u64)>) -> Option<u64> {
+fn burst(cx: &mut Cx<'_>, node: &Node<'_>, rate: Option<Counted>) -> Option<u64> {
     let text = scalar(cx, node, "`burst` is a number of packets", "`burst: 400`")?;
-    let most = rate.map_or(u64::MAX, |(packets, window)| most_burst(packets, window));
-    match amount(text) {
+    let most = rate.map_or(u64::MAX, |rate| most_burst(rate.packets, rate.window));
+    // Of a rate with an error either may be meant.
+    let found = match rate.map(|rate| rate.bytes) {
+        Some(true) => byte_amount(text),
+        Some(false) => amount(text),
+        None => amount(text).or_else(|| byte_amount(text)),
+    };
+    let of_bytes = rate.is_some_and(|rate| rate.bytes);
+    match found {
         Some(burst) if (1..=most).contains(&burst) => Some(burst),
         found => {
             let help = match found {
+                Some(0) if of_bytes => "write as much as the largest packet has: 64KiB".to_owned(),
                 Some(0) => "one packet is the smallest burst: `burst: 1`".to_owned(),
-                Some(_) => format!(
-                    "at this rate a burst of more than {most} takes over 30 days to come back"
-                ),
+                Some(_) => {
+                    let most = match of_bytes {
+                        true => bytes(most),
+                        false => most.to_string(),
+                    };
+                    format!(
+                        "at this rate a burst of more than {most} takes over 30 days to come back"
+                    )
+                }
+                None if of_bytes => "the rate counts bytes, so write bytes: 64KiB, 1MB".to_owned(),
                 None => "write packets: 400, 2k".to_owned(),
             };
             cx.sink
@@ -353,7 +519,7 @@ pub(super) fn line(node: &Node<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{SECOND, amount, default_burst, window};
+    use super::{SECOND, amount, byte_amount, bytes_meant, default_burst, window};
 
     #[test]
     fn rates_are_read_strictly() {
@@ -371,6 +537,50 @@ mod tests {
         for wrong in ["", "30", "s30", "ms", "1w", "99999999999999999999s", "-1s"] {
             assert_eq!(window(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn bytes_are_read_strictly() {
+        for (text, bytes) in [
+            ("8bit", 1),
+            ("10Mbit", 1_250_000),
+            ("10mbit", 1_250_000),
+            ("1Gbit", 125_000_000),
+            ("1500B", 1_500),
+            ("64KiB", 65_536),
+            ("1MB", 1_000_000),
+            ("1MiB", 1 << 20),
+        ] {
+            assert_eq!(byte_amount(text), Some(bytes), "{text}");
+        }
+        for wrong in [
+            "",
+            "B",
+            "1",
+            "1k",
+            "1M",
+            "4bit",
+            "1mb",
+            "1Mb",
+            "1 MB",
+            "1.5MB",
+            "01MB",
+            "-1MB",
+            "1KB",
+            "99999999999999999999GB",
+        ] {
+            assert_eq!(byte_amount(wrong), None, "{wrong}");
+        }
+        let meant = |text| bytes_meant(text).map(|(bits, bytes)| format!("{bits} {bytes}"));
+        for (text, both) in [
+            ("1mb", "1Mbit 1MB"),
+            ("10 mbytes", "10Mbit 10MB"),
+            ("5Mbps", "5Mbit 5MB"),
+            ("64KB", "64kbit 64kB"),
+        ] {
+            assert_eq!(meant(text).as_deref(), Some(both), "{text}");
+        }
+        assert_eq!(meant("1tb"), None);
     }
 
     #[test]

@@ -289,12 +289,9 @@ fn instead(what: &str) -> &'static str {
             "use `packet: {ip_options: drop}` or `pass`; IGMP and RSVP with a router alert pass both"
         }
         "open" => {
-            "limit how fast connections come, `limit: {new: 50/m, per: source}`; how many are open, the \
-             server itself or `ct count` of nft behind this filter can limit"
-        }
-        "bytes" => {
-            "limit packets, `rate: 1000/s`, or with `length` those of a size; for bytes shape the \
-             interface by `tc`"
+            "limit how fast connections come, `limit: {new: 50/m, per: source}`; how many are open at once \
+             the server limits itself (nginx: limit_conn, sshd: MaxStartups), or nft behind this filter: \
+             `ct count over 50 reject`"
         }
         "ipsec" => {
             "XDP sees neither IPsec's policy nor whether a packet was decrypted: filter the xfrm \

@@ -30,6 +30,7 @@ pub(super) fn limit(packets: u64, burst: u64, per: Per) -> Limit {
         burst,
         per,
         new_only: false,
+        bytes: false,
         over: Action::DROP,
         ban: None,
     }

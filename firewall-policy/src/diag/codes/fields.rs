@@ -57,8 +57,9 @@ codes! { FIELDS:
         wrong "- {name: a, from: 10.0.0.0/8, to: \"2001:db8::/32\", action: pass}\n"
         right "- {name: a, from: 10.0.0.0/8, to: 192.0.2.0/24, action: pass}\n";
     RATE "FW0171" "not a rate, or not a burst"
-        "A rate is a number of packets, a slash and a time: `200/s`, `6/30s`, `500k/s`, `10/m`. \
-         The time is up to a day, the rate up to 100M/s. A burst is the number of packets allowed at \
+        "A rate is a number of packets, a slash and a time: `200/s`, `6/30s`, `500k/s`, `10/m`; or of \
+         bytes: `10Mbit/s`, `1MB/s`, `64KiB/s`. The time is up to a day, the rate up to 100M/s, of bytes up \
+         to 100Gbit/s. A burst is the number of packets allowed at \
          once; the default is two seconds' worth of the rate, and at least the number of packets \
          in it."
         wrong "- {name: ssh, proto: tcp, port: ssh, limit: {rate: 10 per second}, action: pass}\n"

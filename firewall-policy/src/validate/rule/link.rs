@@ -236,6 +236,12 @@ pub(super) fn can_do(
             "`limit: {new}` beside `ethertype`",
             "write `rate`: such frames open no connection",
         )
+    } else if limit.is_some_and(|limit| limit.bytes) {
+        (
+            "limit",
+            "a limit of bytes beside `ethertype`",
+            "write packets, `rate: 200/s`: the length of a packet is that of IP",
+        )
     } else if limit.filter(by_address).is_some() {
         (
             "limit",
