@@ -6,6 +6,7 @@
 //! a change of [`ABI_VERSION`]. The regions that programs write lie beside the code that keeps them:
 //! see [`crate::region`].
 
+mod contents;
 mod counters;
 mod entry;
 mod frames;
@@ -14,6 +15,7 @@ mod log;
 mod lookup;
 mod stations;
 
+pub use contents::*;
 pub use counters::{
     COUNTER_SIZE, CountedPort, Counter, PORTS_STRIDE, REASONS_STRIDE, port_offset, reason_offset,
 };
@@ -414,6 +416,10 @@ pub struct Config {
     pub macs: u32,
     /// Byte offset of the addresses, in order, up to a power of two of them.
     pub mac_table: u32,
+    /// How many [`ContentRow`]s there are: conditions on payload and options that rules name.
+    pub contents: u32,
+    /// Byte offset of the first of them.
+    pub content_rows: u32,
     /// The parser's knobs.
     pub packet: PacketConfig,
     /// IPv4 classifier.
@@ -510,6 +516,8 @@ impl Config {
             frame_rows: 0,
             macs: 0,
             mac_table: 0,
+            contents: 0,
+            content_rows: 0,
             packet: PacketConfig {
                 malformed: 0,
                 fragments: 0,

@@ -89,6 +89,9 @@ pub trait IngressCalls: FrameCalls {
         offset: u32,
     ) -> Entry;
 
+    /// [`crate::content::of`]. Not asked under a policy without such conditions.
+    fn content<M: Calls>(&self, machine: &M, packet: &Packet) -> u32;
+
     /// [`crate::flows::state_of`].
     fn state<M: Calls>(&self, machine: &M, packet: &Packet) -> u32;
 

@@ -14,7 +14,7 @@ pub enum Family {
 }
 
 /// In the place of [`PacketKey::is_v6`], for limits and logs: a frame that is not IP.
-pub const FRAME: u16 = 2;
+pub const FRAME: u8 = 2;
 
 /// One parsed packet: addresses as numbers in host byte order, small fields as [`Field`] values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,10 +32,13 @@ pub struct PacketKey {
     pub fields: [u32; Field::COUNT],
     /// 1 for IPv6, 0 for IPv4. (A number, so that the struct has no invalid bit pattern.)
     /// [`FRAME`] for what limits and logs are told of a frame that is not IP.
-    pub is_v6: u16,
+    pub is_v6: u8,
     /// Counter slot of the interface that the packet came in on, where a rate limit looks at it;
     /// otherwise 0.
-    pub interface: u16,
+    pub interface: u8,
+    /// The conditions of the policy on payload and options that hold of it, a bit for each: see
+    /// [`crate::content`].
+    pub content: u16,
 }
 
 impl PacketKey {
@@ -56,7 +59,7 @@ impl PacketKey {
             fields[Field::DestinationSets as usize] = 0;
             fields
         };
-        let is_v6 = matches!(family, Family::V6) as u16;
+        let is_v6 = matches!(family, Family::V6) as u8;
         Self {
             src_hi: 0,
             src_lo: 0,
@@ -65,6 +68,7 @@ impl PacketKey {
             fields: NONE,
             is_v6,
             interface: 0,
+            content: 0,
         }
     }
 

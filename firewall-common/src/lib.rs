@@ -16,6 +16,7 @@ pub mod asked;
 mod bits;
 pub mod calls;
 pub mod classify;
+pub mod content;
 pub mod essential;
 pub mod field;
 pub mod flows;

@@ -104,10 +104,14 @@ const fn is_link_local(key: &PacketKey) -> bool {
 pub fn find<M: Machine>(machine: &M, key: &PacketKey, rule: Entry) -> Bucket {
     let limit = At::of(machine, rule);
     let flags = limit.flags(machine);
-    if machine.constant(|c| &c.expires) != 0 && time(machine) >= limit.until(machine) {
-        return Bucket::EXPIRED;
+    let contents = machine.constant(|c| &c.contents);
+    if contents != 0 && flags.content() & !u32::from(key.content) != 0 {
+        return Bucket::MISSED;
     }
-    if (machine.constant(|c| &c.expires) | machine.constant(|c| &c.logs)) != 0
+    if machine.constant(|c| &c.expires) != 0 && time(machine) >= limit.until(machine) {
+        return Bucket::MISSED;
+    }
+    if (machine.constant(|c| &c.expires) | machine.constant(|c| &c.logs) | contents) != 0
         && flags.has(LimitFlags::NO_RATE)
     {
         return Bucket::EXEMPT;
@@ -135,7 +139,7 @@ pub fn pay<M: Machine>(machine: &M, bucket: Bucket, rule: Entry) -> Entry {
     if bucket == Bucket::EXEMPT {
         return Entry::WITHIN;
     }
-    if bucket == Bucket::EXPIRED {
+    if bucket == Bucket::MISSED {
         return Entry::GOES_ON;
     }
     let limit = At::of(machine, rule);

@@ -7,7 +7,7 @@ use crate::calls::{Calls, EgressCalls};
 use crate::classify::classify;
 use crate::field::Field;
 use crate::flows::{self, ASKS_RULES, ENDS_FLOW, state_field};
-use crate::parse::{Packet, Parsed};
+use crate::parse::{Packet, Parsed, fragment, proto};
 use crate::pipeline;
 use crate::verdict::{Action, Verdict};
 
@@ -24,19 +24,20 @@ pub fn record<M: Calls, F: EgressCalls>(machine: &M, frame: &F, zone: u32) {
     match frame.record(machine, &packet) {
         ASKS_RULES => {}
         ENDS_FLOW => {
-            if frame.is_intact(machine, &packet) {
-                frame.reset(machine, &packet);
+            if frame.is_intact(machine, packet) {
+                frame.reset(machine, packet);
             }
-            return;
+            return false;
         }
-        _ => return,
+        _ => return false,
     }
     flows::reverse(&mut packet.key);
     packet.key.fields[Field::Zone as usize] = zone;
     packet.key.fields[Field::State as usize] = state_field::NEW;
-    if !lets_in(machine, &mut packet) {
-        frame.open(machine, &packet);
+    if !lets_in(machine, packet) {
+        frame.open(machine, packet);
     }
+    true
 }
 
 /// Whether the rules let a packet in whether it belongs to something or not, whenever it comes: by a

@@ -20,7 +20,8 @@ pub struct Packet {
     /// Where a fragment belongs in its datagram: a packed [`Span`]; 0 for a whole packet.
     pub fragment_span: u32,
     /// Under `malformed: rules`, code of the reason for which the packet is malformed, and
-    /// [`Packet::UNSOUND`]; 0 for a packet in order. Beside it [`Packet::ALERT`].
+    /// [`Packet::UNSOUND`]; 0 for a packet in order. Beside it [`Packet::ALERT`], and from bit
+    /// [`Packet::OPTIONS`] on, where rules ask for them, [`option_bit`](crate::abi::option_bit)s.
     pub anomaly: u32,
 }
 const _: () = assert!(size_of::<Packet>() == 120);
@@ -43,6 +44,17 @@ impl Packet {
     /// In [`Packet::anomaly`], and none: an IPv4 header with the router alert option (RFC 2113), and no
     /// other one.
     pub(crate) const ALERT: u32 = 1 << 9;
+
+    /// In [`Packet::anomaly`]: where the options begin.
+    pub(crate) const OPTIONS: u32 = 16;
+
+    /// Options and extension headers of the IP header, bits of [`option_bit`](crate::abi::option_bit); 0
+    /// under a policy that does not ask for them.
+    #[must_use]
+    #[inline(always)]
+    pub const fn options(&self) -> u32 {
+        self.anomaly >> Self::OPTIONS
+    }
 
     /// Whether it is an IPv4 packet with a router alert, and no other option.
     #[must_use]

@@ -70,7 +70,7 @@ pub fn decide<M: Calls, F: IngressCalls>(
         Parsed::Ip => {
             packet.key.fields[Field::Zone as usize] = zone;
             if machine.constant(|config| &config.has_limit) == has_limit::BY_INTERFACE {
-                packet.key.interface = frame.interface() as u16;
+                packet.key.interface = frame.interface() as u8;
             }
             if machine.constant(|config| &config.macs) != 0 {
                 packet.key.fields[Field::Mac as usize] = frame.mac(machine);
@@ -169,7 +169,7 @@ fn other<M: Calls, F: IngressCalls>(
         return Outcome::without_rule(default_verdict(machine), Reason::NON_IP, CountedPort::NONE);
     }
     if machine.constant(|config| &config.has_limit) == has_limit::BY_INTERFACE {
-        packet.key.interface = frame.interface() as u16;
+        packet.key.interface = frame.interface() as u8;
     }
     let found = frame.judge(machine, packet, ethertype, offset);
     if found.is_none() {
@@ -337,6 +337,7 @@ fn by_headers<M: Calls, F: IngressCalls>(machine: &M, frame: &F, packet: &mut Pa
                 state(machine, frame, packet)
             };
     }
+    look_into(machine, frame, packet);
     let mut outcome = by_rules(machine, packet);
     if outcome.reason.0 == Reason::SYN_COOKIE.0
         && machine.constant(|config| &config.syn_protect) != 0
@@ -364,6 +365,14 @@ fn by_headers<M: Calls, F: IngressCalls>(machine: &M, frame: &F, packet: &mut Pa
     outcome
 }
 
+/// Notes which conditions on payload and options hold, if a rule has some.
+#[inline(always)]
+pub fn look_into<M: Calls, F: IngressCalls>(machine: &M, frame: &F, packet: &mut Packet) {
+    if machine.constant(|config| &config.contents) != 0 {
+        packet.key.content = frame.content(machine, packet) as u16;
+    }
+}
+
 /// The outcome for a tunnel that passed by its outer headers: that of the packet inside. Its outer
 /// rule is counted like a `next` rule.
 #[inline(always)]
@@ -379,7 +388,7 @@ fn tunnelled<M: Calls, F: IngressCalls>(
     match frame.parse_inner(machine, packet) {
         Parsed::Ip => {
             if machine.constant(|config| &config.has_limit) == has_limit::BY_INTERFACE {
-                packet.key.interface = frame.interface() as u16;
+                packet.key.interface = frame.interface() as u8;
             }
             if look_up_sets(machine, &mut packet.key) {
                 let port = counted_port(packet);
@@ -391,6 +400,7 @@ fn tunnelled<M: Calls, F: IngressCalls>(
             let mut inner = if follows && part(packet) == fragment::LATER {
                 Outcome::without_rule(Verdict::PASS, Reason::FRAGMENT, CountedPort::NONE)
             } else {
+                look_into(machine, frame, packet);
                 by_rules(machine, packet)
             };
             // Who is in the tunnel is not who sent the frame.

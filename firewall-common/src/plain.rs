@@ -9,7 +9,9 @@ use crate::parse::{parse, parse_inner};
 use crate::reason::Reason;
 use crate::region::Bucket;
 use crate::watch::{self, Fate};
-use crate::{answer, classify, essential, flows, fragments, limits, link, live, log, proof};
+use crate::{
+    answer, classify, content, essential, flows, fragments, limits, link, live, log, proof,
+};
 
 /// A place that calls every step as it is.
 pub trait Plain: Machine {}
@@ -134,6 +136,11 @@ impl IngressCalls for &[u8] {
     ) -> Entry {
         let ethertype = link::kind(self, ethertype, offset);
         link::judge(machine, self, packet, ethertype)
+    }
+
+    #[inline(always)]
+    fn content<M: Calls>(&self, machine: &M, packet: &Packet) -> u32 {
+        content::of(machine, self, packet)
     }
 
     #[inline(always)]

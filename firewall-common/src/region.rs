@@ -112,8 +112,8 @@ impl Bucket {
     /// The limit does not count the packet.
     pub const EXEMPT: Self = Self(u64::MAX - 1);
 
-    /// The rule's time has come.
-    pub const EXPIRED: Self = Self(u64::MAX - 2);
+    /// The rule does not match: its time has come, or the packet has not the content that it asks for.
+    pub const MISSED: Self = Self(u64::MAX - 2);
 
     /// The bucket whose time stands at this byte offset of the region.
     #[must_use]
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_bucket_is_where_it_was_and_no_reason_is_one() {
-        let reasons = [Bucket::NOWHERE, Bucket::EXEMPT, Bucket::EXPIRED];
+        let reasons = [Bucket::NOWHERE, Bucket::EXEMPT, Bucket::MISSED];
         for due in [0, 8, 1 << 31, u64::from(u32::MAX) - 7] {
             let bucket = Bucket::from_word(Bucket::at(due).word());
             assert_eq!(bucket.due(), due);

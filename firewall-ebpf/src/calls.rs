@@ -2,7 +2,7 @@
 //!
 //! Those of frames that go out are beside [`crate::skb::SkbFrame`].
 
-use crate::frame::{BufferFrame, fw_parse, fw_parse_inner, fw_quote, fw_state};
+use crate::frame::{BufferFrame, fw_content, fw_parse, fw_parse_inner, fw_quote, fw_state};
 use crate::link::{fw_frame, fw_mac, fw_of_link};
 use crate::sockets::{fw_is_forwarded, fw_socket};
 use crate::{answer, listener};
@@ -55,6 +55,11 @@ impl<const WHOLE: bool, const SELDOM: bool> IngressCalls for BufferFrame<WHOLE, 
         offset: u32,
     ) -> Entry {
         Entry::from_word(fw_frame(self.ctx, packet, ethertype, offset))
+    }
+
+    #[inline(always)]
+    fn content<M: Calls>(&self, _machine: &M, packet: &Packet) -> u32 {
+        fw_content(self.ctx, packet) as u32
     }
 
     #[inline(always)]

@@ -16,6 +16,7 @@ use aya_ebpf::programs::XdpContext;
 use core::arch::asm;
 use core::ffi::c_void;
 use firewall_common::abi::{SCRATCH_SPARE, SCRATCH_STRIDE};
+use firewall_common::content;
 use firewall_common::flows::{self, quote, state_field};
 use firewall_common::frame::{Frame, Header, MAX_OFFSET};
 use firewall_common::parse::{Packet, Parsed, parse, parse_inner};
@@ -176,6 +177,22 @@ pub(crate) extern "C" fn fw_parse_inner(ctx: *mut xdp_md, packet: *mut Packet) -
     match unsafe { packet.as_mut() } {
         Some(packet) => parse_inner(&Kernel::uncounted(frame.len()), &frame, packet).to_word(),
         None => Parsed::Bad(Reason::INTERNAL).to_word(),
+    }
+}
+
+/// Which conditions on payload and options hold of a packet, as a global function, proved once. Under a
+/// policy without such conditions the verifier finds nothing in it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_content(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
+    if constant(|c| &c.contents) == 0 {
+        return 0;
+    }
+    let frame = XdpFrame::new(&XdpContext::new(ctx));
+    // SAFETY: the verifier lets only readable memory of this type through, or null.
+    match unsafe { packet.as_ref() } {
+        Some(packet) => content::of(&Kernel::uncounted(0), &frame, packet).into(),
+        None => 0,
     }
 }
 

@@ -391,7 +391,7 @@ pub(crate) extern "C" fn fw_bucket(key: *const PacketKey, rule: u64) -> u64 {
     // Not that of what has been asked for: it is known.
     if maps::constant(|c| &c.has_limit) == has_limit::NO
         && maps::constant(|c| &c.answers) != abi::answers::YES
-        && maps::constant(|c| &c.expires) == 0
+        && maps::constant(|c| &c.expires) | maps::constant(|c| &c.contents) == 0
     {
         return Bucket::EXEMPT.word();
     }
@@ -406,7 +406,11 @@ pub(crate) extern "C" fn fw_bucket(key: *const PacketKey, rule: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn fw_pay(bucket: u64, rule: u64) -> u64 {
-    if maps::constant(|c| &c.buckets_layout) | maps::constant(|c| &c.expires) == 0 {
+    if maps::constant(|c| &c.buckets_layout)
+        | maps::constant(|c| &c.expires)
+        | maps::constant(|c| &c.contents)
+        == 0
+    {
         return Entry::WITHIN.word();
     }
     let (bucket, rule) = (Bucket::from_word(bucket), Entry::from_word(rule));

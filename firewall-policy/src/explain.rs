@@ -4,6 +4,7 @@
 //! The verdict is that of the host build ([`crate::host`]); the near misses are found by going
 //! through the rules, which only text and tests do. Does no I/O.
 
+use crate::content::Content;
 use crate::fields::{self, icmp_words};
 use crate::host::{self, Memory};
 use crate::packet_text::{Kind, PacketText};
@@ -17,7 +18,7 @@ use firewall_common::field::Field;
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::link;
 use firewall_common::parse::{Packet, Parsed, is_tunnel};
-use firewall_common::pipeline::{self, NO_RULE, Outcome, look_up_sets};
+use firewall_common::pipeline::{self, NO_RULE, Outcome, look_into, look_up_sets};
 use firewall_common::reason::Reason;
 use firewall_common::verdict::{Action, Verdict};
 use std::cell::RefCell;
@@ -227,6 +228,7 @@ fn parsed(tables: &Tables, memory: &Memory, frame: &[u8], zone: u32) -> Option<P
                     pipeline::state(&machine, &frame, &packet);
             }
             look_up_sets(&machine, &mut packet.key);
+            look_into(&machine, &frame, &mut packet);
             Some(packet)
         }
         Parsed::Other { .. } | Parsed::Bad(_) => None,
@@ -258,6 +260,7 @@ fn judged_key(
     match firewall_common::parse::parse_inner(&machine, &frame, &mut packet) {
         Parsed::Ip => {
             look_up_sets(&machine, &mut packet.key);
+            look_into(&machine, &frame, &mut packet);
             Some(packet.key)
         }
         Parsed::Other { .. } | Parsed::Bad(_) => None,
@@ -282,7 +285,7 @@ fn near_misses(policy: &Policy, key: &PacketKey, end: usize) -> Vec<NearMiss> {
             let field = only_miss(rule, key)?;
             Some(NearMiss {
                 rule: index,
-                field: field.key(),
+                field: field.key(policy),
                 found: found(policy, key, field),
             })
         })
@@ -295,11 +298,19 @@ enum Missed {
     From,
     To,
     Small(Field),
+    /// Payload or options, by the number of the condition.
+    Content(u32),
 }
 
 impl Missed {
-    fn key(self) -> &'static str {
+    fn key(self, policy: &Policy) -> &'static str {
         match self {
+            Self::Content(number) => match policy.contents.get(number as usize) {
+                Some(Content {
+                    payload: Some(_), ..
+                }) => "payload",
+                _ => "options",
+            },
             Self::From => "from",
             Self::To => "to",
             Self::Small(field) => field.name(),
@@ -325,9 +336,13 @@ fn only_miss(rule: &Rule, key: &PacketKey) -> Option<Missed> {
         let accepted: &RangeSet<u32> = matches.field(field);
         (accepted.contains(key.field(field)), Missed::Small(field))
     });
+    let content = matches
+        .content
+        .map(|number| (matches.content_matches(key), Missed::Content(number)));
     let mut missed = sides
         .into_iter()
         .chain(small)
+        .chain(content)
         .filter_map(|(accepted, field)| (!accepted).then_some(field));
     let first = missed.next()?;
     missed.next().is_none().then_some(first)
@@ -357,6 +372,10 @@ fn found(policy: &Policy, key: &PacketKey, missed: Missed) -> String {
     let field = match missed {
         Missed::From => return format!("from is {}", text.src),
         Missed::To => return format!("to is {}", text.dst),
+        Missed::Content(number) => {
+            let wanted = policy.contents.get(number as usize);
+            return format!("no {}", wanted.map_or(String::new(), Content::to_string));
+        }
         Missed::Small(field) => field,
     };
     let value = key.field(field);

@@ -17,6 +17,7 @@ pub mod classbench;
 pub mod clock;
 pub mod compile;
 pub mod connection;
+pub mod content;
 pub mod diag;
 pub mod diff;
 pub mod duration;

@@ -138,7 +138,7 @@ fn place(ring: Ring, read: &impl Fn(u64) -> u64, number: u64) -> Place {
     for (at, low, high) in FIELDS {
         (key.fields[low as usize], key.fields[high as usize]) = unpair(word(at));
     }
-    key.interface = found.interface() as u16;
+    key.interface = found.interface() as u8;
     let event = Event {
         number,
         time: word(at::TIME),

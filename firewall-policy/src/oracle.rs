@@ -167,6 +167,7 @@ pub fn evaluate_at(
 pub fn matches(rule: &Rule, key: &PacketKey) -> bool {
     rule.enabled
         && rule.matches.addresses_match(key)
+        && rule.matches.content_matches(key)
         && Field::ALL
             .iter()
             .all(|&field| rule.matches.field(field).contains(key.field(field)))

@@ -4,6 +4,7 @@
 //! ranges are in their field's domain. The compiler, the oracle, lint and diff read this form and
 //! nothing before it.
 
+use crate::content::Content;
 use crate::limit::{Limit, Rate};
 use crate::range::RangeSet;
 use firewall_common::abi::{PacketConfig, fragments, malformed};
@@ -44,6 +45,9 @@ pub struct Policy {
     pub exempt: AddrSet,
     /// The source MAC addresses that rules name; the index is the number in [`Field::Mac`].
     pub macs: Vec<Mac>,
+    /// The conditions on payload and options that rules name; the index is the number in
+    /// [`Match::content`], and the bit in [`PacketKey::content`].
+    pub contents: Vec<Content>,
 }
 
 /// A set of addresses without `live: true`.
@@ -347,10 +351,13 @@ impl Rule {
     }
 
     /// Whether the program asks about more than its match, or does more than it decides: a rate
-    /// limit, a time, a log.
+    /// limit, a time, a log, payload or options.
     #[must_use]
     pub fn is_gated(&self) -> bool {
-        self.limit.is_some() || self.expires.is_some() || self.log.is_some()
+        self.limit.is_some()
+            || self.expires.is_some()
+            || self.log.is_some()
+            || self.matches.content.is_some()
     }
 
     /// Whether no packet that the rule matches gets to the rules behind it.
@@ -358,6 +365,7 @@ impl Rule {
     pub fn always_decides(&self) -> bool {
         self.action != Action::NEXT
             && self.expires.is_none()
+            && self.matches.content.is_none()
             && self
                 .limit
                 .as_ref()
@@ -383,6 +391,7 @@ impl Policy {
             sets: Vec::new(),
             exempt: AddrSet::none(),
             macs: Vec::new(),
+            contents: Vec::new(),
         }
     }
 
@@ -548,6 +557,8 @@ pub struct Match {
     /// Of a rule about frames that are not IP: their EtherTypes, 0 to 65,535. Such a rule matches no IP
     /// packet, so no address is in its sets, and of the fields it names [`FrameKey::FIELDS`] alone.
     pub ethertypes: Option<RangeSet<u32>>,
+    /// The number of the condition that the packet's payload and options must meet, if there is one.
+    pub content: Option<u32>,
 }
 
 impl Match {
@@ -559,6 +570,7 @@ impl Match {
             dst: AddrSet::any(),
             fields: Field::ALL.map(|field| RangeSet::of(0, field.none())),
             ethertypes: None,
+            content: None,
         });
         ANY.clone()
     }
@@ -587,6 +599,13 @@ impl Match {
     #[must_use]
     pub fn is_any(&self, field: Field) -> bool {
         self.field(field).ranges() == [(0, field.none())]
+    }
+
+    /// Whether the packet has the payload and the options that the rule asks for.
+    #[must_use]
+    pub fn content_matches(&self, key: &PacketKey) -> bool {
+        self.content
+            .is_none_or(|number| key.content >> number & 1 == 1)
     }
 
     /// Whether the packet's addresses are in the rule's sets.

@@ -215,6 +215,17 @@ fn meaning(of: &str, key: &str) -> Option<&'static str> {
         ("a rule", "mode") => {
             "enforce; or audit: the rule counts packets that it would decide, and evaluation continues with the next rule."
         }
+        ("a rule", "options") => {
+            "Options of the IPv4 header, or extension headers of IPv6, one of which the packet has."
+        }
+        ("a rule", "payload") => {
+            "Up to 16 bytes at an offset of what follows the header of TCP or UDP; needs proto: tcp or udp."
+        }
+        ("`payload`", "offset") => {
+            "Where the bytes begin, from the start of the payload; 0 if left out."
+        }
+        ("`payload`", "bytes") => "The bytes in hexadecimal, ?? for any byte: ff ff ?? 54.",
+        ("`payload`", "text") => "In place of bytes: the text that stands there.",
         ("a rule", "limit") => {
             "The rate up to which the action applies; packets over it are dropped, or treated as `over` says."
         }
@@ -305,6 +316,19 @@ fn shape(of: &str, key: &str) -> Option<Value> {
             {"type": "string", "pattern": "^!?[0-9A-Za-z-]+$"},
             {"type": "integer", "minimum": 0, "maximum": 65_535},
         ]})),
+        ("a rule", "options") => {
+            let names: Vec<&str> = vocabulary::OPTIONS.iter().map(|&(name, _)| name).collect();
+            one_or_more(&json!({"enum": names}))
+        }
+        ("a rule", "payload") => reference("payload"),
+        ("`payload`", "offset") => {
+            json!({"type": "integer", "minimum": 0, "maximum": crate::content::LAST_OFFSET})
+        }
+        ("`payload`", "bytes") => json!({"anyOf": [
+            {"type": "string", "pattern": "^(0x)?( *([0-9a-fA-F]{2}|[?]{2}))+ *$"},
+            {"type": "integer", "minimum": 0},
+        ]}),
+        ("`payload`", "text") => text(),
         ("a rule", "limit") => reference("limit"),
         ("a rule", "over") => json!({"enum": ["drop", "reject", "next"]}),
         ("a rule", "syn_protect") => json!({"enum": ["auto", "off"]}),

@@ -4,7 +4,7 @@
 //! May import only `firewall_common`. Invariant: within a table no word stands twice; of two words for one number the
 //! first is the one that is written.
 
-use firewall_common::abi::essential_bit;
+use firewall_common::abi::{essential_bit, option_bit};
 
 /// Words and their numbers.
 pub type Table = &'static [(&'static str, u32)];
@@ -118,6 +118,21 @@ pub const FLAGS: Table = &[
     ("urg", 32),
     ("ece", 64),
     ("cwr", 128),
+];
+
+/// Options of IPv4 and extension headers of IPv6, each its bit of
+/// [`firewall_common::abi::option_bit`]: `options`.
+pub const OPTIONS: Table = &[
+    ("any", option_bit::ANY),
+    ("router-alert", option_bit::ROUTER_ALERT),
+    ("source-route", option_bit::SOURCE_ROUTE),
+    ("record-route", option_bit::RECORD_ROUTE),
+    ("timestamp", option_bit::TIMESTAMP),
+    ("hop-by-hop", option_bit::HOP_BY_HOP),
+    ("destination", option_bit::DESTINATION),
+    ("routing", option_bit::ROUTING),
+    ("fragment", option_bit::FRAGMENT),
+    ("ah", option_bit::AUTHENTICATION),
 ];
 
 /// Types of ICMP: `icmp.type`.

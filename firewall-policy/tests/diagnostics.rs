@@ -189,8 +189,6 @@ fn what_is_not_supported_yet_is_refused_with_a_way_round() {
         "observe: {http: true}",
         "fragments: first",
         "ipsec: true",
-        "payload: {at: 28, bytes: ff}",
-        "options: [router-alert]",
         "limit: {rate: 1/s, open: 50, per: source}",
         "notify: [ops]",
         "syn_protect: on",

@@ -83,7 +83,7 @@ fn packet(random: &mut Random) -> PacketKey {
     if tcp {
         key.fields[Field::TcpFlags as usize] = [2, 16, 18, 0xc2][random.below(4) as usize];
     }
-    key.interface = random.below(3) as u16;
+    key.interface = random.below(3) as u8;
     key
 }
 

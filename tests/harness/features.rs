@@ -56,6 +56,11 @@ const FIELDS: &[(&str, &str)] = &[
         "limit of bytes",
         "proto: udp, over: next, limit: {rate: 10Mbit/s, per: source}",
     ),
+    ("options", "options: [router-alert, hop-by-hop]"),
+    (
+        "payload",
+        "proto: udp, payload: {offset: 4, bytes: \"ff ff ?? 54\"}",
+    ),
 ];
 
 /// Every match field in one rule, so that no lane can be left out.

@@ -70,7 +70,8 @@ pub mod limit_per {
     pub const DESTINATION: u32 = 3;
 }
 
-/// Marks of a limit, and which log its rule has: from bit 16 on the number of the [`LogEntry`], plus 1.
+/// Marks of a limit, which condition on the packet's content its rule has (from bit 8 on its number, plus
+/// 1), and which log: from bit 16 on the number of the [`LogEntry`], plus 1.
 ///
 /// [`LogEntry`]: super::LogEntry
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -85,6 +86,8 @@ impl LimitFlags {
     pub const NO_RATE: Self = Self(2);
     /// Bytes of IP packets count, not packets: see [`BYTE_FRACTION`].
     pub const BYTES: Self = Self(4);
+    /// First bit of the condition's number.
+    const CONTENT: u32 = 8;
     /// First bit of the log's number.
     const LOG: u32 = 16;
 
@@ -98,6 +101,20 @@ impl LimitFlags {
     #[must_use]
     pub const fn with_log(self, number: u32) -> Self {
         Self(self.0 | (number + 1) << Self::LOG)
+    }
+
+    /// With the number of the rule's condition on the packet's content, where there was none.
+    #[must_use]
+    pub const fn with_content(self, number: u32) -> Self {
+        Self(self.0 | (number + 1) << Self::CONTENT)
+    }
+
+    /// The bit of the rule's condition in [`crate::key::PacketKey::content`]; 0 if it has none.
+    #[must_use]
+    #[inline(always)]
+    pub const fn content(self) -> u32 {
+        // One place up, and down again: none has no bit then.
+        (1 << (self.0 >> Self::CONTENT & 0x1f)) >> 1
     }
 
     /// Whether one of the marks is set that are in `marks`.
@@ -169,6 +186,14 @@ mod tests {
                 assert_eq!(flags.log(), Some(number));
                 assert_eq!(flags.has(new), marks.has(new));
                 assert_eq!(flags.has(no_rate), marks.has(no_rate));
+            }
+        }
+        for marks in [LimitFlags::default(), new.and(no_rate).with_log(0x7ffe)] {
+            assert_eq!(marks.content(), 0);
+            for number in 0..crate::abi::CONTENTS as u32 {
+                let flags = marks.with_content(number);
+                assert_eq!(flags.content(), 1 << number);
+                assert_eq!((flags.log(), flags.has(new)), (marks.log(), marks.has(new)));
             }
         }
         assert!(new.has(new) && !new.has(no_rate) && new.and(no_rate).has(new));

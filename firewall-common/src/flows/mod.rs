@@ -305,6 +305,8 @@ pub fn egress_config(config: &Config) -> Config {
         tunnels: tunnels::OUTER,
     };
     config.frags = 0;
+    // What leaves is not asked for its payload.
+    config.contents = 0;
     config
 }
 

@@ -1,6 +1,10 @@
 //! IPv4 with options and fragments (RFC 791, RFC 1858, RFC 2113, RFC 3128).
 
-use super::{Packet, anomaly, fragment, fragment_allowed, knob, proto, rules_judge_malformed};
+use super::{
+    Packet, anomaly, asks_for_options, fragment, fragment_allowed, knob, proto,
+    rules_judge_malformed,
+};
+use crate::abi::option_bit;
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
 use crate::machine::{Machine, Step};
@@ -11,6 +15,8 @@ use crate::reason::Reason;
 const HEADER: u32 = 20;
 const OPTION_END: u32 = 0;
 const OPTION_NOP: u32 = 1;
+const OPTION_RECORD_ROUTE: u32 = 7;
+const OPTION_TIMESTAMP: u32 = 68;
 const OPTION_LOOSE_SOURCE_ROUTE: u32 = 131;
 const OPTION_STRICT_SOURCE_ROUTE: u32 = 137;
 /// A router alert with its length, and the one value that there is: look at the packet.
@@ -63,7 +69,11 @@ pub(super) fn parse<M: Machine, F: Frame>(
     fields[Field::Fragment as usize] = fragment::WHOLE;
 
     if header_len > HEADER {
-        match options(machine, frame, l3 + HEADER, packet.l4) {
+        let found = options(machine, frame, l3 + HEADER, packet.l4);
+        if asks_for_options(machine) {
+            packet.anomaly |= found.bits() << Packet::OPTIONS;
+        }
+        match found.judged() {
             Ok(true) => packet.anomaly |= Packet::ALERT,
             Ok(false) => {}
             Err(reason) => anomaly(machine, packet, reason)?,
@@ -86,15 +96,9 @@ pub(super) fn parse<M: Machine, F: Frame>(
     Ok(())
 }
 
-/// Walks the options between two byte offsets: each must be whole, and none may route the packet. Says
-/// whether there is a router alert and nothing else.
+/// Walks the options between two byte offsets: each must be whole, and none may route the packet.
 #[inline(always)]
-fn options<M: Machine, F: Frame>(
-    machine: &M,
-    frame: &F,
-    from: u32,
-    to: u32,
-) -> Result<bool, Reason> {
+fn options<M: Machine, F: Frame>(machine: &M, frame: &F, from: u32, to: u32) -> Options {
     let mut walk = OptionWalk {
         machine: *machine,
         frame: *frame,
@@ -105,10 +109,46 @@ fn options<M: Machine, F: Frame>(
         other: 0,
     };
     machine.repeat(40, &mut walk);
-    if walk.bad == NOTHING_BAD {
-        Ok(walk.alert & !walk.other != 0)
-    } else {
-        Err(Reason(walk.bad as u8))
+    Options {
+        bad: walk.bad,
+        alert: walk.alert,
+        other: walk.other,
+    }
+}
+
+/// The options of a header.
+struct Options {
+    /// As [`OptionWalk::bad`].
+    bad: u64,
+    /// As [`OptionWalk::alert`].
+    alert: u64,
+    /// As [`OptionWalk::other`].
+    other: u64,
+}
+
+impl Options {
+    /// Whether there is a router alert and nothing else; or what is wrong.
+    #[inline(always)]
+    const fn judged(&self) -> Result<bool, Reason> {
+        if self.bad == NOTHING_BAD {
+            Ok(self.alert != 0 && self.other == 0)
+        } else {
+            Err(Reason(self.bad as u8))
+        }
+    }
+
+    /// As rules ask for them.
+    #[inline(always)]
+    const fn bits(&self) -> u32 {
+        let route = if self.bad == Reason::SOURCE_ROUTE.0 as u64 {
+            option_bit::SOURCE_ROUTE
+        } else {
+            0
+        };
+        option_bit::ANY
+            | self.alert as u32 * option_bit::ROUTER_ALERT
+            | self.other as u32 & !1
+            | route
     }
 }
 
@@ -125,7 +165,7 @@ struct OptionWalk<M, F> {
     bad: u64,
     /// 1 if there was a router alert.
     alert: u64,
-    /// 1 if there was another option.
+    /// 1 if there was another option; where rules ask, with the bit of each that has one.
     other: u64,
 }
 
@@ -160,7 +200,14 @@ impl<M: Machine, F: Frame> OptionWalk<M, F> {
         // (Of a shorter option more is read than it has; a router alert it is not.)
         match self.frame.header::<4>(self.at as u32) {
             Some(option) if option.be32::<0>() == ROUTER_ALERT => self.alert = 1,
-            _ => self.other = 1,
+            _ => self.other |= 1,
+        }
+        if asks_for_options(&self.machine) {
+            self.other |= u64::from(match header.u8::<0>() {
+                OPTION_RECORD_ROUTE => option_bit::RECORD_ROUTE,
+                OPTION_TIMESTAMP => option_bit::TIMESTAMP,
+                _ => 0,
+            });
         }
         Some(Ok(len))
     }

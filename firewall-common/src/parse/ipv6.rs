@@ -4,8 +4,10 @@
 //! tracking takes what follows for what another header says, so that no reading of it is safe.
 
 use super::{
-    Packet, anomaly, fragment, fragment_allowed, ipv4, knob, proto, rules_judge_malformed,
+    Packet, anomaly, asks_for_options, fragment, fragment_allowed, ipv4, knob, proto,
+    rules_judge_malformed,
 };
+use crate::abi::option_bit;
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
 use crate::machine::{Machine, Step};
@@ -82,6 +84,18 @@ const fn is_extension(next: u32) -> bool {
     )
 }
 
+/// What rules call an extension header.
+#[inline(always)]
+const fn bit_of(header: u32) -> u32 {
+    match header {
+        HOP_BY_HOP => option_bit::HOP_BY_HOP,
+        ROUTING => option_bit::ROUTING,
+        FRAGMENT => option_bit::FRAGMENT,
+        AUTHENTICATION => option_bit::AUTHENTICATION,
+        _ => option_bit::DESTINATION,
+    }
+}
+
 /// RFC 4291: `::1` never leaves a host, multicast is never a source, IPv4-mapped addresses never
 /// stand in a packet. Source equal to destination is the LAND attack. What may come from `::`
 /// is seen in the transport header: `essential` judges that.
@@ -116,6 +130,9 @@ fn extensions<M: Machine, F: Frame>(
     };
     // One round more than there may be headers: it finds what follows the last one.
     machine.repeat(knob(machine, |k| &k.ipv6_ext_max) + 1, &mut walk);
+    if asks_for_options(machine) {
+        packet.anomaly |= ((walk.seen >> ASKED) as u32) << Packet::OPTIONS;
+    }
     if rules_judge_malformed(machine) {
         packet.note(Reason((walk.seen >> NOTED) as u8));
         if walk.result != FINISHED {
@@ -152,6 +169,9 @@ const HIDES: u64 = 2;
 /// In [`ExtensionWalk::seen`]: where the code of the first anomaly begins that has not ended the walk.
 const NOTED: u32 = 8;
 
+/// In [`ExtensionWalk::seen`]: where the bits of [`option_bit`] begin, if rules ask for them.
+const ASKED: u32 = 16;
+
 /// [`ExtensionWalk::result`] at the end of the chain. No reason has a code this large.
 const FINISHED: u64 = 1 << 32;
 
@@ -169,7 +189,8 @@ struct ExtensionWalk<M, F> {
     next: u64,
     /// Extension headers so far.
     count: u64,
-    /// [`FRAGMENT_HEADER`], [`HIDES`], and from bit [`NOTED`] on the code of the first anomaly.
+    /// [`FRAGMENT_HEADER`], [`HIDES`], from bit [`NOTED`] on the code of the first anomaly, and from bit
+    /// [`ASKED`] on what rules ask for.
     seen: u64,
     /// As `Field::Fragment`.
     fragment: u64,
@@ -186,7 +207,7 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
         if !rules_judge_malformed(&self.machine) {
             return Err(reason);
         }
-        if self.seen >> NOTED == 0 {
+        if (self.seen >> NOTED) as u8 == 0 {
             self.seen |= u64::from(reason.0) << NOTED;
         }
         Ok(())
@@ -220,11 +241,17 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
         if at > self.end {
             return Err(cut);
         }
+        if asks_for_options(&self.machine) {
+            self.seen |= u64::from(option_bit::ANY | bit_of(current)) << ASKED;
+        }
         if current == HOP_BY_HOP && self.count != 0 {
             self.anomaly(Reason::EXT_ORDER)?;
         }
         // Type 0 even at its last stop (RFC 5095); any other as long as it has a next one.
         if current == ROUTING && (header.u8::<2>() == 0 || header.u8::<3>() != 0) {
+            if asks_for_options(&self.machine) {
+                self.seen |= u64::from(option_bit::SOURCE_ROUTE) << ASKED;
+            }
             self.anomaly(Reason::SOURCE_ROUTE)?;
         }
         self.count = self.machine.forget(self.count + 1);

@@ -97,6 +97,12 @@ pub fn rules_judge_malformed<M: Machine>(machine: &M) -> bool {
     knob(machine, |k| &k.malformed) == malformed::RULES
 }
 
+/// Whether rules ask for options and extension headers. A constant, as above.
+#[inline(always)]
+fn asks_for_options<M: Machine>(machine: &M) -> bool {
+    machine.constant(|config| &config.contents) != 0
+}
+
 /// What comes of an anomaly behind which the packet can be read on: it is noted if rules judge such
 /// frames, and otherwise the end.
 #[inline(always)]

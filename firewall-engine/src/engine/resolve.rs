@@ -368,6 +368,7 @@ mod tests {
             rules: Vec::new(),
             live: Vec::new(),
             macs: Vec::new(),
+            contents: Vec::new(),
             sets: Vec::new(),
             exempt: firewall_policy::rule::AddrSet::none(),
         }

@@ -83,7 +83,7 @@ const ASKED: [Limit; firewall_common::asked::LIMITS as usize] = [
     },
 ];
 
-/// In the place of the limit of a rule that has none, but expires or logs: never asked.
+/// In the place of the limit of a rule that has none, but expires, logs, or asks for a payload: never asked.
 const NO_RATE: Limit = Limit {
     packets: 1,
     window: SECOND,
@@ -160,13 +160,13 @@ impl<'a> List<'a> {
         });
         let passed = most(Family::V4).max(most(Family::V6)).max(of_frames);
         limit(
-            "the list of rules with `limit`, `expires` or `log` that one packet can match and go on behind \
-             (`action: next`, `over: next`, `expires`)",
+            "the list of rules with `limit`, `expires`, `log`, `payload` or `options` that one packet can match \
+             and go on behind (`action: next`, `over: next`, `expires`, `payload`, `options`)",
             passed,
             LIMITS_PASSED,
         )?;
         limit(
-            "the list of rules with `limit`, `expires` or `log`",
+            "the list of rules with `limit`, `expires`, `log`, `payload` or `options`",
             self.gated.len(),
             LIMITS,
         )?;
@@ -243,6 +243,10 @@ impl<'a> List<'a> {
             };
             if size == 0 {
                 entry.flags = entry.flags.and(LimitFlags::NO_RATE);
+            }
+            let content = self.gated.get(number).and_then(|rule| rule.matches.content);
+            if let Some(content) = content {
+                entry.flags = entry.flags.with_content(content);
             }
             if let Some(log) = logs.next().flatten() {
                 entry.flags = entry.flags.with_log(log);

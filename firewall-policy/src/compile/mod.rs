@@ -11,6 +11,7 @@
 
 mod addr;
 mod blob;
+mod contents;
 mod encode;
 mod fields;
 mod frames;
@@ -88,6 +89,7 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
     let mut limits = Config::default();
     limits::write(policy, slots, &mut blob, &mut limits)?;
     frames::write(policy, &entries, &mut blob, &mut limits)?;
+    contents::write(policy, &mut blob, &mut limits);
     let (bytes, report) = blob.finish()?;
     let looks_at = |field| {
         let mut rules = policy.rules.iter();
@@ -159,6 +161,7 @@ fn lets_udp_in(policy: &Policy) -> bool {
             && !rule.matches.is_of_frames()
             && rule.action == Action::PASS
             && rule.limit.is_none()
+            && rule.matches.content.is_none()
             && rule.matches.field(Field::Proto).contains(proto::UDP)
             && rule.matches.field(Field::State).contains(state_field::NEW)
     };

@@ -49,7 +49,7 @@ fn kind<'a>(rule: &Rule, passed: &'a mut Passed) -> &'a mut u32 {
         &mut passed.limited
     } else if rule.log.is_some() {
         &mut passed.logged
-    } else if rule.expires.is_some() {
+    } else if rule.expires.is_some() || rule.matches.content.is_some() {
         &mut passed.expiring
     } else if rule.audit.is_some() {
         &mut passed.audited

@@ -36,7 +36,9 @@ pub(super) struct Deciding<T> {
 impl<T: Address> Deciding<T> {
     /// The rule number `index`, whose zones are renumbered to `zones`; `None` if it decides nothing.
     pub(super) fn of(index: usize, rule: &Rule, zones: RangeSet<u32>) -> Option<Self> {
-        if rule.action == Action::NEXT || zones.is_empty() {
+        // Packets count as without the payloads and options that rules ask for: the settings say what
+        // becomes of the others.
+        if rule.action == Action::NEXT || zones.is_empty() || rule.matches.content.is_some() {
             return None;
         }
         let verdict = match rule.action {

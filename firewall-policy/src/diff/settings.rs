@@ -2,11 +2,14 @@
 //! expiries. Never a line whose sides are equal.
 
 use super::live;
+use crate::content::Content;
 use crate::limit::Rate;
-use crate::rule::{Policy, Rule};
+use crate::range::RangeSet;
+use crate::rule::{Mac, Match, Policy, Rule};
 use crate::time;
 use crate::vocabulary;
 use firewall_common::abi::{PacketConfig, fragments, malformed, tunnels};
+use firewall_common::field::Field;
 use firewall_common::verdict::Verdict;
 
 /// Differences outside of the rules, in words.
@@ -45,6 +48,7 @@ pub(super) fn of(old: &Policy, new: &Policy) -> Vec<String> {
     };
     line("state.flows", flows(old), flows(new));
     line("interfaces", interfaces(old), interfaces(new));
+    lines.extend(contents(old, new));
     lines.extend(limits(old, new));
     lines.extend(logs(old, new));
     lines.extend(live::settings(old, new));
@@ -140,6 +144,32 @@ fn expiries(old: &Policy, new: &Policy) -> Vec<String> {
     lines
 }
 
+/// Rules that ask for a payload or options, where that is not the same in both. Packets count as without
+/// everywhere else, so that regions say nothing of them.
+fn contents(old: &Policy, new: &Policy) -> Vec<String> {
+    let words = |policy: &Policy, name: &str| -> Option<String> {
+        let mut rules = policy.rules.iter();
+        let rule = rules.find(|rule| rule.name == name && rule.enabled)?;
+        rule.matches.content?;
+        Some(format!("{}, {}", rule.summary, rule.action))
+    };
+    let gone = old.rules.iter();
+    let gone = gone.filter(|rule| new.rules.iter().all(|other| other.name != rule.name));
+    let changed = new.rules.iter().chain(gone).filter_map(|rule| {
+        let (was, becomes) = (words(old, &rule.name), words(new, &rule.name));
+        let or_none = |words: &Option<String>| words.as_deref().unwrap_or("none").to_owned();
+        (was != becomes).then(|| {
+            format!(
+                "rule `{}` for a payload or options: {} -> {}",
+                rule.name,
+                or_none(&was),
+                or_none(&becomes)
+            )
+        })
+    });
+    changed.collect()
+}
+
 /// Rules with rate limits that are not the same in both. Packets count as within their limits
 /// everywhere else, so that regions say nothing of them.
 fn limits(old: &Policy, new: &Policy) -> Vec<String> {
@@ -162,7 +192,7 @@ fn limits(old: &Policy, new: &Policy) -> Vec<String> {
         // What is limited, where it is under one limit in both.
         if let (Some(a), Some(b)) = (a, b)
             && was == becomes
-            && a.matches != b.matches
+            && in_full(old, a) != in_full(new, b)
         {
             let line = match a.summary == b.summary {
                 true => format!("limit of rule `{name}` is for other addresses than before"),
@@ -175,6 +205,22 @@ fn limits(old: &Policy, new: &Policy) -> Vec<String> {
         }
     }
     lines
+}
+
+/// What a rule matches, with the stations and the content that the policy has under its numbers there.
+fn in_full(policy: &Policy, rule: &Rule) -> (Match, Vec<Mac>, Option<Content>) {
+    let mut matches = rule.matches.clone();
+    let content = matches.content.take();
+    let content = content.and_then(|number| policy.contents.get(number as usize));
+    let mut stations = Vec::new();
+    if !matches.is_any(Field::Mac) {
+        let numbered = (0..).zip(&policy.macs);
+        let mine = numbered.filter(|&(number, _)| matches.field(Field::Mac).contains(number));
+        stations.extend(mine.map(|(_, &mac)| mac));
+        stations.sort_unstable();
+        matches.fields[Field::Mac as usize] = RangeSet::empty();
+    }
+    (matches, stations, content.cloned())
 }
 
 /// A rule's limit and what it does with packets, in words; `none` without a rule or a limit.

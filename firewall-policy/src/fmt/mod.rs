@@ -53,8 +53,9 @@ const BEFORE_FIELDS: [&str; 13] = [
     "ethertype",
 ];
 
-const BEHIND_FIELDS: [&str; 9] = [
-    "limit", "over", "ban", "log", "action", "expect", "by", "max", "elements",
+const BEHIND_FIELDS: [&str; 14] = [
+    "options", "payload", "offset", "bytes", "text", "limit", "over", "ban", "log", "action",
+    "expect", "by", "max", "elements",
 ];
 
 /// The place of an entry's key in canonical order.

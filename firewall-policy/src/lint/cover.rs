@@ -276,7 +276,10 @@ impl<'a, T: Carried + Hash + Into<u128>> Boxes<'a, T> {
         let is_drop = |action| action == Action::DROP || action == Action::REJECT;
         let mut given_up = false;
         let passes = (0..self.rules.len())
-            .filter(|&rule| self.policy.rules[rule].action == Action::PASS)
+            .filter(|&rule| {
+                let rule = &self.policy.rules[rule];
+                rule.action == Action::PASS && rule.matches.content.is_none()
+            })
             .filter_map(|rule| Some((rule, self.box_of(rule)?.and(space)?)));
         let rest = (self.policy.default_verdict == firewall_common::verdict::Verdict::PASS)
             .then(|| (self.rules.len(), space.clone()));

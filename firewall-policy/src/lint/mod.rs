@@ -131,6 +131,7 @@ pub fn lets_ssh_in(policy: &Policy) -> Option<bool> {
         live: policy.live.clone(),
         exempt: policy.exempt.clone(),
         macs: policy.macs.clone(),
+        contents: policy.contents.clone(),
         sets: policy.sets.clone(),
         ..*policy
     };

@@ -106,26 +106,39 @@ impl PacketText {
     /// Bytes in front of the transport header.
     fn ip_header(&self) -> usize {
         match self.dst {
-            IpAddr::V4(_) => 20 + 4 * (usize::from(self.options) + usize::from(self.alerts())),
-            IpAddr::V6(_) => {
-                40 + 8 * usize::from(self.fragment != fragment::WHOLE || self.alerts())
-            }
+            IpAddr::V4(_) => 20 + self.options_v4().len() + 4 * usize::from(self.alerts()),
+            IpAddr::V6(_) => 40 + self.extensions_v6().1.len(),
         }
+    }
+
+    /// Which part of a datagram it is: its place there in units of 8 bytes, and whether more follows.
+    const fn part(&self) -> Option<(u16, bool)> {
+        match self.fragment {
+            fragment::WHOLE => None,
+            fragment::FIRST => Some((0, true)),
+            _ => Some((LATER_OFFSET, false)),
+        }
+    }
+
+    /// The extension headers of IPv6, and the number of the first, or of what there is without.
+    fn extensions_v6(&self) -> (u8, Vec<u8>) {
+        let part = self.part().map(|(at, more)| {
+            let [high, low] = (at << 3 | u16::from(more)).to_be_bytes();
+            [0, high, low, 0, 0, 0x12, 0x34]
+        });
+        self.extensions(self.alerts(), part, self.proto())
     }
 
     /// The IP packet with `length` bytes in all.
     fn ip(&self, length: usize) -> Vec<u8> {
         let header = self.ip_header();
         let payload = self.transport(length - header);
-        let fragment_word = match self.fragment {
-            fragment::WHOLE => None,
-            fragment::FIRST => Some((0, true)),
-            _ => Some((LATER_OFFSET, false)),
-        };
         let mut packet;
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let flags = fragment_word.map_or(0, |(at, more)| at | u16::from(more) << 13);
+                let flags = self
+                    .part()
+                    .map_or(0, |(at, more)| at | u16::from(more) << 13);
                 packet = vec![0x40 | (header / 4) as u8, 0, 0, 0, 0x12, 0x34];
                 packet.extend(flags.to_be_bytes());
                 packet.extend([0, self.proto(), 0, 0]);
@@ -135,31 +148,17 @@ impl PacketText {
                 if self.alerts() {
                     packet.extend([148, 4, 0, 0]);
                 }
-                // No operation, which changes nothing but that there are options.
-                packet.resize(header, 1);
+                packet.extend(self.options_v4());
                 let sum = checksum(&[&packet]);
                 packet[10..12].copy_from_slice(&sum);
             }
             (src, dst) => {
-                let next = if fragment_word.is_some() {
-                    44
-                } else if self.alerts() {
-                    0
-                } else {
-                    self.proto()
-                };
+                let (next, extensions) = self.extensions_v6();
                 packet = vec![0x60, 0, 0, 0, 0, 0, next, 0];
                 packet.extend(octets(src));
                 packet.extend(octets(dst));
                 self.write_numbers(Header::Ipv6, &mut packet, length);
-                if self.alerts() {
-                    packet.extend([self.proto(), 0, 5, 2, 0, 0, 1, 0]);
-                }
-                if let Some((at, more)) = fragment_word {
-                    packet.extend([self.proto(), 0]);
-                    packet.extend((at << 3 | u16::from(more)).to_be_bytes());
-                    packet.extend([0, 0, 0x12, 0x34]);
-                }
+                packet.extend(extensions);
             }
         }
         packet.extend(payload);
@@ -219,6 +218,7 @@ impl PacketText {
     /// What follows the transport header if nothing is said of the length.
     fn usual_body(&self) -> Vec<u8> {
         match self.kind {
+            _ if !self.payload.is_empty() => Vec::new(),
             Kind::Udp {
                 source: 68,
                 destination: 67,
@@ -264,6 +264,7 @@ impl PacketText {
                 bytes.extend(u32::from(ack).to_be_bytes());
                 bytes.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
                 self.write_numbers(Header::Tcp, &mut bytes, length);
+                bytes.extend(self.said_payload());
                 sum_at = Some(16);
             }
             Kind::Udp {
@@ -271,8 +272,10 @@ impl PacketText {
                 destination,
             } => {
                 bytes = ports(source, destination);
-                bytes.extend((length.max(8) as u16).to_be_bytes());
+                let shortest = 8 + self.said_payload().len();
+                bytes.extend((length.max(shortest) as u16).to_be_bytes());
                 bytes.extend([0, 0]);
+                bytes.extend(self.said_payload());
                 sum_at = Some(6);
             }
             Kind::Sctp {

@@ -11,6 +11,7 @@
 //! Invariant: what `Display` writes reads back as the same value.
 
 mod before;
+mod content;
 mod frame;
 mod link;
 mod members;
@@ -49,8 +50,12 @@ pub struct PacketText {
     pub vlans: Vec<u16>,
     /// A value of [`firewall_common::parse::fragment`].
     pub fragment: u32,
-    /// Whether an IPv4 header carries options (four no-operations).
-    pub options: bool,
+    /// Options of an IPv4 header, or extension headers of IPv6, bits of
+    /// [`firewall_common::abi::option_bit`]; [`ANY`](firewall_common::abi::option_bit::ANY) alone: some that
+    /// mean nothing.
+    pub options: Option<u32>,
+    /// What follows the header of TCP or UDP, if it is said.
+    pub payload: Vec<u8>,
     /// Whether it belongs to a connection that this host has opened or accepted.
     pub established: bool,
     /// Sets that the source is in, beside those that the policy puts it into.
@@ -154,6 +159,7 @@ pub fn words() -> impl Iterator<Item = &'static str> {
         "from",
         "to",
         "options",
+        "payload",
         "mac",
         "in",
         "on",
@@ -173,7 +179,8 @@ impl PacketText {
             numbers: Numbers::default(),
             vlans: Vec::new(),
             fragment: fragment::WHOLE,
-            options: false,
+            options: None,
+            payload: Vec::new(),
             established: false,
             from_sets: Vec::new(),
             to_sets: Vec::new(),

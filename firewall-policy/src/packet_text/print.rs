@@ -1,9 +1,11 @@
 //! From [`PacketText`] back to text, and from what the parser found to [`PacketText`].
 
 use super::{Ingress, Kind, Numbers, PacketText, link};
+use crate::content::option_words;
 use crate::fields::{self, flag_words, icmp_words};
 use crate::rule::Policy;
 use crate::vocabulary;
+use firewall_common::abi::option_bit;
 use firewall_common::field::Field;
 use firewall_common::flows::state_field;
 use firewall_common::key::{Family, PacketKey};
@@ -151,8 +153,17 @@ impl fmt::Display for PacketText {
         for set in &self.to_sets {
             write!(f, " to @{set}")?;
         }
-        if self.options {
+        if let Some(options) = self.options {
             f.write_str(" options")?;
+            if options != option_bit::ANY {
+                write!(f, " {}", option_words(options & !option_bit::ANY))?;
+            }
+        }
+        if !self.payload.is_empty() {
+            f.write_str(" payload ")?;
+            for byte in &self.payload {
+                write!(f, "{byte:02x}")?;
+            }
         }
         for vlan in &self.vlans {
             write!(f, " vlan {vlan}")?;

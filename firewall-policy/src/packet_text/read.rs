@@ -1,13 +1,16 @@
 //! From text to [`PacketText`]. Strict, as the policy reader: an unknown word is an error with its
 //! place and the nearest word that is known.
 
+use super::content::{LONGEST, OF_V4, OF_V6};
 use super::{Ingress, Kind, PacketText, SOURCE_PORT};
 use crate::ast::Span;
+use crate::content::{self, Payload};
 use crate::diag::{Diagnostics, Severity, Sink, codes, show, suggest};
 use crate::fields::{self, FRAGMENTS, Row};
 use crate::rule::Mac;
 use crate::vocabulary;
 use crate::well_known_ports;
+use firewall_common::abi::option_bit;
 use firewall_common::field::Field;
 use firewall_common::link::LLC_CUT;
 use firewall_common::parse::fragment;
@@ -466,7 +469,11 @@ impl<'t> Extras<'t> {
                 }
                 "from" => packet.from_sets.push(set(words)?),
                 "to" => packet.to_sets.push(set(words)?),
-                "options" if packet.dst.is_ipv4() => packet.options = true,
+                "options" => packet.options = Some(options(words, packet.dst.is_ipv4())?),
+                "payload" => {
+                    let at = words.need("bytes in hexadecimal")?;
+                    packet.payload = payload(at, proto, packet.fragment)?;
+                }
                 "in" | "zone" | "on" => packet.ingress = ingress(word, words)?,
                 "mac" => packet.mac = Some(mac(words.need("a MAC address")?)?),
                 "type" | "code" => extras.icmp_part(word, words)?,
@@ -541,6 +548,51 @@ impl<'t> Extras<'t> {
             _ => Err(unknown(word, word.text, &[])),
         }
     }
+}
+
+/// What stands behind `options`, if that is a word of them: `router-alert`, `hop-by-hop,destination`.
+fn options(words: &mut Words<'_>, is_v4: bool) -> Result<u32, TextError> {
+    let start = words.at;
+    let Some(word) = words.next() else {
+        return Ok(option_bit::ANY);
+    };
+    let mut bits = option_bit::ANY;
+    for part in word.text.split(',') {
+        let Some(bit) = content::option(part) else {
+            words.at = start;
+            return Ok(option_bit::ANY);
+        };
+        bits |= bit;
+    }
+    let (fits, family) = match is_v4 {
+        true => (OF_V4, "IPv4"),
+        false => (OF_V6, "IPv6"),
+    };
+    if bits & !fits != 0 {
+        return Err(word.error(
+            format!("{family} has no `{}`", content::option_words(bits & !fits)),
+            format!("{family} has {}", content::option_words(fits)),
+        ));
+    }
+    Ok(bits)
+}
+
+/// Bytes behind the header of TCP or UDP.
+fn payload(word: Word<'_>, proto: Option<u8>, part: u32) -> Result<Vec<u8>, TextError> {
+    if !matches!(proto, Some(6 | 17)) || part == fragment::LATER {
+        return Err(word.error(
+            "such a packet has no payload that is looked at",
+            "leave `payload` out: it follows the header of TCP or UDP",
+        ));
+    }
+    let bytes = Payload::parse(word.text).and_then(|bytes| bytes.into_iter().collect());
+    let fits = |bytes: &Vec<u8>| !bytes.is_empty() && bytes.len() <= LONGEST;
+    bytes.filter(fits).ok_or_else(|| {
+        word.error(
+            format!("`{}` are not bytes in hexadecimal", show(word.text)),
+            format!("write two digits a byte, at most {LONGEST} bytes: `payload ffffffff54`"),
+        )
+    })
 }
 
 /// The name of a set: `@self`.

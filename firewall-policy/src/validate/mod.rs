@@ -62,7 +62,7 @@ const KEYS: Keys = Keys {
 };
 
 /// The keys of every kind of table in the language: see [`crate::schema`].
-pub(crate) fn key_tables() -> [&'static Keys; 13] {
+pub(crate) fn key_tables() -> [&'static Keys; 14] {
     [
         &KEYS,
         &FILE,
@@ -76,6 +76,7 @@ pub(crate) fn key_tables() -> [&'static Keys; 13] {
         &flags::KEYS,
         &limit::KEYS,
         &icmp::KEYS,
+        &rule::PAYLOAD_KEYS,
         &tests_section::KEYS,
     ]
 }
@@ -139,6 +140,8 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<ReadPolicy> {
         Some(node) => Sets::read(cx, node),
         None => Sets::default(),
     };
+    sets.drops_options = packet.drop_ip_options != 0;
+    sets.drops_malformed = packet.malformed != firewall_common::abi::malformed::RULES;
     let rules = rule::read_all(cx, table.get("rules"), &mut sets, &zones);
     let exempt = table.get("exempt").map_or(Some(AddrSet::none()), |node| {
         sides::fixed(cx, "exempt", node, &mut sets)
@@ -150,6 +153,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<ReadPolicy> {
     warn_of_extremes(cx, &table, drops, &rules, audit);
     let (sizes, elements) = (sets.sizes(), sets.elements());
     let macs = std::mem::take(&mut sets.macs);
+    let contents = std::mem::take(&mut sets.contents);
     let (live, fixed) = sets.into_parts();
     let policy = Policy {
         audit: audit?,
@@ -165,6 +169,7 @@ fn read(cx: &mut Cx<'_>, root: &Node<'_>) -> Option<ReadPolicy> {
         sets: fixed,
         exempt: exempt?,
         macs,
+        contents,
     };
     let tests = match table.get("tests") {
         Some(node) => tests_section::read(cx, node, &policy),

@@ -1,5 +1,6 @@
 //! `rules:`: from a table to a [`Rule`] with every field in its domain.
 
+mod content;
 mod link;
 mod matches;
 mod transport;
@@ -21,15 +22,10 @@ use std::collections::HashMap;
 pub(super) const KEYS: Keys = Keys {
     of: "a rule",
     known: &KNOWN,
-    reserved: &[
-        "observe",
-        "fragments",
-        "notify",
-        "ipsec",
-        "payload",
-        "options",
-    ],
+    reserved: &["observe", "fragments", "notify", "ipsec"],
 };
+
+pub(super) use self::content::KEYS as PAYLOAD_KEYS;
 
 /// What a rule needs, what it matches, and what else it can say.
 const KNOWN: [&str; NEEDED.len() + fields::KEYS.len() + MORE.len()] = {
@@ -51,8 +47,10 @@ const KNOWN: [&str; NEEDED.len() + fields::KEYS.len() + MORE.len()] = {
 
 const NEEDED: [&str; 2] = ["name", "action"];
 
-const MORE: [&str; 12] = [
+const MORE: [&str; 14] = [
     link::ETHERTYPE,
+    "options",
+    "payload",
     "enabled",
     "comment",
     "owner",

@@ -41,6 +41,12 @@ pub(super) struct Sets {
     host: Option<Content>,
     /// The MAC addresses that rules name, in the order in which they do.
     pub(super) macs: Vec<Mac>,
+    /// The conditions on payload and options that rules name, likewise.
+    pub(super) contents: Vec<crate::content::Content>,
+    /// Whether IPv4 packets with options are dropped before the rules.
+    pub(super) drops_options: bool,
+    /// Whether malformed packets are.
+    pub(super) drops_malformed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]

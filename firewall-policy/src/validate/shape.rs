@@ -285,9 +285,6 @@ fn instead(what: &str) -> &'static str {
             "write `fragment: first` or `fragment: later` here; `packet: {fragments: drop}`, `pass` or \
              `follow-first` is for all of them"
         }
-        "options" => {
-            "use `packet: {ip_options: drop}` or `pass`; IGMP and RSVP with a router alert pass both"
-        }
         "open" => {
             "limit how fast connections come, `limit: {new: 50/m, per: source}`; how many are open at once \
              the server limits itself (nginx: limit_conn, sshd: MaxStartups), or nft behind this filter: \
@@ -296,10 +293,6 @@ fn instead(what: &str) -> &'static str {
         "ipsec" => {
             "XDP sees neither IPsec's policy nor whether a packet was decrypted: filter the xfrm \
              interface, or pass what is encrypted by `proto: esp`"
-        }
-        "payload" => {
-            "rules see headers: match by `port` and `length`, cap by `limit`, and look into the content \
-             where it is read, or by `@th` of nft behind this filter"
         }
         "include" => "put everything into one file",
         _ => "remove it; it is never silently ignored",

@@ -31,6 +31,12 @@ pub(super) fn line(table: &Table<'_, '_>) -> String {
             words.push(format!("{}{space}{values}", row.word));
         }
     }
+    if let Some(node) = table.get("options") {
+        words.push(format!("options {}", list(node)));
+    }
+    if let Some(node) = table.get("payload") {
+        words.push(payload(node));
+    }
     for key in MORE {
         if let Some(node) = table.get(key) {
             let value = match key {
@@ -55,6 +61,16 @@ fn part(node: &Node<'_>, wanted: &str) -> Option<String> {
     map.iter()
         .find(|(key, _)| key.text == wanted)
         .map(|(_, node)| list(node))
+}
+
+/// `payload ff ff at 4`, `payload \"TSource\"`.
+fn payload(node: &Node<'_>) -> String {
+    let text = part(node, "text").map(|text| format!("{text:?}"));
+    let bytes = text.or_else(|| part(node, "bytes")).unwrap_or_default();
+    match part(node, "offset").filter(|at| at != "0") {
+        Some(at) => format!("payload {bytes} at {at}"),
+        None => format!("payload {bytes}"),
+    }
 }
 
 /// `echo-request, destination-unreachable code 4`.

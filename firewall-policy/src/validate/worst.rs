@@ -29,7 +29,9 @@ pub(super) fn check(cx: &mut Cx<'_>, rules: &[Rule], spans: &[Span]) {
         };
         let what = match kind {
             Kind::Passed => "let it go on to the next rules",
-            Kind::Asked => "let it go on with a `limit`, a `log` or an `expires`",
+            Kind::Asked => {
+                "let it go on with a `limit`, a `log`, an `expires`, a `payload` or `options`"
+            }
         };
         let can = if found.exact { "matches" } else { "may match" };
         let names = [first, second].map(|number| several[number].name.as_str());

@@ -128,7 +128,8 @@ fn differences(a: &Rule, b: &Rule) -> Vec<&'static str> {
     let addresses = [("from", a.src != b.src), ("to", a.dst != b.dst)];
     let fields = Field::ALL.map(|field| (field.name(), a.field(field) != b.field(field)));
     let mut keys: Vec<&str> = Vec::new();
-    for (key, differs) in addresses.into_iter().chain(fields) {
+    let content = [("payload", a.content != b.content)];
+    for (key, differs) in addresses.into_iter().chain(fields).chain(content) {
         if differs && !keys.contains(&key) {
             keys.push(key);
         }

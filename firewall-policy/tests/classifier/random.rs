@@ -258,6 +258,7 @@ pub(crate) fn policy(seed: u64, rules: usize, style: Style) -> Policy {
         sets: Vec::new(),
         exempt: AddrSet::none(),
         macs: Vec::new(),
+        contents: Vec::new(),
     }
 }
 

@@ -34,6 +34,25 @@ rules:
   - {name: one, mac: 02:00:00:00:00:01, proto: udp, action: drop}
 ";
 
+/// Rules about payloads and options: alone and beside each other, at several offsets, of all lengths.
+const CONTENTS: &str = "\
+rules:
+  - {name: any, options: any, action: next}
+  - {name: alert, options: router-alert, action: next}
+  - {name: routed, options: source-route, action: next}
+  - {name: stamps, options: [record-route, timestamp], action: next}
+  - {name: hops, options: hop-by-hop, action: next}
+  - {name: parts, options: [fragment, ah], action: next}
+  - {name: both, options: [destination, routing], proto: tcp, payload: {bytes: '??00'}, action: next}
+  - {name: byte, proto: [tcp, udp], payload: {bytes: '00'}, action: next}
+  - {name: two, proto: udp, payload: {offset: 1, bytes: '00 00'}, action: next}
+  - {name: long, proto: [tcp, udp], payload: {offset: 3, bytes: '00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00'}, action: next}
+  - {name: far, proto: [tcp, udp], payload: {offset: 40, bytes: '?? ?? 00'}, action: next}
+  - {name: text, proto: udp, payload: {text: hello}, action: pass}
+  - {name: odd, proto: [tcp, udp], payload: {offset: 2, bytes: '00 ?? 00'}, port: 1-1023, action: drop}
+  - {name: rest, proto: tcp, action: pass}
+";
+
 /// A and B of the packet contract; then everything that `packet:` and `essential:` can say, over
 /// rules that look at every field.
 ///
@@ -85,6 +104,16 @@ pub fn policies() -> Result<Vec<Case>> {
     ] {
         let text = format!("version: 1\ndefault: {default}\npacket: {packet}\n{LINK}");
         cases.push(Case::new(format!("link {default}"), parse(&text)?)?);
+    }
+    for packet in [
+        "{ip_options: pass, fragments: pass, malformed: rules}",
+        "{ip_options: pass, tunnels: inner, malformed: rules}",
+    ] {
+        let mut text = format!("version: 1\ndefault: {{in: drop}}\npacket: {packet}\n{CONTENTS}");
+        if packet.contains("tunnels: inner") {
+            text.push_str("  - {name: tunnels, proto: [gre, 4, 41], action: pass}\n");
+        }
+        cases.push(Case::new(format!("contents {packet}"), parse(&text)?)?);
     }
     // Nothing is dropped, for whatever reason; and a rule that only counts, before one that drops.
     for knobs in [

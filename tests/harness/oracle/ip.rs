@@ -34,6 +34,7 @@ pub(super) fn v4(bytes: &[u8], knobs: &Knobs) -> Result<Packet, Anomaly> {
     packet.length = length;
 
     if header_length > 20 {
+        packet.options = named(&bytes[20..header_length]);
         match options(&bytes[20..header_length]) {
             Ok(found) => {
                 packet.alert =
@@ -95,6 +96,27 @@ fn options(options: &[u8]) -> Result<Vec<&[u8]>, Anomaly> {
         }
         _ => Err("bad-header-len"),
     }
+}
+
+/// Which options there are, up to one that is not in order, or says where the packet goes.
+fn named(options: &[u8]) -> u32 {
+    const ANY: u32 = 1;
+    let (found, rest) = match *options {
+        [1, ref rest @ ..] => (0, rest),
+        [131 | 137, ..] => (4, &[][..]),
+        [kind, length, ..] if kind != 0 && length >= 2 && usize::from(length) <= options.len() => {
+            let (option, rest) = options.split_at(usize::from(length));
+            let found = match (option[0], option == [148, 4, 0, 0]) {
+                (_, true) => 2,
+                (7, _) => 8,
+                (68, _) => 16,
+                _ => 0,
+            };
+            (found, rest)
+        }
+        _ => return ANY,
+    };
+    found | named(rest) | ANY
 }
 
 /// Which part of a datagram it is.
@@ -164,10 +186,12 @@ pub(super) fn v6(bytes: &[u8], knobs: &Knobs) -> Result<Packet, Anomaly> {
         part: None,
         fragment: None,
         hides: false,
+        options: 0,
         anomaly: None,
     }
     .follow(next, body, knobs)?;
     packet.anomaly = chain.anomaly;
+    packet.options = chain.options;
     packet.part = chain.part;
     packet.has_fragment_header = chain.has_fragment_header;
     packet.fragment = chain.fragment;
@@ -203,6 +227,8 @@ struct Chain<'a> {
     /// Whether a fragment header is hidden by what stands in front of it: a kernel that puts fragments
     /// together before it looks at headers gets lost there. All but one hop-by-hop header hides.
     hides: bool,
+    /// As [`Packet::options`].
+    options: u32,
     /// The first thing that is wrong with it, if rules judge it all the same.
     anomaly: Option<Anomaly>,
 }
@@ -214,6 +240,7 @@ struct Payload<'a> {
     part: Part,
     has_fragment_header: bool,
     fragment: Option<Fragment>,
+    options: u32,
     anomaly: Option<Anomaly>,
 }
 
@@ -238,6 +265,7 @@ impl<'a> Chain<'a> {
             part: self.part.unwrap_or(unseen),
             has_fragment_header: self.part.is_some(),
             fragment: self.fragment,
+            options: self.options,
             anomaly: self.anomaly,
         }
     }
@@ -267,6 +295,19 @@ impl<'a> Chain<'a> {
             count: self.count + 1,
             hides: self.hides || kind != 0 || self.count > 0,
             ..self
+        };
+        chain.options |= 1 | match kind {
+            0 => 32,
+            43 => {
+                128 | if header[2] == 0 || header[3] > 0 {
+                    4
+                } else {
+                    0
+                }
+            }
+            44 => 256,
+            51 => 512,
+            _ => 64,
         };
         match kind {
             0 if self.count > 0 => chain.suffers("ext-order", knobs)?,

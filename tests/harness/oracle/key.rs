@@ -53,7 +53,39 @@ pub(super) fn of(policy: &Policy, packet: &Packet, zone: u32) -> PacketKey {
     if let Some((kind, code)) = packet.icmp {
         put(Field::Icmp, u32::from(kind) << 8 | u32::from(code));
     }
+    key.content = contents(policy, packet);
     key
+}
+
+/// The conditions of the policy that hold of a packet, a bit for each.
+fn contents(policy: &Policy, packet: &Packet) -> u16 {
+    let bytes = packet.payload.as_slice();
+    let is_known = packet.read == Read::All && packet.part != Part::Later;
+    let payload = match packet.proto {
+        6 if is_known => bytes.get(usize::from(bytes[12] / 16) * 4..),
+        17 if is_known => {
+            let length = usize::from(bytes[4]) * 256 + usize::from(bytes[5]);
+            bytes.get(8..length.min(bytes.len()))
+        }
+        _ => None,
+    };
+    let mut found = 0;
+    for (number, condition) in policy.contents.iter().enumerate() {
+        let options = condition.options == 0 || condition.options & packet.options != 0;
+        let is_there = condition.payload.as_ref().is_none_or(|wanted| {
+            let from = wanted.offset as usize;
+            payload.is_some_and(|payload| {
+                wanted.bytes.iter().enumerate().all(|(at, byte)| {
+                    let there = payload.get(from + at);
+                    there.is_some() && (byte.is_none() || byte.as_ref() == there)
+                })
+            })
+        });
+        if options && is_there {
+            found |= 1 << number;
+        }
+    }
+    found
 }
 
 /// The number that the policy has for a station; one past all that it can have for others.

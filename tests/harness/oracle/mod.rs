@@ -180,6 +180,10 @@ struct Packet {
     icmp: Option<(u8, u8)>,
     /// Whether it asks routers to look at it (RFC 2113, RFC 2711), and its options ask for nothing else.
     alert: bool,
+    /// Options of IPv4 and extension headers of IPv6, as the language numbers them: any 1, router alert 2,
+    /// source route 4, record route 8, timestamps 16, hop-by-hop 32, destination 64, routing 128,
+    /// fragment 256, authentication 512.
+    options: u32,
     /// What is wrong with it, if rules judge it all the same.
     anomaly: Option<Anomaly>,
     read: Read,
@@ -205,6 +209,7 @@ impl Packet {
             tcp_flags: None,
             icmp: None,
             alert: false,
+            options: 0,
             anomaly: None,
             read: Read::Addresses,
         }

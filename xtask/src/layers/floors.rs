@@ -78,7 +78,7 @@ pub(super) const CRATES: &[Floors] = &[
             &["frame", "packet", "region"],
             &["machine"],
             &["calls", "live", "parse"],
-            &["essential", "flows", "fragments"],
+            &["content", "essential", "flows", "fragments"],
             &["limits"],
             &["answer", "asked", "classify", "log", "proof"],
             &["link"],
@@ -116,6 +116,7 @@ pub(super) const CRATES: &[Floors] = &[
                 "watch",
                 "well_known_ports",
             ],
+            &["content"],
             &["fields", "rule"],
             &[
                 "bundle",

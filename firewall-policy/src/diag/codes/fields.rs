@@ -98,11 +98,18 @@ codes! { FIELDS:
          nobody."
         wrong "- {name: dns, proto: udp, port: 53, limit: {rate: 50/s, per: source}, ban: 10m, action: pass}\n"
         right "- {name: dns, proto: udp, port: 53, limit: {rate: 50/s, per: source}, action: pass}\n";
+    CONTENT "FW0178" "a condition on payload or options that cannot be met"
+        "`payload` names up to 16 bytes at an offset of what follows the header of TCP or UDP, in \
+         hexadecimal (`??` is any byte) or as text. `options` names options of IPv4, or extension \
+         headers of IPv6; what `packet` drops before the rules no rule can match. A policy has at most \
+         16 different conditions."
+        wrong "- {name: query, proto: udp, port: 27015, payload: {bytes: \"ff ff f\"}, action: drop}\n"
+        right "- {name: query, proto: udp, port: 27015, payload: {bytes: \"ff ff ff ff\"}, action: drop}\n";
     WORST_PACKET "FW0179" "too many non-terminal rules for one packet"
         "Non-terminal rules add cost to every packet that they match: a counter, a limit, a log \
          event. So one packet can match at most 64 of them: rules with `action: next` or `over: \
-         next`, in audit mode, or with an `expires`; and at most 16 with a `limit`, a `log` or an \
-         `expires`, where one with a `limit` and a `log` counts twice. The total number in the policy \
+         next`, in audit mode, or with an `expires`, a `payload` or `options`; and at most 16 with a \
+         `limit`, a `log` or one of these, where one with a `limit` and a `log` counts twice. The total number in the policy \
          does not matter. The error names two of the most similar rules: merge them into one rule \
          with both lists."
         wrong "" right "- {name: seen, proto: tcp, port: [80, 443], action: next}\n";

@@ -195,7 +195,7 @@ fn is_alone(cx: &mut Cx<'_>, table: &Table<'_, '_>) -> bool {
         .iter()
         .filter(|row| !FrameKey::FIELDS.contains(&row.field));
     let keys = rows.flat_map(|row| row.keys).copied();
-    for key in keys.chain(["syn_protect", "ban"]) {
+    for key in keys.chain(["options", "payload", "syn_protect", "ban"]) {
         if let Some((span, _)) = table.entry(key) {
             sound = false;
             refuse::<()>(

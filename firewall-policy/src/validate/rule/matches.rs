@@ -4,8 +4,8 @@ use super::super::number::{self, Domain, Names};
 use super::super::set::Sets;
 use super::super::shape::{Cx, Table, items, word};
 use super::super::{flags, sides};
-use super::link;
 use super::transport::{self, Protos, expand, icmp_field, ports};
+use super::{content, link};
 use crate::ast::{Node, Span};
 use crate::diag::codes;
 use crate::fields::{self, Form, ROWS, Row};
@@ -39,10 +39,12 @@ pub(super) fn matches(
             };
         }
     }
+    let content = content::read(cx, table, &protos, sets);
     let ethertypes = link::ethertypes(cx, table).ok()?;
     if let Some(ethertypes) = ethertypes {
         found = found.of_frames(ethertypes);
     }
+    found.content = content.ok()?;
     sound.then_some(found)
 }
 
