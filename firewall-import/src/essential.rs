@@ -110,6 +110,8 @@ pub(super) fn pass(steps: &[Step], boxes: Vec<Packets>) -> bool {
             continue;
         }
         match (step.action, &step.limit) {
+            // Those without such content go on.
+            (Action::PASS, None) if step.content.is_some() => continue,
             (Action::PASS, None) => {}
             // Within the rate it passes; what is over it goes on.
             (Action::PASS, Some((_, Action::NEXT))) => continue,

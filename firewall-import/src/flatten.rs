@@ -10,6 +10,7 @@ use super::packets::{Family, Packets, folded, less_all};
 use super::rates::Rate;
 use super::ruleset::{Base, Condition, Path, Rule, Ruleset, Verdict};
 use firewall_common::verdict::Action;
+use firewall_policy::content::Content;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -36,6 +37,15 @@ pub(super) struct Step {
     pub(super) comment: Option<String>,
     /// A rate up to which the action applies, and what becomes of packets over it.
     pub(super) limit: Option<(Rate, Action)>,
+    /// A payload or options that its packets must have; the others go on.
+    pub(super) content: Option<Content>,
+}
+
+impl Step {
+    /// Whether it does what it does with all of its packets.
+    pub(super) const fn is_plain(&self) -> bool {
+        self.limit.is_none() && self.content.is_none()
+    }
 }
 
 /// The list, and what is not in it.
@@ -246,6 +256,15 @@ impl<'a> Walk<'a> {
             }
             let mut condition = Cow::Borrowed(&rule.condition);
             let mut hit = meet(&here, &condition)?;
+            if condition.content.is_some() && !matches!(rule.verdict, Verdict::Continue(_)) {
+                if self.with_content(rule, &hit, at, is_base)? {
+                    continue;
+                }
+                if condition.unsure.is_empty() {
+                    condition.to_mut().unsure(NO_CONTENT);
+                    hit = meet(&here, &condition)?;
+                }
+            }
             if condition.rate.is_some() && !matches!(rule.verdict, Verdict::Continue(_)) {
                 if let Some(does) = self.limit(rule, &rules[number + 1..], &hit, at, is_base) {
                     if matches!(rule.verdict, Verdict::Return) && !is_base {
@@ -266,6 +285,41 @@ impl<'a> Walk<'a> {
         self.path.pop();
         back.extend(here);
         bounded(back)
+    }
+
+    /// Makes steps of a rule that asks for a payload or options, behind which the other packets go on;
+    /// false if a policy cannot say that.
+    fn with_content(
+        &mut self,
+        rule: &Rule,
+        hit: &[Part],
+        at: At<'_>,
+        is_base: bool,
+    ) -> Result<bool, ImportError> {
+        let action = match &rule.verdict {
+            Verdict::Accept => Action::PASS,
+            Verdict::Drop => Action::DROP,
+            Verdict::Reject => Action::REJECT,
+            Verdict::Return if is_base => at.policy(),
+            _ => return Ok(false),
+        };
+        let goes_on = action == Action::PASS && !at.rest.is_empty();
+        let is_sure = hit.iter().all(|part| part.unsure.is_empty());
+        if goes_on || !is_sure || rule.condition.rate.is_some() {
+            return Ok(false);
+        }
+        let chain = if is_base {
+            ""
+        } else {
+            self.path.last().copied().unwrap_or_default()
+        };
+        let by = at.by.filter(|_| action == Action::PASS);
+        let first = self.steps.len();
+        self.emit(hit.to_vec(), action, by.or(Some((rule, chain))))?;
+        for step in &mut self.steps[first..] {
+            step.content = rule.condition.content.clone();
+        }
+        Ok(true)
     }
 
     /// Goes where a rule sends the packets that it matches.
@@ -465,6 +519,7 @@ impl<'a> Walk<'a> {
                 chain: by.map_or(String::new(), |(_, chain)| chain.to_owned()),
                 comment: by.and_then(|(rule, _)| rule.comment.clone()),
                 limit: None,
+                content: None,
             });
         }
         if self.steps.len() <= MAX_STEPS {
@@ -480,7 +535,7 @@ impl<'a> Walk<'a> {
                 let pass = *action == Action::PASS;
                 let mut behind = self.steps[*before..].iter();
                 !behind.any(|step| {
-                    let other = (step.action == Action::PASS) != pass || step.limit.is_some();
+                    let other = (step.action == Action::PASS) != pass || !step.is_plain();
                     other && step.packets.meets(packets)
                 })
             });
@@ -526,6 +581,10 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Why a rule with a payload is not exact.
+const NO_CONTENT: &str = "where a packet goes by its content a policy cannot say but in a rule that decides: \
+                          write `payload` or `options` by hand";
+
 /// Why a rule with a rate is not exact.
 const NO_RATE: &str = "a limit of a policy cannot say this rate: write one by hand";
 
@@ -545,7 +604,8 @@ fn end(rules: &[Rule], hit: &[Part]) -> Option<(Action, Vec<usize>)> {
         let all = hit
             .iter()
             .all(|part| condition.boxes.iter().any(|b| b.holds(&part.packets)));
-        let sure = condition.unsure.is_empty() && condition.rate.is_none();
+        let sure =
+            condition.unsure.is_empty() && condition.rate.is_none() && condition.content.is_none();
         return (all && sure).then_some((action, seen));
     }
     None

@@ -33,7 +33,7 @@ pub(super) fn join(steps: &[Step], families: &[Family], essential: &[Packets]) -
         let mine = steps.iter().filter(|step| step.packets.family == family);
         let mut list: Vec<Step> = Vec::new();
         for step in mine {
-            let whole = step.packets.is_all() && step.limit.is_none();
+            let whole = is_last(step);
             list.push(step.clone());
             if whole {
                 break;
@@ -65,7 +65,7 @@ pub(super) fn join(steps: &[Step], families: &[Family], essential: &[Packets]) -
 
 /// Whether a step decides about everything.
 fn is_last(step: &Step) -> bool {
-    step.packets.is_all() && step.limit.is_none()
+    step.packets.is_all() && step.is_plain()
 }
 
 /// Takes out what the default does anyway: steps behind which nothing says otherwise about their
@@ -81,14 +81,10 @@ fn drop_defaults(list: &mut Vec<Step>, default_passes: bool) {
         at -= 1;
         let step = &list[at];
         let other = |later: &Step| {
-            (later.action != step.action || later.limit.is_some())
-                && later.packets.meets(&step.packets)
+            (later.action != step.action || !later.is_plain()) && later.packets.meets(&step.packets)
         };
         let implied = step.origins.is_empty() || step.packets.is_all();
-        if step.action == default
-            && step.limit.is_none()
-            && implied
-            && !list[at + 1..].iter().any(other)
+        if step.action == default && step.is_plain() && implied && !list[at + 1..].iter().any(other)
         {
             list.remove(at);
         }
@@ -106,7 +102,7 @@ fn reached(list: Vec<Step>, essential: &[Packets]) -> Vec<Step> {
     let mut kept: Vec<Step> = Vec::with_capacity(list.len());
     for step in list {
         let mut left = less_all(vec![step.packets.clone()], essential);
-        for before in kept.iter().filter(|before| before.limit.is_none()) {
+        for before in kept.iter().filter(|before| before.is_plain()) {
             if left.is_empty() || left.len() > 128 {
                 break;
             }
@@ -126,7 +122,8 @@ fn limits(list: Vec<Step>) -> Vec<Step> {
         if let Some(last) = joined.last()
             && last.action == Action::NEXT
             && step.action == Action::PASS
-            && step.limit.is_none()
+            && step.is_plain()
+            && last.content.is_none()
             && last.packets == step.packets
         {
             step.limit = last.limit.clone();
@@ -155,7 +152,8 @@ fn neighbours(list: Vec<Step>) -> Vec<Step> {
             let alike = last.action == step.action
                 && last.chain == step.chain
                 && last.limit.is_none()
-                && step.limit.is_none();
+                && step.limit.is_none()
+                && last.content == step.content;
             let dim = match &grows {
                 // The last one still holds what it began with.
                 Some((dim, _)) => {
@@ -253,6 +251,7 @@ fn merge(first: Vec<Step>, second: Vec<Step>) -> Vec<Joined> {
     let equal = |a: &Step, b: &Step| {
         let own = a.chain == OWN && b.chain == OWN;
         a.action == b.action
+            && a.content == b.content
             && twin_limits(a, b)
             && (a.packets.twin(&b.packets) || own && a.packets.twin_by_sides(&b.packets))
     };

@@ -55,6 +55,8 @@ pub(super) enum Dim {
     ToSelf,
     /// The same of the source.
     FromSelf,
+    /// The source MAC address, 48 bits.
+    Mac,
     /// A number in a header: a field of [`fields::numbers`].
     Number(Field),
     /// One of [`state`].
@@ -93,6 +95,7 @@ impl Dim {
             Self::Flags => 256,
             Self::Interface => 65_535,
             Self::ToSelf | Self::FromSelf => 1,
+            Self::Mac => (1 << 48) - 1,
             Self::Number(field) => match fields::of(field) {
                 row if row.is_in(family.header()) => row.range.1.into(),
                 _ => field.none().into(),
@@ -120,7 +123,7 @@ impl Dim {
 }
 
 /// Those before the numbers.
-const BEFORE_NUMBERS: [Dim; 10] = [
+const BEFORE_NUMBERS: [Dim; 11] = [
     Dim::Source,
     Dim::Destination,
     Dim::Proto,
@@ -131,6 +134,7 @@ const BEFORE_NUMBERS: [Dim; 10] = [
     Dim::Interface,
     Dim::ToSelf,
     Dim::FromSelf,
+    Dim::Mac,
 ];
 
 /// What nft calls the headers.

@@ -7,6 +7,7 @@
 use super::imported::Effect;
 use super::packets::{Dim, Family, Packets, Values, less_all};
 use super::rates::Rate;
+use firewall_policy::content::Content;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -29,6 +30,8 @@ pub(super) struct Condition {
     pub(super) unsure: Vec<Rc<str>>,
     /// Of what it matches, what is within this rate, or over it.
     pub(super) rate: Option<Rate>,
+    /// Of what it matches, packets with this payload or these options.
+    pub(super) content: Option<Content>,
     /// What else is lost, with what that does to the packets that come in.
     pub(super) aside: Vec<(Rc<str>, Effect)>,
 }
@@ -43,6 +46,7 @@ impl Condition {
                 .collect(),
             unsure: Vec::new(),
             rate: None,
+            content: None,
             aside: Vec::new(),
         }
     }
@@ -58,7 +62,10 @@ impl Condition {
 
     /// Whether the boxes are all that there is to say.
     pub(super) fn is_plain(&self) -> bool {
-        self.unsure.is_empty() && self.rate.is_none() && self.aside.is_empty()
+        self.unsure.is_empty()
+            && self.rate.is_none()
+            && self.content.is_none()
+            && self.aside.is_empty()
     }
 
     /// Leaves one family.
@@ -102,6 +109,22 @@ impl Condition {
             self.unsure("a rule of a policy has one limit, not two");
         }
         self.rate = Some(rate);
+    }
+
+    /// Asks for a payload or options.
+    pub(super) fn content(&mut self, content: Content) {
+        match &mut self.content {
+            None => self.content = Some(content),
+            // One of each can stand in a rule.
+            Some(known) if known.options == 0 && content.payload.is_none() => {
+                known.options = content.options;
+            }
+            Some(known) if known.payload.is_none() && content.options == 0 => {
+                known.payload = content.payload;
+            }
+            Some(_) => self
+                .unsure("a rule of a policy has one `payload` and asks for one of some `options`"),
+        }
     }
 
     /// Notes something that is lost beside.

@@ -107,6 +107,7 @@ pub(super) fn joined(steps: Vec<Step>) -> Vec<Step> {
             && before.action == step.action
             && before.limit.is_none()
             && step.limit.is_none()
+            && before.content == step.content
             && before.chain == step.chain
             && !before.origins.is_empty()
             && !step.origins.is_empty()
@@ -269,7 +270,7 @@ fn is_decided(packets: &Packets, before: &[Step]) -> bool {
     let mut left = vec![packets.clone()];
     let searched = before.iter().rev().take(SEARCHED);
     for step in searched.chain(before.iter().take(8)) {
-        let decides = step.limit.is_none() && step.action != Action::NEXT;
+        let decides = step.is_plain() && step.action != Action::NEXT;
         if decides && left.iter().any(|part| part.meets(&step.packets)) {
             left = less_all(left, std::slice::from_ref(&step.packets));
         }

@@ -5,6 +5,7 @@
 
 use super::packets::{Family, Values};
 use firewall_policy::range::RangeSet;
+use firewall_policy::rule::Mac;
 use firewall_policy::text::is_unsafe;
 use firewall_policy::vocabulary;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -29,6 +30,21 @@ pub(super) fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// MAC addresses that a rule of a policy can list; `None` if they are too many, or all others than some.
+pub(super) fn stations(values: &Values) -> Option<Vec<String>> {
+    /// As many as one reads.
+    const MOST: u128 = 256;
+    let count: u128 = values.ranges().iter().map(|&(a, b)| b - a + 1).sum();
+    let each = values.ranges().iter().flat_map(|&(a, b)| a..=b);
+    (count <= MOST).then(|| each.map(|mac| Mac(mac as u64).to_string()).collect())
+}
+
+/// The MAC address of a station, which can be the source of a frame.
+pub(super) fn station(text: &str) -> Option<Values> {
+    let mac = Mac::parse(text).filter(|mac| !mac.is_group() && mac.0 != 0)?;
+    Some(RangeSet::of(mac.0.into(), mac.0.into()))
 }
 
 /// Numbers of a field whose values run from `first` to `last`: as they are, or as what is missing,

@@ -19,6 +19,7 @@ use super::packets::{Dim, Family, Packets, Values, less_all};
 use super::ruleset::Origin;
 use super::{states, values};
 use firewall_common::verdict::Action;
+use firewall_policy::content::{Content, Payload, option_words};
 use firewall_policy::fields;
 use firewall_policy::range::RangeSet;
 use firewall_policy::text::is_unsafe;
@@ -74,6 +75,7 @@ pub(super) fn write(flat: Flat, given: &Given<'_>) -> Result<Imported, ImportErr
     );
     losses::untracked(&steps, answers, &mut left_out);
     let steps = losses::possible(steps, given.origins, &mut left_out);
+    let steps = losses::listed(steps, given.origins, &mut left_out);
     let mut essential = states::impossible();
     essential.extend(groups.neighbour.then(essential::neighbours));
     let list = join::join(&steps, given.families, &essential);
@@ -213,7 +215,7 @@ impl Writer<'_> {
         if parts.len() > 1 {
             parts.retain(|part| self.comes(part) || twin(part).is_some_and(|it| self.comes(&it)));
         }
-        if step.limit.is_none() && self.done.len() < SEARCHED {
+        if step.is_plain() && self.done.len() < SEARCHED {
             self.done.extend(parts.iter().cloned());
             self.done.extend(parts.iter().filter_map(twin));
         }
@@ -249,11 +251,12 @@ impl Writer<'_> {
                 };
                 format!("limit: {{{}}}, {over}", rate.yaml(v6))
             });
+            let content = step.content.as_ref().map_or(String::new(), content);
             let words = step.comment.as_ref().map_or(String::new(), |comment| {
                 format!("comment: {}, ", values::quoted(comment))
             });
             self.rules.push_str(&format!(
-                "  - {{name: {name}, {words}{fields}{limit}action: {action}}}\n"
+                "  - {{name: {name}, {words}{fields}{content}{limit}action: {action}}}\n"
             ));
         }
     }
@@ -310,6 +313,12 @@ impl Writer<'_> {
             let ((first, last), values) = (row.range, part.get(Dim::Number(row.field)));
             let text = values::numbers(values, first.into(), last.into(), none);
             put(row.field.name(), text);
+        }
+        if !part.is_any(Dim::Mac) {
+            put(
+                "mac",
+                values::stations(part.get(Dim::Mac)).map(|it| values::list(&it)),
+            );
         }
         put("zone", self.zone(part.get(Dim::Interface)));
         let of_family = [(1, Family::V4), (58, Family::V6)]
@@ -560,6 +569,26 @@ impl Writer<'_> {
         });
         out
     }
+}
+
+/// `options: [...], payload: {...}, `.
+fn content(content: &Content) -> String {
+    let mut out = String::new();
+    if content.options != 0 {
+        out.push_str(&format!("options: [{}], ", option_words(content.options)));
+    }
+    if let Some(payload) = &content.payload {
+        let at = match payload.offset {
+            0 => String::new(),
+            offset => format!("offset: {offset}, "),
+        };
+        let bare = Payload {
+            offset: 0,
+            bytes: payload.bytes.clone(),
+        };
+        out.push_str(&format!("payload: {{{at}bytes: \"{bare}\"}}, "));
+    }
+    out
 }
 
 /// A comment line.

@@ -10,8 +10,9 @@ use super::super::ipset::Sets;
 use super::super::local;
 use super::super::packets::{Dim, Family, Packets, Values, state};
 use super::super::ruleset::{Condition, Verdict};
+use super::super::values;
 use super::super::words::Word;
-use super::{narrow_interface, numbers, rates, targets};
+use super::{content, narrow_interface, numbers, rates, targets};
 use firewall_common::field::Field;
 use firewall_policy::range::RangeSet;
 
@@ -518,6 +519,17 @@ fn header(
                 _ => RangeSet::of(hops.saturating_add(1), 255),
             };
             asked.put(condition, Dim::Number(Field::Ttl), &range);
+        }
+        "--u32" if asked.module == "u32" => {
+            let value = cursor.value(name)?;
+            let said = content::u32_match(condition, value).filter(|()| !asked.negated);
+            said.ok_or_else(|| numbers::unknown("u32"))?;
+        }
+        "--mac-source" => {
+            let value = cursor.value(name)?;
+            let mac =
+                values::station(value).ok_or_else(|| fault(value, "the address of a station"))?;
+            asked.put(condition, Dim::Mac, &mac);
         }
         "--dscp" | "--dscp-class" => {
             let value = cursor.value(name)?;

@@ -4,6 +4,7 @@
 //! text is a rule that was followed, a rule in the list of what was left out, or an error with its
 //! place.
 
+mod content;
 pub(super) mod matches;
 pub(super) mod numbers;
 mod rates;

@@ -363,11 +363,14 @@ pub(crate) fn dscp(text: &str) -> Option<u128> {
 pub(crate) fn unknown(module: &str) -> String {
     let what = match module {
         "limit" | "hashlimit" => "rates are not converted; write a `limit` by hand",
-        "connlimit" => "connections are not counted",
+        "connlimit" => {
+            "open connections are not counted; limit how fast they come: `limit: {new: 50/m, per: source}`"
+        }
         "recent" => "sources are not remembered; write a `limit` with `per: source` by hand",
-        "string" | "bpf" | "u32" => "packet contents are not matched",
+        "string" | "bpf" | "u32" => {
+            "contents are matched at a place behind the header of TCP or UDP alone: write `payload` by hand"
+        }
         "owner" | "cgroup" => "the receiving process is not known on arrival",
-        "mac" => "write it by hand: `mac: 02:00:00:00:00:01` in the rule",
         "mark" | "connmark" => "packets have no marks on arrival",
         "pkttype" => "the packet type is not matched",
         "physdev" => "bridge ports are not distinguished",

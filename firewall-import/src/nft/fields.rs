@@ -5,6 +5,7 @@
 use super::super::iptables::numbers;
 use super::super::local;
 use super::super::packets::{Dim, Family, Values, of_nft, state};
+use super::super::values::station;
 use firewall_common::field::Field;
 use firewall_policy::fields::{self as policy, Place};
 use firewall_policy::range::RangeSet;
@@ -31,6 +32,10 @@ pub(super) enum Left {
     State,
     /// IPv4, IPv6.
     Nfproto,
+    /// The same by the type of a frame, which may be another.
+    EtherType,
+    /// The source MAC address.
+    Mac,
     /// A number, and the header in which it stands; without, whichever the packet has.
     Number(Field, Option<&'static Place>),
     /// What kind an address is to this host.
@@ -118,7 +123,8 @@ fn header(payload: &Value) -> Left {
         ("tcp" | "udp" | "sctp" | "th", "dport") => Left::Port(Dim::DestinationPort, of_protocol),
         ("tcp", "flags") => Left::Flags(0xff),
         ("ip", "protocol") => Left::Protocol4,
-        ("ether", "type") => Left::Nfproto,
+        ("ether", "type") => Left::EtherType,
+        ("ether", "saddr") => Left::Mac,
         ("ip6", "nexthdr") => Left::NextHeader,
         ("icmp", "type") => Left::IcmpType(Family::V4),
         ("icmpv6", "type") => Left::IcmpType(Family::V6),
@@ -297,6 +303,7 @@ pub(super) fn values(left: &Left, value: &Value) -> Option<(Dim, Values)> {
             let all = (0..256).map(of_type).collect();
             (Dim::Icmp, RangeSet::from_ranges(all))
         }
+        Left::Mac => (Dim::Mac, station(value.as_str()?)?),
         Left::State => {
             let words: Vec<&Value> = match value {
                 Value::Array(list) => list.iter().collect(),

@@ -3,6 +3,7 @@
 //! May not import the writer's parts but through [`super::write`]. Invariant: every rule of the
 //! ruleset is followed, or in the list of what was left out.
 
+mod content;
 mod fields;
 mod rates;
 mod rule;
@@ -378,7 +379,8 @@ fn reasons(listing: &Listing<'_>, ruleset: &Ruleset) -> Vec<Option<(String, Effe
             ("the table is dormant".into(), Effect::None)
         } else if families(object).is_empty() {
             (
-                "a policy judges IPv4 and IPv6, not frames of a bridge or ARP".into(),
+                "rules of bridges and about ARP are not converted; write `ethertype: arp` or `mac` in a rule by hand"
+                    .into(),
                 Effect::None,
             )
         } else if has("type", "nat") && redirects {

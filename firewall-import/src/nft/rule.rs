@@ -8,10 +8,12 @@ use super::super::local;
 use super::super::packets::{Dim, Family, Packets, Values, folded};
 use super::super::rates::Per;
 use super::super::ruleset::{Condition, NO_LOG, Verdict};
+use super::content;
 use super::fields::{self, Left, left};
 use super::rates;
 use firewall_policy::fields::Header;
 use firewall_policy::range::RangeSet;
+use firewall_policy::vocabulary;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -199,10 +201,16 @@ impl Reader<'_> {
 
     /// A comparison.
     fn compare(&self, condition: &mut Condition, body: &Value) -> Result<(), Reason> {
+        if let Some(said) = content::compare(condition, body) {
+            return said;
+        }
         let left = left(&body["left"]);
         let op = super::text(body, "op");
         let right = &body["right"];
         self.implied(condition, &left)?;
+        if left == Left::EtherType {
+            other_frames(condition, &self.elements(right)?.0)?;
+        }
         if let Left::Flags(mask) = &left
             && op == "in"
         {
@@ -360,7 +368,7 @@ impl Reader<'_> {
                 }
                 Ok(Some((Dim::Interface, meaning.values)))
             }
-            Left::Nfproto => {
+            Left::Nfproto | Left::EtherType => {
                 let of = match value.as_str().ok_or_else(unclear)? {
                     "ipv4" | "ip" => Some(Family::V4),
                     "ipv6" | "ip6" => Some(Family::V6),
@@ -435,6 +443,31 @@ impl Reader<'_> {
     }
 }
 
+/// Types of frames that are not IP, which a policy has rules of their own for.
+fn other_frames(condition: &mut Condition, elements: &[&Value]) -> Result<(), Reason> {
+    let is_ip = |value: &Value| {
+        matches!(value.as_str(), Some("ip" | "ip6" | "ipv4" | "ipv6"))
+            || matches!(value.as_u64(), Some(0x0800 | 0x86dd))
+    };
+    let others: Vec<&&Value> = elements.iter().filter(|value| !is_ip(value)).collect();
+    let Some(first) = others.first() else {
+        return Ok(());
+    };
+    let word = match (first.as_str(), first.as_u64()) {
+        (Some(word), _) => word.to_owned(),
+        (_, Some(number)) => vocabulary::ethertype(number as u32),
+        _ => "0x88cc".to_owned(),
+    };
+    let reason = format!(
+        "rules about frames that are not IP are not converted: write `ethertype: {word}` in a rule by hand"
+    );
+    if others.len() == elements.len() {
+        return Err(reason);
+    }
+    condition.aside(&reason, Effect::Differs);
+    Ok(())
+}
+
 /// Ports of whatever protocol: a policy knows those of three.
 fn ported(condition: &mut Condition, left: &Left) {
     let asks = |left: &Left| matches!(left, Left::Port(_, None));
@@ -484,7 +517,11 @@ fn not_understood(value: &Value) -> Reason {
 
 fn unknown(kind: &str) -> Reason {
     match kind {
-        "ct count" => "connections are not counted (ct count)".into(),
+        "ct count" => {
+            "open connections are not counted (ct count); limit how fast they come: `limit: {new: 50/m, \
+             per: source}`"
+                .into()
+        }
         other => format!("a policy has nothing like `{other}`"),
     }
 }

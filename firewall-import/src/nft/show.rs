@@ -26,11 +26,12 @@ fn statement(value: &Value) -> String {
                 Some("==" | "in") | None => String::new(),
                 Some(op) => format!("{op} "),
             };
-            format!(
-                "{} {op}{}",
-                expression(&body["left"]),
-                expression(&body["right"])
-            )
+            let right = match &body["right"] {
+                Value::Bool(true) => "exists".into(),
+                Value::Bool(false) => "missing".into(),
+                right => expression(right),
+            };
+            format!("{} {op}{right}", expression(&body["left"]))
         }
         "jump" | "goto" => format!("{kind} {}", body["target"].as_str().unwrap_or_default()),
         "vmap" => format!(
@@ -117,6 +118,10 @@ fn expression(value: &Value) -> String {
         "payload" if body["protocol"].is_string() => {
             format!("{} {}", text("protocol"), text("field"))
         }
+        "payload" if body["base"].is_string() => {
+            format!("@{},{},{}", text("base"), body["offset"], body["len"])
+        }
+        "ip option" | "exthdr" if body["field"].is_null() => format!("{kind} {}", text("name")),
         "meta" => match text("key") {
             key @ ("iif" | "iifname" | "oif" | "oifname") => key.to_owned(),
             key => format!("meta {key}"),

@@ -10,6 +10,7 @@ use super::super::join::Joined;
 use super::super::packets::{Dim, Family, Packets, Values, state};
 use super::super::rates::Per;
 use super::super::ruleset::Origin;
+use super::super::values::stations;
 use super::protocols::by_protocol;
 use super::{Given, comment};
 use firewall_common::verdict::Action;
@@ -121,6 +122,43 @@ pub(super) fn missing(given: &Given<'_>, default_passes: bool, left_out: &mut Ve
             in_part: false,
         });
     }
+}
+
+/// Without steps for all stations but some: a policy lists those that a rule is for.
+pub(super) fn listed(
+    steps: Vec<Step>,
+    origins: &[Origin],
+    left_out: &mut Vec<LeftOut>,
+) -> Vec<Step> {
+    let fits = |step: &Step| {
+        step.packets.is_any(Dim::Mac) || stations(step.packets.get(Dim::Mac)).is_some()
+    };
+    let (steps, others): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(fits);
+    let mut noted = BTreeSet::new();
+    for step in others {
+        for origin in step.origins {
+            if !noted.insert(origin) {
+                continue;
+            }
+            let at = &origins[origin];
+            left_out.push(LeftOut {
+                place: at.place.clone(),
+                line: at.line,
+                text: at.text.clone(),
+                reason:
+                    "`mac` names the stations that a rule is for, not all others: write a rule for \
+                         those that pass, and behind it one without `mac`"
+                        .into(),
+                effect: match step.action {
+                    Action::PASS => Effect::PassesLess,
+                    Action::NEXT => Effect::None,
+                    _ => Effect::PassesMore,
+                },
+                in_part: false,
+            });
+        }
+    }
+    steps
 }
 
 /// Without steps for the other family's ICMP alone, which a policy refuses as never matching. What

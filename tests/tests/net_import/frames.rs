@@ -1,6 +1,7 @@
 //! Frames aimed at rules: at what stands in their texts, and its neighbours.
 
 use firewall_policy::evasion::frames::{Ipv4, checksum, ipv6, tcp, udp};
+use firewall_policy::rule::Mac;
 use firewall_tests::original::INSIDE_MAC;
 use firewall_tests::random::Random;
 
@@ -60,6 +61,10 @@ pub(crate) struct Aims {
     pub(crate) v4: Vec<u32>,
     pub(crate) v6: Vec<u128>,
     pub(crate) numbers: Vec<u16>,
+    /// Stations that frames come from.
+    pub(crate) macs: Vec<[u8; 6]>,
+    /// What stands behind the headers of TCP and UDP.
+    pub(crate) payloads: Vec<Vec<u8>>,
 }
 
 impl Aims {
@@ -69,6 +74,8 @@ impl Aims {
             v4: vec![0xcb00_7109],
             v6: vec![0x2001_0db8 << 96 | 0x99],
             numbers: vec![22, 80, 443, 40_000],
+            macs: vec![[2, 0, 0, 0, 0, 9]],
+            payloads: Vec::new(),
         };
         for text in texts {
             let words = text.split(|c: char| !c.is_ascii_hexdigit() && !".:/".contains(c));
@@ -82,6 +89,10 @@ impl Aims {
                     aims.v4
                         .extend([first, last, first.wrapping_sub(1), last.wrapping_add(1)]);
                     aims.v4.push(first.wrapping_add((last - first) / 2));
+                } else if let Some(bytes) = digits(word) {
+                    aims.payloads.push(bytes);
+                } else if let Some(mac) = Mac::parse(word) {
+                    aims.macs.push(mac.bytes());
                 } else if let Ok(v6) = address.parse::<std::net::Ipv6Addr>() {
                     let host = u128::MAX
                         .checked_shr(length.parse().unwrap_or(128))
@@ -104,6 +115,34 @@ impl Aims {
         aims.numbers.retain(|&number| number > 0);
         aims
     }
+}
+
+/// Bytes of a payload: as many digits as no address and no number has, and not those of a decimal one.
+fn digits(word: &str) -> Option<Vec<u8>> {
+    let is_long = matches!(word.len(), 8 | 16 | 32) && word.bytes().all(|b| b.is_ascii_hexdigit());
+    if !is_long || word.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let number = u128::from_str_radix(word, 16).ok()?;
+    Some(number.to_be_bytes()[16 - word.len() / 2..].to_vec())
+}
+
+/// One of the payloads that rules ask for, whole, cut, changed, or behind other bytes; or none.
+fn payload(random: &mut Random, aims: &Aims) -> Vec<u8> {
+    if aims.payloads.is_empty() || random.one_in(4) {
+        return Vec::new();
+    }
+    let which = random.below(aims.payloads.len() as u64) as usize;
+    let mut bytes = aims.payloads[which].clone();
+    match random.below(6) {
+        0 => bytes.truncate(bytes.len() - 1),
+        1 => bytes[0] ^= 1,
+        2 => bytes.insert(0, 0),
+        3 => bytes.extend([0; 9]),
+        4 => bytes.splice(0..0, [0; 4]).for_each(drop),
+        _ => {}
+    }
+    bytes
 }
 
 /// Addresses that packets between hosts have.
@@ -150,6 +189,7 @@ pub(crate) fn frame(
     };
     let (source, target) = (port(random), port(random));
     let (mut odd, mut acknowledges) = (false, false);
+    let data = payload(random, aims);
     // A packet of its own for each frame: connections are told apart by their ports.
     let (proto, mut payload, at, words) = match random.below(20) {
         0..=8 => {
@@ -158,14 +198,14 @@ pub(crate) fn frame(
             acknowledges = flags & 0x10 != 0;
             (
                 6,
-                tcp(source, target, flags, b""),
+                tcp(source, target, flags, &data),
                 16,
                 format!("tcp {source} > {target} {flags:#x}"),
             )
         }
         9..=14 => (
             17,
-            udp(source, target, b""),
+            udp(source, target, &data),
             6,
             format!("udp {source} > {target}"),
         ),
@@ -266,7 +306,10 @@ pub(crate) fn frame(
         (0x0800u16, packet, format!("{src} > {dst} {words}"))
     };
     let mut bytes = INSIDE_MAC.to_vec();
-    bytes.extend([2, 0, 0, 0, 0, 9]);
+    bytes.extend(match aims.macs[..] {
+        [only] => only,
+        ref several => random.pick(several),
+    });
     bytes.extend(ethertype.to_be_bytes());
     let length = packet.len();
     bytes.extend(packet);
