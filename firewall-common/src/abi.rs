@@ -383,6 +383,8 @@ pub struct Config {
     pub fragment_ms: u32,
     /// 1 if some rule looks at the state of a packet.
     pub flows: u32,
+    /// 1 if some rule tells packets apart that are related to what has left.
+    pub related: u32,
     /// 1 if a UDP packet that belongs to nothing may pass: its answer makes no flow then.
     pub asks_rules: u32,
     /// Bytes of the region [`crate::region::Region::Flows`]: a power of two, or 0 if the policy
@@ -501,6 +503,7 @@ impl Config {
             fragment_seed: 0,
             fragment_ms: 0,
             flows: 0,
+            related: 0,
             asks_rules: 0,
             flows_size: 0,
             syns_size: 0,

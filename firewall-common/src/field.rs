@@ -26,8 +26,8 @@ macro_rules! field_table {
             /// TCP flags, the low eight bits: FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32, ECE 64,
             /// CWR 128.
             TcpFlags(4, "flags", 256, predicted);
-            /// 0 new, 1 established, 2 invalid: see [`crate::flows`].
-            State(11, "state", 3, predicted);
+            /// 0 new, 1 established, 2 invalid, 3 related: see [`crate::flows`].
+            State(11, "state", 4, predicted);
             /// The policy's live sets that the source address is in: a bit for each, see
             /// [`crate::live`].
             SourceSets(12, "from", 256, predicted);
@@ -137,4 +137,7 @@ pub mod state_field {
     /// The packet belongs to nothing, and opens nothing: TCP that is no SYN, an ICMP error, an echo
     /// reply.
     pub const INVALID: u32 = 2;
+    /// UDP that comes because of a datagram of this host, and answers it from elsewhere: see
+    /// [`crate::flows`]. Under a policy without a rule that names it such packets are new.
+    pub const RELATED: u32 = 3;
 }

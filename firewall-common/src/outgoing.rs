@@ -21,7 +21,25 @@ pub fn record<M: Calls, F: EgressCalls>(machine: &M, frame: &F, zone: u32) {
     if frame.parse(machine, &mut packet) != Parsed::Ip {
         return;
     }
-    match frame.record(machine, &packet) {
+    // Known before the packet is turned round.
+    let is_asked = machine.constant(|config| &config.related) != 0
+        && packet.key.field(Field::Proto) == proto::UDP
+        && packet.key.field(Field::Fragment) != fragment::LATER;
+    let is_turned = note(machine, frame, zone, &mut packet);
+    if is_asked {
+        if is_turned {
+            flows::reverse(&mut packet.key);
+        }
+        flows::expect(&mut packet.key, frame.interface_index());
+        note(machine, frame, zone, &mut packet);
+    }
+}
+
+/// Takes note of a packet, and makes a flow of its own if it needs one. Says whether the packet has become
+/// its answer for that.
+#[inline(always)]
+fn note<M: Calls, F: EgressCalls>(machine: &M, frame: &F, zone: u32, packet: &mut Packet) -> bool {
+    match frame.record(machine, packet) {
         ASKS_RULES => {}
         ENDS_FLOW => {
             if frame.is_intact(machine, packet) {

@@ -118,6 +118,7 @@ pub const STATES: Table = &[
     ),
     ("new", firewall_common::field::state_field::NEW),
     ("invalid", firewall_common::field::state_field::INVALID),
+    ("related", firewall_common::field::state_field::RELATED),
 ];
 
 /// Words for [`Field::Fragment`].
@@ -217,9 +218,9 @@ pub static ROWS: [Row; Field::COUNT] = [
     Row {
         field: Field::State,
         keys: &["state"],
-        meaning: "`established`: belongs to a connection of this host, or answers one of its packets; `invalid`: belongs to no connection and opens none (TCP without SYN, ICMP errors, echo replies); `new`: everything else; or a list of them",
+        meaning: "`established`: belongs to a connection of this host, or answers one of its packets; `invalid`: belongs to no connection and opens none (TCP without SYN, ICMP errors, echo replies); `related`: UDP that answers a datagram from another port of the same host, or a question to a group; `new`: everything else; or a list of them",
         form: Form::Words(STATES),
-        range: (0, 2),
+        range: (0, 3),
         word: "state",
         ..NUMBER
     },

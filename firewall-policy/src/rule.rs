@@ -8,7 +8,7 @@ use crate::content::Content;
 use crate::limit::{Limit, Rate};
 use crate::range::RangeSet;
 use firewall_common::abi::{PacketConfig, fragments, malformed};
-use firewall_common::field::Field;
+use firewall_common::field::{Field, state_field};
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::reason::{Governs, Reason};
 use firewall_common::verdict::{Action, Verdict};
@@ -438,6 +438,19 @@ impl Policy {
     pub fn tracks_connections(&self) -> bool {
         let looks = |rule: &Rule| rule.enabled && !rule.matches.is_any(Field::State);
         self.rules.iter().any(looks) || self.bans().next().is_some()
+    }
+
+    /// Whether some rule tells packets that are related from new ones.
+    #[must_use]
+    pub fn tells_related(&self) -> bool {
+        let tells = |rule: &Rule| {
+            let states = rule.matches.field(Field::State);
+            let (new, related) = (state_field::NEW, state_field::RELATED);
+            rule.enabled
+                && states.contains(related) != states.contains(new)
+                && states.contains(related)
+        };
+        self.rules.iter().any(tells)
     }
 
     /// Whether some packet may be answered: because of `action: reject` or `over: reject`.

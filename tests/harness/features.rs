@@ -37,6 +37,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("ttl", "ttl: 0-4"),
     ("length", "length: 1400-65535"),
     ("state", "state: established"),
+    ("state: related", "state: [established, related]"),
     (
         "limit",
         "proto: udp, over: next, limit: {rate: 10/s, per: source}",

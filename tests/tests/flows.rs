@@ -22,12 +22,34 @@ rules:
   - {name: replies, state: established, action: pass}
 ";
 
+/// The same, and what comes because of a datagram from another port, or from a member of a group.
+const RELATED: &str = "\
+version: 1
+default: {in: drop, essential: false}
+rules:
+  - {name: replies, state: established, action: pass}
+  - {name: others, state: related, action: pass}
+";
+
 #[test]
 fn host_and_model_agree_on_random_traffic() {
-    let case = Case::new("state", parse(POLICY).unwrap()).unwrap();
+    agree(POLICY, false);
+}
+
+#[test]
+fn host_and_model_agree_on_what_is_related() {
+    agree(RELATED, true);
+}
+
+fn agree(policy: &str, related: bool) {
+    let case = Case::new("state", parse(policy).unwrap()).unwrap();
     let (memory, mut flows) = (Memory::default(), Flows::default());
     flows.now = 1;
     let mut traffic = Connections::new(number("FIREWALL_SEED", 1).unwrap(), 6);
+    if related {
+        traffic = traffic.with_groups();
+    }
+    let mut because = 0;
     let (mut passed, mut dropped) = (0, 0);
     for step in 0..number("FIREWALL_CASES", 60_000).unwrap() {
         memory.now.set(flows.now << 30);
@@ -40,7 +62,10 @@ fn host_and_model_agree_on_random_traffic() {
             Event::In(packet, _) if flows.is_unclear(&packet) => {}
             Event::In(packet, frame) => {
                 let before = flows.get(&packet).copied();
+                let is_related = related && flows.is_related(&packet);
                 let belongs = flows.receives(&packet);
+                because += u64::from(is_related && !belongs);
+                let belongs = belongs || is_related;
                 let outcome = decide_after(&case.tables, &memory, &frame, 0).outcome;
                 assert_eq!(
                     outcome.verdict == Verdict::PASS,
@@ -61,6 +86,7 @@ fn host_and_model_agree_on_random_traffic() {
         passed * 20 > dropped && dropped > passed,
         "{passed} {dropped}"
     );
+    assert_eq!(because > 100, related, "{because}");
 }
 
 /// A segment of connection `number` of a host that this one forwards for.

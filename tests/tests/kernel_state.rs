@@ -86,11 +86,25 @@ impl Clock {
 #[test]
 #[ignore = "needs root"]
 fn programs_host_and_model_agree_on_random_traffic() {
-    let (case, loaded) = load(POLICY);
+    agree(POLICY, false);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn programs_host_and_model_agree_on_what_is_related() {
+    let more = "  - {name: others, state: related, action: pass}\n";
+    agree(&format!("{POLICY}{more}"), true);
+}
+
+fn agree(policy: &str, related: bool) {
+    let (case, loaded) = load(policy);
     let mut clock = Clock::of(&loaded);
     let (memory, mut flows) = (Memory::default(), Flows::default());
     flows.now = 1;
     let mut traffic = Connections::new(number("FIREWALL_SEED", 7).unwrap(), 6);
+    if related {
+        traffic = traffic.with_groups();
+    }
     let mut most = 0;
     for step in 0..number("FIREWALL_CASES", many(60_000)).unwrap() {
         memory.now.set(flows.now << 30);
@@ -110,7 +124,8 @@ fn programs_host_and_model_agree_on_random_traffic() {
             }
             Event::In(packet, _) if flows.is_unclear(&packet) => {}
             Event::In(packet, frame) => {
-                let belongs = flows.receives(&packet);
+                let is_related = related && flows.is_related(&packet);
+                let belongs = flows.receives(&packet) || is_related;
                 let host = decide_after(&case.tables, &memory, &frame, 0).outcome;
                 assert_eq!(host.verdict == Verdict::PASS, belongs, "host, step {step}");
                 assert_eq!(

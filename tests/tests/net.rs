@@ -43,6 +43,7 @@ mod net_path;
 mod net_quick;
 mod net_raw;
 mod net_reject;
+mod net_related;
 mod net_reload;
 mod net_router;
 mod net_seed;

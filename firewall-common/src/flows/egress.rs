@@ -8,7 +8,7 @@
 //! | TCP SYN, with ACK or without | makes a flow that waits for its answer; a flow that goes on stays as it is |
 //! | TCP RST that is forwarded | may reset a flow that is there |
 //! | other TCP | makes a flow, or brings it up to date: see [`tcp`](super::tcp) |
-//! | UDP | makes a flow, unless the rules let the answer in anyway; or keeps it |
+//! | UDP | makes a flow, unless the rules let the answer in anyway; or keeps it. Where rules ask for it, once more under another name: see [`related`](super::related) |
 //! | echo request | makes a flow, or keeps it |
 //! | DHCP request of a client | makes a flow of its own besides: see [`request`] |
 //! | echo reply, ICMP error, all else | nothing |

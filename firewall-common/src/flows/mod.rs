@@ -12,6 +12,7 @@
 //! socket.rs   what the kernel's own sockets say
 //! quote.rs    whether the packet that an ICMP error quotes was sent
 //! request.rs  DHCP requests
+//! related.rs  answers from elsewhere to a datagram
 //! ```
 //!
 //! **The kernel's sockets are the first truth.** A TCP connection of this host has a socket, and needs
@@ -47,6 +48,7 @@ mod egress;
 mod ingress;
 mod opening;
 pub mod quote;
+mod related;
 mod request;
 mod room;
 pub mod socket;
@@ -57,6 +59,7 @@ pub use adopt::{Adopted, adopt};
 pub use egress::{ASKS_RULES, DONE, ENDS_FLOW, open, record_packet, reset, reverse};
 pub use ingress::{ASKS_LISTENER, ASKS_QUOTE, ENDS, UNPROVEN, ended, state_of};
 pub use opening::SYNS_SIZE;
+pub use related::{expect, is_expectation};
 pub use request::is_request;
 pub use room::room;
 pub use table::{NOWHERE, locate};

@@ -283,13 +283,14 @@ impl FlowTable {
     }
 
     /// All flows that have not expired, in the order of the table. (DHCP requests, which are between no
-    /// two hosts, are not among them.)
+    /// two hosts, are not among them, nor what may come from elsewhere because of a datagram.)
     #[must_use]
     pub fn list(&self) -> Vec<Flow> {
         let now = now();
         let mut flows = Vec::new();
         self.for_each(now, |flow| {
-            if !flow.ends().is_of_dhcp() {
+            let ends = flow.ends();
+            if !ends.is_of_dhcp() && !flows::is_expectation(&ends.tuple()) {
                 flows.push(flow);
             }
         });

@@ -99,7 +99,8 @@ pub fn compile(policy: &Policy, slots: &[u32]) -> Result<Tables, LimitError> {
     let asked = policy.essential & essential_bit::ASKED;
     let config = Config {
         flows: u32::from(tracks),
-        asks_rules: u32::from(tracks && lets_udp_in(policy)),
+        related: u32::from(policy.tells_related()),
+        asks_rules: u32::from(tracks && !policy.tells_related() && lets_udp_in(policy)),
         flows_size: match tracks {
             true => flows_size(policy),
             false if asked != 0 => ASKED_SIZE,

@@ -23,11 +23,12 @@ use crate::range::RangeSet;
 use crate::rule::{FrameKey, Policy, Rule};
 use crate::space::reach::{Carried, Doors};
 use crate::space::{Space, random, typical};
-use firewall_common::field::Field;
+use firewall_common::field::{Field, state_field};
 use firewall_common::key::{Family, PacketKey};
 use firewall_common::parse::flag;
 use firewall_common::verdict::Verdict;
 use regions::ChangedBox;
+use std::borrow::Cow;
 use words::Words;
 
 /// TCP ports by which hosts are managed: SSH, RDP, Kubernetes, Cockpit, Webmin and Proxmox, VNC.
@@ -146,12 +147,31 @@ impl Region {
 pub fn diff(old: &Policy, new: &Policy) -> Difference {
     let found = link::aligned(old, new).and_then(|(old, new)| {
         let (old, new) = live::aligned(&old, &new)?;
+        let tell = (old.tells_related(), new.tells_related());
+        let old = telling(old, tell == (false, true));
+        let new = telling(new, tell == (true, false));
         Some(of_aligned(&old, &new))
     });
     Difference {
         settings: settings::of(old, new),
         ..found.unwrap_or_default()
     }
+}
+
+/// The policy, or if it does not tell what is related from what is new, and the other one does, the same in
+/// that one's terms: its `new` holds both.
+fn telling(policy: Cow<'_, Policy>, translates: bool) -> Cow<'_, Policy> {
+    if !translates {
+        return policy;
+    }
+    let mut policy = policy.into_owned();
+    for rule in &mut policy.rules {
+        let states = &mut rule.matches.fields[Field::State as usize];
+        if states.contains(state_field::NEW) {
+            *states = states.union(&RangeSet::of(state_field::RELATED, state_field::RELATED));
+        }
+    }
+    Cow::Owned(policy)
 }
 
 /// As [`diff`], of policies with the same live sets in the same order; without settings.

@@ -14,6 +14,9 @@ use std::net::IpAddr;
 /// The port to which the packet went that ICMP errors quote ([`PacketText::frame`]).
 pub(super) const QUOTED_PORT: u16 = 53;
 
+/// The port of a service that answers from others (RFC 1350).
+const TFTP: u16 = 69;
+
 /// Ports of DHCPv6 (RFC 8415).
 const CLIENT_V6: u16 = 546;
 const SERVER_V6: u16 = 547;
@@ -60,10 +63,24 @@ impl PacketText {
     /// The frames that go out before this packet comes in; none for a packet that is new.
     #[must_use]
     pub fn before(&self) -> Vec<Vec<u8>> {
+        let back = |kind: Kind| Self::new(self.dst, self.src, kind);
+        if let (
+            true,
+            Kind::Udp {
+                source,
+                destination,
+            },
+        ) = (self.related, self.kind)
+        {
+            let asked = Kind::Udp {
+                source: destination,
+                destination: if source == TFTP { TFTP + 1 } else { TFTP },
+            };
+            return vec![back(asked).frame()];
+        }
         if !self.established {
             return Vec::new();
         }
-        let back = |kind: Kind| Self::new(self.dst, self.src, kind);
         let packet = match self.kind {
             Kind::Tcp {
                 source,

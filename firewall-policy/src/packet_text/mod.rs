@@ -58,6 +58,8 @@ pub struct PacketText {
     pub payload: Vec<u8>,
     /// Whether it belongs to a connection that this host has opened or accepted.
     pub established: bool,
+    /// Whether it comes because of a datagram that this host has sent to another port of its source.
+    pub related: bool,
     /// Sets that the source is in, beside those that the policy puts it into.
     pub from_sets: Vec<String>,
     /// Sets that the destination is in.
@@ -156,6 +158,7 @@ pub fn words() -> impl Iterator<Item = &'static str> {
         "vlan",
         "fragment",
         "established",
+        "related",
         "from",
         "to",
         "options",
@@ -182,6 +185,7 @@ impl PacketText {
             options: None,
             payload: Vec::new(),
             established: false,
+            related: false,
             from_sets: Vec::new(),
             to_sets: Vec::new(),
             ingress: Ingress::Anywhere,

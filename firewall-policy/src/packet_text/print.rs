@@ -63,6 +63,7 @@ impl PacketText {
             vlans: value(Field::Vlan).map(|id| id as u16).into_iter().collect(),
             fragment: value(Field::Fragment).unwrap_or(fragment::WHOLE),
             established: value(Field::State) == Some(state_field::ESTABLISHED),
+            related: value(Field::State) == Some(state_field::RELATED),
             ingress: match zone {
                 Some(zone) if !zone.is_empty() => Ingress::Zone(zone.clone()),
                 _ => Ingress::Anywhere,
@@ -146,6 +147,9 @@ impl fmt::Display for PacketText {
         }
         if self.established {
             f.write_str(" established")?;
+        }
+        if self.related {
+            f.write_str(" related")?;
         }
         for set in &self.from_sets {
             write!(f, " from @{set}")?;

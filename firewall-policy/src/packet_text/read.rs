@@ -467,6 +467,16 @@ impl<'t> Extras<'t> {
                     packet.established = true;
                     extras.established = Some(word);
                 }
+                "related" => {
+                    let is_whole_udp = proto == Some(17) && packet.fragment != fragment::LATER;
+                    if packet.established || !is_whole_udp {
+                        return Err(word.error(
+                            "such a packet is never `related`",
+                            "UDP alone can be, and what is `established` is not",
+                        ));
+                    }
+                    packet.related = true;
+                }
                 "from" => packet.from_sets.push(set(words)?),
                 "to" => packet.to_sets.push(set(words)?),
                 "options" => packet.options = Some(options(words, packet.dst.is_ipv4())?),

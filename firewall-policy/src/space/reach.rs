@@ -76,6 +76,8 @@ pub(crate) struct Doors {
     inner: bool,
     /// Whether some rule looks at state; else every packet is new.
     flows: bool,
+    /// Whether some rule tells what is related from what is new.
+    related: bool,
     /// How many live sets there are.
     live: u32,
     /// How many MAC addresses the policy names.
@@ -91,6 +93,7 @@ impl Doors {
             zones: policy.zones.len() as u32,
             inner: looks_inside(policy),
             flows: policy.tracks_connections(),
+            related: policy.tells_related(),
             live: policy.live.len() as u32,
             macs: policy.macs.len() as u32,
         }
@@ -112,6 +115,7 @@ impl Doors {
             zones,
             inner: looks_inside(a) || looks_inside(b),
             flows: a.tracks_connections() || b.tracks_connections(),
+            related: a.tells_related() || b.tells_related(),
             live: a.live.len().max(b.live.len()) as u32,
             macs: a.macs.len().max(b.macs.len()) as u32,
         }
@@ -197,6 +201,10 @@ impl Doors {
         let mut boxes = Vec::new();
         if can_belong(space) {
             boxes.push(with_state(space, state_field::ESTABLISHED));
+        }
+        let is_udp = space.field(Field::Proto).ranges() == [(proto::UDP, proto::UDP)];
+        if self.related && is_udp {
+            boxes.push(with_state(space, state_field::RELATED));
         }
         let Some((field, values)) = belongs_or_invalid(space) else {
             boxes.push(space.clone());

@@ -366,13 +366,11 @@ pub(super) fn is_any(word: &str) -> bool {
 pub(super) fn word(key: &str, text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     let help = match (key, &*lower) {
-        ("state", "related") => {
-            "`established` includes what is related, such as ICMP errors about a connection: write \
-             `state: established`"
-        }
         ("state", "untracked") => "nothing is exempt from tracking here: leave it out",
         ("state", _) if is_any(text) => "leave `state` out to match every state",
-        ("state", "related,established" | "established,related") => "write `state: established`",
+        ("state", "related,established" | "established,related") => {
+            "write `state: established`, which includes ICMP errors about a connection"
+        }
         ("action", "log") => "write `log: 10/s` beside an action: `log: 10/s, action: next`",
         ("action", "return" | "queue" | "nfqueue" | "jump" | "goto" | "count" | "counter") => {
             "write `action: next`, which counts the packet and goes on to the next rule"

@@ -284,6 +284,14 @@ fn never_has_state(
         return None;
     }
     let protos = found.field(Field::Proto);
+    let only_related = [(state_field::RELATED, state_field::RELATED)];
+    if found.field(Field::State).ranges() == only_related && !protos.contains(17) {
+        return Some((
+            "state",
+            "only UDP is `related`",
+            "write `state: established`: ICMP errors about a connection belong to it, and so does all of TCP",
+        ));
+    }
     if !TRACKED.iter().any(|&proto| protos.contains(proto)) {
         return Some(("state", "packets of its protocol are always `new`", HELP));
     }

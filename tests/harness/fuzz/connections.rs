@@ -22,6 +22,7 @@ pub enum Event {
 pub struct Connections {
     random: Random,
     ends: u64,
+    groups: bool,
 }
 
 impl Connections {
@@ -31,7 +32,15 @@ impl Connections {
         Self {
             random: Random::new(seed),
             ends,
+            groups: false,
         }
+    }
+
+    /// Some datagrams go to groups.
+    #[must_use]
+    pub const fn with_groups(mut self) -> Self {
+        self.groups = true;
+        self
     }
 
     /// The next event. `flows` are those that there are, so that numbers can be near theirs.
@@ -81,6 +90,14 @@ impl Connections {
                 _ => Quote::Tcp(0),
             }),
         };
+        if self.groups && out && message == Message::Udp && random.one_in(4) {
+            remote.0 = match v6 {
+                true => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xc).into(),
+                false => random
+                    .pick(&[Ipv4Addr::new(239, 255, 255, 250), Ipv4Addr::BROADCAST])
+                    .into(),
+            };
+        }
         let mut packet = Packet {
             local,
             remote,

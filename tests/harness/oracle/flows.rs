@@ -129,6 +129,9 @@ pub struct Flows {
     /// The time, in units of 2^30 nanoseconds.
     pub now: u64,
     flows: HashMap<Name, Flow>,
+    /// When a datagram has last gone out from an end of this host to another host, whatever the port there;
+    /// or to some group.
+    asked: HashMap<((IpAddr, u16), Option<IpAddr>), u64>,
 }
 
 /// How far numbers may be off and are still believed, at first.
@@ -323,9 +326,28 @@ impl Flows {
         slot
     }
 
+    /// Whether a packet is a datagram that may come because of another one that has gone out: from another
+    /// port, or because the question went to a group.
+    #[must_use]
+    pub fn is_related(&self, packet: &Packet) -> bool {
+        let lately = |host: Option<IpAddr>| {
+            let last = self.asked.get(&(packet.local, host));
+            last.is_some_and(|last| (u128::from(self.now - last) << 30) < 30_000_000_000)
+        };
+        packet.message == Message::Udp && (lately(Some(packet.remote.0)) || lately(None))
+    }
+
     /// A packet goes out.
     pub fn sends(&mut self, packet: &Packet) {
         let now = self.now;
+        if packet.message == Message::Udp {
+            let to = match packet.remote.0 {
+                IpAddr::V4(address) if address.is_broadcast() || address.is_multicast() => None,
+                IpAddr::V6(address) if address.is_multicast() => None,
+                host => Some(host),
+            };
+            self.asked.insert((packet.local, to), now);
+        }
         let kind = match packet.message {
             Message::Tcp(segment) => return self.sends_segment(packet, &segment),
             Message::Udp => Kind::Udp,
