@@ -5,33 +5,16 @@
 
 use crate::failure::{Exit, Failure};
 use crate::flows::{FlowsForgotten, FlowsRequest};
+use crate::history::{ConfirmRequest, RollbackRequest};
 use crate::report::{ApplyReport, UnloadReport};
 use crate::request::{ApplyRequest, LoadRequest, ReloadRequest};
 use crate::rules::{RulesChange, RulesChanged, RulesEdit};
+pub use crate::session::Asker;
 use crate::sets::{NewEntry, SetChange, SetChanged, SetEdit, SetStep};
 use firewall_policy::clock::unix_time;
 use firewall_policy::text::safe_start;
 use firewall_policy::time;
 use serde::{Deserialize, Serialize};
-
-/// Who has asked for a change.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub struct Asker {
-    /// User id.
-    pub uid: Option<u32>,
-    /// User id with which the session began in which it was asked, before `sudo`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub login_uid: Option<u32>,
-    /// Process id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pid: Option<u32>,
-    /// What the process is called.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub command: Option<String>,
-    /// Address and port from which SSH says that the session comes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ssh: Option<String>,
-}
 
 /// What was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +23,8 @@ pub struct Asked {
     pub verb: &'static str,
     /// What it is about.
     pub subject: String,
+    /// Why, in the words of whoever asks.
+    pub why: Option<String>,
 }
 
 /// What came of it.
@@ -59,7 +44,8 @@ pub struct Came {
 const LONGEST: usize = 1024;
 
 /// A text as a part of an entry: safe to print, and its beginning where it is long.
-fn part(text: &str) -> String {
+#[must_use]
+pub fn part(text: &str) -> String {
     let mut part = safe_start(text, LONGEST);
     if part.len() > LONGEST + 3 {
         let end = (0..=LONGEST).rev().find(|&end| part.is_char_boundary(end));
@@ -80,6 +66,9 @@ pub struct Entry {
     pub verb: String,
     /// What it was about.
     pub subject: String,
+    /// Why, in the words of whoever asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// Who has asked.
     #[serde(flatten)]
     pub asker: Asker,
@@ -117,11 +106,8 @@ impl Entry {
             at: time::print(now.as_secs()),
             verb: asked.verb.to_owned(),
             subject: part(&asked.subject),
-            asker: Asker {
-                command: asker.command.map(|name| part(&name)),
-                ssh: asker.ssh.map(|peer| part(&peer)),
-                ..asker
-            },
+            why: asked.why.as_deref().map(part),
+            asker: asker.printable(),
             before: came.ok().and_then(|came| came.before),
             after: came.ok().and_then(|came| came.after),
             result: result.to_owned(),
@@ -145,6 +131,9 @@ impl Entry {
         if !self.detail.is_empty() {
             line.push_str(&format!(" ({})", self.detail));
         }
+        if let Some(why) = &self.why {
+            line.push_str(&format!("; why: {why}"));
+        }
         line.push_str(&format!("; by uid {}", number(self.asker.uid)));
         if let Some(login) = self.asker.login_uid {
             line.push_str(&format!(", login uid {login}"));
@@ -160,10 +149,25 @@ impl Entry {
     }
 }
 
+impl Asker {
+    /// As a part of an entry: what a process says of itself is escaped, and cut where it is long.
+    #[must_use]
+    pub fn printable(self) -> Self {
+        Self {
+            command: self.command.map(|name| part(&name)),
+            ssh: self.ssh.map(|peer| part(&peer)),
+            ..self
+        }
+    }
+}
+
 /// A request that the trail tells of.
 pub trait Recorded {
     /// What it asks for.
     fn asked(&self) -> Asked;
+
+    /// Notes who asks, as whoever takes the request knows it: for what is kept beside the trail.
+    fn told(&mut self, _asker: &Asker) {}
 }
 
 /// An answer that the trail tells of.
@@ -176,35 +180,86 @@ pub trait Outcome {
 }
 
 fn asked(verb: &'static str, subject: impl Into<String>) -> Asked {
-    let subject = subject.into();
-    Asked { verb, subject }
+    Asked {
+        verb,
+        subject: subject.into(),
+        why: None,
+    }
+}
+
+impl Asked {
+    /// With the reason that whoever asks has given.
+    fn because(self, why: Option<&String>) -> Self {
+        Self {
+            why: why.cloned(),
+            ..self
+        }
+    }
 }
 
 impl Recorded for ApplyRequest {
     fn asked(&self) -> Asked {
-        asked("apply", &*self.path)
+        asked("apply", &*self.path).because(self.why.as_ref())
+    }
+
+    fn told(&mut self, asker: &Asker) {
+        self.asker = asker.clone();
     }
 }
 
 impl Recorded for ReloadRequest {
     fn asked(&self) -> Asked {
-        asked("reload", "")
+        asked("reload", "").because(self.why.as_ref())
+    }
+
+    fn told(&mut self, asker: &Asker) {
+        self.asker = asker.clone();
     }
 }
 
 impl Recorded for LoadRequest {
     fn asked(&self) -> Asked {
-        asked("load", &*self.policy.path)
+        asked("load", &*self.policy.path).because(self.why.as_ref())
+    }
+
+    fn told(&mut self, asker: &Asker) {
+        self.asker = asker.clone();
+    }
+}
+
+impl Recorded for ConfirmRequest {
+    fn asked(&self) -> Asked {
+        asked(self.verb(), "").because(self.why.as_ref())
+    }
+
+    fn told(&mut self, asker: &Asker) {
+        self.asker = asker.clone();
+    }
+}
+
+impl Recorded for RollbackRequest {
+    fn asked(&self) -> Asked {
+        let subject = self.generation.map(|it| it.to_string());
+        asked("rollback", subject.unwrap_or_default()).because(self.why.as_ref())
+    }
+
+    fn told(&mut self, asker: &Asker) {
+        self.asker = asker.clone();
     }
 }
 
 impl Recorded for RulesChange {
     fn asked(&self) -> Asked {
-        match &self.what {
+        let asked = match &self.what {
             RulesEdit::Add { rule, .. } => asked("add rule", &**rule),
             RulesEdit::Delete { name } => asked("delete rule", &**name),
             RulesEdit::Saved { policy, .. } => asked("save", &*policy.path),
-        }
+        };
+        asked.because(self.why.as_ref())
+    }
+
+    fn told(&mut self, asker: &Asker) {
+        self.asker = asker.clone();
     }
 }
 
@@ -249,7 +304,7 @@ impl Outcome for ApplyReport {
             after: Some(applied.generation),
             is_unchanged: !applied.changed,
             detail: match applied.changed {
-                true => format!("on {}", some_of(names)),
+                true => format!("on {}{}", some_of(names), self.beside()),
                 false => String::new(),
             },
         }
@@ -257,6 +312,20 @@ impl Outcome for ApplyReport {
 
     fn warn(&mut self, warning: String) {
         self.applied.warnings.push(warning);
+    }
+}
+
+impl ApplyReport {
+    /// What an entry says beside the interfaces.
+    fn beside(&self) -> String {
+        let mut beside = String::new();
+        if let Some(restored) = self.restores {
+            beside.push_str(&format!(", the policy of generation {restored}"));
+        }
+        if let Some(pending) = &self.pending {
+            beside.push_str(&format!(", to be confirmed within {} s", pending.seconds));
+        }
+        beside
     }
 }
 
@@ -345,6 +414,7 @@ mod tests {
         let asked = Asked {
             verb: "apply",
             subject: "/etc/\u{202e}a\n{\"uid\":0}".to_owned(),
+            why: Some("ticket\n7".to_owned()),
         };
         let asker = Asker {
             uid: Some(0),
@@ -368,7 +438,7 @@ mod tests {
         assert_eq!(again, entry);
         assert_eq!(
             entry.line(),
-            "apply /etc/\\u{202e}a\\n{\"uid\":0}: done, generation 41 -> 42; by uid 0, login uid \
+            "apply /etc/\\u{202e}a\\n{\"uid\":0}: done, generation 41 -> 42; why: ticket\\n7; by uid 0, login uid \
              1000, x\\u{1b}[2J[7], ssh from 203.0.113.9 50000"
         );
         let refused = Failure::new(Exit::Refused, "no");
@@ -384,6 +454,7 @@ mod tests {
             let asked = Asked {
                 verb: "request",
                 subject: long.clone(),
+                why: Some(long.clone()),
             };
             let asker = Asker {
                 command: Some(long.clone()),
@@ -394,7 +465,7 @@ mod tests {
             let entry = Entry::new(&asked, asker, Err(&failure));
             assert!(entry.subject.ends_with("..."), "{}", entry.subject);
             let json = serde_json::to_string(&entry).unwrap();
-            assert!(json.len() < 5 * 2 * LONGEST, "{text:?}: {}", json.len());
+            assert!(json.len() < 6 * 2 * LONGEST, "{text:?}: {}", json.len());
         }
     }
 

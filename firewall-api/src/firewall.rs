@@ -2,9 +2,11 @@
 //! daemon's, reached over its socket. Requests and answers are data; callers need not know which of
 //! the two answers.
 
+use crate::compared::{CompareRequest, Compared};
 use crate::events::{EventsReport, EventsRequest};
 use crate::failure::Failure;
 use crate::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
+use crate::history::{ConfirmRequest, HistoryReport, RollbackRequest};
 use crate::report::{
     ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport, UnloadReport,
 };
@@ -67,6 +69,36 @@ pub trait Firewall: Send + Sync {
     /// # Errors
     /// See [`Firewall`]; exit code 5 without a daemon.
     fn reload(&self, request: &ReloadRequest) -> Result<ApplyReport, Failure>;
+
+    /// Lets a policy stay that waits to be confirmed, or has the confirmed one come back.
+    ///
+    /// # Errors
+    /// See [`Firewall`]; exit code 1 if none waits, 5 without a daemon.
+    fn confirm(&self, request: &ConfirmRequest) -> Result<ApplyReport, Failure>;
+
+    /// Puts the policy of a former generation in force once more.
+    ///
+    /// # Errors
+    /// See [`Firewall`]; exit code 3 if it is not kept, 5 without a daemon.
+    fn rollback(&self, request: &RollbackRequest) -> Result<ApplyReport, Failure>;
+
+    /// The generations that have been in force, as far as they are kept.
+    ///
+    /// # Errors
+    /// See [`Firewall`].
+    fn history(&self) -> Result<HistoryReport, Failure>;
+
+    /// The policy of a generation, as it was written.
+    ///
+    /// # Errors
+    /// See [`Firewall`]; exit code 3 if it is not kept.
+    fn generation(&self, number: u64) -> Result<PolicyReport, Failure>;
+
+    /// What one policy does otherwise than another one.
+    ///
+    /// # Errors
+    /// See [`Firewall`]; exit code 3 for a generation that is not kept, and for a policy that is not valid.
+    fn compare(&self, request: &CompareRequest) -> Result<Compared, Failure>;
 
     /// Changes the rules that were added while the policy is in force: changes of all askers are done one
     /// after the other.

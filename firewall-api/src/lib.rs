@@ -7,12 +7,14 @@
 
 pub mod audit;
 pub use firewall_policy::clock;
+pub mod compared;
 pub mod effect;
 pub mod events;
 pub mod failure;
 pub mod firewall;
 pub mod flows;
 pub mod format;
+pub mod history;
 pub mod network;
 pub mod report;
 pub mod request;

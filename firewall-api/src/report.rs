@@ -4,7 +4,7 @@
 
 use crate::effect::Effect;
 use crate::source::{NamedFile, PolicySource};
-use crate::view::{Count, GenerationView, RuleView, SCHEMA, Snapshot, Status, Traffic};
+use crate::view::{Count, GenerationView, Pending, RuleView, SCHEMA, Snapshot, Status, Traffic};
 use firewall_common::reason::{Governs, Reason};
 use firewall_common::verdict::Verdict;
 use firewall_policy::rule::Mode;
@@ -401,6 +401,12 @@ pub struct ApplyReport {
     /// What came of it.
     #[serde(flatten)]
     pub applied: Applied,
+    /// If it waits to be confirmed: for how long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Pending>,
+    /// If it is the policy of a former generation: of which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<u64>,
 }
 
 impl ApplyReport {
@@ -411,6 +417,8 @@ impl ApplyReport {
             schema: SCHEMA.to_owned(),
             policy: policy.to_owned(),
             applied,
+            pending: None,
+            restores: None,
         }
     }
 }

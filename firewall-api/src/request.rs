@@ -6,6 +6,8 @@
 //! GET  /v1/rules                RulesReport
 //! GET  /v1/reasons              ReasonsReport
 //! GET  /v1/policy               PolicyReport
+//! GET  /v1/history              HistoryReport
+//! GET  /v1/history/N            PolicyReport
 //! GET  /v1/flows?port=N         FlowsRequest -> FlowsReport
 //! GET  /v1/sets                 SetsReport
 //! GET  /v1/sets/NAME            SetReport
@@ -14,6 +16,10 @@
 //! PUT  /v1/files/SHA256         the bytes of a file -> FileKept
 //! POST /v1/apply                ApplyRequest -> ApplyReport
 //! POST /v1/reload               ReloadRequest -> ApplyReport
+//! POST /v1/confirm              ConfirmRequest -> ApplyReport
+//! POST /v1/cancel               ConfirmRequest -> ApplyReport
+//! POST /v1/rollback             RollbackRequest -> ApplyReport
+//! POST /v1/compare              CompareRequest -> Compared
 //! POST /v1/rules                RulesChange -> RulesChanged
 //! POST /v1/flows/forget         FlowsRequest -> FlowsForgotten
 //! POST /v1/sets                 SetChange -> SetChanged
@@ -31,7 +37,7 @@
 //! never renamed.
 
 use crate::failure::{Exit, Failure};
-use crate::session::Session;
+use crate::session::{Asker, Session};
 use crate::source::{NamedFile, PolicySource};
 use firewall_policy::diag::Findings;
 use firewall_policy::rule::Mode;
@@ -95,6 +101,16 @@ pub struct ApplyRequest {
     /// Do it also if it would do harm.
     #[serde(default)]
     pub i_know: bool,
+    /// Seconds within which it is to be confirmed: else the confirmed policy before it comes back. What
+    /// would cut the session is no reason to refuse it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<u64>,
+    /// Why, for the history and the trail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Who asks. Not part of the document: whoever takes the request knows.
+    #[serde(skip)]
+    pub asker: Asker,
 }
 
 impl ApplyRequest {
@@ -109,12 +125,15 @@ impl ApplyRequest {
             discard_runtime: false,
             session: Session::None,
             i_know: false,
+            confirm: None,
+            why: None,
+            asker: Asker::default(),
         }
     }
 }
 
 /// What `load` asks of this host's own firewall.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Default, Debug)]
 pub struct LoadRequest {
     /// The policy.
     pub policy: PolicySource,
@@ -130,6 +149,15 @@ pub struct LoadRequest {
     pub session: Session,
     /// Do it also if it would do harm.
     pub i_know: bool,
+    /// As at the machine's start: where the policy is not valid or was not confirmed, the newest
+    /// confirmed generation is put in force in its place.
+    pub or_confirmed: bool,
+    /// Why the policy cannot be read, if it cannot.
+    pub unreadable: Option<Failure>,
+    /// Why, for the history and the trail.
+    pub why: Option<String>,
+    /// Who asks.
+    pub asker: Asker,
 }
 
 /// Body of `POST /v1/reload`.
@@ -145,6 +173,12 @@ pub struct ReloadRequest {
     /// Do it also if it would do harm.
     #[serde(default)]
     pub i_know: bool,
+    /// Why, for the history and the trail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Who asks. Not part of the document: whoever takes the request knows.
+    #[serde(skip)]
+    pub asker: Asker,
 }
 
 /// Body of every answer that is not a success.

@@ -5,7 +5,7 @@
 
 use crate::failure::{Exit, Failure};
 use crate::report::ApplyReport;
-use crate::session::Session;
+use crate::session::{Asker, Session};
 use crate::source::PolicySource;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,12 @@ pub struct RulesChange {
     /// Do it also if it would do harm.
     #[serde(default)]
     pub i_know: bool,
+    /// Why, for the history and the trail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Who asks. Not part of the document: whoever takes the request knows.
+    #[serde(skip)]
+    pub asker: Asker,
 }
 
 /// What is to be done with runtime rules.

@@ -1,4 +1,5 @@
-//! The session that a change comes from, as a request carries it: what the guard keeps from being cut.
+//! The session that a change comes from, as a request carries it: what the guard keeps from being cut. And
+//! who asks for it, as the kernel says.
 //!
 //! Data alone: how a session is found, the command line knows.
 
@@ -8,6 +9,25 @@ use serde::{Deserialize, Serialize};
 
 /// Connections of one session that are judged at most; a session of more is unclear.
 pub const CONNECTIONS: usize = 64;
+
+/// Who has asked for a change.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Asker {
+    /// User id.
+    pub uid: Option<u32>,
+    /// User id with which the session began in which it was asked, before `sudo`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_uid: Option<u32>,
+    /// Process id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// What the process is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// Address and port from which SSH says that the session comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<String>,
+}
 
 /// The session that a change comes from, so that it is not cut off.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]

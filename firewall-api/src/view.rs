@@ -111,6 +111,22 @@ pub struct Status {
     /// Where the policy's files no longer say what is in force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<Drift>,
+    /// Whether the policy in force waits to be confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Pending>,
+}
+
+/// A policy in force that goes by itself unless it is confirmed.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Pending {
+    /// The generation as which it was put in force.
+    pub generation: u64,
+    /// The confirmed generation whose policy comes back.
+    pub back: u64,
+    /// Seconds that there were to confirm it.
+    pub seconds: u64,
+    /// Seconds that are left.
+    pub left: f64,
 }
 
 /// A file that says something else than what is in force.

@@ -7,10 +7,12 @@
 
 mod upload;
 
+use firewall_api::compared::{CompareRequest, Compared, Side};
 use firewall_api::events::{EventsReport, EventsRequest};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
+use firewall_api::history::{ConfirmRequest, HistoryReport, RollbackRequest};
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
 use firewall_api::request::{
     ApplyRequest, ErrorReport, ReloadRequest, SESSION_HEADER, SnapshotRequest, no_daemon,
@@ -160,6 +162,30 @@ impl Firewall for Remote {
 
     fn reload(&self, request: &ReloadRequest) -> Result<ApplyReport, Failure> {
         self.post("/v1/reload", request)
+    }
+
+    fn confirm(&self, request: &ConfirmRequest) -> Result<ApplyReport, Failure> {
+        self.post(&format!("/v1/{}", request.verb()), request)
+    }
+
+    fn rollback(&self, request: &RollbackRequest) -> Result<ApplyReport, Failure> {
+        self.post("/v1/rollback", request)
+    }
+
+    fn history(&self) -> Result<HistoryReport, Failure> {
+        self.get("/v1/history")
+    }
+
+    fn generation(&self, number: u64) -> Result<PolicyReport, Failure> {
+        self.get(&format!("/v1/history/{number}"))
+    }
+
+    fn compare(&self, request: &CompareRequest) -> Result<Compared, Failure> {
+        let sides = [&request.old, &request.new].map(Side::policy);
+        let brought = sides.into_iter().flatten().next();
+        let none = PolicySource::default();
+        let policy = brought.unwrap_or(&none);
+        self.post_policy("/v1/compare", request, (&policy.base, &policy.files))
     }
 
     fn change_rules(&self, change: &RulesChange) -> Result<RulesChanged, Failure> {

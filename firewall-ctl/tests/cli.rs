@@ -228,6 +228,10 @@ fn without_a_daemon_is_exit_5() {
         &["reload"],
         &["reload", "-o", "json"],
         &["--socket", "dead.sock", "reload"],
+        &["apply", "-f", "good.yaml", "--confirm"],
+        &["confirm"],
+        &["cancel"],
+        &["rollback"],
     ] {
         let text = transcript(&folder.0, args);
         assert!(text.ends_with("--- exit 5\n"), "{text}");

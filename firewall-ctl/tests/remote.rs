@@ -3,12 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use firewall_api::compared::{CompareRequest, Compared, Side};
 use firewall_api::events::{EventCursor, EventsReport, EventsRequest};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{
     FlowProto, FlowSort, FlowsForgotten, FlowsReport, FlowsRequest, FlowsSummary,
 };
+use firewall_api::history::{ConfirmRequest, HistoryReport, RollbackRequest};
 use firewall_api::report::{
     Applied, ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport,
 };
@@ -89,6 +91,7 @@ impl Firewall for Constants {
                 last_error: None,
                 warnings: Vec::new(),
                 drift: Vec::new(),
+                pending: None,
             },
             pass: Traffic::default(),
             drop: Traffic::default(),
@@ -135,6 +138,37 @@ impl Firewall for Constants {
 
     fn reload(&self, _: &ReloadRequest) -> Result<ApplyReport, Failure> {
         Err(Failure::new(Exit::Unsupported, "the driver refuses"))
+    }
+
+    fn confirm(&self, request: &ConfirmRequest) -> Result<ApplyReport, Failure> {
+        Err(Failure::new(Exit::Failed, request.verb()))
+    }
+
+    fn rollback(&self, request: &RollbackRequest) -> Result<ApplyReport, Failure> {
+        let to = format!("{:?} {:?}", request.generation, request.confirm);
+        Err(Failure::new(Exit::Config, to))
+    }
+
+    fn history(&self) -> Result<HistoryReport, Failure> {
+        Ok(HistoryReport {
+            schema: SCHEMA.to_owned(),
+            time: 7.0,
+            in_force: Some(42),
+            pending: None,
+            generations: Vec::new(),
+            warnings: Vec::new(),
+        })
+    }
+
+    fn generation(&self, number: u64) -> Result<PolicyReport, Failure> {
+        Err(Failure::new(Exit::Config, number.to_string()))
+    }
+
+    fn compare(&self, request: &CompareRequest) -> Result<Compared, Failure> {
+        for side in [&request.old, &request.new] {
+            self.take(side.policy().map_or(&[], |policy| &policy.files))?;
+        }
+        Err(Failure::new(Exit::Config, format!("{:?}", request.old)))
     }
 
     /// What was asked for, as the only protocol.
@@ -353,6 +387,49 @@ fn documents_and_failures_arrive_as_they_are() {
     assert_ne!(findings().render(true), findings().render(false));
     let failure = client.reload(&ReloadRequest::default()).unwrap_err();
     assert_eq!(failure.exit_code, Exit::Unsupported);
+}
+
+#[test]
+fn requests_about_the_history_arrive_as_they_are() {
+    let server = Server::start("history");
+    let client = server.firewall();
+    for cancels in [false, true] {
+        let request = ConfirmRequest {
+            cancels,
+            ..ConfirmRequest::default()
+        };
+        let failure = client.confirm(&request).unwrap_err();
+        assert_eq!(failure.message, request.verb());
+    }
+    let request = RollbackRequest {
+        generation: Some(41),
+        confirm: Some(60),
+        ..RollbackRequest::default()
+    };
+    let failure = client.rollback(&request).unwrap_err();
+    assert_eq!(failure.message, "Some(41) Some(60)");
+    assert_eq!(client.history().unwrap().in_force, Some(42));
+    assert_eq!(client.generation(41).unwrap_err().message, "41");
+    // Files of the policy that is compared are sent once they are missed.
+    let folder = server.folder.join("policies");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("list.txt"), "192.0.2.1\n").unwrap();
+    let file = NamedFile {
+        path: "list.txt".to_owned(),
+        sha256: hash::of("192.0.2.1\n"),
+        bytes: 10,
+    };
+    let request = CompareRequest {
+        old: Side::Generation(41),
+        new: Side::Policy(PolicySource {
+            base: folder,
+            files: vec![file],
+            ..PolicySource::default()
+        }),
+        all: false,
+    };
+    let failure = client.compare(&request).unwrap_err();
+    assert_eq!(failure.message, "Generation(41)");
 }
 
 #[test]

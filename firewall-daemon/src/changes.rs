@@ -10,7 +10,7 @@ use firewall_api::failure::{Exit, Failure};
 use firewall_api::report::Applied;
 use firewall_api::rules::{RuleOutcome, RulesChange, RulesEdit, changed_meanwhile};
 use firewall_api::source::PolicySource;
-use firewall_engine::engine::{Engine, Guard, Record, Request};
+use firewall_engine::engine::{Engine, Guard, Origin, Record, Request};
 use firewall_policy::edit::{self, EditError, Edited, NewRule, What};
 use firewall_system::hash;
 
@@ -27,9 +27,19 @@ pub(super) fn change(
     };
     let record = &observed.record;
     let guard = Guard::of_request(change.session, change.i_know);
+    let origin = Origin {
+        verb: match change.what {
+            RulesEdit::Add { .. } => "add rule",
+            RulesEdit::Delete { .. } => "delete rule",
+            RulesEdit::Saved { .. } => "save",
+        },
+        asker: change.asker,
+        why: change.why,
+        ..Origin::default()
+    };
     let edited = match change.what {
         RulesEdit::Saved { policy, before } => {
-            return saved(options, engine, record, policy, &before);
+            return saved(options, engine, record, (policy, &before), origin);
         }
         RulesEdit::Add {
             rule,
@@ -50,6 +60,7 @@ pub(super) fn change(
     let request = Request {
         guard,
         is_change: true,
+        origin,
         ..request(options, record, edited.text)
     };
     let applied = engine.apply(&request).map_err(|error| error.failure())?;
@@ -120,8 +131,8 @@ fn saved(
     options: &Options,
     engine: &mut Engine,
     record: &Record,
-    policy: PolicySource,
-    before: &str,
+    (policy, before): (PolicySource, &str),
+    origin: Origin,
 ) -> Result<(Applied, Named), Failure> {
     // Of the runtime rules, too: one that was deleted or renewed meanwhile was written as it was before.
     if hash::of(&record.policy_text) != before {
@@ -133,6 +144,7 @@ fn saved(
     let request = Request {
         policy_path: policy.path,
         kept: Some(options.kept(Some(policy.files))),
+        origin,
         ..request(options, record, text)
     };
     let applied = engine.apply(&request).map_err(|error| error.failure())?;

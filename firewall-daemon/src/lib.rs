@@ -16,6 +16,8 @@
 #![forbid(unsafe_code)]
 
 mod changes;
+mod confirm;
+mod handle;
 mod keeper;
 mod manager;
 mod messages;
@@ -29,12 +31,14 @@ mod socket;
 mod state;
 mod threads;
 
+use confirm::First;
 use firewall_api::audit::{Asked, Came, Entry};
 use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
-use firewall_engine::engine::{Engine, Hold, Observed};
+use firewall_engine::engine::{Engine, Hold, Observed, left};
 use firewall_engine::kernel::peer;
 use firewall_policy::edit;
+use firewall_system::history::Waiting;
 use firewall_system::policy_file::PolicyFile;
 use firewall_system::process;
 use firewall_system::trail::Trail;
@@ -179,42 +183,16 @@ fn start(options: &Options, trail: Arc<Trail>) -> Result<Start, Failure> {
             "adopted"
         );
     }
-    let applied = PolicyFile::read_in_time(&options.policy).and_then(|mut file| {
-        // Runtime rules end with their generation or by a command, not by the daemon's restart.
-        if let Some(observed) = &before {
-            let (in_force, now) = (&observed.record.policy_text, unix_time().as_secs());
-            match edit::saved(in_force, &file.text, now) {
-                Ok(text) => file.text = text,
-                Err(error) => warn!("runtime rules end here: {error}"),
-            }
-        }
-        let request = options.request(file);
-        engine.apply(&request).map_err(|error| error.failure())
-    });
+    let read = || read_own(options, before.as_ref());
+    let first = confirm::at_start(options, &mut engine, before.as_ref(), read);
     let number = before.as_ref().map(|it| it.record.generation);
-    let came = applied.as_ref().map(|applied| Some(applied.generation));
-    note(&trail, "start", options, (number, came));
-    let last_error = match applied {
-        Ok(applied) => {
-            threads::log_applied(&options.policy, &applied);
-            None
-        }
-        Err(failure) => {
-            let Some(observed) = &before else {
-                return Err(failure.outcome("nothing loaded"));
-            };
-            let outcome = threads::stays(&observed.record);
-            error!(
-                "{}",
-                failure
-                    .clone()
-                    .outcome(outcome)
-                    .to_text(options.color)
-                    .trim_end()
-            );
-            Some(state::last_error("start", &options.policy, &failure))
-        }
+    let came = match &first {
+        First::Waits(_) => Ok(number),
+        First::Applied(applied) | First::Instead(applied, _) => Ok(Some(applied.generation)),
+        First::Nothing(failure) => Err(failure),
     };
+    note(&trail, "start", options, (number, came));
+    let (last_error, waiting) = told(options, first, before.as_ref())?;
     let observed = engine
         .observe()
         .map_err(|error| error.failure())?
@@ -224,8 +202,68 @@ fn start(options: &Options, trail: Arc<Trail>) -> Result<Start, Failure> {
         hold,
         observed,
         last_error,
+        waiting,
         trail,
     })
+}
+
+/// Says what the daemon begins with: for `status`, and what waits to be confirmed.
+fn told(
+    options: &Options,
+    first: First,
+    before: Option<&Observed>,
+) -> Result<(Option<String>, Option<Waiting>), Failure> {
+    let own = &options.policy;
+    let told = match first {
+        First::Waits(waiting) => {
+            let left = left(&waiting).as_secs();
+            let generation = waiting.generation;
+            warn!(
+                generation,
+                left, "waits to be confirmed: {own} is not applied"
+            );
+            (None, Some(waiting))
+        }
+        First::Applied(applied) => {
+            threads::log_applied(own, &applied);
+            (None, None)
+        }
+        First::Instead(applied, why) => {
+            threads::log_applied("a former policy", &applied);
+            let number = applied.generation;
+            let why = why.outcome(format!(
+                "the newest policy that was confirmed is in force, as generation {number}"
+            ));
+            error!("{}", why.to_text(options.color).trim_end());
+            let error = state::last_error("start", own, &why);
+            let error = format!("{error}; the newest confirmed policy is in force");
+            (Some(error), None)
+        }
+        First::Nothing(failure) => {
+            let Some(observed) = before else {
+                return Err(failure.outcome("nothing loaded"));
+            };
+            let outcome = threads::stays(&observed.record);
+            let text = failure.clone().outcome(outcome).to_text(options.color);
+            error!("{}", text.trim_end());
+            (Some(state::last_error("start", own, &failure)), None)
+        }
+    };
+    Ok(told)
+}
+
+/// The daemon's own policy, with the runtime rules that are in force: these end with their generation or by
+/// a command, not by the daemon's restart.
+fn read_own(options: &Options, before: Option<&Observed>) -> Result<PolicyFile, Failure> {
+    let mut file = PolicyFile::read_in_time(&options.policy)?;
+    if let Some(observed) = before {
+        let (in_force, now) = (&observed.record.policy_text, unix_time().as_secs());
+        match edit::saved(in_force, &file.text, now) {
+            Ok(text) => file.text = text,
+            Err(error) => warn!("runtime rules end here: {error}"),
+        }
+    }
+    Ok(file)
 }
 
 /// Puts on record that the daemon begins or ends, with the generations in force before and behind that.
@@ -242,11 +280,12 @@ fn note(
         ..Came::default()
     });
     let subject = format!("daemon with {}", options.policy);
-    let entry = Entry::new(
-        &Asked { verb, subject },
-        process::own(),
-        came.as_ref().map_err(|it| *it),
-    );
+    let asked = Asked {
+        verb,
+        subject,
+        why: None,
+    };
+    let entry = Entry::new(&asked, process::own(), came.as_ref().map_err(|it| *it));
     server::write(trail, &entry);
 }
 

@@ -106,6 +106,9 @@ fn line(status: &Status) -> String {
         generation.policy,
         names.join(", ")
     );
+    if status.pending.is_some() {
+        line.push_str("; it waits to be confirmed");
+    }
     if let Some(error) = &status.last_error {
         line.push_str(&format!("; {error}"));
     } else if let Some(warning) = status.warnings.first() {

@@ -1,15 +1,18 @@
 //! Messages between the daemon's tasks and threads.
 
+pub(super) use super::options::RENEWAL;
 use super::revival::Lost;
 use firewall_api::failure::Failure;
+use firewall_api::history::{ConfirmRequest, RollbackRequest};
 use firewall_api::report::{ApplyReport, PolicyReport};
 use firewall_api::request::ApplyRequest;
 use firewall_api::rules::{RuleOutcome, RulesChange};
 use firewall_api::view::{Drift, Snapshot};
 use firewall_engine::engine::{
-    Applied, Engine, EngineError, Followed, Guard, Hold, Observed, Revived,
+    Applied, Engine, EngineError, Followed, Guard, Hold, Observed, Origin, Revived,
 };
 use firewall_engine::probe::Reading;
+use firewall_system::history::Waiting;
 use firewall_system::trail::Trail;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,8 +21,11 @@ use tokio::sync::oneshot;
 /// What a change of the policy in force is called, such as one more rule.
 pub(super) const CHANGE: &str = "change";
 
-/// What it is called when the daemon applies by itself what was in force.
-pub(super) const RENEWAL: &str = "renewal";
+/// What it is called when what waits to be confirmed stays.
+pub(super) const CONFIRM: &str = "confirm";
+
+/// What it is called when a policy comes back because another one was not confirmed in time.
+pub(super) const EXPIRY: &str = "expiry";
 
 /// Who waits for a policy to be applied; `None` after a signal.
 pub(super) type Reply = Option<oneshot::Sender<Result<Answer, Failure>>>;
@@ -51,7 +57,15 @@ pub(super) enum What {
         discard_runtime: bool,
         /// What it must not cut off.
         guard: Guard,
+        /// Who asks for it, and why.
+        origin: Origin,
     },
+    /// What waits to be confirmed stays, or goes.
+    Confirm(ConfirmRequest),
+    /// What waits to be confirmed goes, if it is the generation that was put in force with this number.
+    Expired(u64),
+    /// The policy of a former generation.
+    Rollback(RollbackRequest),
     /// A change of the runtime rules in force.
     Rules(RulesChange),
     /// What is in force, once more: rules that expire go by a clock that has been set since.
@@ -100,6 +114,10 @@ pub(super) enum Message {
     Drift(Vec<Drift>),
     /// What is wrong with the copy of bans and live sets.
     Kept(Vec<String>),
+    /// What is wrong with the history.
+    History(Vec<String>),
+    /// What waits to be confirmed now.
+    Waiting(Option<Waiting>),
     /// Counters were read, by a look that began then.
     Reading(Box<Result<Option<Reading>, EngineError>>, Instant),
     /// Stop: what has been asked for so far is done first.
@@ -115,6 +133,12 @@ pub(super) struct Done {
     pub(super) path: String,
     pub(super) result: Result<Applied, Failure>,
     pub(super) rule: Option<Named>,
+    /// The former generation whose policy it is.
+    pub(super) restores: Option<u64>,
+    /// What waits to be confirmed now.
+    pub(super) waiting: Option<Waiting>,
+    /// What is wrong with the history.
+    pub(super) trouble: Vec<String>,
     pub(super) observed: Result<Option<Observed>, EngineError>,
     pub(super) at: Instant,
     pub(super) reply: Reply,
@@ -127,6 +151,8 @@ pub(super) struct Start {
     pub(super) hold: Hold,
     pub(super) observed: Option<Arc<Observed>>,
     pub(super) last_error: Option<String>,
+    /// What waits to be confirmed.
+    pub(super) waiting: Option<Waiting>,
     /// Where changes are put on record.
     pub(super) trail: Arc<Trail>,
 }

@@ -1,7 +1,9 @@
 //! The daemon's options.
 
 use firewall_api::source::NamedFile;
-use firewall_engine::engine::{Engine, Guard, Record, Request, Scope, Session, state_of};
+use firewall_engine::engine::{
+    Engine, Guard, Origin, Record, Request, Scope, Session, Stage, state_of,
+};
 use firewall_engine::kernel::watch::DefaultRoutes;
 use firewall_policy::rule::Mode;
 use firewall_system::file_store::FileStore;
@@ -10,6 +12,9 @@ use firewall_system::set_files::Kept;
 use firewall_system::trail::Trail;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
+
+/// What it is called when the daemon applies by itself what was in force.
+pub(super) const RENEWAL: &str = "renewal";
 
 /// The default routes, of which all that look know the same: a process is one daemon, in one network
 /// namespace.
@@ -62,6 +67,7 @@ impl Options {
             of: None,
             guard: Guard::of(Session::None),
             is_change: false,
+            origin: Origin::default(),
         }
     }
 
@@ -103,6 +109,24 @@ impl Options {
             of: None,
             guard: Guard::of(Session::None),
             is_change: false,
+            origin: Origin {
+                verb: RENEWAL,
+                stage: Stage::Upkeep,
+                ..Origin::default()
+            },
+        }
+    }
+
+    /// A policy of the history, on the interfaces and in the mode that this daemon was started with.
+    pub(super) fn adapted(&self, request: Request) -> Request {
+        let interfaces = match self.interfaces.is_empty() {
+            true => request.interfaces,
+            false => self.interfaces.clone(),
+        };
+        Request {
+            interfaces,
+            mode: self.mode,
+            ..request
         }
     }
 }

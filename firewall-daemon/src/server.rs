@@ -23,10 +23,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 use firewall_api::audit::{Outcome, Recorded};
+use firewall_api::compared::{CompareRequest, Side};
 use firewall_api::events::EventsRequest;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::FlowsRequest;
+use firewall_api::history::{ConfirmRequest, RollbackRequest};
 use firewall_api::request::{
     ApplyRequest, BODY_LIMIT, ErrorReport, ReloadRequest, SET_LIMIT, SnapshotRequest,
 };
@@ -209,11 +211,15 @@ struct Change {
 }
 
 /// All of them, and who handles each.
-fn changes() -> [(Change, MethodRouter<Backend>); 9] {
+fn changes() -> [(Change, MethodRouter<Backend>); 13] {
     let change = |route, limit| Change { route, limit };
     [
         (change("/v1/apply", BODY_LIMIT), post(apply)),
         (change("/v1/reload", BODY_LIMIT), post(reload)),
+        (change("/v1/confirm", BODY_LIMIT), post(confirm)),
+        (change("/v1/cancel", BODY_LIMIT), post(cancel)),
+        (change("/v1/rollback", BODY_LIMIT), post(rollback)),
+        (change("/v1/compare", BODY_LIMIT), post(compare)),
         (change("/v1/rules", BODY_LIMIT), post(change_rules)),
         (change("/v1/flows/forget", BODY_LIMIT), post(forget_flows)),
         (change("/v1/sets", SET_LIMIT), post(change_set)),
@@ -240,6 +246,8 @@ fn router(backend: Backend) -> Router {
         .route("/v1/rules", get(rules))
         .route("/v1/reasons", get(reasons))
         .route("/v1/policy", get(policy))
+        .route("/v1/history", get(history))
+        .route("/v1/history/{number}", get(generation))
         .route("/v1/flows", get(flows))
         .route("/v1/sets", get(sets))
         .route("/v1/sets/{name}", get(set))
@@ -381,6 +389,20 @@ async fn policy(State(backend): State<Backend>) -> Response {
     ask(backend, |firewall| firewall.policy()).await
 }
 
+async fn history(State(backend): State<Backend>) -> Response {
+    ask(backend, |firewall| firewall.history()).await
+}
+
+async fn generation(State(backend): State<Backend>, Path(number): Path<String>) -> Response {
+    match number.parse() {
+        Ok(number) => ask(backend, move |firewall| firewall.generation(number)).await,
+        Err(_) => {
+            let what = format!("`{number}` is no number of a generation");
+            error(StatusCode::BAD_REQUEST, Failure::new(Exit::Usage, what))
+        }
+    }
+}
+
 async fn flows(
     State(backend): State<Backend>,
     Extension(peer): Extension<Peer>,
@@ -509,6 +531,56 @@ async fn reload(
     .await
 }
 
+async fn confirm(
+    State(backend): State<Backend>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Json<ConfirmRequest>, JsonRejection>,
+) -> Response {
+    change(backend, caller, body, |firewall, request| {
+        firewall.confirm(&request)
+    })
+    .await
+}
+
+async fn cancel(
+    State(backend): State<Backend>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Json<ConfirmRequest>, JsonRejection>,
+) -> Response {
+    let body = body.map(|Json(request)| {
+        Json(ConfirmRequest {
+            cancels: true,
+            ..request
+        })
+    });
+    change(backend, caller, body, |firewall, request| {
+        firewall.confirm(&request)
+    })
+    .await
+}
+
+async fn rollback(
+    State(backend): State<Backend>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Json<RollbackRequest>, JsonRejection>,
+) -> Response {
+    change(backend, caller, body, |firewall, request| {
+        firewall.rollback(&request)
+    })
+    .await
+}
+
+async fn compare(
+    State(backend): State<Backend>,
+    Extension(peer): Extension<Peer>,
+    body: Result<Json<CompareRequest>, JsonRejection>,
+) -> Response {
+    attempt(backend, peer, "compare", body, |firewall, request| {
+        firewall.compare(&request)
+    })
+    .await
+}
+
 async fn change_rules(
     State(backend): State<Backend>,
     Extension(caller): Extension<Caller>,
@@ -556,8 +628,10 @@ where
     match body {
         Ok(Json(request)) => {
             ask(backend, move |firewall| {
+                let mut request = request;
                 let asked = request.asked();
                 let asker = caller.asker();
+                request.told(&asker);
                 let answer = call(firewall, request);
                 caller.note(&asked, asker, &answer);
                 answer
@@ -599,6 +673,16 @@ trait Subject {
 impl Subject for PolicySource {
     fn subject(&self) -> &str {
         &self.path
+    }
+}
+
+impl Subject for CompareRequest {
+    fn subject(&self) -> &str {
+        match &self.new {
+            Side::Policy(policy) => &policy.path,
+            Side::InForce => "what is in force",
+            Side::Generation(_) => "a generation",
+        }
     }
 }
 

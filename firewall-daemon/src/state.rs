@@ -3,34 +3,22 @@
 //! Invariant: no message waits for the kernel or for a peer, so every answer is prompt, also while
 //! a large policy compiles.
 
-use super::messages::{Answer, CHANGE, Done, Job, Message, RENEWAL, Start, What};
+use super::confirm::Timer;
+use super::handle::{Handle, is_ending};
+use super::messages::{Answer, CHANGE, CONFIRM, Done, EXPIRY, Job, Message, RENEWAL, Start, What};
 use super::options::Options;
 use super::renewal::Renewal;
 use super::revival::Revival;
 use super::threads::{self, Looks, Refresh};
 use firewall_api::clock::unix_time;
-use firewall_api::events::{EventsReport, EventsRequest};
 use firewall_api::failure::{Exit, Failure};
-use firewall_api::firewall::Firewall;
-use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::format::clock;
-use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
-use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest};
-use firewall_api::rules::{RulesChange, RulesChanged, RulesEdit};
-use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
-use firewall_api::source::{FileKept, NamedFile, PolicySource};
-use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
-use firewall_api::view::{Drift, Snapshot, Status};
-use firewall_api::watch::{WatchReport, WatchRequest};
-use firewall_engine::engine::{
-    Applied, EngineError, Followed, Guard, Hold, LiveView, Observed, Revived, Session,
-};
-use firewall_engine::local::Local;
+use firewall_api::report::{ApplyReport, PolicyReport};
+use firewall_api::view::{Drift, Snapshot};
+use firewall_engine::engine::{Applied, EngineError, Followed, Hold, LiveView, Observed, Revived};
 use firewall_engine::probe::Reading;
 use firewall_engine::sampler::{Facts, Sampler};
-use firewall_system::file_store::FileStore;
 use firewall_system::trail::Trail;
-use std::io::Read;
 use std::sync::Arc;
 use std::sync::mpsc::Sender as JobSender;
 use std::thread::JoinHandle;
@@ -40,178 +28,6 @@ use tracing::{error, info, warn};
 
 /// Messages in flight; senders wait beyond that.
 const QUEUE: usize = 64;
-
-/// How to reach the state task.
-#[derive(Clone, Debug)]
-pub(super) struct Handle {
-    messages: mpsc::Sender<Message>,
-    /// What lies in memory that processes share with the kernel needs no task, nor do questions to
-    /// programs that are attached to nothing.
-    local: Arc<Local>,
-    /// Files of the policies that requests bring.
-    store: FileStore,
-}
-
-impl Handle {
-    /// Where the keeper tells what is wrong with the copy.
-    pub(super) fn told(&self) -> mpsc::WeakSender<Message> {
-        self.messages.downgrade()
-    }
-
-    /// Reloads the policy file; the outcome goes to the log and to `status`.
-    pub(super) fn reload_in_background(&self) {
-        let job = Job {
-            what: What::File {
-                discard_runtime: false,
-                guard: Guard::of(Session::None),
-            },
-            reply: None,
-        };
-        if self.messages.try_send(Message::Apply(job)).is_err() {
-            warn!("SIGHUP ignored: too many pending requests");
-        }
-    }
-
-    /// Ends the state task; calls from then on fail.
-    pub(super) async fn end(&self) {
-        // Already ended is as good.
-        let _ = self.messages.send(Message::End).await;
-    }
-
-    /// How things stand, without a thread that waits; `None` when the daemon ends.
-    pub(super) async fn stand(self) -> Option<Status> {
-        let (reply, answer) = oneshot::channel();
-        let message = Message::Snapshot { ports: 0, reply };
-        self.messages.send(message).await.ok()?;
-        Some(answer.await.ok()?.status)
-    }
-
-    /// Waits for an answer: not for a thread of the runtime.
-    fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, Failure> {
-        let (reply, answer) = oneshot::channel();
-        self.messages
-            .blocking_send(message(reply))
-            .map_err(|_| is_ending())?;
-        answer.blocking_recv().map_err(|_| {
-            Failure::new(Exit::Unreachable, "the daemon ended before it answered")
-                .help("whether it was done, `firewall-ctl status` says")
-        })
-    }
-
-    /// Has a job done after all those that were asked for before.
-    fn queue(&self, what: What) -> Result<Answer, Failure> {
-        self.ask(|reply| {
-            let reply = Some(reply);
-            Message::Apply(Job { what, reply })
-        })?
-    }
-
-    /// Counters as they are, with the `ports` busiest ports.
-    fn look(&self, ports: usize) -> Result<Snapshot, Failure> {
-        self.ask(|reply| Message::Snapshot { ports, reply })
-    }
-}
-
-/// The daemon's firewall. Calls wait: they belong on threads of their own.
-impl Firewall for Handle {
-    fn status(&self) -> Result<StatusReport, Failure> {
-        let mut report = StatusReport::of(&self.look(0)?);
-        self.local.add_flows(&mut report);
-        Ok(report)
-    }
-
-    fn snapshot(&self, request: &SnapshotRequest) -> Result<Snapshot, Failure> {
-        self.look(request.ports)
-    }
-
-    fn rules(&self) -> Result<RulesReport, Failure> {
-        Ok(RulesReport::of(&self.look(0)?))
-    }
-
-    fn reasons(&self) -> Result<ReasonsReport, Failure> {
-        Ok(ReasonsReport::of(&self.look(0)?))
-    }
-
-    fn policy(&self) -> Result<PolicyReport, Failure> {
-        self.ask(|reply| Message::Policy { reply })?
-    }
-
-    fn apply(&self, request: &ApplyRequest) -> Result<ApplyReport, Failure> {
-        // What is sent later is no failed change.
-        self.store.require(&request.files)?;
-        Ok(self.queue(What::Sent(request.clone()))?.report)
-    }
-
-    fn reload(&self, request: &ReloadRequest) -> Result<ApplyReport, Failure> {
-        let what = What::File {
-            discard_runtime: request.discard_runtime,
-            guard: Guard::of_request(request.session.clone(), request.i_know),
-        };
-        Ok(self.queue(what)?.report)
-    }
-
-    fn change_rules(&self, change: &RulesChange) -> Result<RulesChanged, Failure> {
-        if let RulesEdit::Saved { policy, .. } = &change.what {
-            self.store.require(&policy.files)?;
-        }
-        let Answer { report, rule } = self.queue(What::Rules(change.clone()))?;
-        let rule = rule.ok_or_else(|| Failure::new(Exit::Failed, "no rule was changed"))?;
-        Ok(RulesChanged {
-            report,
-            rule: rule.name,
-            text: rule.text,
-            outcome: rule.outcome,
-        })
-    }
-
-    fn flows(&self, request: &FlowsRequest) -> Result<FlowsReport, Failure> {
-        self.local.flows(request)
-    }
-
-    fn forget_flows(&self, request: &FlowsRequest) -> Result<FlowsForgotten, Failure> {
-        self.local.forget_flows(request)
-    }
-
-    fn sets(&self) -> Result<SetsReport, Failure> {
-        self.local.sets()
-    }
-
-    fn set(&self, name: &str, request: &SetRequest) -> Result<SetReport, Failure> {
-        self.local.set(name, request)
-    }
-
-    fn change_set(&self, change: &SetChange) -> Result<SetChanged, Failure> {
-        self.local.change_set(change)
-    }
-
-    fn events(&self, request: &EventsRequest) -> Result<EventsReport, Failure> {
-        self.local.events(request)
-    }
-
-    fn watch(&self, request: &WatchRequest) -> Result<WatchReport, Failure> {
-        self.local.watch(request)
-    }
-
-    fn doctor(&self, request: &DoctorRequest) -> Result<DoctorReport, Failure> {
-        self.local.doctor(request)
-    }
-
-    fn selftest(&self, policy: &PolicySource) -> Result<Selftest, Failure> {
-        self.local.selftest(policy)
-    }
-
-    fn verify(&self, policy: &PolicySource) -> Result<Verified, Failure> {
-        self.local.verify(policy)
-    }
-
-    fn trace(&self, request: &TraceRequest) -> Result<Traced, Failure> {
-        self.local.trace(request)
-    }
-
-    fn put_file(&self, file: &NamedFile, from: &mut dyn Read) -> Result<FileKept, Failure> {
-        self.local.put_file(file, from)
-    }
-}
 
 /// Everything that the daemon knows.
 #[derive(Debug)]
@@ -237,6 +53,10 @@ pub(super) struct State {
     unfollowed: Vec<String>,
     /// What is wrong with the copy of bans and live sets.
     kept: Vec<String>,
+    /// What is wrong with the history.
+    trouble: Vec<String>,
+    /// What waits to be confirmed.
+    timer: Timer,
     /// Where changes are put on record.
     trail: Arc<Trail>,
     /// Where files no longer say what is in force.
@@ -272,7 +92,7 @@ impl State {
         threads::compare(options, seen, sender.downgrade())?;
         let (refresh, sampler) = threads::sample(options.engine(), sender.downgrade())?;
         let now = Instant::now();
-        let state = Self {
+        let mut state = Self {
             options: Arc::clone(options),
             started: now,
             messages,
@@ -287,6 +107,8 @@ impl State {
             unreadable: None,
             unfollowed: Vec::new(),
             kept: Vec::new(),
+            trouble: Vec::new(),
+            timer: Timer::default(),
             trail: Arc::clone(&start.trail),
             drift: Vec::new(),
             in_force,
@@ -300,21 +122,24 @@ impl State {
             threads: [engine, sampler],
             hold: start.hold,
         };
+        state.timer.set(start.waiting);
         // What has come before anybody listened.
         state.look_after();
-        let local = Local::new(&options.root, &options.socket);
-        let handle = Handle {
-            messages: sender,
-            local: Arc::new(local.of_requests(options.store())),
-            store: options.store(),
-        };
-        Ok((handle, state))
+        Ok((Handle::new(sender, options), state))
     }
 
     /// Works until [`Handle::end`], and until all that was asked for before it is done and answered.
     /// Returns what is in force then, and what keeps other daemons away.
     pub(super) async fn run(mut self) -> (Option<Arc<Observed>>, Hold) {
-        while let Some(message) = self.messages.recv().await {
+        loop {
+            let message = tokio::select! {
+                message = self.messages.recv() => message,
+                () = self.timer.over() => {
+                    self.go_back();
+                    continue;
+                }
+            };
+            let Some(message) = message else { break };
             match message {
                 Message::Ended if self.jobs.is_none() => break,
                 // The thread comes to the end of its queue, and says so.
@@ -407,14 +232,33 @@ impl State {
             Message::Followed(followed, observed) => self.followed(&followed, *observed),
             Message::Drift(drift) => self.drift = drift,
             Message::Kept(kept) => self.kept = kept,
+            Message::History(trouble) => self.trouble = trouble,
+            Message::Waiting(waiting) => {
+                self.timer = Timer::default();
+                self.timer.set(waiting);
+            }
             Message::Reading(reading, began) => self.reading(*reading, began),
             Message::Ended => self.is_working = false,
             Message::End => {}
         }
     }
 
+    /// Has the policy come back whose successor was not confirmed in time.
+    fn go_back(&mut self) {
+        if let Some(generation) = self.timer.due() {
+            warn!(generation, "not confirmed in time: going back");
+            self.begin(What::Expired(generation));
+        }
+    }
+
     fn done(&mut self, done: Done) {
         self.see(done.observed, done.at);
+        self.trouble = done.trouble;
+        self.timer.set(done.waiting);
+        if done.verb == EXPIRY {
+            self.gone_back(&done.path, done.result);
+            return;
+        }
         if done.verb == RENEWAL {
             self.renewal_ended(&done.path, done.result);
             return;
@@ -432,18 +276,25 @@ impl State {
                         self.options.policy
                     ));
                 }
+                let waits = done.verb != CHANGE && applied.changed;
                 Ok(Answer {
-                    report: ApplyReport::new(&done.path, applied),
+                    report: ApplyReport {
+                        pending: self.timer.pending().filter(|_| waits),
+                        restores: done.restores,
+                        ..ApplyReport::new(&done.path, applied)
+                    },
                     rule: done.rule,
                 })
             }
             Err(failure) => {
                 // Who is told that it was refused, and why, knows what is in force.
                 let refused = failure.exit_code == Exit::Refused && failure.diagnostics.is_empty();
-                if done.verb != CHANGE && !(refused && done.reply.is_some()) {
+                let is_file = ["apply", "reload"].contains(&done.verb);
+                if is_file && !(refused && done.reply.is_some()) {
                     self.last_error = Some(last_error(done.verb, &done.path, &failure));
                 }
                 let failure = match &self.observed {
+                    _ if done.verb == CONFIRM => failure,
                     Some(observed) => failure.outcome(threads::stays(&observed.record)),
                     None => failure.outcome("not applied; nothing is filtered"),
                 };
@@ -453,6 +304,24 @@ impl State {
         };
         if let Some(reply) = done.reply {
             let _ = reply.send(answer);
+        }
+    }
+
+    /// Takes note of what has come of going back, which nobody waits for.
+    fn gone_back(&mut self, path: &str, result: Result<Applied, Failure>) {
+        match result {
+            Ok(applied) => {
+                self.renewal.is_settled();
+                let why = Failure::new(Exit::Failed, "it was not confirmed in time, and went");
+                let error = last_error("apply", path, &why);
+                let number = applied.generation;
+                self.last_error = Some(format!("{error}; generation {number} is in force"));
+            }
+            Err(failure) => {
+                let line = failure.line();
+                error!("going back failed: {line}");
+                self.timer.failed(&line);
+            }
         }
     }
 
@@ -649,6 +518,8 @@ impl State {
         let lost = self.revival.warning().filter(|_| self.observed.is_none());
         let lost = lost.into_iter();
         let known = self.unreadable.iter().chain(&self.kept).cloned();
+        let known = known.chain(self.timer.error().cloned());
+        let known = known.chain(self.trouble.iter().cloned());
         lost.chain(known).chain(self.trail.trouble()).collect()
     }
 
@@ -659,6 +530,7 @@ impl State {
             last_error: self.last_error.as_ref().or(self.renewal.error()).cloned(),
             drift: self.drift.clone(),
             warnings: self.warnings(),
+            pending: self.timer.pending().filter(|_| self.observed.is_some()),
         };
         let age = self.sampled.map_or(0.0, |at| at.elapsed().as_secs_f64());
         self.sampler
@@ -679,11 +551,6 @@ pub(super) fn last_error(verb: &str, path: &str, failure: &Failure) -> String {
 fn is_one_file(one: &str, other: &str) -> bool {
     let real = |path: &str| std::fs::canonicalize(path).ok();
     one == other || real(one).is_some_and(|one| Some(one) == real(other))
-}
-
-/// The answer to what comes when the daemon ends.
-fn is_ending() -> Failure {
-    Failure::new(Exit::Unreachable, "the daemon is shutting down").outcome("nothing changed")
 }
 
 fn nothing_loaded() -> Failure {

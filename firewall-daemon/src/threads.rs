@@ -3,18 +3,22 @@
 //! They share nothing with the state task but messages.
 
 use super::changes;
-use super::messages::{CHANGE, Done, Job, Message, RENEWAL, What};
+use super::confirm::{self, Settled};
+use super::messages::{CHANGE, Done, EXPIRY, Job, Message, Named, RENEWAL, What};
 use super::options::Options;
 use super::revival::Lost;
 use super::server::write;
 use firewall_api::audit::{Asked, Came, Entry, Outcome as _};
 use firewall_api::failure::{Exit, Failure};
+use firewall_api::history::check_confirm;
 use firewall_api::report::ApplyReport;
 use firewall_api::request::ApplyRequest;
 use firewall_api::rules::{CHANGED_MEANWHILE, changed_meanwhile};
 use firewall_api::source::NamedFile;
 use firewall_engine::drift::DriftWatch;
-use firewall_engine::engine::{Applied, Engine, Guard, Observed, Record, Request, Revived};
+use firewall_engine::engine::{
+    Applied, Engine, Guard, Observed, Origin, Record, Request, Revived, Stage,
+};
 use firewall_engine::kernel::debug_log::KernelLog;
 use firewall_engine::kernel::watch::Watch;
 use firewall_engine::probe::Probe;
@@ -60,40 +64,9 @@ pub(super) fn apply(
                 }
                 continue;
             }
-            let Some((verb, path)) = named(&options, &job.what) else {
+            let Some(message) = finish(&options, &mut engine, (&trail, &mut unrenewed), job) else {
                 continue;
             };
-            let mut rule = None;
-            let result = match job.what {
-                What::Rules(change) => changes::change(&options, &mut engine, change).map(|it| {
-                    rule = Some(it.1);
-                    it.0
-                }),
-                what => request(&options, what, &engine)
-                    .and_then(|request| engine.apply(&request).map_err(|error| error.failure())),
-            };
-            let observed = engine.observe();
-            let path = match &observed {
-                Ok(Some(observed)) if rule.is_some() => observed.record.policy_path.clone(),
-                _ => path,
-            };
-            result.iter().for_each(|it| log_applied(&path, it));
-            let is_news = verb != RENEWAL || is_news(&mut unrenewed, &result);
-            if job.reply.is_none() && is_news {
-                record_result(&trail, verb, &path, &result);
-            }
-            if let Ok(Some(observed)) = &observed {
-                options.store().prune(&observed.record.files);
-            }
-            let message = Message::Done(Box::new(Done {
-                verb,
-                path,
-                result,
-                rule,
-                observed,
-                at: Instant::now(),
-                reply: job.reply,
-            }));
             let Some(done) = done.upgrade() else { break };
             if done.blocking_send(message).is_err() {
                 break;
@@ -103,11 +76,113 @@ pub(super) fn apply(
     Ok((jobs, thread))
 }
 
+/// Makes a change, and puts on record what nobody waits for. What the state task is told.
+fn finish(
+    options: &Options,
+    engine: &mut Engine,
+    (trail, unrenewed): (&Trail, &mut Option<String>),
+    job: Job,
+) -> Option<Message> {
+    let (verb, path) = named(options, &job.what)?;
+    let performed = perform(options, engine, job.what);
+    let observed = engine.observe();
+    let record = observed
+        .as_ref()
+        .ok()
+        .and_then(|it| Some(&it.as_ref()?.record));
+    let number = record.map(|record| record.generation);
+    let waiting = engine.waiting(number);
+    let (result, rule, restores) = match performed.transpose() {
+        Some(Ok(it)) => (Ok(it.applied), it.rule, it.restores),
+        Some(Err(failure)) => (Err(failure), None, None),
+        // What was to go stays, or has gone.
+        None => return Some(Message::Waiting(waiting)),
+    };
+    let is_named_here = matches!(verb, "apply" | "reload" | RENEWAL);
+    let path = match record {
+        Some(record) if !is_named_here => record.policy_path.clone(),
+        _ => path,
+    };
+    result.iter().for_each(|it| log_applied(&path, it));
+    let is_news = verb != RENEWAL || is_news(unrenewed, &result);
+    if job.reply.is_none() && is_news {
+        record_result(trail, verb, &path, &result);
+    }
+    record.iter().for_each(|record| engine.prune_files(record));
+    Some(Message::Done(Box::new(Done {
+        verb,
+        path,
+        result,
+        rule,
+        restores,
+        waiting,
+        trouble: engine.history_trouble(number),
+        observed,
+        at: Instant::now(),
+        reply: job.reply,
+    })))
+}
+
+/// What has come of a change.
+struct Performed {
+    applied: Applied,
+    /// The rule that it was about.
+    rule: Option<Named>,
+    /// The former generation whose policy it is.
+    restores: Option<u64>,
+}
+
+impl From<Settled> for Performed {
+    fn from(settled: Settled) -> Self {
+        Self {
+            applied: settled.applied,
+            rule: None,
+            restores: settled.restores,
+        }
+    }
+}
+
+/// Makes a change. `None`: there was nothing to do, and nobody waits for it.
+fn perform(
+    options: &Options,
+    engine: &mut Engine,
+    what: What,
+) -> Result<Option<Performed>, Failure> {
+    let settled = match what {
+        What::Rules(change) => {
+            let (applied, rule) = changes::change(options, engine, change)?;
+            return Ok(Some(Performed {
+                applied,
+                rule: Some(rule),
+                restores: None,
+            }));
+        }
+        What::Confirm(request) => confirm::settle(options, engine, request)?,
+        What::Rollback(request) => confirm::roll_back(options, engine, request)?,
+        What::Expired(generation) => match confirm::expire(options, engine, generation)? {
+            Some(settled) => settled,
+            None => return Ok(None),
+        },
+        what => {
+            let request = request(options, what, engine)?;
+            let applied = engine.apply(&request).map_err(|error| error.failure())?;
+            Settled {
+                applied,
+                restores: None,
+            }
+        }
+    };
+    Ok(Some(settled.into()))
+}
+
 /// What a change is called, and the policy that it is about.
 fn named(options: &Options, what: &What) -> Option<(&'static str, String)> {
     Some(match what {
         What::Rules(_) => (CHANGE, options.policy.clone()),
         What::Sent(request) => ("apply", request.path.clone()),
+        What::Confirm(request) => (request.verb(), options.policy.clone()),
+        What::Rollback(_) => ("rollback", options.policy.clone()),
+        What::Expired(_) => (EXPIRY, options.policy.clone()),
         What::File { .. } => ("reload", options.policy.clone()),
         What::Again(observed) => (RENEWAL, observed.record.policy_path.clone()),
         What::Links | What::Revive(_) => return None,
@@ -150,7 +225,12 @@ pub(super) fn has_changed_meanwhile(failure: &Failure) -> bool {
 /// Puts on record what the daemon has done by itself or by a signal.
 fn record(trail: &Trail, verb: &'static str, path: &str, came: Result<&Came, &Failure>) {
     let subject = path.to_owned();
-    let entry = Entry::new(&Asked { verb, subject }, process::own(), came);
+    let asked = Asked {
+        verb,
+        subject,
+        why: None,
+    };
+    let entry = Entry::new(&asked, process::own(), came);
     write(trail, &entry);
 }
 
@@ -324,19 +404,26 @@ pub(super) fn compare(
     told: WeakSender<Message>,
 ) -> Result<(), Failure> {
     let mut watch = DriftWatch::new(options.engine(), Some(options.policy.clone()));
-    let store = options.store();
+    let (store, engine) = (options.store(), options.engine());
     spawn("drift", move || {
-        let mut said = Vec::new();
+        let (mut said, mut trouble) = (Vec::new(), Vec::new());
         let mut prunes = Prunes::default();
         loop {
             // Whoever reads the counters has looked just now.
             let observed = in_force.borrow().clone();
             let files = observed.as_ref().map(|it| it.as_ref());
             let files = files.map(|it| it.map(|observed| &observed.record.files[..]));
-            if let Some(needed) = prunes.due(files, Instant::now()) {
-                store.prune(needed);
+            let needed = prunes.due(files, Instant::now());
+            let looks = needed.is_some() || !trouble.is_empty();
+            if let Some(needed) = needed
+                && let Ok(mut all) = engine.history().files()
+            {
+                all.extend_from_slice(needed);
+                store.prune(&all);
             }
             let before = observed.flatten();
+            let found = before.as_ref().filter(|_| looks);
+            let found = found.map(|observed| history_trouble(&engine, &observed.record));
             let drift = before.as_ref().map(|observed| watch.look(observed));
             let drift = drift.unwrap_or_default();
             let Some(state) = told.upgrade() else {
@@ -351,11 +438,34 @@ pub(super) fn compare(
                 }
                 said = drift;
             }
+            if let Some(found) = found {
+                let new = found.iter().filter(|it| !trouble.contains(*it));
+                new.for_each(|new| warn!("{new}"));
+                trouble.clone_from(&found);
+                if state.blocking_send(Message::History(found)).is_err() {
+                    break;
+                }
+            }
             drop(state);
             thread::sleep(INTERVAL);
         }
     })?;
     Ok(())
+}
+
+/// What is wrong with the history, once what is in force is in it as far as that can be.
+fn history_trouble(engine: &Engine, record: &Record) -> Vec<String> {
+    let noted = engine.note_found(record);
+    let number = Some(record.generation);
+    let mut trouble = engine.history_trouble(number);
+    // That it is missing is said already.
+    trouble.extend(
+        noted
+            .err()
+            .filter(|_| trouble.is_empty())
+            .map(|it| it.to_string()),
+    );
+    trouble
 }
 
 /// What is to be put in force, if it loses no runtime rules that nobody wants to lose.
@@ -380,10 +490,12 @@ fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Fa
         What::File {
             discard_runtime,
             guard,
+            origin,
         } => {
             let file = PolicyFile::read_in_time(&options.policy)?;
             let wanted = Request {
                 guard,
+                origin,
                 ..options.request(file)
             };
             (wanted, discard_runtime)
@@ -392,7 +504,7 @@ fn request(options: &Options, what: What, engine: &Engine) -> Result<Request, Fa
             let discard = sent.discard_runtime;
             (of_sent(options, sent)?, discard)
         }
-        What::Again(_) | What::Links | What::Revive(_) | What::Rules(_) => {
+        _ => {
             return Err(Failure::new(Exit::Failed, "this is no policy to apply"));
         }
     };
@@ -409,10 +521,19 @@ fn of_sent(options: &Options, sent: ApplyRequest) -> Result<Request, Failure> {
         name: sent.path,
         text: sent.text,
     };
+    check_confirm(sent.confirm)?;
     options.store().require(&sent.files)?;
     Ok(Request {
         kept: Some(options.kept(Some(sent.files))),
-        guard: Guard::of_request(sent.session, sent.i_know),
+        // What cuts the session comes back by itself.
+        guard: Guard::of_request(sent.session, sent.i_know || sent.confirm.is_some()),
+        origin: Origin {
+            verb: "apply",
+            asker: sent.asker,
+            why: sent.why,
+            stage: sent.confirm.map_or(Stage::Stays, Stage::Tried),
+            restores: None,
+        },
         ..options.request(file)
     })
 }

@@ -25,6 +25,9 @@ impl EngineError {
                 match other {
                     Self::Interface(_) => failure.help("list interfaces with: ip -br link"),
                     Self::Refused { help, .. } => failure.help(help.clone()),
+                    Self::Unconfirmed { policy, .. } => failure.help(format!(
+                        "to put it in force nevertheless: firewall-ctl apply -f {policy} --confirm=60s"
+                    )),
                     _ => failure,
                 }
             }
@@ -61,5 +64,24 @@ impl Record {
         };
         Err(Failure::new(Exit::Refused, message)
             .help("keep them in the policy: firewall-ctl save; or lose them: --discard-runtime"))
+    }
+
+    /// A sentence about the runtime rules of this record that have not expired and that another policy
+    /// does not have; `None` if there are none.
+    #[must_use]
+    pub fn lost_rules(&self, text: &str) -> Option<String> {
+        let [own, others] =
+            [&self.policy_text, text].map(|it| bundle::runtime(it).0.unwrap_or_default());
+        let is_lost = |name: &&str| {
+            let mut lines = own.lines();
+            let line = lines.find(|line| {
+                let rule = line.strip_prefix("  - {name: ").unwrap_or_default();
+                let rule = rule.trim_start_matches('"').strip_prefix(*name);
+                rule.is_some_and(|rest| rest.starts_with([',', '"', '}']))
+            });
+            line.is_none_or(|line| others.lines().all(|other| other != line))
+        };
+        let lost: Vec<&str> = self.runtime_rules().into_iter().filter(is_lost).collect();
+        (!lost.is_empty()).then(|| format!("no longer in force: {}", lost.join(", ")))
     }
 }

@@ -79,6 +79,15 @@ pub fn user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// What a user is called, by /etc/passwd.
+#[must_use]
+pub fn user_name(uid: u32) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let is_it = |line: &&str| line.split(':').nth(2) == Some(uid.to_string().as_str());
+    let line = users.lines().find(is_it)?;
+    line.split(':').next().map(str::to_owned)
+}
+
 /// Runs `make` so that the files which it makes are readable and writable by their owner only. The
 /// mask that does this is the whole process's: no other thread may make files meanwhile.
 pub fn privately<T>(make: impl FnOnce() -> T) -> T {

@@ -10,6 +10,7 @@ pub mod compiled;
 pub mod exposed;
 pub mod file_store;
 pub mod hash;
+pub mod history;
 pub mod host;
 pub mod policy_file;
 pub mod process;

@@ -211,6 +211,7 @@ mod tests {
         let asked = Asked {
             verb: "apply",
             subject: subject.to_owned(),
+            why: None,
         };
         Entry::new(&asked, Asker::default(), Ok(&Came::default()))
     }

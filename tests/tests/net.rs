@@ -10,6 +10,7 @@ mod net_bans;
 mod net_carrier;
 mod net_changes;
 mod net_clock;
+mod net_confirm;
 mod net_control;
 mod net_copy;
 mod net_crowd;

@@ -229,8 +229,8 @@ fn a_full_disk_is_told_in_status() {
     kept(&ctl, "banned 203.0.113.2 -");
     until("status is good again", &ctl, || warnings(&ctl).is_empty());
     let names: Vec<_> = fs::read_dir(ctl.state()).unwrap().collect();
-    // The copy, the numbers of generations, and the trail.
-    assert_eq!(names.len(), 3, "nothing is left behind: {names:?}");
+    // The copy, the numbers of generations, the trail, and the history.
+    assert_eq!(names.len(), 4, "nothing is left behind: {names:?}");
     ctl.kill().unwrap();
     unmount(ctl.state(), UnmountFlags::DETACH).unwrap();
 }

@@ -313,6 +313,7 @@ fn status(pass: Traffic, drop: Traffic, rules: usize) -> Status {
         ],
         last_error: None,
         drift: Vec::new(),
+        pending: None,
         warnings: Vec::new(),
     }
 }

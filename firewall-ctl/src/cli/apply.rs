@@ -3,11 +3,14 @@
 use super::context::Context;
 use super::help::after;
 use super::ssh;
+use super::why::{Confirm, Why};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::report::ApplyReport;
 use firewall_api::request::ApplyRequest;
+use firewall_policy::duration;
 use firewall_system::compiled;
 use firewall_system::policy_file::PolicyFile;
+use std::time::Duration;
 
 /// Apply a policy through the running daemon, atomically
 #[derive(Debug, clap::Args)]
@@ -18,6 +21,10 @@ pub(super) struct Args {
     /// Discard runtime rules: those added by allow, deny and limit
     #[arg(long)]
     discard_runtime: bool,
+    #[command(flatten)]
+    confirm: Confirm,
+    #[command(flatten)]
+    why: Why,
     /// Override the guard: apply it even if it cuts your own connection
     #[arg(long)]
     i_know: bool,
@@ -27,7 +34,7 @@ pub(super) fn help() -> String {
     after(
         &[
             "firewall-ctl apply -f /etc/firewall/firewall.yaml",
-            "firewall-ctl apply -f rules/web-server.yaml -o json",
+            "sudo firewall-ctl apply -f new.yaml --confirm=60s --why 'ticket 17'",
             "generate-policy | firewall-ctl apply -f -",
         ],
         &[
@@ -51,6 +58,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         discard_runtime: args.discard_runtime,
         session: ssh::session(),
         i_know: args.i_know,
+        confirm: args.confirm.confirm,
+        why: args.why.why.clone(),
         ..ApplyRequest::new(policy)
     };
     show(&context.firewall()?.apply(&request)?, context)
@@ -67,7 +76,7 @@ pub(super) fn show(report: &ApplyReport, context: &Context) -> Result<Exit, Fail
     Ok(Exit::Ok)
 }
 
-/// One line: `generation 43 active on eth0 (native), eth1 (generic), 12 ms`.
+/// A line, and a second one if it is to be confirmed: `generation 43 active on eth0 (native), eth1 (generic), 12 ms`.
 pub(super) fn line(report: &ApplyReport) -> String {
     let applied = &report.applied;
     if !applied.changed {
@@ -78,7 +87,7 @@ pub(super) fn line(report: &ApplyReport) -> String {
         .iter()
         .map(|interface| format!("{} ({})", interface.name, interface.mode.name()))
         .collect();
-    format!(
+    let mut line = format!(
         "generation {} active on {}, {:.0} ms",
         applied.generation,
         if interfaces.is_empty() {
@@ -87,5 +96,16 @@ pub(super) fn line(report: &ApplyReport) -> String {
             interfaces.join(", ")
         },
         applied.seconds * 1000.0
-    )
+    );
+    if let Some(restored) = report.restores {
+        line.push_str(&format!(", with the policy of generation {restored}"));
+    }
+    if let Some(pending) = &report.pending {
+        line.push_str(&format!(
+            "\nkeep it within {}: firewall-ctl confirm; else the policy of generation {} comes back",
+            duration::print(Duration::from_secs(pending.seconds)),
+            pending.back
+        ));
+    }
+    line
 }

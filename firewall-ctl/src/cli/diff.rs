@@ -2,16 +2,13 @@
 
 use super::context::Context;
 use super::help::after;
-use super::policy;
+use super::policy::{self, Compiled};
+use firewall_api::compared::{CompareRequest, Compared, Side};
 use firewall_api::failure::{Exit, Failure};
-use firewall_api::view::SCHEMA;
-use firewall_common::verdict::Verdict;
-use firewall_policy::diff::{Decided, Difference, Region, diff};
+use firewall_policy::diff::diff;
 use firewall_policy::rule::Policy;
-use serde::Serialize;
-
-/// Regions that are shown without -v.
-const SHOWN: usize = 20;
+use firewall_system::compiled;
+use firewall_system::policy_file::PolicyFile;
 
 /// Compare two policies by the packets that newly pass or are newly dropped
 ///
@@ -19,8 +16,9 @@ const SHOWN: usize = 20;
 /// difference, however they are written.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Old and new policy; with one argument, the active policy is the old one
-    #[arg(value_name = "FILE", required = true, num_args = 1..=2)]
+    /// Old and new policy: files, or numbers of generations in `history` (`./41` is a file); with one
+    /// argument, the active policy is the old one
+    #[arg(value_name = "FILE|N", required = true, num_args = 1..=2)]
     files: Vec<String>,
 }
 
@@ -29,7 +27,7 @@ pub(super) fn help() -> String {
         &[
             "firewall-ctl diff old.yaml new.yaml",
             "sudo firewall-ctl diff changed.yaml",
-            "firewall-ctl diff old.yaml new.yaml -o json",
+            "sudo firewall-ctl diff 41 42",
         ],
         &[
             Exit::Ok,
@@ -44,20 +42,20 @@ pub(super) fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
-    let (old, new) = match args.files.as_slice() {
-        [old, new] => (policy::compile(old)?, policy::compile(new)?),
+    let report = match args.files.as_slice() {
+        files if files.iter().any(|file| generation(file).is_some()) => of_history(files, context)?,
+        [old, new] => of_files(&policy::compile(old)?, &policy::compile(new)?, context),
         [new, ..] => {
             let new = policy::compile(new)?;
-            (
-                policy::compile_in_force(context, "name both: firewall-ctl diff OLD NEW")?.0,
-                new,
+            let instead = "name both: firewall-ctl diff OLD NEW";
+            of_files(
+                &policy::compile_in_force(context, instead)?.0,
+                &new,
+                context,
             )
         }
         [] => return Err(Failure::new(Exit::Usage, "no policy")),
     };
-    let (old, new) = (old.policy, new.policy);
-    let difference = diff(&old, &new);
-    let report = DiffReport::of(&difference, &old, &new, context.verbose > 0);
     if context.format.is_text() {
         let text = text(&report);
         if text.is_empty() {
@@ -68,111 +66,58 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     } else {
         context.print(&context.format.document(&report, false)?)?;
     }
-    Ok(if difference.is_empty() {
+    Ok(if report.equal {
         Exit::Ok
     } else {
         Exit::Changes
     })
 }
 
-/// `diff -o json`.
-#[derive(Serialize)]
-struct DiffReport {
-    schema: &'static str,
-    equal: bool,
-    complete: bool,
-    settings: Vec<String>,
-    regions: Vec<Line>,
-    more: usize,
-    /// How many regions newly pass.
-    newly_pass: usize,
-    /// How many are newly dropped.
-    newly_drop: usize,
+fn of_files(old: &Compiled, new: &Compiled, context: &Context) -> Compared {
+    let (old, new) = (&old.policy, &new.policy);
+    Compared::of(&diff(old, new), old, new, context.verbose > 0)
 }
 
-#[derive(Serialize)]
-struct Line {
-    change: &'static str,
-    packets: String,
-    example: String,
-    was: By,
-    becomes: By,
+/// The number of a generation; `./41` is a file.
+fn generation(name: &str) -> Option<u64> {
+    let is_number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| name.parse().ok()).flatten()
 }
 
-#[derive(Serialize)]
-struct By {
-    verdict: &'static str,
-    rule: Option<String>,
-    place: Option<String>,
-}
-
-impl By {
-    fn of(decided: &Decided, policy: &Policy) -> Self {
-        let rule = decided.rule.map(|rule| &policy.rules[rule]);
-        Self {
-            verdict: decided.verdict.name(),
-            rule: rule.map(|rule| rule.name.clone()),
-            place: rule.map(|rule| format!("{}:{}", rule.place.file, rule.place.line)),
-        }
-    }
-
-    /// `rule web (old.yaml:4)`.
-    fn words(&self) -> String {
-        match (&self.rule, &self.place) {
-            (Some(rule), Some(place)) => format!("rule {rule} ({place})"),
-            _ => "the default".to_owned(),
-        }
-    }
-}
-
-impl DiffReport {
-    fn of(difference: &Difference, old: &Policy, new: &Policy, all: bool) -> Self {
-        let most = if all { usize::MAX } else { SHOWN };
-        let line = |region: &Region| Line {
-            change: if region.becomes.verdict == Verdict::PASS {
-                "newly-passes"
-            } else {
-                "newly-drops"
-            },
-            packets: region.packets.clone(),
-            example: region.example.to_string(),
-            was: By::of(&region.was, old),
-            becomes: By::of(&region.becomes, new),
-        };
-        let regions = difference.regions.iter();
-        let passing = regions.filter(|region| region.becomes.verdict == Verdict::PASS);
-        let passing = passing.count();
-        // Packets that no rule decides are one more region.
-        let default = (old.default_verdict != new.default_verdict).then_some(new.default_verdict);
-        let by_default = |verdict| usize::from(default == Some(verdict));
-        Self {
-            newly_pass: passing + by_default(Verdict::PASS),
-            newly_drop: difference.regions.len() - passing + by_default(Verdict::DROP),
-            schema: SCHEMA,
-            equal: difference.is_empty(),
-            complete: difference.complete,
-            settings: difference.settings.clone(),
-            regions: difference.regions.iter().take(most).map(line).collect(),
-            more: difference.regions.len().saturating_sub(most),
-        }
-    }
+/// Policies of which one at least is in the history: whoever keeps that compares them.
+fn of_history(files: &[String], context: &Context) -> Result<Compared, Failure> {
+    let side = |name: &String| match generation(name) {
+        Some(number) => Ok(Side::Generation(number)),
+        None => PolicyFile::read_as_absolute(name)
+            .and_then(compiled::source)
+            .map(Side::Policy),
+    };
+    let (old, new) = match files {
+        [old, new] => (side(old)?, side(new)?),
+        [new, ..] => (Side::InForce, side(new)?),
+        [] => return Err(Failure::new(Exit::Usage, "no policy")),
+    };
+    let all = context.verbose > 0;
+    context
+        .firewall()?
+        .compare(&CompareRequest { old, new, all })
 }
 
 /// What becomes different from `old` to `new`, for people; empty if nothing does.
 pub(super) fn in_words(old: &Policy, new: &Policy) -> String {
-    text(&DiffReport::of(&diff(old, new), old, new, false))
+    text(&Compared::of(&diff(old, new), old, new, false))
 }
 
 /// The difference for people; empty if there is none.
-fn text(report: &DiffReport) -> String {
+pub(super) fn text(report: &Compared) -> String {
     let mut text = String::new();
     for setting in &report.settings {
         text.push_str(&format!("~ {setting}\n"));
     }
     for line in &report.regions {
-        let (sign, does, did) = match line.change {
-            "newly-passes" => ("+", "newly passes", "dropped"),
-            _ => ("-", "newly drops", "passed"),
+        let (sign, does, did) = match line.passes() {
+            true => ("+", "newly passes", "dropped"),
+            false => ("-", "newly drops", "passed"),
         };
         text.push_str(&format!(
             "{sign} {does}  {}\n    by {}; was {did} by {}\n    such as: {}\n",

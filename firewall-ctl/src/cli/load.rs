@@ -4,11 +4,13 @@ use super::apply::show;
 use super::context::Context;
 use super::help::after;
 use super::ssh;
+use super::why::Why;
 use crate::door;
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Host;
 use firewall_api::request::LoadRequest;
+use firewall_api::source::PolicySource;
 use firewall_policy::rule::Mode;
 use firewall_system::compiled;
 use firewall_system::policy_file::PolicyFile;
@@ -31,6 +33,11 @@ pub(super) struct Args {
     /// Discard runtime rules: those added by allow, deny and limit
     #[arg(long)]
     discard_runtime: bool,
+    /// As at boot: where FILE is broken or was not confirmed, load the newest confirmed policy instead
+    #[arg(long)]
+    or_confirmed: bool,
+    #[command(flatten)]
+    why: Why,
     /// Override the guard: apply it even if it cuts your own connection
     #[arg(long)]
     i_know: bool,
@@ -78,9 +85,16 @@ pub(super) fn help() -> String {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let host = context.host();
-    let policy = PolicyFile::read_as_absolute(&args.file)
-        .and_then(compiled::source)
-        .map_err(|failure| nothing_loaded(failure, &*host))?;
+    let read = PolicyFile::read_as_absolute(&args.file).and_then(compiled::source);
+    let (policy, unreadable) = match read {
+        Ok(policy) => (policy, None),
+        Err(why) if args.or_confirmed => {
+            let path = args.file.clone();
+            let none = PolicySource::default();
+            (PolicySource { path, ..none }, Some(why))
+        }
+        Err(why) => return Err(nothing_loaded(why, &*host)),
+    };
     door::without_daemon(&context.socket).map_err(|failure| {
         let help = format!(
             "apply it there: firewall-ctl apply -f {}; or stop the daemon first",
@@ -96,6 +110,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         discard_runtime: args.discard_runtime,
         session: ssh::session(),
         i_know: args.i_know,
+        or_confirmed: args.or_confirmed,
+        unreadable,
+        why: args.why.why.clone(),
+        ..LoadRequest::default()
     };
     let report = host
         .load(&request)

@@ -19,6 +19,7 @@ mod fmt;
 mod get;
 mod help;
 mod hints;
+mod history;
 mod import;
 mod interval;
 mod live;
@@ -30,6 +31,7 @@ mod quick;
 mod reload;
 mod schema;
 mod services;
+mod settle;
 mod ssh;
 mod stats;
 mod status;
@@ -38,6 +40,7 @@ mod test;
 mod top;
 mod unload;
 mod version;
+mod why;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -78,6 +81,14 @@ enum Verb {
     Daemon(daemon::Args),
     #[command(after_long_help = apply::help())]
     Apply(apply::Args),
+    #[command(after_long_help = settle::confirm_help())]
+    Confirm(settle::ConfirmArgs),
+    #[command(after_long_help = settle::cancel_help())]
+    Cancel(settle::CancelArgs),
+    #[command(after_long_help = history::help())]
+    History(history::Args),
+    #[command(after_long_help = settle::rollback_help())]
+    Rollback(settle::RollbackArgs),
     #[command(after_long_help = reload::help())]
     Reload(reload::Args),
     #[command(after_long_help = status::help())]
@@ -196,6 +207,10 @@ fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
     match verb {
         Verb::Daemon(args) => daemon::run(args, context),
         Verb::Apply(args) => apply::run(args, context),
+        Verb::Confirm(args) => settle::confirm(args, context),
+        Verb::Cancel(args) => settle::cancel(args, context),
+        Verb::History(args) => history::run(args, context),
+        Verb::Rollback(args) => settle::rollback(args, context),
         Verb::Reload(args) => reload::run(args, context),
         Verb::Status(args) => status::run(args, context),
         Verb::Stats(args) => stats::run(args, context),

@@ -4,6 +4,7 @@ use super::apply::show;
 use super::context::Context;
 use super::help::after;
 use super::ssh;
+use super::why::Why;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::request::ReloadRequest;
 
@@ -13,6 +14,8 @@ pub(super) struct Args {
     /// Discard runtime rules: those added by allow, deny and limit
     #[arg(long)]
     discard_runtime: bool,
+    #[command(flatten)]
+    why: Why,
     /// Override the guard: apply it even if it cuts your own connection
     #[arg(long)]
     i_know: bool,
@@ -43,6 +46,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         discard_runtime: args.discard_runtime,
         session: ssh::session(),
         i_know: args.i_know,
+        why: args.why.why.clone(),
+        ..ReloadRequest::default()
     };
     show(&context.firewall()?.reload(&request)?, context)
 }

@@ -6,10 +6,12 @@ use super::help::after;
 use super::table::Table;
 use clap::ValueEnum;
 use firewall_api::failure::{Exit, Failure};
-use firewall_api::format::{Numbers, ago, bits, bytes, count, duration, percent, rate};
+use firewall_api::format::{Numbers, ago, bits, bytes, count, duration as clock, percent, rate};
 use firewall_api::report::{HalfUse, State, StatusReport};
-use firewall_api::view::InterfaceView;
+use firewall_api::view::{InterfaceView, Pending};
+use firewall_policy::duration;
 use firewall_policy::text::safe;
+use std::time::Duration;
 
 /// Interfaces on the screen; with the other lines they fit 24 lines.
 const INTERFACES: usize = 7;
@@ -84,12 +86,13 @@ pub(super) fn screen(report: &StatusReport, numbers: Numbers, color: bool) -> St
         State::Degraded => paint("1;33", "ACTIVE, DEGRADED"),
         State::Off => paint("1;31", "OFF"),
     };
-    let uptime = status
-        .daemon_uptime
-        .map(|up| format!("  up {}", duration(up)));
+    let uptime = status.daemon_uptime.map(|up| format!("  up {}", clock(up)));
     let mut text = format!("firewall {}{}", status.version, uptime.unwrap_or_default());
     if let Some(generation) = &status.generation {
-        let age = ago(report.time - generation.applied);
+        let age = match &status.pending {
+            Some(pending) => format!("pending, {} left", time_left(pending)),
+            None => ago(report.time - generation.applied),
+        };
         text.push_str(&format!("  generation {} ({age})", generation.number));
     }
     text.push_str(&format!("  enforcement: {state}\n"));
@@ -130,6 +133,11 @@ pub(super) fn screen(report: &StatusReport, numbers: Numbers, color: bool) -> St
     }
     text.push_str(&last_line(report));
     text
+}
+
+/// The time that is left to confirm a policy, in whole seconds.
+pub(super) fn time_left(pending: &Pending) -> String {
+    duration::print(Duration::from_secs(pending.left.ceil() as u64))
 }
 
 /// How full the table of flows is, and in a line of its own what did not fit.
@@ -191,8 +199,16 @@ fn attention(report: &StatusReport) -> Vec<String> {
         format!("{count} runtime {rules} not saved: keep with firewall-ctl save")
     });
     let flows = report.flows.iter().flat_map(|flows| &flows.warnings);
-    audit
+    let pending = status.pending.as_ref().map(|pending| {
+        format!(
+            "PENDING: firewall-ctl confirm within {}, or generation {} comes back",
+            time_left(pending),
+            pending.back
+        )
+    });
+    pending
         .into_iter()
+        .chain(audit)
         .chain(errors)
         .chain(runtime)
         .chain(drift)

@@ -1,6 +1,7 @@
 //! Golden screens from a made-up snapshot: what the verbs print, to the letter.
 
 mod flows;
+mod history;
 
 use super::context::When;
 use super::output::Format;
@@ -127,6 +128,7 @@ fn snapshot() -> Snapshot {
             ],
             last_error: None,
             drift: Vec::new(),
+            pending: None,
             warnings: Vec::new(),
         },
         pass: traffic(8_231_113, 190_400.0),

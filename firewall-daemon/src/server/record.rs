@@ -172,6 +172,7 @@ impl Caller {
         let asked = Asked {
             verb: "request",
             subject: route.to_owned(),
+            why: None,
         };
         let (caller, failure) = (self.clone(), failure.clone());
         let note = move || {

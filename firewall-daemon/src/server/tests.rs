@@ -2,8 +2,10 @@
 //! what, and peers that do not behave.
 
 use super::*;
+use firewall_api::compared::Compared;
 use firewall_api::events::EventsReport;
 use firewall_api::flows::{FlowsForgotten, FlowsReport};
+use firewall_api::history::HistoryReport;
 use firewall_api::report::{
     Applied, ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport,
 };
@@ -97,6 +99,36 @@ impl Firewall for Constants {
 
     fn reload(&self, _: &ReloadRequest) -> Result<ApplyReport, Failure> {
         Err(Failure::new(Exit::Unsupported, "the driver refuses"))
+    }
+
+    fn confirm(&self, request: &ConfirmRequest) -> Result<ApplyReport, Failure> {
+        let asker = request.asker.uid.is_some();
+        Err(Failure::new(
+            Exit::Failed,
+            format!("{} by somebody known: {asker}", request.verb()),
+        ))
+    }
+
+    fn rollback(&self, request: &RollbackRequest) -> Result<ApplyReport, Failure> {
+        Err(Failure::new(
+            Exit::Refused,
+            format!("{:?}", request.generation),
+        ))
+    }
+
+    fn history(&self) -> Result<HistoryReport, Failure> {
+        Err(Failure::new(Exit::Failed, "nothing is kept"))
+    }
+
+    fn generation(&self, number: u64) -> Result<PolicyReport, Failure> {
+        Err(Failure::new(
+            Exit::Config,
+            format!("no generation {number}"),
+        ))
+    }
+
+    fn compare(&self, request: &CompareRequest) -> Result<Compared, Failure> {
+        Err(Failure::new(Exit::Config, request.subject().to_owned()))
     }
 
     fn change_rules(&self, _: &RulesChange) -> Result<RulesChanged, Failure> {

@@ -18,6 +18,7 @@ mod flows;
 mod follow;
 mod guard;
 mod handover;
+mod history;
 mod hold;
 mod ledger;
 mod live;
@@ -38,6 +39,7 @@ pub use copy::Placed;
 pub use doctor::Check;
 pub use follow::Followed;
 pub use guard::{Connection, Guard, Session, SetAfter, contains, prefix_of};
+pub use history::{left, pending};
 pub use hold::{Hold, Revived};
 pub use ledger::{DEFAULT_STATE, STATE_VARIABLE, state_of};
 pub use live::{BANNED_NAME, Change, Changed, Live, LiveView};
@@ -46,7 +48,7 @@ pub use observe::Carried;
 pub use trial::{Trial, TrialOutcome};
 pub use types::{
     Applied, Compiled, Counters, EngineError, Identity, InterfaceRecord, LiveRecord, Observed,
-    ObservedLink, Record, Request, RuleRecord, Scope, Selectors,
+    ObservedLink, Origin, Record, Request, RuleRecord, Scope, Selectors, Stage,
 };
 
 use crate::kernel::clock;
@@ -259,10 +261,7 @@ impl Engine {
         lost: Option<&Record>,
     ) -> Result<(Done, bool), EngineError> {
         let mut survey = self.store.survey()?;
-        let number = survey.in_force().map(|in_force| in_force.number);
-        if request.of.is_some() && request.of != number {
-            return Err(EngineError::ChangedMeanwhile);
-        }
+        require_of(request, &survey)?;
         remove_unused(&mut survey)?;
         let record = survey
             .in_force()
@@ -271,6 +270,7 @@ impl Engine {
         if let Some(record) = known {
             require_namespace(record, &survey)?;
         }
+        self.check_stage(request, source, known)?;
         let carried = survey.filtered();
         let before = known.or(lost).map(|record| &record.selectors);
         let selectors = Selectors::of(request, &source.policy, before, present);
@@ -315,7 +315,7 @@ impl Engine {
             &mut warnings,
         )?;
         desired.number = self.store.next_number(&survey, &mut warnings);
-        let mut done = self.change(&survey, &desired, &modes, warnings)?;
+        let mut done = self.change_noted((&survey, &desired), &modes, warnings, lost)?;
         let limits = carrier::limits(&done.record.interfaces, needs, present);
         done.warnings.extend(limits);
         done.effect = effect;
@@ -372,7 +372,33 @@ impl Engine {
         };
         let zones = targets.iter().map(|it| (it.ifindex, it.zone)).collect();
         let after = After::Policy(&source.policy, zones);
-        request.guard.check_change(&scene, &after)
+        let checked = request.guard.check_change(&scene, &after);
+        checked.map_err(|refused| match refused {
+            EngineError::Refused { message, help } if request.origin.verb == "apply" => {
+                let help =
+                    format!("{help}; or try it, and go back by itself: --confirm=60s").into();
+                EngineError::Refused { message, help }
+            }
+            other => other,
+        })
+    }
+
+    /// As [`Engine::change`], and the history knows of it.
+    fn change_noted(
+        &self,
+        (survey, desired): (&Survey, &Desired<'_>),
+        modes: &[Option<Mode>],
+        warnings: Vec<String>,
+        lost: Option<&Record>,
+    ) -> Result<Done, EngineError> {
+        let request = desired.request;
+        let known = desired.record.and_then(|record| record.as_ref().ok());
+        self.begin_tried(request, known, desired.number)?;
+        let done = self.change(survey, desired, modes, warnings);
+        let mut done = done.inspect_err(|_| self.end_tried(request))?;
+        let before = known.or(lost).map(|it| it.generation);
+        self.note(request, &done.record, before, &mut done.warnings);
+        Ok(done)
     }
 
     /// Makes what is desired the generation in force.
@@ -426,6 +452,7 @@ impl Engine {
         }
         self.store.note_in_force(&mut warnings);
         let before = Some(record.generation);
+        self.note(request, &record, before, &mut warnings);
         Ok(Done {
             record,
             before,
@@ -568,6 +595,15 @@ fn not_filtered(name: &str, filtered: &[String]) -> EngineError {
         names => format!("filtered are: {}", names.join(", ")),
     };
     EngineError::Interface(format!("{name} is not filtered; {filtered}"))
+}
+
+/// A change that was made of a generation needs that one in force.
+fn require_of(request: &Request, survey: &Survey) -> Result<(), EngineError> {
+    let number = survey.in_force().map(|in_force| in_force.number);
+    match request.of.is_some() && request.of != number {
+        true => Err(EngineError::ChangedMeanwhile),
+        false => Ok(()),
+    }
 }
 
 /// Removes what a crash left behind: generations that never came into force.

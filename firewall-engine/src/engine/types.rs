@@ -9,6 +9,7 @@ use crate::kernel::KernelError;
 use crate::kernel::clock;
 use crate::kernel::flows::Losses;
 use firewall_api::clock::unix_time;
+use firewall_api::session::Asker;
 use firewall_api::source::NamedFile;
 use firewall_common::abi::Counter;
 use firewall_policy::compile::LimitError;
@@ -313,6 +314,40 @@ pub struct Request {
     /// Whether it changes rules of what is in force, as a command does: what that does to packets is said,
     /// and a test of the policy that fails then is told.
     pub is_change: bool,
+    /// Who wants it, and why: for the history.
+    pub origin: Origin,
+}
+
+/// Why a generation comes into force.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The verb.
+    pub verb: &'static str,
+    /// Who has asked.
+    pub asker: Asker,
+    /// Why, in the words of whoever has asked.
+    pub why: Option<String>,
+    /// The former generation whose policy it is.
+    pub restores: Option<u64>,
+    /// Whether it stays.
+    pub stage: Stage,
+}
+
+/// Whether a generation stays, and what becomes of one that waits to be confirmed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Stage {
+    /// It stays. Refused while another one waits.
+    #[default]
+    Stays,
+    /// As [`Stage::Stays`], where nobody has asked for it just now: refused, too, if it was put in force
+    /// before and not confirmed.
+    Start,
+    /// It goes by itself unless it is confirmed within so many seconds. Refused while another one waits.
+    Tried(u64),
+    /// What is in force once more: what waits goes on waiting.
+    Upkeep,
+    /// It takes the place of what waits.
+    Back,
 }
 
 impl Request {
@@ -382,6 +417,14 @@ pub enum EngineError {
     /// What the request was made of is no longer in force.
     #[error("the policy changed in the meantime")]
     ChangedMeanwhile,
+    /// It was in force before and was not confirmed, and nobody asks for it now (exit code 7).
+    #[error("{policy} was in force as generation {generation} and was not confirmed")]
+    Unconfirmed {
+        /// The policy as it is named.
+        policy: String,
+        /// As which generation.
+        generation: u64,
+    },
     /// No such interface, or no pattern matches one (exit code 3).
     #[error("{0}")]
     Interface(String),
@@ -398,7 +441,7 @@ impl EngineError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Candidate(_) | Self::Refused { .. } => 7,
+            Self::Candidate(_) | Self::Refused { .. } | Self::Unconfirmed { .. } => 7,
             Self::ChangedMeanwhile => 1,
             Self::Policy(_) | Self::File { .. } | Self::Interface(_) | Self::Limit(_) => 3,
             Self::Kernel(error) => error.exit_code(),

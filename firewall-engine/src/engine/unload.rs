@@ -9,6 +9,7 @@ use super::{Engine, EngineError, copy, egress, not_filtered, require_namespace};
 use crate::engine::resolve::Present;
 use crate::kernel::link::Link;
 use crate::kernel::{KernelError, host};
+use firewall_system::history::History;
 use std::fs;
 use std::path::Path;
 
@@ -123,6 +124,12 @@ impl Engine {
             folders.retain(|folder| !folder.as_os_str().is_empty());
             let forgotten = folders.iter().map(|it| forget(it, survey.newest()));
             left.extend(forgotten.filter_map(Result::err));
+            // Nothing comes back by itself after that.
+            let ended = folders.iter().map(|it| {
+                let ended = History::in_folder(it).end_waiting();
+                ended.map_err(KernelError::call(format!("change {}", it.display())))
+            });
+            left.extend(ended.filter_map(Result::err));
         }
         if left.is_empty() {
             return Ok(unloaded);

@@ -20,6 +20,12 @@ pub fn coarse() -> Duration {
     read(ClockId::MonotonicCoarse)
 }
 
+/// Time since the machine's start, which goes on while the machine sleeps, and is never set.
+#[must_use]
+pub fn since_start() -> Duration {
+    read(ClockId::Boottime)
+}
+
 /// Processor time of this thread.
 pub(super) fn of_thread() -> Duration {
     read(ClockId::ThreadCPUTime)

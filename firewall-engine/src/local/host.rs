@@ -2,7 +2,7 @@
 //! the machine can filter.
 
 use super::{Local, failure};
-use crate::engine::{Guard, Request, Scope};
+use crate::engine::{Applied, Engine, Guard, Origin, Request, Scope, Stage};
 use firewall_api::audit::{Asked, Recorded as _};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Host;
@@ -11,17 +11,24 @@ use firewall_api::request::LoadRequest;
 use firewall_api::trial::{CheckView, DoctorReport, DoctorRequest};
 use firewall_api::view::SCHEMA;
 use firewall_system::file_store::FileStore;
+use firewall_system::process;
 use firewall_system::set_files::Kept;
 
 impl Host for Local {
     fn load(&self, request: &LoadRequest) -> Result<ApplyReport, Failure> {
-        self.on_record(&request.asked(), || self.put_in_force(request))
+        let mut request = request.clone();
+        request.told(&process::own());
+        self.on_record(&request.asked(), || self.put_in_force(&request))
     }
 
     fn unload(&self, interfaces: Option<&[String]>) -> Result<UnloadReport, Failure> {
         let subject = interfaces.map_or("all".to_owned(), |names| names.join(", "));
-        let verb = "unload";
-        self.on_record(&Asked { verb, subject }, || {
+        let asked = Asked {
+            verb: "unload",
+            subject,
+            why: None,
+        };
+        self.on_record(&asked, || {
             let before = self.engine().observe().ok().flatten();
             let unloaded = self.engine().unload(interfaces);
             Ok(UnloadReport {
@@ -32,6 +39,39 @@ impl Host for Local {
             })
         })
     }
+}
+
+/// Puts the newest confirmed policy in force in the place of one that cannot be, or was not confirmed.
+fn confirmed_instead(
+    engine: &mut Engine,
+    wanted: &Request,
+    why: Failure,
+) -> Result<Applied, Failure> {
+    let may_help = [Exit::Config, Exit::Refused].contains(&why.exit_code);
+    // What is in force is better than what was.
+    if !may_help || !matches!(engine.observe(), Ok(None)) {
+        return Err(why);
+    }
+    let adapted = |request: Request| Request {
+        interfaces: match wanted.interfaces.is_empty() {
+            true => request.interfaces,
+            false => wanted.interfaces.clone(),
+        },
+        mode: wanted.mode,
+        ..request
+    };
+    let Ok((mut applied, number)) = engine.go_back(None, &wanted.origin, adapted) else {
+        return Err(why);
+    };
+    applied.warnings.insert(
+        0,
+        format!(
+            "{} is not loaded: {}; the policy of generation {number}, the newest confirmed one, is",
+            wanted.policy_path,
+            why.line()
+        ),
+    );
+    Ok(applied)
 }
 
 impl Local {
@@ -45,19 +85,20 @@ impl Local {
             .help("apply the policy by the daemon (`--socket`), or stop the daemon first"));
         }
         let LoadRequest { policy, .. } = request;
-        if let Ok(Some(observed)) = engine.observe() {
+        if let Ok(Some(observed)) = engine.observe()
+            && request.unreadable.is_none()
+        {
             observed
                 .record
                 .keep_runtime_rules(&policy.text, request.discard_runtime)?;
         }
-        // What is in force can be asked later, whatever becomes of its files.
-        let store = FileStore::new(&engine.state().join("files"));
         let wanted = Request {
             policy_path: policy.path.clone(),
             policy_text: policy.text.clone(),
             base: policy.base.clone(),
+            // What is in force can be asked later, whatever becomes of its files.
             kept: Some(Kept {
-                store: store.clone(),
+                store: FileStore::new(&engine.state().join("files")),
                 named: None,
             }),
             interfaces: request.interfaces.clone(),
@@ -67,10 +108,27 @@ impl Local {
             of: None,
             guard: Guard::of_request(request.session.clone(), request.i_know),
             is_change: false,
+            origin: Origin {
+                verb: "load",
+                asker: request.asker.clone(),
+                why: request.why.clone(),
+                stage: match request.or_confirmed {
+                    true => Stage::Start,
+                    false => Stage::Stays,
+                },
+                restores: None,
+            },
         };
-        let applied = engine.apply(&wanted).map_err(|error| failure(&error))?;
+        let applied = match &request.unreadable {
+            Some(why) => Err(why.clone()),
+            None => engine.apply(&wanted).map_err(|error| failure(&error)),
+        };
+        let applied = match applied {
+            Err(why) if request.or_confirmed => confirmed_instead(&mut engine, &wanted, why),
+            applied => applied,
+        }?;
         if let Ok(Some(observed)) = engine.observe() {
-            store.prune(&observed.record.files);
+            engine.prune_files(&observed.record);
         }
         Ok(ApplyReport::new(&policy.path, applied))
     }
@@ -84,9 +142,11 @@ impl Local {
             found: check.found,
             advice: check.advice,
         });
+        let mut checks: Vec<CheckView> = view.collect();
+        checks.extend(self.wounds_of_history());
         Ok(DoctorReport {
             schema: SCHEMA.to_owned(),
-            checks: view.collect(),
+            checks,
             selftest: None,
         })
     }

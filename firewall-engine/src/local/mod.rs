@@ -6,6 +6,7 @@
 mod entries;
 mod events;
 mod flows;
+mod history;
 mod host;
 mod sets;
 mod take;
@@ -18,17 +19,19 @@ use crate::probe::Probe;
 use crate::sampler::{Facts, Sampler};
 use firewall_api::audit::{Asked, Entry, Outcome, Recorded as _};
 use firewall_api::clock::unix_time;
+use firewall_api::compared::{CompareRequest, Compared};
 use firewall_api::events::{EventsReport, EventsRequest};
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
+use firewall_api::history::{ConfirmRequest, HistoryReport, RollbackRequest};
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
 use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest, no_daemon};
 use firewall_api::rules::{RulesChange, RulesChanged};
 use firewall_api::sets::{SetChange, SetChanged, SetReport, SetRequest, SetsReport};
 use firewall_api::source::{FileKept, NamedFile, PolicySource};
 use firewall_api::trial::{DoctorReport, DoctorRequest, Selftest, TraceRequest, Traced, Verified};
-use firewall_api::view::Snapshot;
+use firewall_api::view::{Pending, Snapshot};
 use firewall_api::watch::{WatchReport, WatchRequest};
 use firewall_system::file_store::FileStore;
 use firewall_system::process;
@@ -48,6 +51,8 @@ pub struct Local {
     root: PathBuf,
     /// Where a daemon would listen.
     socket: PathBuf,
+    /// Where the history is. `None`: where what is in force keeps it.
+    state: Option<PathBuf>,
     /// Where the files of policies are that come with requests. `None`: whoever asks is this process,
     /// and reads files from its own folders.
     store: Option<FileStore>,
@@ -60,6 +65,8 @@ struct Readings {
     probe: Probe,
     sampler: Sampler,
     observed: Option<Arc<Observed>>,
+    /// Whether that waits to be confirmed.
+    pending: Option<Pending>,
     /// Whether something was ever in force.
     seen: bool,
     /// Whether there is a reading.
@@ -74,14 +81,25 @@ impl Local {
         Self {
             root: root.to_owned(),
             socket: socket.to_owned(),
+            state: None,
             store: None,
             readings: Mutex::new(Readings {
                 probe: Probe::new(root),
                 sampler: Sampler::new(),
                 observed: None,
+                pending: None,
                 seen: false,
                 begun: false,
             }),
+        }
+    }
+
+    /// As [`Local::new`], with the history in a folder of the state.
+    #[must_use]
+    pub fn keeping_in(self, state: &Path) -> Self {
+        Self {
+            state: Some(state.to_owned()),
+            ..self
         }
     }
 
@@ -178,6 +196,7 @@ impl Readings {
     fn snapshot(&self, ports: usize) -> Snapshot {
         let facts = Facts {
             observed: self.observed.clone(),
+            pending: self.pending.clone(),
             ..Facts::default()
         };
         let time = unix_time().as_secs_f64();
@@ -187,7 +206,11 @@ impl Readings {
 
 impl Firewall for Local {
     fn status(&self) -> Result<StatusReport, Failure> {
-        let snapshot = self.read(Some(STATUS))?.snapshot(0);
+        let mut readings = self.read(Some(STATUS))?;
+        let record = readings.observed.as_ref().map(|it| it.record.generation);
+        readings.pending = self.engine_of_history().pending(record);
+        let snapshot = readings.snapshot(0);
+        drop(readings);
         let mut report = StatusReport::of(&snapshot);
         self.add_flows(&mut report);
         self.add_drift(&mut report);
@@ -221,6 +244,26 @@ impl Firewall for Local {
 
     fn reload(&self, _: &ReloadRequest) -> Result<ApplyReport, Failure> {
         Err(no_daemon(&self.socket))
+    }
+
+    fn confirm(&self, _: &ConfirmRequest) -> Result<ApplyReport, Failure> {
+        Err(no_daemon(&self.socket))
+    }
+
+    fn rollback(&self, _: &RollbackRequest) -> Result<ApplyReport, Failure> {
+        Err(no_daemon(&self.socket))
+    }
+
+    fn history(&self) -> Result<HistoryReport, Failure> {
+        self.list_generations()
+    }
+
+    fn generation(&self, number: u64) -> Result<PolicyReport, Failure> {
+        self.engine_of_history().policy_report_of(number)
+    }
+
+    fn compare(&self, request: &CompareRequest) -> Result<Compared, Failure> {
+        self.compare_policies(request)
     }
 
     fn change_rules(&self, _: &RulesChange) -> Result<RulesChanged, Failure> {

@@ -20,7 +20,11 @@ use std::time::Instant;
 impl Local {
     /// Compiles the policy of a request, with the files that it was sent with, and runs its tests. What is in
     /// force may fail them, because of a rule that was added meanwhile.
-    fn compile(&self, policy: &PolicySource, runs_tests: bool) -> Result<Compiled, Failure> {
+    pub(super) fn compile(
+        &self,
+        policy: &PolicySource,
+        runs_tests: bool,
+    ) -> Result<Compiled, Failure> {
         let kept = match &self.store {
             Some(store) => {
                 store.require(&policy.files)?;

@@ -12,8 +12,8 @@ mod losses;
 
 use crate::engine::{Counters, Observed, Record};
 use firewall_api::view::{
-    Count, Drift, GenerationView, InterfaceView, OtherPorts, PortView, Rate, ReasonView, RuleView,
-    SCHEMA, Snapshot, Status, Traffic,
+    Count, Drift, GenerationView, InterfaceView, OtherPorts, Pending, PortView, Rate, ReasonView,
+    RuleView, SCHEMA, Snapshot, Status, Traffic,
 };
 use firewall_common::abi::Counter;
 use firewall_common::reason::Reason;
@@ -44,6 +44,8 @@ pub struct Facts {
     pub warnings: Vec<String>,
     /// Where files differ from what is in force.
     pub drift: Vec<Drift>,
+    /// Whether what is in force waits to be confirmed.
+    pub pending: Option<Pending>,
 }
 
 /// The last two counter readings and a minute of history.
@@ -161,6 +163,7 @@ impl Sampler {
                 last_error: facts.last_error.clone(),
                 warnings,
                 drift: facts.drift.clone(),
+                pending: facts.pending.clone(),
             },
             pass: self.verdict_traffic(PASS),
             drop: self.verdict_traffic(DROP),

@@ -66,6 +66,13 @@ const RUNS: &[Run] = &[
     )
     .with(&[("FIREWALL_CASES", "500")]),
     Run::new(
+        "confirm",
+        "net_confirm",
+        "20 times a policy that cuts the session is gone in time, though its client is killed; a daemon that \
+         is killed at any moment loses no way back",
+    )
+    .with(&[("FIREWALL_CASES", "20")]),
+    Run::new(
         "idle",
         "net_state_clock",
         "100,000 connections through a router are known after eleven hours without a packet",

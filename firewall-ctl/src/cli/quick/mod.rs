@@ -19,10 +19,12 @@ use super::context::Context;
 use super::help::after;
 use super::services;
 use super::ssh;
+use super::why::Why;
 use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::rules::{RuleOutcome, RulesChange, RulesChanged, RulesEdit};
+use firewall_api::session::Asker;
 use firewall_api::view::{RuleView, Status};
 use firewall_policy::bundle;
 use rules::{Made, Setting, meaning};
@@ -49,6 +51,8 @@ pub(super) struct Options {
     /// Show the rules that would be added or deleted, and change nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    why: Why,
 }
 
 /// Add a rule at a place among the runtime rules
@@ -232,7 +236,7 @@ fn add(
             named: at == 0 && wish.name.is_some() && !wish.all,
             before: before.clone(),
         };
-        let changed = change(&*client, edit, options.i_know)?;
+        let changed = change(&*client, edit, options)?;
         let RulesChanged { rule: name, .. } = &changed;
         let what = match (changed.outcome, &before) {
             (RuleOutcome::Already, _) => "already there".to_owned(),
@@ -319,7 +323,7 @@ pub(super) fn delete(args: &DeleteArgs, context: &Context) -> Result<Exit, Failu
         return show_dry("would delete", &gone, context);
     }
     for name in names {
-        let changed = change(&*client, RulesEdit::Delete { name }, args.options.i_know)?;
+        let changed = change(&*client, RulesEdit::Delete { name }, &args.options)?;
         let text = format!(
             "{}: deleted (generation {})\n  {}",
             changed.rule, changed.report.applied.generation, changed.text
@@ -390,14 +394,20 @@ fn names_of_words(
 }
 
 /// Has a change of the runtime rules done. Whoever does it judges it.
-fn change(client: &dyn Firewall, what: RulesEdit, i_know: bool) -> Result<RulesChanged, Failure> {
+fn change(
+    client: &dyn Firewall,
+    what: RulesEdit,
+    options: &Options,
+) -> Result<RulesChanged, Failure> {
     // What holds of the host whatever its rules are has been said when the policy was applied.
     let standing = client.status().map(|report| standing(&report.status));
     let standing = standing.unwrap_or_default();
     let mut changed = client.change_rules(&RulesChange {
         what,
         session: ssh::session(),
-        i_know,
+        i_know: options.i_know,
+        why: options.why.why.clone(),
+        asker: Asker::default(),
     })?;
     changed
         .report

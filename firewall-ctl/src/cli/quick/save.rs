@@ -7,12 +7,14 @@ use super::super::fmt::replace;
 use super::super::help::after;
 use super::super::policy::compile_text;
 use super::super::ssh;
+use super::super::why::Why;
 use super::report;
 use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::report::PolicyReport;
 use firewall_api::rules::{CHANGED_MEANWHILE, RulesChange, RulesChanged, RulesEdit};
+use firewall_api::session::Asker;
 use firewall_api::source::PolicySource;
 use firewall_policy::bundle::{self, Part};
 use firewall_policy::edit;
@@ -27,7 +29,10 @@ use std::path::{Path, PathBuf};
 /// The rules go before those of the file that the daemon reads, because the first match wins; of a
 /// directory into its firewall.yaml. Only lines are added: comments and layout stay as they are.
 #[derive(Debug, clap::Args)]
-pub(in super::super) struct Args {}
+pub(in super::super) struct Args {
+    #[command(flatten)]
+    why: Why,
+}
 
 pub(in super::super) fn help() -> String {
     after(
@@ -43,18 +48,18 @@ pub(in super::super) fn help() -> String {
 /// How often a save is begun anew that others were faster than.
 const ATTEMPTS: usize = 20;
 
-pub(in super::super) fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
+pub(in super::super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let client = context.daemon()?;
     for _ in 1..ATTEMPTS {
-        match save(&*client, context) {
+        match save(&*client, args, context) {
             Err(failure) if &*failure.code == CHANGED_MEANWHILE => {}
             answer => return answer,
         }
     }
-    save(&*client, context)
+    save(&*client, args, context)
 }
 
-fn save(client: &dyn Firewall, context: &Context) -> Result<Exit, Failure> {
+fn save(client: &dyn Firewall, args: &Args, context: &Context) -> Result<Exit, Failure> {
     let policy = client.policy()?;
     let now = unix_time().as_secs();
     if unsaved(&policy, "", now)?.is_empty() {
@@ -95,6 +100,8 @@ fn save(client: &dyn Firewall, context: &Context) -> Result<Exit, Failure> {
         what,
         session: ssh::session(),
         i_know: false,
+        why: args.why.why.clone(),
+        asker: Asker::default(),
     });
     let changed = changed.map_err(|failure| match &main {
         Some(main) => {

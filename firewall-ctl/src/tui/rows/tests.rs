@@ -45,6 +45,7 @@ fn snapshot(ports: u32) -> Snapshot {
             interfaces: Vec::new(),
             last_error: None,
             drift: Vec::new(),
+            pending: None,
             warnings: Vec::new(),
         },
         pass: Traffic::default(),
