@@ -321,7 +321,9 @@ fn what_the_policy_opens_to_some_no_verb_opens_to_all_without_being_told() {
 #[ignore = "needs root"]
 fn what_the_policy_opens_in_a_zone_or_at_an_address_no_verb_opens_everywhere_without_being_told() {
     let pair = Pair::new().unwrap();
-    pair.inside.ip("link add lan0 type veth peer name lan1").unwrap();
+    pair.inside
+        .ip("link add lan0 type veth peer name lan1")
+        .unwrap();
     let mut ctl = Ctl::new(&pair.inside).unwrap();
     let policy = ctl
         .policy(
