@@ -197,10 +197,17 @@ impl Search<'_> {
     fn next(&self, flow: &Flow, named: &BTreeSet<u32>) -> Result<Option<Next>, EngineError> {
         let links = named.iter().filter_map(|index| self.present.link(*index));
         let mut vrfs = links.filter(|it| it.master_kind == "vrf");
+        // A link-local address is on the link of the other one.
+        let is_near = matches!(flow.from, IpAddr::V6(from) if from.is_unicast_link_local());
+        let near = named
+            .first()
+            .copied()
+            .filter(|_| is_near && named.len() == 1);
+        let by = flow.by.or_else(|| vrfs.find_map(|link| link.master));
         let leaving = Leaving {
             to: flow.from,
             from: Some(flow.to),
-            by: flow.by.or_else(|| vrfs.find_map(|link| link.master)),
+            by: by.or(near),
             mark: flow.mark,
         };
         let hop = match host::hop_of(&leaving)? {
