@@ -17,7 +17,7 @@ use firewall_api::rules::{CHANGED_MEANWHILE, changed_meanwhile};
 use firewall_api::source::NamedFile;
 use firewall_engine::drift::DriftWatch;
 use firewall_engine::engine::{
-    Applied, Engine, Guard, Observed, Origin, Record, Request, Revived, Stage,
+    Applied, Engine, Followed, Guard, Observed, Origin, Record, Request, Revived, Stage,
 };
 use firewall_engine::kernel::debug_log::KernelLog;
 use firewall_engine::kernel::watch::Watch;
@@ -50,13 +50,19 @@ pub(super) fn apply(
         let _ended = Ended(done.clone());
         // Why the last renewal failed: the same is put on record once.
         let mut unrenewed = None;
+        let mut untold = Untold::default();
         for job in queue {
             if matches!(job.what, What::Links) {
                 looks.begins();
-                if !follow(&mut engine, &done) {
+                follow(&mut engine, &mut untold);
+                // Whoever comes next waits for no account of who came before.
+                if !(looks.wants_look() && untold.may_wait()) && !untold.tell(&engine, &done) {
                     break;
                 }
                 continue;
+            }
+            if !untold.tell(&engine, &done) {
+                break;
             }
             if let What::Revive(lost) = &job.what {
                 if !revive(&options, &mut engine, lost, (&trail, &done)) {
@@ -199,6 +205,11 @@ impl Looks {
         !self.0.swap(true, Ordering::AcqRel)
     }
 
+    /// Whether one more is asked for.
+    fn wants_look(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
     /// One begins: what comes from now on needs another.
     fn begins(&self) {
         self.0.store(false, Ordering::Release);
@@ -257,13 +268,49 @@ impl Drop for Ended {
     }
 }
 
-/// Looks after interfaces that have come, gone or changed. False if nobody is there to be told.
-fn follow(engine: &mut Engine, told: &WeakSender<Message>) -> bool {
+/// What has come of looks after interfaces, and since when nobody has been told.
+#[derive(Debug, Default)]
+struct Untold(Option<(Followed, Instant)>);
+
+/// How long an account of interfaces waits for others that come at the same time.
+const ACCOUNT: Duration = Duration::from_millis(200);
+
+impl Untold {
+    fn add(&mut self, followed: Followed) {
+        let (all, _) = self
+            .0
+            .get_or_insert_with(|| (Followed::default(), Instant::now()));
+        all.add(followed);
+    }
+
+    fn may_wait(&self) -> bool {
+        let since = self.0.as_ref().map(|(_, since)| since.elapsed());
+        since.is_none_or(|since| since < ACCOUNT)
+    }
+
+    /// Tells it. False if nobody is there to be told.
+    fn tell(&mut self, engine: &Engine, told: &WeakSender<Message>) -> bool {
+        let Some((followed, _)) = self.0.take() else {
+            return true;
+        };
+        if !followed.has_changed() && !followed.is_stale && followed.failed.is_empty() {
+            return true;
+        }
+        let message = Message::Followed(Box::new(followed), Box::new(engine.observe()));
+        let Some(told) = told.upgrade() else {
+            return false;
+        };
+        told.blocking_send(message).is_ok()
+    }
+}
+
+/// Looks after interfaces that have come, gone or changed.
+fn follow(engine: &mut Engine, untold: &mut Untold) {
     let followed = match engine.follow() {
         Ok(followed) => followed,
         Err(error) => {
             warn!("interfaces cannot be looked after: {error}");
-            return true;
+            return;
         }
     };
     for name in &followed.attached {
@@ -275,14 +322,7 @@ fn follow(engine: &mut Engine, told: &WeakSender<Message>) -> bool {
     for name in &followed.gone {
         info!(interface = name, "an interface is gone");
     }
-    if !followed.has_changed() && !followed.is_stale && followed.failed.is_empty() {
-        return true;
-    }
-    let message = Message::Followed(Box::new(followed), Box::new(engine.observe()));
-    let Some(told) = told.upgrade() else {
-        return false;
-    };
-    told.blocking_send(message).is_ok()
+    untold.add(followed);
 }
 
 /// Puts back a filter whose links are gone. False if nobody is there to be told.

@@ -324,7 +324,8 @@ impl Monitor {
         let delays = attached.filter_map(|line| {
             let time = milliseconds(line.split(' ').next()?);
             let name = line.split('"').nth(1)?;
-            let delay = (time - came.get(name)?).rem_euclid(3.6e6);
+            // Either may have looked at the clock first, and the hour may have ended between.
+            let delay = (time - came.get(name)? + 1.8e6).rem_euclid(3.6e6) - 1.8e6;
             Some((name.to_owned(), delay))
         });
         delays.collect()

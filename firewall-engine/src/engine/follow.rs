@@ -37,6 +37,15 @@ impl Followed {
     pub fn has_changed(&self) -> bool {
         !self.attached.is_empty() || !self.gone.is_empty() || !self.mended.is_empty()
     }
+
+    /// Takes up what came of the next look. What could not be done is what it says.
+    pub fn add(&mut self, next: Self) {
+        self.attached.extend(next.attached);
+        self.gone.extend(next.gone);
+        self.mended.extend(next.mended);
+        self.failed = next.failed;
+        self.is_stale |= next.is_stale;
+    }
 }
 
 impl Engine {

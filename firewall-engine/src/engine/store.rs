@@ -25,7 +25,7 @@
 use super::Record;
 use super::ledger::state_of;
 use crate::kernel::counters::CounterMaps;
-use crate::kernel::link::Link;
+use crate::kernel::link::{Carried, Link};
 use crate::kernel::maps::{self, BigMap};
 use crate::kernel::program::{Framing, Program};
 use crate::kernel::{Hook, KernelError, host};
@@ -109,10 +109,11 @@ pub(super) struct PinnedLink {
 }
 
 impl PinnedLink {
-    fn open(path: PathBuf, name: &str) -> Result<Self, KernelError> {
+    /// `carried`: what interfaces carry, as far as that is known.
+    fn open(path: PathBuf, name: &str, carried: &Carried) -> Result<Self, KernelError> {
         let link = Link::open(&path)?;
         Ok(Self {
-            is_carried: link.is_carried()?,
+            is_carried: carried.has(&link) || link.is_carried()?,
             name: name.replace(':', "."),
             path,
             link,
@@ -281,8 +282,9 @@ impl Store {
         }
         let generations = &mut survey.generations;
         generations.sort_by_key(|generation| generation.number);
-        survey.links = links_in(&self.links_folder(), &mut past)?;
-        survey.egress = links_in(&self.egress_folder(), &mut past)?;
+        let carried = Carried::now();
+        survey.links = links_in(&self.links_folder(), &carried, &mut past)?;
+        survey.egress = links_in(&self.egress_folder(), &Carried::default(), &mut past)?;
         Ok(survey)
     }
 
@@ -303,11 +305,12 @@ impl Store {
 /// The links in a folder, by name. `past` says what becomes of one that cannot be read.
 fn links_in(
     folder: &Path,
+    carried: &Carried,
     past: &mut impl FnMut(KernelError) -> Result<(), KernelError>,
 ) -> Result<Vec<PinnedLink>, KernelError> {
     let mut links = Vec::new();
     for name in names_in(folder).or_else(|error| past(error).map(|()| Vec::new()))? {
-        match PinnedLink::open(folder.join(&name), &name) {
+        match PinnedLink::open(folder.join(&name), &name, carried) {
             Ok(pinned) => links.push(pinned),
             Err(error) => past(error)?,
         }

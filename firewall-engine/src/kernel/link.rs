@@ -11,6 +11,7 @@ use super::program::Program;
 use super::sys::{self, Hook, LinkFacts};
 use super::{KernelError, pins};
 use firewall_policy::rule::Mode;
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,6 +22,27 @@ use std::path::Path;
 pub(crate) struct Link {
     held: Held,
     facts: LinkFacts,
+}
+
+/// The XDP programs that interfaces carry, as of one moment; of none nothing is known.
+#[derive(Debug, Default)]
+pub(crate) struct Carried(HashMap<u32, Vec<Attached>>);
+
+impl Carried {
+    /// Asks the kernel once. What it does not say is asked for one by one.
+    pub(crate) fn now() -> Self {
+        Self(netlink::attached_to_all().unwrap_or_default())
+    }
+
+    /// Whether the link's interface is known to carry its program.
+    pub(crate) fn has(&self, link: &Link) -> bool {
+        let facts = link.facts;
+        let here = self
+            .0
+            .get(&facts.ifindex)
+            .filter(|_| facts.hook == Hook::Xdp);
+        here.is_some_and(|all| all.iter().any(|one| one.program_id == facts.program_id))
+    }
 }
 
 #[derive(Debug)]

@@ -84,12 +84,21 @@ pub(crate) struct Link {
 
 /// All interfaces of this namespace.
 pub(crate) fn links() -> io::Result<Vec<Link>> {
+    all(Link::read)
+}
+
+/// Asks about all interfaces of this namespace at once, and reads each answer.
+pub(super) fn all<T>(read: impl Fn(&[u8; IFINFO], &[u8]) -> T) -> io::Result<Vec<T>> {
     let messages = list(RTM_GETLINK, &[0; IFINFO])?;
-    let links = messages.iter().filter_map(|message| {
-        let (head, attributes) = split(message)?;
-        Some(Link::read(head, attributes))
-    });
-    Ok(links.collect())
+    let answers = messages.iter().filter_map(|message| split(message));
+    Ok(answers
+        .map(|(head, attributes)| read(head, attributes))
+        .collect())
+}
+
+/// The index of the interface that a message is about.
+pub(super) fn index_of(head: &[u8; IFINFO]) -> u32 {
+    number(&head[4..]).unwrap_or_default()
 }
 
 /// Asks about an interface of this namespace, and reads the answer: what it begins with, and the

@@ -3,6 +3,7 @@
 //! Attributes of `IFLA_XDP`: `linux/if_link.h`.
 
 use super::{NLA_F_NESTED, NLM_F_ACK, attribute, attributes, links, number, request};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -42,6 +43,13 @@ impl Attached {
 /// The XDP programs that an interface of this namespace carries.
 pub(crate) fn attached(ifindex: u32) -> io::Result<Vec<Attached>> {
     links::ask(ifindex, |_, attributes| programs(attributes))
+}
+
+/// The XDP programs of all interfaces of this namespace, by the interface's index, in one question: each
+/// question waits for whoever changes interfaces at that moment.
+pub(crate) fn attached_to_all() -> io::Result<HashMap<u32, Vec<Attached>>> {
+    let all = links::all(|head, attributes| (links::index_of(head), programs(attributes)))?;
+    Ok(all.into_iter().collect())
 }
 
 /// The programs that the attributes of a link name.
