@@ -53,16 +53,10 @@ pub(super) fn apply(
         let mut untold = Untold::default();
         for job in queue {
             if matches!(job.what, What::Links) {
-                looks.begins();
-                follow(&mut engine, &mut untold);
-                // Whoever comes next waits for no account of who came before.
-                if !(looks.wants_look() && untold.may_wait()) && !untold.tell(&engine, &done) {
+                if !look(&mut engine, &mut untold, &looks, &done) {
                     break;
                 }
                 continue;
-            }
-            if !untold.tell(&engine, &done) {
-                break;
             }
             if let What::Revive(lost) = &job.what {
                 if !revive(&options, &mut engine, lost, (&trail, &done)) {
@@ -302,6 +296,20 @@ impl Untold {
         };
         told.blocking_send(message).is_ok()
     }
+}
+
+/// Looks after interfaces, and tells what has come of it unless the next look waits. False if nobody is
+/// there to be told.
+fn look(
+    engine: &mut Engine,
+    untold: &mut Untold,
+    looks: &Looks,
+    told: &WeakSender<Message>,
+) -> bool {
+    looks.begins();
+    follow(engine, untold);
+    // Whoever comes next waits for no account of who came before.
+    looks.wants_look() && untold.may_wait() || untold.tell(engine, told)
 }
 
 /// Looks after interfaces that have come, gone or changed.

@@ -101,12 +101,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         );
     }
     let only = args.name.as_deref();
-    match args.what {
-        What::Sets => return live::set::listed(only, context),
-        What::Bans => return live::ban::listed(context),
-        What::Flows => return flows::listed(context),
-        What::Services => return services::listed(only, context),
-        What::Rules | What::Reasons | What::Policy | What::Interfaces => {}
+    if let Some(listed) = by_other_verb(args.what, only, context) {
+        return listed;
     }
     let firewall = context.firewall()?;
     let wide = context.format == Format::Wide;
@@ -166,6 +162,21 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     };
     context.print(&text)?;
     Ok(Exit::Ok)
+}
+
+/// What has a verb of its own.
+fn by_other_verb(
+    what: What,
+    name: Option<&str>,
+    context: &Context,
+) -> Option<Result<Exit, Failure>> {
+    Some(match what {
+        What::Sets => live::set::listed(name, context),
+        What::Bans => live::ban::listed(context),
+        What::Flows => flows::listed(context),
+        What::Services => services::listed(name, context),
+        What::Rules | What::Reasons | What::Policy | What::Interfaces => return None,
+    })
 }
 
 /// `get rules` without options.

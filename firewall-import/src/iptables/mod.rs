@@ -344,25 +344,7 @@ fn reasons(saved: &[(Family, Saved)], ruleset: &Ruleset, flat: &mut super::flatt
             ),
         })
     });
-    flat.left_out
-        .extend(saved.iter().flat_map(|(family, saved)| {
-            let nat = |(table, chain): &(String, String)| {
-                table == "nat" && matches!(chain.as_str(), "PREROUTING" | "INPUT")
-            };
-            let dropping = saved
-                .chains
-                .iter()
-                .filter(move |(key, policy)| nat(key) && **policy == Some(false));
-            dropping.map(|((_, chain), _)| LeftOut {
-                place: format!("{} table nat, chain {chain}", family.name()),
-                line: 0,
-                text: "policy DROP".into(),
-                reason: "what the table nat drops is not followed: drop it in the table filter"
-                    .into(),
-                effect: Effect::PassesMore,
-                in_part: false,
-            })
-        }));
+    flat.left_out.extend(dropping_nat(saved));
     flat.left_out.extend(saved.iter().filter_map(|(family, _)| {
         let here = ruleset
             .bases
@@ -379,6 +361,25 @@ fn reasons(saved: &[(Family, Saved)], ruleset: &Ruleset, flat: &mut super::flatt
             in_part: false,
         })
     }));
+}
+
+/// Chains of the table nat that drop what no rule accepts.
+fn dropping_nat(saved: &[(Family, Saved)]) -> impl Iterator<Item = LeftOut> {
+    saved.iter().flat_map(|(family, saved)| {
+        let drops = saved.chains.iter().filter(|((table, chain), policy)| {
+            table == "nat"
+                && matches!(chain.as_str(), "PREROUTING" | "INPUT")
+                && **policy == Some(false)
+        });
+        drops.map(|((_, chain), _)| LeftOut {
+            place: format!("{} table nat, chain {chain}", family.name()),
+            line: 0,
+            text: "policy DROP".into(),
+            reason: "what the table nat drops is not followed: drop it in the table filter".into(),
+            effect: Effect::PassesMore,
+            in_part: false,
+        })
+    })
 }
 
 fn reach<'s>(

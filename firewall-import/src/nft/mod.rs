@@ -190,13 +190,7 @@ fn understand(listing: &Listing<'_>, interfaces: &Interfaces, local: &local::Add
             .bases
             .extend(base.filter(|base| forwards || base.path != Path::Forward));
     }
-    let mut chains: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for chain in &listing.chains {
-        chains
-            .entry(table(chain))
-            .or_default()
-            .insert(text(chain, "name"));
-    }
+    let chains = chains(listing);
     let none = BTreeSet::new();
     let asked = asked(listing);
     let mut flat = Alike::default();
@@ -238,6 +232,16 @@ fn understand(listing: &Listing<'_>, interfaces: &Interfaces, local: &local::Add
     }
     flat.settle(&mut ruleset.chains);
     ruleset
+}
+
+/// By table: the names of its chains.
+fn chains<'l>(listing: &Listing<'l>) -> BTreeMap<String, BTreeSet<&'l str>> {
+    let mut chains: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for chain in &listing.chains {
+        let of = chains.entry(table(chain)).or_default();
+        of.insert(text(chain, "name"));
+    }
+    chains
 }
 
 /// By table: the sets that rules look into.

@@ -71,14 +71,7 @@ pub(super) fn read(text: &str, only: Option<Family>) -> Result<Read, ImportError
         });
     }
     is_active(text)?;
-    if rules_file && text.contains("*filter") && !text.lines().any(|line| line.trim() == "COMMIT") {
-        return Err(ImportError {
-            line: text.lines().count() as u32,
-            column: 1,
-            message: "these rules of ufw have no COMMIT at their end".into(),
-            help: "the text seems to be cut off: give /etc/ufw/user.rules whole".into(),
-        });
-    }
+    is_whole(text, rules_file)?;
     read.one_family = rules_file;
     let mut in_table = false;
     for (line, number) in text.lines().zip(1u32..) {
@@ -129,6 +122,20 @@ pub(super) fn read(text: &str, only: Option<Family>) -> Result<Read, ImportError
         }
     }
     Ok(read)
+}
+
+/// A file of rules ends with COMMIT.
+fn is_whole(text: &str, rules_file: bool) -> Result<(), ImportError> {
+    let is_file = rules_file && text.contains("*filter");
+    if !is_file || text.lines().any(|line| line.trim() == "COMMIT") {
+        return Ok(());
+    }
+    Err(ImportError {
+        line: text.lines().count() as u32,
+        column: 1,
+        message: "these rules of ufw have no COMMIT at their end".into(),
+        help: "the text seems to be cut off: give /etc/ufw/user.rules whole".into(),
+    })
 }
 
 /// Of a firewall that is off nothing is shown.
