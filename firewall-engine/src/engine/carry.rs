@@ -50,7 +50,7 @@ pub(super) fn carry_over(survey: &Survey, newest: &Folder) -> Result<(), KernelE
         return Ok(());
     }
     // Programs that were switched off a moment ago may still count on another CPU.
-    wait_for_running_programs().map_err(KernelError::call("wait for running programs"))?;
+    wait_for_running_programs();
     for pair in chain.windows(2) {
         let [(_, old_record, old), (_, new_record, new)] = pair else {
             continue;

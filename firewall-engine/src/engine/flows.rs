@@ -78,7 +78,7 @@ pub(super) fn fill(
     };
     if let Some(before) = before.filter(|_| !same) {
         // On another processor a program may still write what leaves to the table before.
-        wait_for_running_programs().map_err(KernelError::call("wait for running programs"))?;
+        wait_for_running_programs();
         // What left before both took note of it is in the new table alone, and its answer is looked for
         // in the former one yet.
         let former = FlowTable::to_fill(before)?;
@@ -122,7 +122,7 @@ pub(super) fn catch_up(
     if before.id()? == map.id()? {
         return Ok(());
     }
-    wait_for_running_programs().map_err(KernelError::call("wait for running programs"))?;
+    wait_for_running_programs();
     let table = FlowTable::to_fill(map)?;
     FlowTable::of(before)?.for_each_to_keep(|ends, adopted| {
         if tracks || ends.is_request() {

@@ -279,9 +279,7 @@ impl Writer<'_> {
         let colours = machine.read(Region::Live, head::COLOURS);
         machine.write(Region::Live, head::COLOURS, colours ^ 1 << id);
         // Programs that have read the former colour still look for what has it.
-        if let Err(error) = wait_for_running_programs() {
-            tracing::warn!(%error, "cannot wait for running programs");
-        }
+        wait_for_running_programs();
         live::sweep(&machine, |meta| meta.owner() == old_owner);
         true
     }

@@ -4,12 +4,18 @@
 
 use super::{Connection, Stat, is_alive, read, variable, way_of};
 use std::fs;
+use std::path::Path;
 
 /// Files of those who are logged in.
 const UTMP: [&str; 2] = ["/run/utmp", "/var/run/utmp"];
 
-/// Bytes of a record of `utmp`; where in it the kind, the user and the host stand.
-const RECORD: usize = 384;
+/// Bytes of a record of `utmp`, of which the numbers at its end are longer where no programs of 32 bits
+/// share the file; where in it the kind, the user and the host stand.
+const RECORD: usize = if cfg!(target_arch = "aarch64") {
+    400
+} else {
+    384
+};
 const USER: std::ops::Range<usize> = 44..76;
 const HOST: std::ops::Range<usize> = 76..332;
 /// `USER_PROCESS`.
@@ -48,9 +54,15 @@ pub(super) fn is_remote(user: Option<u32>) -> bool {
             who.is_some_and(|who| user.is_none() || name.as_deref().is_none_or(|name| who == name))
         })
     });
-    let sessions = fs::read_dir(SESSIONS).into_iter().flatten().flatten();
-    let mut texts = sessions.filter_map(|entry| fs::read_to_string(entry.path()).ok());
-    in_utmp || texts.any(|text| is_remote_session(&text, user))
+    in_utmp || is_in_sessions(Path::new(SESSIONS), user)
+}
+
+/// Whether a file of logind's says so. It keeps a pipe beside each, whose reader waits for the session's end.
+fn is_in_sessions(folder: &Path, user: Option<u32>) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let mut texts = files.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    texts.any(|text| is_remote_session(&text, user))
 }
 
 /// The name of a user.
@@ -129,5 +141,26 @@ mod tests {
             &text.replace("=active", "=closing"),
             None
         ));
+    }
+
+    #[test]
+    fn pipes_among_the_sessions_are_not_waited_for() {
+        let folder = std::env::temp_dir().join(format!("firewall-logins-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(folder.join("c1.ref"))
+            .status();
+        assert!(made.unwrap().success());
+        // Somebody holds the other end, as logind's client does.
+        let pipe = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(folder.join("c1.ref"));
+        fs::write(folder.join("c1"), "UID=1000\nREMOTE=0\nSTATE=active\n").unwrap();
+        assert!(!is_in_sessions(&folder, None));
+        fs::write(folder.join("7"), "UID=1000\nREMOTE=1\nSTATE=active\n").unwrap();
+        assert!(is_in_sessions(&folder, Some(1_000)));
+        drop(pipe);
+        fs::remove_dir_all(&folder).unwrap();
     }
 }
