@@ -7,6 +7,7 @@ use crate::events::{EventsReport, EventsRequest};
 use crate::failure::Failure;
 use crate::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use crate::history::{ConfirmRequest, HistoryReport, RollbackRequest};
+use crate::plan::{PlanReport, PlanRequest};
 use crate::report::{
     ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport, UnloadReport,
 };
@@ -99,6 +100,12 @@ pub trait Firewall: Send + Sync {
     /// # Errors
     /// See [`Firewall`]; exit code 3 for a generation that is not kept, and for a policy that is not valid.
     fn compare(&self, request: &CompareRequest) -> Result<Compared, Failure>;
+
+    /// What applying a policy would do; nothing is changed.
+    ///
+    /// # Errors
+    /// As [`Firewall::apply`], but for the guard's refusal, which is part of the plan.
+    fn plan(&self, request: &PlanRequest) -> Result<PlanReport, Failure>;
 
     /// Changes the rules that were added while the policy is in force: changes of all askers are done one
     /// after the other.

@@ -16,6 +16,7 @@ pub mod flows;
 pub mod format;
 pub mod history;
 pub mod network;
+pub mod plan;
 pub mod report;
 pub mod request;
 pub mod rules;

@@ -20,6 +20,7 @@
 //! POST /v1/cancel               ConfirmRequest -> ApplyReport
 //! POST /v1/rollback             RollbackRequest -> ApplyReport
 //! POST /v1/compare              CompareRequest -> Compared
+//! POST /v1/plan                 PlanRequest -> PlanReport
 //! POST /v1/rules                RulesChange -> RulesChanged
 //! POST /v1/flows/forget         FlowsRequest -> FlowsForgotten
 //! POST /v1/sets                 SetChange -> SetChanged

@@ -13,6 +13,7 @@ use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::history::{ConfirmRequest, HistoryReport, RollbackRequest};
+use firewall_api::plan::{PlanReport, PlanRequest};
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
 use firewall_api::request::{
     ApplyRequest, ErrorReport, ReloadRequest, SESSION_HEADER, SnapshotRequest, no_daemon,
@@ -186,6 +187,11 @@ impl Firewall for Remote {
         let none = PolicySource::default();
         let policy = brought.unwrap_or(&none);
         self.post_policy("/v1/compare", request, (&policy.base, &policy.files))
+    }
+
+    fn plan(&self, request: &PlanRequest) -> Result<PlanReport, Failure> {
+        let policy = &request.policy;
+        self.post_policy("/v1/plan", request, (&policy.base, &policy.files))
     }
 
     fn change_rules(&self, change: &RulesChange) -> Result<RulesChanged, Failure> {

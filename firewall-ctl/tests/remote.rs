@@ -11,6 +11,7 @@ use firewall_api::flows::{
     FlowProto, FlowSort, FlowsForgotten, FlowsReport, FlowsRequest, FlowsSummary,
 };
 use firewall_api::history::{ConfirmRequest, HistoryReport, RollbackRequest};
+use firewall_api::plan::{PlanReport, PlanRequest};
 use firewall_api::report::{
     Applied, ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport,
 };
@@ -172,6 +173,11 @@ impl Firewall for Constants {
     }
 
     /// What was asked for, as the only protocol.
+    fn plan(&self, request: &PlanRequest) -> Result<PlanReport, Failure> {
+        self.take(&request.policy.files)?;
+        Err(Failure::new(Exit::Config, format!("{:?}", request.session)))
+    }
+
     fn change_rules(&self, _: &RulesChange) -> Result<RulesChanged, Failure> {
         Err(changed_meanwhile())
     }
@@ -430,6 +436,12 @@ fn requests_about_the_history_arrive_as_they_are() {
     };
     let failure = client.compare(&request).unwrap_err();
     assert_eq!(failure.message, "Generation(41)");
+    let request = PlanRequest {
+        policy: PolicySource::default(),
+        session: Session::Unclear,
+        all: true,
+    };
+    assert_eq!(client.plan(&request).unwrap_err().message, "Unclear");
 }
 
 #[test]

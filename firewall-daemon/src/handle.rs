@@ -11,6 +11,7 @@ use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::history::{ConfirmRequest, HistoryReport, RollbackRequest};
+use firewall_api::plan::{PlanReport, PlanRequest};
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
 use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest};
 use firewall_api::rules::{RulesChange, RulesChanged, RulesEdit};
@@ -176,6 +177,11 @@ impl Firewall for Handle {
 
     fn compare(&self, request: &CompareRequest) -> Result<Compared, Failure> {
         self.local.compare(request)
+    }
+
+    fn plan(&self, request: &PlanRequest) -> Result<PlanReport, Failure> {
+        // Only who has read counters for a while knows when a rule was hit last.
+        self.local.make_plan(request, &self.look(0)?.rules)
     }
 
     fn change_rules(&self, change: &RulesChange) -> Result<RulesChanged, Failure> {

@@ -29,6 +29,7 @@ use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::FlowsRequest;
 use firewall_api::history::{ConfirmRequest, RollbackRequest};
+use firewall_api::plan::PlanRequest;
 use firewall_api::request::{
     ApplyRequest, BODY_LIMIT, ErrorReport, ReloadRequest, SET_LIMIT, SnapshotRequest,
 };
@@ -211,7 +212,7 @@ struct Change {
 }
 
 /// All of them, and who handles each.
-fn changes() -> [(Change, MethodRouter<Backend>); 13] {
+fn changes() -> [(Change, MethodRouter<Backend>); 14] {
     let change = |route, limit| Change { route, limit };
     [
         (change("/v1/apply", BODY_LIMIT), post(apply)),
@@ -220,6 +221,7 @@ fn changes() -> [(Change, MethodRouter<Backend>); 13] {
         (change("/v1/cancel", BODY_LIMIT), post(cancel)),
         (change("/v1/rollback", BODY_LIMIT), post(rollback)),
         (change("/v1/compare", BODY_LIMIT), post(compare)),
+        (change("/v1/plan", BODY_LIMIT), post(plan)),
         (change("/v1/rules", BODY_LIMIT), post(change_rules)),
         (change("/v1/flows/forget", BODY_LIMIT), post(forget_flows)),
         (change("/v1/sets", SET_LIMIT), post(change_set)),
@@ -581,6 +583,17 @@ async fn compare(
     .await
 }
 
+async fn plan(
+    State(backend): State<Backend>,
+    Extension(peer): Extension<Peer>,
+    body: Result<Json<PlanRequest>, JsonRejection>,
+) -> Response {
+    attempt(backend, peer, "plan", body, |firewall, request| {
+        firewall.plan(&request)
+    })
+    .await
+}
+
 async fn change_rules(
     State(backend): State<Backend>,
     Extension(caller): Extension<Caller>,
@@ -683,6 +696,12 @@ impl Subject for CompareRequest {
             Side::InForce => "what is in force",
             Side::Generation(_) => "a generation",
         }
+    }
+}
+
+impl Subject for PlanRequest {
+    fn subject(&self) -> &str {
+        &self.policy.path
     }
 }
 

@@ -41,6 +41,7 @@ mod net_memory;
 mod net_observe;
 mod net_open;
 mod net_path;
+mod net_plan;
 mod net_quick;
 mod net_raw;
 mod net_reject;

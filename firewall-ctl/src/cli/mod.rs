@@ -26,6 +26,7 @@ mod live;
 mod load;
 mod observe;
 mod output;
+mod plan;
 mod policy;
 mod quick;
 mod reload;
@@ -79,6 +80,8 @@ struct Cli {
 enum Verb {
     #[command(after_long_help = daemon::help())]
     Daemon(daemon::Args),
+    #[command(after_long_help = plan::help())]
+    Plan(plan::Args),
     #[command(after_long_help = apply::help())]
     Apply(apply::Args),
     #[command(after_long_help = settle::confirm_help())]
@@ -206,6 +209,7 @@ pub fn main() -> ExitCode {
 fn run(verb: &Verb, context: &Context) -> Result<Exit, Failure> {
     match verb {
         Verb::Daemon(args) => daemon::run(args, context),
+        Verb::Plan(args) => plan::run(args, context),
         Verb::Apply(args) => apply::run(args, context),
         Verb::Confirm(args) => settle::confirm(args, context),
         Verb::Cancel(args) => settle::cancel(args, context),

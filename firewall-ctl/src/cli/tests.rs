@@ -2,6 +2,7 @@
 
 mod flows;
 mod history;
+mod plan;
 
 use super::context::When;
 use super::output::Format;

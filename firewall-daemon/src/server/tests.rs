@@ -6,6 +6,7 @@ use firewall_api::compared::Compared;
 use firewall_api::events::EventsReport;
 use firewall_api::flows::{FlowsForgotten, FlowsReport};
 use firewall_api::history::HistoryReport;
+use firewall_api::plan::PlanReport;
 use firewall_api::report::{
     Applied, ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport,
 };
@@ -128,6 +129,10 @@ impl Firewall for Constants {
     }
 
     fn compare(&self, request: &CompareRequest) -> Result<Compared, Failure> {
+        Err(Failure::new(Exit::Config, request.subject().to_owned()))
+    }
+
+    fn plan(&self, request: &PlanRequest) -> Result<PlanReport, Failure> {
         Err(Failure::new(Exit::Config, request.subject().to_owned()))
     }
 

@@ -25,6 +25,7 @@ mod live;
 mod log;
 mod observe;
 mod plan;
+mod preview;
 mod resolve;
 mod selectors;
 mod slots;
@@ -45,6 +46,7 @@ pub use ledger::{DEFAULT_STATE, STATE_VARIABLE, state_of};
 pub use live::{BANNED_NAME, Change, Changed, Live, LiveView};
 pub use log::{Log, Names};
 pub use observe::Carried;
+pub use preview::Preview;
 pub use trial::{Trial, TrialOutcome};
 pub use types::{
     Applied, Compiled, Counters, EngineError, Identity, InterfaceRecord, LiveRecord, Observed,

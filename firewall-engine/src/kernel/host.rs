@@ -200,6 +200,40 @@ pub(crate) fn listens_for_ssh() -> bool {
     })
 }
 
+/// The ports on which something of this host listens for others, by protocol, each once.
+pub(crate) fn listening() -> Vec<(&'static str, u16)> {
+    /// States of sockets that listen: of TCP, and of UDP without a peer.
+    const TABLES: [(&str, &str, &str); 4] = [
+        ("tcp", "/proc/net/tcp", "0A"),
+        ("tcp", "/proc/net/tcp6", "0A"),
+        ("udp", "/proc/net/udp", "07"),
+        ("udp", "/proc/net/udp6", "07"),
+    ];
+    let mut found = BTreeSet::new();
+    for (protocol, table, state) in TABLES {
+        let text = fs::read_to_string(table).unwrap_or_default();
+        let ports = text.lines().skip(1).filter_map(|line| port_of(line, state));
+        found.extend(ports.map(|port| (protocol, port)));
+    }
+    found.into_iter().collect()
+}
+
+/// The port of a line of such a table, if the socket is in a state and not for this host alone.
+fn port_of(line: &str, state: &str) -> Option<u16> {
+    /// ::1, and 127.0.0.1 as an IPv6 address, as words of 32 bits in hexadecimal digits.
+    const OWN_V6: [&str; 2] = [
+        "00000000000000000000000001000000",
+        "0000000000000000FFFF00000100007F",
+    ];
+    let mut words = line.split_ascii_whitespace();
+    let (address, port) = words.nth(1)?.split_once(':')?;
+    let is_own = OWN_V6.contains(&address) || address.len() == 8 && address.ends_with("7F");
+    if is_own || words.nth(1) != Some(state) {
+        return None;
+    }
+    u16::from_str_radix(port, 16).ok()
+}
+
 /// The gateways of all routes of this network namespace.
 pub(crate) fn gateways() -> Result<BTreeSet<IpAddr>, KernelError> {
     super::netlink::routes::gateways().map_err(KernelError::call("list the routes of this host"))

@@ -8,6 +8,7 @@ mod events;
 mod flows;
 mod history;
 mod host;
+mod plan;
 mod sets;
 mod take;
 mod trials;
@@ -25,6 +26,7 @@ use firewall_api::failure::{Exit, Failure};
 use firewall_api::firewall::Firewall;
 use firewall_api::flows::{FlowsForgotten, FlowsReport, FlowsRequest};
 use firewall_api::history::{ConfirmRequest, HistoryReport, RollbackRequest};
+use firewall_api::plan::{PlanReport, PlanRequest};
 use firewall_api::report::{ApplyReport, PolicyReport, ReasonsReport, RulesReport, StatusReport};
 use firewall_api::request::{ApplyRequest, ReloadRequest, SnapshotRequest, no_daemon};
 use firewall_api::rules::{RulesChange, RulesChanged};
@@ -264,6 +266,13 @@ impl Firewall for Local {
 
     fn compare(&self, request: &CompareRequest) -> Result<Compared, Failure> {
         self.compare_policies(request)
+    }
+
+    fn plan(&self, request: &PlanRequest) -> Result<PlanReport, Failure> {
+        let readings = self.read(None)?;
+        let rules = readings.snapshot(0).rules;
+        drop(readings);
+        self.make_plan(request, &rules)
     }
 
     fn change_rules(&self, _: &RulesChange) -> Result<RulesChanged, Failure> {

@@ -25,23 +25,9 @@ impl Local {
         policy: &PolicySource,
         runs_tests: bool,
     ) -> Result<Compiled, Failure> {
-        let kept = match &self.store {
-            Some(store) => {
-                store.require(&policy.files)?;
-                Some(Kept {
-                    store: store.clone(),
-                    named: Some(policy.files.clone()),
-                })
-            }
-            None => None,
-        };
         let request = Request {
-            policy_path: policy.path.clone(),
-            policy_text: policy.text.clone(),
-            base: policy.base.clone(),
-            kept,
             is_change: !runs_tests,
-            ..Request::default()
+            ..self.request_of_source(policy)?
         };
         let compiled = self.engine().compile(&request);
         let compiled = compiled.map_err(|error| failure(&error))?;
@@ -54,6 +40,27 @@ impl Local {
             return Err(Failure::new(Exit::Config, what).help("repeat the command"));
         }
         Ok(compiled)
+    }
+
+    /// The policy of a request, with the files that it was sent with.
+    pub(super) fn request_of_source(&self, policy: &PolicySource) -> Result<Request, Failure> {
+        let kept = match &self.store {
+            Some(store) => {
+                store.require(&policy.files)?;
+                Some(Kept {
+                    store: store.clone(),
+                    named: Some(policy.files.clone()),
+                })
+            }
+            None => None,
+        };
+        Ok(Request {
+            policy_path: policy.path.clone(),
+            policy_text: policy.text.clone(),
+            base: policy.base.clone(),
+            kept,
+            ..Request::default()
+        })
     }
 
     /// Runs the evasion table in every zone that an interface of the policy can have.

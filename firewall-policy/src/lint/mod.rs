@@ -4,25 +4,24 @@
 //! May not import `oracle`: tests hold it against that. Invariant: a finding is a fact about every
 //! packet; what could not be decided is said, never left out.
 
+mod access;
 mod cover;
 mod states;
 mod tunnels;
 
+pub use access::{Access, access};
 pub use cover::Standing;
 
 use crate::ast::Span;
 use crate::bundle::Lines;
 use crate::compile::compile;
 use crate::diag::{Diagnostics, Severity, Sink, codes};
-use crate::range::RangeSet;
 use crate::rule::{Policy, Rule, frame_rules};
 use crate::space::Space;
 use crate::space::reach::{Carried, Doors};
 use crate::tables::Tables;
 use cover::{Boxes, Coverage};
-use firewall_common::field::Field;
-use firewall_common::flows::state_field;
-use firewall_common::parse::{flag, proto};
+use firewall_common::parse::proto;
 use firewall_common::verdict::Action;
 
 /// Steps of one search: a fraction of a second.
@@ -116,48 +115,16 @@ fn of_frames(policy: &Policy, doors: &Doors, budget: u32, standings: &mut [Stand
 /// Whether somebody can open an SSH connection under a policy; `None`: the search was given up.
 #[must_use]
 pub fn lets_ssh_in(policy: &Policy) -> Option<bool> {
-    // Of a long list few rules are about that.
-    let near = |rule: &&Rule| {
-        let matches = &rule.matches;
-        rule.enabled
-            && matches.field(Field::Proto).contains(proto::TCP)
-            && matches.field(Field::DestinationPort).contains(SSH)
-            && matches.field(Field::TcpFlags).contains(flag::SYN)
-    };
-    let few = Policy {
-        rules: policy.rules.iter().filter(near).cloned().collect(),
-        interfaces: policy.interfaces.clone(),
-        zones: policy.zones.clone(),
-        live: policy.live.clone(),
-        exempt: policy.exempt.clone(),
-        macs: policy.macs.clone(),
-        contents: policy.contents.clone(),
-        sets: policy.sets.clone(),
-        ..*policy
-    };
-    let slots: Vec<u32> = (0..few.counters().len() as u32).collect();
-    let tables = compile(&few, &slots).ok()?;
-    let doors = Doors::of(policy);
-    let v4 = Boxes::<u32>::new(&few, &tables, doors.boxes(), BUDGET).can_pass(&ssh());
-    let v6 = Boxes::<u128>::new(&few, &tables, doors.boxes(), BUDGET).can_pass(&ssh());
-    match (v4, v6) {
-        (Coverage::Free(_), _) | (_, Coverage::Free(_)) => Some(true),
-        (Coverage::Covered, Coverage::Covered) => Some(false),
-        _ => None,
-    }
+    let few = access::near(policy, proto::TCP, SSH);
+    access::can_pass(policy, &few, proto::TCP, SSH)
 }
 
 /// The port of SSH.
-const SSH: u32 = 22;
+const SSH: u16 = 22;
 
 /// The first packets of SSH connections, which belong to none yet.
 fn ssh<T: Carried>() -> Space<T> {
-    let one = |value| RangeSet::of(value, value);
-    Space::everything()
-        .with(Field::State, one(state_field::NEW))
-        .with(Field::Proto, one(proto::TCP))
-        .with(Field::DestinationPort, one(SSH))
-        .with(Field::TcpFlags, one(flag::SYN))
+    access::opening(proto::TCP, SSH)
 }
 
 /// Turns facts into findings.

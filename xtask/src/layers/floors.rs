@@ -161,7 +161,7 @@ pub(super) const CRATES: &[Floors] = &[
             &["failure"],
             &["events", "flows", "sets", "source"],
             &["compared", "history", "watch"],
-            &["report", "request", "trial"],
+            &["plan", "report", "request", "trial"],
             &["rules"],
             &["audit"],
             &["firewall"],
