@@ -88,7 +88,12 @@ fn since(text: &str) -> Result<String, String> {
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let firewall = context.firewall()?;
     let filter = args.filter.request();
-    known(&*firewall, &filter)?;
+    match (known(&*firewall, &filter), args.follow) {
+        (Err(unknown), false) => return Err(unknown),
+        // It may come with the next policy.
+        (Err(unknown), true) if args.logged => context.warn(&[unknown.line()]),
+        _ => {}
+    }
     let wants_past = args.last.is_some() || args.since.is_some();
     let last = match args.since {
         Some(_) => args.last,
@@ -122,8 +127,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Refuses a rule or an interface that there is none of, and of which nothing is remembered either. Whoever
-/// asks to follow one would wait for ever.
+/// Whether there is the rule and the interface that a filter names, or something is remembered of them.
 fn known(firewall: &dyn Firewall, filter: &EventsRequest) -> Result<(), Failure> {
     let remembered = |filter: EventsRequest| -> Result<bool, Failure> {
         let one = EventsRequest {
