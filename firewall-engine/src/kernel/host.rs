@@ -5,6 +5,7 @@
 //! `/sys/class/net` or `/proc/net`, which may show another one after `setns(2)`.
 
 use super::KernelError;
+use super::netlink::conntrack;
 use super::netlink::links::{self, Link};
 use super::netlink::neighbours::Neighbours;
 use super::netlink::routes::{Hop, Leaving};
@@ -161,8 +162,17 @@ pub(crate) fn untranslated(
     from: SocketAddr,
     to: SocketAddr,
 ) -> Result<Option<(SocketAddr, SocketAddr)>, KernelError> {
-    let end = |end: SocketAddr| (end.ip(), end.port());
-    let found = super::netlink::conntrack::untranslated(end(from), end(to))
+    let found = conntrack::untranslated((from.ip(), from.port()), (to.ip(), to.port()))
+        .map_err(KernelError::call("ask the connection tracking"))?;
+    Ok(found.map(|(from, to)| (SocketAddr::from(from), SocketAddr::from(to))))
+}
+
+/// As [`untranslated`], of datagrams; also if nothing translates them. `None`, if nothing tracks them.
+pub(crate) fn datagrams(
+    from: SocketAddr,
+    to: SocketAddr,
+) -> Result<Option<(SocketAddr, SocketAddr)>, KernelError> {
+    let found = conntrack::datagrams((from.ip(), from.port()), (to.ip(), to.port()))
         .map_err(KernelError::call("ask the connection tracking"))?;
     Ok(found.map(|(from, to)| (SocketAddr::from(from), SocketAddr::from(to))))
 }

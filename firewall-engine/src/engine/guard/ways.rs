@@ -89,6 +89,7 @@ impl Ways {
                 mark: 0,
                 role: Role::Own,
                 samples: connection.samples().into(),
+                is_certain: true,
                 inside: Vec::new(),
             })?;
         }
@@ -124,6 +125,8 @@ struct Flow {
     mark: u32,
     role: Role,
     samples: Vec<Sample>,
+    /// Whether it is known to be there, and not just able to.
+    is_certain: bool,
     /// The tunnels that it is the outside of.
     inside: Vec<u32>,
 }
@@ -170,7 +173,7 @@ impl Search<'_> {
         if let Some(local) = next.filter(|next| next.is_local) {
             let loopback = self.present.links().iter().find(|it| it.is_loopback());
             let interface = loopback.map_or(local.interface, |it| it.ifindex);
-            self.add_all(flow.role, (interface, &[]), &flow.samples, true);
+            self.add_all(flow.role, (interface, &[]), &flow.samples, flow.is_certain);
             return Ok(());
         }
         let link = |index: &u32| self.present.link(*index);
@@ -248,8 +251,8 @@ impl Search<'_> {
             let finds = own.map(|own| Sample::of_neighbour(neighbour, own));
             let finds = finds.unwrap_or_default();
             for (index, vlans) in self.below(start, mac)? {
-                self.add_all(flow.role, (index, &vlans), &flow.samples, true);
-                self.add_all(Role::Finds, (index, &vlans), &finds, true);
+                self.add_all(flow.role, (index, &vlans), &flow.samples, flow.is_certain);
+                self.add_all(Role::Finds, (index, &vlans), &finds, flow.is_certain);
                 let tunnel = self.present.link(index).and_then(|link| link.tunnel);
                 tunnels.extend(tunnel.map(|tunnel| (index, tunnel)));
                 reached.insert(index);

@@ -140,19 +140,32 @@ pub(crate) fn connections(mut take: impl FnMut(Option<&Connection>)) -> io::Resu
     }
 }
 
+/// An address and a port.
+pub(crate) type End = (IpAddr, u16);
+
+/// Where the packets that come in of a connection come from, and where they go.
+pub(crate) type Ends = (End, End);
+
 /// The ends of a TCP connection from `from` to `to` as they stand in the packets that come in, before
 /// addresses and ports are translated; `None`, if nothing is tracked or translated.
-pub(crate) fn untranslated(
-    from: (IpAddr, u16),
-    to: (IpAddr, u16),
-) -> io::Result<Option<((IpAddr, u16), (IpAddr, u16))>> {
+pub(crate) fn untranslated(from: End, to: End) -> io::Result<Option<Ends>> {
+    Ok(arriving(TCP, (from, to))?.filter(|it| *it != (from, to)))
+}
+
+/// As [`untranslated`], of datagrams; also if nothing is translated. `None`, if nothing is tracked.
+pub(crate) fn datagrams(from: End, to: End) -> io::Result<Option<Ends>> {
+    arriving(UDP, (from, to))
+}
+
+/// The ends of what comes in of a tracked connection of which `to` sends to `from`.
+fn arriving(protocol: u8, ends: Ends) -> io::Result<Option<Ends>> {
     const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
     match fs::read_to_string(COUNT) {
         Ok(count) if count.trim() != "0" => {}
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => return Ok(None),
     }
-    let answer = match request_of(Some(netlink::NETFILTER), GET, 0, &question(from, to)) {
+    let answer = match request_of(Some(netlink::NETFILTER), GET, 0, &question(protocol, ends)) {
         // It tracks none such, or has no way to say so.
         Err(error)
             if matches!(
@@ -165,13 +178,21 @@ pub(crate) fn untranslated(
         answer => answer?,
     };
     let body = answer.get(HEADER + NFGENMSG..).unwrap_or_default();
-    let original = find(body, CTA_TUPLE_ORIG).and_then(tuple);
-    let original = original.map(|it| (it.src, it.dst));
-    Ok(original.filter(|it| *it != (from, to)))
+    Ok(coming(body, ends))
 }
 
-/// Asks about the connection whose answers go from `to` to `from`.
-fn question(from: (IpAddr, u16), to: (IpAddr, u16)) -> Vec<u8> {
+/// Of a tracked connection, the ends of what the other side sends, whichever side has begun.
+fn coming(body: &[u8], (from, to): Ends) -> Option<Ends> {
+    let original = find(body, CTA_TUPLE_ORIG).and_then(tuple)?;
+    let theirs = match (original.src, original.dst) == (to, from) {
+        true => find(body, CTA_TUPLE_REPLY).and_then(tuple)?,
+        false => original,
+    };
+    Some((theirs.src, theirs.dst))
+}
+
+/// Asks about the connection of which `to` sends to `from`.
+fn question(protocol: u8, (from, to): Ends) -> Vec<u8> {
     const NESTED: u16 = super::NLA_F_NESTED;
     let mut addresses = Vec::new();
     let (family, kinds) = match to.0 {
@@ -185,7 +206,7 @@ fn question(from: (IpAddr, u16), to: (IpAddr, u16)) -> Vec<u8> {
         }
     }
     let mut ports = Vec::new();
-    attribute(&mut ports, CTA_PROTO_NUM, &[TCP]);
+    attribute(&mut ports, CTA_PROTO_NUM, &[protocol]);
     attribute(&mut ports, CTA_PROTO_SRC_PORT, &to.1.to_be_bytes());
     attribute(&mut ports, CTA_PROTO_DST_PORT, &from.1.to_be_bytes());
     let mut tuple = Vec::new();
@@ -430,6 +451,37 @@ mod tests {
         let found = read(&message(ICMP, SEEN_REPLY, None)).unwrap();
         let outside = leaving((ROUTER, 9), (SERVER, 0), false, false);
         assert_eq!((found.original, found.reply), (outside, None));
+    }
+
+    #[test]
+    fn what_comes_in_is_what_the_other_side_sends_whoever_has_begun() {
+        let end = |end: End| (IpAddr::from(end.0), end.1);
+        let peer = (SERVER, 51_000);
+        // The peer has begun: to port 53, which is redirected to the one that this host answers from.
+        let begun_there = nest(
+            0,
+            &[
+                ends(CTA_TUPLE_ORIG, UDP, peer, (ROUTER, 53)),
+                ends(CTA_TUPLE_REPLY, UDP, (ROUTER, 51_820), peer),
+            ],
+        );
+        // This host has begun, from an address inside.
+        let begun_here = nest(
+            0,
+            &[
+                ends(CTA_TUPLE_ORIG, UDP, (CLIENT, 51_820), peer),
+                ends(CTA_TUPLE_REPLY, UDP, peer, (ROUTER, 4000)),
+            ],
+        );
+        for (message, own, wanted) in [
+            (begun_there, ROUTER, (ROUTER, 53)),
+            (begun_here, CLIENT, (ROUTER, 4000)),
+        ] {
+            let asked = (end(peer), end((own, 51_820)));
+            let found = coming(&message.1, asked);
+            assert_eq!(found, Some((end(peer), end(wanted))));
+        }
+        assert_eq!(coming(&[], (end(peer), end(peer))), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use firewall_common::flows::timeout;
 use firewall_policy::connection::{Form, Sample, protocol_of};
 use firewall_policy::packet_text::{Kind, PacketText};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// PPP over Ethernet, once it is up (RFC 2516).
 const PPPOE_SESSION: u32 = 0x8864;
@@ -94,8 +94,8 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Of WireGuard, the peer's datagrams. Whether this host has sent some that they answer is not known
-    /// unless it always does.
+    /// Of WireGuard, the peer's datagrams. The address that they go to is known where they are tracked; it
+    /// may be any of this host elsewhere.
     fn by_wireguard(&mut self, flow: &Flow, (index, name): (u32, &str)) -> Result<(), EngineError> {
         let device = match host::wireguard(index) {
             Ok(device) => device,
@@ -112,37 +112,38 @@ impl Search<'_> {
             ));
             return Ok(());
         };
-        let own = self.own_address(end.ip(), None, (None, device.mark))?;
-        let Some(own) = own else {
+        let inside = flow.within(index);
+        let mut own = Vec::new();
+        for address in host::own_addresses()? {
+            let is_outside = |it: &u32| !inside.contains(it);
+            if may_be_called(address, end.ip())
+                && host::interfaces_with(address)?.iter().any(is_outside)
+            {
+                own.push(SocketAddr::new(address, device.port));
+            }
+        }
+        let (ways, is_certain) = tracked_or_all(end, own, host::datagrams)?;
+        if ways.is_empty() {
             self.doubt(format!(
-                "it comes through {name}, and no route leads to {}",
+                "it comes through {name}, and this host has no address for {}",
                 end.ip()
             ));
-            return Ok(());
-        };
-        let kind = Kind::Udp {
-            source: end.port(),
-            destination: device.port,
-        };
-        let packet = PacketText::new(end.ip(), own, kind);
-        let follows = Sample {
-            is_steady: true,
-            ..Sample::of(PacketText {
-                established: true,
-                ..packet.clone()
-            })
-        };
+        }
         let is_kept_open = (1..=KEPT_OPEN).contains(&peer.keepalive);
-        let calls = (!is_kept_open).then(|| Sample::of(packet));
-        self.follow(&Flow {
-            from: end.ip(),
-            to: own,
-            by: None,
-            mark: device.mark,
-            role: Role::Carries,
-            samples: calls.into_iter().chain([follows]).collect(),
-            inside: flow.within(index),
-        })
+        for way in ways {
+            let samples = datagrams(way, is_kept_open);
+            self.follow(&Flow {
+                from: way.0.ip(),
+                to: way.1.ip(),
+                by: None,
+                mark: device.mark,
+                role: Role::Carries,
+                samples,
+                is_certain: flow.is_certain && is_certain,
+                inside: inside.clone(),
+            })?;
+        }
+        Ok(())
     }
 
     /// Of tunnels that carry each packet in one of their own.
@@ -184,6 +185,7 @@ impl Search<'_> {
             mark: tunnel.mark,
             role: Role::Carries,
             samples: flow.samples.iter().map(carry).collect(),
+            is_certain: flow.is_certain,
             inside: flow.within(index),
         })
     }
@@ -206,5 +208,97 @@ impl Search<'_> {
             mark,
         };
         Ok(host::hop_of(&leaving)?.and_then(|hop| hop.source))
+    }
+}
+
+/// Whether a peer at this address may call this host by one of its own.
+fn may_be_called(own: IpAddr, peer: IpAddr) -> bool {
+    let is_near = |address: IpAddr| matches!(address, IpAddr::V6(it) if it.is_unicast_link_local());
+    own.is_ipv4() == peer.is_ipv4()
+        && own.is_loopback() == peer.is_loopback()
+        && is_near(own) == is_near(peer)
+}
+
+/// The ends of a peer's datagrams as they come in, if some are tracked, and else those to each address of
+/// this host; and whether they are known.
+fn tracked_or_all<E>(
+    peer: SocketAddr,
+    own: Vec<SocketAddr>,
+    tracked: impl Fn(SocketAddr, SocketAddr) -> Result<Option<(SocketAddr, SocketAddr)>, E>,
+) -> Result<(BTreeSet<(SocketAddr, SocketAddr)>, bool), E> {
+    let mut found = BTreeSet::new();
+    for own in &own {
+        found.extend(tracked(peer, *own)?);
+    }
+    Ok(match found.is_empty() {
+        true => (own.into_iter().map(|own| (peer, own)).collect(), false),
+        false => (found, true),
+    })
+}
+
+/// Datagrams of WireGuard. Whether this host has sent some that they answer is not known unless it always
+/// does.
+fn datagrams((from, to): (SocketAddr, SocketAddr), is_kept_open: bool) -> Vec<Sample> {
+    let kind = Kind::Udp {
+        source: from.port(),
+        destination: to.port(),
+    };
+    let packet = PacketText::new(from.ip(), to.ip(), kind);
+    let follows = Sample {
+        is_steady: true,
+        ..Sample::of(PacketText {
+            established: true,
+            ..packet.clone()
+        })
+    };
+    let calls = (!is_kept_open).then(|| Sample::of(packet));
+    calls.into_iter().chain([follows]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    /// Two addresses of a card; a resolver's port that is redirected to WireGuard's.
+    #[test]
+    fn datagrams_of_wireguard_go_where_they_are_tracked_or_anywhere() {
+        let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let peer = at("198.51.100.1:51000");
+        let own = [at("192.0.2.80:51820"), at("192.0.2.81:51820")];
+        let ways = |known: Option<(SocketAddr, SocketAddr)>| {
+            let tracked = |_, to: SocketAddr| {
+                let known = known.filter(|_| to == own[1]);
+                Ok::<_, Infallible>(known)
+            };
+            let Ok(ways) = tracked_or_all(peer, own.to_vec(), tracked);
+            ways
+        };
+        assert_eq!(
+            ways(None),
+            (BTreeSet::from(own.map(|to| (peer, to))), false)
+        );
+        for to in [own[1], at("192.0.2.81:53")] {
+            assert_eq!(ways(Some((peer, to))), (BTreeSet::from([(peer, to)]), true));
+            let samples = datagrams((peer, to), true);
+            assert_eq!(samples.len(), 1);
+            assert!(samples[0].to_string().contains(&to.to_string()));
+        }
+        assert_eq!(datagrams((peer, own[0]), false).len(), 2);
+    }
+
+    #[test]
+    fn a_peer_calls_an_address_that_it_can_reach() {
+        for (own, peer, may) in [
+            ("192.0.2.80", "198.51.100.1", true),
+            ("127.0.0.1", "198.51.100.1", false),
+            ("2001:db8::1", "198.51.100.1", false),
+            ("fe80::1", "2001:db8::9", false),
+            ("fe80::1", "fe80::9", true),
+            ("2001:db8::1", "2001:db8::9", true),
+        ] {
+            let [own, peer]: [IpAddr; 2] = [own, peer].map(|it| it.parse().unwrap());
+            assert_eq!(may_be_called(own, peer), may, "{own} {peer}");
+        }
     }
 }
