@@ -183,8 +183,8 @@ pub(crate) fn decrypts_between(from: IpAddr, to: IpAddr) -> Result<bool, KernelE
         .map_err(KernelError::call("list the policies of IPsec"))
 }
 
-/// Names of the interfaces over which this host has PPPoE sessions.
-pub(crate) fn pppoe() -> BTreeSet<String> {
+/// The PPPoE sessions of this host: of each, the name of the interface that it goes over.
+pub(crate) fn pppoe() -> Vec<String> {
     let text = fs::read_to_string("/proc/thread-self/net/pppoe").unwrap_or_default();
     // `Id Address Device`
     let lines = text.lines().skip(1);

@@ -49,8 +49,12 @@ impl Search<'_> {
                 self.by_frames(&name, ethertype.into(), lower.into_iter().collect())
             }
             Carrier::Ppp => {
-                let devices = host::pppoe().into_iter();
-                let devices = devices.filter_map(|name| self.present.index_of(&name));
+                let links = self.present.links().iter();
+                let links =
+                    links.filter(|it| it.tunnel.is_some_and(|it| it.carrier == Carrier::Ppp));
+                let sessions = host::pppoe();
+                let devices = of_pppoe(links.count(), &sessions).iter();
+                let devices = devices.filter_map(|name| self.present.index_of(name));
                 let devices = devices.collect();
                 self.by_frames(&name, PPPOE_SESSION, devices)
             }
@@ -211,6 +215,15 @@ impl Search<'_> {
     }
 }
 
+/// The devices that may carry what comes in by one of some PPP interfaces, as PPPoE has these sessions; none
+/// if something else may carry it.
+fn of_pppoe(interfaces: usize, sessions: &[String]) -> &[String] {
+    match interfaces <= sessions.len() {
+        true => sessions,
+        false => &[],
+    }
+}
+
 /// Whether a peer at this address may call this host by one of its own.
 fn may_be_called(own: IpAddr, peer: IpAddr) -> bool {
     let is_near = |address: IpAddr| matches!(address, IpAddr::V6(it) if it.is_unicast_link_local());
@@ -285,6 +298,17 @@ mod tests {
             assert!(samples[0].to_string().contains(&to.to_string()));
         }
         assert_eq!(datagrams((peer, own[0]), false).len(), 2);
+    }
+
+    /// An uplink by PPPoE, and somebody who comes in by L2TP.
+    #[test]
+    fn what_comes_by_ppp_is_of_pppoe_where_all_of_it_is() {
+        let sessions = ["eth0", "eth1"].map(str::to_owned);
+        assert_eq!(of_pppoe(1, &sessions), sessions);
+        assert_eq!(of_pppoe(2, &sessions), sessions);
+        for (interfaces, sessions) in [(3, &sessions[..]), (2, &sessions[..1]), (1, &[])] {
+            assert!(of_pppoe(interfaces, sessions).is_empty(), "{interfaces}");
+        }
     }
 
     #[test]
