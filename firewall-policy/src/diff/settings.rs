@@ -1,9 +1,10 @@
 //! What differs outside of the rules' matches, in words: defaults, essential traffic, knobs, limits, logs,
-//! expiries. Never a line whose sides are equal.
+//! what is exempt from bans, expiries. Never a line whose sides are equal.
 
 use super::live;
 use crate::content::Content;
 use crate::limit::Rate;
+use crate::prefixes::{prefixes, text};
 use crate::range::RangeSet;
 use crate::rule::{Mac, Match, Policy, Rule};
 use crate::time;
@@ -52,6 +53,7 @@ pub(super) fn of(old: &Policy, new: &Policy) -> Vec<String> {
     lines.extend(limits(old, new));
     lines.extend(logs(old, new));
     lines.extend(live::settings(old, new));
+    lines.extend(exempt(old, new));
     lines.extend(expiries(old, new));
     lines
 }
@@ -121,6 +123,27 @@ fn knobs(a: &PacketConfig, b: &PacketConfig) -> [(&'static str, String, String);
         ),
         ("packet.tunnels", tunnels(a.tunnels), tunnels(b.tunnels)),
     ]
+}
+
+/// What no ban holds, where that differs: a ban drops without a rule.
+fn exempt(old: &Policy, new: &Policy) -> Option<String> {
+    const SHOWN: usize = 4;
+    let words = |policy: &Policy| {
+        let all: Vec<String> = prefixes(&policy.exempt)
+            .take(SHOWN)
+            .map(|it| text(&it))
+            .collect();
+        match prefixes(&policy.exempt).count() {
+            0 => "none".to_owned(),
+            count if count > SHOWN => format!("{}, ... ({count} prefixes)", all.join(", ")),
+            _ => all.join(", "),
+        }
+    };
+    let (was, becomes) = (words(old), words(new));
+    (old.exempt != new.exempt).then(|| match was == becomes {
+        true => format!("exempt from bans: {was} -> {becomes}, other ones"),
+        false => format!("exempt from bans: {was} -> {becomes}"),
+    })
 }
 
 /// Rules that expire at another time.

@@ -423,6 +423,28 @@ fn another_size_of_the_table_of_flows_is_a_difference() {
 }
 
 #[test]
+fn what_is_exempt_from_bans_is_a_difference() {
+    let policy = |exempt: &str| read(&format!("version: 1\ndefault: {{in: drop}}\n{exempt}\n"));
+    let many = "exempt: [192.0.2.1, 192.0.2.3, 192.0.2.5, 192.0.2.7, 192.0.2.9]";
+    let others = many.replace("192.0.2.9", "192.0.2.11");
+    for (old, new, line) in [
+        ("exempt: 192.0.2.0/24", "", "192.0.2.0/24 -> none"),
+        ("", "exempt: \"2001:db8::1\"", "none -> 2001:db8::1"),
+        (
+            many,
+            &others,
+            "192.0.2.1, 192.0.2.3, 192.0.2.5, 192.0.2.7, ... (5 prefixes) -> 192.0.2.1, 192.0.2.3, \
+             192.0.2.5, 192.0.2.7, ... (5 prefixes), other ones",
+        ),
+    ] {
+        let found = diff(&policy(old), &policy(new));
+        assert_eq!(found.settings, [format!("exempt from bans: {line}")]);
+        assert!(found.regions.is_empty());
+    }
+    assert!(diff(&policy(many), &policy(many)).is_empty());
+}
+
+#[test]
 fn an_example_that_a_live_set_decides_names_the_set() {
     let policy = |rules: &str| {
         read(&format!(
