@@ -125,7 +125,11 @@ impl Guard {
     /// The addresses in the packets that the session needs.
     fn addresses(&self) -> &Result<Addresses, String> {
         self.addresses.get_or_init(|| {
-            let connections = self.connections().unwrap_or_default();
+            let connections = match &self.session {
+                Some(Session::Over(_)) => self.known().map_err(str::to_owned)?,
+                // There is no more than an address, and that is looked at by itself.
+                _ => &[],
+            };
             if connections.is_empty() {
                 return Ok(Addresses::default());
             }
@@ -149,13 +153,18 @@ impl Guard {
     /// # Errors
     /// There are some, and nobody can say which.
     fn connections(&self) -> Result<&[Connection], EngineError> {
+        self.known().map_err(unclear)
+    }
+
+    /// As [`Self::connections`], with the bare reason.
+    fn known(&self) -> Result<&[Connection], &'static str> {
         match &self.session {
             None | Some(Session::None) => Ok(&[]),
             Some(Session::Over(connections)) if connections.len() <= CONNECTIONS => Ok(connections),
             Some(Session::Over(_) | Session::From(_)) => {
-                Err(unclear("which connection it comes over is not known"))
+                Err("which connection it comes over is not known")
             }
-            Some(Session::Unclear) => Err(unclear("which SSH connection you use is not known")),
+            Some(Session::Unclear) => Err("which SSH connection you use is not known"),
         }
     }
 
@@ -279,6 +288,22 @@ mod tests {
         assert!(refused(Session::Unclear, "192.0.2.1").is_some());
         let everything = parse("0.0.0.0/0").expect("an entry");
         assert!(Guard::off().refusal(&everything[0]).is_none());
+    }
+
+    /// Any of them may come through a tunnel, of which nobody then knows the other end.
+    #[test]
+    fn a_session_of_more_connections_than_are_followed_may_need_any_address() {
+        let connection = |number: usize| Connection {
+            from: ([192, 0, 2, 1], 50_000 + number as u16).into(),
+            to: ([192, 0, 2, 80], 22).into(),
+        };
+        let over = |count: usize| Session::Over((0..count).map(connection).collect());
+        let text = refused(over(CONNECTIONS + 1), "198.51.100.1").expect("a refusal");
+        assert!(text.contains("which connection it comes over"), "{text}");
+        let other = parse("198.51.100.1").expect("an entry")[0];
+        assert!(Guard::of(over(CONNECTIONS + 1)).concerns(&other));
+        assert!(!Guard::of(over(0)).concerns(&other));
+        assert_eq!(refused(over(0), "198.51.100.1"), None);
     }
 
     #[test]
