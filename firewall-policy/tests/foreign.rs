@@ -307,6 +307,47 @@ fn a_rule_in_the_words_of_others_is_answered_with_the_line_to_write() {
             "`from: [\"@a\", \"!@b\"]`",
             "name: web, from: [10.0.0.1, 10.0.0.2], action: pass",
         ),
+        // One value in several words, and what is none of its key's.
+        (
+            "name: web, proto: tcp, port: \"8000 to 8010\", action: pass",
+            "`port: 8000-8010`",
+            "name: web, proto: tcp, port: 8000-8010, action: pass",
+        ),
+        (
+            "name: web, from: \"not 10.0.0.1\", action: pass",
+            "`from: \"!10.0.0.1\"`",
+            "name: web, from: \"!10.0.0.1\", action: pass",
+        ),
+        (
+            "name: web, from: 10.0.0.0 255.255.255.0, action: pass",
+            "`from: 10.0.0.0/24`",
+            "name: web, from: 10.0.0.0/24, action: pass",
+        ),
+        (
+            "name: web, proto: tcp, port: [22, \"80, 443\"], action: pass",
+            "`port: [22, 80, 443]`",
+            "name: web, proto: tcp, port: [22, 80, 443], action: pass",
+        ),
+        (
+            "name: web, proto: tcp, port: 22, drop",
+            "`port: 22, action: drop`",
+            "name: web, proto: tcp, port: 22, action: drop",
+        ),
+        (
+            "name: web, proto: tcp, port: 22, 443, drop",
+            "`port: [22, 443], action: drop`",
+            "name: web, proto: tcp, port: [22, 443], action: drop",
+        ),
+        (
+            "name: web, proto: tcp, port: 22, for, drop",
+            "`key: value` for each key",
+            "name: web, proto: tcp, port: 22, action: drop",
+        ),
+        (
+            "name: web, proto: icmp, icmp: \"echo-request, echo-reply\", action: pass",
+            "`icmp: {type: [echo-request, echo-reply]}`",
+            "name: web, proto: icmp, icmp: {type: [echo-request, echo-reply]}, action: pass",
+        ),
         (
             "name: web, priority: 10, action: pass",
             "the first rule that matches decides",

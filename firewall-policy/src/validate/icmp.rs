@@ -55,8 +55,12 @@ fn one(cx: &mut Cx<'_>, node: &Node<'_>, v6: bool, sets: &mut Sets) -> Option<Ve
         names,
     };
     if let Some(text) = node.scalar() {
+        let several = super::lists::parts(text);
         wrong_kind(cx, node, "`icmp` is a mapping").help(if is_any(text) {
             "leave `icmp` out to match every type".to_owned()
+        } else if several.len() > 1 {
+            let several: Vec<String> = several.iter().map(|one| meant(one, types)).collect();
+            format!("write `icmp: {{type: [{}]}}`", several.join(", "))
         } else {
             format!("write `icmp: {{type: {}}}`", meant(text, types))
         });

@@ -1,9 +1,10 @@
 //! Lists without their brackets: `from: 10.0.0.1, 10.0.0.2` in braces, `port: 80,443` on a line of its own,
 //! `admins: [10.0.0.1]` for a set. Each is answered with the line to write.
 //!
-//! May not read values: it says what to write where one cannot be read.
+//! It says what to write where a value cannot be read, and looks at values to that end alone: a line to
+//! write names nothing that the key does not take.
 
-use super::foreign;
+use super::{foreign, meant};
 use crate::ast::{Key, Node, Span, Value};
 use crate::diag::{Sink, codes, show};
 use crate::fields::{self, Form};
@@ -82,7 +83,27 @@ impl<'n, 'a> Loose<'n, 'a> {
         let before = value.items().iter().filter_map(Node::scalar).take(SHOWN);
         let all: Vec<&str> = before.chain(words.iter().map(|&(_, word)| word)).collect();
         let message = format!("`{}` stands alone behind `{}`", show(first), key.text);
-        let help = write(&key.text, &all, more);
+        let help = match all.split_last() {
+            _ if all.iter().all(|value| meant::fits(&key.text, value)) => {
+                write(&key.text, &all, more)
+            }
+            Some((action, rest))
+                if meant::is_action(action)
+                    && !more
+                    && rest.iter().all(|value| meant::fits(&key.text, value)) =>
+            {
+                format!(
+                    "write `{}: {}, action: {action}`",
+                    key.text,
+                    one_or_list(rest)
+                )
+            }
+            _ => format!(
+                "write `key: value` for each key; several values of one stand in brackets: \
+                 `{}: [..., ...]`",
+                key.text
+            ),
+        };
         sink.error(&codes::UNKNOWN_KEY, span, message).help(help);
     }
 }
@@ -96,19 +117,37 @@ pub(super) fn in_one_text(sink: &mut Sink<'_>, node: &Node<'_>, key: &str) -> bo
     let Some((item, parts)) = found else {
         return false;
     };
-    let message = format!(
-        "`{}` is {} values in one text",
-        show(item.scalar().unwrap_or_default()),
-        parts.len()
-    );
-    let help = write(key, &parts[..parts.len().min(SHOWN)], parts.len() > SHOWN);
+    let text = item.scalar().unwrap_or_default();
+    if let Some(one) = meant::one(key, text) {
+        let message = format!("`{}` is not written so", show(text));
+        let one = in_yaml(&one);
+        let help = match node.value {
+            Value::List(_) => format!("write `{one}`"),
+            _ => format!("write `{key}: {one}`"),
+        };
+        sink.error(&codes::WRONG_KIND, item.span, message)
+            .help(help);
+        return true;
+    }
+    if !parts.iter().all(|part| meant::fits(key, part)) {
+        return false;
+    }
+    let message = format!("`{}` is {} values in one text", show(text), parts.len());
+    let values = node.items().iter().filter_map(Node::scalar);
+    let all: Vec<&str> = values
+        .flat_map(|text| match self::parts(text) {
+            several if several.len() > 1 => several,
+            _ => vec![text],
+        })
+        .collect();
+    let help = write(key, &all[..all.len().min(SHOWN)], all.len() > SHOWN);
     sink.error(&codes::WRONG_KIND, item.span, message)
         .help(help);
     true
 }
 
 /// The values that stand in a text, with commas or blanks between them.
-fn parts(text: &str) -> Vec<&str> {
+pub(super) fn parts(text: &str) -> Vec<&str> {
     let parts: Vec<&str> = if text.contains(',') {
         text.split(',').map(str::trim).collect()
     } else if text.contains(char::is_whitespace) {
@@ -140,6 +179,14 @@ fn list(values: &[&str], more: bool) -> String {
     let mut items: Vec<String> = values.iter().map(|value| in_yaml(value)).collect();
     items.extend(more.then(|| "...".to_owned()));
     format!("[{}]", items.join(", "))
+}
+
+/// `80`, or `[80, 443]`.
+fn one_or_list(values: &[&str]) -> String {
+    match values {
+        [one] => in_yaml(one),
+        several => list(several, false),
+    }
 }
 
 /// A value as it stands in a list, in quotes where YAML needs them.
@@ -181,7 +228,7 @@ pub(super) fn bare_set(sink: &mut Sink<'_>, node: &Node<'_>, name: &str) -> bool
 }
 
 /// Whether a text is a port or a range of ports.
-fn is_port(text: &str) -> bool {
+pub(super) fn is_port(text: &str) -> bool {
     let number = |text: &str| text.parse::<u16>().is_ok();
     match text.split_once('-') {
         Some((first, last)) => number(first) && number(last),

@@ -16,6 +16,7 @@ mod lines;
 mod list_line;
 mod lists;
 mod log;
+mod meant;
 mod number;
 mod packet;
 mod proto;
