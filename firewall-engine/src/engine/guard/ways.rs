@@ -24,6 +24,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 /// How many tunnels a session may come through, one in the other.
 const DEEPEST: usize = 4;
 
+/// How many VLANs may lie one over the other in Linux (`MAX_NEST_DEV`).
+const MOST_TAGS: usize = 8;
+
 /// What a packet is to a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Role {
@@ -244,7 +247,7 @@ impl Search<'_> {
             }
         };
         let mut reached = BTreeSet::new();
-        let mut tunnels = Vec::new();
+        let mut tunnels = BTreeMap::new();
         for &start in starts {
             let has_neighbours = self.present.link(start).is_some_and(|it| it.has_neighbours);
             let own = own_end(flow.to, neighbour).filter(|_| has_neighbours);
@@ -270,11 +273,12 @@ impl Search<'_> {
         &self,
         start: u32,
         mac: Option<[u8; 6]>,
-    ) -> Result<BTreeMap<u32, Vec<u16>>, EngineError> {
-        let mut found = BTreeMap::new();
+    ) -> Result<BTreeSet<(u32, Vec<u16>)>, EngineError> {
+        let mut found = BTreeSet::new();
         let mut open = vec![(start, Vec::new())];
         while let Some((index, vlans)) = open.pop() {
-            if found.contains_key(&index) {
+            // An interface may lie below by several VLANs.
+            if vlans.len() > MOST_TAGS || !found.insert((index, vlans.clone())) {
                 continue;
             }
             let link = self.present.link(index).filter(|it| !is_encrypted(it));
@@ -291,7 +295,6 @@ impl Search<'_> {
                 let below = self.present.links().iter().filter(may_be);
                 open.extend(below.map(|lower| (lower.ifindex, tags.clone())));
             }
-            found.insert(index, vlans);
         }
         Ok(found)
     }
