@@ -188,15 +188,27 @@ impl Search<'_> {
         let has_address = !starts.is_empty();
         let is_symmetric = next.is_none_or(|next| starts.contains(&next.interface));
         starts.extend(next.map(|next| next.interface));
+        let refuses = |index: &u32| self.refuses(*index, flow.from);
+        let starts = those_that_take(starts, refuses);
         let reached = self.enter(flow, &starts, next)?;
         if has_address && is_symmetric {
             return Ok(());
         }
         // Whoever has the address is elsewhere, or answers leave by another way: it may come in by any.
-        for &index in self.filtered.iter().filter(|it| !reached.contains(it)) {
+        for &index in self.filtered {
+            if reached.contains(&index) || self.refuses(index, flow.from) {
+                continue;
+            }
             self.add_all(flow.role, (index, &[]), &flow.samples, false);
         }
         Ok(())
+    }
+
+    /// Whether an interface lets nothing in from a sender: WireGuard's, if that is none of its peers.
+    fn refuses(&self, index: u32, sender: IpAddr) -> bool {
+        let tunnel = self.present.link(index).and_then(|link| link.tunnel);
+        tunnel.is_some_and(|it| it.carrier == Carrier::WireGuard)
+            && host::wireguard(index).is_ok_and(|device| device.peer_of(sender).is_none())
     }
 
     /// Where answers of a flow go.
@@ -338,6 +350,16 @@ impl Search<'_> {
     }
 }
 
+/// Of interfaces that a packet may come in by, those that let it in; all of them if none does, as then
+/// something is not known.
+fn those_that_take(starts: BTreeSet<u32>, refuses: impl Fn(&u32) -> bool) -> BTreeSet<u32> {
+    let taking: BTreeSet<u32> = starts.iter().copied().filter(|it| !refuses(it)).collect();
+    match taking.is_empty() {
+        true => starts,
+        false => taking,
+    }
+}
+
 /// Whether frames of the interface below look different: it is a tunnel as well.
 fn is_encrypted(link: &Link) -> bool {
     let carrier = link.tunnel.map(|tunnel| tunnel.carrier);
@@ -353,5 +375,20 @@ const fn own_end(own: IpAddr, neighbour: IpAddr) -> Option<IpAddr> {
             Some(IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)))
         }
         (IpAddr::V6(_), IpAddr::V4(_)) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host of the LAN that calls the address of a WireGuard device.
+    #[test]
+    fn what_a_tunnel_refuses_comes_by_another_interface() {
+        let starts = BTreeSet::from([2, 7]);
+        let taking = |refusing: &[u32]| those_that_take(starts.clone(), |it| refusing.contains(it));
+        assert_eq!(taking(&[]), starts);
+        assert_eq!(taking(&[7]), BTreeSet::from([2]));
+        assert_eq!(taking(&[2, 7]), starts);
     }
 }
