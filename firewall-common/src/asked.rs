@@ -73,5 +73,5 @@ fn is_within<M: Calls>(machine: &M, limit: u64) -> bool {
     // Each has one bucket.
     let limit = Entry::of_limit(u64::from(first) - 1 + (limit - 1));
     let bucket = limits::only_bucket(machine, At::of(machine, limit));
-    machine.pay(bucket, limit) == Entry::WITHIN
+    machine.pay(bucket, limit, 0) == Entry::WITHIN
 }

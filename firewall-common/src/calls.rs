@@ -24,7 +24,7 @@ pub trait Calls: Machine {
     fn limit(&self, key: &PacketKey, rule: Entry) -> Entry;
 
     /// [`crate::limits::pay`].
-    fn pay(&self, bucket: Bucket, rule: Entry) -> Entry;
+    fn pay(&self, bucket: Bucket, rule: Entry, bytes: u32) -> Entry;
 
     /// [`crate::limits::ban`].
     fn ban(&self, key: &PacketKey, rule: Entry);

@@ -61,7 +61,8 @@ const SYN: u32 = 0x02;
 /// place of the rule's.
 #[inline(always)]
 pub fn charge<M: Machine>(machine: &M, key: &PacketKey, rule: Entry) -> Entry {
-    pay(machine, find(machine, key, rule), rule)
+    let bytes = key.field(Field::Length);
+    pay(machine, find(machine, key, rule), rule, bytes)
 }
 
 /// Bans the source of a packet that is over a limit, if the limit says so. `rule` is what [`charge`]
@@ -119,11 +120,7 @@ pub fn find<M: Machine>(machine: &M, key: &PacketKey, rule: Entry) -> Bucket {
     if flags.has(LimitFlags::NEW) && !is_new(machine, key) {
         return Bucket::EXEMPT;
     }
-    let bucket = bucket(machine, key, limit);
-    if counts_bytes(machine, limit) && bucket != Bucket::NOWHERE {
-        return bucket.with_bytes(key.field(Field::Length));
-    }
-    bucket
+    bucket(machine, key, limit)
 }
 
 /// Whether bytes count and not packets.
@@ -132,10 +129,10 @@ fn counts_bytes<M: Machine>(machine: &M, limit: At<LimitEntry>) -> bool {
     machine.constant(|c| &c.has_bytes) != 0 && limit.flags(machine).has(LimitFlags::BYTES)
 }
 
-/// Second half: takes the packet from the bucket. A function of its own, because the kernel's stack
+/// Second half: takes the packet, of so many bytes, from the bucket. A function of its own, because the kernel's stack
 /// has no room for both at once.
 #[inline(always)]
-pub fn pay<M: Machine>(machine: &M, bucket: Bucket, rule: Entry) -> Entry {
+pub fn pay<M: Machine>(machine: &M, bucket: Bucket, rule: Entry, bytes: u32) -> Entry {
     if bucket == Bucket::EXEMPT {
         return Entry::WITHIN;
     }
@@ -143,7 +140,7 @@ pub fn pay<M: Machine>(machine: &M, bucket: Bucket, rule: Entry) -> Entry {
         return Entry::GOES_ON;
     }
     let limit = At::of(machine, rule);
-    if bucket != Bucket::NOWHERE && takes_its_due(machine, bucket, limit) {
+    if bucket != Bucket::NOWHERE && takes_its_due(machine, bucket, limit, bytes) {
         return Entry::WITHIN;
     }
     limit.over(machine)
@@ -151,15 +148,21 @@ pub fn pay<M: Machine>(machine: &M, bucket: Bucket, rule: Entry) -> Entry {
 
 /// Takes a packet or its bytes from a bucket, if it has as much left.
 #[inline(always)]
-fn takes_its_due<M: Machine>(machine: &M, bucket: Bucket, limit: At<LimitEntry>) -> bool {
+fn takes_its_due<M: Machine>(
+    machine: &M,
+    bucket: Bucket,
+    limit: At<LimitEntry>,
+    bytes: u32,
+) -> bool {
     if !counts_bytes(machine, limit) {
         return takes(machine, bucket, limit);
     }
+    let now = machine.now() << FRACTION;
     // No field is larger than 65,536, and a byte's time is below 2^46. Rounded up: never more than the rate.
-    let exact = limit.interval(machine) * (bucket.bytes() & 0x1_ffff);
+    let exact = limit.interval(machine) * u64::from(bytes & 0x1_ffff);
     let cost = (exact + (1 << BYTE_FRACTION) - 1) >> BYTE_FRACTION;
     let tolerance = limit.tolerance(machine);
-    cost <= tolerance && moves(machine, bucket.without_bytes(), cost, tolerance - cost)
+    cost <= tolerance && moves(machine, bucket, now, (cost, tolerance - cost))
 }
 
 /// The bucket of a limit that has one for all packets.
@@ -190,20 +193,22 @@ fn is_new<M: Machine>(machine: &M, key: &PacketKey) -> bool {
 /// Takes one packet from a bucket of a limit, if it has one left.
 #[inline(always)]
 pub(crate) fn takes<M: Machine>(machine: &M, bucket: Bucket, limit: At<LimitEntry>) -> bool {
-    moves(
-        machine,
-        bucket,
-        limit.interval(machine),
-        limit.tolerance(machine),
-    )
+    let now = machine.now() << FRACTION;
+    let interval = limit.interval(machine);
+    let tolerance = limit.tolerance(machine);
+    moves(machine, bucket, now, (interval, tolerance))
 }
 
 /// Moves the time at which a bucket's next packet is due by `interval`, if that is not further ahead than
 /// `tolerance`.
 #[inline(always)]
-fn moves<M: Machine>(machine: &M, bucket: Bucket, interval: u64, tolerance: u64) -> bool {
+fn moves<M: Machine>(
+    machine: &M,
+    bucket: Bucket,
+    now: u64,
+    (interval, tolerance): (u64, u64),
+) -> bool {
     let due = bucket.due();
-    let now = machine.now() << FRACTION;
     for _ in 0..TRIES {
         let old = machine.read(Region::Buckets, due);
         if old > now + tolerance {

@@ -37,8 +37,8 @@ impl<M: Plain> Calls for M {
     }
 
     #[inline(always)]
-    fn pay(&self, bucket: Bucket, rule: Entry) -> Entry {
-        limits::pay(self, bucket, rule)
+    fn pay(&self, bucket: Bucket, rule: Entry, bytes: u32) -> Entry {
+        limits::pay(self, bucket, rule, bytes)
     }
 
     #[inline(always)]

@@ -122,27 +122,6 @@ impl Bucket {
         Self(due)
     }
 
-    /// With the bytes that are taken from it, under a policy that has limits of bytes.
-    #[must_use]
-    #[inline(always)]
-    pub const fn with_bytes(self, bytes: u32) -> Self {
-        Self(self.0 | (bytes as u64) << 32)
-    }
-
-    /// The bytes of [`Bucket::with_bytes`].
-    #[must_use]
-    #[inline(always)]
-    pub const fn bytes(self) -> u64 {
-        self.0 >> 32
-    }
-
-    /// Without them.
-    #[must_use]
-    #[inline(always)]
-    pub const fn without_bytes(self) -> Self {
-        Self(self.0 & 0xffff_ffff)
-    }
-
     /// Byte offset of the time at which its next packet is due.
     #[must_use]
     #[inline(always)]
@@ -164,12 +143,6 @@ mod tests {
             let bucket = Bucket::from_word(Bucket::at(due).word());
             assert_eq!(bucket.due(), due);
             assert!(!reasons.contains(&bucket));
-            for bytes in [0, 20, 65_535, 65_536] {
-                let taken = bucket.with_bytes(bytes);
-                assert_eq!(taken.bytes(), u64::from(bytes));
-                assert_eq!(taken.without_bytes(), bucket);
-                assert!(!reasons.contains(&taken));
-            }
         }
         for (number, reason) in reasons.into_iter().enumerate() {
             assert_eq!(Bucket::from_word(reason.word()), reason);

@@ -7,6 +7,7 @@ use core::arch::asm;
 use core::ffi::c_void;
 use firewall_common::abi::{self, COUNTER_SIZE, Config, Counter, Entry, TABLES_SPARE, has_limit};
 use firewall_common::calls::Calls;
+use firewall_common::field::Field;
 use firewall_common::key::{PacketKey, Tuple};
 use firewall_common::machine::{Machine, Step, TICK_SHIFT};
 use firewall_common::packet::Packet;
@@ -283,12 +284,12 @@ impl Calls for Kernel {
             return Entry::OVER;
         }
         let bucket = fw_bucket(key, rule.word());
-        Entry::from_word(fw_pay(bucket, rule.word()))
+        Entry::from_word(fw_pay(bucket, rule.word(), key.field(Field::Length)))
     }
 
     #[inline(always)]
-    fn pay(&self, bucket: Bucket, rule: Entry) -> Entry {
-        Entry::from_word(fw_pay(bucket.word(), rule.word()))
+    fn pay(&self, bucket: Bucket, rule: Entry, bytes: u32) -> Entry {
+        Entry::from_word(fw_pay(bucket.word(), rule.word(), bytes))
     }
 
     #[inline(always)]
@@ -405,7 +406,7 @@ pub(crate) extern "C" fn fw_bucket(key: *const PacketKey, rule: u64) -> u64 {
 /// Taking a packet from a bucket, likewise.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn fw_pay(bucket: u64, rule: u64) -> u64 {
+pub(crate) extern "C" fn fw_pay(bucket: u64, rule: u64, bytes: u32) -> u64 {
     if maps::constant(|c| &c.buckets_layout)
         | maps::constant(|c| &c.expires)
         | maps::constant(|c| &c.contents)
@@ -414,7 +415,7 @@ pub(crate) extern "C" fn fw_pay(bucket: u64, rule: u64) -> u64 {
         return Entry::WITHIN.word();
     }
     let (bucket, rule) = (Bucket::from_word(bucket), Entry::from_word(rule));
-    limits::pay(&Kernel::uncounted(0), bucket, rule).word()
+    limits::pay(&Kernel::uncounted(0), bucket, rule, bytes).word()
 }
 
 /// Banning a packet's source, likewise.

@@ -440,8 +440,8 @@ impl Calls for HostMachine<'_> {
         }
     }
 
-    fn pay(&self, bucket: Bucket, rule: Entry) -> Entry {
-        limits::pay(self, bucket, rule)
+    fn pay(&self, bucket: Bucket, rule: Entry, bytes: u32) -> Entry {
+        limits::pay(self, bucket, rule, bytes)
     }
 
     fn locate(&self, tuple: &Tuple) -> u64 {

@@ -197,17 +197,17 @@ impl<M: Machine, F: Frame> OptionWalk<M, F> {
         if len < 2 || self.at + len > self.to {
             return Some(Err(Reason::BAD_HEADER_LEN));
         }
-        // (Of a shorter option more is read than it has; a router alert it is not.)
-        match self.frame.header::<4>(self.at as u32) {
-            Some(option) if option.be32::<0>() == ROUTER_ALERT => self.alert = 1,
-            _ => self.other |= 1,
-        }
         if asks_for_options(&self.machine) {
             self.other |= u64::from(match header.u8::<0>() {
                 OPTION_RECORD_ROUTE => option_bit::RECORD_ROUTE,
                 OPTION_TIMESTAMP => option_bit::TIMESTAMP,
                 _ => 0,
             });
+        }
+        // (Of a shorter option more is read than it has; a router alert it is not.)
+        match self.frame.header::<4>(self.at as u32) {
+            Some(option) if option.be32::<0>() == ROUTER_ALERT => self.alert = 1,
+            _ => self.other |= 1,
         }
         Some(Ok(len))
     }
