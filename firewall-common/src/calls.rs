@@ -95,6 +95,9 @@ pub trait IngressCalls: FrameCalls {
     /// [`crate::flows::state_of`].
     fn state<M: Calls>(&self, machine: &M, packet: &Packet) -> u32;
 
+    /// [`crate::flows::is_expected`]. Not asked under a policy that does not tell what is related.
+    fn is_expected<M: Calls>(&self, machine: &M, packet: &Packet) -> bool;
+
     /// Whether an acknowledgement carries a valid cookie of the socket that listens where it goes.
     fn has_cookie<M: Calls>(&self, machine: &M, packet: &Packet) -> bool;
 

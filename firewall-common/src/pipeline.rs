@@ -311,8 +311,21 @@ pub fn state<M: Calls, F: IngressCalls>(machine: &M, frame: &F, packet: &Packet)
             note_source(machine, packet);
             state_field::ESTABLISHED
         }
+        state_field::NEW
+            if may_be_related(machine, packet) && frame.is_expected(machine, packet) =>
+        {
+            state_field::RELATED
+        }
         state => state,
     }
+}
+
+/// Whether a new packet can be one that rules tell from others as related.
+#[inline(always)]
+fn may_be_related<M: Calls>(machine: &M, packet: &Packet) -> bool {
+    machine.constant(|config| &config.related) != 0
+        && packet.key.field(Field::Proto) == proto::UDP
+        && packet.key.field(Field::Fragment) != fragment::LATER
 }
 
 /// Remembers the source of a TCP segment whose sender has shown that he is there, under a policy that

@@ -2,6 +2,7 @@
 
 use crate::abi::Entry;
 use crate::calls::{Calls, EgressCalls, FrameCalls, IngressCalls};
+use crate::frame::Frame;
 use crate::key::{PacketKey, Tuple};
 use crate::machine::Machine;
 use crate::packet::{Packet, Parsed};
@@ -146,6 +147,11 @@ impl IngressCalls for &[u8] {
     #[inline(always)]
     fn state<M: Calls>(&self, machine: &M, packet: &Packet) -> u32 {
         flows::state_of(machine, self, packet)
+    }
+
+    #[inline(always)]
+    fn is_expected<M: Calls>(&self, machine: &M, packet: &Packet) -> bool {
+        flows::is_expected(machine, &packet.key, Frame::interface_index(self))
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 //!
 //! Those of frames that go out are beside [`crate::skb::SkbFrame`].
 
-use crate::frame::{BufferFrame, fw_content, fw_parse, fw_parse_inner, fw_quote, fw_state};
+use crate::frame::{BufferFrame, fw_content, fw_expected, fw_parse, fw_parse_inner, fw_quote, fw_state};
 use crate::link::{fw_frame, fw_mac, fw_of_link};
 use crate::sockets::{fw_is_forwarded, fw_socket};
 use crate::{answer, listener};
@@ -65,6 +65,11 @@ impl<const WHOLE: bool, const SELDOM: bool> IngressCalls for BufferFrame<WHOLE, 
     #[inline(always)]
     fn state<M: Calls>(&self, _machine: &M, packet: &Packet) -> u32 {
         fw_state(self.ctx, packet) as u32
+    }
+
+    #[inline(always)]
+    fn is_expected<M: Calls>(&self, _machine: &M, packet: &Packet) -> bool {
+        fw_expected(self.ctx, packet) != 0
     }
 
     #[inline(always)]

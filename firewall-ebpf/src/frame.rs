@@ -212,6 +212,24 @@ pub(crate) extern "C" fn fw_state(ctx: *mut xdp_md, packet: *const Packet) -> u6
     }
 }
 
+/// Whether a datagram may come because of one that has left, likewise: 1, or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fw_expected(ctx: *mut xdp_md, packet: *const Packet) -> u64 {
+    if constant(|c| &c.related) == 0 {
+        return 0;
+    }
+    // SAFETY: the context that the program was called with.
+    let interface = unsafe { (*ctx).ingress_ifindex };
+    // SAFETY: as above.
+    match unsafe { packet.as_ref() } {
+        Some(packet) => {
+            flows::is_expected(&Kernel::uncounted(0), &packet.key, interface).into()
+        }
+        None => 0,
+    }
+}
+
 /// What a DHCP answer or an ICMP error is about, likewise.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | TCP | it is of a flow, or of a socket that has a connection | its flow: see [`tcp`](super::tcp). A RST to a socket makes a flow that has ended ([`ENDS`]) |
 //! | TCP without SYN, to a socket that listens | it carries a valid cookie: the caller asks ([`ASKS_LISTENER`]) | nothing |
-//! | UDP | it is of a flow, or of a socket that is connected to its source; where rules ask, it may be [`related`] | the flow is answered |
+//! | UDP | it is of a flow, or of a socket that is connected to its source; where rules ask, it may be [`related`](super::related) | the flow is answered |
 //! | echo reply | it is of a flow | the flow is answered |
 //! | ICMP error | it quotes a packet of a flow or of a connection, of a TCP flow one that was sent lately | nothing |
 //!
@@ -14,10 +14,10 @@
 //!
 //! What a rule drops has changed its flow nevertheless: flows are looked at before the rules are.
 
-use super::state_field::{ESTABLISHED, INVALID, NEW, RELATED};
+use super::state_field::{ESTABLISHED, INVALID, NEW};
 use super::table::{Start, find, insert, is_in_use};
 use super::tcp::{Segment, comes_in};
-use super::{Tuple, echo, opening, related, socket, state};
+use super::{Tuple, echo, opening, socket, state};
 use crate::calls::{Calls, FrameCalls};
 use crate::field::Field;
 use crate::frame::{Frame, Header as _};
@@ -71,10 +71,6 @@ fn udp<M: Calls, F: FrameCalls>(machine: &M, frame: &F, key: &PacketKey) -> u32 
     let tuple = incoming(key);
     if answer(machine, &tuple) || socket::is_connection(frame.socket(machine, &tuple)) {
         ESTABLISHED
-    } else if machine.constant(|c| &c.related) != 0
-        && related::is_expected(machine, &tuple, frame.interface_index())
-    {
-        RELATED
     } else {
         NEW
     }

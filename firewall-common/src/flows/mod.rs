@@ -59,7 +59,7 @@ pub use adopt::{Adopted, adopt};
 pub use egress::{ASKS_RULES, DONE, ENDS_FLOW, open, record_packet, reset, reverse};
 pub use ingress::{ASKS_LISTENER, ASKS_QUOTE, ENDS, UNPROVEN, ended, state_of};
 pub use opening::SYNS_SIZE;
-pub use related::{expect, is_expectation};
+pub use related::{expect, is_expectation, is_expected};
 pub use request::is_request;
 pub use room::room;
 pub use table::{NOWHERE, locate};

@@ -16,9 +16,6 @@ use crate::field::Field;
 use crate::key::PacketKey;
 use crate::parse::proto;
 
-/// All bits of an identity but the other side's port.
-const WITHOUT_PORT: u64 = !(0xffff << 16);
-
 /// Whether a flow is such a name: no datagram is sent to port 0.
 #[must_use]
 pub const fn is_expectation(tuple: &Tuple) -> bool {
@@ -35,21 +32,12 @@ const fn is_group(high: u64, low: u64, is_v6: bool) -> bool {
     }
 }
 
-/// Any port of the other side.
-#[inline(always)]
-const fn of_host(tuple: &Tuple) -> Tuple {
-    Tuple {
-        identity: tuple.identity & WITHOUT_PORT,
-        ..*tuple
-    }
-}
-
 /// Whoever answers on an interface. (No host has the address 0 and a number behind it.)
 #[inline(always)]
 const fn of_group(tuple: &Tuple, interface: u32) -> Tuple {
     Tuple {
         remote: [0, interface as u64],
-        ..of_host(tuple)
+        ..*tuple
     }
 }
 
@@ -63,12 +51,14 @@ pub fn expect(key: &mut PacketKey, interface: u32) {
     key.fields[Field::DestinationPort as usize] = 0;
 }
 
-/// Whether a datagram that comes in by an interface may come because of one that has left.
+/// Whether a datagram that comes in by an interface, and is of no flow, may come because of one that has
+/// left. (Not a part of [`super::state_of`], because the kernel's stack has no room for it there.)
 #[inline(always)]
-pub(super) fn is_expected<M: Calls>(machine: &M, tuple: &Tuple, interface: u32) -> bool {
+pub fn is_expected<M: Calls>(machine: &M, key: &PacketKey, interface: u32) -> bool {
+    let tuple = Tuple::incoming(key, key.field(Field::DestinationPort), 0);
     let now = machine.ticks();
-    find(machine, &of_host(tuple), now).is_some()
-        || find(machine, &of_group(tuple, interface), now).is_some()
+    find(machine, &tuple, now).is_some()
+        || find(machine, &of_group(&tuple, interface), now).is_some()
 }
 
 #[cfg(test)]
@@ -96,9 +86,13 @@ mod tests {
             let port = key.field(Field::DestinationPort);
             let expected = Tuple::outgoing(&key, 40_000, port);
             assert!(is_expectation(&expected) && !is_expectation(&asked));
+            let any_port = Tuple {
+                identity: Tuple::identity_of(40_000, 0, proto::UDP, family == Family::V6),
+                ..asked
+            };
             let wanted = match group {
-                true => of_group(&asked, 7),
-                false => of_host(&asked),
+                true => of_group(&any_port, 7),
+                false => any_port,
             };
             assert_eq!(expected, wanted);
         }
