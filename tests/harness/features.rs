@@ -53,6 +53,10 @@ const FIELDS: &[(&str, &str)] = &[
         "proto: udp, over: reject, limit: {rate: 10/s, per: rule}",
     ),
     ("live set, to", "to: \"@self\""),
+];
+
+/// The same, of which [`everything`] has all in one rule: each is one more rule that the walk stops at.
+const GATED: &[(&str, &str)] = &[
     (
         "limit of bytes",
         "proto: udp, over: next, limit: {rate: 10Mbit/s, per: source}",
@@ -86,7 +90,7 @@ pub fn all() -> Result<Vec<Case>> {
         case("no rule", "pass", &[])?,
         case("no rule, default drop", "drop", &[])?,
     ];
-    for (name, field) in FIELDS {
+    for (name, field) in FIELDS.iter().chain(GATED) {
         cases.push(case(name, "pass", &[format!("{field}, action: drop")])?);
     }
     let ban = "proto: tcp, limit: {rate: 10/s, per: source}, ban: 1h, action: pass";
@@ -267,6 +271,9 @@ pub fn everything(count: usize) -> Result<Policy> {
     rules.extend([
         "proto: tcp, port: 7, limit: {rate: 10/s, per: source}, ban: 1h, action: pass".into(),
         "proto: tcp, port: 9, syn_protect: auto, action: pass".into(),
+        "proto: udp, options: any, payload: {offset: 9, bytes: \"ff ?? 54\"}, limit: {rate: 10Mbit/s}, \
+         over: next, action: next"
+            .into(),
         "proto: icmpv6, icmp: {type: 128}, action: drop".into(),
         "proto: tcp, port: 10, action: reject".into(),
     ]);
