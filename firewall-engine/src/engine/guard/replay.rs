@@ -14,7 +14,7 @@ use crate::engine::types::{EngineError, LiveRecord, Record};
 use crate::kernel::live::{Entry, Origin};
 use firewall_common::live::{BANNED, EXEMPT, Prefix};
 use firewall_common::verdict::Verdict;
-use firewall_policy::connection::{Holds, Judge, Judged, Way};
+use firewall_policy::connection::{Holds, Judge, Judged, Sample, Way};
 use firewall_policy::diff::diff;
 use firewall_policy::prefixes::prefixes;
 use firewall_policy::rule::{AddrSet, Mac, Policy, SELF};
@@ -271,7 +271,7 @@ impl<'a> Side<'a> {
     /// Makes ready to judge the packets of a session.
     fn bench(&self, ways: &Ways) -> Bench<'_> {
         let samples = ways.arrivals.iter().map(|it| &it.sample);
-        let ends = samples.clone().flat_map(|sample| sample.ends());
+        let ends = samples.clone().flat_map(Sample::ends);
         let mut own = HashSet::new();
         let mut all = HashSet::new();
         for [from, to] in ends {

@@ -137,13 +137,13 @@ impl Tunnel {
                 IFLA_VXLAN_LINK => self.link = index(),
                 IFLA_VXLAN_LOCAL | IFLA_VXLAN_LOCAL6 => self.local = host(value),
                 IFLA_VXLAN_GROUP | IFLA_VXLAN_GROUP6 => self.remote = host(value),
-                IFLA_VXLAN_PORT => self.to_port(value, true),
+                IFLA_VXLAN_PORT => self.note_port(value, true),
                 IFLA_VXLAN_COLLECT_METADATA if is_set(value) => self.carrier = Carrier::Unknown,
                 _ => {}
             },
             ("geneve", attribute) => match attribute {
                 IFLA_GENEVE_REMOTE | IFLA_GENEVE_REMOTE6 => self.remote = host(value),
-                IFLA_GENEVE_PORT => self.to_port(value, false),
+                IFLA_GENEVE_PORT => self.note_port(value, false),
                 IFLA_GENEVE_COLLECT_METADATA => self.carrier = Carrier::Unknown,
                 _ => {}
             },
@@ -151,7 +151,7 @@ impl Tunnel {
         }
     }
 
-    fn to_port(&mut self, value: &[u8], is_vxlan: bool) {
+    fn note_port(&mut self, value: &[u8], is_vxlan: bool) {
         if let (Some(port), Carrier::Udp { .. }) = (value.first_chunk(), self.carrier) {
             let port = u16::from_be_bytes(*port);
             self.carrier = Carrier::Udp { port, is_vxlan };

@@ -64,7 +64,7 @@ impl Device {
         let mut device = Self::default();
         dump(protocol, family, &body, |told| match told {
             Told::Message(message) => {
-                device.read(message.get(HEADER + GENERIC..).unwrap_or_default())
+                device.read(message.get(HEADER + GENERIC..).unwrap_or_default());
             }
             Told::Again => device = Self::default(),
         })?;
