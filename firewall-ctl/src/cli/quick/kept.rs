@@ -35,6 +35,9 @@ const OWN: [&str; 12] = [
 /// What goes on when somebody else decides.
 const MANNERS: [&str; 2] = ["syn_protect", "log"];
 
+/// Keys whose values a quick rule can say.
+const SAID: [&str; 3] = ["from", "to", "zone"];
+
 /// Whether a verb passes packets.
 fn passes_at_all(does: Does) -> bool {
     matches!(does, Does::Allow | Does::Limit)
@@ -45,6 +48,8 @@ fn passes_at_all(does: Does) -> bool {
 pub(super) struct Differ {
     /// Names, and by what each is for some packets only: `from: 10.0.0.0/8`.
     rules: Vec<(String, String)>,
+    /// Whether a quick rule can say in what they differ.
+    can_be_said: bool,
 }
 
 impl Differ {
@@ -60,9 +65,13 @@ impl Differ {
                 rules.join(" and ")
             ),
         )
-        .help(
-            "limit each of them: add its `from`, `to` or `on`; if you mean to open all, add --i-know",
-        )
+        .help(match self.can_be_said {
+            true => "limit each of them: add its `from`, `to` or `on`; if you mean to open all, add --i-know",
+            false => {
+                "no quick rule can say in what they differ: write `limit` into each of them in the \
+                 policy; if you mean to open all, add --i-know"
+            }
+        })
         .outcome("nothing was changed")
     }
 }
@@ -131,7 +140,8 @@ pub(super) fn kept(
         } else if !narrowed.iter().any(Map::is_empty) {
             let names = passing.iter().map(|rule| rule.name.clone());
             let rules = names.zip(narrowed.iter().map(in_words)).collect();
-            differ = Some(Differ { rules });
+            let can_be_said = differing(&narrowed).all(|key| SAID.contains(&key));
+            differ = Some(Differ { rules, can_be_said });
         }
     }
     for rule in &passing {
@@ -147,6 +157,17 @@ pub(super) fn kept(
     let keys = keys.into_iter();
     let keys = keys.map(|(key, value)| (key, in_line(&value)));
     (keys.collect(), differ)
+}
+
+/// The keys that some rules have with different values, or not all of them.
+fn differing(rules: &[Map<String, Value>]) -> impl Iterator<Item = &str> {
+    let keys = rules.iter().flat_map(Map::keys).map(String::as_str);
+    let differs = |key: &&str| {
+        rules
+            .windows(2)
+            .any(|pair| pair[0].get(*key) != pair[1].get(*key))
+    };
+    keys.filter(differs)
 }
 
 /// Keys and values of a rule in a line.
@@ -314,6 +335,37 @@ rules:
             ..Said::default()
         };
         assert_eq!(kept(&open, Does::Limit, &said), (Vec::new(), None));
+    }
+
+    #[test]
+    fn the_way_out_of_a_refusal_is_one() {
+        let can_be_said = |a: &str, b: &str| {
+            let rule = |name: &str, keys: &str| {
+                format!("  - {{name: {name}, proto: tcp, port: 22, {keys}, action: pass}}\n")
+            };
+            let policy = format!(
+                "version: 1\ndefault: {{in: drop}}\nrules:\n{}{}",
+                rule("a", a),
+                rule("b", b)
+            );
+            let said = Said {
+                what: Some((vec![6], "22")),
+                ..Said::default()
+            };
+            kept(&policy, Does::Limit, &said).1.unwrap().can_be_said
+        };
+        assert!(can_be_said("from: 10.0.0.0/8", "from: 192.0.2.0/24"));
+        assert!(can_be_said(
+            "vlan: 10, from: 10.0.0.0/8",
+            "vlan: 10, to: 192.0.2.80"
+        ));
+        for (a, b) in [
+            ("vlan: 10", "vlan: 20"),
+            ("vlan: 10", "from: 10.0.0.0/8"),
+            ("state: new", "source_port: 1024-65535"),
+        ] {
+            assert!(!can_be_said(a, b), "{a} / {b}");
+        }
     }
 
     #[test]
