@@ -541,6 +541,17 @@ fn a_reject_is_for_the_packets_that_its_answer_is_for() {
 }
 
 #[test]
+fn what_this_host_redirects_of_its_own_is_no_difference() {
+    for (chain, effect) in [("PREROUTING", Effect::Differs), ("OUTPUT", Effect::None)] {
+        let imported = iptables(&format!(
+            "*nat\n:{chain} ACCEPT [0:0]\n-A {chain} -p tcp --dport 8080 -j REDIRECT --to-ports 80\n\
+             COMMIT\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n"
+        ));
+        assert_eq!(effects(&imported), [effect], "{chain}");
+    }
+}
+
+#[test]
 fn what_nat_drops_passes_more() {
     let text = r#"{"nftables": [{"table": {"family": "ip", "name": "n", "handle": 1}},
         {"chain": {"family": "ip", "table": "n", "name": "pre", "handle": 1, "type": "nat",
@@ -548,8 +559,25 @@ fn what_nat_drops_passes_more() {
         {"rule": {"family": "ip", "table": "n", "chain": "pre", "handle": 2, "expr": [
             {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}},
             {"drop": null}]}}]}"#;
-    let imported = import::nft(text, &Options::default()).expect("sound");
-    assert_eq!(imported.passes_more(), 2, "{:?}", imported.left_out);
+    for (hook, count) in [
+        ("prerouting", 2),
+        ("input", 2),
+        ("output", 0),
+        ("postrouting", 0),
+    ] {
+        let text = text.replace("prerouting", hook);
+        let imported = import::nft(&text, &Options::default()).expect("sound");
+        assert_eq!(
+            imported.passes_more(),
+            count,
+            "{hook}: {:?}",
+            imported.left_out
+        );
+        // What leaves is not filtered.
+        let nothing = count == 0;
+        let none = |effect: &Effect| *effect == Effect::None;
+        assert_eq!(effects(&imported).iter().all(none), nothing, "{hook}");
+    }
     let imported =
         iptables("*nat\n:PREROUTING DROP [0:0]\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n");
     let lost = imported

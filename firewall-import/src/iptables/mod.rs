@@ -316,7 +316,7 @@ fn reasons(saved: &[(Family, Saved)], ruleset: &Ruleset, flat: &mut super::flatt
         let roots = roots.get(&(raw.family, &*raw.table, &*raw.chain));
         let from = |name: &str| roots.is_some_and(|roots| roots.contains(name));
         Some(match raw.table.as_str() {
-            "nat" if raw.redirects() => (
+            "nat" if raw.redirects() && (roots.is_none() || from("PREROUTING")) => (
                 "the policy sees the address and port that a packet comes with, the original's \
                  other rules those that it is sent on to"
                     .into(),

@@ -375,6 +375,7 @@ fn reasons(listing: &Listing<'_>, ruleset: &Ruleset) -> Vec<Option<(String, Effe
         let roots = roots.get(chain.as_str())?;
         let chains: Vec<&Value> = roots.iter().map(|&root| bases[root].1).collect();
         let has = |key: &str, value: &str| chains.iter().any(|chain| text(chain, key) == value);
+        let comes_in = chains.iter().any(|chain| is_nat_of_incoming(chain));
         let redirects = object["expr"].as_array().is_some_and(|list| {
             list.iter()
                 .any(|one| one.get("dnat").is_some() || one.get("redirect").is_some())
@@ -387,14 +388,14 @@ fn reasons(listing: &Listing<'_>, ruleset: &Ruleset) -> Vec<Option<(String, Effe
                     .into(),
                 Effect::None,
             )
-        } else if has("type", "nat") && redirects {
+        } else if comes_in && redirects {
             (
                 "the policy sees the address and port that a packet comes with, the original's \
                  other rules those that it is sent on to"
                     .into(),
                 Effect::Differs,
             )
-        } else if has("type", "nat") && drops(object) {
+        } else if comes_in && drops(object) {
             (DROPS_IN_NAT.into(), Effect::PassesMore)
         } else if has("type", "nat") {
             (
@@ -443,13 +444,15 @@ fn drops(object: &Value) -> bool {
         .is_some_and(|list| list.iter().any(decides))
 }
 
+/// Whether a base chain is of type nat, and sees what comes in.
+fn is_nat_of_incoming(chain: &Value) -> bool {
+    text(chain, "type") == "nat" && matches!(text(chain, "hook"), "prerouting" | "input")
+}
+
 /// Chains of type nat that drop what no rule accepts.
 fn dropping_nat(listing: &Listing<'_>) -> Vec<LeftOut> {
     let chains = listing.chains.iter().filter(|chain| {
-        text(chain, "type") == "nat"
-            && matches!(text(chain, "hook"), "prerouting" | "input")
-            && text(chain, "policy") == "drop"
-            && !is_dormant(listing, chain)
+        is_nat_of_incoming(chain) && text(chain, "policy") == "drop" && !is_dormant(listing, chain)
     });
     let entry = |chain: &&Value| LeftOut {
         place: key(&table(chain), text(chain, "name")),
