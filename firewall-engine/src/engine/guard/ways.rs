@@ -302,7 +302,7 @@ impl Search<'_> {
                 };
                 let may_be = |lower: &&Link| {
                     let is_other = port.is_some_and(|port| port != lower.ifindex);
-                    link.is_over(lower) && !(lower.tunnel.is_some() && is_other)
+                    link.is_over(lower) && !(is_other && is_far(lower))
                 };
                 let below = self.present.links().iter().filter(may_be);
                 open.extend(below.map(|lower| (lower.ifindex, tags.clone())));
@@ -358,6 +358,12 @@ fn those_that_take(starts: BTreeSet<u32>, refuses: impl Fn(&u32) -> bool) -> BTr
         true => starts,
         false => taking,
     }
+}
+
+/// Whether an interface is a tunnel to elsewhere.
+fn is_far(link: &Link) -> bool {
+    link.tunnel
+        .is_some_and(|it| !matches!(it.carrier, Carrier::Tagged(_)))
 }
 
 /// Whether frames of the interface below look different: it is a tunnel as well.

@@ -29,6 +29,8 @@ const IFLA_GENEVE_REMOTE: u16 = 2;
 const IFLA_GENEVE_PORT: u16 = 5;
 const IFLA_GENEVE_COLLECT_METADATA: u16 = 6;
 const IFLA_GENEVE_REMOTE6: u16 = 7;
+const IFLA_HSR_SLAVE1: u16 = 1;
+const IFLA_HSR_SLAVE2: u16 = 2;
 
 /// IEEE 802.1AE.
 const MACSEC: u16 = 0x88e5;
@@ -73,6 +75,9 @@ pub(crate) enum Carrier {
     Ppp,
     /// Frames of this EtherType, on the interface below.
     Frames(u16),
+    /// Frames with a tag that the program does not know: of a port of a switch (DSA) on the interface below,
+    /// of HSR and PRP on these two.
+    Tagged([u32; 2]),
     /// Nobody can say.
     Unknown,
 }
@@ -147,6 +152,11 @@ impl Tunnel {
                 IFLA_GENEVE_COLLECT_METADATA => self.carrier = Carrier::Unknown,
                 _ => {}
             },
+            ("hsr", IFLA_HSR_SLAVE1 | IFLA_HSR_SLAVE2) => {
+                if let Carrier::Tagged(slaves) = &mut self.carrier {
+                    slaves[usize::from(attribute - IFLA_HSR_SLAVE1)] = index().unwrap_or_default();
+                }
+            }
             _ => {}
         }
     }
@@ -175,6 +185,7 @@ fn carrier_of(kind: &str) -> Carrier {
         "wireguard" => Carrier::WireGuard,
         "ppp" => Carrier::Ppp,
         "macsec" => Carrier::Frames(MACSEC),
+        "dsa" | "hsr" => Carrier::Tagged([0; 2]),
         _ => Carrier::Unknown,
     }
 }
@@ -259,6 +270,14 @@ mod tests {
         for kind in ["", "bridge", "vlan", "veth", "dummy"] {
             assert_eq!(read(kind, &[]), None, "{kind}");
         }
+    }
+
+    #[test]
+    fn ports_of_switches_and_rings_say_what_lies_below() {
+        assert_eq!(read("dsa", &[]).unwrap().carrier, Carrier::Tagged([0; 2]));
+        let (a, b) = (7u32.to_ne_bytes(), 8u32.to_ne_bytes());
+        let ring = read("hsr", &[(1, &a), (2, &b)]).unwrap();
+        assert_eq!(ring.carrier, Carrier::Tagged([7, 8]));
     }
 
     #[test]

@@ -44,6 +44,17 @@ impl Search<'_> {
                 ));
                 Ok(())
             }
+            Carrier::Tagged(slaves) => {
+                let lower = self.present.link(index).and_then(|link| link.lower);
+                let mut below = lower.into_iter().chain(slaves);
+                if let Some(below) = below.find(|it| self.filtered.contains(it)) {
+                    let below = self.present.name_of(below).unwrap_or("an interface");
+                    let doubt =
+                        format!("it comes through {name}, and its frames have a tag on {below}");
+                    self.doubt(doubt);
+                }
+                Ok(())
+            }
             Carrier::Frames(ethertype) => {
                 let lower = self.present.link(index).and_then(|link| link.lower);
                 self.by_frames(&name, ethertype.into(), lower.into_iter().collect())
