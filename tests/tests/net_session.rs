@@ -287,6 +287,45 @@ fn a_session_to_a_bridge_over_two_vlans_of_a_card_may_come_in_by_each() {
     ctl.ok(&["load", "-f", &both]).unwrap();
 }
 
+#[test]
+#[ignore = "needs root"]
+fn a_link_local_session_comes_in_where_its_address_is() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    for words in [
+        "link add mgmt0 type veth peer name mgmt1",
+        "link set mgmt0 up",
+        "link set mgmt1 up",
+        "addr add fe80::81/64 dev mgmt0 nodad",
+        "addr add fe80::80/64 dev wan0 nodad",
+    ] {
+        pair.inside.ip(words).unwrap();
+    }
+    let on = |interface: &str| {
+        format!(
+            "version: 1\ninterfaces: [{{match: {interface}}}]\ndefault: {{in: drop}}\nrules:\n\
+             - {{name: web, proto: tcp, port: 80, action: pass}}\n"
+        )
+    };
+    let wan = written(&ctl, "wan.yaml", &on("wan0"));
+    let mgmt = written(&ctl, "mgmt.yaml", &on("mgmt0"));
+    for (session, cut, other) in [
+        ("fe80::9%wan0 50000 fe80::80%wan0 22", &wan, &mgmt),
+        ("fe80::9%mgmt0 50000 fe80::81%mgmt0 22", &mgmt, &wan),
+    ] {
+        ctl.set("SSH_CONNECTION", session);
+        let text = refused(&ctl, &["load", "-f", cut]);
+        assert!(text.contains(":22 syn is dropped by"), "{text}");
+        ctl.ok(&["load", "-f", other]).unwrap();
+        ctl.ok(&["unload", "--all"]).unwrap();
+    }
+    // To an address of another interface, nobody knows from which link.
+    ctl.set("SSH_CONNECTION", "fe80::9%mgmt0 50000 2001:db8::80 22");
+    for policy in [&wan, &mgmt] {
+        refused(&ctl, &["load", "-f", policy]);
+    }
+}
+
 /// zellij and dtach hold terminals that their SSH server has left.
 #[test]
 #[ignore = "needs root"]

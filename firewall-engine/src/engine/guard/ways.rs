@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Addresses, routes, tunnels and neighbours of this host say where that is. May not change anything.
-//! Invariant: where they do not say it, that is a doubt, and not "nowhere".
+//! Invariant: where they do not say it, that is a doubt, or each interface that is filtered, and not
+//! "nowhere".
 
 mod carriers;
 
@@ -186,7 +187,9 @@ impl Search<'_> {
             .filter(|it| link(it).is_some_and(|it| !it.is_inward()));
         let mut starts: BTreeSet<u32> = outward.collect();
         let has_address = !starts.is_empty();
-        let is_symmetric = next.is_none_or(|next| starts.contains(&next.interface));
+        // A link-local sender is on any link, if its packets do not go to another such address.
+        let is_anywhere = is_near(flow.from) && !is_near(flow.to);
+        let is_symmetric = !is_anywhere && next.is_none_or(|next| starts.contains(&next.interface));
         starts.extend(next.map(|next| next.interface));
         let refuses = |index: &u32| self.refuses(*index, flow.from);
         let starts = those_that_take(starts, refuses);
@@ -216,16 +219,14 @@ impl Search<'_> {
         let links = named.iter().filter_map(|index| self.present.link(*index));
         let mut vrfs = links.filter(|it| it.master_kind == "vrf");
         // A link-local address is on the link of the other one.
-        let is_near = matches!(flow.from, IpAddr::V6(from) if from.is_unicast_link_local());
-        let near = named
-            .first()
-            .copied()
-            .filter(|_| is_near && named.len() == 1);
-        let by = flow.by.or_else(|| vrfs.find_map(|link| link.master));
+        let near = named.first().copied();
+        let near = near.filter(|_| is_near(flow.from) && is_near(flow.to) && named.len() == 1);
+        let by = flow.by.or(near);
+        let by = by.or_else(|| vrfs.find_map(|link| link.master));
         let leaving = Leaving {
             to: flow.from,
             from: Some(flow.to),
-            by: by.or(near),
+            by,
             mark: flow.mark,
         };
         let hop = match host::hop_of(&leaving)? {
@@ -358,6 +359,11 @@ fn those_that_take(starts: BTreeSet<u32>, refuses: impl Fn(&u32) -> bool) -> BTr
         true => starts,
         false => taking,
     }
+}
+
+/// Whether an address is one of IPv6 on each link.
+const fn is_near(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(it) if it.is_unicast_link_local())
 }
 
 /// Whether an interface is a tunnel to elsewhere.

@@ -2,7 +2,7 @@
 //!
 //! May not change anything.
 
-use super::{Flow, Role, Search};
+use super::{Flow, Role, Search, is_near};
 use crate::engine::types::EngineError;
 use crate::kernel::{Carrier, Leaving, Tunnel, host};
 use firewall_common::flows::timeout;
@@ -237,7 +237,6 @@ fn of_pppoe(interfaces: usize, sessions: &[String]) -> &[String] {
 
 /// Whether a peer at this address may call this host by one of its own.
 fn may_be_called(own: IpAddr, peer: IpAddr) -> bool {
-    let is_near = |address: IpAddr| matches!(address, IpAddr::V6(it) if it.is_unicast_link_local());
     own.is_ipv4() == peer.is_ipv4()
         && own.is_loopback() == peer.is_loopback()
         && is_near(own) == is_near(peer)
