@@ -50,6 +50,18 @@ impl Timer {
         }
     }
 
+    /// Takes note of what waits by a look after a request; `has_ended`: the request has put something in
+    /// force for good, or has confirmed it. Who cannot tell, and who sees nothing in force, says nothing of
+    /// what waits.
+    pub(super) fn see(&mut self, seen: Result<Option<Waiting>, String>, has_ended: bool) {
+        match seen {
+            Ok(Some(waiting)) => self.set(Some(waiting)),
+            Ok(None) if has_ended => self.set(None),
+            Ok(None) => {}
+            Err(error) => warn!("what waits to be confirmed cannot be read: {error}"),
+        }
+    }
+
     /// As whoever asks reads it.
     pub(super) fn pending(&self) -> Option<Pending> {
         self.waiting.as_ref().map(engine::pending)
@@ -72,14 +84,14 @@ impl Timer {
     }
 
     /// The generation that is to go now, if its time is over; it is under way then.
-    pub(super) fn due(&mut self) -> Option<u64> {
+    pub(super) fn due(&mut self) -> Option<Waiting> {
         let waiting = self.waiting.as_ref().filter(|_| !self.is_under_way)?;
         let is_early = self.next.is_some_and(|next| Instant::now() < next);
         if is_early || !engine::left(waiting).is_zero() {
             return None;
         }
         self.is_under_way = true;
-        Some(waiting.generation)
+        Some(waiting.clone())
     }
 
     /// Nothing could come back.
@@ -139,20 +151,25 @@ pub(super) fn settle(
     })
 }
 
-/// The time of a generation is over. `None`: it is not in force any more, or was confirmed.
+/// The time of a generation is over. `None`: it is not in force any more, or was confirmed. What the daemon
+/// has known of it all the time counts, whatever has become of the file.
 pub(super) fn expire(
     options: &Options,
     engine: &mut Engine,
-    generation: u64,
+    waiting: &Waiting,
 ) -> Result<Option<Settled>, Failure> {
-    let waiting = waiting(engine)?.filter(|it| it.generation == generation);
-    let Some(waiting) = waiting else {
-        return Ok(None);
+    let observed = engine.observe().map_err(|error| error.failure())?;
+    let Some(observed) = observed else {
+        let what = "nothing is in force just now";
+        return Err(Failure::new(Exit::Failed, what));
     };
+    if !engine.is_of(observed.record.generation, waiting) {
+        return Ok(None);
+    }
     let origin = Origin {
         verb: super::messages::EXPIRY,
         asker: process::own(),
-        why: Some(not_confirmed(&waiting)),
+        why: Some(not_confirmed(waiting)),
         ..Origin::default()
     };
     go_back(options, engine, waiting.back, &origin).map(Some)
@@ -183,7 +200,10 @@ fn go_back(
 fn waiting(engine: &Engine) -> Result<Option<Waiting>, Failure> {
     let observed = engine.observe().map_err(|error| error.failure())?;
     let number = observed.map(|it| it.record.generation);
-    Ok(engine.waiting(number))
+    engine.waiting(number).map_err(|error| {
+        let what = format!("what waits to be confirmed cannot be read: {error}");
+        Failure::new(Exit::Failed, what)
+    })
 }
 
 fn nothing_waits() -> Failure {
@@ -268,7 +288,8 @@ pub(super) fn at_start(
         ..Origin::default()
     };
     let number = before.map(|it| it.record.generation);
-    if let Some(waiting) = engine.waiting(number) {
+    // What cannot be read is said by `status`.
+    if let Ok(Some(waiting)) = engine.waiting(number) {
         // Whoever was killed before it was noted: what was tried is known as such.
         if let Some(Err(error)) = before.map(|it| engine.note_found(&it.record)) {
             warn!("{error}");
@@ -325,27 +346,47 @@ mod tests {
         }
     }
 
+    fn number(timer: &mut Timer) -> Option<u64> {
+        timer.due().map(|it| it.generation)
+    }
+
+    #[test]
+    fn who_cannot_tell_ends_no_time() {
+        let mut timer = Timer::default();
+        timer.see(Ok(Some(waiting(42, Duration::ZERO))), true);
+        timer.see(Err("damaged".to_owned()), false);
+        timer.see(Err("damaged".to_owned()), true);
+        timer.see(Ok(None), false);
+        assert_eq!(number(&mut timer), Some(42));
+        timer.failed("nothing is in force");
+        timer.see(Ok(None), false);
+        assert!(timer.error().is_some(), "it is tried again");
+        timer.see(Ok(None), true);
+        assert!(timer.pending().is_none() && timer.error().is_none());
+    }
+
     #[test]
     fn what_waits_goes_once_when_its_time_is_over_and_is_tried_again() {
         let mut timer = Timer::default();
-        assert_eq!((timer.due(), timer.pending()), (None, None));
+        assert_eq!((number(&mut timer), timer.pending()), (None, None));
         timer.set(Some(waiting(42, Duration::MAX)));
-        assert_eq!(timer.due(), None, "there is time");
+        assert_eq!(number(&mut timer), None, "there is time");
         assert!(timer.pending().is_some_and(|it| it.left > 1e9));
         timer.set(Some(waiting(42, Duration::ZERO)));
-        assert_eq!(timer.due(), Some(42));
-        assert_eq!(timer.due(), None, "it is under way");
+        assert_eq!(number(&mut timer), Some(42));
+        assert_eq!(number(&mut timer), None, "it is under way");
         // Looks at the same do not begin it anew.
         timer.set(Some(waiting(42, Duration::ZERO)));
-        assert_eq!(timer.due(), None);
+        assert_eq!(number(&mut timer), None);
         timer.failed("no interface");
         assert!(timer.error().is_some_and(|it| it.contains("no interface")));
         timer.failed("no interface");
-        assert_eq!(timer.due(), None, "not at once");
+        assert_eq!(number(&mut timer), None, "not at once");
         timer.set(Some(waiting(50, Duration::ZERO)));
-        assert_eq!((timer.due(), timer.error()), (Some(50), None));
+        assert_eq!(number(&mut timer), Some(50));
+        assert_eq!(timer.error(), None);
         timer.set(None);
-        assert_eq!((timer.due(), timer.pending()), (None, None));
+        assert_eq!((number(&mut timer), timer.pending()), (None, None));
     }
 
     #[tokio::test]
@@ -355,7 +396,7 @@ mod tests {
         assert!(tokio::time::timeout(soon, timer.over()).await.is_err());
         timer.set(Some(waiting(42, Duration::ZERO)));
         assert!(tokio::time::timeout(soon, timer.over()).await.is_ok());
-        assert_eq!(timer.due(), Some(42));
+        assert_eq!(number(&mut timer), Some(42));
         assert!(tokio::time::timeout(soon, timer.over()).await.is_err());
     }
 }

@@ -24,6 +24,9 @@ pub(super) const CHANGE: &str = "change";
 /// What it is called when what waits to be confirmed stays.
 pub(super) const CONFIRM: &str = "confirm";
 
+/// What it is called when what waits to be confirmed is taken back.
+pub(super) const CANCEL: &str = "cancel";
+
 /// What it is called when a policy comes back because another one was not confirmed in time.
 pub(super) const EXPIRY: &str = "expiry";
 
@@ -62,8 +65,8 @@ pub(super) enum What {
     },
     /// What waits to be confirmed stays, or goes.
     Confirm(ConfirmRequest),
-    /// What waits to be confirmed goes, if it is the generation that was put in force with this number.
-    Expired(u64),
+    /// What waits to be confirmed goes, if it is in force.
+    Expired(Waiting),
     /// The policy of a former generation.
     Rollback(RollbackRequest),
     /// A change of the runtime rules in force.
@@ -82,6 +85,9 @@ pub(super) struct Job {
     pub(super) what: What,
     pub(super) reply: Reply,
 }
+
+/// What waits to be confirmed by a look at it, or why nobody can tell.
+pub(super) type Seen = Result<Option<Waiting>, String>;
 
 /// What the state task can be told.
 #[derive(Debug)]
@@ -109,6 +115,7 @@ pub(super) enum Message {
         Box<Result<Option<Revived>, Failure>>,
         Box<Result<Option<Observed>, EngineError>>,
         Option<Hold>,
+        Seen,
     ),
     /// Where files no longer say what is in force.
     Drift(Vec<Drift>),
@@ -136,7 +143,7 @@ pub(super) struct Done {
     /// The former generation whose policy it is.
     pub(super) restores: Option<u64>,
     /// What waits to be confirmed now.
-    pub(super) waiting: Option<Waiting>,
+    pub(super) waiting: Seen,
     /// What is wrong with the history.
     pub(super) trouble: Vec<String>,
     pub(super) observed: Result<Option<Observed>, EngineError>,

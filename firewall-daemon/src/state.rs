@@ -5,7 +5,7 @@
 
 use super::confirm::Timer;
 use super::handle::{Handle, is_ending};
-use super::messages::{Answer, CHANGE, CONFIRM, Done, EXPIRY, Job, Message, RENEWAL, Start, What};
+use super::messages::{Answer, CANCEL, CHANGE, CONFIRM, Done, EXPIRY, Job, Message, RENEWAL, Start, What};
 use super::options::Options;
 use super::renewal::Renewal;
 use super::revival::Revival;
@@ -221,12 +221,15 @@ impl State {
                 self.revival.hurry();
                 self.look_after();
             }
-            Message::Revived(revived, observed, hold) => {
+            Message::Revived(revived, observed, hold, waiting) => {
                 if let Some(hold) = hold {
                     let former = std::mem::replace(&mut self.hold, hold);
                     // Letting go waits for the lock on the store.
                     tokio::task::spawn_blocking(move || drop(former));
                 }
+                // Whoever has taken it off on purpose has ended what waited.
+                let is_off = matches!((&*revived, &*observed), (Ok(None), Ok(None)));
+                self.timer.see(waiting, is_off);
                 self.revived(*revived, *observed);
             }
             Message::Followed(followed, observed) => self.followed(&followed, *observed),
@@ -245,16 +248,22 @@ impl State {
 
     /// Has the policy come back whose successor was not confirmed in time.
     fn go_back(&mut self) {
-        if let Some(generation) = self.timer.due() {
+        if let Some(waiting) = self.timer.due() {
+            let generation = waiting.generation;
             warn!(generation, "not confirmed in time: going back");
-            self.begin(What::Expired(generation));
+            self.begin(What::Expired(waiting));
         }
     }
 
     fn done(&mut self, done: Done) {
         self.see(done.observed, done.at);
         self.trouble = done.trouble;
-        self.timer.set(done.waiting);
+        // A renewal ends nothing, nor does what was refused.
+        let has_ended = done.result.is_ok() && done.verb != RENEWAL;
+        self.timer.see(done.waiting, has_ended);
+        if has_ended && [CONFIRM, CANCEL, EXPIRY].contains(&done.verb) {
+            self.timer.set(None);
+        }
         if done.verb == EXPIRY {
             self.gone_back(&done.path, done.result);
             return;

@@ -4,7 +4,7 @@
 
 use super::changes;
 use super::confirm::{self, Settled};
-use super::messages::{CHANGE, Done, EXPIRY, Job, Message, Named, RENEWAL, What};
+use super::messages::{CHANGE, Done, EXPIRY, Job, Message, Named, RENEWAL, Seen, What};
 use super::options::Options;
 use super::revival::Lost;
 use super::server::write;
@@ -91,13 +91,15 @@ fn finish(
         .ok()
         .and_then(|it| Some(&it.as_ref()?.record));
     let number = record.map(|record| record.generation);
-    let waiting = engine.waiting(number);
     let (result, rule, restores) = match performed.transpose() {
         Some(Ok(it)) => (Ok(it.applied), it.rule, it.restores),
         Some(Err(failure)) => (Err(failure), None, None),
         // What was to go stays, or has gone.
-        None => return Some(Message::Waiting(waiting)),
+        None => return Some(Message::Waiting(engine.waiting(number).ok().flatten())),
     };
+    // What was put in force just now is so, though a look at it may fail.
+    let applied = result.as_ref().ok().map(|applied| applied.generation);
+    let waiting = seen(engine, applied.or(number));
     let is_named_here = matches!(verb, "apply" | "reload" | RENEWAL);
     let path = match record {
         Some(record) if !is_named_here => record.policy_path.clone(),
@@ -121,6 +123,12 @@ fn finish(
         at: Instant::now(),
         reply: job.reply,
     })))
+}
+
+/// What waits to be confirmed; `in_force` is the number of the generation that is.
+fn seen(engine: &Engine, in_force: Option<u64>) -> Seen {
+    let waiting = engine.waiting(in_force);
+    waiting.map_err(|error| error.to_string())
 }
 
 /// What has come of a change.
@@ -159,7 +167,7 @@ fn perform(
         }
         What::Confirm(request) => confirm::settle(options, engine, request)?,
         What::Rollback(request) => confirm::roll_back(options, engine, request)?,
-        What::Expired(generation) => match confirm::expire(options, engine, generation)? {
+        What::Expired(waiting) => match confirm::expire(options, engine, &waiting)? {
             Some(settled) => settled,
             None => return Ok(None),
         },
@@ -370,7 +378,10 @@ fn revive(
     let revived = revived.map_err(|error| error.failure());
     // One that is held already is refused, as to any other daemon.
     let hold = engine.hold().ok();
-    let message = Message::Revived(Box::new(revived), Box::new(engine.observe()), hold);
+    let observed = engine.observe();
+    let in_force = observed.as_ref().ok().and_then(Option::as_ref);
+    let waiting = seen(engine, in_force.map(|it| it.record.generation));
+    let message = Message::Revived(Box::new(revived), Box::new(observed), hold, waiting);
     let Some(told) = told.upgrade() else {
         return false;
     };

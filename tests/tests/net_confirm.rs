@@ -343,6 +343,38 @@ fn a_daemon_that_is_killed_knows_the_rest_of_the_time() {
     assert_eq!(in_force(&ctl).1, SHUT, "it is confirmed now");
 }
 
+/// What the daemon cannot read at one moment it knows nevertheless.
+#[test]
+#[ignore = "needs root"]
+fn the_time_goes_on_though_the_file_is_damaged_or_the_pins_are_gone() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(&open("")).unwrap();
+    ctl.start(&policy).unwrap();
+    let shut = write(&ctl, "shut.yaml", SHUT);
+    let other = write(&ctl, "other.yaml", &open("# other\n"));
+    let harms: [(&str, &dyn Fn(&Ctl<'_>)); 3] = [
+        ("damaged", &|ctl| fs::write(waiting_file(ctl), "torn").unwrap()),
+        ("removed", &|ctl| fs::remove_file(waiting_file(ctl)).unwrap()),
+        ("pins", &|ctl| ctl.forget_pins().unwrap()),
+    ];
+    for (what, harm) in harms {
+        ctl.ok(&["apply", "-f", &shut, "--confirm=6s"]).unwrap();
+        harm(&ctl);
+        // A request that ends in a failure is no end of the time.
+        let words = ["rollback", "9999"];
+        assert_ne!(code(&ctl, &words).0, 0, "{what}");
+        until(what, &ctl, || {
+            let policy = ctl.json(&["get", "policy"]).unwrap_or(Value::Null);
+            policy["text"] == open("")
+        });
+        until("nothing waits", &ctl, || pending(&ctl).is_none());
+        assert!(!waiting_file(&ctl).exists(), "{what}");
+        ctl.ok(&["apply", "-f", &other]).unwrap();
+        ctl.ok(&["reload"]).unwrap();
+    }
+}
+
 /// As the machine's next start finds it: no pins, and a time of another start.
 fn reboot(ctl: &mut Ctl<'_>) {
     ctl.kill().unwrap();

@@ -29,6 +29,7 @@ use firewall_system::file_store::FileStore;
 use firewall_system::hash;
 use firewall_system::history::{History, Waiting};
 use firewall_system::set_files::Kept;
+use std::io;
 use std::time::Duration;
 
 /// The verb of a generation that was found in force, and nobody knows by whom.
@@ -48,21 +49,29 @@ impl Engine {
     }
 
     /// What waits to be confirmed, if it is in force since the machine's present start; `in_force` is the
-    /// number of the generation that is. One that cannot be read waits for nobody.
+    /// number of the generation that is.
+    ///
+    /// # Errors
+    /// Nobody can tell: what is written of it cannot be read.
+    pub fn waiting(&self, in_force: Option<u64>) -> io::Result<Option<Waiting>> {
+        let waiting = self.history().waiting()?;
+        Ok(waiting.filter(|waiting| {
+            waiting.boot == host::boot()
+                && in_force.is_some_and(|number| self.is_of(number, waiting))
+        }))
+    }
+
+    /// Whether generation `in_force` is what waits, or a renewal of it, and was not confirmed.
     #[must_use]
-    pub fn waiting(&self, in_force: Option<u64>) -> Option<Waiting> {
-        let history = self.history();
-        let waiting = history.waiting().ok().flatten()?;
-        let is_in_force = in_force.is_some_and(|number| {
-            number >= waiting.generation && history.is_confirmed(number) != Some(true)
-        });
-        (is_in_force && waiting.boot == host::boot()).then_some(waiting)
+    pub fn is_of(&self, in_force: u64, waiting: &Waiting) -> bool {
+        in_force >= waiting.generation && self.history().is_confirmed(in_force) != Some(true)
     }
 
     /// The same, as whoever asks reads it.
     #[must_use]
     pub fn pending(&self, in_force: Option<u64>) -> Option<Pending> {
-        self.waiting(in_force).map(|waiting| pending(&waiting))
+        let waiting = self.waiting(in_force).ok().flatten();
+        waiting.map(|waiting| pending(&waiting))
     }
 
     /// What is wrong with the history, one sentence each; `in_force` is the number of the generation that
@@ -248,12 +257,16 @@ impl Engine {
         let _lock = host::lock(self.root())?;
         let survey = self.store.survey()?;
         let in_force = survey.in_force().map(|it| it.number);
-        let waiting = self.waiting(in_force).ok_or_else(nothing)?;
+        let state = self.state().display();
+        let waiting = self.waiting(in_force);
+        let waiting = waiting.map_err(KernelError::call(format!(
+            "read what waits to be confirmed in {state}"
+        )))?;
+        let waiting = waiting.ok_or_else(nothing)?;
         let history = self.history();
         let confirmed = history
             .confirm(waiting.generation)
             .and_then(|()| history.end_waiting());
-        let state = self.state().display();
         confirmed.map_err(KernelError::call(format!("confirm it in {state}")))?;
         Ok(waiting)
     }
@@ -271,7 +284,8 @@ impl Engine {
         }
         // Where no daemon is there to be asked, who loads by hand may mean it.
         let is_meant = request.origin.verb == LOAD && request.guard.is_off();
-        if let Some(waiting) = self.waiting(known.map(|it| it.generation))
+        // What cannot be read keeps no change from being made.
+        if let Ok(Some(waiting)) = self.waiting(known.map(|it| it.generation))
             && !is_meant
         {
             return Err(waits(&waiting, request.origin.verb == LOAD));
@@ -357,7 +371,7 @@ impl Engine {
     ) {
         let (history, origin) = (self.history(), &request.origin);
         let number = record.generation;
-        let waiting = history.waiting().ok().flatten();
+        let waiting = history.waiting();
         let noted = match (history.is_confirmed(number), origin.stage) {
             (Some(true), _) | (Some(false), Stage::Upkeep) => Ok(()),
             (Some(false), _) => history.confirm(number),
@@ -368,10 +382,11 @@ impl Engine {
                     // As what it renews.
                     Stage::Upkeep => before
                         .and_then(|before| history.is_confirmed(before))
-                        .unwrap_or_else(|| self.waiting(before).is_none()),
+                        .unwrap_or_else(|| !matches!(self.waiting(before), Ok(Some(_)))),
                 };
                 let entry = entry_of(record, origin, is_confirmed);
-                let used: Vec<u64> = waiting.iter().map(|it| it.back).collect();
+                let used = waiting.iter().flatten().map(|it| it.back);
+                let used: Vec<u64> = used.collect();
                 history.keep(&entry, &record.policy_text, &used)
             }
         };
@@ -382,9 +397,11 @@ impl Engine {
             ));
         }
         let ended = match (origin.stage, waiting) {
-            (Stage::Upkeep, _) | (_, None) => Ok(()),
+            (Stage::Upkeep, _) | (_, Ok(None)) | (Stage::Start, Err(_)) => Ok(()),
+            // The way back is that of before the switch, if it can be read again.
+            (Stage::Tried(_), Err(error)) => Err(error),
             // The time begins when it is in force.
-            (Stage::Tried(seconds), Some(waiting)) if waiting.generation == number => history
+            (Stage::Tried(seconds), Ok(Some(waiting))) if waiting.generation == number => history
                 .wait_for(&Waiting {
                     ends: ends(seconds),
                     ..waiting
@@ -405,7 +422,7 @@ impl Engine {
             return Ok(());
         }
         let _lock = host::lock(self.root())?;
-        let waiting = self.waiting(Some(record.generation));
+        let waiting = self.waiting(Some(record.generation)).ok().flatten();
         let entry = entry_of(record, &found(), waiting.is_none());
         let used: Vec<u64> = waiting.iter().map(|it| it.back).collect();
         let kept = history.keep(&entry, &record.policy_text, &used);
