@@ -304,7 +304,7 @@ pub(super) fn at_start(
             Err(_) => First::Waits(waiting),
         };
     }
-    let applied = read().and_then(|file| {
+    let applied = read().map_err(|failure| (true, failure)).and_then(|file| {
         let request = Request {
             origin: Origin {
                 stage: Stage::Start,
@@ -312,13 +312,13 @@ pub(super) fn at_start(
             },
             ..options.request(file)
         };
-        engine.apply(&request).map_err(|error| error.failure())
+        let applied = engine.apply(&request);
+        applied.map_err(|error| (error.is_of_policy(), error.failure()))
     });
-    let failure = match applied {
+    let (may_help, failure) = match applied {
         Ok(applied) => return First::Applied(applied),
-        Err(failure) => failure,
+        Err(why) => why,
     };
-    let may_help = [Exit::Config, Exit::Refused].contains(&failure.exit_code);
     if before.is_some() || !may_help {
         return First::Nothing(failure);
     }

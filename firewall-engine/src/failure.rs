@@ -7,6 +7,16 @@ use firewall_api::rules::changed_meanwhile;
 use firewall_policy::{bundle, edit};
 
 impl EngineError {
+    /// Whether the reason is the policy itself, so that another one may be better than none: not an
+    /// interface that is still to come, nor what else the next attempt may find otherwise.
+    #[must_use]
+    pub fn is_of_policy(&self) -> bool {
+        matches!(
+            self,
+            Self::Policy(_) | Self::File { .. } | Self::Limit(_) | Self::Unconfirmed { .. }
+        )
+    }
+
     /// The failure of a command that ends with this.
     #[must_use]
     pub fn failure(&self) -> Failure {
@@ -83,5 +93,25 @@ impl Record {
         };
         let lost: Vec<&str> = self.runtime_rules().into_iter().filter(is_lost).collect();
         (!lost.is_empty()).then(|| format!("no longer in force: {}", lost.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::KernelError;
+
+    #[test]
+    fn an_interface_that_is_not_there_yet_is_no_reason_for_another_policy() {
+        let unconfirmed = EngineError::Unconfirmed {
+            policy: String::new(),
+            generation: 42,
+        };
+        let missing = EngineError::Interface("no interface matches wan0".to_owned());
+        // Both end with an exit code that a policy can end with.
+        assert_eq!(missing.failure().exit_code, Exit::Config);
+        assert!(unconfirmed.is_of_policy() && !missing.is_of_policy());
+        let kernel = EngineError::from(KernelError::State(String::new()));
+        assert!(!kernel.is_of_policy());
     }
 }

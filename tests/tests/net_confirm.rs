@@ -441,6 +441,12 @@ fn a_load_at_boot_begins_with_the_last_confirmed_policy() {
         3,
         "who names it hears of it"
     );
+    // An interface that is still to come is waited for: no older policy takes the place of the new one.
+    fs::write(&policy, open("").replace("wan0", "later0")).unwrap();
+    let (exit, text) = code(&ctl, &boot);
+    assert_eq!(exit, 3, "{text}");
+    assert!(text.contains("later0"), "{text}");
+    assert_eq!(status(&ctl)["state"], "off");
 }
 
 /// A broken history, or none, keeps no policy from being enforced.

@@ -47,9 +47,8 @@ fn confirmed_instead(
     wanted: &Request,
     why: Failure,
 ) -> Result<Applied, Failure> {
-    let may_help = [Exit::Config, Exit::Refused].contains(&why.exit_code);
     // What is in force is better than what was.
-    if !may_help || !matches!(engine.observe(), Ok(None)) {
+    if !matches!(engine.observe(), Ok(None)) {
         return Err(why);
     }
     let adapted = |request: Request| Request {
@@ -120,12 +119,16 @@ impl Local {
             },
         };
         let applied = match &request.unreadable {
-            Some(why) => Err(why.clone()),
-            None => engine.apply(&wanted).map_err(|error| failure(&error)),
+            Some(why) => Err((true, why.clone())),
+            None => engine
+                .apply(&wanted)
+                .map_err(|error| (error.is_of_policy(), failure(&error))),
         };
         let applied = match applied {
-            Err(why) if request.or_confirmed => confirmed_instead(&mut engine, &wanted, why),
-            applied => applied,
+            Err((true, why)) if request.or_confirmed => {
+                confirmed_instead(&mut engine, &wanted, why)
+            }
+            applied => applied.map_err(|(_, why)| why),
         }?;
         if let Ok(Some(observed)) = engine.observe() {
             engine.prune_files(&observed.record);
