@@ -343,6 +343,40 @@ fn a_daemon_that_is_killed_knows_the_rest_of_the_time() {
     assert_eq!(in_force(&ctl).1, SHUT, "it is confirmed now");
 }
 
+/// A rule that was added breaks a test of the policy, which is told: so it comes back, too.
+#[test]
+#[ignore = "needs root"]
+fn a_policy_comes_back_though_its_tests_fail() {
+    let tested = open(
+        "tests:\n  - {name: web is shut, packet: 'tcp 192.0.2.1:40000 > 198.51.100.1:80', expect: drop}\n",
+    );
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(&tested).unwrap();
+    ctl.start(&policy).unwrap();
+    let shut = write(&ctl, "shut.yaml", SHUT);
+    let (exit, text) = code(&ctl, &["allow", "80/tcp"]);
+    assert_eq!(exit, 0, "{text}");
+    assert!(text.contains("web is shut"), "{text}");
+    let (number, before) = in_force(&ctl);
+    let discarded = ["apply", "-f", &shut, "--discard-runtime"];
+    for end in [None, Some("cancel")] {
+        let time = if end.is_some() { "--confirm=1h" } else { "--confirm=1s" };
+        let words: Vec<&str> = discarded.iter().copied().chain([time]).collect();
+        ctl.ok(&words).unwrap();
+        if let Some(verb) = end {
+            ctl.ok(&[verb]).unwrap();
+        }
+        until("it comes back", &ctl, || in_force(&ctl).1 == before);
+        until("nothing waits", &ctl, || pending(&ctl).is_none());
+    }
+    ctl.ok(&discarded).unwrap();
+    let (exit, text) = code(&ctl, &["rollback", &number.to_string()]);
+    assert_eq!(exit, 0, "{text}");
+    assert!(text.contains("web is shut"), "{text}");
+    assert_eq!(in_force(&ctl).1, before);
+}
+
 /// What the daemon cannot read at one moment it knows nevertheless.
 #[test]
 #[ignore = "needs root"]

@@ -38,9 +38,6 @@ const FOUND: &str = "found";
 /// The verb of what is put in force without a daemon.
 const LOAD: &str = "load";
 
-/// Policies that are tried one after the other where the first cannot come back.
-const MOST_TRIED: usize = 5;
-
 impl Engine {
     /// The history of the generations.
     #[must_use]
@@ -226,9 +223,6 @@ impl Engine {
                 Ok(applied) => return Ok((applied, number)),
                 Err(failure) => why.get_or_insert(failure),
             };
-            if tried.len() == MOST_TRIED {
-                break;
-            }
         }
         Err(why.unwrap_or_else(|| {
             Failure::new(Exit::Failed, "no policy is confirmed that could come back")
@@ -337,8 +331,15 @@ impl Engine {
         }
         let back = history.list().0.into_iter().find(|entry| entry.confirmed);
         let back = back.ok_or_else(|| no_way_back("no policy is confirmed"))?;
-        let request_back = self.request_of(back.generation);
-        request_back.map_err(|failure| no_way_back(&failure.message))?;
+        let can_come_back = self.request_of(back.generation).and_then(|request| {
+            // Tests of it do not hold it up.
+            let request = Request {
+                is_change: true,
+                ..request
+            };
+            self.compile(&request).map_err(|error| error.failure())
+        });
+        can_come_back.map_err(|failure| no_way_back(&failure.line()))?;
         let waiting = Waiting {
             generation: number,
             back: back.generation,

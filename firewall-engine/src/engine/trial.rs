@@ -6,7 +6,7 @@
 
 use super::EngineError;
 use super::files::{self, Source};
-use super::types::{Request, Scope};
+use super::types::{Request, Scope, Stage};
 use crate::kernel::counters::Sums;
 use crate::kernel::live::Origin;
 use crate::kernel::program::Loaded;
@@ -219,8 +219,15 @@ impl Trial<'_> {
     }
 }
 
-/// Runs a policy's tests, on the host build and then on a candidate in the kernel. Of a change of the rules
-/// in force, and of what is in force already, those that fail on the host build are told: a sentence each.
+/// Whether tests of the policy that fail are told and hold up nothing: of a change of the rules in force, of
+/// what is in force already, and of what was in force and comes back as it was, with its runtime rules.
+fn is_told(request: &Request) -> bool {
+    let comes_back = request.origin.stage == Stage::Back || request.origin.restores.is_some();
+    request.is_change || request.scope == Scope::Again || comes_back
+}
+
+/// Runs a policy's tests, on the host build and then on a candidate in the kernel. Those that fail on the
+/// host build are told, a sentence each, where they hold up nothing ([`is_told`]).
 ///
 /// # Errors
 /// Tests that fail; what a load can fail with.
@@ -237,8 +244,7 @@ pub(super) fn run_tests(
     let tables = files::compile(&source.policy, &slots)?;
     let tables = tables.enforced();
     let failing = policy_tests::failing(&source.tests, &source.policy, &tables);
-    let is_told = request.is_change || request.scope == Scope::Again;
-    if !is_told {
+    if !is_told(request) {
         files::test(request, source, &tables)?;
     }
     let fails = |test: &PolicyTest| failing.iter().any(|(failed, _)| failed.name == test.name);
