@@ -206,14 +206,9 @@ fn a_rule_in_the_words_of_others_is_answered_with_the_line_to_write() {
         ),
         // States.
         (
+            "name: replies, state: \"RELATED,ESTABLISHED\", action: pass",
+            "`state: [established, related]`",
             "name: replies, state: [established, related], action: pass",
-            "`state: established`",
-            "name: replies, state: established, action: pass",
-        ),
-        (
-            "name: replies, state: related, action: pass",
-            "`state: established`",
-            "name: replies, state: established, action: pass",
         ),
         (
             "name: replies, state: ESTABLISHED, action: pass",
@@ -289,8 +284,8 @@ fn a_rule_in_the_words_of_others_is_answered_with_the_line_to_write() {
         ),
         (
             "name: web, state: established, related, action: pass",
-            "`state: established`",
-            "name: web, state: established, action: pass",
+            "`state: [established, related]`",
+            "name: web, state: [established, related], action: pass",
         ),
         (
             "name: web, from: \"10.0.0.1, 10.0.0.2\", action: pass",

@@ -391,3 +391,39 @@ fn a_syn_meets_a_syn_where_a_connection_never_ended() {
     later(&router, 90);
     assert!(!router.lets_in(&segment(1, syn)), "the SYN is too old");
 }
+
+/// Which rule passes a datagram to port 40,000 of this host, from another host's port.
+fn passed_by(case: &Case, memory: &Memory, remote: Ipv4Addr, port: u16) -> Option<u32> {
+    let answer = connection_frame(&datagram_of(remote, port), false);
+    let outcome = decide_after(&case.tables, memory, &answer, 0).outcome;
+    (outcome.verdict == Verdict::PASS).then_some(outcome.rule)
+}
+
+/// A datagram between port 40,000 of this host and another host's port.
+fn datagram_of(remote: Ipv4Addr, port: u16) -> Packet {
+    Packet {
+        local: (Ipv4Addr::new(198, 51, 100, 1).into(), 40_000),
+        remote: (remote.into(), port),
+        message: Message::Udp,
+    }
+}
+
+/// What is expected is kept under the name of port 0, which a datagram can bear, too.
+#[test]
+fn a_datagram_from_port_0_is_no_answer_and_keeps_nothing_open() {
+    let case = Case::new("related", parse(RELATED).unwrap()).unwrap();
+    let memory = Memory::default();
+    let server = Ipv4Addr::new(203, 0, 113, 5);
+    memory.now.set(1 << 30);
+    for (remote, port) in [(server, 69), (Ipv4Addr::new(239, 255, 255, 250), 1_900)] {
+        let asked = connection_frame(&datagram_of(remote, port), true);
+        record(&case.tables, &memory, &asked);
+    }
+    assert_eq!(passed_by(&case, &memory, server, 69), Some(0));
+    assert_eq!(passed_by(&case, &memory, server, 5_000), Some(1));
+    for seconds in [1, 20, 35, 50] {
+        memory.now.set((1 + seconds) << 30);
+        assert_ne!(passed_by(&case, &memory, server, 0), Some(0), "{seconds}");
+    }
+    assert_eq!(passed_by(&case, &memory, server, 5_000), None);
+}

@@ -69,7 +69,9 @@ pub fn state_of<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet
 #[inline(always)]
 fn udp<M: Calls, F: FrameCalls>(machine: &M, frame: &F, key: &PacketKey) -> u32 {
     let tuple = incoming(key);
-    if answer(machine, &tuple) || socket::is_connection(frame.socket(machine, &tuple)) {
+    // Nobody is asked at port 0: in the table that is the name of what is expected ([`super::related`]).
+    let answers = key.field(Field::SourcePort) != 0 && answer(machine, &tuple);
+    if answers || socket::is_connection(frame.socket(machine, &tuple)) {
         ESTABLISHED
     } else {
         NEW

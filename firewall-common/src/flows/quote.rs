@@ -92,6 +92,10 @@ pub fn quote<M: Calls, F: FrameCalls>(machine: &M, frame: &F, packet: &Packet) -
         } else {
             (inner.be16::<0>(), inner.be16::<2>())
         };
+        // Nothing is sent to port 0: in the table that is the name of what is expected.
+        if protocol == proto::UDP && remote == 0 {
+            return NOTHING;
+        }
         sequence = inner.be32::<4>();
         tuple = Tuple {
             remote: quoted.remote,

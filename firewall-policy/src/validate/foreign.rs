@@ -369,7 +369,7 @@ pub(super) fn word(key: &str, text: &str) -> Option<String> {
         ("state", "untracked") => "nothing is exempt from tracking here: leave it out",
         ("state", _) if is_any(text) => "leave `state` out to match every state",
         ("state", "related,established" | "established,related") => {
-            "write `state: established`, which includes ICMP errors about a connection"
+            "write `state: [established, related]`; ICMP errors about a connection are established here"
         }
         ("action", "log") => "write `log: 10/s` beside an action: `log: 10/s, action: next`",
         ("action", "return" | "queue" | "nfqueue" | "jump" | "goto" | "count" | "counter") => {
