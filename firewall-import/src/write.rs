@@ -284,13 +284,7 @@ impl Writer<'_> {
         };
         let none = |_| None;
         if !part.is_any(Dim::State) {
-            let of = part.get(Dim::State);
-            let words = states::words();
-            let words = words
-                .iter()
-                .filter(|(_, set)| !set.intersection(of).is_empty());
-            let words: Vec<String> = words.map(|(word, _)| (*word).to_owned()).collect();
-            put("state", Some(values::list(&words)));
+            put("state", Some(state_words(part.get(Dim::State))));
         }
         put("proto", values::protocols(part.get(Dim::Proto)));
         for (key, dim) in [
@@ -589,6 +583,16 @@ fn content(content: &Content) -> String {
         out.push_str(&format!("payload: {{{at}bytes: \"{bare}\"}}, "));
     }
     out
+}
+
+/// The words of the language for states.
+fn state_words(of: &Values) -> String {
+    let words = states::words();
+    let words = words
+        .iter()
+        .filter(|(_, set)| !set.intersection(of).is_empty());
+    let words: Vec<String> = words.map(|(word, _)| (*word).to_owned()).collect();
+    values::list(&words)
 }
 
 /// A comment line.
