@@ -380,18 +380,29 @@ fn time_in(places: u32, packets: u64, window: u64, count: u64) -> u64 {
     u64::try_from(exact).unwrap_or(u64::MAX)
 }
 
+/// A byte's time, and that of a burst by it, rounded as a packet's cost is: a packet as large as the burst
+/// passes a full bucket at any rate.
+fn times_of_bytes(limit: &Limit) -> (u64, u64) {
+    let interval = time_in(FRACTION + BYTE_FRACTION, limit.packets, limit.window, 1);
+    let burst = (u128::from(interval) * u128::from(limit.burst)).div_ceil(1 << BYTE_FRACTION);
+    (interval, u64::try_from(burst).unwrap_or(u64::MAX))
+}
+
 fn entry(limit: &Limit, over: Entry, base: u32, size: u32) -> LimitEntry {
     let Placement {
         per,
         masks: (v4_mask, v6_mask_hi, v6_mask_lo),
     } = placement(limit.per);
-    let (places, at_once) = match limit.bytes {
-        true => (FRACTION + BYTE_FRACTION, limit.burst),
-        false => (FRACTION, limit.burst - 1),
+    let (interval, tolerance) = match limit.bytes {
+        true => times_of_bytes(limit),
+        false => (
+            time(limit.packets, limit.window, 1),
+            time(limit.packets, limit.window, limit.burst - 1),
+        ),
     };
     LimitEntry {
-        interval: time_in(places, limit.packets, limit.window, 1),
-        tolerance: time(limit.packets, limit.window, at_once),
+        interval,
+        tolerance,
         until: u64::MAX,
         v4_mask,
         v6_mask_hi,
