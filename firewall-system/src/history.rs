@@ -119,6 +119,15 @@ impl History {
         sync(&self.folder())
     }
 
+    /// Lets go of one that was to be tried, and has not come into force.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn forget_tried(&self, generation: u64) -> io::Result<()> {
+        fs::remove_file(self.path(generation, false))?;
+        sync(&self.folder())
+    }
+
     /// Whether a generation was confirmed; `None` if it is not kept.
     #[must_use]
     pub fn is_confirmed(&self, generation: u64) -> Option<bool> {
@@ -221,7 +230,8 @@ impl History {
     }
 
     /// Lets go of what there is no room for, and of what a crash has left. Not of what is `used`, nor of
-    /// the newest generation and the newest confirmed one.
+    /// the newest generation, the newest confirmed one and the newest one that was not: the policy file may
+    /// say it yet.
     fn prune(&self, used: &[u64]) {
         let mut left = self.list().0;
         while let Some(place) = superfluous(&left, used) {
@@ -296,8 +306,9 @@ fn superfluous(entries: &[HistoryEntry], used: &[u64]) -> Option<usize> {
         return None;
     }
     let confirmed = entries.iter().position(|entry| entry.confirmed);
+    let tried = entries.iter().position(|entry| !entry.confirmed);
     let may_go = |&place: &usize| {
-        place > 0 && Some(place) != confirmed && !used.contains(&entries[place].generation)
+        place > 0 && ![confirmed, tried].contains(&Some(place)) && !used.contains(&entries[place].generation)
     };
     let says_the_same = |&place: &usize| {
         let older = entries.get(place + 1);

@@ -570,6 +570,9 @@ fn a_full_disk_tears_nothing_and_leaves_a_way_back() {
             0 => {
                 tried += 1;
                 until("it goes", &ctl, || pending(&ctl).is_none());
+                // No start takes it for confirmed.
+                let history = history(&ctl).into_iter();
+                assert_eq!(history.filter(|it| !it.2).count(), tried, "{free}");
             }
             other => panic!("{free}: {other}: {text}"),
         }

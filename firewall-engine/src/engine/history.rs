@@ -12,6 +12,7 @@
 //! change from being made. What is in force it does not decide: that is text to be applied again.
 
 use super::files;
+use super::plan::Desired;
 use super::types::{Applied, EngineError, Origin, Record, Request, Scope, Stage};
 use super::{Engine, KernelError};
 use crate::kernel::{clock, host};
@@ -310,14 +311,14 @@ impl Engine {
         }
     }
 
-    /// Brings the way back to the disk, before a policy that is only tried comes into force as generation
-    /// `number`.
+    /// Brings the way back to the disk, and what is tried, which no start takes for confirmed then; before it
+    /// comes into force.
     pub(super) fn begin_tried(
         &self,
-        request: &Request,
+        desired: &Desired<'_>,
         known: Option<&Record>,
-        number: u64,
     ) -> Result<(), EngineError> {
+        let (request, number) = (desired.request, desired.number);
         let Stage::Tried(seconds) = request.origin.stage else {
             return Ok(());
         };
@@ -340,6 +341,9 @@ impl Engine {
             self.compile(&request).map_err(|error| error.failure())
         });
         can_come_back.map_err(|failure| no_way_back(&failure.line()))?;
+        let (entry, text) = (tried(desired), &request.policy_text);
+        let kept = history.keep(&entry, text, &[back.generation]);
+        kept.map_err(|error| no_way_back(&error.to_string()))?;
         let waiting = Waiting {
             generation: number,
             back: back.generation,
@@ -350,14 +354,20 @@ impl Engine {
             asker: request.origin.asker.clone().printable(),
         };
         let begun = history.wait_for(&waiting);
-        begun.map_err(|error| no_way_back(&error.to_string()))
+        begun.map_err(|error| {
+            // One that stays was not in force, and is confirmed by nobody.
+            let _ = history.forget_tried(number);
+            no_way_back(&error.to_string())
+        })
     }
 
     /// A policy that was to be tried has not come into force.
-    pub(super) fn end_tried(&self, request: &Request) {
-        if matches!(request.origin.stage, Stage::Tried(_)) {
+    pub(super) fn end_tried(&self, desired: &Desired<'_>) {
+        if matches!(desired.request.origin.stage, Stage::Tried(_)) {
+            let history = self.history();
             // One that stays is of a generation that is not in force.
-            let _ = self.history().end_waiting();
+            let _ = history.end_waiting();
+            let _ = history.forget_tried(desired.number);
         }
     }
 
@@ -373,13 +383,18 @@ impl Engine {
         let (history, origin) = (self.history(), &request.origin);
         let number = record.generation;
         let waiting = history.waiting();
+        let is_same = before == Some(number);
         let noted = match (history.is_confirmed(number), origin.stage) {
-            (Some(true), _) | (Some(false), Stage::Upkeep) => Ok(()),
-            (Some(false), _) => history.confirm(number),
-            (None, stage) => {
+            (Some(true), _) => Ok(()),
+            (Some(false), Stage::Upkeep) if is_same => Ok(()),
+            (Some(false), _) if is_same => history.confirm(number),
+            // By `begin_tried`.
+            (Some(false), Stage::Tried(_)) => Ok(()),
+            // One of this number that a crash has left did not come into force.
+            (_, stage) => {
                 let is_confirmed = match stage {
                     Stage::Stays | Stage::Start | Stage::Back => true,
-                    Stage::Tried(_) => before == Some(number),
+                    Stage::Tried(_) => is_same,
                     // As what it renews.
                     Stage::Upkeep => before
                         .and_then(|before| history.is_confirmed(before))
@@ -496,6 +511,34 @@ fn no_way_back(why: &str) -> EngineError {
     EngineError::Refused {
         message: format!("there would be no way back: {why}"),
         help: "mend that, or apply it without --confirm".into(),
+    }
+}
+
+/// What is kept of a policy before it is tried.
+fn tried(desired: &Desired<'_>) -> HistoryEntry {
+    let (request, source) = (desired.request, desired.source);
+    let rules = source.policy.rules.iter();
+    let now = unix_time();
+    HistoryEntry {
+        generation: desired.number,
+        time: now.as_secs_f64(),
+        at: time::print(now.as_secs()),
+        verb: request.origin.verb.to_owned(),
+        why: request.origin.why.as_deref().map(part),
+        asker: request.origin.asker.clone().printable(),
+        policy: request.policy_path.clone(),
+        base: request.base.clone(),
+        files: source.files.clone(),
+        interfaces: desired.selectors.named.clone(),
+        content_sha256: source.content_sha256.clone(),
+        sha256: hash::of(&request.policy_text),
+        own_sha256: own_hash(&request.policy_text),
+        bytes: request.policy_text.len() as u64,
+        rules: rules.clone().filter(|rule| rule.enabled).count(),
+        runtime: rules.filter(|rule| rule.place.file == RUNTIME).count(),
+        default: source.policy.default_verdict.name().into(),
+        restores: request.origin.restores,
+        confirmed: false,
     }
 }
 

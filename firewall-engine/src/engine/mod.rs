@@ -395,9 +395,9 @@ impl Engine {
     ) -> Result<Done, EngineError> {
         let request = desired.request;
         let known = desired.record.and_then(|record| record.as_ref().ok());
-        self.begin_tried(request, known, desired.number)?;
+        self.begin_tried(desired, known)?;
         let done = self.change(survey, desired, modes, warnings);
-        let mut done = done.inspect_err(|_| self.end_tried(request))?;
+        let mut done = done.inspect_err(|_| self.end_tried(desired))?;
         let before = known.or(lost).map(|it| it.generation);
         self.note(request, &done.record, before, &mut done.warnings);
         Ok(done)
