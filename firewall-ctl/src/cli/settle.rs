@@ -59,8 +59,8 @@ const EXITS: &[Exit] = &[
 pub(super) fn confirm_help() -> String {
     after(
         &[
-            "sudo firewall-ctl apply -f new.yaml --confirm=60s && sudo firewall-ctl confirm",
-            "sudo firewall-ctl confirm --why 'mail works'",
+            "sudo firewall-ctl apply -f new.yaml --confirm=60s",
+            "sudo firewall-ctl confirm --why 'mail works'    # over a second connection",
             "sudo firewall-ctl confirm -o json",
         ],
         &[

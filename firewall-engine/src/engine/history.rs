@@ -22,7 +22,7 @@ use firewall_api::failure::{Exit, Failure};
 use firewall_api::history::{HistoryEntry, HistoryReport};
 use firewall_api::report::PolicyReport;
 use firewall_api::view::{Pending, SCHEMA};
-use firewall_policy::bundle;
+use firewall_policy::bundle::{self, RUNTIME};
 use firewall_policy::duration;
 use firewall_policy::rule::Policy;
 use firewall_policy::time;
