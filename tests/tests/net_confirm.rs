@@ -10,7 +10,7 @@ use firewall_tests::netns::{INSIDE_V4, Pair};
 use firewall_tests::number;
 use firewall_tests::random::Random;
 use firewall_tests::talk::{connect_within, listen};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use serde_json::Value;
 use std::fs;
 use std::net::SocketAddr;
@@ -529,6 +529,29 @@ fn a_broken_history_is_said_and_stops_nothing() {
     ctl.ok(&["apply", "-f", &other, "--confirm"]).unwrap();
     ctl.ok(&["cancel"]).unwrap();
     assert_eq!(in_force(&ctl).1, SHUT);
+}
+
+/// A file system that becomes read-only keeps no policy from coming back, and holds up no change after that.
+#[test]
+#[ignore = "needs root"]
+fn what_has_gone_waits_no_more_though_the_disk_takes_nothing() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(&open("")).unwrap();
+    fs::create_dir(ctl.state()).unwrap();
+    mount("none", ctl.state(), "tmpfs", MountFlags::empty(), None).unwrap();
+    ctl.start(&policy).unwrap();
+    let shut = write(&ctl, "shut.yaml", SHUT);
+    ctl.ok(&["apply", "-f", &shut, "--confirm=2s"]).unwrap();
+    mount_remount(ctl.state(), MountFlags::RDONLY, "").unwrap();
+    until("it goes", &ctl, || in_force(&ctl).1 == open(""));
+    until("nothing waits", &ctl, || pending(&ctl).is_none());
+    assert!(waiting_file(&ctl).exists(), "the disk takes nothing");
+    let (exit, text) = code(&ctl, &["apply", "-f", &shut]);
+    assert_eq!(exit, 0, "{text}");
+    assert_eq!(in_force(&ctl).1, SHUT);
+    ctl.kill().unwrap();
+    unmount(ctl.state(), UnmountFlags::DETACH).unwrap();
 }
 
 /// At each fill of the disk a trial is refused, or goes by itself; no file is torn, and what comes back is

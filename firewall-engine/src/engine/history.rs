@@ -31,6 +31,7 @@ use firewall_system::hash;
 use firewall_system::history::{History, Waiting};
 use firewall_system::set_files::Kept;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The verb of a generation that was found in force, and nobody knows by whom.
@@ -55,6 +56,7 @@ impl Engine {
         let waiting = self.history().waiting()?;
         Ok(waiting.filter(|waiting| {
             waiting.boot == host::boot()
+                && waiting.generation > self.ended.load(Ordering::Relaxed)
                 && in_force.is_some_and(|number| self.is_of(number, waiting))
         }))
     }
@@ -422,7 +424,13 @@ impl Engine {
                     ends: ends(seconds),
                     ..waiting
                 }),
-            _ => history.end_waiting(),
+            (_, waiting) => {
+                if let Ok(Some(waiting)) = waiting {
+                    // A disk that does not take it holds up no change after this one.
+                    self.ended.store(waiting.generation, Ordering::Relaxed);
+                }
+                history.end_waiting()
+            }
         };
         if let Err(error) = ended {
             let state = self.state().display();

@@ -73,6 +73,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 use store::{PinnedLink, Store, Survey};
 
@@ -90,6 +91,8 @@ pub struct Engine {
     egress_by: By,
     fails_at: Option<usize>,
     routes: Option<Arc<DefaultRoutes>>,
+    /// The newest generation that waits no more, though the disk did not take that.
+    ended: AtomicU64,
 }
 
 impl Engine {
@@ -109,6 +112,7 @@ impl Engine {
             egress_by: By::default(),
             fails_at: None,
             routes: None,
+            ended: AtomicU64::new(0),
         }
     }
 
