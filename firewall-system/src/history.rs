@@ -170,7 +170,8 @@ impl History {
         let mut line = String::new();
         BufReader::new(file.take(HEAD_LIMIT)).read_line(&mut line)?;
         let entry = parse(&line).filter(|entry| entry.generation == number);
-        let entry = entry.ok_or_else(|| io::Error::other("damaged"))?;
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "damaged");
+        let entry = entry.ok_or_else(damaged)?;
         Ok(HistoryEntry {
             confirmed: is_confirmed,
             ..entry
@@ -210,9 +211,16 @@ impl History {
     /// # Errors
     /// Nobody can say which ones.
     pub fn files(&self) -> io::Result<Vec<NamedFile>> {
-        self.numbers()?;
-        let entries = self.list().0.into_iter();
-        Ok(entries.flat_map(|entry| entry.files).collect())
+        let mut files = Vec::new();
+        for (number, is_confirmed) in self.numbers()? {
+            match self.head(number, is_confirmed) {
+                Ok(entry) => files.extend(entry.files),
+                // It names none that anybody could find by it.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(files)
     }
 
     /// Numbers of what is kept, and whether it is confirmed, newest first.

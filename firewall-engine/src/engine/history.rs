@@ -446,6 +446,10 @@ impl Engine {
             return Ok(());
         }
         let _lock = host::lock(self.root())?;
+        // Whoever has put it in force has noted it meanwhile, or it is in force no more.
+        if history.is_confirmed(record.generation).is_some() {
+            return Ok(());
+        }
         let waiting = self.waiting(Some(record.generation)).ok().flatten();
         let entry = entry_of(record, &found(), waiting.is_none());
         let used: Vec<u64> = waiting.iter().map(|it| it.back).collect();

@@ -290,3 +290,27 @@ fn what_was_tried_last_is_known_as_such_however_much_comes_after_it() {
     history.forget_tried(1).unwrap();
     assert_eq!(history.is_confirmed(1), None);
 }
+
+#[test]
+fn nobody_says_which_files_are_needed_while_one_cannot_be_read() {
+    let folder = Folder::new("unread");
+    let history = History::in_folder(&folder.0);
+    let named = NamedFile {
+        path: "friends.txt".to_owned(),
+        sha256: hash::of("192.0.2.1"),
+        bytes: 9,
+    };
+    let naming = HistoryEntry {
+        files: vec![named.clone()],
+        ..entry(1, "one", true)
+    };
+    history.keep(&naming, "one", &[]).unwrap();
+    assert_eq!(history.files().unwrap(), [named.clone()]);
+    // A folder is no file: it stands for one that cannot be read just now.
+    fs::create_dir(folder.0.join("gen/2.yaml")).unwrap();
+    assert!(history.files().is_err());
+    fs::remove_dir(folder.0.join("gen/2.yaml")).unwrap();
+    // One that is damaged for good holds up nothing.
+    fs::write(folder.0.join("gen/2.yaml"), "# firewall generation: {").unwrap();
+    assert_eq!(history.files().unwrap(), [named]);
+}
