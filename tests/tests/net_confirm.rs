@@ -377,6 +377,24 @@ fn a_policy_comes_back_though_its_tests_fail() {
     assert_eq!(in_force(&ctl).1, before);
 }
 
+/// Where nothing is in force, nothing can come back: no policy of before is put in force in its place.
+#[test]
+#[ignore = "needs root"]
+fn nothing_is_tried_where_nothing_is_in_force() {
+    let pair = Pair::new().unwrap();
+    let mut ctl = Ctl::new(&pair.inside).unwrap();
+    let policy = ctl.policy(&open("")).unwrap();
+    ctl.start(&policy).unwrap();
+    ctl.ok(&["unload", "--all"]).unwrap();
+    until("it is off", &ctl, || status(&ctl)["state"] == "off");
+    let shut = write(&ctl, "shut.yaml", SHUT);
+    let (exit, text) = code(&ctl, &["apply", "-f", &shut, "--confirm"]);
+    assert_eq!(exit, 7, "{text}");
+    assert!(text.contains("nothing is in force"), "{text}");
+    assert_eq!(status(&ctl)["state"], "off");
+    ctl.ok(&["apply", "-f", &shut]).unwrap();
+}
+
 /// What the daemon cannot read at one moment it knows nevertheless.
 #[test]
 #[ignore = "needs root"]

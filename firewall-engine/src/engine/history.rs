@@ -324,10 +324,12 @@ impl Engine {
         let Stage::Tried(seconds) = request.origin.stage else {
             return Ok(());
         };
+        let record = known.ok_or_else(|| {
+            // A policy of long ago would not be what was before.
+            no_way_back("nothing is in force that could come back")
+        })?;
         let history = self.history();
-        if let Some(record) = known
-            && history.is_confirmed(record.generation).is_none()
-        {
+        if history.is_confirmed(record.generation).is_none() {
             let entry = entry_of(record, &found(), true);
             let kept = history.keep(&entry, &record.policy_text, &[]);
             kept.map_err(|error| no_way_back(&error.to_string()))?;
