@@ -25,6 +25,7 @@ use firewall_engine::probe::Probe;
 use firewall_system::policy_file::PolicyFile;
 use firewall_system::process;
 use firewall_system::trail::Trail;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -51,7 +52,7 @@ pub(super) fn apply(
         // Why the last renewal failed: the same is put on record once.
         let mut unrenewed = None;
         let mut untold = Untold::default();
-        for job in queue {
+        for job in (Queue { jobs: queue, asked: VecDeque::new() }) {
             if matches!(job.what, What::Links) {
                 if !look(&mut engine, &mut untold, &looks, &done) {
                     break;
@@ -74,6 +75,31 @@ pub(super) fn apply(
         }
     })?;
     Ok((jobs, thread))
+}
+
+/// Jobs in the order in which they were asked for; but what is to go goes first, and what was to stay before
+/// its time was over stays.
+struct Queue {
+    jobs: Receiver<Job>,
+    asked: VecDeque<Job>,
+}
+
+impl Iterator for Queue {
+    type Item = Job;
+
+    fn next(&mut self) -> Option<Job> {
+        if self.asked.is_empty() {
+            self.asked.push_back(self.jobs.recv().ok()?);
+        }
+        self.asked.extend(self.jobs.try_iter());
+        let is_end = |job: &Job| matches!(job.what, What::Expired(_));
+        let is_confirm = |job: &Job| matches!(job.what, What::Confirm(_));
+        let first = self.asked.iter().position(is_end).map(|end| {
+            let mut before = self.asked.iter().take(end);
+            before.position(is_confirm).unwrap_or(end)
+        });
+        self.asked.remove(first.unwrap_or_default())
+    }
 }
 
 /// Makes a change, and puts on record what nobody waits for. What the state task is told.
@@ -677,6 +703,41 @@ pub(super) fn stays(record: &Record) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use firewall_api::history::ConfirmRequest;
+    use firewall_api::session::Asker;
+    use firewall_system::history::Waiting;
+
+    #[test]
+    fn what_is_to_go_waits_for_nothing_but_who_was_in_time_to_confirm_it() {
+        let (send, jobs) = channel();
+        let waiting = Waiting {
+            generation: 42,
+            back: 41,
+            seconds: 60,
+            boot: String::new(),
+            ends: 0,
+            policy: String::new(),
+            asker: Asker::default(),
+        };
+        let all = [
+            What::Links,
+            What::Confirm(ConfirmRequest::default()),
+            What::Expired(waiting),
+            What::Confirm(ConfirmRequest::default()),
+        ];
+        for what in all {
+            assert!(send.send(Job { what, reply: None }).is_ok());
+        }
+        drop(send);
+        let asked = VecDeque::new();
+        let order = Queue { jobs, asked }.map(|job| match job.what {
+            What::Confirm(_) => "confirm",
+            What::Expired(_) => "end",
+            _ => "other",
+        });
+        let order: Vec<&str> = order.collect();
+        assert_eq!(order, ["confirm", "end", "other", "confirm"]);
+    }
 
     #[test]
     fn one_look_waits_however_much_happens() {

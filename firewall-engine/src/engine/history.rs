@@ -268,6 +268,33 @@ impl Engine {
         Ok(waiting)
     }
 
+    /// Refuses a change before much is read for it, if it would be refused then.
+    pub(super) fn check_early(&self, request: &Request) -> Result<(), EngineError> {
+        if !matches!(self.history().waiting(), Ok(Some(_))) {
+            return Ok(());
+        }
+        // Who may not look is told so later.
+        match self.store.survey() {
+            Ok(survey) => self.check_waiting(request, survey.in_force().map(|it| it.number)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Refuses a change of what waits to be confirmed.
+    fn check_waiting(&self, request: &Request, in_force: Option<u64>) -> Result<(), EngineError> {
+        if matches!(request.origin.stage, Stage::Upkeep | Stage::Back) {
+            return Ok(());
+        }
+        // Where no daemon is there to be asked, who loads by hand may mean it.
+        let is_by_hand = request.origin.verb == LOAD;
+        let is_meant = is_by_hand && request.guard.is_off();
+        match self.waiting(in_force) {
+            Ok(Some(waiting)) if !is_meant => Err(waits(&waiting, is_by_hand)),
+            // What cannot be read keeps no change from being made.
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses a change that may not be made now.
     pub(super) fn check_stage(
         &self,
@@ -275,19 +302,8 @@ impl Engine {
         source: &files::Source,
         known: Option<&Record>,
     ) -> Result<(), EngineError> {
-        let stage = request.origin.stage;
-        if matches!(stage, Stage::Upkeep | Stage::Back) {
-            return Ok(());
-        }
-        // Where no daemon is there to be asked, who loads by hand may mean it.
-        let is_meant = request.origin.verb == LOAD && request.guard.is_off();
-        // What cannot be read keeps no change from being made.
-        if let Ok(Some(waiting)) = self.waiting(known.map(|it| it.generation))
-            && !is_meant
-        {
-            return Err(waits(&waiting, request.origin.verb == LOAD));
-        }
-        if stage != Stage::Start {
+        self.check_waiting(request, known.map(|it| it.generation))?;
+        if request.origin.stage != Stage::Start {
             return Ok(());
         }
         // The machine has started anew since, or the filter was taken off.

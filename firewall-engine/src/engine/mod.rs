@@ -217,6 +217,7 @@ impl Engine {
     /// Whatever went wrong; the generation before is in force then, on every interface.
     pub fn apply(&mut self, request: &Request) -> Result<Applied, EngineError> {
         let start = Instant::now();
+        self.check_early(request)?;
         // What is wrong with the request is said first: it needs no privilege to find out.
         let source = files::read(request, &self.object)?;
         source.require_own_files()?;
