@@ -35,6 +35,7 @@ use confirm::First;
 use firewall_api::audit::{Asked, Came, Entry};
 use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
+use firewall_api::view::Pending;
 use firewall_engine::engine::{Engine, Hold, Observed, left};
 use firewall_engine::kernel::peer;
 use firewall_policy::edit;
@@ -47,7 +48,7 @@ use messages::Start;
 pub use options::Options;
 use server::Record;
 use socket::Socket;
-use state::State;
+use state::{State, Stopped};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -114,7 +115,7 @@ async fn live(options: Options) -> Result<(), Failure> {
     drop(socket);
     handle.end().await;
     // A policy that is being applied comes to its end first: nothing is left half done.
-    let (in_force, hold) = ended(state).await;
+    let (number, pending, hold) = ended(state).await;
     if tokio::time::timeout(FAREWELL, end.closed()).await.is_err() {
         warn!("some answers were not read in time");
         server.abort();
@@ -130,10 +131,21 @@ async fn live(options: Options) -> Result<(), Failure> {
     if !let_go.await.unwrap_or_default() {
         error!("the ban keeper thread failed");
     }
-    let number = in_force.as_ref().map(|it| it.record.generation);
     note(&trail, "stop", &options, (number, Ok(number)));
+    if let Some(pending) = pending {
+        error!("{}", alone(&pending));
+    }
     farewell(number);
     Ok(())
+}
+
+/// What is said where the daemon ends while something waits to be confirmed.
+fn alone(pending: &Pending) -> String {
+    format!(
+        "generation {} waits to be confirmed, and stays while no daemon is there: generation {} comes back \
+         when the daemon has started again and the time is over",
+        pending.generation, pending.back
+    )
 }
 
 fn farewell(in_force: Option<u64>) {
@@ -146,15 +158,15 @@ fn farewell(in_force: Option<u64>) {
     }
 }
 
-/// What is in force at the end, and what keeps other daemons away until it is dropped.
-type Ended = (Option<Arc<Observed>>, Option<Hold>);
+/// What is in force at the end, what waits, and what keeps other daemons away until it is dropped.
+type Ended = (Option<u64>, Option<Pending>, Option<Hold>);
 
-async fn ended(state: tokio::task::JoinHandle<(Option<Arc<Observed>>, Hold)>) -> Ended {
+async fn ended(state: tokio::task::JoinHandle<Stopped>) -> Ended {
     match state.await {
-        Ok((in_force, hold)) => (in_force, Some(hold)),
+        Ok(it) => (it.in_force, it.pending, Some(it.hold)),
         Err(error) => {
             error!("the state task failed: {error}");
-            (None, None)
+            (None, None, None)
         }
     }
 }

@@ -14,7 +14,7 @@ use firewall_api::clock::unix_time;
 use firewall_api::failure::{Exit, Failure};
 use firewall_api::format::clock;
 use firewall_api::report::{ApplyReport, PolicyReport};
-use firewall_api::view::{Drift, Snapshot};
+use firewall_api::view::{Drift, Pending, Snapshot};
 use firewall_engine::engine::{Applied, EngineError, Followed, Hold, LiveView, Observed, Revived};
 use firewall_engine::probe::Reading;
 use firewall_engine::sampler::{Facts, Sampler};
@@ -80,6 +80,17 @@ pub(super) struct State {
     hold: Hold,
 }
 
+/// What a daemon leaves that has ended.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    /// The number of the generation in force.
+    pub(super) in_force: Option<u64>,
+    /// What waits to be confirmed yet.
+    pub(super) pending: Option<Pending>,
+    /// What keeps other daemons away until it is dropped.
+    pub(super) hold: Hold,
+}
+
 impl State {
     /// The state after the start, with its two threads running.
     pub(super) fn new(options: &Arc<Options>, start: Start) -> Result<(Handle, Self), Failure> {
@@ -130,7 +141,7 @@ impl State {
 
     /// Works until [`Handle::end`], and until all that was asked for before it is done and answered.
     /// Returns what is in force then, and what keeps other daemons away.
-    pub(super) async fn run(mut self) -> (Option<Arc<Observed>>, Hold) {
+    pub(super) async fn run(mut self) -> Stopped {
         loop {
             let message = tokio::select! {
                 message = self.messages.recv() => message,
@@ -165,6 +176,7 @@ impl State {
             refresh,
             threads,
             hold,
+            timer,
             ..
         } = self;
         // The threads see closed channels and end.
@@ -180,7 +192,11 @@ impl State {
         if let Err(error) = joined.await {
             error!("cannot wait for the threads: {error}");
         }
-        (observed, hold)
+        Stopped {
+            in_force: observed.map(|it| it.record.generation),
+            pending: timer.pending(),
+            hold,
+        }
     }
 
     fn take(&mut self, message: Message) {

@@ -304,6 +304,9 @@ fn a_daemon_that_is_killed_knows_the_rest_of_the_time() {
         assert_eq!(code(&ctl, words).0, 5, "{words:?}");
     }
     assert!(pending(&ctl).is_some());
+    let (exit, text) = code(&ctl, &["status"]);
+    assert_eq!(exit, 1, "{text}");
+    assert!(text.contains("does not come back by itself"), "{text}");
     assert_eq!(history(&ctl).len(), 2);
     sleep(Duration::from_secs(2));
     ctl.start(&policy).unwrap();

@@ -196,9 +196,17 @@ impl Readings {
     }
 
     fn snapshot(&self, ports: usize) -> Snapshot {
+        let alone = self.pending.as_ref().map(|pending| {
+            format!(
+                "generation {} waits to be confirmed, and no daemon is there: generation {} does not come \
+                 back by itself; start the daemon: systemctl start firewall",
+                pending.generation, pending.back
+            )
+        });
         let facts = Facts {
             observed: self.observed.clone(),
             pending: self.pending.clone(),
+            warnings: alone.into_iter().collect(),
             ..Facts::default()
         };
         let time = unix_time().as_secs_f64();
