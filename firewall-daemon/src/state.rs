@@ -5,7 +5,9 @@
 
 use super::confirm::Timer;
 use super::handle::{Handle, is_ending};
-use super::messages::{Answer, CANCEL, CHANGE, CONFIRM, Done, EXPIRY, Job, Message, RENEWAL, Start, What};
+use super::messages::{
+    Answer, CANCEL, CHANGE, CONFIRM, Done, EXPIRY, Job, Message, RENEWAL, Start, What,
+};
 use super::options::Options;
 use super::renewal::Renewal;
 use super::revival::Revival;

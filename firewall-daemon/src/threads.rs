@@ -52,7 +52,10 @@ pub(super) fn apply(
         // Why the last renewal failed: the same is put on record once.
         let mut unrenewed = None;
         let mut untold = Untold::default();
-        for job in (Queue { jobs: queue, asked: VecDeque::new() }) {
+        for job in (Queue {
+            jobs: queue,
+            asked: VecDeque::new(),
+        }) {
             if matches!(job.what, What::Links) {
                 if !look(&mut engine, &mut untold, &looks, &done) {
                     break;

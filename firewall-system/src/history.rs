@@ -316,7 +316,9 @@ fn superfluous(entries: &[HistoryEntry], used: &[u64]) -> Option<usize> {
     let confirmed = entries.iter().position(|entry| entry.confirmed);
     let tried = entries.iter().position(|entry| !entry.confirmed);
     let may_go = |&place: &usize| {
-        place > 0 && ![confirmed, tried].contains(&Some(place)) && !used.contains(&entries[place].generation)
+        place > 0
+            && ![confirmed, tried].contains(&Some(place))
+            && !used.contains(&entries[place].generation)
     };
     let says_the_same = |&place: &usize| {
         let older = entries.get(place + 1);

@@ -364,7 +364,11 @@ fn a_policy_comes_back_though_its_tests_fail() {
     let (number, before) = in_force(&ctl);
     let discarded = ["apply", "-f", &shut, "--discard-runtime"];
     for end in [None, Some("cancel")] {
-        let time = if end.is_some() { "--confirm=1h" } else { "--confirm=1s" };
+        let time = if end.is_some() {
+            "--confirm=1h"
+        } else {
+            "--confirm=1s"
+        };
         let words: Vec<&str> = discarded.iter().copied().chain([time]).collect();
         ctl.ok(&words).unwrap();
         if let Some(verb) = end {
@@ -409,8 +413,12 @@ fn the_time_goes_on_though_the_file_is_damaged_or_the_pins_are_gone() {
     let shut = write(&ctl, "shut.yaml", SHUT);
     let other = write(&ctl, "other.yaml", &open("# other\n"));
     let harms: [(&str, &dyn Fn(&Ctl<'_>)); 3] = [
-        ("damaged", &|ctl| fs::write(waiting_file(ctl), "torn").unwrap()),
-        ("removed", &|ctl| fs::remove_file(waiting_file(ctl)).unwrap()),
+        ("damaged", &|ctl| {
+            fs::write(waiting_file(ctl), "torn").unwrap()
+        }),
+        ("removed", &|ctl| {
+            fs::remove_file(waiting_file(ctl)).unwrap()
+        }),
         ("pins", &|ctl| ctl.forget_pins().unwrap()),
     ];
     for (what, harm) in harms {

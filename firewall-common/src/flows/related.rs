@@ -46,7 +46,7 @@ const fn of_group(tuple: &Tuple, interface: u32) -> Tuple {
 #[inline(always)]
 pub fn expect(key: &mut PacketKey, interface: u32) {
     if is_group(key.dst_hi, key.dst_lo, key.is_v6 != 0) {
-        (key.dst_hi, key.dst_lo) = (0, interface as u64);
+        (key.dst_hi, key.dst_lo) = (0, u64::from(interface));
     }
     key.fields[Field::DestinationPort as usize] = 0;
 }

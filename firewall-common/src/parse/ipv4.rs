@@ -146,7 +146,7 @@ impl Options {
             0
         };
         option_bit::ANY
-            | self.alert as u32 * option_bit::ROUTER_ALERT
+            | (self.alert as u32 * option_bit::ROUTER_ALERT)
             | self.other as u32 & !1
             | route
     }

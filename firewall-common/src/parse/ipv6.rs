@@ -213,6 +213,14 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
         Ok(())
     }
 
+    /// Notes options that a rule may ask for.
+    #[inline(always)]
+    fn ask(&mut self, options: u32) {
+        if asks_for_options(&self.machine) {
+            self.seen |= u64::from(options) << ASKED;
+        }
+    }
+
     /// Takes off one header; true at the end of the chain.
     #[inline(always)]
     fn take(&mut self) -> Result<bool, Reason> {
@@ -241,17 +249,13 @@ impl<M: Machine, F: Frame> ExtensionWalk<M, F> {
         if at > self.end {
             return Err(cut);
         }
-        if asks_for_options(&self.machine) {
-            self.seen |= u64::from(option_bit::ANY | bit_of(current)) << ASKED;
-        }
+        self.ask(option_bit::ANY | bit_of(current));
         if current == HOP_BY_HOP && self.count != 0 {
             self.anomaly(Reason::EXT_ORDER)?;
         }
         // Type 0 even at its last stop (RFC 5095); any other as long as it has a next one.
         if current == ROUTING && (header.u8::<2>() == 0 || header.u8::<3>() != 0) {
-            if asks_for_options(&self.machine) {
-                self.seen |= u64::from(option_bit::SOURCE_ROUTE) << ASKED;
-            }
+            self.ask(option_bit::SOURCE_ROUTE);
             self.anomaly(Reason::SOURCE_ROUTE)?;
         }
         self.count = self.machine.forget(self.count + 1);

@@ -280,10 +280,14 @@ fn write_for_ever(history: &History) -> ! {
 fn what_was_tried_last_is_known_as_such_however_much_comes_after_it() {
     let folder = Folder::new("tried");
     let history = History::in_folder(&folder.0);
-    history.keep(&entry(1, "tried", false), "tried", &[]).unwrap();
+    history
+        .keep(&entry(1, "tried", false), "tried", &[])
+        .unwrap();
     for number in 2..KEPT as u64 + 20 {
         let text = format!("rule {number}");
-        history.keep(&entry(number, &text, true), &text, &[]).unwrap();
+        history
+            .keep(&entry(number, &text, true), &text, &[])
+            .unwrap();
     }
     assert_eq!(history.is_confirmed(1), Some(false));
     assert_eq!(numbers(&history).len(), KEPT);
