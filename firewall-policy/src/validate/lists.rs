@@ -157,7 +157,7 @@ pub(super) fn parts(text: &str) -> Vec<&str> {
     };
     // A range and a negation may have blanks inside.
     let has_sign = |part: &&str| part.starts_with('-') || part.ends_with(['-', '!']);
-    if !text.contains(',') && parts.iter().any(|part| has_sign(&part)) {
+    if !text.contains(',') && parts.iter().any(has_sign) {
         return Vec::new();
     }
     parts.into_iter().filter(|part| !part.is_empty()).collect()
