@@ -324,17 +324,7 @@ fn a_rule_in_the_words_of_others_is_answered_with_the_line_to_write() {
             "name: web, proto: tcp, port: [22, 80, 443], action: pass",
         ),
         (
-            "name: web, proto: tcp, port: 22, drop",
-            "`port: 22, action: drop`",
-            "name: web, proto: tcp, port: 22, action: drop",
-        ),
-        (
-            "name: web, proto: tcp, port: 22, 443, drop",
-            "`port: [22, 443], action: drop`",
-            "name: web, proto: tcp, port: [22, 443], action: drop",
-        ),
-        (
-            "name: web, proto: tcp, port: 22, for, drop",
+            "name: web, proto: tcp, port: 22, for, action: drop",
             "`key: value` for each key",
             "name: web, proto: tcp, port: 22, action: drop",
         ),
