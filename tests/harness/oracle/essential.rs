@@ -39,6 +39,8 @@ impl Asked {
                     && (proto == 58) == local.is_ipv6()
                     && self.pings.contains(&(local, remote, identifier))
             }
+            // Nothing is sent to it.
+            17 if !later && be16(quoted, 2) == 0 => false,
             6 | 17 if !later => {
                 let flow = (proto, (local, be16(quoted, 0)), (remote, be16(quoted, 2)));
                 // Who keeps no book cannot tell, nor who keeps it in part.
