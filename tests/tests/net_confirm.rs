@@ -351,7 +351,7 @@ fn a_daemon_that_is_killed_knows_the_rest_of_the_time() {
 #[ignore = "needs root"]
 fn a_policy_comes_back_though_its_tests_fail() {
     let tested = open(
-        "tests:\n  - {name: web is shut, packet: 'tcp 192.0.2.1:40000 > 198.51.100.1:80', expect: drop}\n",
+        "tests:\n  - {name: web-is-shut, packet: 'tcp 192.0.2.1:40000 > 198.51.100.1:80', expect: drop}\n",
     );
     let pair = Pair::new().unwrap();
     let mut ctl = Ctl::new(&pair.inside).unwrap();
@@ -360,7 +360,7 @@ fn a_policy_comes_back_though_its_tests_fail() {
     let shut = write(&ctl, "shut.yaml", SHUT);
     let (exit, text) = code(&ctl, &["allow", "80/tcp"]);
     assert_eq!(exit, 0, "{text}");
-    assert!(text.contains("web is shut"), "{text}");
+    assert!(text.contains("web-is-shut"), "{text}");
     let (number, before) = in_force(&ctl);
     let discarded = ["apply", "-f", &shut, "--discard-runtime"];
     for end in [None, Some("cancel")] {
@@ -380,7 +380,7 @@ fn a_policy_comes_back_though_its_tests_fail() {
     ctl.ok(&discarded).unwrap();
     let (exit, text) = code(&ctl, &["rollback", &number.to_string()]);
     assert_eq!(exit, 0, "{text}");
-    assert!(text.contains("web is shut"), "{text}");
+    assert!(text.contains("web-is-shut"), "{text}");
     assert_eq!(in_force(&ctl).1, before);
 }
 
