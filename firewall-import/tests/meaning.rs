@@ -638,3 +638,15 @@ fn files_as_they_come() {
     assert!(error.help.contains("cut off"), "{error}");
     assert!(import::ufw(&format!("{ufw}COMMIT\n"), None, &Options::default()).is_ok());
 }
+
+/// `u32` counts from the IP header: over one of IPv6, the way over the header of IPv4 leads elsewhere.
+#[test]
+fn bytes_at_a_place_of_ipv4_are_none_of_ipv6() {
+    let rule = "-A INPUT -p udp -m udp --dport 27015 -m u32 --u32 \"0x0>>0x16&0x3c@0x8=0xffffffff\" -j ACCEPT";
+    let text = format!("*filter\n:INPUT DROP [0:0]\n{rule}\nCOMMIT\n");
+    let v4 = iptables(&text);
+    says(&v4, "payload: {bytes: \"ff ff ff ff\"}");
+    let v6 = import::iptables(None, Some(&text), &Options::default()).expect("sound");
+    assert!(!v6.yaml.contains("payload: {"), "{}", v6.yaml);
+    assert!(effects(&v6).contains(&Effect::PassesLess), "{}", v6.yaml);
+}

@@ -1,5 +1,5 @@
 //! `state: related`: datagrams from another port of a host that this host has just sent one to (TFTP), and
-//! answers to a question that went to a group (SSDP, mDNS, WS-Discovery).
+//! answers to a question that went to a group (SSDP, WS-Discovery, mDNS where one host alone is answered).
 //!
 //! A datagram that goes out makes a flow of a second name beside its own: without the other side's port, or
 //! if it went to a group, with the interface that it left by in the place of the other side. Nothing that

@@ -522,7 +522,14 @@ fn header(
         }
         "--u32" if asked.module == "u32" => {
             let value = cursor.value(name)?;
-            let said = content::u32_match(condition, value).filter(|()| !asked.negated);
+            // The way over the header is that of IPv4.
+            let said = condition
+                .boxes
+                .iter()
+                .all(|part| part.family == Family::V4)
+                .then(|| content::u32_match(condition, value))
+                .flatten();
+            let said = said.filter(|()| !asked.negated);
             said.ok_or_else(|| numbers::unknown("u32"))?;
         }
         "--mac-source" => {
