@@ -568,7 +568,8 @@ fn what_has_gone_waits_no_more_though_the_disk_takes_nothing() {
     let mut ctl = Ctl::new(&pair.inside).unwrap();
     let policy = ctl.policy(&open("")).unwrap();
     fs::create_dir(ctl.state()).unwrap();
-    mount("none", ctl.state(), "tmpfs", MountFlags::empty(), None).unwrap();
+    let size = Some(c"size=8m");
+    mount("none", ctl.state(), "tmpfs", MountFlags::empty(), size).unwrap();
     ctl.start(&policy).unwrap();
     let shut = write(&ctl, "shut.yaml", SHUT);
     ctl.ok(&["apply", "-f", &shut, "--confirm=2s"]).unwrap();
