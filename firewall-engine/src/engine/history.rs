@@ -404,6 +404,10 @@ impl Engine {
         let number = record.generation;
         let waiting = history.waiting();
         let is_same = before == Some(number);
+        #[expect(
+            clippy::match_same_arms,
+            reason = "what is confirmed, then what is the same generation, then what is new"
+        )]
         let noted = match (history.is_confirmed(number), origin.stage) {
             (Some(true), _) => Ok(()),
             (Some(false), Stage::Upkeep) if is_same => Ok(()),
