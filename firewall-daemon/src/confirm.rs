@@ -304,20 +304,21 @@ pub(super) fn at_start(
             Err(_) => First::Waits(waiting),
         };
     }
-    let applied = read().map_err(|failure| (true, failure)).and_then(|file| {
-        let request = Request {
-            origin: Origin {
-                stage: Stage::Start,
-                ..origin.clone()
-            },
-            ..options.request(file)
-        };
-        let applied = engine.apply(&request);
-        applied.map_err(|error| (error.is_of_policy(), error.failure()))
-    });
-    let (may_help, failure) = match applied {
-        Ok(applied) => return First::Applied(applied),
-        Err(why) => why,
+    let (may_help, failure) = match read() {
+        Err(failure) => (true, failure),
+        Ok(file) => {
+            let request = Request {
+                origin: Origin {
+                    stage: Stage::Start,
+                    ..origin.clone()
+                },
+                ..options.request(file)
+            };
+            match engine.apply(&request) {
+                Ok(applied) => return First::Applied(applied),
+                Err(error) => (error.is_of_policy(), error.failure()),
+            }
+        }
     };
     if before.is_some() || !may_help {
         return First::Nothing(failure);

@@ -412,18 +412,13 @@ fn the_time_goes_on_though_the_file_is_damaged_or_the_pins_are_gone() {
     ctl.start(&policy).unwrap();
     let shut = write(&ctl, "shut.yaml", SHUT);
     let other = write(&ctl, "other.yaml", &open("# other\n"));
-    let harms: [(&str, &dyn Fn(&Ctl<'_>)); 3] = [
-        ("damaged", &|ctl| {
-            fs::write(waiting_file(ctl), "torn").unwrap()
-        }),
-        ("removed", &|ctl| {
-            fs::remove_file(waiting_file(ctl)).unwrap()
-        }),
-        ("pins", &|ctl| ctl.forget_pins().unwrap()),
-    ];
-    for (what, harm) in harms {
+    for what in ["damaged", "removed", "pins"] {
         ctl.ok(&["apply", "-f", &shut, "--confirm=6s"]).unwrap();
-        harm(&ctl);
+        match what {
+            "damaged" => fs::write(waiting_file(&ctl), "torn").unwrap(),
+            "removed" => fs::remove_file(waiting_file(&ctl)).unwrap(),
+            _ => ctl.forget_pins().unwrap(),
+        }
         // A request that ends in a failure is no end of the time.
         let words = ["rollback", "9999"];
         assert_ne!(code(&ctl, &words).0, 0, "{what}");
