@@ -261,34 +261,6 @@ fn a_limit_that_would_strangle_the_session_is_refused() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_session_to_a_bridge_over_two_vlans_of_a_card_may_come_in_by_each() {
-    let pair = Pair::new().unwrap();
-    let mut ctl = Ctl::new(&pair.inside).unwrap();
-    for words in [
-        "link add br0 type bridge",
-        "addr add 10.7.0.1/24 dev br0",
-        "link add wan0.10 link wan0 type vlan id 10",
-        "link add wan0.20 link wan0 type vlan id 20",
-        "link set wan0.10 master br0 up",
-        "link set wan0.20 master br0 up",
-        "link set br0 up",
-    ] {
-        pair.inside.ip(words).unwrap();
-    }
-    let of =
-        |vlan: &str| format!("- {{name: ssh, proto: tcp, port: 22, vlan: {vlan}, action: pass}}\n");
-    ctl.set("SSH_CONNECTION", "10.7.0.9 50000 10.7.0.1 22");
-    for vlan in ["10", "20"] {
-        let one = policy_of(&ctl, "one.yaml", &of(vlan));
-        let text = refused(&ctl, &["load", "-f", &one]);
-        assert!(text.contains("10.7.0.1:22 syn"), "{text}");
-    }
-    let both = policy_of(&ctl, "both.yaml", &of("[10, 20]"));
-    ctl.ok(&["load", "-f", &both]).unwrap();
-}
-
-#[test]
-#[ignore = "needs root"]
 fn a_link_local_session_comes_in_where_its_address_is() {
     let pair = Pair::new().unwrap();
     let mut ctl = Ctl::new(&pair.inside).unwrap();
