@@ -199,7 +199,7 @@ impl<'a> Walk<'a> {
             return self.hook(&input, parts, by);
         }
         let Some((base, rest)) = hooks.split_first() else {
-            return self.emit(parts, Action::PASS, by);
+            return self.emit(parts, Action::PASS, by, None);
         };
         // A chain for some packets only, such as those of one interface, does not see the others.
         let (mut here, mut past) = (Vec::new(), Vec::new());
@@ -225,7 +225,7 @@ impl<'a> Walk<'a> {
         if base.accepts {
             past.extend(fell);
         } else {
-            self.emit(fell, Action::DROP, by)?;
+            self.emit(fell, Action::DROP, by, None)?;
         }
         self.hook(rest, past, by)
     }
@@ -314,11 +314,12 @@ impl<'a> Walk<'a> {
             self.path.last().copied().unwrap_or_default()
         };
         let by = at.by.filter(|_| action == Action::PASS);
-        let first = self.steps.len();
-        self.emit(hit.to_vec(), action, by.or(Some((rule, chain))))?;
-        for step in &mut self.steps[first..] {
-            step.content = rule.condition.content.clone();
+        let content = rule.condition.content.clone();
+        let looks_inside = content.as_ref().is_some_and(|it| it.payload.is_some());
+        if action != Action::PASS && looks_inside {
+            self.note(rule, &Rc::from(IN_FRAGMENTS), Effect::PassesMore);
         }
+        self.emit(hit.to_vec(), action, by.or(Some((rule, chain))), content)?;
         Ok(true)
     }
 
@@ -438,7 +439,7 @@ impl<'a> Walk<'a> {
             .filter(|_| action == Action::PASS)
             .or(Some((rule, chain)));
         let first = self.steps.len();
-        self.emit(hit, action, by)?;
+        self.emit(hit, action, by, None)?;
         for step in &mut self.steps[first..] {
             step.limit = rule.condition.rate.clone().map(|rate| (rate, over));
         }
@@ -479,7 +480,7 @@ impl<'a> Walk<'a> {
             let rest: Vec<&'a Base> = self.after(at.rest);
             return self.hook(&rest, exact, by);
         }
-        self.emit(exact, action, by)
+        self.emit(exact, action, by, None)
     }
 
     /// The same base chains, as the ruleset holds them.
@@ -496,6 +497,7 @@ impl<'a> Walk<'a> {
         parts: Vec<Part>,
         action: Action,
         by: Option<(&Rule, &str)>,
+        content: Option<Content>,
     ) -> Result<(), ImportError> {
         let sure = parts.into_iter().filter(|part| part.unsure.is_empty());
         for packets in folded(sure.map(|part| part.packets).collect()) {
@@ -506,7 +508,11 @@ impl<'a> Walk<'a> {
             // A rule that is come to on several ways: once is enough.
             if let Some(origin) = origins.first() {
                 let known = self.by_origin.entry(*origin).or_default();
-                let again = |&step: &usize| self.steps[step].packets.holds(&packets);
+                let again = |&step: &usize| {
+                    let known = &self.steps[step];
+                    let says_it = known.content.is_none() || known.content == content;
+                    says_it && known.packets.holds(&packets)
+                };
                 if known.iter().any(again) {
                     continue;
                 }
@@ -519,7 +525,7 @@ impl<'a> Walk<'a> {
                 chain: by.map_or(String::new(), |(_, chain)| chain.to_owned()),
                 comment: by.and_then(|(rule, _)| rule.comment.clone()),
                 limit: None,
-                content: None,
+                content: content.clone(),
             });
         }
         if self.steps.len() <= MAX_STEPS {
@@ -584,6 +590,10 @@ impl<'a> Walk<'a> {
 /// Why a rule with a payload is not exact.
 const NO_CONTENT: &str = "where a packet goes by its content a policy cannot say but in a rule that decides: \
                           write `payload` or `options` by hand";
+
+/// What a rule that drops by a payload misses.
+const IN_FRAGMENTS: &str = "Netfilter looks at whole datagrams; of one in fragments, the first can end before these \
+                            bytes and gets past the rule: drop fragments (`packet: {fragments: drop}`) if that matters";
 
 /// Why a rule with a rate is not exact.
 const NO_RATE: &str = "a limit of a policy cannot say this rate: write one by hand";

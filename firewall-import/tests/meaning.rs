@@ -650,3 +650,38 @@ fn bytes_at_a_place_of_ipv4_are_none_of_ipv6() {
     assert!(!v6.yaml.contains("payload: {"), "{}", v6.yaml);
     assert!(effects(&v6).contains(&Effect::PassesLess), "{}", v6.yaml);
 }
+
+/// The rule of an earlier chain lets pass what a later one accepts: by its content, then all of it.
+#[test]
+fn what_passes_by_its_content_is_not_all_that_passes() {
+    let chain = |name: &str, priority: i32, policy: &str| {
+        format!(
+            "{{\"chain\":{{\"family\":\"inet\",\"table\":\"t\",\"name\":\"{name}\",\"handle\":1,\"type\":\"filter\",\
+             \"hook\":\"input\",\"prio\":{priority},\"policy\":\"{policy}\"}}}}"
+        )
+    };
+    let rule = |chain: &str, handle: u32, content: &str| {
+        format!(
+            "{{\"rule\":{{\"family\":\"inet\",\"table\":\"t\",\"chain\":\"{chain}\",\"handle\":{handle},\"expr\":[\
+             {{\"match\":{{\"op\":\"==\",\"left\":{{\"payload\":{{\"protocol\":\"udp\",\"field\":\"dport\"}}}},\
+             \"right\":27016}}}},{content}{{\"accept\":null}}]}}}}"
+        )
+    };
+    let bytes = "{\"match\":{\"op\":\"==\",\"left\":{\"payload\":{\"base\":\"th\",\"offset\":64,\"len\":32}},\
+                 \"right\":84}},";
+    let text = format!(
+        "{{\"nftables\":[{{\"table\":{{\"family\":\"inet\",\"name\":\"t\",\"handle\":1}}}},{},{},{},{},{}]}}",
+        chain("a", -10, "drop"),
+        chain("b", 0, "drop"),
+        rule("a", 3, ""),
+        rule("b", 4, bytes),
+        rule("b", 5, ""),
+    );
+    let imported = import::nft(&text, &Options::default()).expect("sound");
+    let policy = policy(&imported);
+    assert!(
+        policy.rules.iter().any(|rule| rule.matches.content.is_none()),
+        "{}",
+        imported.yaml
+    );
+}
