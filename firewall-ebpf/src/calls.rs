@@ -2,7 +2,9 @@
 //!
 //! Those of frames that go out are beside [`crate::skb::SkbFrame`].
 
-use crate::frame::{BufferFrame, fw_content, fw_expected, fw_parse, fw_parse_inner, fw_quote, fw_state};
+use crate::frame::{
+    BufferFrame, fw_content, fw_expected, fw_parse, fw_parse_inner, fw_quote, fw_state,
+};
 use crate::link::{fw_frame, fw_mac, fw_of_link};
 use crate::sockets::{fw_is_forwarded, fw_socket};
 use crate::{answer, listener};

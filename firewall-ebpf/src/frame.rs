@@ -223,9 +223,7 @@ pub(crate) extern "C" fn fw_expected(ctx: *mut xdp_md, packet: *const Packet) ->
     let interface = unsafe { (*ctx).ingress_ifindex };
     // SAFETY: as above.
     match unsafe { packet.as_ref() } {
-        Some(packet) => {
-            flows::is_expected(&Kernel::uncounted(0), &packet.key, interface).into()
-        }
+        Some(packet) => flows::is_expected(&Kernel::uncounted(0), &packet.key, interface).into(),
         None => 0,
     }
 }

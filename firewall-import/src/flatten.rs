@@ -319,7 +319,12 @@ impl<'a> Walk<'a> {
         if action != Action::PASS && looks_inside {
             self.note(rule, &Rc::from(IN_FRAGMENTS), Effect::PassesMore);
         }
-        self.emit(hit.to_vec(), action, by.or(Some((rule, chain))), content)?;
+        self.emit(
+            hit.to_vec(),
+            action,
+            by.or(Some((rule, chain))),
+            content.as_ref(),
+        )?;
         Ok(true)
     }
 
@@ -497,7 +502,7 @@ impl<'a> Walk<'a> {
         parts: Vec<Part>,
         action: Action,
         by: Option<(&Rule, &str)>,
-        content: Option<Content>,
+        content: Option<&Content>,
     ) -> Result<(), ImportError> {
         let sure = parts.into_iter().filter(|part| part.unsure.is_empty());
         for packets in folded(sure.map(|part| part.packets).collect()) {
@@ -510,7 +515,7 @@ impl<'a> Walk<'a> {
                 let known = self.by_origin.entry(*origin).or_default();
                 let again = |&step: &usize| {
                     let known = &self.steps[step];
-                    let says_it = known.content.is_none() || known.content == content;
+                    let says_it = known.content.is_none() || known.content.as_ref() == content;
                     says_it && known.packets.holds(&packets)
                 };
                 if known.iter().any(again) {
@@ -525,7 +530,7 @@ impl<'a> Walk<'a> {
                 chain: by.map_or(String::new(), |(_, chain)| chain.to_owned()),
                 comment: by.and_then(|(rule, _)| rule.comment.clone()),
                 limit: None,
-                content: content.clone(),
+                content: content.cloned(),
             });
         }
         if self.steps.len() <= MAX_STEPS {

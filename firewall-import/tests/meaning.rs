@@ -680,7 +680,10 @@ fn what_passes_by_its_content_is_not_all_that_passes() {
     let imported = import::nft(&text, &Options::default()).expect("sound");
     let policy = policy(&imported);
     assert!(
-        policy.rules.iter().any(|rule| rule.matches.content.is_none()),
+        policy
+            .rules
+            .iter()
+            .any(|rule| rule.matches.content.is_none()),
         "{}",
         imported.yaml
     );
