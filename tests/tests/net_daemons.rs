@@ -11,6 +11,7 @@ use firewall_tests::ctl::Ctl;
 use firewall_tests::netns::{INTERFACE, Namespace, Pair};
 use firewall_tests::snapshot::{reason, rule};
 use firewall_tests::{number, patience};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -38,8 +39,7 @@ impl Daemon {
 
     /// Lets it end in order, with the processes that it has started.
     fn stop(mut self) {
-        let pid = self.0.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
         until("its end", || self.has_ended());
     }
 

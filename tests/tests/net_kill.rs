@@ -12,6 +12,7 @@ use firewall_tests::ctl::Ctl;
 use firewall_tests::netns::{INSIDE_V4, OUTSIDE_V4, Pair};
 use firewall_tests::number;
 use firewall_tests::random::Random;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -296,9 +297,8 @@ impl Rounds<'_> {
         let begin = Instant::now();
         match change {
             Change::Stop => {
-                let pid = self.daemon.as_ref().unwrap().id().to_string();
-                let term = std::process::Command::new("kill").arg(&pid).status();
-                assert!(term.unwrap().success());
+                let pid = Pid::from_child(self.daemon.as_ref().unwrap());
+                kill_process(pid, Signal::TERM).unwrap();
                 sleep(moment);
                 self.kill_daemon();
             }

@@ -6,12 +6,13 @@
 use firewall_tests::ctl::Ctl;
 use firewall_tests::netns::{INSIDE_V4, INTERFACE, OUTSIDE_V4, Pair};
 use firewall_tests::patience;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{scope, sleep};
@@ -96,9 +97,7 @@ impl Watcher {
 
     /// Ends it as ^C does; the rest of its lines, and its last word.
     fn end(mut self) -> (ExitStatus, Vec<String>, String) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-INT", &pid]).status().unwrap();
-        assert!(status.success());
+        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
         let status = self.child.wait().unwrap();
         (status, self.lines.iter().collect(), self.note())
     }

@@ -201,7 +201,9 @@ fn a_driver_without_xdp_gets_generic_mode_and_a_reason() {
         changed.mode = Some(Mode::Native);
         let error = engine.apply(&changed).unwrap_err();
         assert!(
-            error.to_string().contains("`unload -i lo` first"),
+            error
+                .to_string()
+                .contains("`firewall-ctl unload -i lo` and apply this once more"),
             "{error}"
         );
     });
