@@ -283,7 +283,8 @@ fn survey(workspace: &Workspace, need: Need) -> Result<Vec<Item>> {
             ("ipset", "ipset"),
             ("iptables-restore", "iptables"),
             ("nft", "nftables"),
-            // And daemons that must stay online.
+            // And daemons that must stay online, and who asks them.
+            ("curl", "curl"),
             ("dhclient", "isc-dhcp-client"),
             ("dnsmasq", "dnsmasq-base"),
             ("hostapd", "hostapd"),
